@@ -1,0 +1,196 @@
+"""A real S3 server: one Garage node on loopback, with its data in a folder of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+import boto3
+from botocore.config import Config
+
+from .process import LabError, Process, free_port
+
+REGION = "garage"
+CAPACITY_BYTES = 100 << 30
+START_TIMEOUT_S = 30
+
+CONFIGURATION = """\
+metadata_dir = "{folder}/meta"
+data_dir = "{folder}/data"
+db_engine = "sqlite"
+replication_factor = 1
+rpc_bind_addr = "127.0.0.1:{rpc_port}"
+rpc_public_addr = "127.0.0.1:{rpc_port}"
+rpc_secret = "{rpc_secret}"
+
+[s3_api]
+s3_region = "{region}"
+api_bind_addr = "127.0.0.1:{s3_port}"
+
+[admin]
+api_bind_addr = "127.0.0.1:{admin_port}"
+admin_token = "{admin_token}"
+"""
+
+
+def garage_binary() -> Path:
+    """The binary that `scripts/parts/garage` builds."""
+    home_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    cache = Path(os.environ.get("S3_BACKUP_AGENT_CACHE") or home_cache / "s3-backup-agent")
+    binary = cache / "garage-2.5.0" / "bin" / "garage"
+    if not binary.exists():
+        raise LabError(f"{binary} is missing, run scripts/parts/garage")
+    return binary
+
+
+class Garage:
+    """A Garage server with one access key.
+
+    Used as `async with Garage() as garage:`. `stop`, `kill` and `start` keep data, ports and key, so that a test can
+    take the server away in the middle of a transfer and bring it back.
+    """
+
+    def __init__(self) -> None:
+        """Choose ports and make the configuration; nothing runs yet."""
+        self.region = REGION
+        self.key_id = ""
+        self.secret_key = ""
+        self.folder = Path(tempfile.mkdtemp(prefix="garage-"))
+        self._s3_port, self._admin_port = free_port(), free_port()
+        self._admin_token = secrets.token_hex(16)
+        self._configuration = self.folder / "garage.toml"
+        self._configuration.write_text(
+            CONFIGURATION.format(
+                folder=self.folder,
+                region=REGION,
+                s3_port=self._s3_port,
+                admin_port=self._admin_port,
+                rpc_port=free_port(),
+                rpc_secret=secrets.token_hex(32),
+                admin_token=self._admin_token,
+            )
+        )
+        self._process: Process | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """The URL of the S3 API."""
+        return f"http://127.0.0.1:{self._s3_port}"
+
+    @property
+    def process(self) -> Process:
+        """The running server."""
+        if self._process is None:
+            raise LabError("Garage does not run")
+        return self._process
+
+    async def __aenter__(self) -> Self:
+        """Start a node, give it a layout and make the access key."""
+        try:
+            await self.start()
+            await self._assign_layout()
+            key = await self._admin("CreateKey", {"name": "lab"})
+            self.key_id, self.secret_key = key["accessKeyId"], key["secretAccessKey"]
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End the server and remove its data."""
+        await self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    async def start(self) -> None:
+        """Start the server on its data and wait until it answers."""
+        command = [garage_binary(), "-c", self._configuration, "server"]
+        environment = {"RUST_LOG": "garage=info"}
+        self._process = await Process.start(command, self.folder / "garage.log", environment=environment)
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while not await self._answers():
+                self._process.require_alive()
+                await asyncio.sleep(0.05)
+
+    async def stop(self) -> None:
+        """Let the server finish what it does and end."""
+        if self._process is not None:
+            await self._process.stop()
+            self._process = None
+
+    async def kill(self) -> None:
+        """End the server at once."""
+        if self._process is not None:
+            await self._process.kill()
+            self._process = None
+
+    async def create_bucket(self, name: str) -> str:
+        """Make a bucket that the key owns, and give its name."""
+        bucket = await self._admin("CreateBucket", {"globalAlias": name})
+        await self._admin(
+            "AllowBucketKey",
+            {
+                "bucketId": bucket["id"],
+                "accessKeyId": self.key_id,
+                "permissions": {"read": True, "write": True, "owner": True},
+            },
+        )
+        return name
+
+    def client(self, **options: Any) -> Any:
+        """A boto3 S3 client: the independent look at what is in a bucket."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name=REGION,
+            aws_access_key_id=self.key_id,
+            aws_secret_access_key=self.secret_key,
+            config=Config(s3={"addressing_style": "path"}, **options),
+        )
+
+    def bucket_objects(self, bucket: str) -> dict[str, int]:
+        """The size in bytes of every object, by key."""
+        pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        return {found["Key"]: found["Size"] for page in pages for found in page.get("Contents", [])}
+
+    def bucket_keys(self, bucket: str) -> list[str]:
+        """Every key in the bucket, sorted."""
+        return sorted(self.bucket_objects(bucket))
+
+    def unfinished_uploads(self, bucket: str) -> list[str]:
+        """The keys of multipart uploads that were neither completed nor aborted, sorted."""
+        pages = self.client().get_paginator("list_multipart_uploads").paginate(Bucket=bucket)
+        return sorted(found["Key"] for page in pages for found in page.get("Uploads", []))
+
+    async def _assign_layout(self) -> None:
+        status = await self._admin("GetClusterStatus")
+        role = {"id": status["nodes"][0]["id"], "zone": "lab", "capacity": CAPACITY_BYTES, "tags": []}
+        await self._admin("UpdateClusterLayout", {"roles": [role]})
+        await self._admin("ApplyClusterLayout", {"version": status["layoutVersion"] + 1})
+
+    async def _answers(self) -> bool:
+        try:
+            await self._admin("GetClusterStatus")
+            _, writer = await asyncio.open_connection("127.0.0.1", self._s3_port)
+        except (aiohttp.ClientError, LabError, OSError):
+            return False
+        writer.close()
+        return True
+
+    async def _admin(self, call: str, body: Mapping[str, Any] | None = None) -> Any:
+        url = f"http://127.0.0.1:{self._admin_port}/v2/{call}"
+        headers = {"Authorization": f"Bearer {self._admin_token}"}
+        method = "GET" if body is None else "POST"
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            session.request(method, url, json=body) as response,
+        ):
+            if not response.ok:
+                raise LabError(f"{call}: {response.status} {await response.text()}")
+            return await response.json()

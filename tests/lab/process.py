@@ -1,0 +1,110 @@
+"""A child process with its output in a file, which ends with its parent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+class LabError(Exception):
+    """A part did not do what the lab needs of it."""
+
+
+class Process:
+    """A running child; its standard output and error are appended to `log_path`."""
+
+    def __init__(self, child: asyncio.subprocess.Process, log_path: Path) -> None:
+        """Take over a child; `Process.start` is the way to one."""
+        self._child = child
+        self.log_path = log_path
+
+    @classmethod
+    async def start(
+        cls,
+        command: Sequence[str | Path],
+        log_path: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> Process:
+        """Start the command; the kernel kills it when the test run dies."""
+        with log_path.open("ab") as log:
+            child = await asyncio.create_subprocess_exec(
+                "setpriv",
+                "--pdeathsig=KILL",
+                *(str(part) for part in command),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=asyncio.subprocess.STDOUT,
+                env={**os.environ, **(environment or {})},
+                cwd=cwd,
+            )
+        return cls(child, log_path)
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._child.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code, or None while it runs."""
+        return self._child.returncode
+
+    def log_text(self) -> str:
+        """What it has written so far."""
+        return self.log_path.read_text(errors="replace")
+
+    def peak_rss_bytes(self) -> int:
+        """The largest resident memory that the process had so far (VmHWM)."""
+        return self._memory_bytes("VmHWM")
+
+    def rss_bytes(self) -> int:
+        """The resident memory that the process has now (VmRSS)."""
+        return self._memory_bytes("VmRSS")
+
+    def _memory_bytes(self, field: str) -> int:
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name == field:
+                return int(value.split()[0]) * 1024
+        raise LabError(f"process {self.pid} has no {field}: it has ended")
+
+    async def wait(self, timeout_s: float) -> int:
+        """Wait for its own end and give the exit code."""
+        async with asyncio.timeout(timeout_s):
+            return await self._child.wait()
+
+    async def stop(self, timeout_s: float = 30) -> int:
+        """Ask it to end (SIGTERM) and give the exit code; kill it and raise when it does not."""
+        if self._child.returncode is None:
+            self._child.send_signal(signal.SIGTERM)
+        try:
+            return await self.wait(timeout_s)
+        except TimeoutError:
+            await self.kill()
+            raise LabError(f"process {self.pid} ignored SIGTERM, log: {self.log_path}") from None
+
+    async def kill(self) -> None:
+        """End it at once (SIGKILL)."""
+        if self._child.returncode is None:
+            self._child.kill()
+        await self._child.wait()
+
+    def require_alive(self) -> None:
+        """Raise, with the end of the log, when it has ended."""
+        if self._child.returncode is not None:
+            tail = "\n".join(self.log_text().splitlines()[-30:])
+            raise LabError(f"the process ended with {self._child.returncode}:\n{tail}")
+
+
+def free_port() -> int:
+    """A TCP port that nothing listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
