@@ -1,0 +1,110 @@
+"""The two networks: plain loopback, and a link with a round-trip time and a rate."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+LINK_BINARY = Path(__file__).parents[1] / "link" / "target" / "release" / "link"
+# Addresses set aside for benchmarks of networks (RFC 2544).
+NEAR_ADDRESS, FAR_ADDRESS = "198.18.0.1", "198.18.0.2"
+LOOPBACK_ADDRESS = "127.0.0.1"
+
+
+def leave_the_machines_network() -> None:
+    """Go to a network namespace of our own, where the server will be: the far end."""
+    os.unshare(os.CLONE_NEWNET)
+    _ip("link", "set", "lo", "up")
+    _sysctl("net.ipv4.tcp_no_metrics_save", "1")
+
+
+class Loopback:
+    """The clients are where the server is."""
+
+    name = "loopback"
+    server_address = LOOPBACK_ADDRESS
+    pid: int | None = None
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Processes started in this block are the clients."""
+        yield
+
+
+class Link:
+    """The clients are in a namespace of their own, at the near end of the link."""
+
+    name = "link"
+    server_address = FAR_ADDRESS
+
+    def __init__(self, rtt_ms: int, mbit: int, queue_bytes: int, mtu: int) -> None:
+        """Choose the link's qualities; nothing runs yet."""
+        self.rtt_ms, self.mbit, self.queue_bytes, self.mtu = rtt_ms, mbit, queue_bytes, mtu
+        self.counters: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        """Start the link and give both ends their addresses."""
+        options = {"--rtt-ms": self.rtt_ms, "--mbit": self.mbit, "--queue-bytes": self.queue_bytes}
+        arguments = [str(part) for option in options.items() for part in option]
+        self._process = subprocess.Popen(
+            ["setpriv", "--pdeathsig=KILL", LINK_BINARY, *arguments], stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None
+        if self._process.stdout.readline() != "ready\n":
+            raise RuntimeError("the link did not start: root and /dev/net/tun are needed")
+        self._far = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        self._near = os.open(f"/proc/{self._process.pid}/ns/net", os.O_RDONLY)
+        self._set_up(FAR_ADDRESS, NEAR_ADDRESS)
+        with self.inside():
+            _ip("link", "set", "lo", "up")
+            _sysctl("net.ipv4.tcp_no_metrics_save", "1")
+            self._set_up(NEAR_ADDRESS, FAR_ADDRESS)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the link and keep its counters."""
+        self._process.terminate()
+        output, _ = self._process.communicate(timeout=10)
+        self.counters = json.loads(output)
+        os.close(self._far)
+        os.close(self._near)
+
+    @property
+    def pid(self) -> int:
+        """The process that carries the packets."""
+        return self._process.pid
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Processes started in this block are at the near end."""
+        os.setns(self._near, os.CLONE_NEWNET)
+        try:
+            yield
+        finally:
+            os.setns(self._far, os.CLONE_NEWNET)
+
+    def _set_up(self, own: str, other: str) -> None:
+        _ip("address", "add", own, "peer", other, "dev", "link0")
+        _ip("link", "set", "link0", "mtu", str(self.mtu), "up")
+
+
+type Network = Loopback | Link
+
+
+def tcp_settings() -> dict[str, str]:
+    """What decides how fast one TCP connection can be on a long link, as this kernel has it."""
+    names = ("tcp_congestion_control", "tcp_rmem", "tcp_wmem", "tcp_slow_start_after_idle")
+    return {name: " ".join(Path(f"/proc/sys/net/ipv4/{name}").read_text().split()) for name in names}
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True)
+
+
+def _sysctl(name: str, value: str) -> None:
+    Path("/proc/sys", *name.split(".")).write_text(value)

@@ -1,0 +1,99 @@
+"""The processes that are measured: CPU time and peak memory from /proc, and the clients themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+# proc_pid_status(5) and proc_pid_clear_refs(5): 5 resets the peak resident set size.
+RESET_PEAK = "5"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a process used during a job."""
+
+    cpu_s: float
+    peak_bytes: int
+
+
+class Meter:
+    """Measures processes from now on."""
+
+    def __init__(self, pids: dict[str, int]) -> None:
+        """Begin: remember their CPU time, forget their peak memory."""
+        self._pids = pids
+        for pid in pids.values():
+            Path(f"/proc/{pid}/clear_refs").write_text(RESET_PEAK)
+        self._before = {name: _cpu_s(pid) for name, pid in pids.items()}
+
+    def read(self) -> dict[str, Cost]:
+        """What each of them used since."""
+        return {
+            name: Cost(round(_cpu_s(pid) - self._before[name], 3), _peak_bytes(pid)) for name, pid in self._pids.items()
+        }
+
+
+def _cpu_s(pid: int) -> float:
+    # The process's name, in parentheses, may hold anything.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    user_ticks, system_ticks = int(fields[11]), int(fields[12])
+    return (user_ticks + system_ticks) / TICKS_PER_SECOND
+
+
+def _peak_bytes(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"process {pid} is gone")
+
+
+class Client:
+    """A worker process (worker.py) for one way."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        """Start it where the caller is and wait until it is connected."""
+        self._process = subprocess.Popen(
+            ["setpriv", "--pdeathsig=KILL", sys.executable, "-m", "compare.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._ask(settings)
+
+    def __enter__(self) -> Self:
+        """It is running already."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let it close its connections."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=30)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    async def do(self, **job: Any) -> dict[str, Any]:
+        """Have it do one job."""
+        return await asyncio.to_thread(self._ask, job)
+
+    def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(message) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"the client ended with {self._process.wait()}")
+        result: dict[str, Any] = json.loads(answer)
+        return result

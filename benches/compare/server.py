@@ -1,0 +1,57 @@
+"""The one Garage server of a run, reachable from both networks, and its request log."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from typing import Any
+
+from lab.garage import Garage
+from lab.process import LabError
+
+from .network import Network
+
+# At the level `info`, Garage logs each request: `127.0.0.1:50000 (key GK…) GET /bucket/key`.
+REQUEST = re.compile(rb"\((?:key|anonymous)[^)]*\) ([A-Z]+) (/\S*)")
+
+
+class Server(Garage):
+    """Garage on all addresses of its namespace, not just on loopback."""
+
+    def __init__(self) -> None:
+        """Change the one line of its configuration."""
+        super().__init__()
+        path = self.folder / "garage.toml"
+        own = self.endpoint.removeprefix("http://")
+        anywhere = own.replace("127.0.0.1", "0.0.0.0")  # noqa: S104  # in a namespace of our own
+        text = path.read_text()
+        if own not in text:
+            raise LabError(f"{path} has no {own}")
+        path.write_text(text.replace(own, anywhere))
+
+    def endpoint_from(self, network: Network) -> str:
+        """The URL that clients in this network use."""
+        return self.endpoint.replace("127.0.0.1", network.server_address)
+
+    def log_position(self) -> int:
+        """Where the log ends now."""
+        return self.process.log_path.stat().st_size
+
+    def requests_since(self, position: int) -> Counter[str]:
+        """Requests that came in since then, by kind."""
+        with self.process.log_path.open("rb") as log:
+            log.seek(position)
+            return Counter(_kind(*found.groups()) for found in REQUEST.finditer(log.read()))
+
+    def change_one(self, bucket: str, key: str) -> None:
+        """Rewrite one metadata object with another name in it."""
+        client = self.client()
+        described: dict[str, Any] = json.loads(client.get_object(Bucket=bucket, Key=key)["Body"].read())
+        described["name"] += " (changed)"
+        client.put_object(Bucket=bucket, Key=key, Body=json.dumps(described).encode())
+
+
+def _kind(method: bytes, target: bytes) -> str:
+    is_listing = b"list-type=2" in target
+    return "LIST" if is_listing else method.decode()

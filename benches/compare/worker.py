@@ -1,0 +1,72 @@
+"""A client process: does one thing at a time, when told to on standard input, and says how long it took.
+
+The parent samples this process's CPU time and peak memory around each job, so nothing else happens meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib
+import json
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Protocol
+
+class Way(Protocol):
+    """One way to keep backups in a bucket, as a Home Assistant integration would."""
+
+    async def upload(self, backup: dict[str, Any], filename: str, path: Path) -> None:
+        """Store the backup, whose tar is the file at `path`."""
+
+    async def download(self, backup: dict[str, Any], filename: str) -> AsyncIterator[bytes]:
+        """Begin to read it back."""
+
+    async def list(self) -> list[str]:
+        """The ids of all backups, asked from the bucket."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
+async def do(way: Way, job: dict[str, Any]) -> dict[str, Any]:
+    """One job, and its result."""
+    match job["do"]:
+        case "upload":
+            await way.upload(job["backup"], job["filename"], Path(job["path"]))
+            return {}
+        case "download":
+            size = chunks = 0
+            async for chunk in await way.download(job["backup"], job["filename"]):
+                size += len(chunk)
+                chunks += 1
+            return {"size": size, "chunks": chunks}
+        case "hash":
+            digest = hashlib.sha256()
+            async for chunk in await way.download(job["backup"], job["filename"]):
+                digest.update(chunk)
+            return {"sha256": digest.hexdigest()}
+        case "list":
+            return {"backups": len(await way.list())}
+        case unknown:
+            raise ValueError(unknown)
+
+
+async def main() -> None:
+    """Read settings, then jobs, one JSON object a line; answer each with one line."""
+    settings = json.loads(sys.stdin.readline())
+    way: Way = await importlib.import_module(f"compare.{settings['way']}").open_way(settings)
+    print(json.dumps({"ready": True}), flush=True)
+    # Blocking the loop between jobs is fine, nothing goes on then.
+    while line := sys.stdin.readline():
+        started = time.perf_counter()
+        result = await do(way, json.loads(line))
+        result["wall_s"] = time.perf_counter() - started
+        print(json.dumps(result), flush=True)
+    await way.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
