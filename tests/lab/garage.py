@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
-import boto3
-from botocore.config import Config
+import boto3  # type: ignore[import-untyped]
+from botocore.config import Config  # type: ignore[import-untyped]
 
 from .process import LabError, Process, free_port
 
@@ -110,9 +110,9 @@ class Garage:
 
     async def start(self) -> None:
         """Start the server on its data and wait until it answers."""
-        command = [garage_binary(), "-c", self._configuration, "server"]
-        environment = {"RUST_LOG": "garage=info"}
-        self._process = await Process.start(command, self.folder / "garage.log", environment=environment)
+        log_path = self.folder / "garage.log"
+        command = (garage_binary(), "-c", self._configuration, "server")
+        self._process = await Process.start(log_path, *command, environment={"RUST_LOG": "garage=info"})
         async with asyncio.timeout(START_TIMEOUT_S):
             while not await self._answers():
                 self._process.require_alive()
@@ -178,7 +178,7 @@ class Garage:
         try:
             await self._admin("GetClusterStatus")
             _, writer = await asyncio.open_connection("127.0.0.1", self._s3_port)
-        except (aiohttp.ClientError, LabError, OSError):
+        except aiohttp.ClientError, LabError, OSError:
             return False
         writer.close()
         return True

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -25,11 +25,9 @@ class Process:
     @classmethod
     async def start(
         cls,
-        command: Sequence[str | Path],
         log_path: Path,
-        *,
+        *command: str | Path,
         environment: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
     ) -> Process:
         """Start the command; the kernel kills it when the test run dies."""
         with log_path.open("ab") as log:
@@ -41,7 +39,6 @@ class Process:
                 stdout=log,
                 stderr=asyncio.subprocess.STDOUT,
                 env={**os.environ, **(environment or {})},
-                cwd=cwd,
             )
         return cls(child, log_path)
 

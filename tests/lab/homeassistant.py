@@ -1,0 +1,241 @@
+"""A real Home Assistant: its own process, configuration folder and port, used over its own API."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+
+from .backups import Backups
+from .process import LabError, Process, free_port
+from .websocket import CallError, WebSocket
+
+NEWEST, OLDEST = "2026.11.0", "2026.3.4"
+DOMAIN = "s3_backup_agent"
+REPOSITORY = Path(__file__).resolve().parents[2]
+INTEGRATION = REPOSITORY / "hacs" / "custom_components" / DOMAIN
+START_TIMEOUT_S = 120
+RESTART_EXIT_CODE = 100  # homeassistant/const.py: the supervisor or container is asked to start it again
+USER, PASSWORD = "lab", "correct horse battery staple"
+
+CONFIGURATION = """\
+homeassistant:
+  name: Lab
+frontend:
+config:
+api:
+backup:
+recorder:
+http:
+  server_host: 127.0.0.1
+  server_port: {port}
+logger:
+  default: info
+  logs:
+    custom_components.s3_backup_agent: debug
+"""
+
+
+def home_assistant_python(version: str) -> Path:
+    """The interpreter of the environment that `scripts/parts/homeassistant VERSION` makes."""
+    home_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    cache = Path(os.environ.get("S3_BACKUP_AGENT_CACHE") or home_cache / "s3-backup-agent")
+    python = cache / f"ha-{version}" / "bin" / "python"
+    if not python.exists():
+        raise LabError(f"{python} is missing, run scripts/parts/homeassistant {version}")
+    return python
+
+
+class HomeAssistant:
+    """One instance, onboarded and with a signed-in user.
+
+    Used as `async with HomeAssistant(NEWEST) as ha:`. The integration is copied into its configuration folder: a
+    restore empties that folder.
+    """
+
+    def __init__(self, version: str = NEWEST) -> None:
+        """Lay out the configuration folder; nothing runs yet."""
+        self.version = version
+        self.port = free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix="ha-"))
+        self.config = self.folder / "config"
+        self.backups = Backups(self)
+        self._process: Process | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._socket: WebSocket | None = None
+        self._token = ""
+        self.config.mkdir()
+        (self.config / "configuration.yaml").write_text(CONFIGURATION.format(port=self.port))
+        if INTEGRATION.exists():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(INTEGRATION, self.config / "custom_components" / DOMAIN, ignore=ignored)
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def process(self) -> Process:
+        """The running Home Assistant."""
+        if self._process is None:
+            raise LabError("Home Assistant does not run")
+        return self._process
+
+    @property
+    def socket(self) -> WebSocket:
+        """The websocket of the signed-in user."""
+        if self._socket is None:
+            raise LabError("nobody is signed in to Home Assistant")
+        return self._socket
+
+    @property
+    def session(self) -> aiohttp.ClientSession:
+        """The HTTP client of the lab."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=10))
+        return self._session
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The signed-in user's authorization."""
+        return {"Authorization": f"Bearer {self._token}"}
+
+    def log_text(self) -> str:
+        """Everything it has logged, over all its starts."""
+        return (self.folder / "homeassistant.log").read_text(errors="replace")
+
+    async def __aenter__(self) -> Self:
+        """Start it, make its first user, sign in."""
+        try:
+            await self.start()
+            await self._onboard()
+            await self.sign_in()
+            await self._confirm_http_configuration()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End it and remove its folder."""
+        await self._disconnect()
+        if self._process is not None:
+            await self._process.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    async def start(self) -> None:
+        """Start it and wait until it answers."""
+        await self._launch()
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while not await self._answers():
+                self.process.require_alive()
+                await asyncio.sleep(0.1)
+
+    async def stop(self) -> None:
+        """Ask it to end, and wait for that."""
+        await self._disconnect()
+        await self.process.stop(timeout_s=60)
+        self._process = None
+
+    async def come_back_from_restore(self, port: int) -> None:
+        """See it restart after a restore, as its supervisor would, and sign in again.
+
+        `port` is where it listens now: the restored configuration is that of another instance.
+        """
+        await self._see_restart_asked()
+        await self._launch()  # restores the files, nothing else
+        await self._see_restart_asked()
+        self.port = port
+        await self.start()
+        await self.sign_in()
+
+    async def sign_in(self) -> None:
+        """Sign in with user and password, and open the websocket."""
+        handler = {"client_id": self.url, "handler": ["homeassistant", None], "redirect_uri": self.url}
+        flow = await self._post("/auth/login_flow", handler)
+        fields = {"client_id": self.url, "username": USER, "password": PASSWORD}
+        done = await self._post(f"/auth/login_flow/{flow['flow_id']}", fields)
+        await self._take_token(done["result"])
+        self._socket = await WebSocket.connect(self.session, self.url, self._token)
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while (await self.socket.call("get_config"))["state"] != "RUNNING":
+                await asyncio.sleep(0.1)
+
+    async def add_agent(self, address: str, token: str | None = None) -> str:
+        """Set the integration up through its form, and give the config entry's id."""
+        flow = await self._post("/api/config/config_entries/flow", {"handler": DOMAIN, "show_advanced_options": False})
+        fields = {"address": address} | ({"token": token} if token else {})
+        done = await self._post(f"/api/config/config_entries/flow/{flow['flow_id']}", fields)
+        if done["type"] != "create_entry":
+            raise LabError(f"the form was not accepted: {done}")
+        entry_id: str = done["result"]["entry_id"]
+        return entry_id
+
+    async def remove_agent(self, entry_id: str) -> None:
+        """Remove a config entry."""
+        url = f"{self.url}/api/config/config_entries/entry/{entry_id}"
+        async with self.session.delete(url, headers=self.headers, raise_for_status=True):
+            pass
+
+    async def _launch(self) -> None:
+        # No package is installed at run time: what is missing must show.
+        python = home_assistant_python(self.version)
+        command = (python, "-m", "homeassistant", "--config", self.config, "--skip-pip")
+        self._process = await Process.start(self.folder / "homeassistant.log", *command)
+
+    async def _see_restart_asked(self) -> None:
+        exit_code = await self.process.wait(START_TIMEOUT_S)
+        await self._disconnect()
+        if exit_code != RESTART_EXIT_CODE:
+            raise LabError(
+                f"Home Assistant ended with {exit_code}, not {RESTART_EXIT_CODE}:\n{self.log_text()[-3000:]}"
+            )
+
+    async def _onboard(self) -> None:
+        # The step core_config is left out: it sets up integrations that ask services on the internet.
+        user = {"name": "Lab", "username": USER, "password": PASSWORD, "client_id": self.url, "language": "en"}
+        code = (await self._post("/api/onboarding/users", user))["auth_code"]
+        await self._take_token(code)
+        await self._post("/api/onboarding/analytics", {})
+        await self._post("/api/onboarding/integration", {"client_id": self.url, "redirect_uri": self.url})
+
+    async def _take_token(self, code: str) -> None:
+        fields = {"grant_type": "authorization_code", "code": code, "client_id": self.url}
+        async with self.session.post(f"{self.url}/auth/token", data=fields, raise_for_status=True) as response:
+            self._token = (await response.json())["access_token"]
+
+    async def _confirm_http_configuration(self) -> None:
+        """Confirm the port: newer versions take it from YAML on trial, for five minutes."""
+        try:
+            await self.socket.call("http/config/promote")
+        except CallError as error:
+            if error.code != "unknown_command":
+                raise
+
+    async def _post(self, path: str, fields: Any) -> Any:
+        async with self.session.post(f"{self.url}{path}", json=fields, headers=self.headers) as response:
+            if not response.ok:
+                raise LabError(f"{path}: {response.status} {await response.text()}")
+            return await response.json()
+
+    async def _answers(self) -> bool:
+        try:
+            async with self.session.get(f"{self.url}/manifest.json") as response:
+                return response.ok
+        except aiohttp.ClientError, OSError:
+            return False
+
+    async def _disconnect(self) -> None:
+        self._token = ""
+        if self._socket is not None:
+            await self._socket.close()
+            self._socket = None
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
