@@ -32,7 +32,9 @@ _LOGGER = logging.getLogger(__name__)
 _LAST_WORD_SECONDS = 2
 
 
-async def async_get_backup_agents(hass: HomeAssistant, **kwargs: Any) -> list[BackupAgent]:
+async def async_get_backup_agents(
+    hass: HomeAssistant, **kwargs: Any
+) -> list[BackupAgent]:
     """Return a backup agent for each location."""
     agents: dict[str, BackupAgent] = {}
     entries: list[S3BackupAgentConfigEntry] = hass.config_entries.async_loaded_entries(

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import HttpProcessingError
 
 try:
     # Several times faster; Home Assistant has it for its own HTTP server.
@@ -46,6 +47,9 @@ _EVENTS: Final = aiohttp.ClientTimeout(
 )
 # How long the cleaning up after a failed upload may hold up its caller.
 _CLEANUP_SECONDS: Final = 15
+
+# All that aiohttp raises about a connection or what came over it.
+_BROKEN: Final = (aiohttp.ClientError, HttpProcessingError, OSError)
 
 _SOCKET_BUFFER_BYTES: Final = 1024 * 1024
 _READ_BUFFER_BYTES: Final = 1024 * 1024
@@ -373,10 +377,13 @@ class AgentClient:
         """Yield what happens at the agent, without end; raises when the connection does."""
         response = await self._request("GET", "/v1/events", timeout=_EVENTS)
         try:
-            async for line in _body_of(response, response.content):
+            async for line in response.content:
                 yield cast(Event, _decode(line))
+        except _BROKEN as err:
+            raise _body_error(err) from err
         finally:
             response.close()
+        raise AgentError(AGENT_UNREACHABLE, "The agent closed the connection")
 
     async def set_log_level(self, level: str) -> None:
         """Set the agent's log level: error, warn, info, debug or trace."""
@@ -413,7 +420,7 @@ class AgentClient:
             response = await self._session.request(
                 method, self._base + path, headers=self._headers, **kwargs
             )
-        except (aiohttp.ClientError, OSError) as err:
+        except _BROKEN as err:
             raise _connection_error(err) from err
         if response.status < 400:
             return response
@@ -440,7 +447,7 @@ class Download:
         try:
             # What one system call brought, without joining it with the next.
             chunk, _ = await self._response.content.readchunk()
-        except (aiohttp.ClientError, OSError) as err:
+        except _BROKEN as err:
             self._response.close()
             raise _body_error(err) from err
         except BaseException:
@@ -538,20 +545,8 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     """Read a short answer."""
     try:
         return await response.read()
-    except (aiohttp.ClientError, OSError) as err:
+    except _BROKEN as err:
         raise _body_error(err) from err
-
-
-async def _body_of(
-    response: aiohttp.ClientResponse, lines: AsyncIterator[bytes]
-) -> AsyncGenerator[bytes]:
-    """Yield the lines of an answer that has no end."""
-    try:
-        async for line in lines:
-            yield line
-    except (aiohttp.ClientError, OSError, ValueError) as err:
-        raise _body_error(err) from err
-    raise AgentError(AGENT_UNREACHABLE, "The agent closed the connection")
 
 
 def _decode(text: bytes) -> Any:
@@ -577,7 +572,7 @@ def _problem(response: aiohttp.ClientResponse, body: bytes) -> AgentError:
             request_id=problem.get("request_id"),
             retryable=bool(problem.get("retryable")),
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except ValueError, KeyError, TypeError, AttributeError:
         return AgentError(
             INVALID_RESPONSE,
             f"Not an agent's answer: HTTP {response.status} {response.reason}",

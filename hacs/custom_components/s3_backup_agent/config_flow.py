@@ -1,9 +1,7 @@
 """Config flow of the S3 Backup Agent integration: where the agent is, and its token."""
 
 from collections.abc import Mapping
-from typing import Any, override
-
-import voluptuous as vol
+from typing import TYPE_CHECKING, Any, override
 
 from homeassistant.config_entries import ConfigFlow, ConfigFlowResult
 from homeassistant.const import CONF_ADDRESS, CONF_TOKEN
@@ -21,6 +19,12 @@ from .client import (
 )
 from .connection import create_client
 from .const import DEFAULT_ADDRESS, DOMAIN, TITLE
+
+if TYPE_CHECKING:
+    import probatio as vol
+else:
+    # What Home Assistant 2026.3 has; later ones answer this import with probatio.
+    import voluptuous as vol
 
 _PASSWORD = TextSelector(TextSelectorConfig(type=TextSelectorType.PASSWORD))
 _AGENT_SCHEMA = vol.Schema(
@@ -78,7 +82,9 @@ class S3BackupAgentConfigFlow(ConfigFlow, domain=DOMAIN):
                 return self.async_update_reload_and_abort(
                     entry, unique_id=address, data=data
                 )
-        return self._show("reconfigure", _AGENT_SCHEMA, user_input or entry.data, errors)
+        return self._show(
+            "reconfigure", _AGENT_SCHEMA, user_input or entry.data, errors
+        )
 
     async def async_step_reauth(
         self, entry_data: Mapping[str, Any]
@@ -128,7 +134,9 @@ class S3BackupAgentConfigFlow(ConfigFlow, domain=DOMAIN):
         errors: dict[str, str],
     ) -> ConfigFlowResult:
         """Show a form with what was in it, but never a token."""
-        shown = {key: value for key, value in (values or {}).items() if key != CONF_TOKEN}
+        shown = {
+            key: value for key, value in (values or {}).items() if key != CONF_TOKEN
+        }
         return self.async_show_form(
             step_id=step_id,
             data_schema=self.add_suggested_values_to_schema(schema, shown),

@@ -18,9 +18,7 @@ _LAST_DELAY_SECONDS = 30
 type EventListener = Callable[[Event], None]
 
 
-def create_client(
-    hass: HomeAssistant, address: str, token: str | None
-) -> AgentClient:
+def create_client(hass: HomeAssistant, address: str, token: str | None) -> AgentClient:
     """Return a client for the agent at an address; raises InvalidAddressError."""
     return AgentClient(address, token, session=async_get_clientsession(hass))
 
@@ -65,6 +63,8 @@ class AgentConnection:
                 self._log_lost(err)
                 if err.code == "unauthorized":
                     self._on_unauthorized()
+            except Exception:
+                _LOGGER.exception("Unexpected error while following the agent's events")
             await asyncio.sleep(self._delay)
             self._delay = min(self._delay * 2, _LAST_DELAY_SECONDS)
 
@@ -106,4 +106,6 @@ class AgentConnection:
 
 def _names(locations: dict[str, Location]) -> dict[str, str]:
     """Return what Home Assistant shows of locations."""
-    return {location_id: location["name"] for location_id, location in locations.items()}
+    return {
+        location_id: location["name"] for location_id, location in locations.items()
+    }

@@ -58,7 +58,7 @@ _UNREACHABLE: Final = frozenset(
 class AgentUnreachableError(BackupAgentUnreachableError):
     """The agent, or its bucket, cannot be reached; says why, which its parent does not."""
 
-    _message = None
+    _message = None  # type: ignore[assignment]
 
 
 class Translation(TypedDict):
