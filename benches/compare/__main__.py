@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 import hashlib
 import json
 import os
+from pathlib import Path
 import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from lab.agent import Agent, Location
@@ -44,9 +44,13 @@ class Benchmark:
         """Measure everything."""
         try:
             if "transfer" in self._options.jobs:
-                large = LargeBackup(self._folder / "backup.tar", self._options.size_mib << 20)
+                large = LargeBackup(
+                    self._folder / "backup.tar", self._options.size_mib << 20
+                )
                 for network in networks:
-                    await self._repeat(network, self._transfer, large, [OURS, PEER, BARE])
+                    await self._repeat(
+                        network, self._transfer, large, [OURS, PEER, BARE]
+                    )
             if "listing" in self._options.jobs:
                 self._fill()
                 for network in networks:
@@ -54,35 +58,55 @@ class Benchmark:
         finally:
             shutil.rmtree(self._folder)
 
-    async def _repeat(self, network: Network, measure: Any, argument: Any, ways: list[str]) -> None:
+    async def _repeat(
+        self, network: Network, measure: Any, argument: Any, ways: list[str]
+    ) -> None:
         """All ways by turns; every other round the other way round."""
         chosen = [way for way in ways if way in self._options.ways]
         for number in range(self._options.rounds):
             for way in reversed(chosen) if number % 2 else chosen:
                 await measure(network, way, argument, is_first=number == 0)
 
-    async def _transfer(self, network: Network, way: str, large: LargeBackup, *, is_first: bool) -> None:
+    async def _transfer(
+        self, network: Network, way: str, large: LargeBackup, *, is_first: bool
+    ) -> None:
         backup = large.renew()
         named = {"backup": backup, "filename": f"Benchmark_{backup['backup_id']}"}
         async with self._way(network, way, TRANSFER) as (client, pids):
-            await self._measure(network, "upload", way, client, pids, path=str(large.path), **named)
+            await self._measure(
+                network, "upload", way, client, pids, path=str(large.path), **named
+            )
         key = f"{TRANSFER}/backups/{named['filename']}.tar"
-        stored = self._server.client().head_object(Bucket=BUCKET, Key=key)["ContentLength"]
+        stored = self._server.client().head_object(Bucket=BUCKET, Key=key)[
+            "ContentLength"
+        ]
         _require(stored == large.size, f"{key} has {stored} bytes, not {large.size}")
 
         os.sync()
         async with self._way(network, way, TRANSFER) as (client, pids):
-            answer = await self._measure(network, "download", way, client, pids, **named)
-            _require(answer["size"] == large.size, f"{way} downloaded {answer['size']} bytes, not {large.size}")
+            answer = await self._measure(
+                network, "download", way, client, pids, **named
+            )
+            _require(
+                answer["size"] == large.size,
+                f"{way} downloaded {answer['size']} bytes, not {large.size}",
+            )
             if is_first:
                 answer = await client.do(do="hash", **named)
                 with large.path.open("rb") as file:
                     expected = hashlib.file_digest(file, "sha256").hexdigest()
-                _require(answer["sha256"] == expected, f"{way} downloaded other bytes than it uploaded")
+                _require(
+                    answer["sha256"] == expected,
+                    f"{way} downloaded other bytes than it uploaded",
+                )
         for suffix in ("tar", "metadata.json"):
-            self._server.client().delete_object(Bucket=BUCKET, Key=f"{TRANSFER}/backups/{named['filename']}.{suffix}")
+            self._server.client().delete_object(
+                Bucket=BUCKET, Key=f"{TRANSFER}/backups/{named['filename']}.{suffix}"
+            )
 
-    async def _list(self, network: Network, way: str, _: None, *, is_first: bool) -> None:
+    async def _list(
+        self, network: Network, way: str, _: None, *, is_first: bool
+    ) -> None:
         del is_first
         async with self._way(network, way, LISTING) as (client, pids):
             for job in ("cold listing", "refresh"):
@@ -91,11 +115,21 @@ class Benchmark:
                     answer["backups"] == self._options.backups,
                     f"{way} lists {answer['backups']} backups, not {self._options.backups}",
                 )
-                name, _, _ = many_backups(self._options.backups)[self._options.backups // 2]
-                self._server.change_one(BUCKET, f"{LISTING}/backups/{name}.metadata.json")
+                name, _, _ = many_backups(self._options.backups)[
+                    self._options.backups // 2
+                ]
+                self._server.change_one(
+                    BUCKET, f"{LISTING}/backups/{name}.metadata.json"
+                )
 
     async def _measure(
-        self, network: Network, job: str, way: str, client: Client, pids: dict[str, int], **arguments: Any
+        self,
+        network: Network,
+        job: str,
+        way: str,
+        client: Client,
+        pids: dict[str, int],
+        **arguments: Any,
     ) -> dict[str, Any]:
         kind = "list" if job in {"cold listing", "refresh"} else job
         position = self._server.log_position()
@@ -113,12 +147,17 @@ class Benchmark:
             requests=requests,
         )
         self.runs.append(run)
-        print(f"{network.name}, {job}, {way}: {run.wall_s:.2f} s, CPU {run.cpu_s}, {requests}", file=sys.stderr)
+        print(
+            f"{network.name}, {job}, {way}: {run.wall_s:.2f} s, CPU {run.cpu_s}, {requests}",
+            file=sys.stderr,
+        )
         return answer
 
     @asynccontextmanager
-    async def _way(self, network: Network, way: str, prefix: str) -> AsyncIterator[tuple[Client, dict[str, int]]]:
-        """A fresh client, and for ours a fresh agent, in this network; with the processes to be measured."""
+    async def _way(
+        self, network: Network, way: str, prefix: str
+    ) -> AsyncIterator[tuple[Client, dict[str, int]]]:
+        """Start a fresh client, and for ours a fresh agent, in this network; give the processes to be measured."""
         server = self._server
         endpoint = server.endpoint_from(network)
         pids = {"garage": server.process.pid}
@@ -136,20 +175,37 @@ class Benchmark:
         async with AsyncExitStack() as stack:
             with network.inside():
                 if way == OURS:
-                    location = replace(Location.on(server, BUCKET, id=prefix, prefix=prefix), endpoint=endpoint)
-                    agent = await stack.enter_async_context(Agent([location], log_level=self._options.log_level))
+                    location = replace(
+                        Location.on(server, BUCKET, id=prefix, prefix=prefix),
+                        endpoint=endpoint,
+                    )
+                    agent = await stack.enter_async_context(
+                        Agent([location], log_level=self._options.log_level)
+                    )
                     settings |= {"address": agent.address, "location": location.id}
                     pids["agent"] = agent.process.pid
-                client = stack.enter_context(Client(settings))
+                client = stack.enter_context(Client(self._python(way), settings))
             yield client, {"client": client.pid, **pids}
+
+    def _python(self, way: str) -> Path:
+        """Choose the Python: ours runs with what Home Assistant brings along, such as its faster CRC-32."""
+        return (
+            self._options.home_assistant / "bin" / "python"
+            if way == OURS
+            else Path(sys.executable)
+        )
 
     def _fill(self) -> None:
         """Write the small backups as the layout's other writer does, without our extra fields."""
         client = self._server.client()
         for name, described, tar in many_backups(self._options.backups):
-            client.put_object(Bucket=BUCKET, Key=f"{LISTING}/backups/{name}.tar", Body=tar)
+            client.put_object(
+                Bucket=BUCKET, Key=f"{LISTING}/backups/{name}.tar", Body=tar
+            )
             body = json.dumps(described).encode()
-            client.put_object(Bucket=BUCKET, Key=f"{LISTING}/backups/{name}.metadata.json", Body=body)
+            client.put_object(
+                Bucket=BUCKET, Key=f"{LISTING}/backups/{name}.metadata.json", Body=body
+            )
 
 
 def _require(is_so: bool, problem: str) -> None:
@@ -159,12 +215,30 @@ def _require(is_so: bool, problem: str) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benches/run", description=__doc__)
+    parser.add_argument(
+        "--home-assistant",
+        type=Path,
+        required=True,
+        help="its virtual environment (set by run)",
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--size-mib", type=int, default=1024)
     parser.add_argument("--backups", type=int, default=1000)
-    parser.add_argument("--networks", nargs="+", choices=["loopback", "link"], default=["loopback", "link"])
-    parser.add_argument("--jobs", nargs="+", choices=["transfer", "listing"], default=["transfer", "listing"])
-    parser.add_argument("--ways", nargs="+", choices=[OURS, PEER, BARE], default=[OURS, PEER, BARE])
+    parser.add_argument(
+        "--networks",
+        nargs="+",
+        choices=["loopback", "link"],
+        default=["loopback", "link"],
+    )
+    parser.add_argument(
+        "--jobs",
+        nargs="+",
+        choices=["transfer", "listing"],
+        default=["transfer", "listing"],
+    )
+    parser.add_argument(
+        "--ways", nargs="+", choices=[OURS, PEER, BARE], default=[OURS, PEER, BARE]
+    )
     parser.add_argument("--rtt-ms", type=int, default=50)
     parser.add_argument("--mbit", type=int, default=1000)
     parser.add_argument("--queue-bytes", type=int, default=6_250_000)
@@ -184,29 +258,31 @@ async def main() -> int:
         if "loopback" in options.networks:
             networks.append(Loopback())
         if "link" in options.networks:
-            link = stack.enter_context(Link(options.rtt_ms, options.mbit, options.queue_bytes, options.mtu))
+            link = stack.enter_context(
+                Link(options.rtt_ms, options.mbit, options.queue_bytes, options.mtu)
+            )
             networks.append(link)
         server = await stack.enter_async_context(Server())
         await server.create_bucket(BUCKET)
         benchmark = Benchmark(options, server)
         await benchmark.run(networks)
-    results = Results(benchmark.runs, options.size_mib << 20, options.backups, link and link.mbit * 1_000_000)
+    results = Results(
+        benchmark.runs,
+        options.size_mib << 20,
+        options.backups,
+        link.mbit * 1_000_000 if link else None,
+    )
     print(results.to_markdown())
     if options.json:
         about = {
             "kernel": platform.release(),
             "cores": os.cpu_count(),
             "tcp": tcp_settings(),
-            "link": link and {**vars_of(link), "counters": link.counters},
+            "link": link and link.to_json(),
             "rounds": options.rounds,
         }
         options.json.write_text(json.dumps(about | results.to_json(), indent=1) + "\n")
     return 0 if all(verdict.is_met for verdict in results.verdicts()) else 1
-
-
-def vars_of(link: Link) -> dict[str, int]:
-    """The link's qualities."""
-    return {"rtt_ms": link.rtt_ms, "mbit": link.mbit, "queue_bytes": link.queue_bytes, "mtu": link.mtu}
 
 
 if __name__ == "__main__":

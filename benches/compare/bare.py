@@ -6,8 +6,8 @@ The signature does not cover the content, nothing is retried, resumed or verifie
 from __future__ import annotations
 
 import asyncio
-import http.client
 from collections.abc import AsyncIterator
+import http.client
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -47,7 +47,9 @@ class Bare:
             raise RuntimeError(answer.read())
         connection.close()
 
-    async def download(self, backup: dict[str, Any], filename: str) -> AsyncIterator[bytes]:
+    async def download(
+        self, backup: dict[str, Any], filename: str
+    ) -> AsyncIterator[bytes]:
         """One GET."""
         url = self._url("get_object", filename)
         connection = http.client.HTTPConnection(url.netloc)
@@ -72,9 +74,13 @@ class Bare:
 
     def _url(self, call: str, filename: str) -> Any:
         key = f"{self._settings['prefix']}/backups/{filename}.tar"
-        return urlsplit(self._signer.generate_presigned_url(call, {"Bucket": self._settings["bucket"], "Key": key}))
+        return urlsplit(
+            self._signer.generate_presigned_url(
+                call, {"Bucket": self._settings["bucket"], "Key": key}
+            )
+        )
 
 
 async def open_way(settings: dict[str, Any]) -> Bare:
-    """The signer."""
+    """Make the signer."""
     return await asyncio.to_thread(Bare, settings)

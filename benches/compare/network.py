@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+import json
+import os
 from pathlib import Path
+import subprocess
 from typing import Any, Self
 
 LINK_BINARY = Path(__file__).parents[1] / "link" / "target" / "release" / "link"
@@ -32,7 +32,7 @@ class Loopback:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """Processes started in this block are the clients."""
+        """Make the processes started in this block clients."""
         yield
 
 
@@ -44,19 +44,32 @@ class Link:
 
     def __init__(self, rtt_ms: int, mbit: int, queue_bytes: int, mtu: int) -> None:
         """Choose the link's qualities; nothing runs yet."""
-        self.rtt_ms, self.mbit, self.queue_bytes, self.mtu = rtt_ms, mbit, queue_bytes, mtu
+        self.rtt_ms, self.mbit, self.queue_bytes, self.mtu = (
+            rtt_ms,
+            mbit,
+            queue_bytes,
+            mtu,
+        )
         self.counters: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
         """Start the link and give both ends their addresses."""
-        options = {"--rtt-ms": self.rtt_ms, "--mbit": self.mbit, "--queue-bytes": self.queue_bytes}
+        options = {
+            "--rtt-ms": self.rtt_ms,
+            "--mbit": self.mbit,
+            "--queue-bytes": self.queue_bytes,
+        }
         arguments = [str(part) for option in options.items() for part in option]
         self._process = subprocess.Popen(
-            ["setpriv", "--pdeathsig=KILL", LINK_BINARY, *arguments], stdout=subprocess.PIPE, text=True
+            ["setpriv", "--pdeathsig=KILL", LINK_BINARY, *arguments],
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self._process.stdout is not None
         if self._process.stdout.readline() != "ready\n":
-            raise RuntimeError("the link did not start: root and /dev/net/tun are needed")
+            raise RuntimeError(
+                "the link did not start: root and /dev/net/tun are needed"
+            )
         self._far = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         self._near = os.open(f"/proc/{self._process.pid}/ns/net", os.O_RDONLY)
         self._set_up(FAR_ADDRESS, NEAR_ADDRESS)
@@ -69,7 +82,7 @@ class Link:
     def __exit__(self, *_: object) -> None:
         """End the link and keep its counters."""
         self._process.terminate()
-        output, _ = self._process.communicate(timeout=10)
+        output = self._process.communicate(timeout=10)[0]
         self.counters = json.loads(output)
         os.close(self._far)
         os.close(self._near)
@@ -81,12 +94,22 @@ class Link:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """Processes started in this block are at the near end."""
+        """Put the processes started in this block at the near end."""
         os.setns(self._near, os.CLONE_NEWNET)
         try:
             yield
         finally:
             os.setns(self._far, os.CLONE_NEWNET)
+
+    def to_json(self) -> dict[str, Any]:
+        """Describe the link and what passed through it."""
+        return {
+            "rtt_ms": self.rtt_ms,
+            "mbit": self.mbit,
+            "queue_bytes": self.queue_bytes,
+            "mtu": self.mtu,
+            "counters": self.counters,
+        }
 
     def _set_up(self, own: str, other: str) -> None:
         _ip("address", "add", own, "peer", other, "dev", "link0")
@@ -97,9 +120,17 @@ type Network = Loopback | Link
 
 
 def tcp_settings() -> dict[str, str]:
-    """What decides how fast one TCP connection can be on a long link, as this kernel has it."""
-    names = ("tcp_congestion_control", "tcp_rmem", "tcp_wmem", "tcp_slow_start_after_idle")
-    return {name: " ".join(Path(f"/proc/sys/net/ipv4/{name}").read_text().split()) for name in names}
+    """Read what decides how fast one TCP connection can be on a long link."""
+    names = (
+        "tcp_congestion_control",
+        "tcp_rmem",
+        "tcp_wmem",
+        "tcp_slow_start_after_idle",
+    )
+    return {
+        name: " ".join(Path(f"/proc/sys/net/ipv4/{name}").read_text().split())
+        for name in names
+    }
 
 
 def _ip(*arguments: str) -> None:

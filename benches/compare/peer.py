@@ -6,8 +6,8 @@ each listing, all in Home Assistant's own process. Their clients check the bucke
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
+import json
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,7 +26,10 @@ class Peer:
     def __init__(self, settings: dict[str, Any]) -> None:
         """Take the settings; `open` connects."""
         self._settings = settings
-        self._bucket, self._prefix = settings["bucket"], f"{settings['prefix']}/backups/"
+        self._bucket, self._prefix = (
+            settings["bucket"],
+            f"{settings['prefix']}/backups/",
+        )
 
     async def open(self) -> Self:
         """Make the client and ask for the bucket."""
@@ -49,12 +52,19 @@ class Peer:
     async def upload(self, backup: dict[str, Any], filename: str, path: Path) -> None:
         """Parts one after another, then the metadata."""
         target = {"Bucket": self._bucket, "Key": f"{self._prefix}{filename}.tar"}
-        upload = {**target, "UploadId": (await self._client.create_multipart_upload(**target))["UploadId"]}
+        upload = {
+            **target,
+            "UploadId": (await self._client.create_multipart_upload(**target))[
+                "UploadId"
+            ],
+        }
         parts: list[dict[str, Any]] = []
 
         async def send(body: bytes) -> None:
             number = len(parts) + 1
-            answer = await self._client.upload_part(**upload, PartNumber=number, Body=body)
+            answer = await self._client.upload_part(
+                **upload, PartNumber=number, Body=body
+            )
             parts.append({"PartNumber": number, "ETag": answer["ETag"]})
 
         buffer = bytearray()
@@ -67,20 +77,30 @@ class Peer:
                 await send(body)
         if buffer:
             await send(bytes(buffer))
-        await self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+        await self._client.complete_multipart_upload(
+            **upload, MultipartUpload={"Parts": parts}
+        )
         await self._client.put_object(
-            Bucket=self._bucket, Key=f"{self._prefix}{filename}.metadata.json", Body=json.dumps(backup)
+            Bucket=self._bucket,
+            Key=f"{self._prefix}{filename}.metadata.json",
+            Body=json.dumps(backup),
         )
 
-    async def download(self, backup: dict[str, Any], filename: str) -> AsyncIterator[bytes]:
+    async def download(
+        self, backup: dict[str, Any], filename: str
+    ) -> AsyncIterator[bytes]:
         """One GET, read in small chunks."""
-        answer = await self._client.get_object(Bucket=self._bucket, Key=f"{self._prefix}{filename}.tar")
+        answer = await self._client.get_object(
+            Bucket=self._bucket, Key=f"{self._prefix}{filename}.tar"
+        )
         chunks: AsyncIterator[bytes] = answer["Body"].iter_chunks(READ_BYTES)
         return chunks
 
     async def list(self) -> list[str]:
         """All keys, then each metadata object; what was read before is not remembered."""
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=self._prefix
+        )
         keys = [
             found["Key"]
             async for page in pages
@@ -95,5 +115,5 @@ class Peer:
 
 
 async def open_way(settings: dict[str, Any]) -> Peer:
-    """The client, connected."""
+    """Make the client."""
     return await Peer(settings).open()

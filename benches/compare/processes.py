@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 import json
 import os
-import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
+import subprocess
 from typing import Any, Self
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -35,9 +34,10 @@ class Meter:
         self._before = {name: _cpu_s(pid) for name, pid in pids.items()}
 
     def read(self) -> dict[str, Cost]:
-        """What each of them used since."""
+        """Say what each of them used since."""
         return {
-            name: Cost(round(_cpu_s(pid) - self._before[name], 3), _peak_bytes(pid)) for name, pid in self._pids.items()
+            name: Cost(round(_cpu_s(pid) - self._before[name], 3), _peak_bytes(pid))
+            for name, pid in self._pids.items()
         }
 
 
@@ -58,10 +58,10 @@ def _peak_bytes(pid: int) -> int:
 class Client:
     """A worker process (worker.py) for one way."""
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self, python: Path, settings: dict[str, Any]) -> None:
         """Start it where the caller is and wait until it is connected."""
         self._process = subprocess.Popen(
-            ["setpriv", "--pdeathsig=KILL", sys.executable, "-m", "compare.worker"],
+            ["setpriv", "--pdeathsig=KILL", python, "-m", "compare.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -69,7 +69,7 @@ class Client:
         self._ask(settings)
 
     def __enter__(self) -> Self:
-        """It is running already."""
+        """Do nothing, it is running already."""
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -6,10 +6,10 @@ import io
 import json
 import mmap
 import os
+from pathlib import Path
 import secrets
 import tarfile
-from pathlib import Path
-from typing import Any
+from typing import Any, override
 
 RECORD_BYTES = tarfile.RECORDSIZE
 # Garage cuts objects into blocks of 1 MiB and stores equal blocks once; a part may begin anywhere.
@@ -18,17 +18,27 @@ RENEWED_BYTES = 16
 SLUG_PLACEHOLDER = "0" * 32
 
 
-def agent_backup(backup_id: str, name: str, size: int, addons: int = 12) -> dict[str, Any]:
-    """What Home Assistant hands to a backup agent, `AgentBackup.as_dict()`."""
+def agent_backup(
+    backup_id: str, name: str, size: int, addons: int = 12
+) -> dict[str, Any]:
+    """Describe a backup as Home Assistant does to a backup agent, `AgentBackup.as_dict()`."""
     return {
         "addons": [
-            {"name": f"An app with number {number}", "slug": f"core_app_{number}", "version": f"1.{number}.0"}
+            {
+                "name": f"An app with number {number}",
+                "slug": f"core_app_{number}",
+                "version": f"1.{number}.0",
+            }
             for number in range(addons)
         ],
         "backup_id": backup_id,
         "date": "2026-11-20T04:45:12.345678+00:00",
         "database_included": True,
-        "extra_metadata": {"instance_id": "f" * 32, "with_automatic_settings": True, "supervisor.addon_update": None},
+        "extra_metadata": {
+            "instance_id": "f" * 32,
+            "with_automatic_settings": True,
+            "supervisor.addon_update": None,
+        },
         "folders": ["share", "ssl", "media"],
         "homeassistant_included": True,
         "homeassistant_version": "2026.11.0",
@@ -70,15 +80,17 @@ class LargeBackup:
             tar.addfile(small, io.BytesIO(described))
         self.size = path.stat().st_size
         self._renewable = range(RECORD_BYTES, content_bytes, RENEW_EVERY_BYTES)
-        self._slug_at = path.read_bytes()[-2 * RECORD_BYTES :].index(SLUG_PLACEHOLDER.encode()) + max(
-            0, self.size - 2 * RECORD_BYTES
-        )
+        self._slug_at = path.read_bytes()[-2 * RECORD_BYTES :].index(
+            SLUG_PLACEHOLDER.encode()
+        ) + max(0, self.size - 2 * RECORD_BYTES)
 
     def renew(self) -> dict[str, Any]:
         """Give it new content and a new id, so that no server can have any of its blocks already."""
         backup_id = secrets.token_hex(len(SLUG_PLACEHOLDER) // 2)
         with self.path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:
-            content[self._slug_at : self._slug_at + len(SLUG_PLACEHOLDER)] = backup_id.encode()
+            content[self._slug_at : self._slug_at + len(SLUG_PLACEHOLDER)] = (
+                backup_id.encode()
+            )
             for at in self._renewable:
                 content[at : at + RENEWED_BYTES] = os.urandom(RENEWED_BYTES)
         # What is dirty now must not be written out while somebody is being measured.
@@ -87,6 +99,7 @@ class LargeBackup:
 
 
 class _RandomFile(io.RawIOBase):
+    @override
     def read(self, size: int = -1) -> bytes:
         return os.urandom(size)
 
@@ -95,6 +108,10 @@ def many_backups(count: int) -> list[tuple[str, dict[str, Any], bytes]]:
     """Name, description and (tiny) content of backups that fill a bucket."""
     tar = b"\0" * 2048
     return [
-        (f"Nightly_{number:05}", agent_backup(f"{number:032x}", f"Nightly {number:05}", len(tar)), tar)
+        (
+            f"Nightly_{number:05}",
+            agent_backup(f"{number:032x}", f"Nightly {number:05}", len(tar)),
+            tar,
+        )
         for number in range(count)
     ]

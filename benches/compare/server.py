@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 import json
 import re
-from collections import Counter
 from typing import Any
 
 from lab.garage import Garage
@@ -12,8 +12,10 @@ from lab.process import LabError
 
 from .network import Network
 
-# At the level `info`, Garage logs each request: `127.0.0.1:50000 (key GK…) GET /bucket/key`.
-REQUEST = re.compile(rb"\((?:key|anonymous)[^)]*\) ([A-Z]+) (/\S*)")
+# At the level `info`, Garage logs each request: `127.0.0.1:50000 (key GK…) GET /bucket/key`, without the key when
+# the URL is presigned.
+REQUEST = re.compile(rb"[\d.]+:\d+ (?:\(key \w+\) )?([A-Z]+) (/\S*)")
+ADMIN_PATH = b"/v2/"
 
 
 class Server(Garage):
@@ -24,14 +26,14 @@ class Server(Garage):
         super().__init__()
         path = self.folder / "garage.toml"
         own = self.endpoint.removeprefix("http://")
-        anywhere = own.replace("127.0.0.1", "0.0.0.0")  # noqa: S104  # in a namespace of our own
+        anywhere = own.replace("127.0.0.1", "0.0.0.0")  # in a namespace of our own
         text = path.read_text()
         if own not in text:
             raise LabError(f"{path} has no {own}")
         path.write_text(text.replace(own, anywhere))
 
     def endpoint_from(self, network: Network) -> str:
-        """The URL that clients in this network use."""
+        """Give the URL that clients in this network use."""
         return self.endpoint.replace("127.0.0.1", network.server_address)
 
     def log_position(self) -> int:
@@ -39,15 +41,22 @@ class Server(Garage):
         return self.process.log_path.stat().st_size
 
     def requests_since(self, position: int) -> Counter[str]:
-        """Requests that came in since then, by kind."""
+        """Count the requests that came in since then, by kind."""
         with self.process.log_path.open("rb") as log:
             log.seek(position)
-            return Counter(_kind(*found.groups()) for found in REQUEST.finditer(log.read()))
+            found = REQUEST.findall(log.read())
+        return Counter(
+            _kind(method, target)
+            for method, target in found
+            if not target.startswith(ADMIN_PATH)
+        )
 
     def change_one(self, bucket: str, key: str) -> None:
         """Rewrite one metadata object with another name in it."""
         client = self.client()
-        described: dict[str, Any] = json.loads(client.get_object(Bucket=bucket, Key=key)["Body"].read())
+        described: dict[str, Any] = json.loads(
+            client.get_object(Bucket=bucket, Key=key)["Body"].read()
+        )
         described["name"] += " (changed)"
         client.put_object(Bucket=bucket, Key=key, Body=json.dumps(described).encode())
 

@@ -10,7 +10,7 @@ CHUNK_BYTES = 2**20
 
 
 async def home_assistants_stream(path: Path) -> AsyncIterator[bytes]:
-    """The chunks that a backup agent gets: 1 MiB each, read in the executor (HA's `backup/manager.py`)."""
+    """Yield the chunks that a backup agent gets: 1 MiB each, read in the executor (HA's `backup/manager.py`)."""
     loop = asyncio.get_running_loop()
     file = await loop.run_in_executor(None, path.open, "rb")
     try:

@@ -6,14 +6,15 @@ The parent samples this process's CPU time and peak memory around each job, so n
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 import hashlib
 import importlib
 import json
+from pathlib import Path
 import sys
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, Protocol
+
 
 class Way(Protocol):
     """One way to keep backups in a bucket, as a Home Assistant integration would."""
@@ -21,11 +22,13 @@ class Way(Protocol):
     async def upload(self, backup: dict[str, Any], filename: str, path: Path) -> None:
         """Store the backup, whose tar is the file at `path`."""
 
-    async def download(self, backup: dict[str, Any], filename: str) -> AsyncIterator[bytes]:
+    async def download(
+        self, backup: dict[str, Any], filename: str
+    ) -> AsyncIterator[bytes]:
         """Begin to read it back."""
 
     async def list(self) -> list[str]:
-        """The ids of all backups, asked from the bucket."""
+        """Ask the bucket for the ids of all backups."""
 
     async def close(self) -> None:
         """Let go of connections."""
@@ -57,7 +60,9 @@ async def do(way: Way, job: dict[str, Any]) -> dict[str, Any]:
 async def main() -> None:
     """Read settings, then jobs, one JSON object a line; answer each with one line."""
     settings = json.loads(sys.stdin.readline())
-    way: Way = await importlib.import_module(f"compare.{settings['way']}").open_way(settings)
+    way: Way = await importlib.import_module(f"compare.{settings['way']}").open_way(
+        settings
+    )
     print(json.dumps({"ready": True}), flush=True)
     # Blocking the loop between jobs is fine, nothing goes on then.
     while line := sys.stdin.readline():

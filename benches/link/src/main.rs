@@ -238,3 +238,53 @@ fn main() -> std::process::ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A buffer as the device gives it: TCP with 52 bytes of headers and `payload` bytes in segments of `segment_size`.
+    fn segmented(payload: usize, segment_size: u16) -> Vec<u8> {
+        let mut buffer = vec![0; VNET_HEADER + 52 + payload];
+        buffer[1] = 1;
+        buffer[4..6].copy_from_slice(&segment_size.to_ne_bytes());
+        buffer[6..8].copy_from_slice(&20_u16.to_ne_bytes());
+        buffer[VNET_HEADER + 20 + 12] = 8 << 4;
+        buffer
+    }
+
+    fn settings(queue_bytes: u64) -> Settings {
+        Settings { rtt: Duration::from_millis(50), bits_per_second: 1_000_000_000, queue_bytes }
+    }
+
+    #[test]
+    fn each_segment_pays_for_its_own_headers() {
+        assert_eq!(on_the_wire(&segmented(3 * 1448 + 1, 1448)), (4, 3 * 1448 + 1 + 4 * 52));
+    }
+
+    #[test]
+    fn a_packet_that_is_no_tcp_counts_once() {
+        assert_eq!(on_the_wire(&[0; VNET_HEADER + 84]), (1, 84));
+    }
+
+    #[test]
+    fn packets_wait_for_their_turn_and_then_for_half_of_the_round_trip() {
+        let mut direction = Direction::new("out");
+        let start = direction.wire_free_at;
+        for _ in 0..2 {
+            direction.accept(&[0; VNET_HEADER + 1250], start, &settings(2500));
+        }
+        let due: Vec<_> = direction.line.iter().map(|(due, _)| (*due - start).as_micros()).collect();
+        assert_eq!(due, [25_010, 25_020]);
+    }
+
+    #[test]
+    fn what_the_queue_cannot_hold_is_dropped() {
+        let mut direction = Direction::new("out");
+        let start = direction.wire_free_at;
+        for _ in 0..3 {
+            direction.accept(&[0; VNET_HEADER + 1250], start, &settings(2500));
+        }
+        assert_eq!((direction.line.len(), direction.dropped_segments), (2, 1));
+    }
+}
