@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+import json
+import os
 from pathlib import Path
+import shutil
+import tempfile
 from typing import Any, Self
 
 import aiohttp
@@ -22,9 +22,13 @@ START_TIMEOUT_S = 20
 
 
 def agent_binary() -> Path:
-    """The binary under test: S3_BACKUP_AGENT_BINARY, else the release build of this checkout."""
+    """Return the binary under test: S3_BACKUP_AGENT_BINARY, else the release build of this checkout."""
     chosen = os.environ.get("S3_BACKUP_AGENT_BINARY")
-    binary = Path(chosen) if chosen else REPOSITORY / "target" / "release" / "s3-backup-agent"
+    binary = (
+        Path(chosen)
+        if chosen
+        else REPOSITORY / "target" / "release" / "s3-backup-agent"
+    )
     if not binary.exists():
         raise LabError(f"{binary} is missing, run cargo build --release")
     return binary
@@ -43,6 +47,7 @@ class Location:
     access_key_id: str
     secret_access_key: str
     provider: str = "garage"
+    outage_seconds: int | None = None
 
     @classmethod
     def on(
@@ -50,11 +55,12 @@ class Location:
         garage: Garage,
         bucket: str,
         *,
-        id: str = "garage",  # noqa: A002  # the name that agent.toml gives it
+        id: str = "garage",  # the name that agent.toml gives it
         name: str = "Garage in the cellar",
         prefix: str = "homeassistant",
+        outage_seconds: int | None = None,
     ) -> Location:
-        """A location in a bucket of this server."""
+        """Return a location in a bucket of this server."""
         return cls(
             id=id,
             name=name,
@@ -64,16 +70,23 @@ class Location:
             prefix=prefix,
             access_key_id=garage.key_id,
             secret_access_key=garage.secret_key,
+            outage_seconds=outage_seconds,
         )
 
     def key(self, name: str) -> str:
-        """The key of the object `name` among this location's backups."""
+        """Return the key of the object `name` among this location's backups."""
         return "/".join(part for part in (self.prefix, "backups", name) if part)
 
     def to_toml(self) -> str:
-        """The table as agent.toml has it."""
+        """Return the table as agent.toml has it."""
         # A JSON string is a TOML string, as long as it has no surrogate pair.
-        lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in asdict(self).items()]
+        settings = {
+            key: value for key, value in asdict(self).items() if value is not None
+        }
+        lines = [
+            f"{key} = {json.dumps(value, ensure_ascii=False)}"
+            for key, value in settings.items()
+        ]
         return "\n".join(["[[locations]]", *lines, ""])
 
 
@@ -83,7 +96,9 @@ class Agent:
     Used as `async with Agent([location]) as agent:`. `stop`, `kill` and `start` keep state and socket path.
     """
 
-    def __init__(self, locations: Sequence[Location], *, log_level: str = "info") -> None:
+    def __init__(
+        self, locations: Sequence[Location], *, log_level: str = "info"
+    ) -> None:
         """Write the configuration; nothing runs yet."""
         self.folder = Path(tempfile.mkdtemp(prefix="agent-"))
         self.socket = self.folder / "agent.sock"
@@ -140,7 +155,9 @@ class Agent:
         """Ask the agent to end (SIGTERM); it must drain and exit with 0."""
         process, self._process = self.process, None
         if exit_code := await process.stop():
-            raise LabError(f"the agent ended with {exit_code}:\n{process.log_text()[-3000:]}")
+            raise LabError(
+                f"the agent ended with {exit_code}:\n{process.log_text()[-3000:]}"
+            )
 
     async def kill(self) -> None:
         """End the agent at once (SIGKILL)."""
@@ -149,14 +166,19 @@ class Agent:
             self._process = None
 
     def client(self) -> aiohttp.ClientSession:
-        """An HTTP client on the socket, with the protocol's paths relative to it."""
+        """Return an HTTP client on the socket, with the protocol's paths relative to it."""
         connector = aiohttp.UnixConnector(path=str(self.socket), limit=0)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
-        return aiohttp.ClientSession("http://agent", connector=connector, timeout=timeout)
+        return aiohttp.ClientSession(
+            "http://agent", connector=connector, timeout=timeout
+        )
 
     async def get(self, path: str) -> Any:
-        """The JSON that the agent answers to one GET."""
-        async with self.client() as client, client.get(path, raise_for_status=True) as response:
+        """Return the JSON that the agent answers to one GET."""
+        async with (
+            self.client() as client,
+            client.get(path, raise_for_status=True) as response,
+        ):
             return await response.json()
 
     async def _is_healthy(self) -> bool:

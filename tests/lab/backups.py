@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,8 +34,12 @@ class Outcome:
     events: list[Event] = field(default_factory=list)
 
     def uploaded_bytes(self, agent_id: str) -> list[int]:
-        """The progress that one location reported, in order."""
-        return [event["uploaded_bytes"] for event in self.events if event.get("agent_id") == agent_id]
+        """Return the progress that one location reported, in order."""
+        return [
+            event["uploaded_bytes"]
+            for event in self.events
+            if event.get("agent_id") == agent_id
+        ]
 
 
 class Backups:
@@ -46,15 +50,19 @@ class Backups:
         self._home = home
 
     async def agents(self) -> dict[str, str]:
-        """The names of all backup locations, by agent id."""
+        """Return the names of all backup locations, by agent id."""
         found = await self._home.socket.call("backup/agents/info")
         return {agent["agent_id"]: agent["name"] for agent in found["agents"]}
 
     async def wait_for_agents(self, count: int, timeout_s: float = 30) -> list[str]:
-        """The ids of our locations, as soon as there are `count` of them."""
+        """Return the ids of our locations, as soon as there are `count` of them."""
         async with asyncio.timeout(timeout_s):
             while True:
-                ours = [agent for agent in await self.agents() if agent.startswith("s3_backup_agent.")]
+                ours = [
+                    agent
+                    for agent in await self.agents()
+                    if agent.startswith("s3_backup_agent.")
+                ]
                 if len(ours) == count:
                     return sorted(ours)
                 await asyncio.sleep(0.1)
@@ -71,7 +79,9 @@ class Backups:
         """Make a backup, and wait until Home Assistant says that it has finished with it."""
         socket = self._home.socket
         async with socket.subscribe("backup/subscribe_events") as events:
-            started = await socket.call("backup/generate", agent_ids=agent_ids, name=name, password=password)
+            started = await socket.call(
+                "backup/generate", agent_ids=agent_ids, name=name, password=password
+            )
             outcome = Outcome(None, "in_progress", None)
             async with asyncio.timeout(timeout_s):
                 while outcome.state == "in_progress":
@@ -84,19 +94,25 @@ class Backups:
         return outcome
 
     async def info(self) -> Any:
-        """The panel's list: `backups`, `agent_errors`, `state` and more."""
+        """Return the panel's list: `backups`, `agent_errors`, `state` and more."""
         return await self._home.socket.call("backup/info")
 
     async def find(self, backup_id: str) -> Any:
         """One backup of the list, or None."""
         listed = (await self.info())["backups"]
-        return next((backup for backup in listed if backup["backup_id"] == backup_id), None)
+        return next(
+            (backup for backup in listed if backup["backup_id"] == backup_id), None
+        )
 
-    async def download(self, backup_id: str, agent_id: str, to: Path, *, password: str | None = None) -> int:
+    async def download(
+        self, backup_id: str, agent_id: str, to: Path, *, password: str | None = None
+    ) -> int:
         """Download into a file, decrypted when a password is given; gives the size in bytes."""
         query = {"agent_id": agent_id} | ({"password": password} if password else {})
         url = f"{self._home.url}/api/backup/download/{backup_id}"
-        async with self._home.session.get(url, params=query, headers=self._home.headers) as response:
+        async with self._home.session.get(
+            url, params=query, headers=self._home.headers
+        ) as response:
             if not response.ok:
                 raise LabError(f"download: {response.status} {await response.text()}")
             with to.open("wb") as file:
@@ -106,7 +122,9 @@ class Backups:
 
     async def delete(self, backup_id: str) -> dict[str, str]:
         """Delete a backup everywhere; gives the errors by agent id."""
-        errors: dict[str, str] = (await self._home.socket.call("backup/delete", backup_id=backup_id))["agent_errors"]
+        errors: dict[str, str] = (
+            await self._home.socket.call("backup/delete", backup_id=backup_id)
+        )["agent_errors"]
         return errors
 
     async def upload(self, file: Path, agent_ids: list[str]) -> str:
@@ -114,20 +132,28 @@ class Backups:
         form = aiohttp.FormData()
         query = [("agent_id", agent_id) for agent_id in agent_ids]
         with file.open("rb") as tar:
-            form.add_field("file", tar, filename=file.name, content_type="application/x-tar")
+            form.add_field(
+                "file", tar, filename=file.name, content_type="application/x-tar"
+            )
             url = f"{self._home.url}/api/backup/upload"
-            async with self._home.session.post(url, params=query, data=form, headers=self._home.headers) as response:
+            async with self._home.session.post(
+                url, params=query, data=form, headers=self._home.headers
+            ) as response:
                 if not response.ok:
                     raise LabError(f"upload: {response.status} {await response.text()}")
                 backup_id: str = (await response.json())["backup_id"]
                 return backup_id
 
-    async def restore(self, backup_id: str, agent_id: str, *, password: str | None = None) -> None:
+    async def restore(
+        self, backup_id: str, agent_id: str, *, password: str | None = None
+    ) -> None:
         """Ask for a restore; Home Assistant then ends, see `HomeAssistant.come_back_from_restore`."""
         fields: dict[str, Any] = {"password": password} if password else {}
         # It may go away before it has answered; a refusal always comes as an answer.
         with contextlib.suppress(DisconnectedError):
-            await self._home.socket.call("backup/restore", backup_id=backup_id, agent_id=agent_id, **fields)
+            await self._home.socket.call(
+                "backup/restore", backup_id=backup_id, agent_id=agent_id, **fields
+            )
 
     @staticmethod
     def _note(outcome: Outcome, event: Event) -> None:
@@ -141,6 +167,10 @@ class Backups:
             pass
 
     async def _id_of_job(self, started: dict[str, str], name: str) -> str | None:
-        named = [backup for backup in (await self.info())["backups"] if backup["name"] == name]
+        named = [
+            backup
+            for backup in (await self.info())["backups"]
+            if backup["name"] == name
+        ]
         newest = max(named, key=lambda backup: str(backup["date"]), default=None)
         return newest["backup_id"] if newest else None

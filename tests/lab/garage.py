@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
+from collections.abc import Mapping
+from pathlib import Path
 import secrets
 import shutil
 import tempfile
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
 import boto3  # type: ignore[import-untyped]
 from botocore.config import Config  # type: ignore[import-untyped]
 
+from .parts import part
 from .process import LabError, Process, free_port
 
 REGION = "garage"
@@ -38,16 +38,6 @@ api_bind_addr = "127.0.0.1:{s3_port}"
 api_bind_addr = "127.0.0.1:{admin_port}"
 admin_token = "{admin_token}"
 """
-
-
-def garage_binary() -> Path:
-    """The binary that `scripts/parts/garage` builds."""
-    home_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    cache = Path(os.environ.get("S3_BACKUP_AGENT_CACHE") or home_cache / "s3-backup-agent")
-    binary = cache / "garage-2.5.0" / "bin" / "garage"
-    if not binary.exists():
-        raise LabError(f"{binary} is missing, run scripts/parts/garage")
-    return binary
 
 
 class Garage:
@@ -111,8 +101,15 @@ class Garage:
     async def start(self) -> None:
         """Start the server on its data and wait until it answers."""
         log_path = self.folder / "garage.log"
-        command = (garage_binary(), "-c", self._configuration, "server")
-        self._process = await Process.start(log_path, *command, environment={"RUST_LOG": "garage=info"})
+        command = (
+            part("garage-2.5.0/bin/garage", "garage"),
+            "-c",
+            self._configuration,
+            "server",
+        )
+        self._process = await Process.start(
+            log_path, *command, environment={"RUST_LOG": "garage=info"}
+        )
         async with asyncio.timeout(START_TIMEOUT_S):
             while not await self._answers():
                 self._process.require_alive()
@@ -144,7 +141,7 @@ class Garage:
         return name
 
     def client(self, **options: Any) -> Any:
-        """A boto3 S3 client: the independent look at what is in a bucket."""
+        """Return a boto3 S3 client: the independent look at what is in a bucket."""
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint,
@@ -155,24 +152,41 @@ class Garage:
         )
 
     def bucket_objects(self, bucket: str) -> dict[str, int]:
-        """The size in bytes of every object, by key."""
+        """Return the size in bytes of every object, by key."""
         pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=bucket)
-        return {found["Key"]: found["Size"] for page in pages for found in page.get("Contents", [])}
+        return {
+            found["Key"]: found["Size"]
+            for page in pages
+            for found in page.get("Contents", [])
+        }
 
     def bucket_keys(self, bucket: str) -> list[str]:
         """Every key in the bucket, sorted."""
         return sorted(self.bucket_objects(bucket))
 
     def unfinished_uploads(self, bucket: str) -> list[str]:
-        """The keys of multipart uploads that were neither completed nor aborted, sorted."""
-        pages = self.client().get_paginator("list_multipart_uploads").paginate(Bucket=bucket)
-        return sorted(found["Key"] for page in pages for found in page.get("Uploads", []))
+        """Return the keys of multipart uploads that were neither completed nor aborted, sorted."""
+        pages = (
+            self.client()
+            .get_paginator("list_multipart_uploads")
+            .paginate(Bucket=bucket)
+        )
+        return sorted(
+            found["Key"] for page in pages for found in page.get("Uploads", [])
+        )
 
     async def _assign_layout(self) -> None:
         status = await self._admin("GetClusterStatus")
-        role = {"id": status["nodes"][0]["id"], "zone": "lab", "capacity": CAPACITY_BYTES, "tags": []}
+        role = {
+            "id": status["nodes"][0]["id"],
+            "zone": "lab",
+            "capacity": CAPACITY_BYTES,
+            "tags": [],
+        }
         await self._admin("UpdateClusterLayout", {"roles": [role]})
-        await self._admin("ApplyClusterLayout", {"version": status["layoutVersion"] + 1})
+        await self._admin(
+            "ApplyClusterLayout", {"version": status["layoutVersion"] + 1}
+        )
 
     async def _answers(self) -> bool:
         try:

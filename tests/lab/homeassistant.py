@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
+from pathlib import Path
 import shutil
 import tempfile
-from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
 
 from .backups import Backups
+from .parts import part
 from .process import LabError, Process, free_port
 from .websocket import CallError, WebSocket
 
@@ -41,16 +41,6 @@ logger:
 """
 
 
-def home_assistant_python(version: str) -> Path:
-    """The interpreter of the environment that `scripts/parts/homeassistant VERSION` makes."""
-    home_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    cache = Path(os.environ.get("S3_BACKUP_AGENT_CACHE") or home_cache / "s3-backup-agent")
-    python = cache / f"ha-{version}" / "bin" / "python"
-    if not python.exists():
-        raise LabError(f"{python} is missing, run scripts/parts/homeassistant {version}")
-    return python
-
-
 class HomeAssistant:
     """One instance, onboarded and with a signed-in user.
 
@@ -70,10 +60,14 @@ class HomeAssistant:
         self._socket: WebSocket | None = None
         self._token = ""
         self.config.mkdir()
-        (self.config / "configuration.yaml").write_text(CONFIGURATION.format(port=self.port))
+        (self.config / "configuration.yaml").write_text(
+            CONFIGURATION.format(port=self.port)
+        )
         if INTEGRATION.exists():
             ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(INTEGRATION, self.config / "custom_components" / DOMAIN, ignore=ignored)
+            shutil.copytree(
+                INTEGRATION, self.config / "custom_components" / DOMAIN, ignore=ignored
+            )
 
     @property
     def url(self) -> str:
@@ -98,7 +92,9 @@ class HomeAssistant:
     def session(self) -> aiohttp.ClientSession:
         """The HTTP client of the lab."""
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None, sock_connect=10))
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=10)
+            )
         return self._session
 
     @property
@@ -157,7 +153,11 @@ class HomeAssistant:
 
     async def sign_in(self) -> None:
         """Sign in with user and password, and open the websocket."""
-        handler = {"client_id": self.url, "handler": ["homeassistant", None], "redirect_uri": self.url}
+        handler = {
+            "client_id": self.url,
+            "handler": ["homeassistant", None],
+            "redirect_uri": self.url,
+        }
         flow = await self._post("/auth/login_flow", handler)
         fields = {"client_id": self.url, "username": USER, "password": PASSWORD}
         done = await self._post(f"/auth/login_flow/{flow['flow_id']}", fields)
@@ -169,9 +169,14 @@ class HomeAssistant:
 
     async def add_agent(self, address: str, token: str | None = None) -> str:
         """Set the integration up through its form, and give the config entry's id."""
-        flow = await self._post("/api/config/config_entries/flow", {"handler": DOMAIN, "show_advanced_options": False})
+        flow = await self._post(
+            "/api/config/config_entries/flow",
+            {"handler": DOMAIN, "show_advanced_options": False},
+        )
         fields = {"address": address} | ({"token": token} if token else {})
-        done = await self._post(f"/api/config/config_entries/flow/{flow['flow_id']}", fields)
+        done = await self._post(
+            f"/api/config/config_entries/flow/{flow['flow_id']}", fields
+        )
         if done["type"] != "create_entry":
             raise LabError(f"the form was not accepted: {done}")
         entry_id: str = done["result"]["entry_id"]
@@ -180,12 +185,15 @@ class HomeAssistant:
     async def remove_agent(self, entry_id: str) -> None:
         """Remove a config entry."""
         url = f"{self.url}/api/config/config_entries/entry/{entry_id}"
-        async with self.session.delete(url, headers=self.headers, raise_for_status=True):
+        async with self.session.delete(
+            url, headers=self.headers, raise_for_status=True
+        ):
             pass
 
     async def _launch(self) -> None:
         # No package is installed at run time: what is missing must show.
-        python = home_assistant_python(self.version)
+        script = f"homeassistant {self.version}"
+        python = part(f"ha-{self.version}/bin/python", script)
         command = (python, "-m", "homeassistant", "--config", self.config, "--skip-pip")
         self._process = await Process.start(self.folder / "homeassistant.log", *command)
 
@@ -199,15 +207,30 @@ class HomeAssistant:
 
     async def _onboard(self) -> None:
         # The step core_config is left out: it sets up integrations that ask services on the internet.
-        user = {"name": "Lab", "username": USER, "password": PASSWORD, "client_id": self.url, "language": "en"}
+        user = {
+            "name": "Lab",
+            "username": USER,
+            "password": PASSWORD,
+            "client_id": self.url,
+            "language": "en",
+        }
         code = (await self._post("/api/onboarding/users", user))["auth_code"]
         await self._take_token(code)
         await self._post("/api/onboarding/analytics", {})
-        await self._post("/api/onboarding/integration", {"client_id": self.url, "redirect_uri": self.url})
+        await self._post(
+            "/api/onboarding/integration",
+            {"client_id": self.url, "redirect_uri": self.url},
+        )
 
     async def _take_token(self, code: str) -> None:
-        fields = {"grant_type": "authorization_code", "code": code, "client_id": self.url}
-        async with self.session.post(f"{self.url}/auth/token", data=fields, raise_for_status=True) as response:
+        fields = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "client_id": self.url,
+        }
+        async with self.session.post(
+            f"{self.url}/auth/token", data=fields, raise_for_status=True
+        ) as response:
             self._token = (await response.json())["access_token"]
 
     async def _confirm_http_configuration(self) -> None:
@@ -219,7 +242,9 @@ class HomeAssistant:
                 raise
 
     async def _post(self, path: str, fields: Any) -> Any:
-        async with self.session.post(f"{self.url}{path}", json=fields, headers=self.headers) as response:
+        async with self.session.post(
+            f"{self.url}{path}", json=fields, headers=self.headers
+        ) as response:
             if not response.ok:
                 raise LabError(f"{path}: {response.status} {await response.text()}")
             return await response.json()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 import os
+from pathlib import Path
 import signal
 import socket
-from collections.abc import Mapping
-from pathlib import Path
 
 
 class LabError(Exception):
@@ -53,15 +53,15 @@ class Process:
         return self._child.returncode
 
     def log_text(self) -> str:
-        """What it has written so far."""
+        """Return what it has written so far."""
         return self.log_path.read_text(errors="replace")
 
     def peak_rss_bytes(self) -> int:
-        """The largest resident memory that the process had so far (VmHWM)."""
+        """Return the largest resident memory that the process had so far (VmHWM)."""
         return self._memory_bytes("VmHWM")
 
     def rss_bytes(self) -> int:
-        """The resident memory that the process has now (VmRSS)."""
+        """Return the resident memory that the process has now (VmRSS)."""
         return self._memory_bytes("VmRSS")
 
     def _memory_bytes(self, field: str) -> int:
@@ -84,7 +84,9 @@ class Process:
             return await self.wait(timeout_s)
         except TimeoutError:
             await self.kill()
-            raise LabError(f"process {self.pid} ignored SIGTERM, log: {self.log_path}") from None
+            raise LabError(
+                f"process {self.pid} ignored SIGTERM, log: {self.log_path}"
+            ) from None
 
     async def kill(self) -> None:
         """End it at once (SIGKILL)."""
@@ -100,7 +102,7 @@ class Process:
 
 
 def free_port() -> int:
-    """A TCP port that nothing listens on at this moment."""
+    """Return a TCP port that nothing listens on at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

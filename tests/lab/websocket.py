@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 import contextlib
 import itertools
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -40,7 +40,9 @@ class WebSocket:
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def connect(cls, session: aiohttp.ClientSession, url: str, token: str) -> WebSocket:
+    async def connect(
+        cls, session: aiohttp.ClientSession, url: str, token: str
+    ) -> WebSocket:
         """Open `{url}/api/websocket` and authenticate."""
         socket = await session.ws_connect(f"{url}/api/websocket", max_msg_size=0)
         await socket.receive_json()
@@ -57,12 +59,16 @@ class WebSocket:
             await self._reader
         await self._socket.close()
 
-    async def call(self, command: str, *, timeout_s: float = CALL_TIMEOUT_S, **fields: Any) -> Any:
+    async def call(
+        self, command: str, *, timeout_s: float = CALL_TIMEOUT_S, **fields: Any
+    ) -> Any:
         """Send a command and give its result."""
         return await self._call(next(self._ids), command, timeout_s, fields)
 
     @contextlib.asynccontextmanager
-    async def subscribe(self, command: str, **fields: Any) -> AsyncIterator[asyncio.Queue[Any]]:
+    async def subscribe(
+        self, command: str, **fields: Any
+    ) -> AsyncIterator[asyncio.Queue[Any]]:
         """Subscribe with a command, and give the queue that its events arrive in."""
         number = next(self._ids)
         self._events[number] = asyncio.Queue()
@@ -74,7 +80,9 @@ class WebSocket:
             if not self._socket.closed:
                 await self.call("unsubscribe_events", subscription=number)
 
-    async def _call(self, number: int, command: str, timeout_s: float, fields: dict[str, Any]) -> Any:
+    async def _call(
+        self, number: int, command: str, timeout_s: float, fields: dict[str, Any]
+    ) -> Any:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._answers[number] = answer
         try:
@@ -93,7 +101,9 @@ class WebSocket:
             for message in messages if isinstance(messages, list) else [messages]:
                 self._sort(message)
         for answer in self._answers.values():
-            answer.set_exception(DisconnectedError("Home Assistant closed the connection"))
+            answer.set_exception(
+                DisconnectedError("Home Assistant closed the connection")
+            )
 
     def _sort(self, message: dict[str, Any]) -> None:
         number = message["id"]

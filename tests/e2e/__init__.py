@@ -1,0 +1,1 @@
+"""End-to-end tests: a real Home Assistant, the real agent, a real S3 server."""

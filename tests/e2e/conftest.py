@@ -1,0 +1,97 @@
+"""What the end-to-end tests share: one S3 server, and one Home Assistant with its agent for each version."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from pathlib import Path
+
+from lab.agent import Agent, Location
+from lab.garage import Garage
+from lab.homeassistant import NEWEST, OLDEST, HomeAssistant
+import pytest
+
+from .home import Home, Log
+
+LOGS = pytest.StashKey[dict[str, Log]]()
+FIGURES = pytest.StashKey[list[str]]()
+LOG_SHOWN = 20_000
+
+
+@pytest.fixture(scope="session")
+async def garage() -> AsyncIterator[Garage]:
+    """Start an S3 server."""
+    async with Garage() as garage:
+        yield garage
+
+
+@pytest.fixture(scope="session", params=[NEWEST, OLDEST])
+async def home(request: pytest.FixtureRequest, garage: Garage) -> AsyncIterator[Home]:
+    """Start a Home Assistant that knows an agent with two locations, each in a bucket of its own."""
+    version: str = request.param
+    buckets = [
+        await garage.create_bucket(f"{name}-{version.replace('.', '-')}")
+        for name in ("cellar", "attic")
+    ]
+    cellar = Location.on(garage, buckets[0], id="cellar", name="Cellar")
+    attic = Location.on(
+        garage, buckets[1], id="attic", name="Attic", prefix="", outage_seconds=3
+    )
+    async with (
+        Agent([cellar, attic], log_level="debug") as agent,
+        HomeAssistant(version) as ha,
+    ):
+        await ha.add_agent(agent.address)
+        await ha.backups.wait_for_agents(2)
+        yield Home(ha=ha, agent=agent, garage=garage, cellar=cellar, attic=attic)
+
+
+@pytest.fixture(autouse=True)
+def logs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Keep the logs for a test that fails, and fail it for an error that nobody expected."""
+    if "home" not in request.fixturenames:
+        yield
+        return
+    home: Home = request.getfixturevalue("home")
+    home_assistant = Log(home.ha.folder / "homeassistant.log")
+    request.node.stash[LOGS] = {
+        "Home Assistant": home_assistant,
+        "agent": Log(home.agent.log_path),
+    }
+    yield
+    lines = home_assistant.new_text().splitlines()
+    assert not [line for line in lines if "Unexpected error for s3_backup" in line]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the parts logged during a test that failed."""
+    report = yield
+    if report.failed:
+        for name, log in item.stash.get(LOGS, {}).items():
+            report.sections.append((f"log of {name}", log.new_text()[-LOG_SHOWN:]))
+    return report
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Note a measured figure, which is shown at the end of the run."""
+    figures: list[str] = request.config.stash.setdefault(FIGURES, [])
+    return figures.append
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Show the figures."""
+    if figures := config.stash.get(FIGURES, []):
+        terminalreporter.section("measured")
+        for line in figures:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Give a folder for downloads."""
+    return tmp_path

@@ -1,0 +1,206 @@
+"""What a person sees in Home Assistant when something breaks, and what is left in the bucket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from lab.agent import Agent, Location
+from lab.backups import Outcome
+from lab.process import LabError
+import pytest
+
+from .home import MIB, Home, Log, sha256_of
+
+SIZE = 256 * MIB
+
+
+@pytest.fixture
+async def log(home: Home) -> Log:
+    """Follow what Home Assistant logs during the test."""
+    return Log(home.ha.folder / "homeassistant.log")
+
+
+async def back_up_until(
+    home: Home, location: Location, begun: Callable[[], Awaitable[None]], name: str
+) -> Outcome:
+    """Make a backup, and call `begun` once when the agent has stored some of it."""
+    called = asyncio.create_task(call_when_storing(home.agent, location.id, begun))
+    try:
+        outcome = await home.ha.backups.create([home.agent_id(location)], name=name)
+        await asyncio.wait_for(called, 10)
+    finally:
+        called.cancel()
+    return outcome
+
+
+async def call_when_storing(
+    agent: Agent, location: str, then: Callable[[], Awaitable[None]]
+) -> None:
+    """Follow the agent's events until an upload has bytes in the bucket, then do something."""
+    async for event in events(agent):
+        if (
+            event["type"] == "upload"
+            and event["location"] == location
+            and event["stored_bytes"] > 0
+        ):
+            await then()
+            return
+
+
+async def events(agent: Agent) -> AsyncIterator[dict[str, Any]]:
+    """Follow the agent's events."""
+    async with agent.client() as client, client.get("/v1/events") as response:
+        async for line in response.content:
+            yield json.loads(line)
+
+
+async def test_an_upload_sits_out_an_outage(home: Home) -> None:
+    """The S3 server dies in the middle of an upload and comes back: the backup is whole."""
+
+    async def outage() -> None:
+        await home.garage.kill()
+        await asyncio.sleep(3)
+        await home.garage.start()
+
+    log = Log(home.agent.log_path)
+    with home.files("ballast", SIZE):
+        outcome = await back_up_until(home, home.cellar, outage, "Outage")
+    assert "trying again" in log.new_text()
+    assert (outcome.state, outcome.reason) == ("completed", None)
+    assert outcome.backup_id is not None
+    stored = home.stored(home.cellar, outcome.backup_id)
+    assert stored.metadata["s3_backup_agent"]["sha256"] == stored.sha256
+    assert await home.ha.backups.delete(outcome.backup_id) == {}
+    home.assert_nothing_left(home.cellar)
+
+
+async def test_an_upload_whose_server_stays_away_fails_cleanly(
+    home: Home, log: Log
+) -> None:
+    """The S3 server dies and stays dead: a clear error, and no half backup afterwards."""
+    with home.files("ballast", SIZE):
+        outcome = await back_up_until(home, home.attic, home.garage.kill, "Dead server")
+    await home.garage.start()
+    assert (outcome.state, outcome.reason) == ("failed", "upload_failed")
+    failure = [
+        line
+        for line in log.new_text().splitlines()
+        if "Upload failed for s3_backup_agent.attic" in line
+    ]
+    assert len(failure) == 1
+    await home.agent.get("/v1/locations/attic/backups?refresh=true")
+    assert home.keys(home.attic) == []
+    assert await home.ha.backups.find("Dead server") is None
+
+
+async def test_a_location_that_fails_does_not_harm_the_other(home: Home) -> None:
+    """One of two buckets is gone: the backup is in the other one, and the panel names the failed one."""
+    client = home.garage.client()
+    client.delete_bucket(Bucket=home.attic.bucket)
+    try:
+        outcome = await home.ha.backups.create(
+            [home.agent_id(home.cellar), home.agent_id(home.attic)], name="One of two"
+        )
+    finally:
+        await home.garage.create_bucket(home.attic.bucket)
+    assert (outcome.state, outcome.reason) == ("failed", "upload_failed")
+    assert outcome.backup_id is not None
+    listed = await home.ha.backups.find(outcome.backup_id)
+    assert listed["agents"].keys() == {home.agent_id(home.cellar)}
+    assert listed["failed_agent_ids"] == [home.agent_id(home.attic)]
+    assert await home.ha.backups.delete(outcome.backup_id) == {}
+    home.assert_nothing_left(home.cellar)
+    home.assert_nothing_left(home.attic)
+
+
+async def test_an_upload_whose_agent_dies_fails_cleanly(home: Home, log: Log) -> None:
+    """The agent is killed in the middle of an upload: a clear error, and nothing is listed."""
+    with home.files("ballast", SIZE):
+        outcome = await back_up_until(home, home.cellar, home.agent.kill, "Dead agent")
+    assert (outcome.state, outcome.reason) == ("failed", "upload_failed")
+    assert "Upload failed for s3_backup_agent.cellar" in log.new_text()
+    await home.agent.start()
+    await wait_until_listed(home)
+    assert home.keys(home.cellar) == []
+
+
+async def test_the_panel_says_that_the_agent_is_away(home: Home) -> None:
+    """Without the agent the panel shows an error for its locations; when it is back, the error is gone."""
+    await home.agent.stop()
+    errors = (await home.ha.backups.info())["agent_errors"]
+    assert errors.keys() == {home.agent_id(home.cellar), home.agent_id(home.attic)}
+    await home.agent.start()
+    await wait_until_listed(home)
+
+
+async def wait_until_listed(home: Home) -> None:
+    """Wait until no location has an error."""
+    async with asyncio.timeout(60):
+        while (await home.ha.backups.info())["agent_errors"]:
+            await asyncio.sleep(0.5)
+
+
+async def test_a_list_outlives_its_bucket(home: Home) -> None:
+    """With the S3 server away, the panel still shows the backups of the last good list."""
+    backup_id, _ = await home.back_up(home.attic, name="Remembered")
+    assert await home.ha.backups.find(backup_id)
+    await home.garage.stop()
+    try:
+        with pytest.raises(aiohttp.ClientResponseError):
+            await home.agent.get("/v1/locations/cellar/backups/0badc0de")
+        listing = await home.agent.get("/v1/locations/attic/backups?refresh=true")
+        assert listing["stale"] is True
+        assert listing["error"]["code"] == "storage_unreachable"
+        assert await home.ha.backups.find(backup_id)
+    finally:
+        await home.garage.start()
+    assert await home.ha.backups.delete(backup_id) == {}
+    home.assert_nothing_left(home.attic)
+
+
+async def test_a_damaged_backup_breaks_the_download(home: Home, folder: Path) -> None:
+    """Bytes that changed in the bucket never arrive as a complete file."""
+    backup_id, _ = await home.back_up(home.cellar, name="Damaged")
+    stored = home.stored(home.cellar, backup_id)
+    client = home.garage.client()
+    whole = client.get_object(Bucket=home.cellar.bucket, Key=stored.tar_key)[
+        "Body"
+    ].read()
+    damaged = whole[:-2000] + bytes([whole[-2000] ^ 1]) + whole[-1999:]
+    assert len(damaged) == stored.size
+    assert hashlib.sha256(damaged).hexdigest() != stored.sha256
+    client.put_object(Bucket=home.cellar.bucket, Key=stored.tar_key, Body=damaged)
+    with pytest.raises((aiohttp.ClientPayloadError, LabError)):
+        await home.ha.backups.download(
+            backup_id, home.agent_id(home.cellar), folder / "damaged.tar"
+        )
+    assert await home.ha.backups.delete(backup_id) == {}
+    home.assert_nothing_left(home.cellar)
+
+
+async def test_a_download_sits_out_an_outage(home: Home, folder: Path) -> None:
+    """The S3 server dies in the middle of a download and comes back: the file is whole."""
+    with home.files("ballast", SIZE):
+        backup_id, _ = await home.back_up(home.cellar, name="Outage while downloading")
+    stored = home.stored(home.cellar, backup_id)
+    tar = folder / "outage.tar"
+    downloading = asyncio.create_task(
+        home.ha.backups.download(backup_id, home.agent_id(home.cellar), tar)
+    )
+    while not (tar.exists() and tar.stat().st_size > 0):
+        await asyncio.sleep(0.001)
+    await home.garage.kill()
+    begun = tar.stat().st_size
+    await asyncio.sleep(2)
+    await home.garage.start()
+    assert begun < stored.size
+    assert await downloading == stored.size
+    assert sha256_of(tar) == stored.sha256
+    assert await home.ha.backups.delete(backup_id) == {}
+    home.assert_nothing_left(home.cellar)
