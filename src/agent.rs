@@ -1,0 +1,266 @@
+//! The agent: locations, their backups, and the uploads under way. Knows neither HTTP nor S3.
+
+pub mod check;
+pub mod download;
+pub mod events;
+pub mod listing;
+pub mod location;
+pub mod upload;
+
+use std::collections::HashMap;
+use std::io;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::info;
+
+use crate::backup::{AgentBackup, StoredBackup};
+use crate::config;
+use crate::error::{Error, Kind, Result};
+use check::Step;
+use download::Download;
+use events::Events;
+use listing::{Entry, View};
+use location::{Location, Status};
+use upload::{Received, Upload};
+
+/// Uploads at the same time; each may hold a few parts in memory.
+const MAX_UPLOADS: usize = 16;
+
+/// How long cleaning up may take when the agent stops.
+const CLEAN_UP_LIMIT: Duration = Duration::from_secs(5);
+
+/// The agent.
+#[derive(Debug)]
+pub struct Agent {
+    /// New at each start.
+    pub instance_id: String,
+    locations: Vec<Arc<Location>>,
+    uploads: Mutex<HashMap<String, Arc<Upload>>>,
+    events: Events,
+    stopping: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Agent {
+    /// Opens all locations. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// When a location's storage cannot be set up.
+    pub fn new(locations: Vec<config::Location>) -> Result<Arc<Self>> {
+        let events = Events::default();
+        let open = |settings| Location::open(settings, events.clone());
+        Ok(Arc::new(Self {
+            instance_id: uuid::Uuid::new_v4().to_string(),
+            locations: locations.into_iter().map(open).collect::<Result<_>>()?,
+            uploads: Mutex::default(),
+            events,
+            stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        }))
+    }
+
+    /// Where events come from.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// Whether the agent is stopping; nothing new is begun then.
+    #[must_use]
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.stopping
+    }
+
+    /// All locations, in the order of the configuration.
+    #[must_use]
+    pub fn locations(&self) -> Vec<Status> {
+        self.locations.iter().map(|location| location.status()).collect()
+    }
+
+    /// The location with this id.
+    ///
+    /// # Errors
+    /// [`Kind::LocationNotFound`].
+    pub fn location(&self, id: &str) -> Result<&Arc<Location>> {
+        self.locations.iter().find(|location| location.id() == id).ok_or_else(|| location::not_found(id))
+    }
+
+    /// The backups of a location.
+    ///
+    /// # Errors
+    /// When the bucket cannot be asked and there is no earlier list.
+    pub async fn list(&self, location: &str, refresh: bool) -> Result<View> {
+        let location = self.location(location)?;
+        let view = location.note(location.listings.get(refresh).await)?;
+        if let Some(error) = &view.error {
+            drop(location.note::<()>(Err(error.replica())));
+        }
+        Ok(view)
+    }
+
+    /// One backup.
+    ///
+    /// # Errors
+    /// [`Kind::BackupNotFound`], and what a listing can come to.
+    pub async fn find(&self, location: &str, backup_id: &str) -> Result<Entry> {
+        let location = self.location(location)?;
+        location.note(location.listings.find(backup_id).await)
+    }
+
+    /// Opens a backup's tar, or a range of it.
+    ///
+    /// # Errors
+    /// As [`Self::find`] and [`Download::open`].
+    pub async fn download(&self, location: &str, entry: &Entry, range: Option<Range<u64>>) -> Result<Download> {
+        Download::open(Arc::clone(self.location(location)?), entry, range).await
+    }
+
+    /// Deletes a backup: its metadata first, so that it is invisible before its tar is gone.
+    ///
+    /// # Errors
+    /// [`Kind::BackupNotFound`], and what a request can come to; the call may be made again then.
+    pub async fn delete(&self, location: &str, backup_id: &str) -> Result<()> {
+        let location = self.location(location)?;
+        let entry = location.note(location.listings.find(backup_id).await)?;
+        // Runs on when the client goes away: half a deletion helps nobody.
+        let place = Arc::clone(location);
+        let deleting = self.tasks.spawn(async move {
+            let patience = crate::store::Patience::INTERACTIVE;
+            place.store.delete(&entry.key, patience).await?;
+            place.changed(&entry.metadata.backup_id);
+            place.store.delete(&entry.tar.key, patience).await?;
+            info!("deleted \"{}\" from {}", entry.tar.key, place.store.place());
+            Ok(())
+        });
+        location.note(deleting.await.map_err(stopped)?)
+    }
+
+    /// Tries a location.
+    ///
+    /// # Errors
+    /// [`Kind::LocationNotFound`].
+    pub async fn check(&self, location: &str) -> Result<Vec<Step>> {
+        Ok(check::check(self.location(location)?).await)
+    }
+
+    /// Begins an upload. An earlier one of the same backup to the same location is cancelled: its sender has given up.
+    ///
+    /// # Errors
+    /// [`Kind::ShuttingDown`], and what a request can come to.
+    pub async fn create_upload(&self, location: &str, backup: AgentBackup, filename: &str) -> Result<Arc<Upload>> {
+        let location = Arc::clone(self.location(location)?);
+        self.refuse_when_stopping()?;
+        let is_same = |upload: &&Arc<Upload>| {
+            upload.location.id() == location.id() && upload.backup.backup_id == backup.backup_id
+        };
+        let earlier: Vec<_> = self.uploads().values().filter(is_same).cloned().collect();
+        for upload in earlier {
+            upload.discard().await;
+            self.uploads().remove(&upload.id);
+        }
+        let upload = Upload::create(location, backup, filename, &self.stopping, self.tasks.clone()).await?;
+        let mut uploads = self.uploads();
+        uploads.retain(|_, upload| !upload.has_ended());
+        if uploads.len() >= MAX_UPLOADS {
+            return Err(Error::new(Kind::InvalidRequest, format!("{MAX_UPLOADS} uploads are under way already.")));
+        }
+        uploads.insert(upload.id.clone(), Arc::clone(&upload));
+        drop(uploads);
+        self.tasks.spawn(Arc::clone(&upload).expire());
+        Ok(upload)
+    }
+
+    /// Takes an upload's content in. Cleans up by itself when the sender goes away.
+    ///
+    /// # Errors
+    /// As [`Upload::receive`]; the upload has ended then.
+    pub async fn receive<S>(&self, upload_id: &str, body: S) -> Result<Received>
+    where
+        S: Stream<Item = io::Result<Bytes>> + Send + 'static,
+    {
+        let upload = self.upload(upload_id)?;
+        let receiving = self.tasks.spawn(async move { upload.receive(body).await });
+        let result = receiving.await.map_err(stopped)?;
+        self.forget_ended(upload_id);
+        result.map_err(|error| self.say_why(error))
+    }
+
+    /// Makes the backup of an upload exist.
+    ///
+    /// # Errors
+    /// As [`Upload::complete`]; nothing is kept then.
+    pub async fn complete_upload(&self, upload_id: &str, size: u64, crc32: String) -> Result<StoredBackup> {
+        let upload = self.upload(upload_id)?;
+        let completing = self.tasks.spawn(async move { upload.complete(size, &crc32).await });
+        let result = completing.await.map_err(stopped)?;
+        self.forget_ended(upload_id);
+        result
+    }
+
+    /// Cancels an upload and removes what it stored.
+    ///
+    /// # Errors
+    /// [`Kind::UploadNotFound`], also when it has ended already.
+    pub async fn cancel_upload(&self, upload_id: &str) -> Result<()> {
+        let upload = self.upload(upload_id)?;
+        let discarded = upload.discard().await;
+        self.uploads().remove(upload_id);
+        // The sender of the content may have been told first; it is gone all the same.
+        if discarded || upload.has_ended() { Ok(()) } else { Err(upload::not_found(upload_id)) }
+    }
+
+    /// Stops: uploads under way end and are cleaned up, within a limit.
+    pub async fn stop(&self) {
+        self.stopping.cancel();
+        let uploads: Vec<_> = self.uploads().drain().map(|(_, upload)| upload).collect();
+        let cleaned = timeout(CLEAN_UP_LIMIT, async {
+            for upload in uploads {
+                upload.discard().await;
+            }
+            self.tasks.close();
+            self.tasks.wait().await;
+        });
+        if cleaned.await.is_err() {
+            tracing::warn!("stopping with work left; unfinished multipart uploads may be left in the bucket");
+        }
+    }
+
+    fn uploads(&self) -> MutexGuard<'_, HashMap<String, Arc<Upload>>> {
+        self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn upload(&self, id: &str) -> Result<Arc<Upload>> {
+        self.uploads().get(id).cloned().ok_or_else(|| upload::not_found(id))
+    }
+
+    fn forget_ended(&self, id: &str) {
+        let mut uploads = self.uploads();
+        if uploads.get(id).is_some_and(|upload| upload.has_ended()) {
+            uploads.remove(id);
+        }
+    }
+
+    fn refuse_when_stopping(&self) -> Result<()> {
+        if self.stopping.is_cancelled() { Err(shutting_down()) } else { Ok(()) }
+    }
+
+    /// An upload that the agent's own end cancelled was not cancelled by a person.
+    fn say_why(&self, error: Error) -> Error {
+        if error.kind() == Kind::Cancelled && self.stopping.is_cancelled() { shutting_down() } else { error }
+    }
+}
+
+fn shutting_down() -> Error {
+    Error::new(Kind::ShuttingDown, "The agent is stopping.")
+}
+
+fn stopped(panicked: tokio::task::JoinError) -> Error {
+    Error::new(Kind::Internal, "The work stopped in the middle.").with_source(panicked)
+}

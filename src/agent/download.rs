@@ -1,0 +1,241 @@
+//! Reads a backup: several ranges at the same time, handed on in order, checked before the last byte is let go.
+//!
+//! Each range is read by a task of its own into a queue that holds at most that range, so memory is bounded by the
+//! number of ranges times their size. A range whose body breaks goes on where it stopped.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt, stream};
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, error, warn};
+
+use super::listing::Entry;
+use super::location::Location;
+use crate::error::{Error, Kind, Result};
+use crate::store::{Body, Error as StoreError, Key, Outcome, Store, retry};
+
+/// A backup on its way out.
+pub struct Download {
+    /// Size of the whole tar in bytes.
+    pub size: u64,
+    /// The tar's `ETag`.
+    pub e_tag: Option<String>,
+    /// The bytes that are sent.
+    pub range: Range<u64>,
+    reader: Reader,
+    check: Option<Check>,
+    backup_id: String,
+}
+
+/// What a download reads from, for tasks that outlive the call.
+#[derive(Clone)]
+struct Source {
+    store: Store,
+    location: Arc<Location>,
+    key: Key,
+    e_tag: Option<String>,
+}
+
+/// Ranges being read, in order.
+struct Reader {
+    source: Source,
+    waiting: VecDeque<Range<u64>>,
+    running: VecDeque<Running>,
+}
+
+struct Running {
+    chunks: mpsc::UnboundedReceiver<Result<Bytes>>,
+    // Reading stops when the client goes away.
+    _task: AbortOnDropHandle<()>,
+}
+
+/// The hash so far and the one that must come out.
+struct Check {
+    hash: Context,
+    wanted: String,
+}
+
+impl Download {
+    /// Opens a backup. `range` is what to send of it, the whole of it when absent; the first request is made here, so
+    /// that its failure is an answer and not a broken stream.
+    ///
+    /// # Errors
+    /// What a read can come to; [`Kind::InvalidRequest`] when the range is outside.
+    pub async fn open(location: Arc<Location>, entry: &Entry, range: Option<Range<u64>>) -> Result<Self> {
+        let tar = &entry.tar;
+        let range = range.unwrap_or(0..tar.size);
+        if range.end > tar.size {
+            return Err(Error::new(
+                Kind::InvalidRequest,
+                format!("The range ends after the tar's {} bytes.", tar.size),
+            ));
+        }
+        let part = location.settings.part_size;
+        let mut waiting: VecDeque<_> = split(range.clone(), part).collect();
+        let first = waiting.pop_front().unwrap_or(0..0);
+        let mut source = Source { store: location.store.clone(), key: tar.key.clone(), e_tag: None, location };
+        let body = source.open(first.clone()).await?;
+        if body.object_size != tar.size {
+            let detail =
+                format!("Could not read \"{}\": it has {} bytes now, not {}", tar.key, body.object_size, tar.size);
+            return Err(Error::new(Kind::StorageError, detail).with_hint("Refresh the list of backups and try again."));
+        }
+        let (size, e_tag) = (body.object_size, body.e_tag.clone());
+        source.e_tag.clone_from(&e_tag);
+        let whole = range == (0..size);
+        let wanted = entry.metadata.stored.as_ref().filter(|_| whole).map(|(_, sha256)| sha256.clone());
+        let check = wanted.map(|wanted| Check { hash: Context::new(&SHA256), wanted });
+        let running = VecDeque::from([source.clone().read(first, Some(body))]);
+        let reader = Reader { source, waiting, running };
+        Ok(Self { size, e_tag, range, reader, check, backup_id: entry.metadata.backup_id.clone() })
+    }
+
+    /// The bytes. The stream ends with an error, before its last piece, when they are not what was uploaded.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
+        stream::try_unfold((self, None), |(mut download, held)| async move {
+            // One piece is always held back, so that a wrong hash leaves the stream visibly incomplete.
+            let next = download.reader.next().await?;
+            let Some(piece) = next else {
+                let Some(held) = held else { return Ok(None) };
+                download.verify()?;
+                return Ok(Some((held, (download, None))));
+            };
+            if let Some(check) = &mut download.check {
+                check.hash.update(&piece);
+            }
+            Ok(Some((held.unwrap_or_default(), (download, Some(piece)))))
+        })
+        .try_filter(|piece| std::future::ready(!piece.is_empty()))
+    }
+
+    fn verify(&mut self) -> Result<()> {
+        let Some(Check { hash, wanted }) = self.check.take() else { return Ok(()) };
+        let key = &self.reader.source.key;
+        if hex(hash.finish().as_ref()) == wanted {
+            debug!(size_bytes = self.size, "read \"{key}\", its SHA-256 is right");
+            return Ok(());
+        }
+        let detail = format!(
+            "The backup \"{}\" is damaged: the SHA-256 of \"{key}\" is not the one that was uploaded.",
+            self.backup_id
+        );
+        error!("{detail}");
+        Err(Error::new(Kind::ChecksumMismatch, detail).with_hint("Restore another backup; this one cannot be trusted."))
+    }
+}
+
+impl Reader {
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            while self.running.len() < self.source.location.settings.concurrency {
+                let Some(range) = self.waiting.pop_front() else { break };
+                self.running.push_back(self.source.clone().read(range, None));
+            }
+            let Some(first) = self.running.front_mut() else { return Ok(None) };
+            match first.chunks.recv().await {
+                Some(chunk) => return chunk.map(Some),
+                None => self.running.pop_front(),
+            };
+        }
+    }
+}
+
+impl Source {
+    async fn open(&self, range: Range<u64>) -> Result<Body> {
+        let patience = self.location.patience();
+        let opened = retry(patience, || self.store.open_range(&self.key, range.clone(), self.e_tag.as_deref())).await;
+        self.location.note(opened.map_err(|error| missing(error, &self.key)))
+    }
+
+    /// Starts reading a range; `body` is its first answer when there is one already.
+    fn read(self, range: Range<u64>, body: Option<Body>) -> Running {
+        let (sender, chunks) = mpsc::unbounded_channel();
+        let task = tokio::spawn(async move {
+            if let Err(error) = self.pump(range, body, &sender).await {
+                // Fails only when the client is gone, and then nobody wants to know.
+                drop(sender.send(Err(error)));
+            }
+        });
+        Running { chunks, _task: AbortOnDropHandle::new(task) }
+    }
+
+    async fn pump(
+        &self,
+        mut range: Range<u64>,
+        mut body: Option<Body>,
+        sender: &mpsc::UnboundedSender<Result<Bytes>>,
+    ) -> Result<()> {
+        while !range.is_empty() {
+            let mut current = match body.take() {
+                Some(body) => body,
+                None => self.open(range.clone()).await?,
+            };
+            let before = range.start;
+            let broken = loop {
+                match current.stream.try_next().await {
+                    Ok(Some(chunk)) if chunk.len() as u64 <= range.end - range.start => {
+                        range.start += chunk.len() as u64;
+                        // Fails only when the client is gone; this task is about to be aborted.
+                        drop(sender.send(Ok(chunk)));
+                    }
+                    Ok(Some(_)) => return Err(self.wrong_length()),
+                    Ok(None) => break None,
+                    Err(error) => break Some(error),
+                }
+            };
+            match broken {
+                Some(error) if !error.outcome.is_transient() => return self.location.note(Err(error.into())),
+                Some(error) => warn!(at_byte = range.start, "{error}; going on where it stopped"),
+                // An answer that keeps ending early would go on for ever.
+                None if range.start == before && !range.is_empty() => return Err(self.wrong_length()),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn wrong_length(&self) -> Error {
+        let detail =
+            format!("Could not read \"{}\": the provider sent another number of bytes than asked for", self.key);
+        Error::new(Kind::StorageError, detail)
+    }
+}
+
+fn missing(error: StoreError, key: &Key) -> Error {
+    match error.outcome {
+        Outcome::NotFound => Error::new(Kind::BackupNotFound, format!("The tar \"{key}\" is gone from the bucket.")),
+        _ => error.into(),
+    }
+}
+
+fn split(range: Range<u64>, part: u64) -> impl Iterator<Item = Range<u64>> {
+    let end = range.end;
+    let step = usize::try_from(part).unwrap_or(usize::MAX);
+    range.step_by(step).map(move |start| start..end.min(start + part))
+}
+
+/// Lower-case hex digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_is_split_without_gaps() {
+        assert_eq!(split(0..0, 8).count(), 0);
+        assert_eq!(split(3..20, 8).collect::<Vec<_>>(), [3..11, 11..19, 19..20]);
+    }
+}

@@ -1,0 +1,353 @@
+//! The backups of a location: one cached list, taken by one caller for all, kept for when the bucket is away.
+//!
+//! A list costs one request a page and a read of each metadata object that is new or changed; what an earlier list
+//! read is taken from there by key and `ETag`. Lists are cached under a generation: a change in the bucket begins a new
+//! one, so that a listing that was under way when the change came is never served afterwards.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use moka::future::Cache;
+use moka::policy::EvictionPolicy;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio::time::{Instant, timeout};
+use tracing::{debug, warn};
+
+use crate::backup::StoredBackup;
+use crate::error::{Error, Kind, Result};
+use crate::store::{Error as StoreError, Key, Object, Objects, Outcome, Patience, Role, Store};
+
+/// How long a list is good for.
+pub const LIFETIME: Duration = Duration::from_secs(300);
+
+/// How long a caller waits for a list. HA has no time-out of its own and shows nothing before the slowest agent answers.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+
+/// A list that is younger than this is not taken again to look for an id that is not in it.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// Metadata objects that are read at the same time.
+const READS_IN_FLIGHT: usize = 32;
+
+/// The largest metadata object that is read; real ones have a few KiB.
+const MAX_METADATA_BYTES: u64 = 1024 * 1024;
+
+/// One metadata object, read once. Kept as text: a long list of parsed backups would take several times the memory.
+#[derive(Debug)]
+pub struct Metadata {
+    /// The backup's id.
+    pub backup_id: String,
+    /// The backup as the protocol shows it.
+    pub json: Box<RawValue>,
+    /// Size of the tar in bytes and its SHA-256, when this agent wrote it.
+    pub stored: Option<(u64, String)>,
+    version: String,
+}
+
+/// A backup in the bucket.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its metadata's key.
+    pub key: Key,
+    /// Its metadata.
+    pub metadata: Arc<Metadata>,
+    /// Its tar.
+    pub tar: Object,
+}
+
+/// A metadata object that is not in the list, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Skipped {
+    /// Its key.
+    pub key: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// A list as it was taken.
+#[derive(Debug)]
+pub struct Listing {
+    /// The backups, one for each id.
+    pub entries: Vec<Entry>,
+    /// What was left out.
+    pub skipped: Vec<Skipped>,
+    /// When it was taken.
+    pub taken: Instant,
+}
+
+/// A list as it is served.
+#[derive(Debug)]
+pub struct View {
+    /// The list.
+    pub listing: Arc<Listing>,
+    /// Why the bucket could not be asked; the list is the last good one then.
+    pub error: Option<Error>,
+}
+
+/// The cached lists of one location.
+#[derive(Debug)]
+pub struct Listings {
+    store: Store,
+    folder: String,
+    generation: AtomicU64,
+    cache: Cache<u64, Arc<Listing>>,
+    last: Mutex<Option<Arc<Listing>>>,
+}
+
+impl Listings {
+    pub(super) fn new(store: Store, folder: &str) -> Self {
+        Self {
+            store,
+            folder: folder.to_owned(),
+            generation: AtomicU64::new(0),
+            // The newest generation is the only one of use; least-recently-used never turns it away.
+            cache: Cache::builder()
+                .max_capacity(2)
+                .eviction_policy(EvictionPolicy::lru())
+                .time_to_live(LIFETIME)
+                .build(),
+            last: Mutex::new(None),
+        }
+    }
+
+    /// The backups; `refresh` asks the bucket even when the cached list is good.
+    ///
+    /// # Errors
+    /// When the bucket cannot be asked and there is no earlier list.
+    pub async fn get(self: &Arc<Self>, refresh: bool) -> Result<View> {
+        let generation = self.current_generation(refresh).await;
+        let listings = Arc::clone(self);
+        // A task of its own: a list that takes longer than this caller waits is there for the next one.
+        let taking = tokio::spawn(async move {
+            listings.cache.try_get_with(generation, listings.take()).await.map_err(|error| error.replica())
+        });
+        let error = match timeout(ANSWER_WITHIN, taking).await {
+            Ok(Ok(Ok(listing))) => return Ok(View { listing, error: None }),
+            Ok(Ok(Err(error))) => error,
+            Ok(Err(panicked)) => Error::new(Kind::Internal, "The listing stopped.").with_source(panicked),
+            Err(_) => {
+                let seconds = ANSWER_WITHIN.as_secs();
+                let detail = format!("Could not list {}: no answer within {seconds} s", self.store.place());
+                Error::new(Kind::StorageTimeout, detail)
+            }
+        };
+        match self.last() {
+            Some(listing) => Ok(View { listing, error: Some(error) }),
+            None => Err(error),
+        }
+    }
+
+    /// The backup with this id. A list that does not have it is taken anew, for a backup that another tool just made.
+    ///
+    /// # Errors
+    /// [`Kind::BackupNotFound`]; the bucket's error when it cannot be asked.
+    pub async fn find(self: &Arc<Self>, backup_id: &str) -> Result<Entry> {
+        // A change of one backup does not make the others' entries wrong: many deletions need no listing in between.
+        let recent = self.last().filter(|listing| listing.taken.elapsed() < LIFETIME);
+        if let Some(entry) = recent.as_ref().and_then(|listing| listing.find(backup_id)) {
+            return Ok(entry);
+        }
+        let is_fresh = recent.is_some_and(|listing| listing.taken.elapsed() < FRESH);
+        let view = self.get(!is_fresh).await?;
+        if let Some(entry) = view.listing.find(backup_id) {
+            return Ok(entry);
+        }
+        Err(view.error.unwrap_or_else(|| {
+            let detail = format!("There is no backup \"{backup_id}\" in {}.", self.store.place());
+            Error::new(Kind::BackupNotFound, detail)
+        }))
+    }
+
+    /// The last good list, however old.
+    #[must_use]
+    pub fn last(&self) -> Option<Arc<Listing>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// This backup changed in the bucket: no list that was begun before this call is served after it.
+    pub fn changed(&self, backup_id: &str) {
+        self.forget(backup_id);
+        self.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The backup is deleted or replaced: even the last good list must not show it any more.
+    fn forget(&self, backup_id: &str) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(listing) = last.as_ref() {
+            let entries =
+                listing.entries.iter().filter(|entry| entry.metadata.backup_id != backup_id).cloned().collect();
+            *last = Some(Arc::new(Listing { entries, skipped: listing.skipped.clone(), taken: listing.taken }));
+        }
+    }
+
+    async fn current_generation(&self, refresh: bool) -> u64 {
+        let generation = self.generation.load(Ordering::SeqCst);
+        let cached = self.cache.get(&generation).await;
+        let is_old = cached.is_some_and(|listing| listing.taken.elapsed() >= LIFETIME);
+        if !refresh && !is_old {
+            return generation;
+        }
+        // Callers that find the same list old begin one new generation together.
+        let next = generation + 1;
+        self.generation
+            .compare_exchange(generation, next, Ordering::SeqCst, Ordering::SeqCst)
+            .map_or_else(|now| now, |_| next)
+    }
+
+    async fn take(&self) -> Result<Arc<Listing>> {
+        let start = Instant::now();
+        let objects = self.store.list(&self.folder, Patience::INTERACTIVE).await?;
+        let known = self.last();
+        let listing = Arc::new(self.read(objects, known.as_deref(), start).await?);
+        debug!(
+            backups = listing.entries.len(),
+            skipped = listing.skipped.len(),
+            duration_ms = start.elapsed().as_millis(),
+            "listed {}",
+            self.store.place()
+        );
+        self.note_skipped(&listing.skipped, known.as_deref());
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&listing));
+        Ok(listing)
+    }
+
+    async fn read(&self, objects: Objects, known: Option<&Listing>, taken: Instant) -> Result<Listing, StoreError> {
+        let mut sorted = Sorted::from(objects);
+        let known: HashMap<&Key, &Entry> =
+            known.iter().flat_map(|listing| &listing.entries).map(|entry| (&entry.key, entry)).collect();
+        let pairs = std::mem::take(&mut sorted.pairs);
+        let read = stream::iter(pairs).map(|(object, tar)| {
+            let known = known.get(&object.key).filter(|entry| entry.metadata.version == object.version);
+            let known = known.map(|entry| Arc::clone(&entry.metadata));
+            async move {
+                let metadata = match known {
+                    Some(metadata) => Ok(metadata),
+                    None => self.read_metadata(&object).await?,
+                };
+                Ok::<_, StoreError>((object.key, tar, metadata))
+            }
+        });
+        let mut read = read.buffered(READS_IN_FLIGHT);
+        let mut listing = Listing { entries: Vec::new(), skipped: sorted.skipped, taken };
+        while let Some((key, tar, metadata)) = read.try_next().await? {
+            listing.add(key, tar, metadata);
+        }
+        listing.keep_one_for_each_id();
+        Ok(listing)
+    }
+
+    /// The outer error ends the whole list, because the backup may well be good; the inner one skips this object.
+    async fn read_metadata(&self, object: &Object) -> Result<Result<Arc<Metadata>, String>, StoreError> {
+        match self.store.read(&object.key, MAX_METADATA_BYTES, Patience::INTERACTIVE).await {
+            Ok(json) => Ok(Metadata::parse(&json, &object.version).map(Arc::new)),
+            Err(error) if error.outcome.is_transient() => Err(error),
+            Err(error) if error.outcome == Outcome::NotFound => Ok(Err("it was deleted in the meantime".into())),
+            Err(error) => Ok(Err(error.to_string())),
+        }
+    }
+
+    fn note_skipped(&self, skipped: &[Skipped], known: Option<&Listing>) {
+        let known = known.map_or(&[][..], |listing| &listing.skipped);
+        for skipped in skipped.iter().filter(|skipped| !known.contains(skipped)) {
+            warn!(key = skipped.key, "left out of the list of {}: {}", self.store.place(), skipped.reason);
+        }
+    }
+}
+
+impl Listing {
+    /// The backup with this id.
+    #[must_use]
+    pub fn find(&self, backup_id: &str) -> Option<Entry> {
+        self.entries.iter().find(|entry| entry.metadata.backup_id == backup_id).cloned()
+    }
+
+    fn add(&mut self, key: Key, tar: Object, metadata: Result<Arc<Metadata>, String>) {
+        let reason = match metadata {
+            Ok(metadata) => match &metadata.stored {
+                Some((size, _)) if *size != tar.size => {
+                    format!("its tar has {} bytes, not the {size} that were uploaded", tar.size)
+                }
+                _ => return self.entries.push(Entry { key, metadata, tar }),
+            },
+            Err(reason) => reason,
+        };
+        self.skipped.push(Skipped { key: key.to_string(), reason });
+    }
+
+    /// HA knows a backup by its id alone. Of several, one that this agent wrote wins, then the last by name.
+    fn keep_one_for_each_id(&mut self) {
+        let mut best: HashMap<&str, usize> = HashMap::new();
+        let rank = |entry: &Entry| (entry.metadata.stored.is_some(), entry.key.clone());
+        for (index, entry) in self.entries.iter().enumerate() {
+            let held = best.entry(&entry.metadata.backup_id).or_insert(index);
+            if rank(entry) > rank(&self.entries[*held]) {
+                *held = index;
+            }
+        }
+        if best.len() == self.entries.len() {
+            return;
+        }
+        let kept: std::collections::HashSet<usize> = best.into_values().collect();
+        let mut index = 0;
+        let skipped = &mut self.skipped;
+        self.entries.retain(|entry| {
+            let keep = kept.contains(&index);
+            index += 1;
+            if !keep {
+                let reason = format!("another object has the same backup id, \"{}\"", entry.metadata.backup_id);
+                skipped.push(Skipped { key: entry.key.to_string(), reason });
+            }
+            keep
+        });
+    }
+}
+
+impl Metadata {
+    fn parse(json: &[u8], version: &str) -> Result<Self, String> {
+        let unreadable = |error: serde_json::Error| format!("Home Assistant would refuse it: {error}");
+        let stored = StoredBackup::parse(json).map_err(unreadable)?;
+        let json = serde_json::value::to_raw_value(&stored).map_err(unreadable)?;
+        Ok(Self {
+            backup_id: stored.backup.backup_id,
+            json,
+            stored: stored.agent.map(|agent| (agent.size, agent.sha256)),
+            version: version.to_owned(),
+        })
+    }
+}
+
+/// The objects of a listing, metadata beside its tar.
+#[derive(Default)]
+struct Sorted {
+    pairs: Vec<(Object, Object)>,
+    skipped: Vec<Skipped>,
+}
+
+impl From<Objects> for Sorted {
+    fn from(objects: Objects) -> Self {
+        let unreachable = objects.unreachable.into_iter().filter(|key| key.ends_with(".metadata.json"));
+        let reason = || "its key cannot be asked for; rename the object and its tar".to_owned();
+        let mut sorted =
+            Self { pairs: Vec::new(), skipped: unreachable.map(|key| Skipped { key, reason: reason() }).collect() };
+        let (metadata, others): (Vec<_>, Vec<_>) =
+            objects.objects.into_iter().partition(|object| object.key.role() == Role::Metadata);
+        let mut tars: HashMap<Key, Object> = others
+            .into_iter()
+            .filter(|object| object.key.role() == Role::Tar)
+            .map(|object| (object.key.clone(), object))
+            .collect();
+        for object in metadata {
+            match object.key.tar_of_metadata().and_then(|key| tars.remove(&key)) {
+                Some(tar) => sorted.pairs.push((object, tar)),
+                None => {
+                    sorted.skipped.push(Skipped { key: object.key.to_string(), reason: "its tar is missing".into() })
+                }
+            }
+        }
+        sorted
+    }
+}

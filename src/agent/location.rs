@@ -1,0 +1,182 @@
+//! A backup location at work: its storage, its keys, its list, and how it stands.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::Utc;
+use serde::Serialize;
+
+use super::events::{Event, Events, Report};
+use super::listing::Listings;
+use crate::config::{self, Backend, Origin};
+use crate::error::{Error, Kind, Result};
+use crate::store::{Keys, Patience, Store};
+
+/// A location, shared by everything that works on it.
+#[derive(Debug)]
+pub struct Location {
+    /// Its settings.
+    pub settings: config::Location,
+    /// Its storage.
+    pub store: Store,
+    /// Its keys.
+    pub keys: Keys,
+    /// Its backups.
+    pub listings: Arc<Listings>,
+    events: Events,
+    health: Mutex<Health>,
+}
+
+#[derive(Debug, Default)]
+struct Health {
+    asked: bool,
+    error: Option<Report>,
+}
+
+/// A location as the protocol shows it; never a secret in it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The provider's name.
+    pub provider: String,
+    /// URL of the S3 API, or of the directory.
+    pub endpoint: String,
+    /// The region, where there is one.
+    pub region: Option<String>,
+    /// The bucket, where there is one.
+    pub bucket: Option<String>,
+    /// The folder in it.
+    pub prefix: String,
+    /// `configuration` or `embedded`.
+    pub source: &'static str,
+    /// `unknown` before the first call, then `ok` or `error`.
+    pub status: &'static str,
+    /// What is wrong.
+    pub error: Option<Report>,
+    /// Number of backups in the last list.
+    pub backups: Option<usize>,
+    /// Size of them all in bytes.
+    pub size_bytes: Option<u64>,
+}
+
+impl Location {
+    /// Opens a location.
+    ///
+    /// # Errors
+    /// When its storage cannot be set up with these settings.
+    pub fn open(settings: config::Location, events: Events) -> Result<Arc<Self>> {
+        let store = Store::open(&settings)?;
+        let keys = Keys::new(&settings.prefix);
+        let listings = Arc::new(Listings::new(store.clone(), keys.folder()));
+        Ok(Arc::new(Self { settings, store, keys, listings, events, health: Mutex::default() }))
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.settings.id
+    }
+
+    /// How long a transfer to or from it waits for storage that is away.
+    #[must_use]
+    pub fn patience(&self) -> Patience {
+        Patience::lasting(self.settings.outage)
+    }
+
+    /// Notes what came of a call, and tells the listeners when that changes the location's status.
+    pub fn note<T>(&self, result: Result<T>) -> Result<T> {
+        match &result {
+            Ok(_) => self.set_health(None),
+            Err(error) if concerns_storage(error.kind()) => self.set_health(Some(Report::from(error))),
+            Err(_) => {}
+        }
+        result
+    }
+
+    /// Tells the listeners that the backups are no longer the same, and makes the next list a fresh one.
+    pub fn changed(&self, backup_id: &str) {
+        self.listings.changed(backup_id);
+        self.events.send(Event::Backups { location: self.settings.id.clone() });
+    }
+
+    /// Where its events go.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// The location as it stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let (endpoint, region, bucket) = match &self.settings.backend {
+            Backend::S3(s3) => (s3.endpoint.to_string(), Some(s3.region.clone()), Some(s3.bucket.clone())),
+            Backend::Directory(path) => (format!("file://{}", path.display()), None, None),
+        };
+        let last = self.listings.last();
+        let (asked, error) = {
+            let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+            (health.asked, health.error.clone())
+        };
+        Status {
+            id: self.settings.id.clone(),
+            name: self.settings.name.clone(),
+            provider: self.settings.provider.clone(),
+            endpoint,
+            region,
+            bucket,
+            prefix: self.settings.prefix.clone(),
+            source: match self.settings.origin {
+                Origin::Configuration => "configuration",
+                Origin::Embedded => "embedded",
+            },
+            status: match (asked, &error) {
+                (false, _) => "unknown",
+                (true, None) => "ok",
+                (true, Some(_)) => "error",
+            },
+            error,
+            backups: last.as_ref().map(|listing| listing.entries.len()),
+            size_bytes: last.map(|listing| listing.entries.iter().map(|entry| entry.tar.size).sum()),
+        }
+    }
+
+    fn set_health(&self, error: Option<Report>) {
+        let changed = {
+            let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+            let code = |report: &Option<Report>| report.as_ref().map(|report| report.code);
+            let changed = !health.asked || code(&health.error) != code(&error);
+            if changed {
+                let now = Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+                *health = Health { asked: true, error: error.map(|report| Report { since: Some(now), ..report }) };
+            }
+            changed
+        };
+        if changed {
+            self.events.send(Event::Location { location: self.status() });
+        }
+    }
+}
+
+/// Whether an error says something of the location, and not only of one call.
+const fn concerns_storage(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::StorageAuth
+            | Kind::StorageForbidden
+            | Kind::BucketNotFound
+            | Kind::WrongRegion
+            | Kind::ClockSkew
+            | Kind::StorageUnreachable
+            | Kind::StorageTimeout
+            | Kind::StorageThrottled
+            | Kind::StorageFull
+            | Kind::StorageError
+    )
+}
+
+/// The error for an id that no location has.
+pub(super) fn not_found(id: &str) -> Error {
+    Error::new(Kind::LocationNotFound, format!("There is no location \"{id}\"."))
+}

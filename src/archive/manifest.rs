@@ -1,0 +1,114 @@
+//! `backup.json`, as HA core and Supervisor write it.
+//!
+//! Source of the mapping: `read_backup` in `homeassistant/components/backup/util.py`.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::Error;
+use crate::backup::{AddonInfo, AgentBackup, Folder};
+
+/// What a backup says of itself.
+#[derive(Debug, Deserialize)]
+pub struct Manifest {
+    slug: String,
+    name: String,
+    date: String,
+    #[serde(default)]
+    protected: bool,
+    #[serde(default)]
+    addons: Vec<Addon>,
+    #[serde(default)]
+    folders: Vec<String>,
+    #[serde(default)]
+    homeassistant: Option<HomeAssistant>,
+    #[serde(default)]
+    extra: Map<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Addon {
+    #[serde(default)]
+    name: Option<String>,
+    slug: String,
+    #[serde(default)]
+    version: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct HomeAssistant {
+    #[serde(default)]
+    version: Option<String>,
+    #[serde(default)]
+    exclude_database: bool,
+}
+
+impl Manifest {
+    pub(super) fn parse(json: &[u8]) -> Result<Self, Error> {
+        Ok(serde_json::from_slice(json)?)
+    }
+
+    /// HA's id of the backup.
+    #[must_use]
+    pub fn backup_id(&self) -> &str {
+        &self.slug
+    }
+
+    /// The backup as HA's manager would know it; `size` is the tar's, in bytes.
+    ///
+    /// # Errors
+    /// When a folder is one that HA does not know.
+    pub fn into_agent_backup(self, size: u64) -> Result<AgentBackup, Error> {
+        let folders = self.folders.into_iter().filter(|folder| folder != "homeassistant").map(Value::from);
+        let folders: Vec<Folder> = folders.map(serde_json::from_value).collect::<Result<_, _>>()?;
+        let addons = self.addons.into_iter();
+        let requested = self.extra.get("supervisor.backup_request_date").and_then(Value::as_str).map(str::to_owned);
+        let version = self.homeassistant.as_ref().and_then(|homeassistant| homeassistant.version.clone());
+        let excluded = self.homeassistant.is_some_and(|homeassistant| homeassistant.exclude_database);
+        Ok(AgentBackup {
+            addons: addons.map(|a| AddonInfo { name: a.name, slug: a.slug, version: a.version }).collect(),
+            backup_id: self.slug,
+            date: requested.unwrap_or(self.date),
+            database_included: version.is_some() && !excluded,
+            extra_metadata: self.extra,
+            folders,
+            homeassistant_included: version.is_some(),
+            homeassistant_version: version,
+            name: self.name,
+            protected: self.protected,
+            size,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(json: &str) -> Result<AgentBackup, Error> {
+        Manifest::parse(json.as_bytes()).unwrap().into_agent_backup(7)
+    }
+
+    #[test]
+    fn supervisors_manifest_becomes_a_backup() {
+        let backup = read(
+            r#"{"version": 2, "name": "Nightly", "date": "2026-11-20T01:00:00+00:00", "slug": "ab12", "type": "partial",
+            "compressed": true, "protected": true, "crypto": "aes128", "repositories": ["x"], "docker": {},
+            "folders": ["homeassistant", "media", "addons/local"],
+            "homeassistant": {"version": "2026.11.0", "exclude_database": true, "size": 1.5},
+            "addons": [{"slug": "core_ssh", "name": "Terminal", "version": "9", "size": 0.1}],
+            "extra": {"supervisor.backup_request_date": "2026-11-20T02:00:00+01:00", "instance_id": "i"}}"#,
+        )
+        .unwrap();
+        assert_eq!((backup.backup_id.as_str(), backup.size), ("ab12", 7));
+        assert_eq!(backup.date, "2026-11-20T02:00:00+01:00");
+        assert_eq!(backup.folders, [Folder::Media, Folder::Addons]);
+        assert!(backup.homeassistant_included && !backup.database_included && backup.protected);
+        assert_eq!(backup.addons[0].slug, "core_ssh");
+    }
+
+    #[test]
+    fn a_folder_that_home_assistant_does_not_know_is_refused() {
+        assert!(read(r#"{"slug": "a", "name": "n", "date": "d", "folders": ["attic"]}"#).is_err());
+    }
+}

@@ -1,0 +1,192 @@
+//! Home Assistant's `AgentBackup`, as strict as its own `from_dict`.
+//!
+//! Source: `homeassistant/components/backup/models.py`. There an unknown add-on key, an unknown folder or a missing key
+//! raises, and one such object would break HA's whole list; so nothing that HA would refuse gets past this module.
+
+use serde::de::Deserializer;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// One add-on inside a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AddonInfo {
+    /// Name shown to people.
+    #[serde(deserialize_with = "required")]
+    pub name: Option<String>,
+    /// The add-on's slug.
+    pub slug: String,
+    /// Version at the time of the backup.
+    #[serde(deserialize_with = "required")]
+    pub version: Option<String>,
+}
+
+/// A folder inside a backup. HA raises on any other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Folder {
+    /// `/share`
+    #[serde(rename = "share")]
+    Share,
+    /// `/addons`
+    #[serde(rename = "addons/local")]
+    Addons,
+    /// `/ssl`
+    #[serde(rename = "ssl")]
+    Ssl,
+    /// `/media`
+    #[serde(rename = "media")]
+    Media,
+}
+
+/// A backup as HA's backup manager knows it. Fields are in HA's own order; sizes are bytes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentBackup {
+    /// Add-ons in the backup.
+    pub addons: Vec<AddonInfo>,
+    /// HA's id of the backup: the `slug` in its `backup.json`.
+    pub backup_id: String,
+    /// When it was made, ISO 8601.
+    pub date: String,
+    /// Whether HA's database is in it.
+    pub database_included: bool,
+    /// HA's own additions, such as `instance_id`.
+    pub extra_metadata: Map<String, Value>,
+    /// Folders in the backup.
+    pub folders: Vec<Folder>,
+    /// Whether HA's configuration is in it.
+    pub homeassistant_included: bool,
+    /// HA's version, when its configuration is in it.
+    #[serde(deserialize_with = "required")]
+    pub homeassistant_version: Option<String>,
+    /// Name shown to people.
+    pub name: String,
+    /// Whether it is encrypted.
+    pub protected: bool,
+    /// Size of the tar.
+    pub size: u64,
+}
+
+/// Lets a key be null but not absent, as HA does.
+fn required<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Option::deserialize(deserializer)
+}
+
+/// What the agent adds to a backup's metadata, under the key `s3_backup_agent`. HA ignores unknown keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentMetadata {
+    /// Version of this format.
+    pub format: u32,
+    /// Size of the tar in bytes, as stored.
+    pub size: u64,
+    /// SHA-256 of the tar, 64 lower-case hex digits.
+    pub sha256: String,
+    /// Size of the parts it was uploaded in; the size of the tar when it went up in one piece.
+    pub part_size: u64,
+    /// When the upload finished, RFC 3339.
+    pub uploaded_at: String,
+    /// Version of the agent that uploaded it.
+    pub agent_version: String,
+}
+
+/// A backup in a bucket: HA's fields and, when this agent wrote it, ours.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StoredBackup {
+    /// HA's fields.
+    #[serde(flatten)]
+    pub backup: AgentBackup,
+    /// Our additions.
+    #[serde(rename = "s3_backup_agent", skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentMetadata>,
+}
+
+impl StoredBackup {
+    /// Reads a metadata object.
+    ///
+    /// # Errors
+    /// When HA's `from_dict` would refuse it. Our own additions are only dropped when they make no sense.
+    pub fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Document {
+            #[serde(flatten)]
+            backup: AgentBackup,
+            #[serde(default)]
+            s3_backup_agent: Option<Value>,
+        }
+        let document: Document = serde_json::from_slice(json)?;
+        let agent = document.s3_backup_agent.and_then(|value| serde_json::from_value(value).ok());
+        Ok(Self { backup: document.backup, agent })
+    }
+}
+
+impl AgentBackup {
+    /// The file name that HA suggests, without `.tar`: name and date with white space folded to `_`.
+    ///
+    /// Source: `suggested_filename` in `homeassistant/components/backup/util.py`. Falls back to the backup id when the
+    /// date cannot be read, where HA would raise.
+    #[must_use]
+    pub fn suggested_stem(&self) -> String {
+        let Ok(date) = chrono::DateTime::parse_from_rfc3339(&self.date) else {
+            return self.backup_id.clone();
+        };
+        let text = format!("{} {}", self.name, date.format("%Y-%m-%d %H.%M %S%6f"));
+        text.split_whitespace().collect::<Vec<_>>().join("_")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn sample() -> Value {
+        json!({
+            "addons": [{"name": "Mosquitto", "slug": "core_mosquitto", "version": "6.4"}],
+            "backup_id": "abc123", "date": "2026-11-20T21:03:36.123456+01:00", "database_included": true,
+            "extra_metadata": {"instance_id": "x", "with_automatic_settings": true}, "folders": ["media", "addons/local"],
+            "homeassistant_included": true, "homeassistant_version": "2026.11.0", "name": "Nightly  backup",
+            "protected": true, "size": 10240
+        })
+    }
+
+    fn parse(value: &Value) -> Result<StoredBackup, serde_json::Error> {
+        StoredBackup::parse(value.to_string().as_bytes())
+    }
+
+    #[test]
+    fn a_backup_survives_the_round_trip_in_home_assistants_order() {
+        let stored = parse(&sample()).unwrap();
+        assert_eq!(serde_json::to_string(&stored).unwrap(), sample().to_string());
+        assert_eq!(stored.backup.suggested_stem(), "Nightly_backup_2026-11-20_21.03_36123456");
+    }
+
+    #[test]
+    fn what_home_assistant_refuses_is_refused() {
+        for (key, value) in [
+            ("folders", json!(["homeassistant"])),
+            ("addons", json!([{"name": "a", "slug": "b", "version": "c", "icon": "d"}])),
+            ("addons", json!([{"name": "a", "slug": "b"}])),
+            ("size", json!("10240")),
+            ("size", json!(-1)),
+            ("extra_metadata", json!([])),
+        ] {
+            let mut broken = sample();
+            broken[key] = value;
+            assert!(parse(&broken).is_err(), "{broken}");
+        }
+        for key in sample().as_object().unwrap().keys() {
+            let mut broken = sample();
+            broken.as_object_mut().unwrap().remove(key);
+            assert!(parse(&broken).is_err(), "without {key}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_of_other_tools_are_ignored() {
+        let mut foreign = sample();
+        foreign["made_by"] = json!("another tool");
+        foreign["s3_backup_agent"] = json!("nonsense");
+        let stored = parse(&foreign).unwrap();
+        assert_eq!(stored.agent, None);
+        assert_eq!(serde_json::to_string(&stored).unwrap(), sample().to_string());
+    }
+}

@@ -1,0 +1,160 @@
+//! The command line: `serve`, and the agent's calls for people and scripts.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not found, 4 storage away for now, 5 damaged data.
+
+mod output;
+mod query;
+mod serve;
+mod transfer;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+
+use crate::agent::Agent;
+use crate::config::{Config, Problems};
+use crate::error::{Error, Kind};
+use crate::logging::{self, Level};
+use output::Output;
+
+/// Keeps Home Assistant's backups in any S3-compatible bucket.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true)]
+pub struct Cli {
+    /// Configuration file; without one, the environment and the app's options count
+    #[arg(long, global = true, value_name = "FILE", env = "S3_BACKUP_AGENT_CONFIG")]
+    config: Option<PathBuf>,
+
+    /// Print JSON, for scripts
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent
+    Serve,
+    /// Try a location, or all of them: list, write, read, delete
+    Check {
+        /// Id of a location
+        #[arg(value_name = "LOC")]
+        location: Option<String>,
+    },
+    /// List the backups of a location, or of all of them
+    List {
+        /// Id of a location
+        #[arg(value_name = "LOC")]
+        location: Option<String>,
+    },
+    /// Upload a backup's tar
+    Upload {
+        /// Id of a location
+        #[arg(value_name = "LOC")]
+        location: String,
+        /// The tar, as Home Assistant made it
+        #[arg(value_name = "FILE.tar")]
+        file: PathBuf,
+    },
+    /// Download a backup
+    Download {
+        /// Id of a location
+        #[arg(value_name = "LOC")]
+        location: String,
+        /// The backup's id, as `list` shows it
+        backup_id: String,
+        /// Where to write it: a file, or `-` for standard output [default: the name Home Assistant suggests]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Replace a file that is there
+        #[arg(long)]
+        force: bool,
+    },
+    /// Delete a backup
+    Delete {
+        /// Id of a location
+        #[arg(value_name = "LOC")]
+        location: String,
+        /// The backup's id, as `list` shows it
+        backup_id: String,
+    },
+    /// Ask the running agent whether it is well
+    Healthcheck,
+}
+
+/// Why a command ended without success.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Configuration(#[from] Problems),
+    #[error(transparent)]
+    Agent(#[from] Error),
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// Everything was said already.
+    #[error("failed")]
+    Said,
+}
+
+impl Failure {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Configuration(_) => 2,
+            Self::Agent(error) => match error.kind() {
+                Kind::BackupNotFound | Kind::LocationNotFound => 3,
+                Kind::ChecksumMismatch | Kind::SizeMismatch | Kind::InvalidMetadata => 5,
+                kind if kind.facts().retryable => 4,
+                _ => 1,
+            },
+            Self::Io(_) | Self::Said => 1,
+        }
+    }
+}
+
+/// Runs the command that `cli` holds.
+pub async fn run(cli: Cli) -> ExitCode {
+    let output = Output { json: cli.json };
+    match dispatch(&cli, output).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.failure(&failure);
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+async fn dispatch(cli: &Cli, output: Output) -> Result<(), Failure> {
+    let config = Config::load(cli.config.as_deref())?;
+    if matches!(cli.command, Command::Serve) {
+        return serve::serve(config).await;
+    }
+    if matches!(cli.command, Command::Healthcheck) {
+        return serve::healthcheck(&config, output).await;
+    }
+    // On a terminal, the log would run through the progress bars; warnings are worth that.
+    let level = if config.log.level == Level::Info { Level::Warn } else { config.log.level };
+    drop(logging::start(level, config.log.format));
+    let agent = Agent::new(config.locations)?;
+    match &cli.command {
+        Command::Check { location } => query::check(&agent, location.as_deref(), output).await,
+        Command::List { location } => query::list(&agent, location.as_deref(), output).await,
+        Command::Upload { location, file } => transfer::upload(&agent, location, file, output).await,
+        Command::Download { location, backup_id, output: file, force } => {
+            transfer::download(&agent, location, backup_id, file.as_deref(), *force, output).await
+        }
+        Command::Delete { location, backup_id } => query::delete(&agent, location, backup_id, output).await,
+        Command::Serve | Command::Healthcheck => Ok(()),
+    }
+}
+
+/// The locations that a command is about: the named one, or all.
+fn chosen(agent: &Arc<Agent>, location: Option<&str>) -> Result<Vec<String>, Error> {
+    match location {
+        Some(id) => agent.location(id).map(|location| vec![location.id().to_owned()]),
+        None => Ok(agent.locations().into_iter().map(|location| location.id).collect()),
+    }
+}

@@ -1,0 +1,71 @@
+//! What commands print: lines for people, or one JSON object for scripts.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use super::Failure;
+use crate::agent::events::Report;
+
+/// How results are shown.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Output {
+    pub(super) json: bool,
+}
+
+impl Output {
+    /// Prints a result, as `line` or as `value`.
+    pub(super) fn result(self, line: &str, value: &Value) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        if self.json { writeln!(out, "{value}") } else { writeln!(out, "{line}") }
+    }
+
+    /// Says why a command failed, and what to change.
+    pub(super) fn failure(self, failure: &Failure) {
+        let report = match failure {
+            Failure::Said => return,
+            Failure::Agent(error) => Report::from(error),
+            other => Report {
+                code: if other.code() == 2 { "configuration" } else { "io" },
+                detail: other.to_string(),
+                hint: String::new(),
+                provider_code: None,
+                since: None,
+            },
+        };
+        // Nothing is left to tell when standard error is closed.
+        drop(if self.json {
+            writeln!(io::stdout(), "{}", json!({"error": report}))
+        } else {
+            writeln!(io::stderr(), "{}", lines(&report))
+        });
+    }
+
+    /// A bar for a transfer of `total` bytes; invisible unless a person looks at a terminal.
+    pub(super) fn progress(self, total: u64) -> ProgressBar {
+        if self.json || !io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let bar = ProgressBar::new(total);
+        let template = "{bar:30} {percent:>3} %  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(200));
+        bar
+    }
+}
+
+/// An error as people read it.
+pub(super) fn lines(report: &Report) -> String {
+    let provider = report.provider_code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
+    let hint = if report.hint.is_empty() { String::new() } else { format!("\n  {}", report.hint) };
+    format!("error: {}{provider}{hint}", report.detail)
+}
+
+/// A size as people read it.
+pub(super) fn size(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}

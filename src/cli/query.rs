@@ -1,0 +1,89 @@
+//! `check`, `list`, `delete`.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::output::{Output, lines, size};
+use super::{Failure, chosen};
+use crate::agent::Agent;
+use crate::agent::check::Step;
+use crate::agent::events::Report;
+use crate::agent::listing::View;
+
+/// Tries locations, and fails when one of them does.
+pub(super) async fn check(agent: &Arc<Agent>, location: Option<&str>, output: Output) -> Result<(), Failure> {
+    let mut all_ok = true;
+    for id in chosen(agent, location)? {
+        let steps = agent.check(&id).await?;
+        let ok = steps.iter().all(|step| step.ok);
+        all_ok &= ok;
+        let shown: Vec<String> = steps.iter().map(step_line).collect();
+        output.result(&format!("{id}\n{}", shown.join("\n")), &json!({"location": id, "ok": ok, "steps": steps}))?;
+    }
+    if all_ok { Ok(()) } else { Err(Failure::Said) }
+}
+
+fn step_line(step: &Step) -> String {
+    match &step.error {
+        None => format!("  {:<8} ok      {:>6} ms", step.step, step.duration_ms),
+        Some(report) => format!("  {:<8} failed  {:>6} ms\n{}", step.step, step.duration_ms, lines(report)),
+    }
+}
+
+/// Lists backups, newest first. A location that cannot be asked does not hide the others.
+pub(super) async fn list(agent: &Arc<Agent>, location: Option<&str>, output: Output) -> Result<(), Failure> {
+    let ids = chosen(agent, location)?;
+    let mut failure = None;
+    for id in &ids {
+        match agent.list(id, false).await {
+            Ok(view) => show(id, &view, output)?,
+            Err(error) if ids.len() == 1 => return Err(error.into()),
+            Err(error) => {
+                output.result(
+                    &format!("{id}\n{}", lines(&Report::from(&error))),
+                    &json!({"location": id, "error": Report::from(&error)}),
+                )?;
+                failure = Some(Failure::Said);
+            }
+        }
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// What a line of the list shows.
+#[derive(Deserialize)]
+struct Row {
+    backup_id: String,
+    date: String,
+    name: String,
+}
+
+fn show(id: &str, view: &View, output: Output) -> Result<(), Failure> {
+    let entries = &view.listing.entries;
+    let mut rows: Vec<(Row, u64)> = entries
+        .iter()
+        .filter_map(|entry| Some((serde_json::from_str(entry.metadata.json.get()).ok()?, entry.tar.size)))
+        .collect();
+    rows.sort_by(|(a, _), (b, _)| b.date.cmp(&a.date));
+    let mut text = format!("{id}: {} backup{}", rows.len(), if rows.len() == 1 { "" } else { "s" });
+    for (row, bytes) in &rows {
+        let date = row.date.get(..16).unwrap_or(&row.date).replace('T', " ");
+        text += &format!("\n  {date}  {:>11}  {}  {}", size(*bytes), row.backup_id, row.name);
+    }
+    for skipped in &view.listing.skipped {
+        text += &format!("\n  left out: \"{}\", {}", skipped.key, skipped.reason);
+    }
+    let backups: Vec<_> = entries.iter().map(|entry| &entry.metadata.json).collect();
+    output.result(&text, &json!({"location": id, "backups": backups, "skipped": view.listing.skipped}))?;
+    Ok(())
+}
+
+/// Deletes a backup.
+pub(super) async fn delete(agent: &Agent, location: &str, backup_id: &str, output: Output) -> Result<(), Failure> {
+    agent.delete(location, backup_id).await?;
+    let line = format!("Deleted {backup_id} from {location}.");
+    output.result(&line, &json!({"location": location, "deleted": backup_id}))?;
+    Ok(())
+}

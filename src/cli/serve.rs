@@ -1,0 +1,165 @@
+//! `serve` and `healthcheck`.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Request;
+use axum::http::header::HOST;
+use chrono::Utc;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use tokio::net::UnixStream;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::Failure;
+use super::output::Output;
+use crate::agent::Agent;
+use crate::config::{Config, Listen, Origin, Secret};
+use crate::protocol::{State, Token, router};
+use crate::server::{Listener, UnixSocket, run};
+use crate::{error, logging};
+
+/// How long the running agent may take to say that it is well.
+const HEALTHY_WITHIN: Duration = Duration::from_secs(3);
+
+/// Runs the agent until it is told to stop.
+pub(super) async fn serve(config: Config) -> Result<(), Failure> {
+    let level = logging::start(config.log.level, config.log.format).map_err(io::Error::other)?;
+    let _lock = lock(&config.state_dir)?;
+    let token = token(&config.listen)?;
+    let agent = Agent::new(config.locations.clone())?;
+    let shutdown = CancellationToken::new();
+    let state = State {
+        agent: agent.clone(),
+        level,
+        token: token.as_ref().map(Token::new),
+        started_at: Utc::now(),
+        draining: shutdown.clone(),
+    };
+    let listeners = listeners(&config.listen).await?;
+    announce(&config);
+    let router = router(state);
+    let mut servers: JoinSet<io::Result<()>> =
+        listeners.into_iter().map(|listener| run(listener, router.clone(), shutdown.clone())).collect();
+    let stopped = tokio::select! {
+        stopped = told_to_stop() => stopped,
+        Some(ended) = servers.join_next() => ended.map_err(io::Error::other).flatten(),
+    };
+    shutdown.cancel();
+    while servers.join_next().await.is_some() {}
+    agent.stop().await;
+    info!("stopped");
+    Ok(stopped?)
+}
+
+async fn listeners(listen: &Listen) -> io::Result<Vec<Listener>> {
+    let mut listeners = vec![Listener::Unix(UnixSocket::bind(&listen.socket).await?)];
+    if let Some(tcp) = &listen.tcp {
+        listeners.push(Listener::tcp(tcp).await?);
+    }
+    Ok(listeners)
+}
+
+fn announce(config: &Config) {
+    info!(version = env!("CARGO_PKG_VERSION"), "the agent starts");
+    for location in &config.locations {
+        match location.origin {
+            Origin::Embedded => warn!("no location is configured: backups are kept in a directory on this machine"),
+            Origin::Configuration => info!(id = location.id, "location \"{}\"", location.name),
+        }
+    }
+}
+
+async fn told_to_stop() -> io::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => info!("told to stop (SIGTERM)"),
+        _ = interrupt.recv() => info!("told to stop (SIGINT)"),
+    }
+    Ok(())
+}
+
+/// One agent for one state directory.
+fn lock(state_dir: &Path) -> io::Result<File> {
+    let named = |error: io::Error| {
+        io::Error::new(
+            error.kind(),
+            format!(
+                "The state directory \"{}\" cannot be used: {error}. Set state_dir to a directory that the agent may write.",
+                state_dir.display()
+            ),
+        )
+    };
+    fs::create_dir_all(state_dir).map_err(named)?;
+    let path = state_dir.join("agent.lock");
+    let file = File::options().create(true).append(true).mode(0o600).open(&path).map_err(named)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let taken = format!(
+                "Another agent runs with the state directory \"{}\": stop that one first.",
+                state_dir.display()
+            );
+            Err(io::Error::new(io::ErrorKind::AddrInUse, taken))
+        }
+        Err(TryLockError::Error(error)) => Err(named(error)),
+    }
+}
+
+/// The token from the configuration or its file; a file that is missing is made.
+fn token(listen: &Listen) -> io::Result<Option<Secret>> {
+    if let Some(token) = &listen.token {
+        return Ok(Some(token.clone()));
+    }
+    let Some(path) = &listen.token_file else { return Ok(None) };
+    let named = |error: io::Error| {
+        io::Error::new(error.kind(), format!("The token file \"{}\" cannot be used: {error}", path.display()))
+    };
+    match fs::read_to_string(path) {
+        Ok(text) if text.trim().len() >= 16 => Ok(Some(Secret::new(text.trim()))),
+        Ok(_) => {
+            Err(named(io::Error::new(io::ErrorKind::InvalidData, "the token in it is shorter than 16 characters")))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+            let mut file = File::options().write(true).create_new(true).mode(0o600).open(path).map_err(named)?;
+            writeln!(file, "{token}").map_err(named)?;
+            info!("made a token in \"{}\"", path.display());
+            Ok(Some(Secret::new(token)))
+        }
+        Err(error) => Err(named(error)),
+    }
+}
+
+/// Asks the agent behind the configured socket whether it is well.
+pub(super) async fn healthcheck(config: &Config, output: Output) -> Result<(), Failure> {
+    let socket = &config.listen.socket;
+    let answer = timeout(HEALTHY_WITHIN, health(socket)).await;
+    let status = answer.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut))).map_err(|error| {
+        let detail = format!("The agent does not answer on \"{}\": {error}", socket.display());
+        error::Error::new(error::Kind::StorageUnreachable, detail).with_hint("Is it running, with this configuration?")
+    })?;
+    let healthy = status.is_success();
+    let line = if healthy { "The agent is well." } else { "The agent is stopping." };
+    output.result(line, &json!({"healthy": healthy}))?;
+    if healthy { Ok(()) } else { Err(Failure::Said) }
+}
+
+async fn health(socket: &Path) -> io::Result<axum::http::StatusCode> {
+    let stream = TokioIo::new(UnixStream::connect(socket).await?);
+    let (mut sender, connection) = http1::handshake(stream).await.map_err(io::Error::other)?;
+    let driving = tokio::spawn(connection);
+    let request = Request::get("/v1/health").header(HOST, "agent").body(Body::empty()).map_err(io::Error::other)?;
+    let answer = sender.send_request(request).await.map_err(io::Error::other)?;
+    driving.abort();
+    Ok(answer.status())
+}

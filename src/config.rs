@@ -1,0 +1,197 @@
+//! Configuration: what the person wrote becomes a validated [`Config`], or every problem with it at once.
+//!
+//! [`layers`] puts the sources over one another, [`reader`] takes typed values out and notes each problem with its key
+//! and source, [`location`] knows a location's settings.
+
+pub mod layers;
+pub mod location;
+mod reader;
+pub mod secret;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+pub use location::{Addressing, Backend, Location, Origin, S3Settings};
+pub use secret::Secret;
+
+use crate::logging::{Format, Level};
+use reader::Reader;
+
+/// Everything the agent needs to know, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the agent keeps what must last: its lock, its token, the embedded location.
+    pub state_dir: PathBuf,
+    /// Where it listens.
+    pub listen: Listen,
+    /// What it logs.
+    pub log: Log,
+    /// The backup locations; never empty.
+    pub locations: Vec<Location>,
+}
+
+/// The `[listen]` section.
+#[derive(Debug, Clone)]
+pub struct Listen {
+    /// Path of the Unix socket.
+    pub socket: PathBuf,
+    /// Address for other hosts; a token is always asked for here.
+    pub tcp: Option<Tcp>,
+    /// Token that every call needs; on the Unix socket only when it is set.
+    pub token: Option<Secret>,
+    /// File that holds the token; made with a random one when it is missing.
+    pub token_file: Option<PathBuf>,
+}
+
+/// The TCP listener.
+#[derive(Debug, Clone)]
+pub struct Tcp {
+    /// Address and port.
+    pub address: SocketAddr,
+    /// Certificate and key; without them only loopback is allowed, unless `tcp_without_tls` says otherwise.
+    pub tls: Option<TlsFiles>,
+}
+
+/// PEM files for TLS.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// Certificate chain.
+    pub certificate: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+/// The `[log]` section.
+#[derive(Debug, Clone, Copy)]
+pub struct Log {
+    /// Records below this level are left out.
+    pub level: Level,
+    /// How records are written.
+    pub format: Format,
+}
+
+/// One thing that is wrong in the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The key, as in `locations[0].bucket`.
+    pub key: String,
+    /// Where the value came from: a file, an environment variable, or nothing at all.
+    pub source: Option<String>,
+    /// What is wrong with it and what to write instead. Never holds a secret's value.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.message)?;
+        match &self.source {
+            Some(source) => write!(f, " (from {source})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// All that is wrong in the configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration has {} problem{}:{}", .0.len(), if .0.len() == 1 { "" } else { "s" }, lines(.0))]
+pub struct Problems(pub Vec<Problem>);
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().fold(String::new(), |text, problem| format!("{text}\n  {problem}"))
+}
+
+impl Config {
+    /// Loads the layers: defaults, then `file`, then the app's options, then the environment.
+    ///
+    /// # Errors
+    /// Every problem found, each with its key and source.
+    pub fn load(file: Option<&Path>) -> Result<Self, Problems> {
+        Self::from_layers(file, Path::new(layers::APP_OPTIONS), std::env::vars().collect())
+    }
+
+    fn from_layers(
+        file: Option<&Path>,
+        options: &Path,
+        environment: std::collections::HashMap<String, String>,
+    ) -> Result<Self, Problems> {
+        let value = layers::merged(file, options, &environment)?;
+        let mut reader = Reader::new(value, &environment);
+        let config = Self::read(&mut reader, &environment);
+        match reader.finish() {
+            problems if problems.is_empty() => Ok(config),
+            problems => Err(Problems(problems)),
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>, environment: &std::collections::HashMap<String, String>) -> Self {
+        let state_dir = reader.path("state_dir").unwrap_or_else(|| default_state_dir(environment));
+        let listen = reader.section("listen", |section| Listen::read(section, &state_dir));
+        let log = reader.section("log", Log::read);
+        let mut locations = reader.list("locations", Location::read);
+        location::note_duplicates(&locations, reader);
+        if locations.is_empty() && !reader.has("locations") {
+            locations.push(Location::embedded(&state_dir));
+        }
+        Self { state_dir, listen, log, locations: locations.into_iter().collect() }
+    }
+}
+
+impl Listen {
+    fn read(section: &mut Reader<'_>, state_dir: &Path) -> Self {
+        let socket = section.path("socket").unwrap_or_else(|| state_dir.join("agent.sock"));
+        let token = section.secret("token");
+        let token_file = section.path("token_file");
+        let tcp = Tcp::read(section);
+        if tcp.is_some() && token.is_none() && token_file.is_none() {
+            section.problem("tcp", "needs a token: set listen.token_file (it is made when missing) or listen.token");
+        }
+        if token.as_ref().is_some_and(|token| token.expose().len() < 16) {
+            section.problem("token", "is too short: use 16 characters or more");
+        }
+        Self { socket, tcp, token, token_file }
+    }
+}
+
+impl Tcp {
+    fn read(section: &mut Reader<'_>) -> Option<Self> {
+        let certificate = section.path("tls_cert");
+        let key = section.path("tls_key");
+        let without_tls = section.boolean("tcp_without_tls").unwrap_or(false);
+        if certificate.is_some() != key.is_some() {
+            section.problem("tls_cert", "belongs together with listen.tls_key: set both or neither");
+        }
+        let tls = certificate.zip(key).map(|(certificate, key)| TlsFiles { certificate, key });
+        let address: SocketAddr = section.parsed("tcp", "an address with a port, such as \"127.0.0.1:8099\"")?;
+        if tls.is_none() && !address.ip().is_loopback() && !without_tls {
+            section.problem(
+                "tcp",
+                "would send backups and the token unencrypted over the network: set listen.tls_cert and listen.tls_key, \
+                 or listen.tcp_without_tls = true when the network itself is safe",
+            );
+        }
+        Some(Self { address, tls })
+    }
+}
+
+impl Log {
+    fn read(section: &mut Reader<'_>) -> Self {
+        let level = section.parsed("level", "one of error, warn, info, debug, trace");
+        let format = section.parsed("format", "\"plain\" or \"json\"");
+        Self { level: level.unwrap_or_default(), format: format.unwrap_or_default() }
+    }
+}
+
+/// `/var/lib/s3-backup-agent` for root, the user's own state folder for anybody else.
+fn default_state_dir(environment: &std::collections::HashMap<String, String>) -> PathBuf {
+    let folder = |name: &str| environment.get(name).filter(|value| value.starts_with('/')).map(PathBuf::from);
+    if environment.get("USER").is_none_or(|user| user == "root") {
+        return PathBuf::from("/var/lib/s3-backup-agent");
+    }
+    folder("XDG_STATE_HOME")
+        .or_else(|| folder("HOME").map(|home| home.join(".local/state")))
+        .map_or_else(|| PathBuf::from("/var/lib/s3-backup-agent"), |state| state.join("s3-backup-agent"))
+}
+
+#[cfg(test)]
+mod tests;

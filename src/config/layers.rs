@@ -1,0 +1,79 @@
+//! The sources of the configuration, later wins: file, the app's options, environment.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use config::{ConfigError, File, FileFormat, Map, Source, Value};
+
+use super::{Problem, Problems};
+
+/// Where Supervisor puts the options from the app's configuration page.
+pub const APP_OPTIONS: &str = "/data/options.json";
+
+/// What an environment variable for the agent starts with, as in `S3_BACKUP_AGENT__LOG__LEVEL`.
+pub const ENVIRONMENT_PREFIX: &str = "S3_BACKUP_AGENT__";
+
+/// Puts the layers over one another. Each value remembers where it came from.
+pub(super) fn merged(
+    file: Option<&Path>,
+    options: &Path,
+    environment: &HashMap<String, String>,
+) -> Result<Value, Problems> {
+    let mut builder = config::Config::builder();
+    if let Some(file) = file {
+        builder = builder.add_source(File::from(file).format(FileFormat::Toml));
+    }
+    builder = builder
+        .add_source(File::from(options).format(FileFormat::Json).required(false))
+        .add_source(Environment(environment.clone()));
+    builder.build().map(|config| config.cache).map_err(|error| Problems(vec![unreadable(&error, file)]))
+}
+
+fn unreadable(error: &ConfigError, file: Option<&Path>) -> Problem {
+    let (source, message) = match error {
+        ConfigError::FileParse { uri, cause } => (uri.clone(), format!("cannot be read: {cause}")),
+        other => (None, other.to_string()),
+    };
+    let source = source.or_else(|| file.map(|file| file.display().to_string()));
+    Problem { key: "configuration".into(), source, message }
+}
+
+/// `S3_BACKUP_AGENT__LOCATIONS__0__BUCKET` sets `locations[0].bucket`.
+#[derive(Debug, Clone)]
+struct Environment(HashMap<String, String>);
+
+impl Source for Environment {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        let set = self.0.iter().filter_map(|(name, value)| {
+            let path = name.strip_prefix(ENVIRONMENT_PREFIX)?;
+            let origin = format!("environment variable {name}");
+            Some((key_of(path), Value::new(Some(&origin), value.as_str())))
+        });
+        Ok(set.collect())
+    }
+}
+
+fn key_of(path: &str) -> String {
+    path.to_lowercase().split("__").fold(String::new(), |key, part| {
+        if !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()) {
+            format!("{key}[{part}]")
+        } else if key.is_empty() {
+            part.to_owned()
+        } else {
+            format!("{key}.{part}")
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_variable_names_a_key() {
+        assert_eq!(super::key_of("LOG__LEVEL"), "log.level");
+        assert_eq!(super::key_of("LOCATIONS__0__ACCESS_KEY_ID"), "locations[0].access_key_id");
+    }
+}

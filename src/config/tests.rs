@@ -1,0 +1,134 @@
+//! Configuration as people write it, and what they are told when it is wrong.
+
+use std::collections::HashMap;
+use std::fs;
+
+use super::*;
+
+fn load(toml: &str, variables: &[(&str, &str)]) -> Result<Config, Problems> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("agent.toml");
+    fs::write(&file, toml).unwrap();
+    let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Config::from_layers(Some(&file), &folder.path().join("options.json"), environment)
+}
+
+const GARAGE: &str = r#"
+    [[locations]]
+    provider = "garage"
+    endpoint = "http://127.0.0.1:3900"
+    region = "garage"
+    bucket = "ha-backups"
+    prefix = "/homeassistant/"
+    access_key_id = "GK1"
+    secret_access_key = "${GARAGE_SECRET}"
+"#;
+
+#[test]
+fn nothing_configured_keeps_one_location_in_a_directory() {
+    let config = Config::from_layers(
+        None,
+        Path::new("/nonexistent/options.json"),
+        HashMap::from([("USER".to_owned(), "ada".to_owned()), ("HOME".to_owned(), "/home/ada".to_owned())]),
+    )
+    .unwrap();
+    assert_eq!(config.state_dir, Path::new("/home/ada/.local/state/s3-backup-agent"));
+    assert_eq!(config.listen.socket, config.state_dir.join("agent.sock"));
+    assert_eq!(config.locations.len(), 1);
+    assert!(
+        matches!(&config.locations[0].backend, Backend::Directory(path) if path.ends_with("s3-backup-agent/local"))
+    );
+}
+
+#[test]
+fn a_location_gets_its_defaults_and_a_stable_id() {
+    let config = load(GARAGE, &[("GARAGE_SECRET", " s3cr3t ")]).unwrap();
+    let location = &config.locations[0];
+    let Backend::S3(s3) = &location.backend else { panic!("not a bucket") };
+    assert_eq!(s3.secret_access_key.expose(), "s3cr3t");
+    assert_eq!((location.prefix.as_str(), location.part_size, location.concurrency), ("homeassistant", 8 << 20, 4));
+    assert_eq!(location.id, load(GARAGE, &[("GARAGE_SECRET", "other")]).unwrap().locations[0].id);
+    assert_eq!(location.name, "ha-backups/homeassistant");
+}
+
+#[test]
+fn later_layers_win() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, options) = (folder.path().join("agent.toml"), folder.path().join("options.json"));
+    fs::write(&file, "[log]\nlevel = \"warn\"\nformat = \"json\"\n").unwrap();
+    fs::write(&options, r#"{"log": {"level": "debug"}}"#).unwrap();
+    let of = |environment: &[(&str, &str)]| {
+        let environment = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        Config::from_layers(Some(&file), &options, environment).unwrap().log
+    };
+    assert_eq!((of(&[]).level, of(&[]).format), (Level::Debug, Format::Json));
+    assert_eq!(of(&[("S3_BACKUP_AGENT__LOG__LEVEL", "trace")]).level, Level::Trace);
+}
+
+#[test]
+fn the_environment_reaches_into_locations() {
+    let variables = [("GARAGE_SECRET", "x"), ("S3_BACKUP_AGENT__LOCATIONS__0__BUCKET", "elsewhere")];
+    let config = load(GARAGE, &variables).unwrap();
+    let Backend::S3(s3) = &config.locations[0].backend else { panic!("not a bucket") };
+    assert_eq!((s3.bucket.as_str(), s3.region.as_str()), ("elsewhere", "garage"));
+}
+
+#[test]
+fn all_problems_are_reported_at_once_with_key_and_source() {
+    let toml = r#"
+        colour = "blue"
+        [log]
+        level = "loud"
+        [listen]
+        tcp = "0.0.0.0:8099"
+        [[locations]]
+        endpoint = "s3.example.com"
+        bukket = "typo"
+        part_size = "1 MiB"
+        access_key_id = "${NOT_SET}"
+        secret_access_key = "hunter2hunter2"
+        [[locations]]
+        id = "No Dots.Please"
+        endpoint = "https://s3.example.com/bucket"
+        bucket = "b"
+        access_key_id = "a"
+        secret_access_key = "hunter2hunter2"
+    "#;
+    let problems = load(toml, &[("S3_BACKUP_AGENT__LOG__FORMAT", "xml")]).unwrap_err();
+    let text = problems.to_string();
+    for expected in [
+        "colour: is not a known key",
+        "log.level: must be one of error, warn, info, debug, trace, not \"loud\"",
+        "log.format: must be \"plain\" or \"json\", not \"xml\" (from environment variable S3_BACKUP_AGENT__LOG__FORMAT)",
+        "listen.tcp: needs a token",
+        "listen.tcp: would send backups and the token unencrypted",
+        "locations[0].endpoint: must be a URL that starts with https:// or http://, not \"s3.example.com\"",
+        "locations[0].bukket: is not a known key",
+        "locations[0].bucket: is missing",
+        "locations[0].part_size: must be from 5 MiB to 512 MiB",
+        "locations[0].access_key_id: names the environment variable NOT_SET, which is not set",
+        "locations[1].endpoint: must be scheme, host and port only",
+    ] {
+        assert!(text.contains(expected), "{expected}\n--- in ---\n{text}");
+    }
+    assert!(text.contains("agent.toml"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn a_broken_file_is_one_clear_problem() {
+    let text = load("locations = [", &[]).unwrap_err().to_string();
+    assert!(text.contains("agent.toml"), "{text}");
+}
+
+#[test]
+fn two_locations_cannot_share_an_id() {
+    let text = load(&format!("{GARAGE}{GARAGE}"), &[("GARAGE_SECRET", "x")]).unwrap_err().to_string();
+    assert!(text.contains("two locations with the id"), "{text}");
+}
+
+#[test]
+fn secrets_are_not_in_debug_output() {
+    let config = load(GARAGE, &[("GARAGE_SECRET", "hunter2hunter2")]).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+}

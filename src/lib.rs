@@ -1,0 +1,26 @@
+//! S3 Backup Agent: keeps Home Assistant's backups in any S3-compatible bucket.
+//!
+//! A map of the code; imports point downwards only.
+//!
+//! | module | knows |
+//! |---|---|
+//! | [`config`] | what the person wrote, checked |
+//! | [`cli`] | the command line, a second front on the agent |
+//! | [`server`] | sockets |
+//! | [`protocol`] | HTTP and JSON |
+//! | [`agent`] | locations, backups and uploads |
+//! | [`archive`] | the inside of a backup's tar |
+//! | [`store`] | objects, keys, retries |
+//! | [`backup`] | Home Assistant's `AgentBackup` |
+//! | [`logging`], [`error`] | what every module shares |
+
+pub mod agent;
+pub mod archive;
+pub mod backup;
+pub mod cli;
+pub mod config;
+pub mod error;
+pub mod logging;
+pub mod protocol;
+pub mod server;
+pub mod store;

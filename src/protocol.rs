@@ -1,0 +1,121 @@
+//! HTTP and JSON on top of the agent. `docs/protocol.md` says what each call does.
+//!
+//! | path | methods | file |
+//! |---|---|---|
+//! | `/v1/health` | GET | [`admin`] |
+//! | `/v1/info` | GET | [`admin`] |
+//! | `/v1/openapi.json` | GET | [`admin`] |
+//! | `/v1/log` | PUT | [`admin`] |
+//! | `/v1/events` | GET | [`events`] |
+//! | `/v1/locations` | GET | [`locations`] |
+//! | `/v1/locations/{loc}` | GET | [`locations`] |
+//! | `/v1/locations/{loc}/backups` | GET | [`backups`] |
+//! | `/v1/locations/{loc}/backups/{backup_id}` | GET, DELETE | [`backups`] |
+//! | `/v1/locations/{loc}/backups/{backup_id}/content` | GET | [`backups`] |
+//! | `/v1/locations/{loc}/uploads` | POST | [`uploads`] |
+//! | `/v1/uploads/{upload_id}/content` | PUT | [`uploads`] |
+//! | `/v1/uploads/{upload_id}/complete` | POST | [`uploads`] |
+//! | `/v1/uploads/{upload_id}` | DELETE | [`uploads`] |
+
+mod access;
+mod admin;
+mod backups;
+mod events;
+mod locations;
+mod problem;
+mod range;
+mod uploads;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{Method, Uri};
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post, put};
+use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
+
+pub use access::Token;
+use problem::Problem;
+
+use crate::agent::Agent;
+use crate::error::{Error, Kind};
+use crate::logging::LevelHandle;
+
+/// What the calls share.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// The agent.
+    pub agent: Arc<Agent>,
+    /// Changes the log level.
+    pub level: LevelHandle,
+    /// The token that every call but `health` needs.
+    pub token: Option<Token>,
+    /// When the agent started.
+    pub started_at: DateTime<Utc>,
+    /// Set when the agent begins to stop: streams without end are over then.
+    pub draining: CancellationToken,
+}
+
+/// All calls. This is the only table of routes.
+pub fn router(state: State) -> Router {
+    let open = Router::new().route("/v1/health", get(admin::health));
+    let guarded = Router::new()
+        .route("/v1/info", get(admin::info))
+        .route("/v1/openapi.json", get(admin::openapi))
+        .route("/v1/log", put(admin::set_log_level))
+        .route("/v1/events", get(events::stream))
+        .route("/v1/locations", get(locations::list))
+        .route("/v1/locations/{loc}", get(locations::one))
+        .route("/v1/locations/{loc}/backups", get(backups::list))
+        .route("/v1/locations/{loc}/backups/{backup_id}", get(backups::one).delete(backups::delete))
+        .route("/v1/locations/{loc}/backups/{backup_id}/content", get(backups::content))
+        .route("/v1/locations/{loc}/uploads", post(uploads::create))
+        .route("/v1/uploads/{upload_id}/content", put(uploads::content))
+        .route("/v1/uploads/{upload_id}/complete", post(uploads::complete))
+        .route("/v1/uploads/{upload_id}", axum::routing::delete(uploads::cancel))
+        .fallback(unknown)
+        .method_not_allowed_fallback(unknown)
+        .layer(from_fn_with_state(state.clone(), access::guard));
+    open.merge(guarded).with_state(state)
+}
+
+async fn unknown(method: Method, uri: Uri) -> Problem {
+    Error::new(Kind::NotFound, format!("The protocol has no {method} {}.", uri.path())).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// Paths with their methods, from the module's documentation.
+    fn documented() -> BTreeSet<String> {
+        let rows = include_str!("protocol.rs").lines().filter_map(|line| line.strip_prefix("//! | `"));
+        rows.flat_map(|row| {
+            let (path, rest) = row.split_once('`').unwrap();
+            let methods = rest.trim_start_matches(" | ").split('|').next().unwrap();
+            methods.split(',').map(move |method| format!("{} {path}", method.trim())).collect::<Vec<_>>()
+        })
+        .collect()
+    }
+
+    #[test]
+    fn the_openapi_document_has_every_path() {
+        let document: serde_json::Value = serde_json::from_str(include_str!("../docs/openapi.json")).unwrap();
+        let methods = ["get", "put", "post", "delete"];
+        let described: BTreeSet<String> = document["paths"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .flat_map(|(path, item)| {
+                let item = item.as_object().unwrap();
+                let of = |method: &&str| item.contains_key(*method);
+                methods
+                    .iter()
+                    .filter(|method| of(method))
+                    .map(move |method| format!("{} {path}", method.to_uppercase()))
+            })
+            .collect();
+        assert_eq!(described, documented());
+    }
+}

@@ -1,0 +1,102 @@
+//! `backups`: list, one, content, delete.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::Problem;
+use super::range::{Requested, requested};
+use crate::agent::events::Report;
+use crate::agent::listing::Skipped;
+
+#[derive(Deserialize)]
+pub(super) struct ListQuery {
+    #[serde(default)]
+    refresh: bool,
+}
+
+#[derive(Serialize)]
+struct Listing<'l> {
+    backups: Vec<&'l RawValue>,
+    age_seconds: f64,
+    stale: bool,
+    error: Option<Report>,
+    skipped: &'l [Skipped],
+}
+
+/// `GET /v1/locations/{loc}/backups`
+pub(super) async fn list(
+    State(state): State<super::State>,
+    Path(loc): Path<String>,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, Problem> {
+    let view = state.agent.list(&loc, query.refresh).await?;
+    let listing = Listing {
+        backups: view.listing.entries.iter().map(|entry| &*entry.metadata.json).collect(),
+        age_seconds: view.listing.taken.elapsed().as_secs_f64(),
+        stale: view.error.is_some(),
+        error: view.error.as_ref().map(Report::from),
+        skipped: &view.listing.skipped,
+    };
+    Ok(Json(listing).into_response())
+}
+
+/// `GET /v1/locations/{loc}/backups/{backup_id}`
+pub(super) async fn one(
+    State(state): State<super::State>,
+    Path((loc, backup_id)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let entry = state.agent.find(&loc, &backup_id).await?;
+    Ok(Json(&*entry.metadata.json).into_response())
+}
+
+/// `DELETE /v1/locations/{loc}/backups/{backup_id}`
+pub(super) async fn delete(
+    State(state): State<super::State>,
+    Path((loc, backup_id)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    state.agent.delete(&loc, &backup_id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `GET /v1/locations/{loc}/backups/{backup_id}/content`
+pub(super) async fn content(
+    State(state): State<super::State>,
+    Path((loc, backup_id)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let entry = state.agent.find(&loc, &backup_id).await?;
+    let size = entry.tar.size;
+    let (status, range) = match requested(&headers, size, &entry.tar.version)? {
+        Requested::Whole => (StatusCode::OK, None),
+        Requested::Part(range) => (StatusCode::PARTIAL_CONTENT, Some(range)),
+        Requested::Outside => return Ok(outside(size)),
+    };
+    let download = state.agent.download(&loc, &entry, range).await?;
+    let (sent, e_tag) = (download.range.clone(), download.e_tag.clone());
+    let mut response = Response::new(Body::from_stream(download.into_stream()));
+    *response.status_mut() = status;
+    let mut set = |name: HeaderName, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response.headers_mut().insert(name, value);
+        }
+    };
+    set(header::CONTENT_TYPE, "application/x-tar");
+    set(header::ACCEPT_RANGES, "bytes");
+    set(header::CONTENT_LENGTH, &(sent.end - sent.start).to_string());
+    set(header::ETAG, &e_tag.unwrap_or_default());
+    if status == StatusCode::PARTIAL_CONTENT {
+        set(header::CONTENT_RANGE, &format!("bytes {}-{}/{size}", sent.start, sent.end - 1));
+    }
+    Ok(response)
+}
+
+/// 416 has no body: its header says it all.
+fn outside(size: u64) -> Response {
+    let range = format!("bytes */{size}");
+    (StatusCode::RANGE_NOT_SATISFIABLE, [(header::CONTENT_RANGE, range)]).into_response()
+}

@@ -1,0 +1,76 @@
+//! The accept loop: connections in, requests to the router, a drain at the end.
+
+mod listener;
+mod tls;
+mod unix;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+pub use listener::{Listener, Stream};
+pub use unix::UnixSocket;
+
+/// Connections at the same time on one listener. HA needs a handful.
+const MAX_CONNECTIONS: usize = 128;
+
+/// How long a client may take to send the head of a request.
+const HEAD_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long requests under way may go on when the agent stops.
+const DRAIN_LIMIT: Duration = Duration::from_secs(4);
+
+/// Serves `router` on `listener` until `shutdown`, then lets requests under way end.
+///
+/// # Errors
+/// When the listener cannot go on.
+pub async fn run(mut listener: Listener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
+    let graceful = GracefulShutdown::new();
+    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    info!("listening on {}", listener.address());
+    loop {
+        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { break };
+        let stream = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted?,
+        };
+        let (router, watcher) = (router.clone(), graceful.watcher());
+        tokio::spawn(async move {
+            match stream.establish().await {
+                Ok(stream) => serve_connection(stream, router, watcher).await,
+                Err(error) => debug!("a connection failed before its first request: {error}"),
+            }
+            drop(permit);
+        });
+    }
+    // Closes the socket first: nobody connects to an agent that is stopping.
+    drop(listener);
+    if timeout(DRAIN_LIMIT, graceful.shutdown()).await.is_err() {
+        warn!("stopping with requests under way");
+    }
+    Ok(())
+}
+
+async fn serve_connection<S>(stream: S, router: Router, watcher: hyper_util::server::graceful::Watcher)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    if let Err(error) = watcher.watch(connection).await {
+        debug!("a connection ended early: {error}");
+    }
+}

@@ -1,0 +1,172 @@
+//! The Unix socket: readable by its owner alone, one agent on it, there again when its path disappears.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+use tracing::{error, warn};
+
+/// How soon a path that disappeared is noticed. Restoring HA's `share` folder deletes it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// A socket at a path.
+#[derive(Debug)]
+pub struct UnixSocket {
+    path: PathBuf,
+    listener: UnixListener,
+    inode: Inode,
+    look: Interval,
+}
+
+/// Tells our socket from another one at the same path.
+type Inode = (u64, u64);
+
+impl UnixSocket {
+    /// Listens at `path`. A socket that nobody answers on is replaced.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AddrInUse`] when another agent answers there, or something that is no socket is in the way.
+    pub async fn bind(path: &Path) -> io::Result<Self> {
+        refuse_when_taken(path).await?;
+        let (listener, inode) = listen(path)?;
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self { path: path.to_owned(), listener, inode, look })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The next connection. Meanwhile the path is watched.
+    ///
+    /// # Errors
+    /// What `accept` can come to.
+    pub async fn accept(&mut self) -> io::Result<UnixStream> {
+        loop {
+            tokio::select! {
+                accepted = self.listener.accept() => return accepted.map(|(stream, _)| stream),
+                _ = self.look.tick() => self.rebind_when_gone(),
+            }
+        }
+    }
+
+    fn rebind_when_gone(&mut self) {
+        if self.path.exists() {
+            return;
+        }
+        match listen(&self.path) {
+            Ok((listener, inode)) => {
+                warn!("the socket \"{}\" had disappeared and is there again", self.path.display());
+                (self.listener, self.inode) = (listener, inode);
+            }
+            Err(error) => error!("the socket \"{}\" has disappeared: {error}", self.path.display()),
+        }
+    }
+}
+
+impl Drop for UnixSocket {
+    fn drop(&mut self) {
+        // Another agent may have put its own there.
+        if inode_of(&self.path).is_ok_and(|inode| inode == self.inode) {
+            drop(fs::remove_file(&self.path));
+        }
+    }
+}
+
+async fn refuse_when_taken(path: &Path) -> io::Result<()> {
+    let in_use = |why: &str| io::Error::new(io::ErrorKind::AddrInUse, format!("\"{}\" {why}", path.display()));
+    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()) {
+        return Err(in_use("is not a socket: choose another path for listen.socket, or remove it"));
+    }
+    match UnixStream::connect(path).await {
+        Ok(_) => Err(in_use("is the socket of an agent that is running: stop that one first")),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Binds inside a folder that only its owner can enter, then moves the socket to its place: at no moment can anybody
+/// else connect, whatever the umask.
+fn listen(path: &Path) -> io::Result<(UnixListener, Inode)> {
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(parent)?;
+    let private = parent.join(format!(".s3-backup-agent-{}", std::process::id()));
+    drop(fs::remove_dir_all(&private));
+    DirBuilder::new().mode(0o700).create(&private)?;
+    let bound = bind_in(&private, path);
+    drop(fs::remove_dir_all(&private));
+    bound
+}
+
+fn bind_in(private: &Path, path: &Path) -> io::Result<(UnixListener, Inode)> {
+    let temporary = private.join("s");
+    let listener = UnixListener::bind(&temporary)?;
+    fs::set_permissions(&temporary, Permissions::from_mode(0o600))?;
+    let inode = inode_of(&temporary)?;
+    fs::rename(&temporary, path)?;
+    Ok((listener, inode))
+}
+
+fn inode_of(path: &Path) -> io::Result<Inode> {
+    fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket_in(folder: &tempfile::TempDir) -> PathBuf {
+        folder.path().join("run/agent.sock")
+    }
+
+    #[tokio::test]
+    async fn only_its_owner_may_connect() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = socket_in(&folder);
+        let _socket = UnixSocket::bind(&path).await.unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing else is left there");
+    }
+
+    #[tokio::test]
+    async fn a_second_agent_is_refused_and_a_dead_ones_socket_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = socket_in(&folder);
+        let first = UnixSocket::bind(&path).await.unwrap();
+        let refused = UnixSocket::bind(&path).await.unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
+        assert!(refused.to_string().contains("stop that one first"), "{refused}");
+        // A process that is killed leaves its socket behind.
+        let inode = first.inode;
+        drop(std::mem::ManuallyDrop::new(first).listener.local_addr());
+        fs::remove_file(&path).unwrap();
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let second = UnixSocket::bind(&path).await.unwrap();
+        assert_ne!(second.inode, inode);
+        fs::write(folder.path().join("file"), "x").unwrap();
+        assert!(UnixSocket::bind(&folder.path().join("file")).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn it_is_there_again_when_its_path_disappears() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = socket_in(&folder);
+        let mut socket = UnixSocket::bind(&path).await.unwrap();
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        let accepting = tokio::spawn(async move { socket.accept().await.map(drop) });
+        let connected = async {
+            while UnixStream::connect(&path).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), connected).await.unwrap();
+        accepting.await.unwrap().unwrap();
+    }
+}

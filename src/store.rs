@@ -1,0 +1,265 @@
+//! Objects, keys and the calls on them: what the agent needs of a bucket or a directory, and nothing else.
+//!
+//! Each call retries by the one policy in [`retry`] and ends in the closed set of outcomes in [`error`]. The order of
+//! layers, outermost first: retry, then object_store's signing, then [`http`]'s single watched attempt.
+
+mod error;
+mod http;
+mod key;
+mod multipart;
+mod retry;
+mod s3;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{
+    Attribute, AttributeValue, Attributes, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutOptions, PutPayload,
+};
+
+pub use error::{Error, Outcome};
+pub use key::{Key, Keys, Role, Stem};
+pub use multipart::{Multipart, Part};
+pub use retry::{Patience, retry};
+
+use crate::config::{Backend, Location};
+use s3::S3;
+
+/// What a listing says of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// Its key.
+    pub key: Key,
+    /// Its size in bytes.
+    pub size: u64,
+    /// What changes when the object does: its `ETag`, or its time where a server gives none.
+    pub version: String,
+}
+
+/// One answer of a listing, and what could not be read of it.
+#[derive(Debug, Default)]
+pub struct Objects {
+    /// The objects.
+    pub objects: Vec<Object>,
+    /// Keys that no client library can address, such as `a//b.tar`.
+    pub unreachable: Vec<String>,
+}
+
+/// A part of an object on its way.
+pub struct Body {
+    /// Size of the whole object in bytes.
+    pub object_size: u64,
+    /// The object's `ETag`, for the next range of the same object.
+    pub e_tag: Option<String>,
+    /// The bytes.
+    pub stream: BoxStream<'static, Result<Bytes, Error>>,
+}
+
+/// A bucket or a directory.
+#[derive(Debug, Clone)]
+pub struct Store {
+    backend: Arc<StoreBackend>,
+    objects: Arc<dyn ObjectStore>,
+    place: Arc<str>,
+}
+
+#[derive(Debug)]
+enum StoreBackend {
+    S3(S3),
+    Directory,
+}
+
+/// Content types of the objects the agent writes.
+#[derive(Debug, Clone, Copy)]
+pub enum ContentType {
+    /// A backup.
+    Tar,
+    /// Metadata.
+    Json,
+    /// A check's probe.
+    Text,
+}
+
+impl ContentType {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tar => "application/x-tar",
+            Self::Json => "application/json",
+            Self::Text => "text/plain",
+        }
+    }
+}
+
+impl Store {
+    /// Opens a location's storage. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// When a directory cannot be made, or a client cannot be set up with these settings.
+    pub fn open(location: &Location) -> Result<Self, Error> {
+        match &location.backend {
+            Backend::S3(settings) => {
+                let s3 = S3::open(settings)?;
+                let place = format!("bucket \"{}\" at {}", settings.bucket, settings.endpoint);
+                let objects = s3.objects();
+                Ok(Self { backend: Arc::new(StoreBackend::S3(s3)), objects, place: place.into() })
+            }
+            Backend::Directory(path) => {
+                let place = format!("directory \"{}\"", path.display());
+                let opened = std::fs::create_dir_all(path)
+                    .map_err(|source| object_store::Error::Generic { store: "directory", source: Box::new(source) })
+                    .and_then(|()| LocalFileSystem::new_with_prefix(path));
+                let objects = opened.map_err(|error| Error::from_object_store(error, &format!("open {place}")))?;
+                let objects = objects.with_fsync(true).with_automatic_cleanup(false);
+                Ok(Self { backend: Arc::new(StoreBackend::Directory), objects: Arc::new(objects), place: place.into() })
+            }
+        }
+    }
+
+    /// The bucket or directory, for messages.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// How many parts may be on their way when a location asks for `wanted`: a directory takes them in order.
+    #[must_use]
+    pub fn parts_in_flight(&self, wanted: usize) -> usize {
+        match &*self.backend {
+            StoreBackend::S3(_) => wanted,
+            StoreBackend::Directory => 1,
+        }
+    }
+
+    /// Lists everything under `folder`, page by page.
+    ///
+    /// # Errors
+    /// When a page cannot be had; each is retried by itself.
+    pub async fn list(&self, folder: &str, patience: Patience) -> Result<Objects, Error> {
+        let action = format!("list {}", self.place);
+        match &*self.backend {
+            StoreBackend::S3(s3) => s3.list(folder, patience, &action).await,
+            StoreBackend::Directory => self.list_directory(folder, &action).await,
+        }
+    }
+
+    async fn list_directory(&self, folder: &str, action: &str) -> Result<Objects, Error> {
+        let folder = Path::parse(folder).map_err(|error| Error::new(Outcome::Refused, error.to_string()))?;
+        let listed = self.objects.list(Some(&folder)).map_ok(|meta| Object {
+            key: Key::new(meta.location.as_ref()),
+            size: meta.size,
+            version: meta.e_tag.unwrap_or_else(|| meta.last_modified.to_rfc3339()),
+        });
+        let objects = listed.try_collect().await.map_err(|error| Error::from_object_store(error, action))?;
+        Ok(Objects { objects, unreachable: Vec::new() })
+    }
+
+    /// Reads a small object whole; one larger than `limit` bytes is refused.
+    ///
+    /// # Errors
+    /// [`Outcome::NotFound`], and what else a read can come to.
+    pub async fn read(&self, key: &Key, limit: u64, patience: Patience) -> Result<Bytes, Error> {
+        let action = &self.action("read", key);
+        retry(patience, || async move {
+            let path = path_of(key)?;
+            let answer = self.objects.get_opts(&path, GetOptions::default()).await;
+            let answer = answer.map_err(|error| Error::from_object_store(error, action))?;
+            if answer.meta.size > limit {
+                let message = format!("Could not {action}: it has {} bytes, more than {limit}", answer.meta.size);
+                return Err(Error::new(Outcome::Refused, message));
+            }
+            answer.bytes().await.map_err(|error| Error::from_object_store(error, action))
+        })
+        .await
+    }
+
+    /// Starts reading a range of an object, in one attempt; `e_tag` makes sure that it is still the same object.
+    ///
+    /// # Errors
+    /// [`Outcome::NotFound`], [`Outcome::Changed`], and what else a read can come to. The stream ends with an error
+    /// when the body breaks.
+    pub async fn open_range(&self, key: &Key, range: Range<u64>, e_tag: Option<&str>) -> Result<Body, Error> {
+        let action = self.action("read", key);
+        let options = GetOptions {
+            range: (!range.is_empty()).then(|| GetRange::Bounded(range)),
+            if_match: e_tag.map(str::to_owned),
+            ..GetOptions::default()
+        };
+        let answer = self.objects.get_opts(&path_of(key)?, options).await;
+        let answer = answer.map_err(|error| Error::from_object_store(error, &action))?;
+        let meta = answer.meta.clone();
+        // Some servers ignore If-Match.
+        if e_tag.is_some() && meta.e_tag.as_deref() != e_tag {
+            return Err(Error::new(Outcome::Changed, format!("Could not {action}: it was replaced in the meantime")));
+        }
+        let stream = answer.into_stream().map_err(move |error| Error::from_object_store(error, &action)).boxed();
+        Ok(Body { object_size: meta.size, e_tag: meta.e_tag, stream })
+    }
+
+    /// The size of an object in bytes.
+    ///
+    /// # Errors
+    /// [`Outcome::NotFound`], and what else a request can come to.
+    pub async fn size(&self, key: &Key, patience: Patience) -> Result<u64, Error> {
+        let action = &self.action("find", key);
+        retry(patience, || async move {
+            let meta = self.objects.head(&path_of(key)?).await;
+            Ok(meta.map_err(|error| Error::from_object_store(error, action))?.size)
+        })
+        .await
+    }
+
+    /// Writes an object in one request.
+    ///
+    /// # Errors
+    /// What a write can come to; afterwards the object is there whole, or not at all.
+    pub async fn write(&self, key: &Key, data: Bytes, kind: ContentType, patience: Patience) -> Result<(), Error> {
+        let action = &self.action("write", key);
+        retry(patience, || {
+            let (payload, options) = (PutPayload::from(data.clone()), PutOptions::from(self.attributes(kind)));
+            async move {
+                let written = self.objects.put_opts(&path_of(key)?, payload, options).await;
+                written.map(drop).map_err(|error| Error::from_object_store(error, action))
+            }
+        })
+        .await
+    }
+
+    /// Deletes an object; one that is not there is as good as deleted.
+    ///
+    /// # Errors
+    /// What a request can come to.
+    pub async fn delete(&self, key: &Key, patience: Patience) -> Result<(), Error> {
+        let action = &self.action("delete", key);
+        retry(patience, || async move {
+            let deleted = self.objects.delete(&path_of(key)?).await;
+            deleted.map_err(|error| Error::from_object_store(error, action)).or_else(|error| match error.outcome {
+                Outcome::NotFound => Ok(()),
+                _ => Err(error),
+            })
+        })
+        .await
+    }
+
+    /// A directory has nowhere to keep a content type.
+    fn attributes(&self, kind: ContentType) -> Attributes {
+        match &*self.backend {
+            StoreBackend::S3(_) => {
+                Attributes::from_iter([(Attribute::ContentType, AttributeValue::from(kind.as_str()))])
+            }
+            StoreBackend::Directory => Attributes::new(),
+        }
+    }
+
+    fn action(&self, verb: &str, key: &Key) -> String {
+        format!("{verb} \"{key}\" in {}", self.place)
+    }
+}
+
+fn path_of(key: &Key) -> Result<Path, Error> {
+    Path::parse(key.as_str()).map_err(|error| Error::new(Outcome::Refused, error.to_string()))
+}

@@ -1,0 +1,292 @@
+//! What can come of a storage call, as a closed set, and how it is told from an answer.
+//!
+//! Sources: Amazon S3's list of error codes (API reference, "Error responses"); for the codes of other providers the
+//! comment beside the row.
+
+use std::error::Error as StdError;
+use std::io;
+
+use object_store::client::{HttpError, HttpErrorKind};
+
+use crate::error::{Error as AgentError, Kind};
+
+/// The outcome of a storage call that did not succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The object does not exist.
+    NotFound,
+    /// The object is no longer the one that was asked for (`If-Match`).
+    Changed,
+    /// The multipart upload does not exist: aborted, or already completed.
+    NoSuchUpload,
+    /// The key or the signature is not accepted.
+    Auth,
+    /// The key may not do this.
+    Forbidden,
+    /// The bucket does not exist.
+    BucketNotFound,
+    /// The bucket is in another region.
+    WrongRegion,
+    /// This machine's clock is off.
+    ClockSkew,
+    /// No connection, or it broke.
+    Unreachable,
+    /// No answer in time.
+    Timeout,
+    /// The provider asks to slow down.
+    Throttled,
+    /// The provider had an error of its own (5xx).
+    ServerError,
+    /// No space or quota left.
+    Full,
+    /// Retention or object lock forbids it.
+    Locked,
+    /// Anything else.
+    Refused,
+}
+
+impl Outcome {
+    /// Whether the same call may succeed when it is made again.
+    #[must_use]
+    pub const fn is_transient(self) -> bool {
+        matches!(self, Self::Unreachable | Self::Timeout | Self::Throttled | Self::ServerError)
+    }
+
+    const fn kind(self) -> Kind {
+        match self {
+            Self::Auth => Kind::StorageAuth,
+            Self::Forbidden => Kind::StorageForbidden,
+            Self::BucketNotFound => Kind::BucketNotFound,
+            Self::WrongRegion => Kind::WrongRegion,
+            Self::ClockSkew => Kind::ClockSkew,
+            Self::Unreachable => Kind::StorageUnreachable,
+            Self::Timeout => Kind::StorageTimeout,
+            Self::Throttled => Kind::StorageThrottled,
+            Self::Full => Kind::StorageFull,
+            Self::Locked => Kind::ObjectLocked,
+            Self::NotFound | Self::Changed | Self::NoSuchUpload | Self::ServerError | Self::Refused => {
+                Kind::StorageError
+            }
+        }
+    }
+}
+
+/// A storage call that did not succeed.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// A sentence with the bucket and key.
+    pub message: String,
+    /// The provider's own code.
+    pub provider_code: Option<String>,
+    /// The provider's id of the request.
+    pub request_id: Option<String>,
+    /// The region that the provider named.
+    pub region: Option<String>,
+    #[source]
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// An answer other than success, read where it arrives: its body and headers are gone further up.
+#[derive(Debug, Clone, Default, thiserror::Error)]
+#[error("HTTP status {status}: {code} {message}")]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) code: String,
+    pub(super) message: String,
+    pub(super) request_id: Option<String>,
+    pub(super) region: Option<String>,
+}
+
+impl Error {
+    pub(super) fn new(outcome: Outcome, message: impl Into<String>) -> Self {
+        Self { outcome, message: message.into(), provider_code: None, request_id: None, region: None, source: None }
+    }
+
+    /// Tells what came of a call from the error that object_store gives. `action` completes "could not …".
+    pub(super) fn from_object_store(error: object_store::Error, action: &str) -> Self {
+        if let Some(answer) = find::<Answer>(&error) {
+            return Self::from_answer(answer, action);
+        }
+        let outcome = match &error {
+            object_store::Error::NotFound { .. } => Outcome::NotFound,
+            object_store::Error::Precondition { .. } => Outcome::Changed,
+            object_store::Error::PermissionDenied { .. } => Outcome::Forbidden,
+            _ => transport_outcome(&error),
+        };
+        let message = format!("Could not {action}: {}", innermost(&error));
+        Self::new(outcome, message).caused_by(error)
+    }
+
+    pub(super) fn from_answer(answer: &Answer, action: &str) -> Self {
+        let said = if answer.message.is_empty() {
+            format!("the provider answered with HTTP status {}", answer.status)
+        } else {
+            answer.message.clone()
+        };
+        Self {
+            provider_code: (!answer.code.is_empty()).then(|| answer.code.clone()),
+            request_id: answer.request_id.clone(),
+            region: answer.region.clone(),
+            ..Self::new(outcome_of(answer), format!("Could not {action}: {said}"))
+        }
+    }
+
+    pub(super) fn from_http(error: HttpError, action: &str) -> Self {
+        if let Some(answer) = find::<Answer>(&error) {
+            return Self::from_answer(answer, action);
+        }
+        let message = format!("Could not {action}: {}", innermost(&error));
+        Self::new(transport_outcome(&error), message).caused_by(error)
+    }
+
+    fn caused_by(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
+        self.source = Some(Box::new(source));
+        self
+    }
+}
+
+impl From<Error> for AgentError {
+    fn from(error: Error) -> Self {
+        let hint = match (&error.outcome, &error.region) {
+            (Outcome::WrongRegion, Some(region)) => Some(format!("Set the location's region to \"{region}\".")),
+            _ => None,
+        };
+        let converted =
+            Self::new(error.outcome.kind(), error.message).with_provider(error.provider_code, error.request_id);
+        let converted = match error.source {
+            Some(source) => converted.with_source(source),
+            None => converted,
+        };
+        match hint {
+            Some(hint) => converted.with_hint(hint),
+            None => converted,
+        }
+    }
+}
+
+/// Maps an answer by the provider's code, then by its status.
+fn outcome_of(answer: &Answer) -> Outcome {
+    by_code(&answer.code, &answer.message).unwrap_or(match answer.status {
+        401 => Outcome::Auth,
+        403 => Outcome::Forbidden,
+        301 | 307 | 308 => Outcome::WrongRegion,
+        404 => Outcome::NotFound,
+        408 | 504 => Outcome::Timeout,
+        412 => Outcome::Changed,
+        429 | 503 => Outcome::Throttled,
+        507 => Outcome::Full,
+        500..=599 => Outcome::ServerError,
+        _ => Outcome::Refused,
+    })
+}
+
+fn by_code(code: &str, message: &str) -> Option<Outcome> {
+    Some(match code {
+        "NoSuchKey" => Outcome::NotFound,
+        "NoSuchUpload" => Outcome::NoSuchUpload,
+        "PreconditionFailed" => Outcome::Changed,
+        "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "InvalidToken"
+        | "ExpiredToken"
+        | "TokenRefreshRequired"
+        | "InvalidSecurity"
+        | "NotSignedUp" => Outcome::Auth,
+        // Garage answers AccessDenied for an unknown key and for a wrong signature as well.
+        "AccessDenied" if message.contains("No such key") || message.contains("nvalid signature") => Outcome::Auth,
+        "AccessDenied" | "AllAccessDisabled" | "AccountProblem" | "Forbidden" => Outcome::Forbidden,
+        "NoSuchBucket" => Outcome::BucketNotFound,
+        "AuthorizationHeaderMalformed"
+        | "PermanentRedirect"
+        | "TemporaryRedirect"
+        | "IllegalLocationConstraintException" => Outcome::WrongRegion,
+        "RequestTimeTooSkewed" | "RequestExpired" => Outcome::ClockSkew,
+        "RequestTimeout" => Outcome::Timeout,
+        "SlowDown"
+        | "Throttling"
+        | "ThrottlingException"
+        | "TooManyRequests"
+        | "RequestLimitExceeded"
+        | "ServiceUnavailable" => Outcome::Throttled,
+        "InternalError" => Outcome::ServerError,
+        // The last two are MinIO's and Ceph's.
+        "QuotaExceeded" | "StorageFull" | "InsufficientStorage" | "XMinioStorageFull" | "LimitExceeded" => {
+            Outcome::Full
+        }
+        "ObjectLocked" | "InvalidObjectState" | "ObjectUnderRetention" => Outcome::Locked,
+        _ => return None,
+    })
+}
+
+/// Tells connection failures apart from the rest.
+fn transport_outcome(error: &(dyn StdError + 'static)) -> Outcome {
+    if let Some(http) = find::<HttpError>(error) {
+        return match http.kind() {
+            HttpErrorKind::Timeout => Outcome::Timeout,
+            HttpErrorKind::Connect | HttpErrorKind::Request | HttpErrorKind::Interrupted => Outcome::Unreachable,
+            _ => Outcome::Refused,
+        };
+    }
+    match find::<io::Error>(error).map(io::Error::kind) {
+        Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Outcome::Full,
+        Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => Outcome::Forbidden,
+        Some(io::ErrorKind::NotFound) => Outcome::NotFound,
+        Some(io::ErrorKind::TimedOut) => Outcome::Timeout,
+        _ => Outcome::Refused,
+    }
+}
+
+/// Looks for a `T` among the causes.
+fn find<'e, T: StdError + 'static>(error: &'e (dyn StdError + 'static)) -> Option<&'e T> {
+    causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// The words of the first cause, which name the real trouble without repeating the layers above.
+fn innermost(error: &(dyn StdError + 'static)) -> String {
+    causes(error).last().map(ToString::to_string).unwrap_or_default()
+}
+
+fn causes<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let current = next?;
+        next = current.source();
+        Some(current)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, code: &str, message: &str) -> Answer {
+        Answer { status, code: code.into(), message: message.into(), ..Answer::default() }
+    }
+
+    #[test]
+    fn answers_map_by_code_then_by_status() {
+        for (status, code, message, outcome) in [
+            (403, "AccessDenied", "Forbidden: No such key: GK12", Outcome::Auth),
+            (403, "AccessDenied", "", Outcome::Forbidden),
+            (403, "RequestTimeTooSkewed", "", Outcome::ClockSkew),
+            (404, "NoSuchBucket", "", Outcome::BucketNotFound),
+            (404, "", "", Outcome::NotFound),
+            (503, "", "", Outcome::Throttled),
+            (502, "", "", Outcome::ServerError),
+            (400, "Strange", "", Outcome::Refused),
+        ] {
+            assert_eq!(outcome_of(&answer(status, code, message)), outcome, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn the_region_that_the_provider_names_becomes_the_hint() {
+        let answer = Answer { region: Some("eu-1".into()), ..answer(400, "AuthorizationHeaderMalformed", "wrong") };
+        let error = AgentError::from(Error::from_answer(&answer, "list bucket \"b\""));
+        assert_eq!((error.kind(), error.hint()), (Kind::WrongRegion, "Set the location's region to \"eu-1\"."));
+        assert_eq!(error.to_string(), "Could not list bucket \"b\": wrong (AuthorizationHeaderMalformed)");
+    }
+}

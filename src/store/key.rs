@@ -1,0 +1,181 @@
+//! Every object key the agent reads or writes.
+//!
+//! `{prefix}/backups/{stem}.tar` and `{prefix}/backups/{stem}.metadata.json`. Keys are kept byte for byte as the bucket
+//! has them. A tar's key is found from its metadata's key, never from the backup's name, so renamed files keep working.
+
+use std::fmt;
+
+const FOLDER: &str = "backups/";
+const TAR: &str = ".tar";
+const METADATA: &str = ".metadata.json";
+
+/// Longest stem that is written: S3 allows keys of 1,024 bytes, and a prefix and an ending need room as well. File
+/// systems allow 255 bytes for one name.
+const MAX_STEM_BYTES: usize = 200;
+
+/// The key of one object, without a leading slash.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key(String);
+
+/// What an object under a location's folder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A backup.
+    Tar,
+    /// A backup's metadata.
+    Metadata,
+    /// Something else; never touched.
+    Foreign,
+}
+
+impl Key {
+    /// Takes a key as the bucket has it.
+    pub fn new(key: impl Into<String>) -> Self {
+        Self(key.into())
+    }
+
+    /// The key as the bucket has it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What this object is, by its ending.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        if self.0.ends_with(METADATA) {
+            Role::Metadata
+        } else if self.0.ends_with(TAR) {
+            Role::Tar
+        } else {
+            Role::Foreign
+        }
+    }
+
+    /// The tar beside this metadata object: same stem, other ending.
+    #[must_use]
+    pub fn tar_of_metadata(&self) -> Option<Self> {
+        self.0.strip_suffix(METADATA).map(|stem| Self(format!("{stem}{TAR}")))
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The keys of one location.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    folder: String,
+}
+
+impl Keys {
+    /// Keys under `prefix`, which may be empty.
+    #[must_use]
+    pub fn new(prefix: &str) -> Self {
+        let prefix = prefix.trim_matches('/');
+        let folder = if prefix.is_empty() { FOLDER.to_owned() } else { format!("{prefix}/{FOLDER}") };
+        Self { folder }
+    }
+
+    /// What every key of this location starts with.
+    #[must_use]
+    pub fn folder(&self) -> &str {
+        &self.folder
+    }
+
+    /// The key of a backup.
+    #[must_use]
+    pub fn tar(&self, stem: &Stem) -> Key {
+        Key(format!("{}{}{TAR}", self.folder, stem.0))
+    }
+
+    /// The key of a backup's metadata.
+    #[must_use]
+    pub fn metadata(&self, stem: &Stem) -> Key {
+        Key(format!("{}{}{METADATA}", self.folder, stem.0))
+    }
+
+    /// The key of an object that only a check writes.
+    #[must_use]
+    pub fn probe(&self, id: &str) -> Key {
+        Key(format!("{}.s3-backup-agent-check-{id}", self.folder))
+    }
+}
+
+/// The part of a key between the folder and the ending.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stem(String);
+
+impl Stem {
+    /// The stem for a suggested file name, with or without `.tar`.
+    ///
+    /// A slash stays: the other writer of this layout keeps it, and finds the tar by the backup's name. Control
+    /// characters and path segments that no client can address (empty, `.`, `..`) become `_`.
+    #[must_use]
+    pub fn from_filename(filename: &str) -> Self {
+        let name = filename.strip_suffix(TAR).unwrap_or(filename);
+        let segments: Vec<String> = name.split('/').map(clean_segment).collect();
+        Self(truncate(segments.join("/")))
+    }
+
+    /// This stem, set apart by the backup's id, for when another backup already has it.
+    #[must_use]
+    pub fn with_id(&self, backup_id: &str) -> Self {
+        Self(format!("{}_{}", self.0, truncate(clean_segment(backup_id))))
+    }
+}
+
+fn clean_segment(segment: &str) -> String {
+    if matches!(segment, "" | "." | "..") {
+        return "_".repeat(segment.len().max(1));
+    }
+    segment.chars().map(|c| if c.is_control() || c == '/' { '_' } else { c }).collect()
+}
+
+fn truncate(mut text: String) -> String {
+    let end = (0..=MAX_STEM_BYTES.min(text.len())).rev().find(|&index| text.is_char_boundary(index));
+    text.truncate(end.unwrap_or_default());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_may_be_empty_and_slashes_around_it_do_not_matter() {
+        let stem = Stem::from_filename("Nightly_2026.tar");
+        assert_eq!(Keys::new("").tar(&stem).as_str(), "backups/Nightly_2026.tar");
+        assert_eq!(Keys::new("/a/b/").metadata(&stem).as_str(), "a/b/backups/Nightly_2026.metadata.json");
+    }
+
+    #[test]
+    fn names_are_kept_byte_for_byte_where_they_can_be_addressed() {
+        for name in ["a/b_#1", "50%+[x]\"'ä😀", "x.y", "a..b", " lead", "~^`{}<>|\\"] {
+            assert_eq!(Stem::from_filename(&format!("{name}.tar")).0, name);
+        }
+        for (name, stem) in
+            [("a\u{7}b", "a_b"), ("../x", "__/x"), ("/x", "_/x"), ("a//b", "a/_/b"), (".", "_"), ("", "_")]
+        {
+            assert_eq!(Stem::from_filename(name).0, stem, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_name_is_cut_between_characters() {
+        let stem = Stem::from_filename(&"ä".repeat(300));
+        assert_eq!(stem.0, "ä".repeat(100));
+    }
+
+    #[test]
+    fn the_tar_is_found_from_the_metadata() {
+        let key = Key::new("p/backups/renamed by hand.metadata.json");
+        assert_eq!(key.role(), Role::Metadata);
+        assert_eq!(key.tar_of_metadata(), Some(Key::new("p/backups/renamed by hand.tar")));
+        assert_eq!(Key::new("p/backups/x.tar").tar_of_metadata(), None);
+        assert_eq!(Key::new("p/backups/.s3-backup-agent-check-1").role(), Role::Foreign);
+    }
+}

@@ -1,0 +1,105 @@
+//! The one retry policy: exponential back-off with jitter, for transient outcomes only, bounded by time.
+//!
+//! Every attempt is signed anew, so a long outage does not end in an expired signature; object_store's own retries are
+//! off for that reason.
+
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+
+use super::error::{Error, Outcome};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+
+/// Throttling starts with a longer pause: the provider asked for fewer requests, not for the same one again.
+const FIRST_PAUSE_THROTTLED: Duration = Duration::from_secs(1);
+
+/// How long a call is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience(Duration);
+
+impl Patience {
+    /// For calls that somebody waits for in front of a screen. HA shows no list of backups before the slowest agent
+    /// has answered, so this stays below the 20 seconds that a listing may take.
+    pub const INTERACTIVE: Self = Self(Duration::from_secs(12));
+
+    /// One attempt.
+    pub const NONE: Self = Self(Duration::ZERO);
+
+    /// For transfers: long enough to sit out an outage of `duration`.
+    #[must_use]
+    pub const fn lasting(duration: Duration) -> Self {
+        Self(duration)
+    }
+}
+
+/// Calls `attempt` until it succeeds, fails for good, or `patience` is at its end.
+///
+/// # Errors
+/// The last attempt's error.
+pub async fn retry<T, F>(patience: Patience, mut attempt: impl FnMut() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let start = Instant::now();
+    let mut retries = 0;
+    loop {
+        let error = match attempt().await {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        let pause = pause(error.outcome, retries);
+        if !error.outcome.is_transient() || start.elapsed() + pause > patience.0 {
+            return Err(error);
+        }
+        retries += 1;
+        warn!(retries, pause_ms = pause.as_millis(), "{error}; trying again");
+        sleep(pause).await;
+    }
+}
+
+fn pause(outcome: Outcome, retries: u32) -> Duration {
+    let first = if outcome == Outcome::Throttled { FIRST_PAUSE_THROTTLED } else { FIRST_PAUSE };
+    let longest = first.saturating_mul(2_u32.saturating_pow(retries)).min(LONGEST_PAUSE);
+    longest.mul_f64(0.5 + jitter() / 2.0)
+}
+
+/// A number from 0 to 1. A hasher's random keys are random enough to keep agents from knocking in step.
+fn jitter() -> f64 {
+    let bits = u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or_default();
+    f64::from(bits) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn attempts(patience: Patience, outcome: Outcome, succeed_at: u32) -> (u32, bool, Duration) {
+        let (mut count, start) = (0, Instant::now());
+        let result = retry(patience, || {
+            count += 1;
+            let result = if count >= succeed_at { Ok(()) } else { Err(Error::new(outcome, "no")) };
+            async { result }
+        })
+        .await;
+        (count, result.is_ok(), start.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_transient_failure_is_tried_again_until_patience_ends() {
+        let patience = Patience::lasting(Duration::from_secs(600));
+        assert_eq!(attempts(patience, Outcome::Unreachable, 8).await.1, true);
+        let (count, succeeded, elapsed) = attempts(patience, Outcome::Timeout, u32::MAX).await;
+        assert!(!succeeded && count > 30 && elapsed > Duration::from_secs(580), "{count} in {elapsed:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_final() {
+        assert_eq!(attempts(Patience::INTERACTIVE, Outcome::Auth, 2).await.0, 1);
+        assert_eq!(attempts(Patience::NONE, Outcome::Unreachable, 2).await.0, 1);
+    }
+}
