@@ -25,7 +25,7 @@ async def garage() -> AsyncIterator[Garage]:
 
 
 @pytest.fixture(scope="session", params=[NEWEST, OLDEST])
-async def home(request: pytest.FixtureRequest, garage: Garage) -> AsyncIterator[Home]:
+async def system(request: pytest.FixtureRequest, garage: Garage) -> AsyncIterator[Home]:
     """Start a Home Assistant that knows an agent with two locations, each in a bucket of its own."""
     version: str = request.param
     buckets = [
@@ -43,6 +43,13 @@ async def home(request: pytest.FixtureRequest, garage: Garage) -> AsyncIterator[
         await ha.add_agent(agent.address)
         await ha.backups.wait_for_agents(2)
         yield Home(ha=ha, agent=agent, garage=garage, cellar=cellar, attic=attic)
+
+
+@pytest.fixture
+async def home(system: Home) -> AsyncIterator[Home]:
+    """Lend the running system to a test, and clear up what a failed test leaves."""
+    yield system
+    await system.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -67,6 +67,15 @@ class Home:
         assert self.keys(location) == []
         assert self.garage.unfinished_uploads(location.bucket) == []
 
+    async def clear(self) -> None:
+        """Bring the parts back and empty the buckets, so that no test sees another's."""
+        for part in (self.garage, self.agent):
+            if not part.is_running:
+                await part.start()
+        for location in (self.cellar, self.attic):
+            self.garage.empty(location.bucket)
+            await self.agent.get(f"/v1/locations/{location.id}/backups?refresh=true")
+
     def stored(self, location: Location, backup_id: str) -> Stored:
         """Find a backup in the bucket, without the agent's help."""
         client = self.garage.client()
@@ -127,7 +136,7 @@ def sha256_of(file: Path) -> str:
 def members(tar: Path) -> set[str]:
     """Return the names inside the Home Assistant part of an unencrypted backup."""
     with tarfile.open(tar, "r:") as outer:
-        inner = outer.extractfile("./homeassistant.tar.gz")
+        inner = outer.extractfile("homeassistant.tar.gz")
         assert inner is not None
         with tarfile.open(fileobj=inner, mode="r:gz") as files:
             return {member.name for member in files}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 import json
 from pathlib import Path
+import tarfile
 from typing import Any
 
 from lab.backups import LOCAL
@@ -42,7 +43,8 @@ async def test_a_backup_goes_to_the_bucket_and_comes_back(
     assert stored.metadata["protected"] is False
     assert stored.metadata["s3_backup_agent"]["size"] == stored.size
     assert stored.metadata["s3_backup_agent"]["sha256"] == stored.sha256
-    assert outcome.uploaded_bytes(agent_id)[-1:] in ([stored.size], [])
+    if home.ha.shows_progress:
+        assert outcome.uploaded_bytes(agent_id)[-1] == stored.size
 
     listed = await home.ha.backups.find(backup_id)
     assert listed["agents"] == {agent_id: {"protected": False, "size": stored.size}}
@@ -93,7 +95,7 @@ async def test_an_encrypted_backup_comes_back_decrypted(
     as_stored, decrypted = folder / "stored.tar", folder / "decrypted.tar"
     await home.ha.backups.download(backup_id, agent_id, as_stored)
     assert sha256_of(as_stored) == stored.sha256
-    with pytest.raises(Exception, match="gzip"):
+    with pytest.raises(tarfile.ReadError):
         members(as_stored)
     await home.ha.backups.download(backup_id, agent_id, decrypted, password=PASSWORD)
     assert "data/secret.txt" in members(decrypted)
@@ -123,8 +125,10 @@ async def test_a_large_backup_stays_small_in_memory(
     stored = home.stored(home.cellar, backup_id)
     assert stored.size > 1024 * MIB
     assert stored.metadata["s3_backup_agent"]["sha256"] == stored.sha256
-    reported = outcome.uploaded_bytes(agent_id)
-    assert reported == sorted(reported)
+    if home.ha.shows_progress:
+        reported = outcome.uploaded_bytes(agent_id)
+        assert reported == sorted(reported)
+        assert any(0 < size < stored.size for size in reported)
 
     tar = folder / "large.tar"
     assert await home.ha.backups.download(backup_id, agent_id, tar) == stored.size

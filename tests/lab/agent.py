@@ -114,6 +114,11 @@ class Agent:
         return f"unix://{self.socket}"
 
     @property
+    def is_running(self) -> bool:
+        """Whether the agent was started and not stopped."""
+        return self._process is not None
+
+    @property
     def process(self) -> Process:
         """The running agent."""
         if self._process is None:

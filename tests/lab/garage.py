@@ -75,6 +75,11 @@ class Garage:
         return f"http://127.0.0.1:{self._s3_port}"
 
     @property
+    def is_running(self) -> bool:
+        """Whether the server was started and not stopped."""
+        return self._process is not None
+
+    @property
     def process(self) -> Process:
         """The running server."""
         if self._process is None:
@@ -174,6 +179,17 @@ class Garage:
         return sorted(
             found["Key"] for page in pages for found in page.get("Uploads", [])
         )
+
+    def empty(self, bucket: str) -> None:
+        """Delete every object and abort every unfinished upload."""
+        client = self.client()
+        for key in self.bucket_keys(bucket):
+            client.delete_object(Bucket=bucket, Key=key)
+        pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket)
+        for upload in [found for page in pages for found in page.get("Uploads", [])]:
+            client.abort_multipart_upload(
+                Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+            )
 
     async def _assign_layout(self) -> None:
         status = await self._admin("GetClusterStatus")

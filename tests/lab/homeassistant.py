@@ -75,6 +75,11 @@ class HomeAssistant:
         return f"http://127.0.0.1:{self.port}"
 
     @property
+    def shows_progress(self) -> bool:
+        """Whether this version follows the bytes of an upload."""
+        return self.version != OLDEST
+
+    @property
     def process(self) -> Process:
         """The running Home Assistant."""
         if self._process is None:
@@ -180,6 +185,7 @@ class HomeAssistant:
         if done["type"] != "create_entry":
             raise LabError(f"the form was not accepted: {done}")
         entry_id: str = done["result"]["entry_id"]
+        await self._wait_until_saved("core.config_entries", entry_id)
         return entry_id
 
     async def remove_agent(self, entry_id: str) -> None:
@@ -204,6 +210,13 @@ class HomeAssistant:
             raise LabError(
                 f"Home Assistant ended with {exit_code}, not {RESTART_EXIT_CODE}:\n{self.log_text()[-3000:]}"
             )
+
+    async def _wait_until_saved(self, store: str, text: str) -> None:
+        """Wait for a store's delayed write, so that a backup has what it is about."""
+        path = self.config / ".storage" / store
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while not path.exists() or text not in path.read_text():
+                await asyncio.sleep(0.1)
 
     async def _onboard(self) -> None:
         # The step core_config is left out: it sets up integrations that ask services on the internet.
