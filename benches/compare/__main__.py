@@ -136,6 +136,7 @@ class Benchmark:
         meter = Meter(pids)
         answer = await client.do(do=kind, **arguments)
         costs = meter.read()
+        others_s = meter.others_s(costs)
         requests = dict(self._server.requests_since(position))
         run = Run(
             network=network.name,
@@ -145,10 +146,11 @@ class Benchmark:
             cpu_s={name: cost.cpu_s for name, cost in costs.items()},
             peak_bytes={name: cost.peak_bytes for name, cost in costs.items()},
             requests=requests,
+            others_cpu_s=others_s,
         )
         self.runs.append(run)
         print(
-            f"{network.name}, {job}, {way}: {run.wall_s:.2f} s, CPU {run.cpu_s}, {requests}",
+            f"{network.name}, {job}, {way}: {run.wall_s:.2f} s, CPU {run.cpu_s}, others {others_s}, {requests}",
             file=sys.stderr,
         )
         return answer

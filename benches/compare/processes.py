@@ -32,6 +32,7 @@ class Meter:
         for pid in pids.values():
             Path(f"/proc/{pid}/clear_refs").write_text(RESET_PEAK)
         self._before = {name: _cpu_s(pid) for name, pid in pids.items()}
+        self._busy_before = _busy_s()
 
     def read(self) -> dict[str, Cost]:
         """Say what each of them used since."""
@@ -40,12 +41,26 @@ class Meter:
             for name, pid in self._pids.items()
         }
 
+    def others_s(self, costs: dict[str, Cost]) -> float:
+        """Say how much CPU time went to anything else on this machine, the kernel's own work included."""
+        busy_s = _busy_s() - self._busy_before
+        return round(max(0, busy_s - sum(cost.cpu_s for cost in costs.values())), 2)
+
 
 def _cpu_s(pid: int) -> float:
     # The process's name, in parentheses, may hold anything.
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     user_ticks, system_ticks = int(fields[11]), int(fields[12])
     return (user_ticks + system_ticks) / TICKS_PER_SECOND
+
+
+def _busy_s() -> float:
+    # proc_stat(5): user, nice, system, idle, iowait, irq, softirq, steal.
+    ticks = [
+        int(field)
+        for field in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]
+    ]
+    return (sum(ticks) - ticks[3] - ticks[4]) / TICKS_PER_SECOND
 
 
 def _peak_bytes(pid: int) -> int:

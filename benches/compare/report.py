@@ -21,6 +21,7 @@ class Run:
     cpu_s: dict[str, float]
     peak_bytes: dict[str, int]
     requests: dict[str, int] = field(default_factory=dict)
+    others_cpu_s: float = 0
 
     @property
     def own_cpu_s(self) -> float:
@@ -183,6 +184,7 @@ class Results:
                         else ""
                         for name in ("client", "agent", "garage", "link")
                     ),
+                    f"{median(run.others_cpu_s for run in found):.2f}",
                     *(
                         _cell(
                             median(run.peak_bytes[name] for run in found) / 2**20, ".0f"
@@ -206,6 +208,7 @@ class Results:
             "agent CPU s",
             "Garage CPU s",
             "link CPU s",
+            "other CPU s",
         ]
         head += ["client MiB", "agent MiB", "requests"]
         return "\n".join(
