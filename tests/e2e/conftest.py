@@ -55,10 +55,10 @@ async def home(system: Home) -> AsyncIterator[Home]:
 @pytest.fixture(autouse=True)
 def logs(request: pytest.FixtureRequest) -> Iterator[None]:
     """Keep the logs for a test that fails, and fail it for an error that nobody expected."""
-    if "home" not in request.fixturenames:
+    if "system" not in request.fixturenames:
         yield
         return
-    home: Home = request.getfixturevalue("home")
+    home: Home = request.getfixturevalue("system")
     home_assistant = Log(home.ha.folder / "homeassistant.log")
     request.node.stash[LOGS] = {
         "Home Assistant": home_assistant,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from lab.backups import LOCAL
 from lab.homeassistant import HomeAssistant
+import pytest
 
 from .home import Home
 
@@ -13,55 +16,67 @@ PASSWORD = "a password that only its owner knows"
 PROOF = "The first system was here.\n"
 
 
-async def test_a_downloaded_tar_restores_another_system(
-    home: Home, folder: Path
-) -> None:
-    """Downloaded through the agent, uploaded to a second system, restored: a file of the first is in the second."""
-    tar = folder / "restore.tar"
-    agent_id = home.agent_id(home.cellar)
-    async with HomeAssistant(home.ha.version) as first:
-        await first.add_agent(home.agent.address)
+@dataclass(frozen=True)
+class Gone:
+    """A system that is no more, and its backups in the cellar."""
+
+    port: int
+    plain_id: str
+    encrypted_id: str
+    tar: Path
+
+
+@pytest.fixture(scope="module")
+async def gone(
+    system: Home, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Gone]:
+    """Make a system, back it up twice, download one backup, and end the system."""
+    agent_id = system.agent_id(system.cellar)
+    tar = tmp_path_factory.mktemp("gone") / "plain.tar"
+    async with HomeAssistant(system.ha.version) as first:
+        await first.add_agent(system.agent.address)
         await first.backups.wait_for_agents(2)
         (first.config / "proof.txt").write_text(PROOF)
-        outcome = await first.backups.create([agent_id], name="Before the fire")
-        assert outcome.state == "completed"
-        assert outcome.backup_id is not None
-        await first.backups.download(outcome.backup_id, agent_id, tar)
-
-    async with HomeAssistant(home.ha.version) as second:
-        assert not (second.config / "proof.txt").exists()
-        assert await second.backups.upload(tar, [LOCAL]) == outcome.backup_id
-        await second.backups.restore(outcome.backup_id, LOCAL)
-        await second.come_back_from_restore(first.port)
-        assert (second.config / "proof.txt").read_text() == PROOF
-
-        # The restored system knows the agent, and with it the backup that it came from.
-        await second.backups.wait_for_agents(2)
-        listed = await second.backups.find(outcome.backup_id)
-        assert listed["agents"].keys() == {LOCAL, agent_id}
-        await second.backups.delete(outcome.backup_id)
-    home.assert_nothing_left(home.cellar)
-
-
-async def test_the_bucket_restores_another_system(home: Home) -> None:
-    """Restored straight from the location, encrypted: only the agent and the password are needed."""
-    agent_id = home.agent_id(home.cellar)
-    async with HomeAssistant(home.ha.version) as first:
-        await first.add_agent(home.agent.address)
-        await first.backups.wait_for_agents(2)
-        (first.config / "proof.txt").write_text(PROOF)
-        outcome = await first.backups.create(
-            [agent_id], name="Encrypted, before the fire", password=PASSWORD
+        plain = await first.backups.create([agent_id], name="Before the fire")
+        encrypted = await first.backups.create(
+            [agent_id], name="Locked, before the fire", password=PASSWORD
         )
-        assert outcome.state == "completed"
-        assert outcome.backup_id is not None
+        assert plain.backup_id is not None
+        assert encrypted.backup_id is not None
+        await first.backups.download(plain.backup_id, agent_id, tar)
+    yield Gone(first.port, plain.backup_id, encrypted.backup_id, tar)
+    await system.clear()
 
-    async with HomeAssistant(home.ha.version) as second:
-        await second.add_agent(home.agent.address)
+
+async def assert_first_system_is_back(second: HomeAssistant, gone: Gone) -> None:
+    """Check that the second system has the first one's file, agent and backups."""
+    assert (second.config / "proof.txt").read_text() == PROOF
+    await second.backups.wait_for_agents(2)
+    for backup_id in (gone.plain_id, gone.encrypted_id):
+        listed = await second.backups.find(backup_id)
+        assert "s3_backup_agent.cellar" in listed["agents"]
+
+
+async def test_a_downloaded_tar_restores_another_system(
+    system: Home, gone: Gone
+) -> None:
+    """Downloaded through the agent, uploaded to a second system, restored there."""
+    async with HomeAssistant(system.ha.version) as second:
+        assert not (second.config / "proof.txt").exists()
+        assert await second.backups.upload(gone.tar, [LOCAL]) == gone.plain_id
+        await second.backups.restore(gone.plain_id, LOCAL)
+        await second.come_back_from_restore(gone.port)
+        await assert_first_system_is_back(second, gone)
+
+
+async def test_the_bucket_restores_another_system(system: Home, gone: Gone) -> None:
+    """Restored straight from the location: only the agent and the password are needed."""
+    async with HomeAssistant(system.ha.version) as second:
+        await second.add_agent(system.agent.address)
         await second.backups.wait_for_agents(2)
-        await second.backups.restore(outcome.backup_id, agent_id, password=PASSWORD)
-        await second.come_back_from_restore(first.port)
-        assert (second.config / "proof.txt").read_text() == PROOF
-        await second.backups.wait_for_agents(2)
-        assert await second.backups.delete(outcome.backup_id) == {}
-    home.assert_nothing_left(home.cellar)
+        assert not (second.config / "proof.txt").exists()
+        await second.backups.restore(
+            gone.encrypted_id, system.agent_id(system.cellar), password=PASSWORD
+        )
+        await second.come_back_from_restore(gone.port)
+        await assert_first_system_is_back(second, gone)
