@@ -353,7 +353,11 @@ class AgentClient:
         except Exception as err:
             if body.stream_error is not None:
                 raise body.stream_error from None
-            if isinstance(err, AgentError) and err.code == AGENT_UNREACHABLE:
+            if (
+                isinstance(err, AgentError)
+                and err.code == AGENT_UNREACHABLE
+                and body.started
+            ):
                 raise AgentError(TRANSFER_BROKEN, err.detail, retryable=True) from err
             raise
         finally:
@@ -471,7 +475,7 @@ class UploadBody(aiohttp.Payload):
         super().__init__(stream, content_type="application/x-tar")
         self._stream = stream
         self._crc = 0
-        self._started = False
+        self.started = False
         self._finished = asyncio.Event()
         self.sent = 0
         self.stream_error: BaseException | None = None
@@ -496,7 +500,7 @@ class UploadBody(aiohttp.Payload):
         self, writer: AbstractStreamWriter, content_length: int | None
     ) -> None:
         """Send the stream, in chunks as it yields them."""
-        self._consumed = self._started = True
+        self._consumed = self.started = True
         _widen(writer)
         try:
             while chunk := await self._next():
@@ -509,7 +513,7 @@ class UploadBody(aiohttp.Payload):
 
     async def wait_until_left_alone(self) -> None:
         """Wait until nobody reads the stream any more."""
-        if self._started:
+        if self.started:
             await self._finished.wait()
 
     async def _next(self) -> bytes:

@@ -1,0 +1,156 @@
+"""The agent's release binary, on a socket of its own, with its embedded location or others in directories."""
+
+import asyncio
+from collections.abc import Mapping
+import json
+import os
+from pathlib import Path
+import shutil
+import socket
+import tempfile
+from typing import Self
+
+import aiohttp
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+START_SECONDS = 20
+
+
+def binary() -> Path:
+    """Return the binary under test: S3_BACKUP_AGENT_BINARY, or this checkout's release build."""
+    default = REPOSITORY / "target" / "release" / "s3-backup-agent"
+    return Path(os.environ.get("S3_BACKUP_AGENT_BINARY", default))
+
+
+def free_port() -> int:
+    """Return a TCP port that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Agent:
+    """An agent that can be stopped and started again on the same state and socket."""
+
+    def __init__(
+        self,
+        *,
+        token: str | None = None,
+        tcp_port: int | None = None,
+        locations: Mapping[str, str] | None = None,
+    ) -> None:
+        """Prepare an agent; locations are names by id, and without any it has its embedded one."""
+        # The path of a socket must be short.
+        self.folder = Path(tempfile.mkdtemp(prefix="s3-backup-agent-"))
+        self.socket = self.folder / "agent.sock"
+        self.address = f"unix://{self.socket}"
+        self.token = token
+        self.tcp_port = tcp_port
+        self.locations = dict(locations or {})
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Self:
+        """Start the agent."""
+        try:
+            await self.start()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """End the agent and remove what it left."""
+        await self.kill()
+        await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
+
+    async def start(self) -> None:
+        """Start the agent and wait until it is ready."""
+        configuration = self.folder / "agent.toml"
+        configuration.write_text(self._toml())
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("S3_BACKUP_AGENT")
+        }
+        with (self.folder / "agent.log").open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(binary(), "--config", configuration, "serve"),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+            )
+        async with asyncio.timeout(START_SECONDS):
+            while not await self._is_ready():
+                assert self._process.returncode is None, self.log()
+                await asyncio.sleep(0.02)
+
+    async def stop(self) -> None:
+        """Ask the agent to end, and see that it does so without complaint."""
+        process, self._process = self._process, None
+        assert process is not None
+        process.terminate()
+        async with asyncio.timeout(30):
+            assert await process.wait() == 0, self.log()
+
+    async def kill(self) -> None:
+        """End the agent at once."""
+        process, self._process = self._process, None
+        if process is not None and process.returncode is None:
+            process.kill()
+            await process.wait()
+
+    def log(self) -> str:
+        """Return what the agent has said so far."""
+        return (self.folder / "agent.log").read_text(errors="replace")
+
+    def files(self) -> list[Path]:
+        """Return what the locations hold: finished backups and whatever else."""
+        return sorted(
+            path
+            for folder in ("local", "locations")
+            for path in (self.folder / "state" / folder).rglob("*")
+            if path.is_file()
+        )
+
+    async def wait_until_empty(self) -> None:
+        """Wait until the locations hold nothing, which may be a moment after an upload was cancelled."""
+        try:
+            async with asyncio.timeout(5):
+                while self.files():
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"left behind: {self.files()}") from None
+
+    async def _is_ready(self) -> bool:
+        connector = aiohttp.UnixConnector(str(self.socket))
+        try:
+            async with (
+                aiohttp.ClientSession(connector=connector) as session,
+                session.get("http://agent/v1/health") as response,
+            ):
+                return response.status == 200
+        except aiohttp.ClientError, OSError:
+            return False
+
+    def _toml(self) -> str:
+        lines = [
+            f"state_dir = {json.dumps(str(self.folder / 'state'))}",
+            "[listen]",
+            f"socket = {json.dumps(str(self.socket))}",
+        ]
+        if self.token:
+            lines.append(f"token = {json.dumps(self.token)}")
+        if self.tcp_port:
+            lines.append(f'tcp = "127.0.0.1:{self.tcp_port}"')
+        for location_id, name in self.locations.items():
+            folder = self.folder / "state" / "locations" / location_id
+            folder.mkdir(parents=True, exist_ok=True)
+            lines += [
+                "[[locations]]",
+                f"id = {json.dumps(location_id)}",
+                f"name = {json.dumps(name)}",
+                f"endpoint = {json.dumps(f'file://{folder}')}",
+            ]
+        return "\n".join([*lines, ""])
