@@ -102,20 +102,12 @@ mod tests {
     #[test]
     fn the_openapi_document_has_every_path() {
         let document: serde_json::Value = serde_json::from_str(include_str!("../docs/openapi.json")).unwrap();
-        let methods = ["get", "put", "post", "delete"];
-        let described: BTreeSet<String> = document["paths"]
-            .as_object()
-            .unwrap()
-            .iter()
-            .flat_map(|(path, item)| {
-                let item = item.as_object().unwrap();
-                let of = |method: &&str| item.contains_key(*method);
-                methods
-                    .iter()
-                    .filter(|method| of(method))
-                    .map(move |method| format!("{} {path}", method.to_uppercase()))
-            })
-            .collect();
+        let mut described = BTreeSet::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for method in ["get", "put", "post", "delete"].iter().filter(|method| item.get(**method).is_some()) {
+                described.insert(format!("{} {path}", method.to_uppercase()));
+            }
+        }
         assert_eq!(described, documented());
     }
 }
