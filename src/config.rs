@@ -8,6 +8,8 @@ pub mod location;
 mod reader;
 pub mod secret;
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,6 +19,9 @@ pub use secret::Secret;
 
 use crate::logging::{Format, Level};
 use reader::Reader;
+
+/// Environment variables.
+type Environment = HashMap<String, String>;
 
 /// Everything the agent needs to know, checked.
 #[derive(Debug, Clone)]
@@ -107,24 +112,23 @@ impl Config {
     /// # Errors
     /// Every problem found, each with its key and source.
     pub fn load(file: Option<&Path>) -> Result<Self, Problems> {
-        Self::from_layers(file, Path::new(layers::APP_OPTIONS), std::env::vars().collect())
+        // What is not UTF-8 is not for us.
+        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let variables = std::env::vars_os().filter_map(text).collect();
+        Self::from_layers(file, Path::new(layers::APP_OPTIONS), &variables)
     }
 
-    fn from_layers(
-        file: Option<&Path>,
-        options: &Path,
-        environment: std::collections::HashMap<String, String>,
-    ) -> Result<Self, Problems> {
-        let value = layers::merged(file, options, &environment)?;
-        let mut reader = Reader::new(value, &environment);
-        let config = Self::read(&mut reader, &environment);
+    fn from_layers(file: Option<&Path>, options: &Path, environment: &Environment) -> Result<Self, Problems> {
+        let value = layers::merged(file, options, environment)?;
+        let mut reader = Reader::new(value, environment);
+        let config = Self::read(&mut reader, environment);
         match reader.finish() {
             problems if problems.is_empty() => Ok(config),
             problems => Err(Problems(problems)),
         }
     }
 
-    fn read(reader: &mut Reader<'_>, environment: &std::collections::HashMap<String, String>) -> Self {
+    fn read(reader: &mut Reader<'_>, environment: &Environment) -> Self {
         let state_dir = reader.path("state_dir").unwrap_or_else(|| default_state_dir(environment));
         let listen = reader.section("listen", |section| Listen::read(section, &state_dir));
         let log = reader.section("log", Log::read);
@@ -133,7 +137,7 @@ impl Config {
         if locations.is_empty() && !reader.has("locations") {
             locations.push(Location::embedded(&state_dir));
         }
-        Self { state_dir, listen, log, locations: locations.into_iter().collect() }
+        Self { state_dir, listen, log, locations }
     }
 }
 
@@ -183,7 +187,7 @@ impl Log {
 }
 
 /// `/var/lib/s3-backup-agent` for root, the user's own state folder for anybody else.
-fn default_state_dir(environment: &std::collections::HashMap<String, String>) -> PathBuf {
+fn default_state_dir(environment: &Environment) -> PathBuf {
     let folder = |name: &str| environment.get(name).filter(|value| value.starts_with('/')).map(PathBuf::from);
     if environment.get("USER").is_none_or(|user| user == "root") {
         return PathBuf::from("/var/lib/s3-backup-agent");

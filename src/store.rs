@@ -1,7 +1,7 @@
 //! Objects, keys and the calls on them: what the agent needs of a bucket or a directory, and nothing else.
 //!
 //! Each call retries by the one policy in [`retry`] and ends in the closed set of outcomes in [`error`]. The order of
-//! layers, outermost first: retry, then object_store's signing, then [`http`]'s single watched attempt.
+//! layers, outermost first: retry, then `object_store`'s signing, then [`http`]'s single watched attempt.
 
 mod error;
 mod http;

@@ -22,7 +22,7 @@ use crate::error::{Error, Kind, Result};
 use crate::store::{Error as StoreError, Key, Object, Objects, Outcome, Patience, Role, Store};
 
 /// How long a list is good for.
-pub const LIFETIME: Duration = Duration::from_secs(300);
+pub const LIFETIME: Duration = Duration::from_mins(5);
 
 /// How long a caller waits for a list. HA has no time-out of its own and shows nothing before the slowest agent answers.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(20);
@@ -341,11 +341,11 @@ impl From<Objects> for Sorted {
             .map(|object| (object.key.clone(), object))
             .collect();
         for object in metadata {
-            match object.key.tar_of_metadata().and_then(|key| tars.remove(&key)) {
-                Some(tar) => sorted.pairs.push((object, tar)),
-                None => {
-                    sorted.skipped.push(Skipped { key: object.key.to_string(), reason: "its tar is missing".into() })
-                }
+            if let Some(tar) = object.key.tar_of_metadata().and_then(|key| tars.remove(&key)) {
+                sorted.pairs.push((object, tar));
+            } else {
+                let reason = "its tar is missing".into();
+                sorted.skipped.push(Skipped { key: object.key.to_string(), reason });
             }
         }
         sorted

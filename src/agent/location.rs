@@ -86,6 +86,9 @@ impl Location {
     }
 
     /// Notes what came of a call, and tells the listeners when that changes the location's status.
+    ///
+    /// # Errors
+    /// The one that `result` holds.
     pub fn note<T>(&self, result: Result<T>) -> Result<T> {
         match &result {
             Ok(_) => self.set_health(None),

@@ -26,7 +26,7 @@ use crate::error::{Error, Kind, Result};
 use crate::store::{ContentType, Error as StoreError, Multipart, Outcome, Part, Patience, Stem};
 
 /// An upload that nothing happens on is discarded after this long.
-const IDLE_LIMIT: Duration = Duration::from_secs(600);
+const IDLE_LIMIT: Duration = Duration::from_mins(10);
 
 /// S3's own limit. Source: "Amazon S3 multipart upload limits" in Amazon's user guide.
 const MAX_PARTS: u64 = 10_000;

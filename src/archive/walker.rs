@@ -124,9 +124,10 @@ impl Walker {
     /// An ordinary entry. A pax header before it knows its real size when the header has no room for it (8 GiB).
     fn file(&mut self, header: &Header, size: u64) -> Result<State, Error> {
         let size = self.pax_size.take().unwrap_or(size);
-        let keep = match is_manifest(&header.path_bytes()) {
-            true => Some((Keep::Manifest, limited("backup.json", size, MAX_MANIFEST_BYTES)?)),
-            false => None,
+        let keep = if is_manifest(&header.path_bytes()) {
+            Some((Keep::Manifest, limited("backup.json", size, MAX_MANIFEST_BYTES)?))
+        } else {
+            None
         };
         Ok(State::Data { left: size, padding: padding(size), keep })
     }

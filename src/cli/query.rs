@@ -1,5 +1,6 @@
 //! `check`, `list`, `delete`.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -70,10 +71,10 @@ fn show(id: &str, view: &View, output: Output) -> Result<(), Failure> {
     let mut text = format!("{id}: {} backup{}", rows.len(), if rows.len() == 1 { "" } else { "s" });
     for (row, bytes) in &rows {
         let date = row.date.get(..16).unwrap_or(&row.date).replace('T', " ");
-        text += &format!("\n  {date}  {:>11}  {}  {}", size(*bytes), row.backup_id, row.name);
+        let _ = write!(text, "\n  {date}  {:>11}  {}  {}", size(*bytes), row.backup_id, row.name);
     }
     for skipped in &view.listing.skipped {
-        text += &format!("\n  left out: \"{}\", {}", skipped.key, skipped.reason);
+        let _ = write!(text, "\n  left out: \"{}\", {}", skipped.key, skipped.reason);
     }
     let backups: Vec<_> = entries.iter().map(|entry| &entry.metadata.json).collect();
     output.result(&text, &json!({"location": id, "backups": backups, "skipped": view.listing.skipped}))?;

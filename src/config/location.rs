@@ -19,7 +19,7 @@ pub const MAX_PART_SIZE: u64 = 512 * MIB;
 const MIB: u64 = 1024 * 1024;
 
 const DEFAULT_CONCURRENCY: usize = 4;
-const DEFAULT_OUTAGE: Duration = Duration::from_secs(15 * 60);
+const DEFAULT_OUTAGE: Duration = Duration::from_mins(15);
 
 /// Where a location is defined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,11 +212,12 @@ fn read_backend(section: &mut Reader<'_>, provider: &str) -> Option<Backend> {
         }
         return Some(Backend::Directory(PathBuf::from(path)));
     }
-    let bucket = needed(section, "bucket");
+    let bucket = needed(section, "bucket").filter(|bucket| is_bucket_name(section, bucket));
     let region = section.text("region").unwrap_or_else(|| "us-east-1".into());
+    is_header_safe(section, "region", &region);
     let access_key_id = needed(section, "access_key_id");
     let secret_access_key = needed(section, "secret_access_key").map(Secret::new);
-    let session_token = section.secret("session_token");
+    let session_token = section.text("session_token").filter(|text| is_header_safe(section, "session_token", text));
     let addressing = section.parsed("addressing", "one of auto, path, virtual").unwrap_or_default();
     let endpoint = read_endpoint(section, endpoint, provider, &region);
     Some(Backend::S3(S3Settings {
@@ -225,7 +226,7 @@ fn read_backend(section: &mut Reader<'_>, provider: &str) -> Option<Backend> {
         bucket: bucket?,
         access_key_id: access_key_id?,
         secret_access_key: secret_access_key?,
-        session_token,
+        session_token: session_token.map(Secret::new),
         addressing,
     }))
 }
@@ -235,7 +236,27 @@ fn needed(section: &mut Reader<'_>, key: &str) -> Option<String> {
     if text.is_none() {
         section.problem(key, "is missing");
     }
-    text
+    text.filter(|text| is_header_safe(section, key, text))
+}
+
+/// These values travel in request headers and URLs, where nothing else is allowed.
+fn is_header_safe(section: &mut Reader<'_>, key: &str, text: &str) -> bool {
+    let safe = text.bytes().all(|byte| byte.is_ascii_graphic());
+    if !safe {
+        section.problem(key, "holds a space or a character that is not ASCII: copy it from the provider once more");
+    }
+    safe
+}
+
+/// Source: "Bucket naming rules" in Amazon's user guide, and the capitals and underscores that older buckets have.
+fn is_bucket_name(section: &mut Reader<'_>, bucket: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let valid = (3..=255).contains(&bucket.len()) && bucket.bytes().all(allowed);
+    if !valid {
+        section
+            .problem("bucket", format!("is the name alone, letters, digits, \".\", \"-\" and \"_\", not \"{bucket}\""));
+    }
+    valid
 }
 
 fn read_endpoint(section: &mut Reader<'_>, endpoint: Option<String>, provider: &str, region: &str) -> Option<url::Url> {

@@ -10,7 +10,7 @@ fn load(toml: &str, variables: &[(&str, &str)]) -> Result<Config, Problems> {
     let file = folder.path().join("agent.toml");
     fs::write(&file, toml).unwrap();
     let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Config::from_layers(Some(&file), &folder.path().join("options.json"), environment)
+    Config::from_layers(Some(&file), &folder.path().join("options.json"), &environment)
 }
 
 const GARAGE: &str = r#"
@@ -29,7 +29,7 @@ fn nothing_configured_keeps_one_location_in_a_directory() {
     let config = Config::from_layers(
         None,
         Path::new("/nonexistent/options.json"),
-        HashMap::from([("USER".to_owned(), "ada".to_owned()), ("HOME".to_owned(), "/home/ada".to_owned())]),
+        &HashMap::from([("USER".to_owned(), "ada".to_owned()), ("HOME".to_owned(), "/home/ada".to_owned())]),
     )
     .unwrap();
     assert_eq!(config.state_dir, Path::new("/home/ada/.local/state/s3-backup-agent"));
@@ -59,7 +59,7 @@ fn later_layers_win() {
     fs::write(&options, r#"{"log": {"level": "debug"}}"#).unwrap();
     let of = |environment: &[(&str, &str)]| {
         let environment = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        Config::from_layers(Some(&file), &options, environment).unwrap().log
+        Config::from_layers(Some(&file), &options, &environment).unwrap().log
     };
     assert_eq!((of(&[]).level, of(&[]).format), (Level::Debug, Format::Json));
     assert_eq!(of(&[("S3_BACKUP_AGENT__LOG__LEVEL", "trace")]).level, Level::Trace);
@@ -90,8 +90,8 @@ fn all_problems_are_reported_at_once_with_key_and_source() {
         [[locations]]
         id = "No Dots.Please"
         endpoint = "https://s3.example.com/bucket"
-        bucket = "b"
-        access_key_id = "a"
+        bucket = "home/bucket"
+        access_key_id = "a b"
         secret_access_key = "hunter2hunter2"
     "#;
     let problems = load(toml, &[("S3_BACKUP_AGENT__LOG__FORMAT", "xml")]).unwrap_err();
@@ -107,6 +107,8 @@ fn all_problems_are_reported_at_once_with_key_and_source() {
         "locations[0].bucket: is missing",
         "locations[0].part_size: must be from 5 MiB to 512 MiB",
         "locations[0].access_key_id: names the environment variable NOT_SET, which is not set",
+        "locations[1].bucket: is the name alone",
+        "locations[1].access_key_id: holds a space",
         "locations[1].endpoint: must be scheme, host and port only",
     ] {
         assert!(text.contains(expected), "{expected}\n--- in ---\n{text}");

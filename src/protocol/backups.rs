@@ -80,17 +80,17 @@ pub(super) async fn content(
     let (sent, e_tag) = (download.range.clone(), download.e_tag.clone());
     let mut response = Response::new(Body::from_stream(download.into_stream()));
     *response.status_mut() = status;
-    let mut set = |name: HeaderName, value: &str| {
+    let mut put_header = |name: HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
             response.headers_mut().insert(name, value);
         }
     };
-    set(header::CONTENT_TYPE, "application/x-tar");
-    set(header::ACCEPT_RANGES, "bytes");
-    set(header::CONTENT_LENGTH, &(sent.end - sent.start).to_string());
-    set(header::ETAG, &e_tag.unwrap_or_default());
+    put_header(header::CONTENT_TYPE, "application/x-tar");
+    put_header(header::ACCEPT_RANGES, "bytes");
+    put_header(header::CONTENT_LENGTH, &(sent.end - sent.start).to_string());
+    put_header(header::ETAG, &e_tag.unwrap_or_default());
     if status == StatusCode::PARTIAL_CONTENT {
-        set(header::CONTENT_RANGE, &format!("bytes {}-{}/{size}", sent.start, sent.end - 1));
+        put_header(header::CONTENT_RANGE, &format!("bytes {}-{}/{size}", sent.start, sent.end - 1));
     }
     Ok(response)
 }

@@ -37,9 +37,10 @@ impl IntoResponse for Problem {
         let facts = self.0.kind().facts();
         let status = StatusCode::from_u16(facts.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         // The one place where an error of a call is logged.
-        match self.0.kind() {
-            Kind::Internal => error!(code = facts.code, source = source(&self.0), "{}", self.0),
-            _ => info!(code = facts.code, "answered with an error: {}", self.0),
+        if self.0.kind() == Kind::Internal {
+            error!(code = facts.code, source = source(&self.0), "{}", self.0);
+        } else {
+            info!(code = facts.code, "answered with an error: {}", self.0);
         }
         let body = Body {
             kind: "about:blank",

@@ -105,7 +105,7 @@ impl Error {
         Self { outcome, message: message.into(), provider_code: None, request_id: None, region: None, source: None }
     }
 
-    /// Tells what came of a call from the error that object_store gives. `action` completes "could not …".
+    /// Tells what came of a call from the error that `object_store` gives. `action` completes "could not …".
     pub(super) fn from_object_store(error: object_store::Error, action: &str) -> Self {
         if let Some(answer) = find::<Answer>(&error) {
             return Self::from_answer(answer, action);

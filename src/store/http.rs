@@ -28,7 +28,7 @@ use super::error::Answer;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a connection may be silent: no byte taken while sending, none arriving while reading.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Idle connections are closed before the shortest keep-alive of a common proxy (60 s) makes them half-dead.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
@@ -88,7 +88,7 @@ impl Transport {
     async fn attempt(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let completes_upload = completes_upload(&request);
         let activity = Activity::new();
-        let outgoing = self.outgoing(request, &activity)?;
+        let outgoing = outgoing(request, &activity)?;
         let response = tokio::select! {
             response = self.client.execute(outgoing) => response.map_err(from_reqwest)?,
             () = activity.silent_for(self.idle) => return Err(silence(self.idle)),
@@ -104,19 +104,18 @@ impl Transport {
         }
         Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body)))
     }
+}
 
-    fn outgoing(&self, request: HttpRequest, activity: &Activity) -> Result<reqwest::Request, HttpError> {
-        let (parts, body) = request.into_parts();
-        let url =
-            parts.uri.to_string().parse().map_err(|error| HttpError::new(HttpErrorKind::Unknown, Invalid(error)))?;
-        let mut outgoing = reqwest::Request::new(parts.method, url);
-        *outgoing.headers_mut() = parts.headers;
-        if body.content_length() > 0 {
-            let watched = WatchedRequest { body, rest: Bytes::new(), activity: activity.clone() };
-            *outgoing.body_mut() = Some(reqwest::Body::wrap(watched));
-        }
-        Ok(outgoing)
+fn outgoing(request: HttpRequest, activity: &Activity) -> Result<reqwest::Request, HttpError> {
+    let (parts, body) = request.into_parts();
+    let url = parts.uri.to_string().parse().map_err(|error| HttpError::new(HttpErrorKind::Unknown, Invalid(error)))?;
+    let mut outgoing = reqwest::Request::new(parts.method, url);
+    *outgoing.headers_mut() = parts.headers;
+    if body.content_length() > 0 {
+        let watched = WatchedRequest { body, rest: Bytes::new(), activity: activity.clone() };
+        *outgoing.body_mut() = Some(reqwest::Body::wrap(watched));
     }
+    Ok(outgoing)
 }
 
 #[derive(Debug, thiserror::Error)]

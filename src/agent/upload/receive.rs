@@ -18,7 +18,7 @@ use crate::archive::{self, Walker};
 use crate::error::{Error, Kind, Result};
 
 /// How long a sender may be silent.
-const SENDER_IDLE_LIMIT: Duration = Duration::from_secs(600);
+const SENDER_IDLE_LIMIT: Duration = Duration::from_mins(10);
 
 /// What arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
