@@ -5,5 +5,6 @@ from homeassistant.components import logger
 from homeassistant.components.logger import helpers
 
 # The test library is one release behind the newest Home Assistant, which has moved this.
-if not hasattr(logger, "_clear_logger_overwrites"):
-    logger._clear_logger_overwrites = helpers._clear_logger_overwrites
+MOVED = "_clear_logger_overwrites"
+if not hasattr(logger, MOVED):
+    setattr(logger, MOVED, getattr(helpers, MOVED))

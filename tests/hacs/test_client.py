@@ -11,6 +11,7 @@ from typing import Any
 from unittest.mock import patch
 import zlib
 
+import aiohttp
 import pytest
 
 from custom_components.s3_backup_agent import client as client_module
@@ -518,7 +519,7 @@ async def test_notices_content_cut_short(tmp_path: Path) -> None:
 
 async def test_waits_only_so_long(tmp_path: Path) -> None:
     """Silence ends a call."""
-    quick = client_module.aiohttp.ClientTimeout(total=0.05)
+    quick = aiohttp.ClientTimeout(total=0.05)
     with patch.object(client_module, "_QUICK", quick):
         async with something_else(tmp_path, b"", silent=True) as client:
             with pytest.raises(AgentError) as raised:
@@ -530,7 +531,7 @@ async def test_waits_only_so_long(tmp_path: Path) -> None:
 async def test_waits_only_so_long_for_content(tmp_path: Path) -> None:
     """Silence in the middle of a download or of an upload ends it."""
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nsome bytes"
-    idle = client_module.aiohttp.ClientTimeout(total=None, sock_read=0.05)
+    idle = aiohttp.ClientTimeout(total=None, sock_read=0.05)
     with patch.object(client_module, "_TRANSFER", idle):
         async with something_else(tmp_path, answer, silent=True) as client:
             download = await client.download(LOCATION, "id")

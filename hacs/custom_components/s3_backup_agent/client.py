@@ -500,6 +500,9 @@ class UploadBody(aiohttp.Payload):
         self, writer: AbstractStreamWriter, content_length: int | None
     ) -> None:
         """Send the stream, in chunks as it yields them."""
+        if self.started:
+            # Older versions of aiohttp repeat a PUT whose connection broke, with what is left of its body.
+            raise ConnectionResetError("the stream cannot be sent again")
         self._consumed = self.started = True
         _widen(writer)
         try:
