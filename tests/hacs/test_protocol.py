@@ -1,0 +1,285 @@
+"""The agent's answers, held against docs/openapi.json, which it serves itself."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from copy import deepcopy
+from dataclasses import replace
+import json
+import re
+from typing import Any
+import zlib
+
+import aiohttp
+import jsonschema
+import pytest
+
+from homeassistant.components.backup import AgentBackup
+
+from .agent import REPOSITORY, Agent
+from .backups import make_backup
+
+OPENAPI = json.loads((REPOSITORY / "docs" / "openapi.json").read_text())
+TOKEN = "a token of more than sixteen characters"
+
+
+def close(schema: Any) -> None:
+    """Allow no keys but the known ones, in a schema and all within it."""
+    if isinstance(schema, list):
+        for part in schema:
+            close(part)
+    elif isinstance(schema, dict):
+        if "properties" in schema:
+            schema["unevaluatedProperties"] = False
+        for part in schema.values():
+            close(part)
+
+
+STRICT = deepcopy(OPENAPI)
+close(STRICT["components"]["schemas"])
+close(STRICT["paths"])
+# What Backup extends cannot be closed by itself.
+del STRICT["components"]["schemas"]["AgentBackup"]["unevaluatedProperties"]
+
+
+def resolve(part: Any) -> Any:
+    """Follow a reference within the document."""
+    while "$ref" in part:
+        target: Any = STRICT
+        for name in part["$ref"].removeprefix("#/").split("/"):
+            target = target[name]
+        part = target
+    return part
+
+
+def validate(instance: Any, schema: Any) -> None:
+    """Hold a value against a schema of the document."""
+    jsonschema.Draft202012Validator(
+        {**schema, "components": STRICT["components"]},
+        format_checker=jsonschema.FormatChecker(),
+    ).validate(instance)
+
+
+def operation_of(method: str, path: str) -> Any:
+    """Return the description of a call."""
+    for template, item in STRICT["paths"].items():
+        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path):
+            return item[method.lower()]
+    raise AssertionError(f"{path} is not in the document")
+
+
+class Checked:
+    """Makes calls and checks that each answer is as documented."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        """Use a session to the agent."""
+        self.session = session
+        self.seen: set[tuple[str, int]] = set()
+
+    async def __call__(self, method: str, path: str, status: int, **kwargs: Any) -> Any:
+        """Make a call, and return the JSON or the bytes of its answer, which must have this status."""
+        operation = operation_of(method, path.partition("?")[0])
+        async with self.session.request(
+            method, f"http://agent{path}", **kwargs
+        ) as answer:
+            body = await answer.read()
+            assert answer.status == status, body
+            self.seen.add((operation["operationId"], status))
+            response = resolve(operation["responses"][str(status)])
+            for name, header in response.get("headers", {}).items():
+                schema = header["schema"]
+                value: Any = answer.headers[name]
+                if schema.get("type") == "integer":
+                    value = int(value)
+                validate(value, schema)
+            content = response.get("content")
+            if content is None:
+                return body
+            assert answer.content_type in content
+            schema = content[answer.content_type].get("schema")
+            if schema is None:
+                return body
+            instance = json.loads(body)
+            validate(instance, schema)
+            if "problem" in answer.content_type:
+                assert instance["status"] == status
+            return instance
+
+
+@pytest.fixture
+async def call(agent: Agent) -> AsyncIterator[Checked]:
+    """Return what makes checked calls to the agent."""
+    connector = aiohttp.UnixConnector(str(agent.socket))
+    async with aiohttp.ClientSession(connector=connector) as session:
+        yield Checked(session)
+
+
+async def store(call: Checked, backup: AgentBackup, tar: bytes) -> Any:
+    """Upload a backup."""
+    announcement = {"backup": backup.as_dict(), "filename": "name.tar"}
+    created = await call("POST", "/v1/locations/local/uploads", 201, json=announcement)
+    path = f"/v1/uploads/{created['upload_id']}"
+    received = await call("PUT", f"{path}/content", 200, data=tar)
+    assert received["size"] == len(tar)
+    counted = {"size": len(tar), "crc32": f"{zlib.crc32(tar):08x}"}
+    return await call("POST", f"{path}/complete", 200, json=counted)
+
+
+async def test_documents_itself(call: Checked) -> None:
+    """The agent serves the document of this checkout, which is a valid one."""
+    assert await call("GET", "/v1/openapi.json", 200) == OPENAPI
+    for schema in OPENAPI["components"]["schemas"].values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+
+
+async def test_answers_as_documented(call: Checked) -> None:
+    """Every call that succeeds."""
+    await call("GET", "/v1/health", 200)
+    await call("GET", "/v1/info", 200)
+    backup, tar = make_backup(size=10_000_000)
+    stored = await store(call, backup, tar)
+    assert "s3_backup_agent" in stored
+    listing = await call("GET", "/v1/locations/local/backups?refresh=true", 200)
+    assert listing["backups"] == [stored]
+    listing = await call("GET", "/v1/locations/local/backups", 200)
+    assert listing["backups"] == [stored]
+    locations = await call("GET", "/v1/locations", 200)
+    location = await call("GET", "/v1/locations/local", 200)
+    assert locations == {"locations": [location]}
+    assert (location["status"], location["backups"]) == ("ok", 1)
+    assert location["size_bytes"] == len(tar)
+
+    path = f"/v1/locations/local/backups/{backup.backup_id}"
+    assert await call("GET", path, 200) == stored
+    assert await call("GET", f"{path}/content", 200) == tar
+    for asked, expected in {
+        "bytes=0-9": tar[:10],
+        "bytes=100-": tar[100:],
+        "bytes=-7": tar[-7:],
+        f"bytes=8388600-{len(tar) + 5}": tar[8388600:],
+    }.items():
+        part = await call("GET", f"{path}/content", 206, headers={"Range": asked})
+        assert part == expected
+    await call("GET", f"{path}/content", 416, headers={"Range": f"bytes={len(tar)}-"})
+    await call("DELETE", path, 204)
+    assert await call("PUT", "/v1/log", 200, json={"level": "debug"}) == {
+        "level": "debug"
+    }
+    documented = {
+        operation["operationId"]
+        for item in STRICT["paths"].values()
+        for name, operation in item.items()
+        if name != "parameters"
+    }
+    seen = {name for name, _ in call.seen}
+    assert documented - seen == {"getEvents", "getOpenApi", "cancelUpload"}
+
+
+async def test_refuses_as_documented(call: Checked) -> None:
+    """Every call that fails for the caller's reasons."""
+    backup, tar = make_backup(size=100_000)
+    announcement = {"backup": backup.as_dict(), "filename": "name.tar"}
+    local = "/v1/locations/local"
+
+    async def refused(
+        code: str, method: str, path: str, status: int, **kwargs: Any
+    ) -> None:
+        problem = await call(method, path, status, **kwargs)
+        assert problem["code"] == code
+        assert problem["retryable"] is (code in ("size_mismatch", "checksum_mismatch"))
+
+    unknown = "/v1/locations/unknown"
+    await refused("location_not_found", "GET", unknown, 404)
+    await refused("location_not_found", "GET", f"{unknown}/backups", 404)
+    await refused(
+        "location_not_found", "POST", f"{unknown}/uploads", 404, json=announcement
+    )
+    for method, path in (
+        ("GET", f"{local}/backups/unknown"),
+        ("DELETE", f"{local}/backups/unknown"),
+        ("GET", f"{local}/backups/unknown/content"),
+    ):
+        await refused("backup_not_found", method, path, 404)
+    upload = "/v1/uploads/unknown"
+    await refused("upload_not_found", "DELETE", upload, 404)
+    await refused("upload_not_found", "PUT", f"{upload}/content", 404, data=b"")
+    counted = {"size": 1, "crc32": "00000000"}
+    await refused("upload_not_found", "POST", f"{upload}/complete", 404, json=counted)
+
+    uploads = f"{local}/uploads"
+    for garbage in (b"", b"{", b"[]", b'{"backup": {}}'):
+        await refused("invalid_request", "POST", uploads, 400, data=garbage)
+    strange = {**backup.as_dict(), "folders": ["attic"]}
+    await refused(
+        "invalid_metadata",
+        "POST",
+        uploads,
+        422,
+        json={**announcement, "backup": strange},
+    )
+    await refused("invalid_request", "PUT", "/v1/log", 400, json={"level": "loud"})
+
+    created = await call("POST", uploads, 201, json=announcement)
+    path = f"/v1/uploads/{created['upload_id']}"
+    await refused("size_mismatch", "PUT", f"{path}/content", 409, data=tar[:-10_240])
+    created = await call("POST", uploads, 201, json=announcement)
+    path = f"/v1/uploads/{created['upload_id']}"
+    await call("PUT", f"{path}/content", 200, data=tar)
+    wrong = {"size": len(tar), "crc32": "00000000"}
+    await refused("checksum_mismatch", "POST", f"{path}/complete", 409, json=wrong)
+    created = await call("POST", uploads, 201, json=announcement)
+    path = f"/v1/uploads/{created['upload_id']}"
+    await call("DELETE", path, 204)
+    await refused("upload_not_found", "DELETE", path, 404)
+
+
+async def test_knows_no_other_paths(call: Checked) -> None:
+    """An unknown path, and a method that a path does not have, are problems too."""
+    for method, path in (("GET", "/"), ("GET", "/v2/info"), ("POST", "/v1/unknown")):
+        async with call.session.request(method, f"http://agent{path}") as answer:
+            problem = await answer.json(content_type="application/problem+json")
+            assert (answer.status, problem["code"]) == (404, "not_found")
+            validate(problem, {"$ref": "#/components/schemas/Problem"})
+
+
+async def test_tells_events_as_documented(call: Checked) -> None:
+    """Every line of the events stream, of an upload that succeeds and of one that fails."""
+    backup, tar = make_backup(size=20_000_000)
+    announcement = {"backup": backup.as_dict(), "filename": "name.tar"}
+    async with call.session.get("http://agent/v1/events") as answer:
+        assert answer.content_type == "application/x-ndjson"
+        await store(call, backup, tar)
+        failing = replace(backup, backup_id="another")
+        announcement = {"backup": failing.as_dict(), "filename": "other.tar"}
+        created = await call(
+            "POST", "/v1/locations/local/uploads", 201, json=announcement
+        )
+        await call(
+            "PUT", f"/v1/uploads/{created['upload_id']}/content", 409, data=tar[:-1]
+        )
+        events: list[Any] = []
+        async with asyncio.timeout(10):
+            while not events or events[-1].get("state") != "failed":
+                events.append(json.loads(await answer.content.readline()))
+                validate(events[-1], {"$ref": "#/components/schemas/Event"})
+    assert events[0]["type"] == "hello"
+    assert {"hello", "upload", "backups"} <= {event["type"] for event in events}
+    assert events[-1]["error"]["code"] == "size_mismatch"
+    states = [event["state"] for event in events if event["type"] == "upload"]
+    assert {"receiving", "complete", "failed"} <= set(states)
+
+
+async def test_asks_for_the_token_everywhere() -> None:
+    """Every call but health wants the token when there is one."""
+    async with Agent(token=TOKEN) as agent:
+        connector = aiohttp.UnixConnector(str(agent.socket))
+        async with aiohttp.ClientSession(connector=connector) as session:
+            call = Checked(session)
+            await call("GET", "/v1/health", 200)
+            for template, item in STRICT["paths"].items():
+                for method in item:
+                    if method == "parameters" or template == "/v1/health":
+                        continue
+                    path = re.sub(r"\{\w+\}", "local", template)
+                    for headers in ({}, {"Authorization": "Bearer wrong"}):
+                        problem = await call(method, path, 401, headers=headers)
+                        assert problem["code"] == "unauthorized"
