@@ -15,6 +15,8 @@ from .network import Network
 # At the level `info`, Garage logs each request: `127.0.0.1:50000 (key GK…) GET /bucket/key`, without the key when
 # the URL is presigned.
 REQUEST = re.compile(rb"[\d.]+:\d+ (?:\(key \w+\) )?([A-Z]+) (/\S*)")
+# An error names its request once more.
+ANSWER = b" in response to "
 ADMIN_PATH = b"/v2/"
 
 
@@ -44,7 +46,8 @@ class Server(Garage):
         """Count the requests that came in since then, by kind."""
         with self.process.log_path.open("rb") as log:
             log.seek(position)
-            found = REQUEST.findall(log.read())
+            lines = [line for line in log if ANSWER not in line]
+        found = [match.groups() for line in lines if (match := REQUEST.search(line))]
         return Counter(
             _kind(method, target)
             for method, target in found
