@@ -80,7 +80,7 @@ pub struct AgentMetadata {
     pub size: u64,
     /// SHA-256 of the tar, 64 lower-case hex digits.
     pub sha256: String,
-    /// Size of the parts it was uploaded in; the size of the tar when it went up in one piece.
+    /// Size in bytes of the parts it was uploaded in; a smaller tar went up in one request.
     pub part_size: u64,
     /// When the upload finished, RFC 3339.
     pub uploaded_at: String,

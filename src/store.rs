@@ -185,7 +185,7 @@ impl Store {
     pub async fn open_range(&self, key: &Key, range: Range<u64>, e_tag: Option<&str>) -> Result<Body, Error> {
         let action = self.action("read", key);
         let options = GetOptions {
-            range: (!range.is_empty()).then(|| GetRange::Bounded(range)),
+            range: (!range.is_empty()).then_some(GetRange::Bounded(range)),
             if_match: e_tag.map(str::to_owned),
             ..GetOptions::default()
         };

@@ -180,7 +180,7 @@ impl Page {
 /// `encoding-type=url` is form encoding: a space may arrive as `+`, a plus sign as `%2B`.
 fn decode(key: &str) -> Option<String> {
     let key = key.replace('+', " ");
-    percent_decode_str(&key).decode_utf8().ok().map(|key| key.into_owned())
+    percent_decode_str(&key).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }
 
 #[cfg(test)]
