@@ -34,7 +34,7 @@ async def system(request: pytest.FixtureRequest, garage: Garage) -> AsyncIterato
     ]
     cellar = Location.on(garage, buckets[0], id="cellar", name="Cellar")
     attic = Location.on(
-        garage, buckets[1], id="attic", name="Attic", prefix="", outage_seconds=3
+        garage, buckets[1], id="attic", name="Attic", prefix="", outage_seconds=5
     )
     async with (
         Agent([cellar, attic], log_level="debug") as agent,
