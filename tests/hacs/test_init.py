@@ -9,7 +9,10 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.s3_backup_agent import connection as connection_module
-from custom_components.s3_backup_agent.const import DATA_BACKUP_AGENT_LISTENERS, DOMAIN
+from custom_components.s3_backup_agent.backup import (
+    async_register_backup_agents_listener,
+)
+from custom_components.s3_backup_agent.const import DOMAIN
 from homeassistant.components.backup.const import DATA_MANAGER
 from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntryState
 from homeassistant.const import CONF_ADDRESS, CONF_TOKEN
@@ -177,10 +180,18 @@ async def test_says_nothing_new_after_a_restart_without_a_change(
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
     called: list[str] = []
-    hass.data[DATA_BACKUP_AGENT_LISTENERS].append(lambda: called.append("again"))
+    remove = async_register_backup_agents_listener(
+        hass, listener=lambda: called.append("again")
+    )
     await agent.stop()
     await agent.start()
     await until(lambda: " is back" in caplog.text)
+    assert called == []
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    assert called
+    called.clear()
+    remove()
+    assert await hass.config_entries.async_reload(entry.entry_id)
     assert called == []
 
 

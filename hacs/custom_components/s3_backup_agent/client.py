@@ -36,8 +36,9 @@ _CONNECT_SECONDS: Final = 10
 _LISTING: Final = aiohttp.ClientTimeout(total=25, connect=_CONNECT_SECONDS)
 _QUICK: Final = aiohttp.ClientTimeout(total=20, connect=_CONNECT_SECONDS)
 _STORAGE: Final = aiohttp.ClientTimeout(total=120, connect=_CONNECT_SECONDS)
-# An upload or a download may take days, and the agent sits out minutes without its bucket; only silence ends it.
-_IDLE_SECONDS: Final = 15 * 60
+# An upload or a download may take days, and the agent sits out a quarter of an hour without its bucket; only a longer
+# silence ends it.
+_IDLE_SECONDS: Final = 30 * 60
 _TRANSFER: Final = aiohttp.ClientTimeout(
     total=None, connect=_CONNECT_SECONDS, sock_read=_IDLE_SECONDS
 )
@@ -522,9 +523,10 @@ class UploadBody(aiohttp.Payload):
     async def _next(self) -> bytes:
         """Return the next chunk, empty at the end; remembers what the stream itself raises."""
         try:
-            async for chunk in self._stream:
-                if chunk:
-                    return chunk
+            while not (chunk := await anext(self._stream)):
+                pass
+        except StopAsyncIteration:
+            return b""
         except asyncio.CancelledError as err:
             task = asyncio.current_task()
             if task is not None and not task.cancelling():
@@ -533,7 +535,7 @@ class UploadBody(aiohttp.Payload):
         except BaseException as err:
             self.stream_error = err
             raise
-        return b""
+        return chunk
 
 
 def _widen(writer: AbstractStreamWriter) -> None:
