@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
+import tempfile
 
 from lab.agent import Agent, Location
 from lab.garage import Garage
@@ -99,6 +100,7 @@ def pytest_terminal_summary(
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Give a folder for downloads."""
-    return tmp_path
+def folder() -> Iterator[Path]:
+    """Give a folder for downloads, which may be large and are gone after the test."""
+    with tempfile.TemporaryDirectory(prefix="e2e-") as folder:
+        yield Path(folder)

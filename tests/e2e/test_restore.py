@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+import tempfile
 
 from lab.backups import LOCAL
 from lab.homeassistant import HomeAssistant
@@ -27,24 +28,23 @@ class Gone:
 
 
 @pytest.fixture(scope="module")
-async def gone(
-    system: Home, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Gone]:
+async def gone(system: Home) -> AsyncIterator[Gone]:
     """Make a system, back it up twice, download one backup, and end the system."""
     agent_id = system.agent_id(system.cellar)
-    tar = tmp_path_factory.mktemp("gone") / "plain.tar"
-    async with HomeAssistant(system.ha.version) as first:
-        await first.add_agent(system.agent.address)
-        await first.backups.wait_for_agents(2)
-        (first.config / "proof.txt").write_text(PROOF)
-        plain = await first.backups.create([agent_id], name="Before the fire")
-        encrypted = await first.backups.create(
-            [agent_id], name="Locked, before the fire", password=PASSWORD
-        )
-        assert plain.backup_id is not None
-        assert encrypted.backup_id is not None
-        await first.backups.download(plain.backup_id, agent_id, tar)
-    yield Gone(first.port, plain.backup_id, encrypted.backup_id, tar)
+    with tempfile.TemporaryDirectory(prefix="e2e-") as folder:
+        tar = Path(folder) / "plain.tar"
+        async with HomeAssistant(system.ha.version) as first:
+            await first.add_agent(system.agent.address)
+            await first.backups.wait_for_agents(2)
+            (first.config / "proof.txt").write_text(PROOF)
+            plain = await first.backups.create([agent_id], name="Before the fire")
+            locked = await first.backups.create(
+                [agent_id], name="Locked, before the fire", password=PASSWORD
+            )
+            assert plain.backup_id is not None
+            assert locked.backup_id is not None
+            await first.backups.download(plain.backup_id, agent_id, tar)
+        yield Gone(first.port, plain.backup_id, locked.backup_id, tar)
     await system.clear()
 
 

@@ -24,12 +24,16 @@ async def main() -> None:
         say("Settings > System > Backups offers these locations:")
         for agent_id, name in (await ha.backups.agents()).items():
             say(f"  {name}  ({agent_id})")
-        ours = next(agent_id for agent_id in ids if agent_id.startswith("s3_backup_agent."))
+        ours = next(
+            agent_id for agent_id in ids if agent_id.startswith("s3_backup_agent.")
+        )
         outcome = await ha.backups.create([ours], name="Demo")
         say(f"Backup now: {outcome.state}, backup {outcome.backup_id}")
         assert outcome.backup_id is not None
         backup = await ha.backups.find(outcome.backup_id)
-        say(f"Home Assistant lists \"{backup['name']}\" with {backup['agents'][ours]['size']} bytes at {ours}")
+        say(
+            f'Home Assistant lists "{backup["name"]}" with {backup["agents"][ours]["size"]} bytes at {ours}'
+        )
         target = ha.folder / "again.tar"
         await ha.backups.download(outcome.backup_id, ours, target)
         say(f"Downloaded through Home Assistant: {target.stat().st_size} bytes")

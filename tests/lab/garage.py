@@ -11,8 +11,8 @@ import tempfile
 from typing import Any, Self
 
 import aiohttp
-import boto3  # type: ignore[import-untyped]
-from botocore.config import Config  # type: ignore[import-untyped]
+import boto3
+from botocore.config import Config
 
 from .parts import part
 from .process import LabError, Process, free_port
