@@ -545,6 +545,18 @@ async def test_waits_only_so_long_for_content(tmp_path: Path) -> None:
             assert raised.value.code == "agent_timeout"
 
 
+async def test_hears_a_refusal_while_sending(tmp_path: Path) -> None:
+    """An answer that comes before the content has been sent is heard at once, and the stream is left alone."""
+    problem = '{"code": "storage_full", "detail": "No space left"}'
+    answer = http("507 Insufficient Storage", problem)
+    stream = await streaming(bytes(20_000_000))()
+    async with something_else(tmp_path, answer, silent=True) as client:
+        with pytest.raises(AgentError) as raised:
+            await client.send_content("id", stream)
+    assert raised.value.code == "storage_full"
+    await stream.aclose()  # type: ignore[attr-defined]
+
+
 async def test_leaves_a_download_when_cancelled(tmp_path: Path) -> None:
     """Whoever waits for the next bytes may be cancelled; the connection goes with it."""
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nsome bytes"
