@@ -1,0 +1,68 @@
+//! What the tests stand on: real servers, real agents, an independent look into the bucket, and a network that fails.
+
+pub(crate) mod agent;
+pub(crate) mod bucket;
+pub(crate) mod call;
+pub(crate) mod events;
+pub(crate) mod garage;
+mod guard;
+pub(crate) mod proxy;
+pub(crate) mod sample;
+pub(crate) mod setup;
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+pub(crate) use agent::Agent;
+pub(crate) use bucket::Bucket;
+pub(crate) use garage::Garage;
+pub(crate) use proxy::{Fault, Proxy, Request};
+pub(crate) use sample::Sample;
+pub(crate) use setup::{Location, Setup};
+
+pub(crate) const MIB: u64 = 1024 * 1024;
+
+/// How long something may take that is expected to happen; generous, because the machine is shared.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `condition` holds.
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition().await {
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A bucket of the shared server, and an agent with one location on it.
+pub(crate) async fn agent_and_bucket() -> (Agent, Bucket) {
+    let bucket = garage::shared().bucket().await;
+    (Setup::of(Location::of(&bucket)).serve().await, bucket)
+}
+
+/// The same with a proxy between them.
+pub(crate) async fn agent_behind_proxy(change: impl FnOnce(&mut Location)) -> (Agent, Proxy, Bucket) {
+    let bucket = garage::shared().bucket().await;
+    let proxy = Proxy::before(&bucket.endpoint).await;
+    let mut location = Location { endpoint: proxy.endpoint(), ..Location::of(&bucket) };
+    change(&mut location);
+    (Setup::of(location).serve().await, proxy, bucket)
+}
+
+/// Numbers that look random and are the same in every run.
+pub(crate) fn noise(seed: &str, size: usize) -> Vec<u8> {
+    let seed = seed
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let mut state = seed | 1;
+    let mut bytes = Vec::with_capacity(size + 8);
+    while bytes.len() < size {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(size);
+    bytes
+}

@@ -1,0 +1,124 @@
+//! The agent as a process of its own.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::call::Client;
+use super::{PATIENCE, Setup, guard};
+
+/// A running agent. No secret may be in anything it prints; that is looked at when it is dropped.
+pub(crate) struct Agent {
+    pub(crate) setup: Setup,
+    pub(crate) client: Client,
+    process: Child,
+    printed: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
+    has_ended: bool,
+}
+
+impl std::ops::Deref for Agent {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Agent {
+    /// Starts an agent and waits until it answers.
+    pub(crate) async fn start(setup: Setup) -> Self {
+        let mut process = setup.command().arg("serve").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        guard::started(process.id());
+        let printed = Arc::<Mutex<String>>::default();
+        let readers =
+            vec![collect(process.stdout.take().unwrap(), &printed), collect(process.stderr.take().unwrap(), &printed)];
+        let client = Client::unix(&setup.socket());
+        let mut agent = Self { setup, client, process, printed, readers, has_ended: false };
+        let deadline = Instant::now() + PATIENCE;
+        while !agent.is_well().await {
+            let ended = agent.process.try_wait().unwrap();
+            assert!(ended.is_none() && Instant::now() < deadline, "the agent does not start:\n{}", agent.printed());
+            sleep(Duration::from_millis(20)).await;
+        }
+        agent
+    }
+
+    /// Starts an agent that has ended once more, with the same folder.
+    pub(crate) async fn restarted(mut ended: Self) -> Self {
+        assert!(ended.has_ended);
+        let folder = tempfile::tempdir().unwrap();
+        let unused = Setup { folder, locations: Vec::new(), listen: String::new(), secrets: Vec::new() };
+        let setup = std::mem::replace(&mut ended.setup, unused);
+        setup.assert_no_secret(&ended.printed());
+        Self::start(setup).await
+    }
+
+    /// All that it printed so far.
+    pub(crate) fn printed(&self) -> String {
+        self.printed.lock().unwrap().clone()
+    }
+
+    /// Sends a signal, such as `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let command = format!("kill -{name} {}", self.process.id());
+        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
+    }
+
+    /// Waits for the end of the process.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                self.note_end();
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the agent does not end:\n{}", self.printed());
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Ends it as a power cut does, and gives its folder back.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.note_end();
+    }
+
+    fn note_end(&mut self) {
+        guard::ended(self.process.id());
+        self.has_ended = true;
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.kill();
+        }
+        if std::thread::panicking() {
+            eprintln!("the agent printed:\n{}", self.printed());
+        } else {
+            self.setup.assert_no_secret(&self.printed());
+            self.setup.assert_no_secret(&self.client.answered());
+        }
+    }
+}
+
+fn collect(pipe: impl Read + Send + 'static, into: &Arc<Mutex<String>>) -> JoinHandle<()> {
+    let into = Arc::clone(into);
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            let mut text = into.lock().unwrap();
+            text.push_str(&line);
+            text.push('\n');
+        }
+    })
+}

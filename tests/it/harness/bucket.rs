@@ -1,0 +1,126 @@
+//! A look into a bucket that shares nothing with the agent but the signature: plain signed requests for raw keys.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use object_store::aws::{AwsAuthorizer, AwsCredential};
+use object_store::client::{HttpRequest, HttpRequestBody};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::garage::REGION;
+use super::{Sample, eventually};
+
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const PATH: &AsciiSet = &QUERY.remove(b'/');
+
+/// A bucket and the key that owns it.
+#[derive(Clone)]
+pub(crate) struct Bucket {
+    pub(crate) name: String,
+    pub(crate) endpoint: String,
+    pub(crate) key_id: String,
+    pub(crate) secret: String,
+    http: reqwest::Client,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Page {
+    #[serde(default, alias = "Upload")]
+    contents: Vec<Entry>,
+    #[serde(default)]
+    is_truncated: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Entry {
+    key: String,
+}
+
+impl Bucket {
+    pub(super) fn new(endpoint: &str, name: &str, key_id: &str, secret: &str) -> Self {
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap();
+        let [name, endpoint, key_id, secret] = [name, endpoint, key_id, secret].map(str::to_owned);
+        Self { name, endpoint, key_id, secret, http }
+    }
+
+    /// Writes an object under exactly this key.
+    pub(crate) async fn put(&self, key: &str, data: impl Into<Bytes>) {
+        self.call(Method::PUT, &path(key), data.into()).await;
+    }
+
+    /// Writes a backup as the layout's other writer does: metadata without our additions, keys from the stem.
+    pub(crate) async fn put_backup(&self, folder: &str, stem: &str, sample: &Sample) {
+        self.put(&format!("{folder}backups/{stem}.tar"), sample.tar.clone()).await;
+        self.put(&format!("{folder}backups/{stem}.metadata.json"), sample.metadata.to_string()).await;
+    }
+
+    pub(crate) async fn get(&self, key: &str) -> Bytes {
+        self.call(Method::GET, &path(key), Bytes::new()).await
+    }
+
+    pub(crate) async fn text(&self, key: &str) -> String {
+        String::from_utf8(self.get(key).await.to_vec()).unwrap()
+    }
+
+    pub(crate) async fn json(&self, key: &str) -> Value {
+        serde_json::from_slice(&self.get(key).await).unwrap()
+    }
+
+    pub(crate) async fn delete(&self, key: &str) {
+        self.call(Method::DELETE, &path(key), Bytes::new()).await;
+    }
+
+    /// Every key, sorted.
+    pub(crate) async fn keys(&self) -> Vec<String> {
+        self.list("/?encoding-type=url&list-type=2").await
+    }
+
+    /// Keys of multipart uploads that were neither completed nor aborted.
+    pub(crate) async fn unfinished(&self) -> Vec<String> {
+        self.list("/?encoding-type=url&uploads=").await
+    }
+
+    /// The bucket comes to hold nothing: no object, no part.
+    pub(crate) async fn comes_to_be_empty(&self) {
+        self.comes_to_hold(&[]).await;
+    }
+
+    /// The bucket comes to hold these keys and no unfinished upload.
+    pub(crate) async fn comes_to_hold(&self, keys: &[&str]) {
+        let what = format!("the bucket holds {keys:?} and nothing else");
+        eventually(&what, || async { self.unfinished().await.is_empty() && self.keys().await == keys }).await;
+    }
+
+    async fn list(&self, query: &str) -> Vec<String> {
+        let text = self.call(Method::GET, query, Bytes::new()).await;
+        let page: Page = quick_xml::de::from_str(str::from_utf8(&text).unwrap()).unwrap();
+        assert!(!page.is_truncated, "more than one page");
+        let decode = |entry: Entry| percent_decode_str(&entry.key.replace('+', " ")).decode_utf8_lossy().into_owned();
+        let mut keys: Vec<_> = page.contents.into_iter().map(decode).collect();
+        keys.sort();
+        keys
+    }
+
+    async fn call(&self, method: Method, path: &str, data: Bytes) -> Bytes {
+        let url = format!("{}/{}{path}", self.endpoint, self.name);
+        let mut signed = HttpRequest::new(HttpRequestBody::from(data.clone()));
+        (*signed.method_mut(), *signed.uri_mut()) = (method.clone(), url.parse().unwrap());
+        let (key_id, secret_key) = (self.key_id.clone(), self.secret.clone());
+        let credential = AwsCredential { key_id, secret_key, token: None };
+        AwsAuthorizer::new(&credential, "s3", REGION).try_authorize(&mut signed, None).unwrap();
+        let request = self.http.request(method, &url).headers(signed.headers().clone()).body(data);
+        let answer = request.send().await.unwrap();
+        let (status, body) = (answer.status(), answer.bytes().await.unwrap());
+        assert!(status.is_success(), "{path}: {status} {}", String::from_utf8_lossy(&body));
+        body
+    }
+}
+
+fn path(key: &str) -> String {
+    format!("/{}", utf8_percent_encode(key, PATH))
+}

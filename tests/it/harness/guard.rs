@@ -1,0 +1,43 @@
+//! Ends what the tests started, even when the tests themselves are killed: a shell that waits for the end of its input.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+const SCRIPT: &str = r#"
+trap '' INT TERM HUP
+live=' ' folders=
+while read -r word value; do
+    case $word in
+    started) live="$live$value " ;;
+    ended) live="${live%% "$value" *} ${live#* "$value" }" ;;
+    folder) folders="$folders $value" ;;
+    esac
+done
+for pid in $live; do kill -9 "$pid"; done 2>/dev/null
+sleep 0.1
+rm -rf $folders
+"#;
+
+static GUARD: LazyLock<Mutex<ChildStdin>> = LazyLock::new(|| {
+    let shell = Command::new("sh").args(["-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
+    Mutex::new(shell.unwrap().stdin.take().unwrap())
+});
+
+fn tell(line: &str) {
+    writeln!(GUARD.lock().unwrap_or_else(PoisonError::into_inner), "{line}").unwrap();
+}
+
+pub(super) fn started(pid: u32) {
+    tell(&format!("started {pid}"));
+}
+
+pub(super) fn ended(pid: u32) {
+    tell(&format!("ended {pid}"));
+}
+
+/// Removes a folder at the very end.
+pub(super) fn folder(path: &Path) {
+    tell(&format!("folder {}", path.display()));
+}

@@ -1,0 +1,177 @@
+//! A configuration in a folder of its own, for the agent and for the command line.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use super::garage::REGION;
+use super::{Agent, Bucket};
+
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_s3-backup-agent");
+
+/// One `[[locations]]` section.
+#[derive(Clone)]
+pub(crate) struct Location {
+    pub(crate) id: String,
+    pub(crate) endpoint: String,
+    pub(crate) region: String,
+    pub(crate) bucket: String,
+    pub(crate) prefix: String,
+    pub(crate) key_id: String,
+    pub(crate) secret: String,
+    pub(crate) part_size: String,
+    pub(crate) concurrency: u32,
+    pub(crate) outage_seconds: u64,
+}
+
+impl Location {
+    /// The location `garage`: this bucket, small parts.
+    pub(crate) fn of(bucket: &Bucket) -> Self {
+        Self {
+            id: "garage".into(),
+            endpoint: bucket.endpoint.clone(),
+            region: REGION.into(),
+            bucket: bucket.name.clone(),
+            prefix: String::new(),
+            key_id: bucket.key_id.clone(),
+            secret: bucket.secret.clone(),
+            part_size: "5 MiB".into(),
+            concurrency: 4,
+            outage_seconds: 60,
+        }
+    }
+
+    fn toml(&self) -> String {
+        let mut toml = "[[locations]]\nprovider = \"garage\"\n".to_owned();
+        for (key, value) in [
+            ("id", &self.id),
+            ("endpoint", &self.endpoint),
+            ("region", &self.region),
+            ("bucket", &self.bucket),
+            ("prefix", &self.prefix),
+            ("access_key_id", &self.key_id),
+            ("secret_access_key", &self.secret),
+            ("part_size", &self.part_size),
+        ] {
+            writeln!(toml, "{key} = {value:?}").unwrap();
+        }
+        writeln!(toml, "concurrency = {}\noutage_seconds = {}", self.concurrency, self.outage_seconds).unwrap();
+        toml
+    }
+}
+
+/// A folder with an `agent.toml`.
+pub(crate) struct Setup {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) locations: Vec<Location>,
+    /// Lines of `[listen]` beside the socket's path.
+    pub(crate) listen: String,
+    /// Never to be seen in anything that the program prints.
+    pub(crate) secrets: Vec<String>,
+}
+
+/// What a command came to.
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+}
+
+impl Setup {
+    pub(crate) fn of(location: Location) -> Self {
+        Self::with([location])
+    }
+
+    pub(crate) fn with(locations: impl IntoIterator<Item = Location>) -> Self {
+        let folder = tempfile::Builder::new().prefix("agent-").tempdir().unwrap();
+        let locations: Vec<_> = locations.into_iter().collect();
+        let secrets = locations.iter().map(|location| location.secret.clone()).collect();
+        let setup = Self { folder, locations, listen: String::new(), secrets };
+        setup.write();
+        setup
+    }
+
+    /// Adds lines to `[listen]`.
+    pub(crate) fn listening(mut self, lines: &str) -> Self {
+        self.listen += lines;
+        self.listen.push('\n');
+        self.write();
+        self
+    }
+
+    /// Something more that must never be printed.
+    pub(crate) fn keeping_secret(mut self, secret: &str) -> Self {
+        self.secrets.push(secret.to_owned());
+        self
+    }
+
+    pub(crate) async fn serve(self) -> Agent {
+        Agent::start(self).await
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join("run/agent.sock")
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The program with this configuration and nothing of the tests' own environment that could change it.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(BINARY);
+        command.env_clear().env("PATH", "/usr/bin:/bin").current_dir(self.folder.path()).stdin(Stdio::null());
+        command.arg("--config").arg(self.path("agent.toml"));
+        command
+    }
+
+    /// Runs a command to its end.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Ran {
+        let mut command = self.command();
+        command.args(arguments);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let ran = Ran {
+            code: output.status.code().unwrap(),
+            stdout: output.stdout,
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        };
+        self.assert_no_secret(&ran.stderr);
+        self.assert_no_secret(&String::from_utf8_lossy(&ran.stdout));
+        ran
+    }
+
+    pub(crate) fn assert_no_secret(&self, text: &str) {
+        for secret in &self.secrets {
+            assert!(!text.contains(secret.as_str()), "a secret was printed:\n{text}");
+        }
+    }
+
+    fn write(&self) {
+        let folder = self.folder.path().display();
+        let socket = self.socket();
+        let mut toml = format!("state_dir = \"{folder}/state\"\n[listen]\nsocket = {socket:?}\n{}", self.listen);
+        for location in &self.locations {
+            toml += &location.toml();
+        }
+        fs::write(self.path("agent.toml"), toml).unwrap();
+    }
+}
+
+impl Ran {
+    pub(crate) fn text(&self) -> &str {
+        str::from_utf8(&self.stdout).unwrap()
+    }
+
+    /// The one JSON document on standard output.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    /// Asserts the exit code, and shows what was printed when it is another.
+    pub(crate) fn ended_with(self, code: i32) -> Self {
+        let stdout = String::from_utf8_lossy(&self.stdout);
+        assert_eq!(self.code, code, "\n{}\n{}", &stdout[..stdout.len().min(2000)], self.stderr);
+        self
+    }
+}

@@ -1,0 +1,21 @@
+//! The agent's own program against a real S3 server, spoken to over its socket as Home Assistant does.
+//!
+//! One file for each thing that people do, or that goes wrong; `harness` is what they stand on.
+
+#[cfg(test)]
+mod harness;
+
+mod access;
+mod chaos;
+mod cli;
+mod damage;
+mod download;
+mod interop;
+mod listing;
+mod main_job;
+mod outages;
+mod process;
+mod tls;
+mod upload_order;
+mod wrong_input;
+mod wrong_storage;

@@ -1,0 +1,169 @@
+//! Storage that goes away in the middle: for good, for a moment, while listing.
+
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::harness::call::{content_path, ids};
+use crate::harness::garage::away_for;
+use crate::harness::{Garage, Location, MIB, Sample, Setup, agent_behind_proxy};
+
+#[tokio::test]
+async fn an_upload_sits_out_a_restart_of_the_server() {
+    let garage = Garage::new().await;
+    let bucket = garage.bucket().await;
+    let agent = Setup::of(Location::of(&bucket)).serve().await;
+    let mut events = agent.events().await;
+    let sample = Sample::new("a1", "Patient", 30 * MIB);
+    let upload_id = agent.begin("garage", &sample).await;
+    let mut sending = agent.sending(&upload_id);
+    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
+    events.until(|event| event["stored_bytes"].as_u64() > Some(0)).await;
+    let rest = sample.tar.slice(12 * 1024 * 1024..);
+    tokio::join!(away_for(&garage, 3), sending.send(&rest));
+    let arrived = sending.ended().await.unwrap();
+    assert_eq!((arrived.status, &arrived.json()["sha256"]), (200, &json!(sample.sha256())), "{arrived:?}");
+    assert_eq!(agent.complete(&upload_id, &sample).await.status, 200);
+    assert!(bucket.get(&format!("backups/{}.tar", sample.stem())).await == sample.tar);
+    assert!(bucket.unfinished().await.is_empty());
+
+    // And once more on the way back.
+    let mut answer = agent.request(http::Method::GET, &content_path("garage", "a1")).send().await.unwrap();
+    let mut body = answer.chunk().await.unwrap().unwrap().to_vec();
+    garage.kill();
+    let rest = async {
+        while let Some(chunk) = answer.chunk().await.unwrap() {
+            body.extend_from_slice(&chunk);
+        }
+    };
+    let back = async {
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        garage.start().await;
+    };
+    tokio::join!(rest, back);
+    assert!(body == sample.tar, "the download differs after the restart");
+}
+
+#[tokio::test]
+async fn an_upload_ends_with_an_error_when_the_server_stays_away() {
+    let garage = Garage::new().await;
+    let bucket = garage.bucket().await;
+    let agent = Setup::of(Location { outage_seconds: 3, ..Location::of(&bucket) }).serve().await;
+    let mut events = agent.events().await;
+    let sample = Sample::new("a1", "Impatient", 30 * MIB);
+    let upload_id = agent.begin("garage", &sample).await;
+    let mut sending = agent.sending(&upload_id);
+    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
+    events.until(|event| event["stored_bytes"].as_u64() > Some(0)).await;
+    garage.kill();
+    sending.send(&sample.tar.slice(12 * 1024 * 1024..)).await;
+    if let Ok(answer) = sending.ended().await {
+        answer.is_problem(503, "storage_unreachable", &[&bucket.endpoint, "endpoint"]);
+        assert_eq!(answer.json()["retryable"], true);
+    }
+    let failed = events.upload("failed").await;
+    assert_eq!(failed["error"]["code"], "storage_unreachable", "{failed}");
+    let shown = agent.location("garage").await;
+    assert_eq!((&shown["status"], &shown["error"]["code"]), (&json!("error"), &json!("storage_unreachable")));
+    agent.create("garage", &sample).await.is_problem(503, "storage_unreachable", &[]);
+
+    // What the agent may not touch while the server is away is invisible when it is back, and in nobody's way.
+    garage.start().await;
+    assert!(agent.listed("garage").await.is_empty());
+    agent.upload("garage", &sample).await;
+    assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+    assert_eq!(agent.location("garage").await["status"], "ok");
+}
+
+#[tokio::test]
+async fn a_failed_upload_is_cleaned_up_when_the_server_is_back_in_time() {
+    let (agent, proxy, bucket) = agent_behind_proxy(|location| location.outage_seconds = 6).await;
+    let mut events = agent.events().await;
+    let sample = Sample::new("a1", "Impatient", 30 * MIB);
+    let upload_id = agent.begin("garage", &sample).await;
+    let mut sending = agent.sending(&upload_id);
+    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
+    events.until(|event| event["stored_bytes"].as_u64() > Some(0)).await;
+    proxy.set_away(true);
+    sending.send(&sample.tar.slice(12 * 1024 * 1024..)).await;
+    events.upload("failed").await;
+    assert_eq!(bucket.unfinished().await.len(), 1, "the test would prove nothing");
+    proxy.set_away(false);
+    bucket.comes_to_be_empty().await;
+}
+
+#[tokio::test]
+async fn a_download_breaks_loudly_when_the_server_stays_away() {
+    let (agent, proxy, _bucket) = agent_behind_proxy(|location| {
+        location.outage_seconds = 2;
+        location.concurrency = 1;
+    })
+    .await;
+    let sample = Sample::new("a1", "Cut", 30 * MIB);
+    agent.upload("garage", &sample).await;
+    let mut answer = agent.request(http::Method::GET, &content_path("garage", "a1")).send().await.unwrap();
+    let mut received = answer.chunk().await.unwrap().unwrap().len();
+    proxy.set_away(true);
+    let broke = loop {
+        match answer.chunk().await {
+            Ok(Some(chunk)) => received += chunk.len(),
+            Ok(None) => break false,
+            Err(_) => break true,
+        }
+    };
+    assert!(broke && received < sample.tar.len(), "{received} bytes came as if that were all");
+    proxy.set_away(false);
+    assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+}
+
+#[tokio::test]
+async fn the_last_good_list_is_served_while_the_bucket_is_away() {
+    let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    let sample = Sample::small("a1");
+    bucket.put_backup("", "x", &sample).await;
+    assert_eq!(agent.list("garage").await["stale"], false);
+    let mut events = agent.events().await;
+    proxy.set_away(true);
+    let start = Instant::now();
+    let list = agent.refreshed("garage").await;
+    assert!(start.elapsed().as_secs() < 22, "{:?}", start.elapsed());
+    assert_eq!((&list["stale"], ids(&list)), (&json!(true), vec!["a1".to_owned()]));
+    assert_eq!(list["error"]["code"], "storage_unreachable");
+    assert!(list["error"]["hint"].as_str().unwrap().contains("endpoint"));
+    let shown = agent.location("garage").await;
+    assert_eq!((&shown["status"], &shown["error"]["code"]), (&json!("error"), &json!("storage_unreachable")));
+    assert_eq!(agent.get("/v1/locations/garage/backups/a1").await.status, 200);
+
+    proxy.set_away(false);
+    let list = agent.refreshed("garage").await;
+    assert_eq!((&list["stale"], &list["error"]), (&json!(false), &serde_json::Value::Null));
+    // The status went to error once and back once, without flapping in between.
+    let mut states = Vec::new();
+    while states.last().is_none_or(|last| last != "ok") || states.len() < 2 {
+        let event = events.until(|event| event["type"] == "location").await.pop().unwrap();
+        states.push(event["location"]["status"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(states, ["error", "ok"]);
+}
+
+#[tokio::test]
+async fn a_bucket_that_does_not_answer_keeps_nobody_waiting_for_long() {
+    let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    bucket.put_backup("", "x", &Sample::small("a1")).await;
+    agent.list("garage").await;
+    let _held = [proxy.hold(crate::harness::Request::is_list), proxy.hold(crate::harness::Request::is_list)];
+    let start = Instant::now();
+    let (refreshed, listed) = tokio::join!(agent.refreshed("garage"), agent.list("garage"));
+    assert!(start.elapsed().as_secs() < 25, "{:?}", start.elapsed());
+    assert_eq!((&refreshed["stale"], &refreshed["error"]["code"]), (&json!(true), &json!("storage_timeout")));
+    assert_eq!((ids(&refreshed), ids(&listed)), (vec!["a1".to_owned()], vec!["a1".to_owned()]));
+}
+
+#[tokio::test]
+async fn without_an_earlier_list_the_error_is_the_answer() {
+    let (agent, proxy, _bucket) = agent_behind_proxy(|_| {}).await;
+    proxy.set_away(true);
+    let answer = agent.get("/v1/locations/garage/backups").await;
+    answer.is_problem(503, "storage_unreachable", &["endpoint"]);
+    proxy.set_away(false);
+    assert_eq!(agent.list("garage").await["backups"], json!([]));
+}

@@ -1,0 +1,185 @@
+//! The agent as a process: its socket, its lock, its log, its end.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use tokio::net::UnixStream;
+
+use crate::harness::{Agent, Location, MIB, Sample, Setup, agent_and_bucket, agent_behind_proxy, eventually, garage};
+
+#[tokio::test]
+async fn only_its_owner_may_use_the_socket() {
+    let (agent, _bucket) = agent_and_bucket().await;
+    let mode = fs::metadata(agent.setup.socket()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn a_second_agent_is_refused_and_the_first_one_works_on() {
+    let (agent, bucket) = agent_and_bucket().await;
+    let ran = agent.setup.run(&["serve"]).await.ended_with(1);
+    assert!(ran.stderr.contains("Another agent runs") && ran.stderr.contains("stop that one first"), "{}", ran.stderr);
+    // The same socket with a state directory of its own.
+    let other = Setup::of(Location::of(&bucket));
+    let toml = fs::read_to_string(other.path("agent.toml")).unwrap();
+    let (mine, taken) = (other.socket(), agent.setup.socket());
+    let toml = toml.replace(mine.to_str().unwrap(), taken.to_str().unwrap());
+    fs::write(other.path("agent.toml"), toml).unwrap();
+    let ran = other.run(&["serve"]).await.ended_with(1);
+    assert!(ran.stderr.contains(taken.to_str().unwrap()) && ran.stderr.contains("running"), "{}", ran.stderr);
+    agent.upload("garage", &Sample::small("a1")).await;
+}
+
+#[tokio::test]
+async fn the_socket_of_an_agent_that_was_killed_is_replaced() {
+    let (mut agent, _bucket) = agent_and_bucket().await;
+    let socket = agent.setup.socket();
+    agent.kill();
+    assert!(fs::metadata(&socket).is_ok(), "the test would prove nothing");
+    let agent = Agent::restarted(agent).await;
+    assert_eq!(agent.get("/v1/info").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_file_in_the_sockets_place_is_never_replaced() {
+    let setup = Setup::of(Location::of(&garage::shared().bucket().await));
+    fs::create_dir_all(setup.socket().parent().unwrap()).unwrap();
+    fs::write(setup.socket(), "precious").unwrap();
+    let ran = setup.run(&["serve"]).await.ended_with(1);
+    assert!(ran.stderr.contains("is not a socket"), "{}", ran.stderr);
+    assert_eq!(fs::read_to_string(setup.socket()).unwrap(), "precious");
+}
+
+#[tokio::test]
+async fn the_socket_is_there_again_when_its_folder_was_deleted() {
+    let (agent, _bucket) = agent_and_bucket().await;
+    fs::remove_dir_all(agent.setup.socket().parent().unwrap()).unwrap();
+    eventually("the socket is there again", async || {
+        agent.setup.socket().exists() && UnixStream::connect(agent.setup.socket()).await.is_ok()
+    })
+    .await;
+    let mode = fs::metadata(agent.setup.socket()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    agent.upload("garage", &Sample::small("a1")).await;
+}
+
+#[tokio::test]
+async fn told_to_stop_it_ends_at_once_and_takes_its_socket_away() {
+    for signal in ["TERM", "INT"] {
+        let (mut agent, _bucket) = agent_and_bucket().await;
+        let mut events = agent.events().await;
+        agent.upload("garage", &Sample::small("a1")).await;
+        let start = Instant::now();
+        agent.signal(signal);
+        while events.next().await.is_some() {}
+        assert_eq!(agent.ended().await.code(), Some(0), "{}", agent.printed());
+        // Far below the ten seconds that a container is given.
+        assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+        assert!(!agent.setup.socket().exists());
+    }
+}
+
+#[tokio::test]
+async fn told_to_stop_during_an_upload_it_leaves_no_part_behind() {
+    let (mut agent, bucket) = agent_and_bucket().await;
+    let mut events = agent.events().await;
+    let sample = Sample::new("a1", "Stopped", 20 * MIB);
+    let upload_id = agent.begin("garage", &sample).await;
+    let mut sending = agent.sending(&upload_id);
+    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
+    events.until(|event| event["stored_bytes"].as_u64() > Some(0)).await;
+    agent.signal("TERM");
+    // The sender goes on, as Home Assistant does that knows nothing of it.
+    if let Ok(answer) = sending.ended().await {
+        answer.is_problem(503, "shutting_down", &[]);
+    }
+    assert_eq!(agent.ended().await.code(), Some(0), "{}", agent.printed());
+    assert_eq!(bucket.unfinished().await, Vec::<String>::new());
+    assert_eq!(bucket.keys().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn told_to_stop_during_a_stalled_upload_it_still_ends_in_time() {
+    let (mut agent, bucket) = agent_and_bucket().await;
+    let mut events = agent.events().await;
+    let sample = Sample::new("a1", "Stalled", 20 * MIB);
+    let upload_id = agent.begin("garage", &sample).await;
+    let mut sending = agent.sending(&upload_id);
+    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
+    events.until(|event| event["stored_bytes"].as_u64() > Some(0)).await;
+    agent.signal("TERM");
+    // Nothing more is sent, and the sender does not leave.
+    assert_eq!(agent.ended().await.code(), Some(0), "{}", agent.printed());
+    assert_eq!(bucket.unfinished().await, Vec::<String>::new());
+    drop(sending);
+}
+
+#[tokio::test]
+async fn told_to_stop_while_an_upload_completes_it_lets_it_complete() {
+    let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    let sample = Sample::small("a1");
+    let upload_id = agent.begin("garage", &sample).await;
+    assert_eq!(agent.content(&upload_id, sample.tar.clone()).await.status, 200);
+    let gate = proxy.hold(|request| request.writes(".metadata.json"));
+    let stop = async {
+        eventually("the metadata is written", async || proxy.faults_left() == 0).await;
+        agent.signal("TERM");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        gate.add_permits(1);
+    };
+    let (completed, ()) = tokio::join!(agent.complete(&upload_id, &sample), stop);
+    assert_eq!(completed.status, 200, "{completed:?}");
+    assert_eq!(agent.ended().await.code(), Some(0), "{}", agent.printed());
+    assert_eq!(bucket.keys().await.len(), 2);
+}
+
+#[tokio::test]
+async fn told_to_stop_with_as_many_clients_as_it_takes_it_still_ends() {
+    let (mut agent, _bucket) = agent_and_bucket().await;
+    // Connections that say nothing; one more than the agent serves at a time.
+    let mut clients = Vec::new();
+    for _ in 0..129 {
+        clients.push(UnixStream::connect(agent.setup.socket()).await.unwrap());
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let start = Instant::now();
+    agent.signal("TERM");
+    assert_eq!(agent.ended().await.code(), Some(0), "{}", agent.printed());
+    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn the_log_level_changes_while_it_runs() {
+    let (agent, _bucket) = agent_and_bucket().await;
+    let is_debug = |text: &str| text.contains("DEBUG");
+    agent.refreshed("garage").await;
+    assert!(!is_debug(&agent.printed()), "{}", agent.printed());
+    let set = agent.put("/v1/log", "{\"level\": \"debug\"}").await;
+    assert_eq!((set.status, set.json()), (200, serde_json::json!({"level": "debug"})));
+    agent.refreshed("garage").await;
+    eventually("debug records appear", async || is_debug(&agent.printed())).await;
+    // At trace, everything that could hold a secret would be there; it is looked for when the agent is dropped.
+    assert_eq!(agent.put("/v1/log", "{\"level\": \"trace\"}").await.status, 200);
+    agent.upload("garage", &Sample::new("a1", "Traced", 6 * MIB)).await;
+    assert_eq!(agent.download("garage", "a1").await.unwrap().status, 200);
+    assert_eq!(agent.put("/v1/log", "{\"level\": \"error\"}").await.status, 200);
+    let before = agent.printed().lines().count();
+    agent.refreshed("garage").await;
+    assert_eq!(agent.printed().lines().count(), before);
+}
+
+#[tokio::test]
+async fn it_says_who_it_is() {
+    let (mut agent, _bucket) = agent_and_bucket().await;
+    let info = agent.get("/v1/info").await.json();
+    assert_eq!((&info["name"], &info["protocol"]), (&"s3-backup-agent".into(), &1.into()));
+    assert_eq!(info["version"], env!("CARGO_PKG_VERSION"));
+    let openapi = agent.get("/v1/openapi.json").await;
+    assert_eq!(openapi.header("content-type"), "application/json");
+    assert!(openapi.json()["openapi"].as_str().unwrap().starts_with("3."));
+    agent.kill();
+    let agent = Agent::restarted(agent).await;
+    let again = agent.get("/v1/info").await.json();
+    assert_ne!(info["instance_id"], again["instance_id"], "a restart is seen by its id");
+}
