@@ -8,8 +8,8 @@ from homeassistant.util.hass_dict import HassKey
 DOMAIN: Final = "s3_backup_agent"
 TITLE: Final = "S3 Backup Agent"
 
-# Where the agent's own defaults put its socket.
-DEFAULT_ADDRESS: Final = "unix:///var/lib/s3-backup-agent/agent.sock"
+# Where the README puts the agent's socket.
+DEFAULT_ADDRESS: Final = "unix:///run/s3-backup-agent/agent.sock"
 
 DATA_BACKUP_AGENT_LISTENERS: HassKey[list[Callable[[], None]]] = HassKey(
     f"{DOMAIN}.backup_agent_listeners"
