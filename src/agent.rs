@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
@@ -97,10 +97,13 @@ impl Agent {
     /// # Errors
     /// When the bucket cannot be asked and there is no earlier list.
     pub async fn list(&self, location: &str, refresh: bool) -> Result<View> {
-        let location = self.location(location)?;
-        let view = location.note(location.listings.get(refresh).await)?;
-        if let Some(error) = &view.error {
-            drop(location.note::<()>(Err(error.replica())));
+        let (location, start) = (self.location(location)?, Instant::now());
+        let view = location.note_error(location.listings.get(refresh).await)?;
+        match &view.error {
+            Some(error) => drop(location.note::<()>(Err(error.replica()))),
+            // An older list says nothing of how the bucket is now.
+            None if view.listing.taken >= start => location.note(Ok(()))?,
+            None => {}
         }
         Ok(view)
     }
@@ -111,7 +114,7 @@ impl Agent {
     /// [`Kind::BackupNotFound`], and what a listing can come to.
     pub async fn find(&self, location: &str, backup_id: &str) -> Result<Entry> {
         let location = self.location(location)?;
-        location.note(location.listings.find(backup_id).await)
+        location.note_error(location.listings.find(backup_id).await)
     }
 
     /// Opens a backup's tar, or a range of it.
@@ -128,7 +131,7 @@ impl Agent {
     /// [`Kind::BackupNotFound`], and what a request can come to; the call may be made again then.
     pub async fn delete(&self, location: &str, backup_id: &str) -> Result<()> {
         let location = self.location(location)?;
-        let entry = location.note(location.listings.find(backup_id).await)?;
+        let entry = location.note_error(location.listings.find(backup_id).await)?;
         // Runs on when the client goes away: half a deletion helps nobody.
         let place = Arc::clone(location);
         let deleting = self.tasks.spawn(async move {
@@ -155,8 +158,10 @@ impl Agent {
     /// # Errors
     /// [`Kind::ShuttingDown`], and what a request can come to.
     pub async fn create_upload(&self, location: &str, backup: AgentBackup, filename: &str) -> Result<Arc<Upload>> {
-        let location = Arc::clone(self.location(location)?);
+        let location = self.location(location)?;
         self.refuse_when_stopping()?;
+        // One at a time: a backup of the same name that began a moment ago has its key, though nothing is there yet.
+        let _creating = location.creating.lock().await;
         let is_same = |upload: &&Arc<Upload>| {
             upload.location.id() == location.id() && upload.backup.backup_id == backup.backup_id
         };
@@ -165,7 +170,10 @@ impl Agent {
             upload.discard().await;
             self.uploads().remove(&upload.id);
         }
-        let upload = Upload::create(location, backup, filename, &self.stopping, self.tasks.clone()).await?;
+        let is_beside = |upload: &&Arc<Upload>| upload.location.id() == location.id() && !upload.has_ended();
+        let taken: Vec<_> = self.uploads().values().filter(is_beside).map(|upload| upload.key()).collect();
+        let place = Arc::clone(location);
+        let upload = Upload::create(place, backup, filename, &taken, &self.stopping, self.tasks.clone()).await?;
         let mut uploads = self.uploads();
         uploads.retain(|_, upload| !upload.has_ended());
         if uploads.len() >= MAX_UPLOADS {
@@ -212,8 +220,7 @@ impl Agent {
         let upload = self.upload(upload_id)?;
         let discarded = upload.discard().await;
         self.uploads().remove(upload_id);
-        // The sender of the content may have been told first; it is gone all the same.
-        if discarded || upload.has_ended() { Ok(()) } else { Err(upload::not_found(upload_id)) }
+        if discarded { Ok(()) } else { Err(upload::not_found(upload_id)) }
     }
 
     /// Stops: uploads under way end and are cleaned up, within a limit.

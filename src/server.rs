@@ -40,10 +40,13 @@ pub async fn run(mut listener: Listener, router: Router, shutdown: CancellationT
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     info!("listening on {}", listener.address());
     loop {
-        let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { break };
-        let stream = tokio::select! {
+        let next = async {
+            let permit = Arc::clone(&connections).acquire_owned().await.map_err(io::Error::other)?;
+            Ok::<_, io::Error>((permit, listener.accept().await?))
+        };
+        let (permit, stream) = tokio::select! {
             () = shutdown.cancelled() => break,
-            accepted = listener.accept() => accepted?,
+            next = next => next?,
         };
         let (router, watcher) = (router.clone(), graceful.watcher());
         tokio::spawn(async move {

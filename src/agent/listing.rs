@@ -151,8 +151,8 @@ impl Listings {
         if let Some(entry) = recent.as_ref().and_then(|listing| listing.find(backup_id)) {
             return Ok(entry);
         }
-        let is_fresh = recent.is_some_and(|listing| listing.taken.elapsed() < FRESH);
-        let view = self.get(!is_fresh).await?;
+        let is_aged = recent.is_some_and(|listing| listing.taken.elapsed() >= FRESH);
+        let view = self.get(is_aged).await?;
         if let Some(entry) = view.listing.find(backup_id) {
             return Ok(entry);
         }

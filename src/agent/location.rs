@@ -22,6 +22,8 @@ pub struct Location {
     pub keys: Keys,
     /// Its backups.
     pub listings: Arc<Listings>,
+    /// Held while an upload's keys are chosen.
+    pub creating: tokio::sync::Mutex<()>,
     events: Events,
     health: Mutex<Health>,
 }
@@ -70,7 +72,15 @@ impl Location {
         let store = Store::open(&settings)?;
         let keys = Keys::new(&settings.prefix);
         let listings = Arc::new(Listings::new(store.clone(), keys.folder()));
-        Ok(Arc::new(Self { settings, store, keys, listings, events, health: Mutex::default() }))
+        Ok(Arc::new(Self {
+            settings,
+            store,
+            keys,
+            listings,
+            creating: tokio::sync::Mutex::default(),
+            events,
+            health: Mutex::default(),
+        }))
     }
 
     /// Its id.
@@ -83,6 +93,14 @@ impl Location {
     #[must_use]
     pub fn patience(&self) -> Patience {
         Patience::lasting(self.settings.outage)
+    }
+
+    /// Notes what came of a call that may not have asked the storage: only its failure tells something.
+    ///
+    /// # Errors
+    /// The one that `result` holds.
+    pub fn note_error<T>(&self, result: Result<T>) -> Result<T> {
+        if result.is_err() { self.note(result) } else { result }
     }
 
     /// Notes what came of a call, and tells the listeners when that changes the location's status.

@@ -60,7 +60,9 @@ enum Phase {
     Waiting,
     /// Everything has arrived and is stored; the sender has not confirmed it.
     Received(Received, Tar),
-    /// Complete, or discarded.
+    /// The backup exists.
+    Complete,
+    /// Failed or discarded.
     Ended,
 }
 
@@ -75,6 +77,7 @@ enum Tar {
 
 impl Upload {
     /// Prepares an upload: chooses its keys and the size of its parts. Fails early when the bucket cannot be reached.
+    /// `taken` are the keys of other backups that are on their way to the same location.
     ///
     /// # Errors
     /// What a request can come to.
@@ -82,10 +85,11 @@ impl Upload {
         location: Arc<Location>,
         backup: AgentBackup,
         filename: &str,
+        taken: &[String],
         stopping: &CancellationToken,
         tasks: TaskTracker,
     ) -> Result<Arc<Self>> {
-        let (stem, replaces) = location.note(choose_stem(&location, &backup, filename).await)?;
+        let (stem, replaces) = location.note(choose_stem(&location, &backup, filename, taken).await)?;
         let upload = Arc::new(Self {
             id: uuid::Uuid::new_v4().simple().to_string(),
             part_size: part_size(location.settings.part_size, backup.size),
@@ -153,11 +157,16 @@ impl Upload {
     /// [`Kind::SizeMismatch`], [`Kind::ChecksumMismatch`], and what the storage can come to; nothing is kept then.
     pub(super) async fn complete(self: &Arc<Self>, size: u64, crc32: &str) -> Result<StoredBackup> {
         let mut phase = self.phase.lock().await;
-        if matches!(*phase, Phase::Waiting) {
-            return Err(self.wrong_order("its content has not arrived yet"));
-        }
-        let Phase::Received(received, tar) = std::mem::replace(&mut *phase, Phase::Ended) else {
-            return Err(not_found(&self.id));
+        let (received, tar) = match std::mem::replace(&mut *phase, Phase::Ended) {
+            Phase::Received(received, tar) => (received, tar),
+            Phase::Waiting => {
+                *phase = Phase::Waiting;
+                return Err(self.wrong_order("its content has not arrived yet"));
+            }
+            ended => {
+                *phase = ended;
+                return Err(not_found(&self.id));
+            }
         };
         if let Err(error) = received.agrees_with(size, crc32) {
             self.clean_up(Some(tar));
@@ -167,6 +176,8 @@ impl Upload {
         match self.location.note(self.put_in_place(&received, tar).await) {
             Ok(stored) => {
                 info!(upload_id = self.id, size_bytes = received.size, "uploaded \"{}\"", self.key());
+                *phase = Phase::Complete;
+                self.stored_bytes.store(received.size, Ordering::Relaxed);
                 self.location.changed(&self.backup.backup_id);
                 self.tell(UploadState::Complete, None);
                 Ok(stored)
@@ -175,7 +186,7 @@ impl Upload {
         }
     }
 
-    /// Stops the upload and removes what it stored. Returns whether there was something to stop.
+    /// Stops the upload and removes what it stored. Returns false when it is too late: the backup exists.
     pub(super) async fn discard(self: &Arc<Self>) -> bool {
         self.cancel.cancel();
         // Waits for `receive` to notice.
@@ -183,7 +194,12 @@ impl Upload {
         match std::mem::replace(&mut *phase, Phase::Ended) {
             Phase::Waiting => {}
             Phase::Received(_, tar) => self.clean_up(Some(tar)),
-            Phase::Ended => return false,
+            Phase::Complete => {
+                *phase = Phase::Complete;
+                return false;
+            }
+            // Whoever sent the content was told.
+            Phase::Ended => return true,
         }
         self.tell(UploadState::Cancelled, None);
         true
@@ -208,7 +224,7 @@ impl Upload {
 
     /// Whether it has ended, one way or another.
     pub(super) fn has_ended(&self) -> bool {
-        self.phase.try_lock().is_ok_and(|phase| matches!(*phase, Phase::Ended))
+        self.phase.try_lock().is_ok_and(|phase| matches!(*phase, Phase::Complete | Phase::Ended))
     }
 
     async fn put_in_place(&self, received: &Received, tar: Tar) -> Result<StoredBackup> {
@@ -315,8 +331,16 @@ pub(super) fn not_found(id: &str) -> Error {
 }
 
 /// The stem for a backup, and whether this backup is there already. Another backup's stem is never taken.
-async fn choose_stem(location: &Location, backup: &AgentBackup, filename: &str) -> Result<(Stem, bool)> {
+async fn choose_stem(
+    location: &Location,
+    backup: &AgentBackup,
+    filename: &str,
+    taken: &[String],
+) -> Result<(Stem, bool)> {
     let stem = Stem::from_filename(filename);
+    if taken.iter().any(|key| key == location.keys.tar(&stem).as_str()) {
+        return Ok((stem.with_id(&backup.backup_id), true));
+    }
     let key = location.keys.metadata(&stem);
     match location.store.read(&key, MAX_METADATA_BYTES, Patience::INTERACTIVE).await {
         Ok(json) => match StoredBackup::parse(&json) {

@@ -1,23 +1,33 @@
 //! `uploads`: create, content, complete, cancel.
 
 use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::Json;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, BodyDataStream, to_bytes};
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures_util::TryStreamExt;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::Problem;
+use crate::agent::upload::Received;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::error::{Error, Kind};
 
 /// The largest JSON body; a backup with hundreds of add-ons has some hundred KiB.
 const MAX_JSON_BYTES: usize = 1024 * 1024;
+
+/// How long the rest of a refused upload is read, so that its sender hears the answer.
+const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 
 #[derive(Deserialize)]
 struct Create {
@@ -63,9 +73,35 @@ pub(super) async fn content(
     Path(upload_id): Path<String>,
     body: Body,
 ) -> Result<Json<Arrived>, Problem> {
-    let pieces = body.into_data_stream().map_err(io::Error::other);
-    let received = state.agent.receive(&upload_id, pieces).await?;
-    Ok(Json(Arrived { size: received.size, crc32: received.crc32, sha256: received.sha256 }))
+    let body = Content::new(body);
+    match state.agent.receive(&upload_id, body.clone()).await {
+        Ok(Received { size, crc32, sha256 }) => Ok(Json(Arrived { size, crc32, sha256 })),
+        Err(error) => {
+            // Closing a connection that still has bytes coming resets it, and the sender would never see why.
+            tokio::spawn(timeout(DRAIN_WITHIN, body.for_each(|_| std::future::ready(()))));
+            Err(error.into())
+        }
+    }
+}
+
+/// An upload's content, of which the rest can be thrown away when the upload has ended early.
+#[derive(Clone)]
+struct Content(Arc<Mutex<BodyDataStream>>);
+
+impl Content {
+    fn new(body: Body) -> Self {
+        Self(Arc::new(Mutex::new(body.into_data_stream())))
+    }
+}
+
+impl Stream for Content {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        // Never contended: only one of the two readers is polled at a time.
+        let mut body = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Pin::new(&mut *body).poll_next(context).map_err(io::Error::other)
+    }
 }
 
 #[derive(Deserialize)]

@@ -1,7 +1,10 @@
 //! Parts on their way to the bucket: a bounded number at the same time, each from its own buffer.
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinSet};
+use tokio_util::task::TaskTracker;
+use tracing::warn;
 
 use super::super::location::Location;
 use crate::error::{Error, Kind, Result};
@@ -13,6 +16,7 @@ type Stored = std::result::Result<(Part, u64), StoreError>;
 pub(super) struct Parts<'u> {
     location: &'u Location,
     key: Key,
+    tasks: &'u TaskTracker,
     multipart: Option<Multipart>,
     running: JoinSet<Stored>,
     stored: Vec<Part>,
@@ -20,8 +24,8 @@ pub(super) struct Parts<'u> {
 }
 
 impl<'u> Parts<'u> {
-    pub(super) fn new(location: &'u Location, key: Key) -> Self {
-        Self { location, key, multipart: None, running: JoinSet::new(), stored: Vec::new(), next: 0 }
+    pub(super) fn new(location: &'u Location, key: Key, tasks: &'u TaskTracker) -> Self {
+        Self { location, key, tasks, multipart: None, running: JoinSet::new(), stored: Vec::new(), next: 0 }
     }
 
     pub(super) fn has_begun(&self) -> bool {
@@ -67,7 +71,18 @@ impl<'u> Parts<'u> {
     }
 
     async fn begin(&mut self) -> Result<Multipart> {
-        let started = Multipart::start(&self.location.store, &self.key, Patience::INTERACTIVE).await;
+        // A task of its own: when the upload is cancelled meanwhile, the server may have heard of it all the same.
+        let (store, key, patience) = (self.location.store.clone(), self.key.clone(), self.location.patience());
+        let (sender, started) = oneshot::channel();
+        self.tasks.spawn(async move {
+            let started = Multipart::start(&store, &key, Patience::INTERACTIVE).await;
+            if let Err(Ok(unwanted)) = sender.send(started)
+                && let Err(error) = unwanted.abort(patience).await
+            {
+                warn!("an upload of \"{key}\" is left behind: {error}");
+            }
+        });
+        let started = started.await.map_err(|_| Error::new(Kind::Internal, "The upload did not start."))?;
         let multipart = self.location.note(started.map_err(Error::from))?;
         self.multipart = Some(multipart.clone());
         Ok(multipart)

@@ -78,7 +78,7 @@ impl<'u> Intake<'u> {
         let key = upload.location.keys.tar(&upload.stem);
         Self {
             upload,
-            parts: Parts::new(&upload.location, key),
+            parts: Parts::new(&upload.location, key, &upload.tasks),
             buffer: BytesMut::new(),
             size: 0,
             crc32: Digest::new(CrcAlgorithm::Crc32IsoHdlc),
