@@ -29,7 +29,7 @@ async fn bad_metadata_is_left_out_and_reported() {
         ("list", "[]".to_owned(), "Home Assistant would refuse it"),
         ("folder", change("folders", json!(["attic"])), "attic"),
         ("addon", change("addons", json!([{"name": "a", "slug": "a", "version": "1", "color": 1}])), "color"),
-        ("types", change("protected", json!("yes")), "protected"),
+        ("types", change("protected", json!("yes")), "expected a boolean"),
         ("missing", without.to_string(), "date"),
         ("huge", change("extra_metadata", json!({"x": "y".repeat(2 * 1024 * 1024)})), "bytes"),
     ];

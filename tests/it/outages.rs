@@ -132,6 +132,7 @@ async fn the_last_good_list_is_served_while_the_bucket_is_away() {
     let shown = agent.location("garage").await;
     assert_eq!((&shown["status"], &shown["error"]["code"]), (&json!("error"), &json!("storage_unreachable")));
     assert_eq!(agent.get("/v1/locations/garage/backups/a1").await.status, 200);
+    assert_eq!(agent.location("garage").await["status"], "error", "what is remembered says nothing of the bucket");
 
     proxy.set_away(false);
     let list = agent.refreshed("garage").await;

@@ -1,8 +1,11 @@
 //! An upload's calls in another order than usual: cancelled, begun again, repeated, never finished.
 
-use serde_json::json;
+use std::sync::Arc;
 
-use crate::harness::{MIB, Sample, agent_and_bucket, agent_behind_proxy, eventually};
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use crate::harness::{Fault, MIB, Request, Sample, agent_and_bucket, agent_behind_proxy, eventually};
 
 #[tokio::test]
 async fn an_upload_is_cancelled_while_its_content_is_on_its_way() {
@@ -46,23 +49,17 @@ async fn an_upload_that_is_cancelled_while_it_starts_leaves_nothing() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Cancelled", 11 * MIB);
     let upload_id = agent.begin("garage", &sample).await;
-    let gate = proxy.hold(crate::harness::Request::starts_multipart);
+    let gate = Arc::new(Semaphore::new(0));
+    proxy.fault(Request::starts_multipart, Fault::HoldAnswer(Arc::clone(&gate)));
     let mut sending = agent.sending(&upload_id);
     let cancelled = async {
-        eventually("the upload starts", async || proxy.faults_left() == 0).await;
-        let cancelling = agent.cancel(&upload_id);
-        // The server hears of the start after the agent heard of the cancellation.
-        let release = async {
-            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-            gate.add_permits(1);
-        };
-        tokio::join!(cancelling, release).0
+        eventually("the server has started the upload", async || !bucket.unfinished().await.is_empty()).await;
+        agent.cancel(&upload_id).await
     };
     let (answer, ()) = tokio::join!(cancelled, sending.send(&sample.tar));
     assert_eq!(answer.status, 204);
     drop(sending.ended().await);
-    eventually("the server heard of it", async || proxy.count(crate::harness::Request::starts_multipart) == 1).await;
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    gate.add_permits(1);
     bucket.comes_to_be_empty().await;
 }
 
@@ -72,7 +69,7 @@ async fn an_upload_that_is_cancelled_while_it_completes_is_one_or_the_other() {
     let sample = Sample::new("a1", "Cancelled", 11 * MIB);
     let upload_id = agent.begin("garage", &sample).await;
     assert_eq!(agent.content(&upload_id, sample.tar.clone()).await.status, 200);
-    let gate = proxy.hold(crate::harness::Request::completes_multipart);
+    let gate = proxy.hold(Request::completes_multipart);
     let cancelled = async {
         eventually("the upload completes", async || proxy.faults_left() == 0).await;
         let cancelling = agent.cancel(&upload_id);

@@ -57,6 +57,8 @@ pub(crate) enum Fault {
     CutAnswer(u64),
     /// The server hears of the request when the semaphore lets it through.
     Hold(Arc<Semaphore>),
+    /// The server does its work; its answer is held back until the semaphore lets it through.
+    HoldAnswer(Arc<Semaphore>),
     /// The proxy answers in the server's place: status line and body.
     Answer(&'static str, &'static str),
 }
@@ -142,10 +144,14 @@ async fn connection(client: TcpStream, shared: &Shared) {
     let Ok(server) = TcpStream::connect(&shared.target).await else { return };
     let (from_client, mut to_client) = client.into_split();
     let (mut from_server, to_server) = server.into_split();
-    let allowed = AtomicU64::new(u64::MAX);
+    let (allowed, gate) = (AtomicU64::new(u64::MAX), Mutex::new(None::<Arc<Semaphore>>));
     let answers = async {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
+            let held = gate.lock().unwrap().take();
+            if let Some(held) = held {
+                drop(held.acquire().await);
+            }
             let pass = usize::try_from(allowed.load(Ordering::SeqCst)).unwrap().min(read);
             if to_client.write_all(&buffer[..pass]).await.is_err() || pass < read {
                 return;
@@ -157,11 +163,17 @@ async fn connection(client: TcpStream, shared: &Shared) {
     };
     tokio::select! {
         () = answers => {}
-        () = requests(from_client, to_server, shared, &allowed) => {}
+        () = requests(from_client, to_server, shared, &allowed, &gate) => {}
     }
 }
 
-async fn requests(mut client: OwnedReadHalf, mut server: OwnedWriteHalf, shared: &Shared, allowed: &AtomicU64) {
+async fn requests(
+    mut client: OwnedReadHalf,
+    mut server: OwnedWriteHalf,
+    shared: &Shared,
+    allowed: &AtomicU64,
+    gate: &Mutex<Option<Arc<Semaphore>>>,
+) {
     let mut buffer = BytesMut::new();
     while let Some((head, request)) = next_head(&mut client, &mut buffer).await {
         let fault = shared.take_fault(&request);
@@ -172,6 +184,7 @@ async fn requests(mut client: OwnedReadHalf, mut server: OwnedWriteHalf, shared:
             Some(Fault::CutRequest(bytes)) => cut_at = bytes,
             Some(Fault::CutAnswer(bytes)) => allowed.store(bytes, Ordering::SeqCst),
             Some(Fault::Hold(gate)) => drop(gate.acquire().await),
+            Some(Fault::HoldAnswer(held)) => *gate.lock().unwrap() = Some(held),
             Some(Fault::Answer(status, body)) => return answer(client, status, body, length, buffer).await,
             None => {}
         }
