@@ -23,7 +23,7 @@ use super::events::{Event, Report, UploadState};
 use super::location::Location;
 use crate::backup::{AgentBackup, AgentMetadata, StoredBackup};
 use crate::error::{Error, Kind, Result};
-use crate::store::{ContentType, Error as StoreError, Multipart, Outcome, Part, Patience, Stem};
+use crate::store::{ContentType, Error as StoreError, Key, Multipart, Outcome, Part, Patience, Stem};
 
 /// An upload that nothing happens on is discarded after this long.
 const IDLE_LIMIT: Duration = Duration::from_mins(10);
@@ -231,18 +231,34 @@ impl Upload {
         let location = &self.location;
         let patience = location.patience();
         let (tar_key, metadata_key) = (location.keys.tar(&self.stem), location.keys.metadata(&self.stem));
-        if self.replaces {
-            // The old metadata would describe the new tar wrongly; without it the tar is invisible, not broken.
-            location.store.delete(&metadata_key, patience).await?;
-        }
-        match tar {
-            Tar::Whole(data) => location.store.write(&tar_key, data, ContentType::Tar, patience).await?,
-            Tar::Parts(multipart, parts) => {
-                if let Err(error) = multipart.complete(&parts, received.size, patience).await {
-                    self.clean_up(Some(Tar::Parts(multipart, parts)));
-                    return Err(error.into());
-                }
+        let before = match self.take_out(&metadata_key).await {
+            Ok(before) => before,
+            Err(error) => {
+                self.clean_up(Some(tar));
+                return Err(error);
             }
+        };
+        let stored = match tar {
+            Tar::Whole(data) => location.store.write(&tar_key, data, ContentType::Tar, patience).await,
+            Tar::Parts(multipart, parts) => {
+                let completed = multipart.complete(&parts, received.size, patience).await;
+                if completed.is_err() {
+                    self.clean_up(Some(Tar::Parts(multipart, parts)));
+                }
+                completed
+            }
+        };
+        if let Err(error) = stored {
+            match before {
+                // A refusal changed nothing: the backup that was there is as good as before.
+                Some(before) if !error.outcome.is_transient() => {
+                    location.store.write(&metadata_key, before, ContentType::Json, patience).await?;
+                }
+                Some(_) => {}
+                // The tar may have arrived, and only the answer was lost.
+                None => self.erase(),
+            }
+            return Err(error.into());
         }
         let placed = async {
             let stored_size = location.store.size(&tar_key, patience).await?;
@@ -261,6 +277,22 @@ impl Upload {
             self.erase();
         }
         placed
+    }
+
+    /// Takes the metadata of what is replaced out of the bucket: it would describe the new tar wrongly, and without it
+    /// the tar is invisible, not broken.
+    async fn take_out(&self, key: &Key) -> Result<Option<Bytes>> {
+        if !self.replaces {
+            return Ok(None);
+        }
+        let (store, patience) = (&self.location.store, self.location.patience());
+        let before = match store.read(key, MAX_METADATA_BYTES, patience).await {
+            Ok(before) => Some(before),
+            Err(StoreError { outcome: Outcome::NotFound, .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        store.delete(key, patience).await?;
+        Ok(before)
     }
 
     fn describe(&self, received: &Received) -> StoredBackup {
