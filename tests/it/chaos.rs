@@ -183,3 +183,55 @@ async fn a_deletion_that_stops_half_way_leaves_nothing_that_is_listed() {
     assert_eq!(bucket.keys().await, ["backups/b.tar"], "metadata first, so that no list shows half a backup");
     assert!(agent.listed("garage").await.is_empty());
 }
+
+#[tokio::test]
+async fn an_upload_whose_start_is_unclear_starts_again() {
+    upload_survives(11 * MIB, |proxy| {
+        proxy.fault(Request::starts_multipart, Fault::CutAnswer(0));
+        proxy.fault(Request::starts_multipart, Fault::CutRequest(0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_tar_whose_fate_is_unclear_is_removed_when_the_upload_fails() {
+    let (agent, proxy, bucket) = agent_behind_proxy(|location| location.outage_seconds = 2).await;
+    for (size, writes_tar) in [
+        (40_960, (|request| request.writes(".tar")) as fn(&Request) -> bool),
+        (11 * MIB, Request::completes_multipart as fn(&Request) -> bool),
+    ] {
+        let sample = Sample::new("a1", "Unclear", size);
+        let upload_id = agent.begin("garage", &sample).await;
+        assert_eq!(agent.content(&upload_id, sample.tar.clone()).await.status, 200);
+        // Every answer is lost, the one after a completion's retry included.
+        for _ in 0..40 {
+            proxy.fault(move |request| writes_tar(request) || request.method == "HEAD", Fault::CutAnswer(0));
+        }
+        agent.complete(&upload_id, &sample).await.is_problem(503, "storage_unreachable", &[]);
+        bucket.comes_to_be_empty().await;
+        assert!(agent.listed("garage").await.is_empty());
+        proxy.forget_faults();
+    }
+}
+
+#[tokio::test]
+async fn a_replacement_that_is_refused_leaves_what_was_there() {
+    let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    let full = "<Error><Code>QuotaExceeded</Code><Message>Bucket quota exceeded.</Message></Error>";
+    let first = Sample::new("a1", "Again", 40_960);
+    agent.upload("garage", &first).await;
+    let keys = bucket.keys().await;
+    let of_tar = |request: &Request| request.writes(".tar") || request.completes_multipart();
+    let of_metadata = |request: &Request| request.method == "DELETE" && request.path.ends_with(".metadata.json");
+    for (size, refused) in
+        [(51_200, of_tar as fn(&Request) -> bool), (11 * MIB, of_tar), (51_200, of_metadata), (11 * MIB, of_metadata)]
+    {
+        let second = Sample::new("a1", "Again", size);
+        proxy.fault(refused, Fault::Answer("403 Forbidden", full));
+        let upload_id = agent.begin("garage", &second).await;
+        assert_eq!(agent.content(&upload_id, second.tar.clone()).await.status, 200);
+        agent.complete(&upload_id, &second).await.is_problem(507, "storage_full", &[]);
+        bucket.comes_to_hold(&keys.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        assert!(agent.download("garage", "a1").await.unwrap().body == first.tar, "{size}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::harness::call::{Client, http};
 use crate::harness::{Location, MIB, Sample, Setup, garage};
 
 /// The location cannot be listed, nor uploaded to; both say `code` and `words`, and so does its status.
@@ -116,4 +117,23 @@ async fn one_location_that_is_wrong_does_not_disturb_the_other() {
     let shown = agent.get("/v1/locations").await.json();
     let states: Vec<_> = shown["locations"].as_array().unwrap().iter().map(|location| &location["status"]).collect();
     assert_eq!(states, ["error", "ok"]);
+}
+
+#[tokio::test]
+async fn a_refusal_is_heard_while_the_content_is_still_on_its_way() {
+    let bucket = garage::shared().bucket().await;
+    let (key_id, secret) = garage::shared().key_for(&bucket, json!({"read": true})).await;
+    let (address, token) = (crate::access::free_address(), "correct-horse-battery-staple");
+    let lines = format!("tcp = \"{address}\"\ntoken = \"{token}\"");
+    let agent = Setup::of(Location { key_id, secret, ..Location::of(&bucket) }).listening(&lines).serve().await;
+    let tcp = Client::new(http().build().unwrap(), &format!("http://{address}"));
+    let sample = Sample::new("a1", "Large", 40 * MIB);
+    for client in [agent.client.clone().with_token(token), tcp.with_token(token)] {
+        let upload_id = client.begin("garage", &sample).await;
+        let mut sending = client.sending(&upload_id);
+        sending.send(&sample.tar).await;
+        let answer = sending.ended().await.unwrap();
+        answer.is_problem(502, "storage_forbidden", &["permission"]);
+        assert_eq!(client.get("/v1/info").await.status, 200);
+    }
 }

@@ -114,6 +114,10 @@ impl Proxy {
         self.shared.faults.lock().unwrap().len()
     }
 
+    pub(crate) fn forget_faults(&self) {
+        self.shared.faults.lock().unwrap().clear();
+    }
+
     /// Breaks all connections and refuses new ones, or lets them through again.
     pub(crate) fn set_away(&self, away: bool) {
         self.shared.is_away.send_replace(away);
