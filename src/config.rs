@@ -14,7 +14,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-pub use location::{Addressing, Backend, Location, Origin, S3Settings};
+pub use location::{Addressing, Backend, Checksum, Location, Origin, S3Settings};
 pub use secret::Secret;
 
 use crate::logging::{Format, Level};

@@ -52,6 +52,26 @@ fn a_location_gets_its_defaults_and_a_stable_id() {
 }
 
 #[test]
+fn the_checksum_suits_the_provider_unless_it_is_named() {
+    let checksum = |more: &str| {
+        let Backend::S3(s3) =
+            load(&format!("{GARAGE}{more}"), &[("GARAGE_SECRET", "x")]).unwrap().locations.remove(0).backend
+        else {
+            panic!("not a bucket")
+        };
+        s3.checksum
+    };
+    assert_eq!(checksum(""), Checksum::Crc64Nvme);
+    assert_eq!(checksum("checksum = \"sha256\""), Checksum::Sha256);
+    assert!(load(&format!("{GARAGE}checksum = \"md5\""), &[("GARAGE_SECRET", "x")]).is_err());
+    let unknown = GARAGE.replace("provider = \"garage\"", "");
+    let Backend::S3(s3) = load(&unknown, &[("GARAGE_SECRET", "x")]).unwrap().locations.remove(0).backend else {
+        panic!("not a bucket")
+    };
+    assert_eq!(s3.checksum, Checksum::Sha256);
+}
+
+#[test]
 fn later_layers_win() {
     let folder = tempfile::tempdir().unwrap();
     let (file, options) = (folder.path().join("agent.toml"), folder.path().join("options.json"));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes};
 use object_store::ObjectStore;
 use object_store::RetryConfig;
-use object_store::aws::{AmazonS3, AmazonS3Builder, AwsAuthorizer, AwsCredential};
+use object_store::aws::{self, AmazonS3, AmazonS3Builder, AwsAuthorizer, AwsCredential};
 use object_store::client::{HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody};
 use object_store::path::Path;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -19,7 +19,7 @@ use super::http::Connector;
 use super::key::Key;
 use super::retry::{Patience, retry};
 use super::{Object, Objects};
-use crate::config::{Addressing, S3Settings};
+use crate::config::{Addressing, Checksum, S3Settings};
 
 /// What a query may hold unescaped, so that the signature's canonical form and the request are the same text.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -61,6 +61,12 @@ impl S3 {
         let builder = match &settings.session_token {
             Some(token) => builder.with_token(token.expose()),
             None => builder,
+        };
+        let builder = match settings.checksum {
+            Checksum::Sha256 => builder,
+            Checksum::Crc64Nvme => {
+                builder.with_unsigned_payload(true).with_checksum_algorithm(aws::Checksum::CRC64NVME)
+            }
         };
         let objects = builder.build().map_err(|error| Error::from_object_store(error, "set up the location"))?;
         let credential = AwsCredential {
