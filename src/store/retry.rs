@@ -91,8 +91,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_transient_failure_is_tried_again_until_patience_ends() {
-        let patience = Patience::lasting(Duration::from_secs(600));
-        assert_eq!(attempts(patience, Outcome::Unreachable, 8).await.1, true);
+        let patience = Patience::lasting(Duration::from_mins(10));
+        assert!(attempts(patience, Outcome::Unreachable, 8).await.1);
         let (count, succeeded, elapsed) = attempts(patience, Outcome::Timeout, u32::MAX).await;
         assert!(!succeeded && count > 30 && elapsed > Duration::from_secs(580), "{count} in {elapsed:?}");
     }
