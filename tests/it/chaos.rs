@@ -177,8 +177,7 @@ async fn a_deletion_that_stops_half_way_leaves_nothing_that_is_listed() {
     bucket.put_backup("", "b", &Sample::small("a1")).await;
     agent.list("garage").await;
     let denied = "<Error><Code>AccessDenied</Code><Message>No.</Message></Error>";
-    let deletes_tar = |request: &Request| request.method == "DELETE" && request.path.ends_with(".tar");
-    proxy.fault(deletes_tar, Fault::Answer("403 Forbidden", denied));
+    proxy.fault(|request| request.deletes(".tar"), Fault::Answer("403 Forbidden", denied));
     agent.delete_backup("garage", "a1").await.is_problem(502, "storage_forbidden", &["backups/b.tar", "delete"]);
     assert_eq!(bucket.keys().await, ["backups/b.tar"], "metadata first, so that no list shows half a backup");
     assert!(agent.listed("garage").await.is_empty());
@@ -222,7 +221,7 @@ async fn a_replacement_that_is_refused_leaves_what_was_there() {
     agent.upload("garage", &first).await;
     let keys = bucket.keys().await;
     let of_tar = |request: &Request| request.writes(".tar") || request.completes_multipart();
-    let of_metadata = |request: &Request| request.method == "DELETE" && request.path.ends_with(".metadata.json");
+    let of_metadata = |request: &Request| request.deletes(".metadata.json");
     for (size, refused) in
         [(51_200, of_tar as fn(&Request) -> bool), (11 * MIB, of_tar), (51_200, of_metadata), (11 * MIB, of_metadata)]
     {

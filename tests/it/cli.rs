@@ -194,3 +194,22 @@ async fn backups_go_to_a_local_directory_when_nothing_is_configured() {
     setup.run(&["delete", "local", "a1"]).await.ended_with(0);
     assert_eq!(fs::read_dir(setup.path("state/local/backups")).unwrap().count(), 0);
 }
+
+#[tokio::test]
+async fn the_environment_gives_what_the_configuration_names_and_nothing_else() {
+    let bucket = garage::shared().bucket().await;
+    let named = Location { secret: "${GARAGE_SECRET}".into(), ..Location::of(&bucket) };
+    let setup = Setup::of(named).keeping_secret(&bucket.secret);
+    let run = async |secret: Option<&str>| {
+        let mut command = setup.command();
+        // What other programs read must not reach a location.
+        let strays = [("AWS_ACCESS_KEY_ID", "stray"), ("AWS_SECRET_ACCESS_KEY", "stray"), ("AWS_REGION", "stray")];
+        command.args(["check", "garage"]).envs(strays).env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
+        command.env("http_proxy", "http://127.0.0.1:1").envs(secret.map(|secret| ("GARAGE_SECRET", secret)));
+        setup.finish(command).await
+    };
+    run(Some(&bucket.secret)).await.ended_with(0);
+    let ran = run(None).await.ended_with(2);
+    assert!(ran.stderr.contains("locations[0].secret_access_key"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("GARAGE_SECRET, which is not set"), "{}", ran.stderr);
+}

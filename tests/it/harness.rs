@@ -24,7 +24,7 @@ pub(crate) use setup::{Location, Setup};
 pub(crate) const MIB: u64 = 1024 * 1024;
 
 /// How long something may take that is expected to happen; generous, because the machine is shared.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until `condition` holds.
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {

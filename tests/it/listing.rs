@@ -133,3 +133,19 @@ async fn a_provider_that_asks_to_slow_down_gets_its_list_asked_again() {
     assert_eq!(crate::harness::call::ids(&agent.list("garage").await), ["a1"]);
     assert_eq!((proxy.count(Request::is_list), proxy.count(reads_metadata)), (2, 2));
 }
+
+#[tokio::test]
+async fn a_backup_that_somebody_else_deleted_is_said_to_be_gone() {
+    let (agent, _proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    for stem in ["x", "y"] {
+        bucket.put_backup("", stem, &Sample::small(stem)).await;
+    }
+    agent.list("garage").await;
+    for key in bucket.keys().await {
+        bucket.delete(&key).await;
+    }
+    agent.download("garage", "x").await.unwrap().is_problem(404, "backup_not_found", &["backups/x.tar", "Refresh"]);
+    assert_eq!(agent.delete_backup("garage", "y").await.status, 204, "what was wanted is so");
+    assert!(agent.listed("garage").await.is_empty());
+    agent.delete_backup("garage", "x").await.is_problem(404, "backup_not_found", &[]);
+}

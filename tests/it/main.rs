@@ -2,7 +2,8 @@
 //!
 //! One file for each thing that people do, or that goes wrong; `harness` is what they stand on.
 
-#[cfg(test)]
+#![cfg(test)]
+
 mod harness;
 
 mod access;

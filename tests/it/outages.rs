@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use crate::harness::call::{content_path, ids};
 use crate::harness::garage::away_for;
-use crate::harness::{Garage, Location, MIB, Sample, Setup, agent_behind_proxy};
+use crate::harness::{Garage, Location, MIB, Sample, Setup, agent_behind_proxy, eventually};
 
 #[tokio::test]
 async fn an_upload_sits_out_a_restart_of_the_server() {
@@ -67,6 +67,8 @@ async fn an_upload_ends_with_an_error_when_the_server_stays_away() {
     agent.create("garage", &sample).await.is_problem(503, "storage_unreachable", &[]);
 
     // What the agent may not touch while the server is away is invisible when it is back, and in nobody's way.
+    let parts = "are left behind";
+    eventually("it gives up, and says so", async || agent.printed().contains(parts)).await;
     garage.start().await;
     assert!(agent.listed("garage").await.is_empty());
     agent.upload("garage", &sample).await;

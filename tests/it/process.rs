@@ -188,3 +188,42 @@ async fn it_says_who_it_is() {
     let again = agent.get("/v1/info").await.json();
     assert_ne!(info["instance_id"], again["instance_id"], "a restart is seen by its id");
 }
+
+#[tokio::test]
+async fn told_to_stop_during_a_download_it_breaks_it_loudly() {
+    let (mut agent, _bucket) = agent_and_bucket().await;
+    let sample = Sample::new("a1", "Stopped", 30 * MIB);
+    agent.upload("garage", &sample).await;
+    let path = crate::harness::call::content_path("garage", "a1");
+    let mut answer = agent.request(http::Method::GET, &path).send().await.unwrap();
+    let mut received = answer.chunk().await.unwrap().unwrap().len();
+    agent.signal("TERM");
+    // The client takes nothing more before the agent has ended.
+    assert_eq!(agent.ended().await.code(), Some(0), "{}", agent.printed());
+    let complete = loop {
+        match answer.chunk().await {
+            Ok(Some(chunk)) => received += chunk.len(),
+            Ok(None) => break true,
+            Err(_) => break false,
+        }
+    };
+    assert!(!complete && received < sample.tar.len(), "{received} bytes came as if that were all");
+}
+
+#[tokio::test]
+async fn killed_during_an_upload_it_shows_no_half_backup_afterwards() {
+    let (mut agent, bucket) = agent_and_bucket().await;
+    let mut events = agent.events().await;
+    let sample = Sample::new("a1", "Killed", 20 * MIB);
+    let upload_id = agent.begin("garage", &sample).await;
+    let mut sending = agent.sending(&upload_id);
+    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
+    events.until(|event| event["stored_bytes"].as_u64() > Some(0)).await;
+    agent.kill();
+    assert!(sending.ended().await.is_err());
+    let agent = Agent::restarted(agent).await;
+    assert!(agent.listed("garage").await.is_empty() && bucket.keys().await.is_empty());
+    agent.complete(&upload_id, &sample).await.is_problem(404, "upload_not_found", &["again"]);
+    agent.upload("garage", &sample).await;
+    assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+}

@@ -162,3 +162,18 @@ async fn a_sender_that_leaves_before_the_answer_may_still_find_its_backup() {
     eventually("the backup exists", async || agent.listed("garage").await == ["a1"]).await;
     assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
 }
+
+#[tokio::test]
+async fn more_uploads_than_the_agent_takes_are_refused_until_one_ends() {
+    let (agent, bucket) = agent_and_bucket().await;
+    let mut begun = Vec::new();
+    for index in 0..16 {
+        begun.push(agent.begin("garage", &Sample::small(&format!("id{index}"))).await);
+    }
+    let next = Sample::small("next");
+    agent.create("garage", &next).await.is_problem(400, "invalid_request", &["16 uploads"]);
+    assert_eq!(agent.cancel(&begun[3]).await.status, 204);
+    agent.upload("garage", &next).await;
+    assert_eq!(agent.listed("garage").await, ["next"]);
+    assert_eq!(bucket.keys().await.len(), 2);
+}

@@ -43,7 +43,7 @@ struct Entry {
 
 impl Bucket {
     pub(super) fn new(endpoint: &str, name: &str, key_id: &str, secret: &str) -> Self {
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap();
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(1)).build().unwrap();
         let [name, endpoint, key_id, secret] = [name, endpoint, key_id, secret].map(str::to_owned);
         Self { name, endpoint, key_id, secret, http }
     }

@@ -225,7 +225,7 @@ impl Answer {
 }
 
 pub(crate) fn http() -> reqwest::ClientBuilder {
-    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(120))
+    reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(2))
 }
 
 pub(crate) fn content_path(location: &str, backup_id: &str) -> String {

@@ -34,6 +34,10 @@ impl Request {
         self.method == "PUT" && self.path.ends_with(ending)
     }
 
+    pub(crate) fn deletes(&self, ending: &str) -> bool {
+        self.method == "DELETE" && self.path.ends_with(ending)
+    }
+
     pub(crate) fn starts_multipart(&self) -> bool {
         self.method == "POST" && self.path.contains("?uploads")
     }

@@ -63,7 +63,7 @@ impl Sample {
 
     pub(crate) fn sha256(&self) -> String {
         let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.tar);
-        hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+        hash.as_ref().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
     }
 
     /// The same backup announced with another size.

@@ -86,7 +86,8 @@ impl Setup {
     pub(crate) fn with(locations: impl IntoIterator<Item = Location>) -> Self {
         let folder = tempfile::Builder::new().prefix("agent-").tempdir().unwrap();
         let locations: Vec<_> = locations.into_iter().collect();
-        let secrets = locations.iter().map(|location| location.secret.clone()).collect();
+        let secrets = locations.iter().map(|location| location.secret.clone());
+        let secrets = secrets.filter(|secret| !secret.starts_with("${")).collect();
         let setup = Self { folder, locations, listen: String::new(), secrets };
         setup.write();
         setup
@@ -130,6 +131,11 @@ impl Setup {
     pub(crate) async fn run(&self, arguments: &[&str]) -> Ran {
         let mut command = self.command();
         command.args(arguments);
+        self.finish(command).await
+    }
+
+    /// Runs what [`Self::command`] gave to its end.
+    pub(crate) async fn finish(&self, mut command: Command) -> Ran {
         let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
         let ran = Ran {
             code: output.status.code().unwrap(),
