@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -29,6 +29,9 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
 /// A list that is younger than this is not taken again to look for an id that is not in it.
 const FRESH: Duration = Duration::from_secs(5);
+
+/// How long a bucket that could not be asked is not asked again, unless somebody wants a fresh list.
+const AWAY_FOR: Duration = Duration::from_secs(30);
 
 /// Metadata objects that are read at the same time.
 const READS_IN_FLIGHT: usize = 32;
@@ -96,6 +99,7 @@ pub struct Listings {
     generation: AtomicU64,
     cache: Cache<u64, Arc<Listing>>,
     last: Mutex<Option<Arc<Listing>>>,
+    failed: Mutex<Option<(Instant, Error)>>,
 }
 
 impl Listings {
@@ -111,6 +115,7 @@ impl Listings {
                 .time_to_live(LIFETIME)
                 .build(),
             last: Mutex::new(None),
+            failed: Mutex::new(None),
         }
     }
 
@@ -119,11 +124,15 @@ impl Listings {
     /// # Errors
     /// When the bucket cannot be asked and there is no earlier list.
     pub async fn get(self: &Arc<Self>, refresh: bool) -> Result<View> {
+        if let Some(view) = self.while_away().filter(|_| !refresh) {
+            return Ok(view);
+        }
         let generation = self.current_generation(refresh).await;
         let listings = Arc::clone(self);
         // A task of its own: a list that takes longer than this caller waits is there for the next one.
         let taking = tokio::spawn(async move {
-            listings.cache.try_get_with(generation, listings.take()).await.map_err(|error| error.replica())
+            let taken = listings.cache.try_get_with(generation, listings.take(generation)).await;
+            taken.map_err(|error| error.replica())
         });
         let error = match timeout(ANSWER_WITHIN, taking).await {
             Ok(Ok(Ok(listing))) => return Ok(View { listing, error: None }),
@@ -135,10 +144,18 @@ impl Listings {
                 Error::new(Kind::StorageTimeout, detail)
             }
         };
+        *lock(&self.failed) = Some((Instant::now(), error.replica()));
         match self.last() {
             Some(listing) => Ok(View { listing, error: Some(error) }),
             None => Err(error),
         }
+    }
+
+    /// The last good list, when the bucket was just found to be away: nobody waits for that twice in a row.
+    fn while_away(&self) -> Option<View> {
+        let failed = lock(&self.failed);
+        let (_, error) = failed.as_ref().filter(|(when, _)| when.elapsed() < AWAY_FOR)?;
+        Some(View { listing: self.last()?, error: Some(error.replica()) })
     }
 
     /// The backup with this id. A list that does not have it is taken anew, for a backup that another tool just made.
@@ -165,21 +182,18 @@ impl Listings {
     /// The last good list, however old.
     #[must_use]
     pub fn last(&self) -> Option<Arc<Listing>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.last).clone()
     }
 
-    /// This backup changed in the bucket: no list that was begun before this call is served after it.
+    /// This backup changed in the bucket: no list that was begun before this call is served after it, and even the
+    /// last good one does not show the backup as it was.
     pub fn changed(&self, backup_id: &str) {
-        self.forget(backup_id);
+        let mut last = lock(&self.last);
         self.generation.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// The backup is deleted or replaced: even the last good list must not show it any more.
-    fn forget(&self, backup_id: &str) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *lock(&self.failed) = None;
         if let Some(listing) = last.as_ref() {
-            let entries =
-                listing.entries.iter().filter(|entry| entry.metadata.backup_id != backup_id).cloned().collect();
+            let is_other = |entry: &&Entry| entry.metadata.backup_id != backup_id;
+            let entries = listing.entries.iter().filter(is_other).cloned().collect();
             *last = Some(Arc::new(Listing { entries, skipped: listing.skipped.clone(), taken: listing.taken }));
         }
     }
@@ -198,7 +212,7 @@ impl Listings {
             .map_or_else(|now| now, |_| next)
     }
 
-    async fn take(&self) -> Result<Arc<Listing>> {
+    async fn take(&self, generation: u64) -> Result<Arc<Listing>> {
         let start = Instant::now();
         let objects = self.store.list(&self.folder, Patience::INTERACTIVE).await?;
         let known = self.last();
@@ -211,7 +225,13 @@ impl Listings {
             self.store.place()
         );
         self.note_skipped(&listing.skipped, known.as_deref());
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&listing));
+        *lock(&self.failed) = None;
+        let mut last = lock(&self.last);
+        // What changed since this list was begun is not in it.
+        if self.generation.load(Ordering::SeqCst) == generation {
+            *last = Some(Arc::clone(&listing));
+        }
+        drop(last);
         Ok(listing)
     }
 
@@ -318,6 +338,10 @@ impl Metadata {
             version: version.to_owned(),
         })
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The objects of a listing, metadata beside its tar.
