@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use super::garage::REGION;
-use super::{Agent, Bucket};
+use super::{Agent, Bucket, guard};
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_s3-backup-agent");
 
@@ -85,6 +85,7 @@ impl Setup {
 
     pub(crate) fn with(locations: impl IntoIterator<Item = Location>) -> Self {
         let folder = tempfile::Builder::new().prefix("agent-").tempdir().unwrap();
+        guard::folder(folder.path());
         let locations: Vec<_> = locations.into_iter().collect();
         let secrets = locations.iter().map(|location| location.secret.clone());
         let secrets = secrets.filter(|secret| !secret.starts_with("${")).collect();
