@@ -20,11 +20,13 @@ from typing import Any
 from lab.agent import Agent, Location
 
 from .network import Link, Loopback, Network, leave_the_machines_network, tcp_settings
-from .processes import Client, Meter
+from .processes import Client, Meter, touch_memory
 from .report import BARE, OURS, PEER, Results, Run
 from .sample import LargeBackup, many_backups
 from .server import Server
 
+# A transfer makes the machine use about this many times its size: what is sent, what is stored, what is on its way.
+TOUCHED = 3
 BUCKET = "backups"
 # Transfers and listings have a prefix each, so that neither sees the other's backups.
 TRANSFER, LISTING = "transfer", "listing"
@@ -82,27 +84,43 @@ class Benchmark:
         ]
         _require(stored == large.size, f"{key} has {stored} bytes, not {large.size}")
 
-        os.sync()
-        async with self._way(network, way, TRANSFER) as (client, pids):
-            answer = await self._measure(
-                network, "download", way, client, pids, **named
-            )
-            _require(
-                answer["size"] == large.size,
-                f"{way} downloaded {answer['size']} bytes, not {large.size}",
-            )
-            if is_first:
-                answer = await client.do(do="hash", **named)
-                with large.path.open("rb") as file:
-                    expected = hashlib.file_digest(file, "sha256").hexdigest()
-                _require(
-                    answer["sha256"] == expected,
-                    f"{way} downloaded other bytes than it uploaded",
-                )
+        await self._take_back(network, way, large, named, check=is_first)
         for suffix in ("tar", "metadata.json"):
             self._server.client().delete_object(
                 Bucket=BUCKET, Key=f"{TRANSFER}/backups/{named['filename']}.{suffix}"
             )
+
+    async def _take_back(
+        self,
+        network: Network,
+        way: str,
+        large: LargeBackup,
+        named: dict[str, Any],
+        *,
+        check: bool,
+    ) -> None:
+        for job in ["download", "restore"] if self._options.restore else ["download"]:
+            if job == "restore" and way == BARE:
+                continue
+            os.sync()
+            copy = self._folder / "restored.tar"
+            async with self._way(network, way, TRANSFER) as (client, pids):
+                answer = await self._measure(
+                    network, job, way, client, pids, path=str(copy), **named
+                )
+                _require(
+                    answer["size"] == large.size,
+                    f"{way} brought {answer['size']} bytes back, not {large.size}",
+                )
+                if check and job == "download":
+                    answer = await client.do(do="hash", **named)
+                    with large.path.open("rb") as file:
+                        expected = hashlib.file_digest(file, "sha256").hexdigest()
+                    _require(
+                        answer["sha256"] == expected,
+                        f"{way} downloaded other bytes than it uploaded",
+                    )
+            copy.unlink(missing_ok=True)
 
     async def _list(
         self, network: Network, way: str, _: None, *, is_first: bool
@@ -132,6 +150,8 @@ class Benchmark:
         **arguments: Any,
     ) -> dict[str, Any]:
         kind = "list" if job in {"cold listing", "refresh"} else job
+        if kind != "list":
+            touch_memory(TOUCHED * self._options.size_mib << 20)
         position = self._server.log_position()
         meter = Meter(pids)
         answer = await client.do(do=kind, **arguments)
@@ -240,6 +260,11 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--ways", nargs="+", choices=[OURS, PEER, BARE], default=[OURS, PEER, BARE]
+    )
+    parser.add_argument(
+        "--restore",
+        action="store_true",
+        help="also download as a restore does: each chunk written to a file by itself",
     )
     parser.add_argument("--rtt-ms", type=int, default=50)
     parser.add_argument("--mbit", type=int, default=1000)

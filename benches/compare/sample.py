@@ -95,8 +95,8 @@ class LargeBackup:
                 content[at : at + RENEWED_BYTES] = os.urandom(RENEWED_BYTES)
         # What is dirty now must not be written out while somebody is being measured, nor read from the disk.
         os.sync()
-        with self.path.open("rb", buffering=0) as file:
-            while file.read(RENEW_EVERY_BYTES):
+        with self.path.open("rb", buffering=0) as tar:
+            while tar.read(RENEW_EVERY_BYTES):
                 pass
         return agent_backup(backup_id, f"Benchmark {backup_id[:8]}", self.size)
 

@@ -15,6 +15,8 @@ import sys
 import time
 from typing import Any, Protocol
 
+from .stream import home_assistants_file
+
 
 class Way(Protocol):
     """One way to keep backups in a bucket, as a Home Assistant integration would."""
@@ -46,6 +48,9 @@ async def do(way: Way, job: dict[str, Any]) -> dict[str, Any]:
                 size += len(chunk)
                 chunks += 1
             return {"size": size, "chunks": chunks}
+        case "restore":
+            content = await way.download(job["backup"], job["filename"])
+            return {"size": await home_assistants_file(Path(job["path"]), content)}
         case "hash":
             digest = hashlib.sha256()
             async for chunk in await way.download(job["backup"], job["filename"]):
