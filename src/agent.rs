@@ -18,11 +18,12 @@ use futures_util::Stream;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::config;
 use crate::error::{Error, Kind, Result};
+use crate::store::Patience;
 use check::Step;
 use download::Download;
 use events::Events;
@@ -32,9 +33,6 @@ use upload::{Received, Upload};
 
 /// Uploads at the same time; each may hold a few parts in memory.
 const MAX_UPLOADS: usize = 16;
-
-/// How long cleaning up may take when the agent stops.
-const CLEAN_UP_LIMIT: Duration = Duration::from_secs(5);
 
 /// The agent.
 #[derive(Debug)]
@@ -125,24 +123,30 @@ impl Agent {
         Download::open(Arc::clone(self.location(location)?), entry, range).await
     }
 
-    /// Deletes a backup: its metadata first, so that it is invisible before its tar is gone.
+    /// Deletes a backup: its metadata first, so that it is invisible before its tar is gone. Once the metadata is
+    /// deleted the backup no longer exists; a tar that resists is removed in the background.
     ///
     /// # Errors
-    /// [`Kind::BackupNotFound`], and what a request can come to; the call may be made again then.
+    /// [`Kind::BackupNotFound`], and what a request can come to; the backup is there as before then.
     pub async fn delete(&self, location: &str, backup_id: &str) -> Result<()> {
-        let location = self.location(location)?;
-        let entry = location.note_error(location.listings.find(backup_id).await)?;
+        let (location, backup_id) = (Arc::clone(self.location(location)?), backup_id.to_owned());
+        let tasks = self.tasks.clone();
         // Runs on when the client goes away: half a deletion helps nobody.
-        let place = Arc::clone(location);
         let deleting = self.tasks.spawn(async move {
-            let patience = crate::store::Patience::INTERACTIVE;
-            place.store.delete(&entry.key, patience).await?;
-            place.changed(&entry.metadata.backup_id);
-            place.store.delete(&entry.tar.key, patience).await?;
-            info!("deleted \"{}\" from {}", entry.tar.key, place.store.place());
+            let _changing = location.changing.lock().await;
+            let entry = location.note_error(location.listings.find(&backup_id).await)?;
+            let deleted = location.store.delete(&entry.key, Patience::INTERACTIVE).await;
+            location.note(deleted.map_err(Error::from))?;
+            location.changed(&backup_id);
+            let key = entry.tar.key;
+            info!("deleted \"{key}\" from {}", location.store.place());
+            if let Err(error) = location.store.delete(&key, Patience::INTERACTIVE).await {
+                warn!("{error}; its metadata is gone, so it goes on in the background");
+                location.remove_later(vec![key], &tasks);
+            }
             Ok(())
         });
-        location.note(deleting.await.map_err(stopped)?)
+        deleting.await.map_err(stopped)?
     }
 
     /// Tries a location.
@@ -159,30 +163,35 @@ impl Agent {
     /// [`Kind::ShuttingDown`], and what a request can come to.
     pub async fn create_upload(&self, location: &str, backup: AgentBackup, filename: &str) -> Result<Arc<Upload>> {
         let location = self.location(location)?;
-        self.refuse_when_stopping()?;
-        // One at a time: a backup of the same name that began a moment ago has its key, though nothing is there yet.
-        let _creating = location.creating.lock().await;
-        let is_same = |upload: &&Arc<Upload>| {
-            upload.location.id() == location.id() && upload.backup.backup_id == backup.backup_id
-        };
-        let earlier: Vec<_> = self.uploads().values().filter(is_same).cloned().collect();
-        for upload in earlier {
-            upload.discard().await;
-            self.uploads().remove(&upload.id);
+        loop {
+            self.refuse_when_stopping()?;
+            // One at a time: a backup of the same name that began a moment ago has its key, though nothing is there yet.
+            let creating = location.creating.lock().await;
+            let (same, beside) = self.uploads_at(location, &backup.backup_id);
+            if same.is_empty() {
+                self.refuse_when_busy()?;
+                let taken: Vec<_> = beside.iter().map(|upload| upload.key()).collect();
+                let place = Arc::clone(location);
+                let upload =
+                    Upload::create(place, backup, filename, &taken, &self.stopping, self.tasks.clone()).await?;
+                self.uploads().insert(upload.id.clone(), Arc::clone(&upload));
+                self.tasks.spawn(Arc::clone(&upload).expire());
+                return Ok(upload);
+            }
+            drop(creating);
+            for upload in same {
+                upload.discard().await;
+                self.uploads().remove(&upload.id);
+            }
         }
-        let is_beside = |upload: &&Arc<Upload>| upload.location.id() == location.id() && !upload.has_ended();
-        let taken: Vec<_> = self.uploads().values().filter(is_beside).map(|upload| upload.key()).collect();
-        let place = Arc::clone(location);
-        let upload = Upload::create(place, backup, filename, &taken, &self.stopping, self.tasks.clone()).await?;
+    }
+
+    /// The uploads under way to a location: those of this backup, and the others.
+    fn uploads_at(&self, location: &Location, backup_id: &str) -> (Vec<Arc<Upload>>, Vec<Arc<Upload>>) {
         let mut uploads = self.uploads();
         uploads.retain(|_, upload| !upload.has_ended());
-        if uploads.len() >= MAX_UPLOADS {
-            return Err(Error::new(Kind::InvalidRequest, format!("{MAX_UPLOADS} uploads are under way already.")));
-        }
-        uploads.insert(upload.id.clone(), Arc::clone(&upload));
-        drop(uploads);
-        self.tasks.spawn(Arc::clone(&upload).expire());
-        Ok(upload)
+        let here = uploads.values().filter(|upload| upload.location.id() == location.id()).cloned();
+        here.partition(|upload| upload.backup.backup_id == backup_id)
     }
 
     /// Takes an upload's content in. Cleans up by itself when the sender goes away.
@@ -224,18 +233,16 @@ impl Agent {
     }
 
     /// Stops: uploads under way end and are cleaned up, within a limit.
-    pub async fn stop(&self) {
+    pub async fn stop(&self, limit: Duration) {
         self.stopping.cancel();
         let uploads: Vec<_> = self.uploads().drain().map(|(_, upload)| upload).collect();
-        let cleaned = timeout(CLEAN_UP_LIMIT, async {
-            for upload in uploads {
-                upload.discard().await;
-            }
+        let cleaned = timeout(limit, async {
+            futures_util::future::join_all(uploads.iter().map(Upload::discard)).await;
             self.tasks.close();
             self.tasks.wait().await;
         });
         if cleaned.await.is_err() {
-            tracing::warn!("stopping with work left; unfinished multipart uploads may be left in the bucket");
+            warn!("stopping with work left; unfinished multipart uploads may be left in the bucket");
         }
     }
 
@@ -256,6 +263,11 @@ impl Agent {
 
     fn refuse_when_stopping(&self) -> Result<()> {
         if self.stopping.is_cancelled() { Err(shutting_down()) } else { Ok(()) }
+    }
+
+    fn refuse_when_busy(&self) -> Result<()> {
+        let detail = || format!("{MAX_UPLOADS} uploads are under way already.");
+        if self.uploads().len() < MAX_UPLOADS { Ok(()) } else { Err(Error::new(Kind::StorageThrottled, detail())) }
     }
 
     /// An upload that the agent's own end cancelled was not cancelled by a person.

@@ -28,8 +28,11 @@ pub enum Error {
     /// `backup.json` is not what Home Assistant writes.
     #[error("the backup.json in the tar cannot be read: {0}")]
     BadManifest(#[from] serde_json::Error),
-    /// The file cannot be read, or is no tar.
-    #[error("it cannot be read as a tar: {0}")]
+    /// The file is no tar. The parser's words would repeat what is in the file.
+    #[error("it is not a tar that Home Assistant made")]
+    NotATar,
+    /// The file cannot be read.
+    #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
 }
 
@@ -39,7 +42,7 @@ pub enum Error {
 /// When the file is not a backup.
 pub fn read_manifest<R: Read + Seek>(file: R) -> Result<Manifest, Error> {
     for entry in Archive::new(file).entries_with_seek()? {
-        let entry = entry?;
+        let entry = entry.map_err(|_| Error::NotATar)?;
         if walker::is_manifest(&entry.path_bytes()) {
             let mut json = Vec::new();
             entry.take(walker::MAX_MANIFEST_BYTES).read_to_end(&mut json)?;

@@ -10,6 +10,7 @@ mod transfer;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -18,6 +19,9 @@ use crate::config::{Config, Problems};
 use crate::error::{Error, Kind};
 use crate::logging::{self, Level};
 use output::Output;
+
+/// How long a command may take to remove what it left.
+const CLEAN_UP_LIMIT: Duration = Duration::from_mins(1);
 
 /// Keeps Home Assistant's backups in any S3-compatible bucket.
 #[derive(Debug, Parser)]
@@ -95,9 +99,14 @@ enum Failure {
     Agent(#[from] Error),
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    #[error("interrupted")]
+    Interrupted,
     /// Everything was said already.
     #[error("failed")]
     Said,
+    /// The same, and the storage is away for now.
+    #[error("failed")]
+    SaidAway,
 }
 
 impl Failure {
@@ -110,7 +119,8 @@ impl Failure {
                 kind if kind.facts().retryable => 4,
                 _ => 1,
             },
-            Self::Io(_) | Self::Said => 1,
+            Self::SaidAway => 4,
+            Self::Io(_) | Self::Interrupted | Self::Said => 1,
         }
     }
 }
@@ -139,14 +149,24 @@ async fn dispatch(cli: &Cli, output: Output) -> Result<(), Failure> {
     let level = if config.log.level == Level::Info { Level::Warn } else { config.log.level };
     drop(logging::start(level, config.log.format));
     let agent = Agent::new(config.locations)?;
-    match &cli.command {
-        Command::Check { location } => query::check(&agent, location.as_deref(), output).await,
-        Command::List { location } => query::list(&agent, location.as_deref(), output).await,
-        Command::Upload { location, file } => transfer::upload(&agent, location, file, output).await,
+    let result = tokio::select! {
+        result = ask(&agent, &cli.command, output) => result,
+        signal = serve::told_to_stop() => Err(signal.map_or_else(Failure::Io, |()| Failure::Interrupted)),
+    };
+    // What a failed upload left is removed before the program ends.
+    agent.stop(CLEAN_UP_LIMIT).await;
+    result
+}
+
+async fn ask(agent: &Arc<Agent>, command: &Command, output: Output) -> Result<(), Failure> {
+    match command {
+        Command::Check { location } => query::check(agent, location.as_deref(), output).await,
+        Command::List { location } => query::list(agent, location.as_deref(), output).await,
+        Command::Upload { location, file } => transfer::upload(agent, location, file, output).await,
         Command::Download { location, backup_id, output: file, force } => {
-            transfer::download(&agent, location, backup_id, file.as_deref(), *force, output).await
+            transfer::download(agent, location, backup_id, file.as_deref(), *force, output).await
         }
-        Command::Delete { location, backup_id } => query::delete(&agent, location, backup_id, output).await,
+        Command::Delete { location, backup_id } => query::delete(agent, location, backup_id, output).await,
         Command::Serve | Command::Healthcheck => Ok(()),
     }
 }

@@ -112,7 +112,7 @@ impl Kind {
             Self::SizeMismatch => ("size_mismatch", 409, true, "Nothing was kept. Make the backup again."),
             Self::ChecksumMismatch => ("checksum_mismatch", 409, true, "Nothing was kept. Make the backup again."),
             Self::Unauthorized => ("unauthorized", 401, false, "Use the token from the agent's token file."),
-            Self::StorageAuth => ("storage_auth", 502, false, "Check the access key ID and the secret access key for spaces and missing characters, or make a new key."),
+            Self::StorageAuth => ("storage_auth", 502, false, "Check the access key ID and the secret access key: is a character missing, or are the two swapped? Or make a new key."),
             Self::StorageForbidden => ("storage_forbidden", 502, false, "Give the key permission to list, read, write and delete in this bucket."),
             Self::BucketNotFound => ("bucket_not_found", 502, false, "Check the bucket's name, or create the bucket at the provider."),
             Self::WrongRegion => ("wrong_region", 502, false, "Set the location's region to the one the bucket is in."),

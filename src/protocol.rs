@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{Method, Uri};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::routing::{get, post, put};
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
@@ -59,7 +59,7 @@ pub struct State {
 
 /// All calls. This is the only table of routes.
 pub fn router(state: State) -> Router {
-    let open = Router::new().route("/v1/health", get(admin::health));
+    let open = Router::new().route("/v1/health", get(admin::health)).method_not_allowed_fallback(unknown);
     let guarded = Router::new()
         .route("/v1/info", get(admin::info))
         .route("/v1/openapi.json", get(admin::openapi))
@@ -77,7 +77,7 @@ pub fn router(state: State) -> Router {
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .layer(from_fn_with_state(state.clone(), access::guard));
-    open.merge(guarded).with_state(state)
+    open.merge(guarded).layer(map_response(problem::from_refusal)).with_state(state)
 }
 
 async fn unknown(method: Method, uri: Uri) -> Problem {

@@ -11,6 +11,7 @@ mod retry;
 mod s3;
 
 use std::ops::Range;
+use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -25,7 +26,7 @@ use object_store::{
 pub use error::{Error, Outcome};
 pub use key::{Key, Keys, Role, Stem};
 pub use multipart::{Multipart, Part};
-pub use retry::{Patience, retry};
+pub use retry::{Backoff, Patience, retry};
 
 use crate::config::{Backend, Location};
 use s3::S3;
@@ -109,8 +110,9 @@ impl Store {
                 Ok(Self { backend: Arc::new(StoreBackend::S3(s3)), objects, place: place.into() })
             }
             Backend::Directory(path) => {
+                let folder = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
                 let place = format!("directory \"{}\"", path.display());
-                let opened = std::fs::create_dir_all(path)
+                let opened = folder
                     .map_err(|source| object_store::Error::Generic { store: "directory", source: Box::new(source) })
                     .and_then(|()| LocalFileSystem::new_with_prefix(path));
                 let objects = opened.map_err(|error| Error::from_object_store(error, &format!("open {place}")))?;

@@ -18,7 +18,7 @@ const PROBE: &[u8] = b"A check of the S3 Backup Agent wrote this. It may be dele
 pub struct Step {
     /// `list`, `write`, `read` or `delete`.
     pub step: &'static str,
-    /// Whether it went well; absent when an earlier step failed.
+    /// Whether it went well.
     pub ok: bool,
     /// How long it took.
     pub duration_ms: u64,
@@ -37,6 +37,8 @@ pub(super) async fn check(location: &Location) -> Vec<Step> {
     }
     let written = store.write(&probe, Bytes::from_static(PROBE), ContentType::Text, Patience::INTERACTIVE);
     if !timed(&mut steps, "write", async { Ok(written.await?) }).await {
+        // The probe may have arrived, and only the answer was lost.
+        drop(store.delete(&probe, Patience::NONE).await);
         return steps;
     }
     timed(&mut steps, "read", read_back(location, &probe)).await;

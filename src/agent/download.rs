@@ -12,12 +12,12 @@ use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt, stream};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{debug, error, warn};
+use tracing::{debug, error};
 
 use super::listing::Entry;
 use super::location::Location;
 use crate::error::{Error, Kind, Result};
-use crate::store::{Body, Error as StoreError, Key, Outcome, Store, retry};
+use crate::store::{Backoff, Body, Error as StoreError, Key, Outcome, Store, retry};
 
 /// A backup on its way out.
 pub struct Download {
@@ -81,6 +81,7 @@ impl Download {
         let mut source = Source { store: location.store.clone(), key: tar.key.clone(), e_tag: None, location };
         let body = source.open(first.clone()).await?;
         if body.object_size != tar.size {
+            source.location.changed(&entry.metadata.backup_id);
             let detail =
                 format!("Could not read \"{}\": it has {} bytes now, not {}", tar.key, body.object_size, tar.size);
             return Err(Error::new(Kind::StorageError, detail).with_hint("Refresh the list of backups and try again."));
@@ -88,7 +89,7 @@ impl Download {
         let (size, e_tag) = (body.object_size, body.e_tag.clone());
         source.e_tag.clone_from(&e_tag);
         let whole = range == (0..size);
-        let wanted = entry.metadata.stored.as_ref().filter(|_| whole).map(|(_, sha256)| sha256.clone());
+        let wanted = entry.metadata.stored.as_ref().filter(|_| whole).map(|stored| stored.sha256.clone());
         let check = wanted.map(|wanted| Check { hash: Context::new(&SHA256), wanted });
         let running = VecDeque::from([source.clone().read(first, Some(body))]);
         let reader = Reader { source, waiting, running };
@@ -170,31 +171,42 @@ impl Source {
         mut body: Option<Body>,
         sender: &mpsc::UnboundedSender<Result<Bytes>>,
     ) -> Result<()> {
+        let mut backoff = Backoff::new(self.location.patience());
         while !range.is_empty() {
             let mut current = match body.take() {
                 Some(body) => body,
                 None => self.open(range.clone()).await?,
             };
             let before = range.start;
-            let broken = loop {
-                match current.stream.try_next().await {
-                    Ok(Some(chunk)) if chunk.len() as u64 <= range.end - range.start => {
-                        range.start += chunk.len() as u64;
-                        // Fails only when the client is gone; this task is about to be aborted.
-                        drop(sender.send(Ok(chunk)));
-                    }
-                    Ok(Some(_)) => return Err(self.wrong_length()),
-                    Ok(None) => break None,
-                    Err(error) => break Some(error),
-                }
-            };
-            match broken {
-                Some(error) if !error.outcome.is_transient() => return self.location.note(Err(error.into())),
-                Some(error) => warn!(at_byte = range.start, "{error}; going on where it stopped"),
-                // An answer that keeps ending early would go on for ever.
-                None if range.start == before && !range.is_empty() => return Err(self.wrong_length()),
-                None => {}
+            let ended = self.forward(&mut current, &mut range, sender).await;
+            if range.start > before {
+                backoff = Backoff::new(self.location.patience());
             }
+            match ended {
+                // An answer that keeps ending early would go on for ever.
+                Ok(()) if range.start == before => return Err(self.wrong_length()),
+                Ok(()) => {}
+                Err(error) => self.location.note(backoff.pause(error).await.map_err(Error::from))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands on what the body has, and moves the start of `range` along.
+    async fn forward(
+        &self,
+        body: &mut Body,
+        range: &mut Range<u64>,
+        sender: &mpsc::UnboundedSender<Result<Bytes>>,
+    ) -> Result<(), StoreError> {
+        while let Some(chunk) = body.stream.try_next().await? {
+            let length = chunk.len() as u64;
+            if length > range.end - range.start {
+                return Err(StoreError::new(Outcome::Refused, self.wrong_length().to_string()));
+            }
+            range.start += length;
+            // Fails only when the client is gone; this task is about to be aborted.
+            drop(sender.send(Ok(chunk)));
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use tokio::sync::broadcast;
 
 use super::location::Status;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 
 /// Events that a listener may be behind before it loses some.
 const BACKLOG: usize = 256;
@@ -84,6 +84,14 @@ pub struct Report {
     /// When it first happened, RFC 3339; only in a location's status.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
+}
+
+impl Report {
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn retryable(&self) -> bool {
+        Kind::ALL.iter().any(|kind| kind.code() == self.code && kind.facts().retryable)
+    }
 }
 
 impl From<&Error> for Report {

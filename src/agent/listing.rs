@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
-use crate::backup::StoredBackup;
+use crate::backup::{AgentMetadata, StoredBackup};
 use crate::error::{Error, Kind, Result};
 use crate::store::{Error as StoreError, Key, Object, Objects, Outcome, Patience, Role, Store};
 
@@ -46,8 +46,8 @@ pub struct Metadata {
     pub backup_id: String,
     /// The backup as the protocol shows it.
     pub json: Box<RawValue>,
-    /// Size of the tar in bytes and its SHA-256, when this agent wrote it.
-    pub stored: Option<(u64, String)>,
+    /// What this agent added when it wrote the backup.
+    pub stored: Option<AgentMetadata>,
     version: String,
 }
 
@@ -253,20 +253,24 @@ impl Listings {
         });
         let mut read = read.buffered(READS_IN_FLIGHT);
         let mut listing = Listing { entries: Vec::new(), skipped: sorted.skipped, taken };
+        let mut refused = None;
         while let Some((key, tar, metadata)) = read.try_next().await? {
-            listing.add(key, tar, metadata);
+            listing.add(key, tar, metadata.map_err(|unread| refused.insert(unread).to_string()));
+        }
+        // One object that the server fails on does not hide the others; a server that fails on all of them is ill.
+        if let Some(error) = refused.filter(|error| listing.entries.is_empty() && error.outcome.is_transient()) {
+            return Err(error);
         }
         listing.keep_one_for_each_id();
         Ok(listing)
     }
 
-    /// The outer error ends the whole list, because the backup may well be good; the inner one skips this object.
-    async fn read_metadata(&self, object: &Object) -> Result<Result<Arc<Metadata>, String>, StoreError> {
+    /// The outer error ends the whole list, because the bucket is away; the inner one skips this object.
+    async fn read_metadata(&self, object: &Object) -> Result<Result<Arc<Metadata>, StoreError>, StoreError> {
         match self.store.read(&object.key, MAX_METADATA_BYTES, Patience::INTERACTIVE).await {
             Ok(json) => Ok(Metadata::parse(&json, &object.version).map(Arc::new)),
-            Err(error) if error.outcome.is_transient() => Err(error),
-            Err(error) if error.outcome == Outcome::NotFound => Ok(Err("it was deleted in the meantime".into())),
-            Err(error) => Ok(Err(error.to_string())),
+            Err(error) if error.outcome.is_transient() && error.outcome != Outcome::ServerError => Err(error),
+            Err(error) => Ok(Err(error)),
         }
     }
 
@@ -288,8 +292,8 @@ impl Listing {
     fn add(&mut self, key: Key, tar: Object, metadata: Result<Arc<Metadata>, String>) {
         let reason = match metadata {
             Ok(metadata) => match &metadata.stored {
-                Some((size, _)) if *size != tar.size => {
-                    format!("its tar has {} bytes, not the {size} that were uploaded", tar.size)
+                Some(stored) if stored.size != tar.size => {
+                    format!("its tar has {} bytes, not the {} that were uploaded", tar.size, stored.size)
                 }
                 _ => return self.entries.push(Entry { key, metadata, tar }),
             },
@@ -298,10 +302,11 @@ impl Listing {
         self.skipped.push(Skipped { key: key.to_string(), reason });
     }
 
-    /// HA knows a backup by its id alone. Of several, one that this agent wrote wins, then the last by name.
+    /// HA knows a backup by its id alone. Of several, the one that this agent wrote last wins, then the last by name.
     fn keep_one_for_each_id(&mut self) {
         let mut best: HashMap<&str, usize> = HashMap::new();
-        let rank = |entry: &Entry| (entry.metadata.stored.is_some(), entry.key.clone());
+        let uploaded_at = |entry: &Entry| entry.metadata.stored.as_ref().map(|stored| stored.uploaded_at.clone());
+        let rank = |entry: &Entry| (uploaded_at(entry), entry.key.clone());
         for (index, entry) in self.entries.iter().enumerate() {
             let held = best.entry(&entry.metadata.backup_id).or_insert(index);
             if rank(entry) > rank(&self.entries[*held]) {
@@ -327,16 +332,13 @@ impl Listing {
 }
 
 impl Metadata {
-    fn parse(json: &[u8], version: &str) -> Result<Self, String> {
-        let unreadable = |error: serde_json::Error| format!("Home Assistant would refuse it: {error}");
+    fn parse(json: &[u8], version: &str) -> Result<Self, StoreError> {
+        let unreadable = |error: serde_json::Error| {
+            StoreError::new(Outcome::Refused, format!("Home Assistant would refuse it: {error}"))
+        };
         let stored = StoredBackup::parse(json).map_err(unreadable)?;
         let json = serde_json::value::to_raw_value(&stored).map_err(unreadable)?;
-        Ok(Self {
-            backup_id: stored.backup.backup_id,
-            json,
-            stored: stored.agent.map(|agent| (agent.size, agent.sha256)),
-            version: version.to_owned(),
-        })
+        Ok(Self { backup_id: stored.backup.backup_id, json, stored: stored.agent, version: version.to_owned() })
     }
 }
 

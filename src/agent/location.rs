@@ -1,15 +1,18 @@
 //! A backup location at work: its storage, its keys, its list, and how it stands.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::Utc;
 use serde::Serialize;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
 
 use super::events::{Event, Events, Report};
 use super::listing::Listings;
 use crate::config::{self, Backend, Origin};
 use crate::error::{Error, Kind, Result};
-use crate::store::{Keys, Patience, Store};
+use crate::store::{Key, Keys, Patience, Store};
 
 /// A location, shared by everything that works on it.
 #[derive(Debug)]
@@ -24,6 +27,9 @@ pub struct Location {
     pub listings: Arc<Listings>,
     /// Held while an upload's keys are chosen.
     pub creating: tokio::sync::Mutex<()>,
+    /// Held while a backup is put in its place or taken out: one change after another.
+    pub changing: tokio::sync::Mutex<()>,
+    removing: Mutex<HashSet<Key>>,
     events: Events,
     health: Mutex<Health>,
 }
@@ -78,6 +84,8 @@ impl Location {
             keys,
             listings,
             creating: tokio::sync::Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+            removing: Mutex::default(),
             events,
             health: Mutex::default(),
         }))
@@ -120,6 +128,30 @@ impl Location {
     pub fn changed(&self, backup_id: &str) {
         self.listings.changed(backup_id);
         self.events.send(Event::Backups { location: self.settings.id.clone() });
+    }
+
+    /// Deletes objects in the background, for as long as the storage may be away. No upload gets their keys meanwhile:
+    /// a deletion whose answer was lost must not hit what came after it.
+    pub(super) fn remove_later(self: &Arc<Self>, keys: Vec<Key>, tasks: &TaskTracker) {
+        self.removing().extend(keys.iter().cloned());
+        let location = Arc::clone(self);
+        tasks.spawn(async move {
+            for key in keys {
+                if let Err(error) = location.store.delete(&key, location.patience()).await {
+                    warn!("\"{key}\" is left behind: {error}");
+                }
+                location.removing().remove(&key);
+            }
+        });
+    }
+
+    /// Whether a deletion of this object is under way.
+    pub(super) fn is_removing(&self, key: &Key) -> bool {
+        self.removing().contains(key)
+    }
+
+    fn removing(&self) -> MutexGuard<'_, HashSet<Key>> {
+        self.removing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where its events go.

@@ -22,14 +22,18 @@ pub use receive::Received;
 use super::events::{Event, Report, UploadState};
 use super::location::Location;
 use crate::backup::{AgentBackup, AgentMetadata, StoredBackup};
+use crate::config::location::MAX_PART_SIZE;
 use crate::error::{Error, Kind, Result};
-use crate::store::{ContentType, Error as StoreError, Key, Multipart, Outcome, Part, Patience, Stem};
+use crate::store::{ContentType, Multipart, Outcome, Part, Patience, Stem};
 
 /// An upload that nothing happens on is discarded after this long.
 const IDLE_LIMIT: Duration = Duration::from_mins(10);
 
 /// S3's own limit. Source: "Amazon S3 multipart upload limits" in Amazon's user guide.
 const MAX_PARTS: u64 = 10_000;
+
+/// Names that are tried for a backup before it is given up.
+const MAX_STEMS: usize = 20;
 
 /// The largest metadata object of another backup that is read to compare its id.
 const MAX_METADATA_BYTES: u64 = 1024 * 1024;
@@ -46,7 +50,7 @@ pub struct Upload {
     /// Size of its parts in bytes.
     pub part_size: u64,
     stem: Stem,
-    replaces: bool,
+    replaced: Option<Stem>,
     stored_bytes: AtomicU64,
     cancel: CancellationToken,
     phase: Mutex<Phase>,
@@ -89,14 +93,15 @@ impl Upload {
         stopping: &CancellationToken,
         tasks: TaskTracker,
     ) -> Result<Arc<Self>> {
-        let (stem, replaces) = location.note(choose_stem(&location, &backup, filename, taken).await)?;
+        let part_size = part_size(location.settings.part_size, backup.size)?;
+        let (stem, replaced) = location.note(choose_stem(&location, &backup, filename, taken).await)?;
         let upload = Arc::new(Self {
             id: uuid::Uuid::new_v4().simple().to_string(),
-            part_size: part_size(location.settings.part_size, backup.size),
+            part_size,
             location,
             backup,
             stem,
-            replaces,
+            replaced,
             stored_bytes: AtomicU64::new(0),
             cancel: stopping.child_token(),
             phase: Mutex::new(Phase::Waiting),
@@ -213,6 +218,9 @@ impl Upload {
                 () = self.cancel.cancelled() => return,
                 () = tokio::time::sleep(IDLE_LIMIT) => {}
             }
+            if self.has_ended() {
+                return;
+            }
             let is_receiving = self.phase.try_lock().is_err();
             if !is_receiving && self.stored_bytes.load(Ordering::Relaxed) == before {
                 warn!(upload_id = self.id, "nobody went on with the upload of \"{}\"", self.key());
@@ -229,19 +237,13 @@ impl Upload {
 
     async fn put_in_place(&self, received: &Received, tar: Tar) -> Result<StoredBackup> {
         let location = &self.location;
-        let patience = location.patience();
-        let (tar_key, metadata_key) = (location.keys.tar(&self.stem), location.keys.metadata(&self.stem));
-        let before = match self.take_out(&metadata_key).await {
-            Ok(before) => before,
-            Err(error) => {
-                self.clean_up(Some(tar));
-                return Err(error);
-            }
-        };
+        let _changing = location.changing.lock().await;
         let stored = match tar {
-            Tar::Whole(data) => location.store.write(&tar_key, data, ContentType::Tar, patience).await,
+            Tar::Whole(data) => {
+                location.store.write(&location.keys.tar(&self.stem), data, ContentType::Tar, location.patience()).await
+            }
             Tar::Parts(multipart, parts) => {
-                let completed = multipart.complete(&parts, received.size, patience).await;
+                let completed = multipart.complete(&parts, received.size, location.patience()).await;
                 if completed.is_err() {
                     self.clean_up(Some(Tar::Parts(multipart, parts)));
                 }
@@ -249,50 +251,47 @@ impl Upload {
             }
         };
         if let Err(error) = stored {
-            match before {
-                // A refusal changed nothing: the backup that was there is as good as before.
-                Some(before) if !error.outcome.is_transient() => {
-                    location.store.write(&metadata_key, before, ContentType::Json, patience).await?;
-                }
-                Some(_) => {}
-                // The tar may have arrived, and only the answer was lost.
-                None => self.erase(),
+            // The tar may have arrived, and only the answer was lost. A refusal changed nothing.
+            if error.outcome.is_transient() {
+                self.erase();
             }
             return Err(error.into());
         }
-        let placed = async {
-            let stored_size = location.store.size(&tar_key, patience).await?;
-            if stored_size != received.size {
-                let detail =
-                    format!("\"{tar_key}\" has {stored_size} bytes in the bucket, but {} were sent.", received.size);
-                return Err(Error::new(Kind::StorageError, detail));
+        match self.describe_in_bucket(received).await {
+            Ok(stored) => {
+                self.remove_replaced();
+                Ok(stored)
             }
-            let stored = self.describe(received);
-            let json = serde_json::to_vec(&stored).map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
-            location.store.write(&metadata_key, json.into(), ContentType::Json, patience).await?;
-            Ok(stored)
-        };
-        let placed = placed.await;
-        if placed.is_err() {
-            self.erase();
+            Err(error) => {
+                self.erase();
+                Err(error)
+            }
         }
-        placed
     }
 
-    /// Takes the metadata of what is replaced out of the bucket: it would describe the new tar wrongly, and without it
-    /// the tar is invisible, not broken.
-    async fn take_out(&self, key: &Key) -> Result<Option<Bytes>> {
-        if !self.replaces {
-            return Ok(None);
+    /// Confirms the tar's size and writes the metadata.
+    async fn describe_in_bucket(&self, received: &Received) -> Result<StoredBackup> {
+        let location = &self.location;
+        let (tar_key, patience) = (location.keys.tar(&self.stem), location.patience());
+        let stored_size = location.store.size(&tar_key, patience).await?;
+        if stored_size != received.size {
+            let sent = received.size;
+            let detail = format!("\"{tar_key}\" has {stored_size} bytes in the bucket, but {sent} were sent.");
+            return Err(Error::new(Kind::StorageError, detail));
         }
-        let (store, patience) = (&self.location.store, self.location.patience());
-        let before = match store.read(key, MAX_METADATA_BYTES, patience).await {
-            Ok(before) => Some(before),
-            Err(StoreError { outcome: Outcome::NotFound, .. }) => None,
-            Err(error) => return Err(error.into()),
-        };
-        store.delete(key, patience).await?;
-        Ok(before)
+        let stored = self.describe(received);
+        let json = serde_json::to_vec(&stored).map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
+        let metadata_key = location.keys.metadata(&self.stem);
+        location.store.write(&metadata_key, json.into(), ContentType::Json, patience).await?;
+        Ok(stored)
+    }
+
+    /// An earlier copy of this backup goes when the new one is complete, not before.
+    fn remove_replaced(&self) {
+        if let Some(stem) = &self.replaced {
+            let keys = vec![self.location.keys.metadata(stem), self.location.keys.tar(stem)];
+            self.location.remove_later(keys, &self.tasks);
+        }
     }
 
     fn describe(&self, received: &Received) -> StoredBackup {
@@ -321,16 +320,8 @@ impl Upload {
 
     /// Removes what is in place of an upload that failed at the very end, metadata first.
     fn erase(&self) {
-        let location = Arc::clone(&self.location);
-        let stem = self.stem.clone();
-        self.tasks.spawn(async move {
-            let patience = location.patience();
-            for key in [location.keys.metadata(&stem), location.keys.tar(&stem)] {
-                if let Err(error) = location.store.delete(&key, patience).await {
-                    warn!("\"{key}\" is left behind: {error}");
-                }
-            }
-        });
+        let keys = vec![self.location.keys.metadata(&self.stem), self.location.keys.tar(&self.stem)];
+        self.location.remove_later(keys, &self.tasks);
     }
 
     fn fail(&self, error: Error) -> Error {
@@ -362,33 +353,50 @@ pub(super) fn not_found(id: &str) -> Error {
     Error::new(Kind::UploadNotFound, format!("There is no upload \"{id}\", or it has ended."))
 }
 
-/// The stem for a backup, and whether this backup is there already. Another backup's stem is never taken.
+/// A stem that nothing has, and the stem of an earlier copy of this very backup.
+///
+/// A key is never written over: not another backup's, not this backup's earlier copy before the new one is complete,
+/// and not a tar without metadata, which may be a backup that waits to be adopted.
 async fn choose_stem(
     location: &Location,
     backup: &AgentBackup,
     filename: &str,
     taken: &[String],
-) -> Result<(Stem, bool)> {
-    let stem = Stem::from_filename(filename);
-    if taken.iter().any(|key| key == location.keys.tar(&stem).as_str()) {
-        return Ok((stem.with_id(&backup.backup_id), true));
+) -> Result<(Stem, Option<Stem>)> {
+    let first = Stem::from_filename(filename);
+    let mut replaced = None;
+    for attempt in 0..MAX_STEMS {
+        let stem = first.attempt(attempt, &backup.backup_id);
+        let (tar, metadata) = (location.keys.tar(&stem), location.keys.metadata(&stem));
+        if taken.iter().any(|key| key == tar.as_str()) || location.is_removing(&tar) {
+            continue;
+        }
+        match location.store.read(&metadata, MAX_METADATA_BYTES, Patience::INTERACTIVE).await {
+            Ok(json) => {
+                let stored = StoredBackup::parse(&json).ok();
+                if stored.is_some_and(|stored| stored.backup.backup_id == backup.backup_id) {
+                    replaced.get_or_insert(stem);
+                }
+            }
+            Err(error) if error.outcome != Outcome::NotFound => return Err(error.into()),
+            Err(_) => match location.store.size(&tar, Patience::INTERACTIVE).await {
+                Err(error) if error.outcome == Outcome::NotFound => return Ok((stem, replaced)),
+                Err(error) => return Err(error.into()),
+                Ok(_) => {}
+            },
+        }
     }
-    let key = location.keys.metadata(&stem);
-    match location.store.read(&key, MAX_METADATA_BYTES, Patience::INTERACTIVE).await {
-        Ok(json) => match StoredBackup::parse(&json) {
-            Ok(stored) if stored.backup.backup_id == backup.backup_id => Ok((stem, true)),
-            _ => Ok((stem.with_id(&backup.backup_id), true)),
-        },
-        Err(StoreError { outcome: Outcome::NotFound, .. }) => Ok((stem, false)),
-        Err(error) => Err(error.into()),
-    }
+    let detail = format!("All names for the backup \"{}\" are taken in {}.", backup.backup_id, location.store.place());
+    Err(Error::new(Kind::StorageError, detail).with_hint("Remove copies of it that are no longer needed."))
 }
 
 /// The smallest part size that keeps a backup within the number of parts, with room for one that turns out larger.
-fn part_size(wanted: u64, size: u64) -> u64 {
-    const MIB: u64 = 1024 * 1024;
-    let needed = (size + size / 16).div_ceil(MAX_PARTS).next_multiple_of(MIB);
-    wanted.max(needed)
+fn part_size(wanted: u64, size: u64) -> Result<u64> {
+    let needed = size.saturating_add(size / 16).div_ceil(MAX_PARTS).next_multiple_of(1024 * 1024);
+    if needed > MAX_PART_SIZE {
+        return Err(Error::new(Kind::InvalidRequest, format!("{size} bytes are more than S3 stores as one object.")));
+    }
+    Ok(wanted.max(needed))
 }
 
 #[cfg(test)]
@@ -398,9 +406,12 @@ mod tests {
     #[test]
     fn parts_grow_so_that_no_upload_needs_more_than_ten_thousand() {
         const MIB: u64 = 1 << 20;
-        assert_eq!(part_size(8 * MIB, 1 << 30), 8 * MIB);
-        assert_eq!(part_size(8 * MIB, 0), 8 * MIB);
+        assert_eq!(part_size(8 * MIB, 1 << 30).unwrap(), 8 * MIB);
+        assert_eq!(part_size(8 * MIB, 0).unwrap(), 8 * MIB);
         let terabyte = 1 << 40;
-        assert!(terabyte / part_size(8 * MIB, terabyte) < MAX_PARTS);
+        assert!(terabyte / part_size(8 * MIB, terabyte).unwrap() < MAX_PARTS);
+        for absurd in [1 << 50, u64::MAX] {
+            assert_eq!(part_size(8 * MIB, absurd).unwrap_err().kind(), Kind::InvalidRequest);
+        }
     }
 }

@@ -15,15 +15,19 @@ use crate::agent::listing::View;
 
 /// Tries locations, and fails when one of them does.
 pub(super) async fn check(agent: &Arc<Agent>, location: Option<&str>, output: Output) -> Result<(), Failure> {
-    let mut all_ok = true;
+    let mut failed = None;
     for id in chosen(agent, location)? {
         let steps = agent.check(&id).await?;
         let ok = steps.iter().all(|step| step.ok);
-        all_ok &= ok;
+        failed = failed.or(steps.iter().find_map(|step| step.error.as_ref()).map(Report::retryable));
         let shown: Vec<String> = steps.iter().map(step_line).collect();
         output.result(&format!("{id}\n{}", shown.join("\n")), &json!({"location": id, "ok": ok, "steps": steps}))?;
     }
-    if all_ok { Ok(()) } else { Err(Failure::Said) }
+    match failed {
+        None => Ok(()),
+        Some(true) => Err(Failure::SaidAway),
+        Some(false) => Err(Failure::Said),
+    }
 }
 
 fn step_line(step: &Step) -> String {

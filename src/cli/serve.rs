@@ -1,8 +1,8 @@
 //! `serve` and `healthcheck`.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,6 +27,9 @@ use crate::config::{Config, Listen, Origin, Secret};
 use crate::protocol::{State, Token, router};
 use crate::server::{Listener, UnixSocket, run};
 use crate::{error, logging};
+
+/// How long cleaning up may take when the agent stops; a container is killed after ten seconds, draining included.
+const CLEAN_UP_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long the running agent may take to say that it is well.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(3);
@@ -56,7 +59,7 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
     };
     shutdown.cancel();
     while servers.join_next().await.is_some() {}
-    agent.stop().await;
+    agent.stop(CLEAN_UP_LIMIT).await;
     info!("stopped");
     Ok(stopped?)
 }
@@ -79,7 +82,7 @@ fn announce(config: &Config) {
     }
 }
 
-async fn told_to_stop() -> io::Result<()> {
+pub(super) async fn told_to_stop() -> io::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
         _ = terminate.recv() => info!("told to stop (SIGTERM)"),
@@ -99,7 +102,8 @@ fn lock(state_dir: &Path) -> io::Result<File> {
             ),
         )
     };
-    fs::create_dir_all(state_dir).map_err(named)?;
+    // Backups of the embedded location are in it, and a backup may hold every password of a house.
+    DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(named)?;
     let path = state_dir.join("agent.lock");
     let file = File::options().create(true).append(true).mode(0o600).open(&path).map_err(named)?;
     match file.try_lock() {

@@ -56,8 +56,13 @@ async fn describe(file: &Path) -> Result<AgentBackup, Failure> {
         let size = file.metadata()?.len();
         archive::read_manifest(file)?.into_agent_backup(size)
     };
-    let read = tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?;
-    read.map_err(|error| Error::new(Kind::InvalidMetadata, format!("\"{name}\" cannot be uploaded: {error}.")).into())
+    match tokio::task::spawn_blocking(read).await.map_err(io::Error::other)? {
+        Ok(backup) => Ok(backup),
+        Err(archive::Error::Io(error)) => {
+            Err(io::Error::new(error.kind(), format!("\"{name}\" cannot be read: {error}")).into())
+        }
+        Err(error) => Err(Error::new(Kind::InvalidMetadata, format!("\"{name}\" cannot be uploaded: {error}.")).into()),
+    }
 }
 
 /// Moves the bar with what is stored in the bucket.
@@ -90,6 +95,10 @@ pub(super) async fn download(
         write_all(download, tokio::io::stdout(), &ProgressBar::hidden()).await?;
         return Ok(());
     }
+    if file.is_dir() {
+        let folder = format!("\"{}\" is a folder: give a file's name with -o", file.display());
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, folder).into());
+    }
     if !force && fs::try_exists(&file).await? {
         let taken =
             format!("\"{}\" is there already; use --force to replace it, or -o for another name", file.display());
@@ -97,13 +106,9 @@ pub(super) async fn download(
     }
     let download = agent.download(location, &entry, None).await?;
     let (bytes, bar) = (download.size, output.progress(download.size));
-    let partial = with_ending(&file, ".partial");
-    let written = write_file(download, &partial, &bar).await;
-    if let Err(failure) = written {
-        drop(fs::remove_file(&partial).await);
-        return Err(failure);
-    }
-    fs::rename(&partial, &file).await?;
+    let partial = Partial(with_ending(&file, ".partial"));
+    write_file(download, &partial.0, &bar).await?;
+    fs::rename(&partial.0, &file).await.map_err(|error| cannot_write(&file, &error))?;
     bar.finish_and_clear();
     let verified = entry.metadata.stored.is_some();
     let note = if verified { "" } else { "; another tool uploaded it, so there is no SHA-256 to compare" };
@@ -112,9 +117,25 @@ pub(super) async fn download(
     Ok(())
 }
 
+/// A file that is not whole yet; removed when it does not come to be.
+struct Partial(PathBuf);
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // It is gone already when it was moved to its place.
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+fn cannot_write(file: &Path, error: &io::Error) -> io::Error {
+    let why = format!("\"{}\" cannot be written: {error}. Use -o for another place.", file.display());
+    io::Error::new(error.kind(), why)
+}
+
 async fn write_file(download: Download, path: &Path, bar: &ProgressBar) -> Result<(), Failure> {
     // A backup may hold every password of a house.
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).await?;
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).await;
+    let file = file.map_err(|error| cannot_write(path, &error))?;
     let file = write_all(download, file, bar).await?;
     file.sync_all().await?;
     Ok(())

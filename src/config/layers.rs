@@ -31,11 +31,21 @@ pub(super) fn merged(
 
 fn unreadable(error: &ConfigError, file: Option<&Path>) -> Problem {
     let (source, message) = match error {
-        ConfigError::FileParse { uri, cause } => (uri.clone(), format!("cannot be read: {cause}")),
+        ConfigError::FileParse { uri, cause } => {
+            (uri.clone(), format!("cannot be read: {}", without_excerpt(&cause.to_string())))
+        }
         other => (None, other.to_string()),
     };
     let source = source.or_else(|| file.map(|file| file.display().to_string()));
     Problem { key: "configuration".into(), source, message }
+}
+
+/// A parser shows the line that it stumbles over, and a secret may be on it: place and reason are enough.
+fn without_excerpt(message: &str) -> String {
+    let is_excerpt = |line: &&str| {
+        line.split_once('|').is_some_and(|(number, _)| number.trim().parse::<u32>().is_ok() || number.trim().is_empty())
+    };
+    message.lines().filter(|line| !is_excerpt(line)).collect::<Vec<_>>().join(": ")
 }
 
 /// `S3_BACKUP_AGENT__LOCATIONS__0__BUCKET` sets `locations[0].bucket`.

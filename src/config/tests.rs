@@ -141,6 +141,11 @@ fn all_problems_are_reported_at_once_with_key_and_source() {
 fn a_broken_file_is_one_clear_problem() {
     let text = load("locations = [", &[]).unwrap_err().to_string();
     assert!(text.contains("agent.toml"), "{text}");
+    for line in ["secret_access_key = \"hunter2hunter2", "secret_access_key = hunter2hunter2", "x = [\"hunter2hunter2"]
+    {
+        let text = load(&format!("[[locations]]\n{line}\n"), &[]).unwrap_err().to_string();
+        assert!(text.contains("line 2") && !text.contains("hunter2"), "{text}");
+    }
 }
 
 #[test]

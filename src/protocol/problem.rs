@@ -1,12 +1,16 @@
 //! Errors as `application/problem+json` (RFC 9457).
 
 use axum::Json;
+use axum::body::to_bytes;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tracing::{error, info};
 
 use crate::error::{Error, Kind};
+
+/// The router's own refusals are a sentence.
+const MAX_REFUSAL_BYTES: usize = 4096;
 
 /// An error on its way to the client.
 #[derive(Debug)]
@@ -61,6 +65,18 @@ impl IntoResponse for Problem {
         }
         response
     }
+}
+
+/// Makes a problem of what the router refuses by itself, such as a path that is not UTF-8.
+pub(super) async fn from_refusal(response: Response) -> Response {
+    let is_text =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    if !response.status().is_client_error() || !is_text {
+        return response;
+    }
+    let said = to_bytes(response.into_body(), MAX_REFUSAL_BYTES).await.unwrap_or_default();
+    let detail = format!("The request cannot be read: {}", String::from_utf8_lossy(&said));
+    Problem(Error::new(Kind::InvalidRequest, detail)).into_response()
 }
 
 fn source(error: &Error) -> String {

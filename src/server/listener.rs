@@ -44,7 +44,11 @@ impl Listener {
     /// When the port is taken, or the certificate cannot be used.
     pub async fn tcp(settings: &Tcp) -> io::Result<Self> {
         let acceptor = settings.tls.as_ref().map(tls::acceptor).transpose()?;
-        Ok(Self::Tcp(TcpListener::bind(settings.address).await?, acceptor))
+        let bound = TcpListener::bind(settings.address).await.map_err(|error| {
+            let why = format!("Cannot listen on {}: {error}. Choose another port for listen.tcp.", settings.address);
+            io::Error::new(error.kind(), why)
+        });
+        Ok(Self::Tcp(bound?, acceptor))
     }
 
     /// Where it listens, for people.

@@ -13,6 +13,9 @@ use tracing::{error, warn};
 /// How soon a path that disappeared is noticed. Restoring HA's `share` folder deletes it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// What fits into the kernel's `sun_path`, its terminating zero aside. Source: unix(7).
+const MAX_PATH_BYTES: usize = 107;
+
 /// A socket at a path.
 #[derive(Debug)]
 pub struct UnixSocket {
@@ -31,6 +34,7 @@ impl UnixSocket {
     /// # Errors
     /// [`io::ErrorKind::AddrInUse`] when another agent answers there, or something that is no socket is in the way.
     pub async fn bind(path: &Path) -> io::Result<Self> {
+        refuse_when_too_long(path)?;
         refuse_when_taken(path).await?;
         let (listener, inode) = listen(path)?;
         let mut look = interval(LOOK_EVERY);
@@ -80,6 +84,19 @@ impl Drop for UnixSocket {
     }
 }
 
+/// The kernel checks this for the path that is bound, which is a shorter one here.
+fn refuse_when_too_long(path: &Path) -> io::Result<()> {
+    let private = path.parent().map_or(0, |parent| parent.as_os_str().len()) + "/.sba-1234567/s".len();
+    let length = path.as_os_str().len().max(private);
+    if length <= MAX_PATH_BYTES {
+        return Ok(());
+    }
+    let why = format!(
+        "listen.socket is {length} bytes long, and a socket's path may have {MAX_PATH_BYTES}: choose a shorter one"
+    );
+    Err(io::Error::new(io::ErrorKind::InvalidInput, why))
+}
+
 async fn refuse_when_taken(path: &Path) -> io::Result<()> {
     let in_use = |why: &str| io::Error::new(io::ErrorKind::AddrInUse, format!("\"{}\" {why}", path.display()));
     let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
@@ -96,13 +113,20 @@ async fn refuse_when_taken(path: &Path) -> io::Result<()> {
 /// else connect, whatever the umask.
 fn listen(path: &Path) -> io::Result<(UnixListener, Inode)> {
     let parent = path.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(parent)?;
-    let private = parent.join(format!(".s3-backup-agent-{}", std::process::id()));
+    let named = |error: io::Error| {
+        let place = path.display();
+        let why = format!(
+            "The socket \"{place}\" cannot be made: {error}. Set listen.socket to a path in a folder that the agent may write."
+        );
+        io::Error::new(error.kind(), why)
+    };
+    fs::create_dir_all(parent).map_err(named)?;
+    let private = parent.join(format!(".sba-{}", std::process::id()));
     drop(fs::remove_dir_all(&private));
-    DirBuilder::new().mode(0o700).create(&private)?;
+    DirBuilder::new().mode(0o700).create(&private).map_err(named)?;
     let bound = bind_in(&private, path);
     drop(fs::remove_dir_all(&private));
-    bound
+    bound.map_err(named)
 }
 
 fn bind_in(private: &Path, path: &Path) -> io::Result<(UnixListener, Inode)> {

@@ -59,14 +59,13 @@ impl Outcome {
             Self::BucketNotFound => Kind::BucketNotFound,
             Self::WrongRegion => Kind::WrongRegion,
             Self::ClockSkew => Kind::ClockSkew,
-            Self::Unreachable => Kind::StorageUnreachable,
+            // A proxy's 502 is the usual way for storage to be down.
+            Self::Unreachable | Self::ServerError => Kind::StorageUnreachable,
             Self::Timeout => Kind::StorageTimeout,
             Self::Throttled => Kind::StorageThrottled,
             Self::Full => Kind::StorageFull,
             Self::Locked => Kind::ObjectLocked,
-            Self::NotFound | Self::Changed | Self::NoSuchUpload | Self::ServerError | Self::Refused => {
-                Kind::StorageError
-            }
+            Self::NotFound | Self::Changed | Self::NoSuchUpload | Self::Refused => Kind::StorageError,
         }
     }
 }
@@ -101,7 +100,8 @@ pub(super) struct Answer {
 }
 
 impl Error {
-    pub(super) fn new(outcome: Outcome, message: impl Into<String>) -> Self {
+    /// An error without a provider's words.
+    pub fn new(outcome: Outcome, message: impl Into<String>) -> Self {
         Self { outcome, message: message.into(), provider_code: None, request_id: None, region: None, source: None }
     }
 

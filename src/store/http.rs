@@ -23,6 +23,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::error::Answer;
+use crate::config::Secret;
 
 /// How long a connection may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,10 +45,12 @@ const MAX_ERROR_BYTES: usize = 64 * 1024;
 pub(super) struct Connector {
     client: reqwest::Client,
     idle: Duration,
+    secrets: Arc<[Secret]>,
 }
 
 impl Connector {
-    pub(super) fn new() -> Result<Self, reqwest::Error> {
+    /// `secrets` are what no answer may repeat: a provider says which key it does not know, and people swap the two.
+    pub(super) fn new(secrets: Vec<Secret>) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder()
             .user_agent(concat!("s3-backup-agent/", env!("CARGO_PKG_VERSION")))
             .http1_only()
@@ -57,11 +60,11 @@ impl Connector {
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .tcp_keepalive(Duration::from_secs(15))
             .build()?;
-        Ok(Self { client, idle: IDLE_TIMEOUT })
+        Ok(Self { client, idle: IDLE_TIMEOUT, secrets: secrets.into() })
     }
 
     pub(super) fn client(&self) -> HttpClient {
-        HttpClient::new(Transport { client: self.client.clone(), idle: self.idle })
+        HttpClient::new(Transport(self.clone()))
     }
 }
 
@@ -72,19 +75,16 @@ impl HttpConnector for Connector {
 }
 
 #[derive(Debug)]
-struct Transport {
-    client: reqwest::Client,
-    idle: Duration,
-}
+struct Transport(Connector);
 
 #[async_trait]
 impl HttpService for Transport {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        self.attempt(request).await
+        self.0.attempt(request).await
     }
 }
 
-impl Transport {
+impl Connector {
     async fn attempt(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let completes_upload = completes_upload(&request);
         let activity = Activity::new();
@@ -97,12 +97,21 @@ impl Transport {
         let (parts, body) = http::Response::from(response).into_parts();
         let body = WatchedResponse { body, idle, deadline: Box::pin(sleep(idle)) };
         if !parts.status.is_success() {
-            return Err(refused(read_answer(&parts, body).await));
+            return Err(refused(self.scrubbed(read_answer(&parts, body).await)));
         }
         if completes_upload {
             return completed(parts, body).await;
         }
         Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body)))
+    }
+}
+
+impl Connector {
+    fn scrubbed(&self, mut answer: Answer) -> Answer {
+        for secret in self.secrets.iter().filter(|secret| !secret.expose().is_empty()) {
+            answer.message = answer.message.replace(secret.expose(), "***");
+        }
+        answer
     }
 }
 

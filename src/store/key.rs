@@ -121,10 +121,16 @@ impl Stem {
         Self(truncate(segments.join("/")))
     }
 
-    /// This stem, set apart by the backup's id, for when another backup already has it.
+    /// The stem to try after `attempt` others were taken: first itself, then set apart by the backup's id, then by a
+    /// number as well.
     #[must_use]
-    pub fn with_id(&self, backup_id: &str) -> Self {
-        Self(format!("{}_{}", self.0, truncate(clean_segment(backup_id))))
+    pub fn attempt(&self, attempt: usize, backup_id: &str) -> Self {
+        let id = truncate(clean_segment(backup_id));
+        match attempt {
+            0 => self.clone(),
+            1 => Self(format!("{}_{id}", self.0)),
+            more => Self(format!("{}_{id}_{more}", self.0)),
+        }
     }
 }
 

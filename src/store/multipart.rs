@@ -121,6 +121,7 @@ impl Multipart {
     async fn was_completed(&self, size: u64, error: Error) -> Result<(), Error> {
         match self.store.size(&self.key, Patience::INTERACTIVE).await {
             Ok(stored) if stored == size => Ok(()),
+            Err(unclear) if unclear.outcome.is_transient() => Err(unclear),
             _ => Err(error),
         }
     }

@@ -45,20 +45,43 @@ pub async fn retry<T, F>(patience: Patience, mut attempt: impl FnMut() -> F) -> 
 where
     F: Future<Output = Result<T, Error>>,
 {
-    let start = Instant::now();
-    let mut retries = 0;
+    let mut backoff = Backoff::new(patience);
     loop {
-        let error = match attempt().await {
+        match attempt().await {
             Ok(value) => return Ok(value),
-            Err(error) => error,
-        };
-        let pause = pause(error.outcome, retries);
-        if !error.outcome.is_transient() || start.elapsed() + pause > patience.0 {
+            Err(error) => backoff.pause(error).await?,
+        }
+    }
+}
+
+/// The pauses between attempts, for a loop that is more than [`retry`].
+#[derive(Debug)]
+pub struct Backoff {
+    patience: Patience,
+    start: Instant,
+    retries: u32,
+}
+
+impl Backoff {
+    /// Starts with all of its patience.
+    #[must_use]
+    pub fn new(patience: Patience) -> Self {
+        Self { patience, start: Instant::now(), retries: 0 }
+    }
+
+    /// Waits before the next attempt.
+    ///
+    /// # Errors
+    /// `error` itself, when it is final or patience is at its end.
+    pub async fn pause(&mut self, error: Error) -> Result<(), Error> {
+        let pause = pause(error.outcome, self.retries);
+        if !error.outcome.is_transient() || self.start.elapsed() + pause > self.patience.0 {
             return Err(error);
         }
-        retries += 1;
-        warn!(retries, pause_ms = pause.as_millis(), "{error}; trying again");
+        self.retries += 1;
+        warn!(retries = self.retries, pause_ms = pause.as_millis(), "{error}; trying again");
         sleep(pause).await;
+        Ok(())
     }
 }
 

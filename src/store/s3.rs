@@ -19,7 +19,7 @@ use super::http::Connector;
 use super::key::Key;
 use super::retry::{Patience, retry};
 use super::{Object, Objects};
-use crate::config::{Addressing, Checksum, S3Settings};
+use crate::config::{Addressing, Checksum, S3Settings, Secret};
 
 /// What a query may hold unescaped, so that the signature's canonical form and the request are the same text.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -40,8 +40,8 @@ pub(super) struct S3 {
 impl S3 {
     pub(super) fn open(settings: &S3Settings) -> Result<Self, Error> {
         let unusable = |message: String| Error::new(Outcome::Refused, message);
-        let connector =
-            Connector::new().map_err(|error| unusable(format!("Could not set up the HTTP client: {error}")))?;
+        let connector = Connector::new(secrets(settings))
+            .map_err(|error| unusable(format!("Could not set up the HTTP client: {error}")))?;
         let http = connector.client();
         let bucket_url = bucket_url(settings);
         let is_virtual = settings.addressing == Addressing::Virtual;
@@ -122,6 +122,11 @@ impl S3 {
             .map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
         self.http.execute(request).await?.into_body().bytes().await
     }
+}
+
+fn secrets(settings: &S3Settings) -> Vec<Secret> {
+    let key = [Secret::new(&settings.access_key_id), settings.secret_access_key.clone()];
+    key.into_iter().chain(settings.session_token.clone()).collect()
 }
 
 #[derive(Debug, thiserror::Error)]

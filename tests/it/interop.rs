@@ -129,6 +129,27 @@ async fn the_same_backup_uploaded_again_replaces_the_first() {
     agent.upload("garage", &second).await;
     assert_eq!(agent.listed("garage").await, ["a1"]);
     assert!(agent.download("garage", "a1").await.unwrap().body == second.tar);
-    let stem = format!("backups/{}", second.stem());
+    // The first one stays until the second is complete, so the second has a name of its own.
+    let stem = format!("backups/{}_a1", second.stem());
     bucket.comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")]).await;
+}
+
+#[tokio::test]
+async fn no_object_of_another_backup_is_written_over() {
+    let (agent, bucket) = agent_and_bucket().await;
+    let (first, second) = (Sample::new("a1", "Same", 20_480), Sample::new("a2", "Same", 30_720));
+    let stem = first.stem();
+    // Their names are those that the second would be given: one is another backup's, one a tar that waits to be adopted.
+    let victim = Sample::small("victim");
+    bucket.put_backup("", &stem, &first).await;
+    bucket.put_backup("", &format!("{stem}_a2"), &victim).await;
+    bucket.put(&format!("backups/{stem}_a2_2.tar"), victim.tar.to_vec()).await;
+    agent.upload("garage", &second).await;
+    let mut listed = agent.listed("garage").await;
+    listed.sort();
+    assert_eq!(listed, ["a1", "a2", "victim"]);
+    for sample in [&first, &second, &victim] {
+        assert!(agent.download("garage", sample.id()).await.unwrap().body == sample.tar);
+    }
+    assert!(bucket.keys().await.contains(&format!("backups/{stem}_a2_2.tar")));
 }

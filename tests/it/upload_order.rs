@@ -171,7 +171,7 @@ async fn more_uploads_than_the_agent_takes_are_refused_until_one_ends() {
         begun.push(agent.begin("garage", &Sample::small(&format!("id{index}"))).await);
     }
     let next = Sample::small("next");
-    agent.create("garage", &next).await.is_problem(400, "invalid_request", &["16 uploads"]);
+    agent.create("garage", &next).await.is_problem(503, "storage_throttled", &["16 uploads"]);
     assert_eq!(agent.cancel(&begun[3]).await.status, 204);
     agent.upload("garage", &next).await;
     assert_eq!(agent.listed("garage").await, ["next"]);

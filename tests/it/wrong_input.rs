@@ -15,6 +15,24 @@ async fn nothing_is_kept(agent: &Agent, bucket: &Bucket) {
 const SIZES: [u64; 2] = [40_960, 11 * MIB];
 
 #[tokio::test]
+async fn more_bytes_than_s3_can_hold_are_refused_before_the_first() {
+    let (agent, _) = agent_and_bucket().await;
+    for size in [1 << 50, u64::MAX] {
+        let sample = Sample::small("a1").announced_as(size);
+        agent.create("garage", &sample).await.is_problem(400, "invalid_request", &["more than S3 stores"]);
+    }
+    assert_eq!(agent.client.get("/v1/health").await.status, 200);
+}
+
+#[tokio::test]
+async fn what_the_router_refuses_is_a_problem_too() {
+    let (agent, _) = agent_and_bucket().await;
+    for path in ["/v1/locations/garage/backups?refresh=maybe", "/v1/locations/%ff/backups"] {
+        agent.client.get(path).await.is_problem(400, "invalid_request", &["cannot be read"]);
+    }
+}
+
+#[tokio::test]
 async fn fewer_bytes_than_announced_are_refused() {
     let (agent, bucket) = agent_and_bucket().await;
     for size in SIZES {

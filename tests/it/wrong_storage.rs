@@ -32,6 +32,15 @@ async fn a_key_that_the_provider_does_not_know() {
 }
 
 #[tokio::test]
+async fn a_key_and_its_secret_swapped_are_not_repeated() {
+    let bucket = garage::shared().bucket().await;
+    let right = Location::of(&bucket);
+    let swapped = Location { key_id: right.secret.clone(), secret: right.key_id.clone(), ..Location::of(&bucket) };
+    // The harness finds a secret in anything that the agent prints or answers.
+    is_refused(swapped, "storage_auth", &[&bucket.name, "***", "swapped"]).await;
+}
+
+#[tokio::test]
 async fn a_secret_that_is_wrong() {
     let bucket = garage::shared().bucket().await;
     let location = Location { secret: "0".repeat(64), ..Location::of(&bucket) };
