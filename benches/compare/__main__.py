@@ -26,7 +26,7 @@ from .sample import LargeBackup, many_backups
 from .server import Server
 
 # A transfer makes the machine use about this many times its size: what is sent, what is stored, what is on its way.
-TOUCHED = 3
+TOUCHED = 4
 BUCKET = "backups"
 # Transfers and listings have a prefix each, so that neither sees the other's backups.
 TRANSFER, LISTING = "transfer", "listing"
