@@ -4,6 +4,7 @@
 //! metadata does. The work runs in tasks of its own, so that a client that goes away cannot stop the cleaning up.
 
 mod parts;
+mod plan;
 mod receive;
 
 use std::sync::Arc;
@@ -22,21 +23,11 @@ pub use receive::Received;
 use super::events::{Event, Report, UploadState};
 use super::location::Location;
 use crate::backup::{AgentBackup, AgentMetadata, StoredBackup};
-use crate::config::location::MAX_PART_SIZE;
 use crate::error::{Error, Kind, Result};
-use crate::store::{ContentType, Multipart, Outcome, Part, Patience, Stem};
+use crate::store::{ContentType, Multipart, Part, Stem};
 
 /// An upload that nothing happens on is discarded after this long.
 const IDLE_LIMIT: Duration = Duration::from_mins(10);
-
-/// S3's own limit. Source: "Amazon S3 multipart upload limits" in Amazon's user guide.
-const MAX_PARTS: u64 = 10_000;
-
-/// Names that are tried for a backup before it is given up.
-const MAX_STEMS: usize = 20;
-
-/// The largest metadata object of another backup that is read to compare its id.
-const MAX_METADATA_BYTES: u64 = 1024 * 1024;
 
 /// An upload.
 #[derive(Debug)]
@@ -93,8 +84,8 @@ impl Upload {
         stopping: &CancellationToken,
         tasks: TaskTracker,
     ) -> Result<Arc<Self>> {
-        let part_size = part_size(location.settings.part_size, backup.size)?;
-        let (stem, replaced) = location.note(choose_stem(&location, &backup, filename, taken).await)?;
+        let part_size = plan::part_size(location.settings.part_size, backup.size)?;
+        let (stem, replaced) = location.note(plan::choose_stem(&location, &backup, filename, taken).await)?;
         let upload = Arc::new(Self {
             id: uuid::Uuid::new_v4().simple().to_string(),
             part_size,
@@ -351,67 +342,4 @@ impl Upload {
 /// The error for an upload that is not there any more.
 pub(super) fn not_found(id: &str) -> Error {
     Error::new(Kind::UploadNotFound, format!("There is no upload \"{id}\", or it has ended."))
-}
-
-/// A stem that nothing has, and the stem of an earlier copy of this very backup.
-///
-/// A key is never written over: not another backup's, not this backup's earlier copy before the new one is complete,
-/// and not a tar without metadata, which may be a backup that waits to be adopted.
-async fn choose_stem(
-    location: &Location,
-    backup: &AgentBackup,
-    filename: &str,
-    taken: &[String],
-) -> Result<(Stem, Option<Stem>)> {
-    let first = Stem::from_filename(filename);
-    let mut replaced = None;
-    for attempt in 0..MAX_STEMS {
-        let stem = first.attempt(attempt, &backup.backup_id);
-        let (tar, metadata) = (location.keys.tar(&stem), location.keys.metadata(&stem));
-        if taken.iter().any(|key| key == tar.as_str()) || location.is_removing(&tar) {
-            continue;
-        }
-        match location.store.read(&metadata, MAX_METADATA_BYTES, Patience::INTERACTIVE).await {
-            Ok(json) => {
-                let stored = StoredBackup::parse(&json).ok();
-                if stored.is_some_and(|stored| stored.backup.backup_id == backup.backup_id) {
-                    replaced.get_or_insert(stem);
-                }
-            }
-            Err(error) if error.outcome != Outcome::NotFound => return Err(error.into()),
-            Err(_) => match location.store.size(&tar, Patience::INTERACTIVE).await {
-                Err(error) if error.outcome == Outcome::NotFound => return Ok((stem, replaced)),
-                Err(error) => return Err(error.into()),
-                Ok(_) => {}
-            },
-        }
-    }
-    let detail = format!("All names for the backup \"{}\" are taken in {}.", backup.backup_id, location.store.place());
-    Err(Error::new(Kind::StorageError, detail).with_hint("Remove copies of it that are no longer needed."))
-}
-
-/// The smallest part size that keeps a backup within the number of parts, with room for one that turns out larger.
-fn part_size(wanted: u64, size: u64) -> Result<u64> {
-    let needed = size.saturating_add(size / 16).div_ceil(MAX_PARTS).next_multiple_of(1024 * 1024);
-    if needed > MAX_PART_SIZE {
-        return Err(Error::new(Kind::InvalidRequest, format!("{size} bytes are more than S3 stores as one object.")));
-    }
-    Ok(wanted.max(needed))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_grow_so_that_no_upload_needs_more_than_ten_thousand() {
-        const MIB: u64 = 1 << 20;
-        assert_eq!(part_size(8 * MIB, 1 << 30).unwrap(), 8 * MIB);
-        assert_eq!(part_size(8 * MIB, 0).unwrap(), 8 * MIB);
-        let terabyte = 1 << 40;
-        assert!(terabyte / part_size(8 * MIB, terabyte).unwrap() < MAX_PARTS);
-        for absurd in [1 << 50, u64::MAX] {
-            assert_eq!(part_size(8 * MIB, absurd).unwrap_err().kind(), Kind::InvalidRequest);
-        }
-    }
 }
