@@ -186,7 +186,8 @@ impl Source {
                 // An answer that keeps ending early would go on for ever.
                 Ok(()) if range.start == before => return Err(self.wrong_length()),
                 Ok(()) => {}
-                Err(error) => self.location.note(backoff.pause(error).await.map_err(Error::from))?,
+                // Having waited is no success yet.
+                Err(error) => self.location.note_error(backoff.pause(error).await.map_err(Error::from))?,
             }
         }
         Ok(())

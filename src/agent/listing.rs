@@ -37,7 +37,7 @@ const AWAY_FOR: Duration = Duration::from_secs(30);
 const READS_IN_FLIGHT: usize = 32;
 
 /// The largest metadata object that is read; real ones have a few KiB.
-const MAX_METADATA_BYTES: u64 = 1024 * 1024;
+pub(super) const MAX_METADATA_BYTES: u64 = 1024 * 1024;
 
 /// One metadata object, read once. Kept as text: a long list of parsed backups would take several times the memory.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! What is decided before the first byte: the name of a backup's objects, and the size of its parts.
 
-use super::super::location::Location;
+use crate::agent::listing::MAX_METADATA_BYTES;
+use crate::agent::location::Location;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::config::location::MAX_PART_SIZE;
 use crate::error::{Error, Kind, Result};
@@ -11,9 +12,6 @@ const MAX_PARTS: u64 = 10_000;
 
 /// Names that are tried for a backup before it is given up.
 const MAX_STEMS: usize = 20;
-
-/// The largest metadata object of another backup that is read to compare its id.
-const MAX_METADATA_BYTES: u64 = 1024 * 1024;
 
 /// A stem that nothing has, and the stem of an earlier copy of this very backup.
 ///
