@@ -110,6 +110,11 @@ enum Failure {
 }
 
 impl Failure {
+    /// What `--json` calls a failure that the agent has no code for.
+    fn name(&self) -> &'static str {
+        if self.code() == 2 { "configuration" } else { "io" }
+    }
+
     fn code(&self) -> u8 {
         match self {
             Self::Configuration(_) => 2,

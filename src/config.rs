@@ -1,12 +1,15 @@
 //! Configuration: what the person wrote becomes a validated [`Config`], or every problem with it at once.
 //!
 //! [`layers`] puts the sources over one another, [`reader`] takes typed values out and notes each problem with its key
-//! and source, [`location`] knows a location's settings.
+//! and source, [`location`] knows a location's settings, [`s3`] those of a bucket.
 
+mod endpoint;
 pub mod layers;
 pub mod location;
 mod reader;
+pub mod s3;
 pub mod secret;
+mod size;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -14,9 +17,11 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-pub use location::{Addressing, Backend, Checksum, Location, Origin, S3Settings};
+pub use location::{Backend, Location, Origin};
+pub use s3::{Choice, Encryption, S3Settings, Wire};
 pub use secret::Secret;
 
+use crate::error::Reason;
 use crate::logging::{Format, Level};
 use reader::Reader;
 
@@ -85,6 +90,16 @@ pub struct Problem {
     pub source: Option<String>,
     /// What is wrong with it and what to write instead. Never holds a secret's value.
     pub message: String,
+    /// What exactly is wrong, where many people meet it.
+    pub reason: Option<Reason>,
+    /// A value that would be right.
+    pub suggestion: Option<String>,
+}
+
+impl Problem {
+    fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { key: key.into(), source: None, message: message.into(), reason: None, suggestion: None }
+    }
 }
 
 impl fmt::Display for Problem {
@@ -123,8 +138,8 @@ impl Config {
         let mut reader = Reader::new(value, environment);
         let config = Self::read(&mut reader, environment);
         match reader.finish() {
-            problems if problems.is_empty() => Ok(config),
-            problems => Err(Problems(problems)),
+            (problems, _) if problems.is_empty() => Ok(config),
+            (problems, _) => Err(Problems(problems)),
         }
     }
 

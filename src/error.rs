@@ -3,8 +3,12 @@
 //! Lower modules have small errors of their own; they become an [`Error`] at the agent's edge. The table in
 //! [`Kind::facts`] is the only place that ties a kind to its code, HTTP status and default hint.
 
+mod reason;
+
 use std::error::Error as StdError;
 use std::fmt;
+
+pub use reason::Reason;
 
 /// What went wrong, as a closed set. `docs/protocol.md` lists the codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,6 +41,8 @@ pub enum Kind {
     WrongRegion,
     /// This machine's clock is off.
     ClockSkew,
+    /// The provider's certificate is not accepted, or TLS does not come up at all.
+    StorageCertificate,
     /// No connection to the provider.
     StorageUnreachable,
     /// The provider did not answer in time.
@@ -72,7 +78,7 @@ pub struct Facts {
 
 impl Kind {
     /// Every kind, for tables and tests.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::BackupNotFound,
         Self::LocationNotFound,
         Self::UploadNotFound,
@@ -87,6 +93,7 @@ impl Kind {
         Self::BucketNotFound,
         Self::WrongRegion,
         Self::ClockSkew,
+        Self::StorageCertificate,
         Self::StorageUnreachable,
         Self::StorageTimeout,
         Self::StorageThrottled,
@@ -117,6 +124,7 @@ impl Kind {
             Self::BucketNotFound => ("bucket_not_found", 502, false, "Check the bucket's name, or create the bucket at the provider."),
             Self::WrongRegion => ("wrong_region", 502, false, "Set the location's region to the one the bucket is in."),
             Self::ClockSkew => ("clock_skew", 502, false, "Set this machine's clock; S3 refuses requests that are more than 15 minutes off."),
+            Self::StorageCertificate => ("storage_certificate", 502, false, "Check the endpoint, and set ca_certificate when the server's certificate is signed by an authority of your own."),
             Self::StorageUnreachable => ("storage_unreachable", 503, true, "Check the endpoint and this machine's network."),
             Self::StorageTimeout => ("storage_timeout", 504, true, "The provider or the network is slow. Try again later."),
             Self::StorageThrottled => ("storage_throttled", 503, true, "The provider asks to slow down. Try again later."),
@@ -141,6 +149,7 @@ impl Kind {
 #[derive(Debug)]
 pub struct Error {
     kind: Kind,
+    reason: Option<Reason>,
     detail: String,
     hint: Option<String>,
     provider_code: Option<String>,
@@ -154,7 +163,22 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of `kind`; `detail` says what happened, to which bucket and key, and holds no secret.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), hint: None, provider_code: None, request_id: None, source: None }
+        Self {
+            kind,
+            reason: None,
+            detail: detail.into(),
+            hint: None,
+            provider_code: None,
+            request_id: None,
+            source: None,
+        }
+    }
+
+    /// Says what exactly went wrong; the reason's hint takes the place of the kind's.
+    #[must_use]
+    pub fn with_reason(mut self, reason: Option<Reason>) -> Self {
+        self.reason = reason;
+        self
     }
 
     /// Replaces the hint that the table has for this kind.
@@ -185,6 +209,12 @@ impl Error {
         self.kind
     }
 
+    /// The code of what exactly went wrong; the kind's own where there is nothing finer.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        self.reason.map_or(self.kind.code(), Reason::code)
+    }
+
     /// What happened, in a sentence.
     #[must_use]
     pub fn detail(&self) -> &str {
@@ -194,7 +224,8 @@ impl Error {
     /// What to change; empty where there is nothing to say.
     #[must_use]
     pub fn hint(&self) -> &str {
-        self.hint.as_deref().unwrap_or(self.kind.facts().hint)
+        let general = self.reason.map_or(self.kind.facts().hint, Reason::hint);
+        self.hint.as_deref().unwrap_or(general)
     }
 
     /// The provider's own error code.
@@ -214,6 +245,7 @@ impl Error {
     pub fn replica(&self) -> Self {
         Self {
             kind: self.kind,
+            reason: self.reason,
             detail: self.detail.clone(),
             hint: self.hint.clone(),
             provider_code: self.provider_code.clone(),

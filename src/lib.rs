@@ -11,6 +11,7 @@
 //! | [`agent`] | locations, backups and uploads |
 //! | [`archive`] | the inside of a backup's tar |
 //! | [`store`] | objects, keys, retries |
+//! | [`provider`] | the table of providers |
 //! | [`backup`] | Home Assistant's `AgentBackup` |
 //! | [`logging`], [`error`] | what every module shares |
 
@@ -22,5 +23,6 @@ pub mod config;
 pub mod error;
 pub mod logging;
 pub mod protocol;
+pub mod provider;
 pub mod server;
 pub mod store;

@@ -1,11 +1,12 @@
 //! Objects, keys and the calls on them: what the agent needs of a bucket or a directory, and nothing else.
 //!
 //! Each call retries by the one policy in [`retry`] and ends in the closed set of outcomes in [`error`]. The order of
-//! layers, outermost first: retry, then `object_store`'s signing, then [`http`]'s single watched attempt.
+//! layers, outermost first: retry, then `object_store`, then the signing in [`s3`], then [`http`]'s single watched attempt.
 
 mod error;
 mod http;
 mod key;
+mod limit;
 mod multipart;
 mod retry;
 mod s3;
@@ -27,6 +28,7 @@ pub use error::{Error, Outcome};
 pub use key::{Key, Keys, Role, Stem};
 pub use multipart::{Multipart, Part};
 pub use retry::{Backoff, Patience, retry};
+pub use s3::Dialect;
 
 use crate::config::{Backend, Location};
 use s3::S3;
@@ -67,6 +69,7 @@ pub struct Store {
     backend: Arc<StoreBackend>,
     objects: Arc<dyn ObjectStore>,
     place: Arc<str>,
+    storage_class: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -107,7 +110,8 @@ impl Store {
                 let s3 = S3::open(settings)?;
                 let place = format!("bucket \"{}\" at {}", settings.bucket, settings.endpoint);
                 let objects = s3.objects();
-                Ok(Self { backend: Arc::new(StoreBackend::S3(s3)), objects, place: place.into() })
+                let storage_class = settings.storage_class.as_deref().map(Arc::from);
+                Ok(Self { backend: Arc::new(StoreBackend::S3(s3)), objects, place: place.into(), storage_class })
             }
             Backend::Directory(path) => {
                 let folder = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
@@ -117,7 +121,8 @@ impl Store {
                     .and_then(|()| LocalFileSystem::new_with_prefix(path));
                 let objects = opened.map_err(|error| Error::from_object_store(error, &format!("open {place}")))?;
                 let objects = objects.with_fsync(true).with_automatic_cleanup(false);
-                Ok(Self { backend: Arc::new(StoreBackend::Directory), objects: Arc::new(objects), place: place.into() })
+                let (backend, objects) = (Arc::new(StoreBackend::Directory), Arc::new(objects));
+                Ok(Self { backend, objects, place: place.into(), storage_class: None })
             }
         }
     }
@@ -126,6 +131,22 @@ impl Store {
     #[must_use]
     pub fn place(&self) -> &str {
         &self.place
+    }
+
+    /// How the provider is spoken to, as far as is known now; a directory has no dialect.
+    #[must_use]
+    pub fn dialect(&self) -> Option<Dialect> {
+        match &*self.backend {
+            StoreBackend::S3(s3) => Some(s3.dialect()),
+            StoreBackend::Directory => None,
+        }
+    }
+
+    /// Signs with the key of these settings from now on, for transfers under way too.
+    pub fn replace_credential(&self, location: &Location) {
+        if let (StoreBackend::S3(s3), Backend::S3(settings)) = (&*self.backend, &location.backend) {
+            s3.replace_credential(settings);
+        }
     }
 
     /// How many parts may be on their way when a location asks for `wanted`: a directory takes them in order.
@@ -251,7 +272,10 @@ impl Store {
     fn attributes(&self, kind: ContentType) -> Attributes {
         match &*self.backend {
             StoreBackend::S3(_) => {
-                Attributes::from_iter([(Attribute::ContentType, AttributeValue::from(kind.as_str()))])
+                let content_type = (Attribute::ContentType, AttributeValue::from(kind.as_str()));
+                let class = self.storage_class.as_deref().filter(|_| matches!(kind, ContentType::Tar));
+                let class = class.map(|class| (Attribute::StorageClass, AttributeValue::from(class.to_owned())));
+                [content_type].into_iter().chain(class).collect()
             }
             StoreBackend::Directory => Attributes::new(),
         }

@@ -75,6 +75,8 @@ pub enum Event {
 pub struct Report {
     /// The code from the table.
     pub code: &'static str,
+    /// What exactly; the same as the code where there is nothing finer.
+    pub reason: &'static str,
     /// What happened.
     pub detail: String,
     /// What to change.
@@ -98,6 +100,7 @@ impl From<&Error> for Report {
     fn from(error: &Error) -> Self {
         Self {
             code: error.kind().code(),
+            reason: error.reason(),
             detail: error.detail().to_owned(),
             hint: error.hint().to_owned(),
             provider_code: error.provider_code().map(str::to_owned),

@@ -57,7 +57,7 @@ pub struct Status {
     pub bucket: Option<String>,
     /// The folder in it.
     pub prefix: String,
-    /// `configuration` or `embedded`.
+    /// `configuration`, `registered` or `embedded`.
     pub source: &'static str,
     /// `unknown` before the first call, then `ok` or `error`.
     pub status: &'static str,
@@ -163,9 +163,12 @@ impl Location {
     /// The location as it stands.
     #[must_use]
     pub fn status(&self) -> Status {
-        let (endpoint, region, bucket) = match &self.settings.backend {
-            Backend::S3(s3) => (s3.endpoint.to_string(), Some(s3.region.clone()), Some(s3.bucket.clone())),
-            Backend::Directory(path) => (format!("file://{}", path.display()), None, None),
+        let (endpoint, region, bucket) = match (&self.settings.backend, self.store.dialect()) {
+            (Backend::S3(s3), Some(dialect)) => {
+                (dialect.endpoint.to_string(), Some(dialect.region), Some(s3.bucket.clone()))
+            }
+            (Backend::S3(s3), None) => (s3.endpoint.to_string(), None, Some(s3.bucket.clone())),
+            (Backend::Directory(path), _) => (format!("file://{}", path.display()), None, None),
         };
         let last = self.listings.last();
         let (asked, error) = {
@@ -182,6 +185,7 @@ impl Location {
             prefix: self.settings.prefix.clone(),
             source: match self.settings.origin {
                 Origin::Configuration => "configuration",
+                Origin::Registered => "registered",
                 Origin::Embedded => "embedded",
             },
             status: match (asked, &error) {

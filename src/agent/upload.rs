@@ -84,7 +84,7 @@ impl Upload {
         stopping: &CancellationToken,
         tasks: TaskTracker,
     ) -> Result<Arc<Self>> {
-        let part_size = plan::part_size(location.settings.part_size, backup.size)?;
+        let part_size = plan::part_size(location.settings.part_size, backup.size, location.settings.max_parts())?;
         let (stem, replaced) = location.note(plan::choose_stem(&location, &backup, filename, taken).await)?;
         let upload = Arc::new(Self {
             id: uuid::Uuid::new_v4().simple().to_string(),

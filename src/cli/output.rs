@@ -28,7 +28,8 @@ impl Output {
             Failure::Said | Failure::SaidAway => return,
             Failure::Agent(error) => Report::from(error),
             other => Report {
-                code: if other.code() == 2 { "configuration" } else { "io" },
+                code: other.name(),
+                reason: other.name(),
                 detail: other.to_string(),
                 hint: String::new(),
                 provider_code: None,

@@ -77,7 +77,7 @@ fn announce(config: &Config) {
     for location in &config.locations {
         match location.origin {
             Origin::Embedded => warn!("no location is configured: backups are kept in a directory on this machine"),
-            Origin::Configuration => info!(id = location.id, "location \"{}\"", location.name),
+            Origin::Configuration | Origin::Registered => info!(id = location.id, "location \"{}\"", location.name),
         }
     }
 }

@@ -37,7 +37,7 @@ fn unreadable(error: &ConfigError, file: Option<&Path>) -> Problem {
         other => (None, other.to_string()),
     };
     let source = source.or_else(|| file.map(|file| file.display().to_string()));
-    Problem { key: "configuration".into(), source, message }
+    Problem { source, ..Problem::new("configuration", message) }
 }
 
 /// A parser shows the line that it stumbles over, and a secret may be on it: place and reason are enough.

@@ -7,43 +7,61 @@ use std::str::FromStr;
 use config::{Value, ValueKind};
 
 use super::{Problem, Secret};
+use crate::error::Reason;
 
 /// Reads one table. A key that nobody asked for is a problem: it is a typing error more often than not.
 pub(super) struct Reader<'e> {
     table: HashMap<String, Value>,
     path: String,
-    environment: &'e HashMap<String, String>,
+    /// None for what came over the protocol: it is taken as it is.
+    environment: Option<&'e HashMap<String, String>>,
     asked: BTreeSet<String>,
     problems: Vec<Problem>,
+    notes: Vec<Problem>,
 }
 
 impl<'e> Reader<'e> {
     pub(super) fn new(value: Value, environment: &'e HashMap<String, String>) -> Self {
-        Self::at(String::new(), value, environment)
+        Self::at(String::new(), value, Some(environment))
     }
 
-    fn at(path: String, value: Value, environment: &'e HashMap<String, String>) -> Self {
-        let mut reader =
-            Self { table: HashMap::new(), path, environment, asked: BTreeSet::new(), problems: Vec::new() };
+    /// Reads what somebody on the other side of the protocol wrote.
+    pub(super) fn remote(value: Value) -> Self {
+        Self::at(String::new(), value, None)
+    }
+
+    /// Whether the person who wrote this has access to this machine: files and variables are theirs to name.
+    pub(super) fn is_local(&self) -> bool {
+        self.environment.is_some()
+    }
+
+    fn at(path: String, value: Value, environment: Option<&'e HashMap<String, String>>) -> Self {
+        let (table, asked, problems, notes) = (HashMap::new(), BTreeSet::new(), Vec::new(), Vec::new());
+        let mut reader = Self { table, path, environment, asked, problems, notes };
         let origin = value.origin().map(str::to_owned);
         match value.kind {
             ValueKind::Table(table) => reader.table = table.into_iter().collect(),
             _ => reader.problems.push(Problem {
                 key: reader.path.clone(),
                 source: origin,
-                message: "must be a section with keys of its own".into(),
+                ..Problem::new("", "must be a section with keys of its own")
             }),
         }
         reader
     }
 
-    /// All problems, those with unknown keys included.
-    pub(super) fn finish(mut self) -> Vec<Problem> {
+    /// All problems, those with unknown keys included, and what was put right without asking.
+    pub(super) fn finish(mut self) -> (Vec<Problem>, Vec<Problem>) {
         let unknown: BTreeSet<String> = self.table.keys().filter(|key| !self.asked.contains(*key)).cloned().collect();
         for key in unknown {
             self.problem(&key, "is not a known key");
         }
-        self.problems
+        (self.problems, self.notes)
+    }
+
+    pub(super) fn has_problem(&self, key: &str) -> bool {
+        let key = self.key(key);
+        self.problems.iter().any(|problem| problem.key == key)
     }
 
     pub(super) fn has(&self, key: &str) -> bool {
@@ -51,8 +69,19 @@ impl<'e> Reader<'e> {
     }
 
     pub(super) fn problem(&mut self, key: &str, message: impl Into<String>) {
+        self.problem_with(key, None, message, None);
+    }
+
+    /// A problem that has a code of its own, or a value that would be right.
+    pub(super) fn problem_with(
+        &mut self,
+        key: &str,
+        reason: Option<Reason>,
+        message: impl Into<String>,
+        suggestion: Option<String>,
+    ) {
         let source = self.table.get(key).and_then(Value::origin).map(str::to_owned);
-        self.problems.push(Problem { key: self.key(key), source, message: message.into() });
+        self.problems.push(Problem { source, reason, suggestion, ..Problem::new(self.key(key), message) });
     }
 
     fn key(&self, key: &str) -> String {
@@ -75,13 +104,44 @@ impl<'e> Reader<'e> {
             }
             other => other.to_string(),
         };
-        match expand(&text, self.environment) {
-            Ok(text) => Some(text.trim().to_owned()).filter(|text| !text.is_empty()),
+        let expanded = match self.environment {
+            Some(environment) => expand(&text, environment),
+            None => Ok(text),
+        };
+        match expanded {
+            Ok(text) => Some(self.trimmed(key, &text)).filter(|text| !text.is_empty()),
             Err(message) => {
                 self.problem(key, message);
                 None
             }
         }
+    }
+
+    fn trimmed(&mut self, key: &str, text: &str) -> String {
+        let trimmed = text.trim();
+        if trimmed.len() < text.len() && !trimmed.is_empty() {
+            let note = Problem::new(self.key(key), "had spaces or line ends around it, which are left out");
+            self.notes.push(Problem { reason: Some(Reason::SpacesRemoved), ..note });
+        }
+        trimmed.to_owned()
+    }
+
+    /// An environment variable that `key` asks for.
+    pub(super) fn variable(&mut self, key: &str, name: &str) -> Option<String> {
+        if !self.is_local() {
+            self.problem(key, "\"environment\" is for the agent's own configuration only");
+            return None;
+        }
+        let value = self.optional_variable(name);
+        if value.is_none() {
+            self.problem(key, format!("is \"environment\", but the variable {name} is not set"));
+        }
+        value
+    }
+
+    pub(super) fn optional_variable(&self, name: &str) -> Option<String> {
+        let value = self.environment?.get(name)?.trim();
+        (!value.is_empty()).then(|| value.to_owned())
     }
 
     pub(super) fn secret(&mut self, key: &str) -> Option<Secret> {
@@ -112,8 +172,14 @@ impl<'e> Reader<'e> {
             self.take(key).unwrap_or_else(|| Value::new(None, ValueKind::Table(HashMap::new().into_iter().collect())));
         let mut reader = Reader::at(self.key(key), value, self.environment);
         let result = read(&mut reader);
-        self.problems.extend(reader.finish());
+        self.take_from(reader);
         result
+    }
+
+    fn take_from(&mut self, part: Reader<'_>) {
+        let (problems, notes) = part.finish();
+        self.problems.extend(problems);
+        self.notes.extend(notes);
     }
 
     /// Reads a list of sections; an entry that `read` gives up on has noted why.
@@ -127,7 +193,7 @@ impl<'e> Reader<'e> {
         for (index, entry) in entries.into_iter().enumerate() {
             let mut reader = Reader::at(format!("{}[{index}]", self.key(key)), entry, self.environment);
             result.extend(read(&mut reader));
-            self.problems.extend(reader.finish());
+            self.take_from(reader);
         }
         result
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 
 use super::*;
+use crate::provider::Checksum;
 
 fn load(toml: &str, variables: &[(&str, &str)]) -> Result<Config, Problems> {
     let folder = tempfile::tempdir().unwrap();
@@ -59,7 +60,7 @@ fn the_checksum_suits_the_provider_unless_it_is_named() {
         else {
             panic!("not a bucket")
         };
-        s3.checksum
+        s3.checksum.value
     };
     assert_eq!(checksum(""), Checksum::Crc64Nvme);
     assert_eq!(checksum("checksum = \"sha256\""), Checksum::Sha256);
@@ -68,7 +69,7 @@ fn the_checksum_suits_the_provider_unless_it_is_named() {
     let Backend::S3(s3) = load(&unknown, &[("GARAGE_SECRET", "x")]).unwrap().locations.remove(0).backend else {
         panic!("not a bucket")
     };
-    assert_eq!(s3.checksum, Checksum::Sha256);
+    assert_eq!(s3.checksum.value, Checksum::Sha256);
 }
 
 #[test]
@@ -90,7 +91,7 @@ fn the_environment_reaches_into_locations() {
     let variables = [("GARAGE_SECRET", "x"), ("S3_BACKUP_AGENT__LOCATIONS__0__BUCKET", "elsewhere")];
     let config = load(GARAGE, &variables).unwrap();
     let Backend::S3(s3) = &config.locations[0].backend else { panic!("not a bucket") };
-    assert_eq!((s3.bucket.as_str(), s3.region.as_str()), ("elsewhere", "garage"));
+    assert_eq!((s3.bucket.as_str(), s3.region.value.as_str()), ("elsewhere", "garage"));
 }
 
 #[test]

@@ -8,7 +8,8 @@ use std::io;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
-use crate::error::{Error as AgentError, Kind};
+use super::http::{Answer, NoSuchHost};
+use crate::error::{Error as AgentError, Kind, Reason};
 
 /// The outcome of a storage call that did not succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub enum Outcome {
     WrongRegion,
     /// This machine's clock is off.
     ClockSkew,
+    /// The certificate is not accepted, or TLS does not come up.
+    Certificate,
     /// No connection, or it broke.
     Unreachable,
     /// No answer in time.
@@ -41,6 +44,8 @@ pub enum Outcome {
     Full,
     /// Retention or object lock forbids it.
     Locked,
+    /// What answers is no S3 server.
+    NotS3,
     /// Anything else.
     Refused,
 }
@@ -59,13 +64,14 @@ impl Outcome {
             Self::BucketNotFound => Kind::BucketNotFound,
             Self::WrongRegion => Kind::WrongRegion,
             Self::ClockSkew => Kind::ClockSkew,
+            Self::Certificate => Kind::StorageCertificate,
             // A proxy's 502 is the usual way for storage to be down.
             Self::Unreachable | Self::ServerError => Kind::StorageUnreachable,
             Self::Timeout => Kind::StorageTimeout,
             Self::Throttled => Kind::StorageThrottled,
             Self::Full => Kind::StorageFull,
             Self::Locked => Kind::ObjectLocked,
-            Self::NotFound | Self::Changed | Self::NoSuchUpload | Self::Refused => Kind::StorageError,
+            Self::NotFound | Self::Changed | Self::NoSuchUpload | Self::NotS3 | Self::Refused => Kind::StorageError,
         }
     }
 }
@@ -76,6 +82,8 @@ impl Outcome {
 pub struct Error {
     /// What came of it.
     pub outcome: Outcome,
+    /// What exactly, where that is known.
+    pub reason: Option<Reason>,
     /// A sentence with the bucket and key.
     pub message: String,
     /// The provider's own code.
@@ -88,21 +96,11 @@ pub struct Error {
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// An answer other than success, read where it arrives: its body and headers are gone further up.
-#[derive(Debug, Clone, Default, thiserror::Error)]
-#[error("HTTP status {status}: {code} {message}")]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) code: String,
-    pub(super) message: String,
-    pub(super) request_id: Option<String>,
-    pub(super) region: Option<String>,
-}
-
 impl Error {
     /// An error without a provider's words.
     pub fn new(outcome: Outcome, message: impl Into<String>) -> Self {
-        Self { outcome, message: message.into(), provider_code: None, request_id: None, region: None, source: None }
+        let (message, reason) = (message.into(), None);
+        Self { outcome, reason, message, provider_code: None, request_id: None, region: None, source: None }
     }
 
     /// Tells what came of a call from the error that `object_store` gives. `action` completes "could not …".
@@ -116,8 +114,12 @@ impl Error {
             object_store::Error::PermissionDenied { .. } => Outcome::Forbidden,
             _ => transport_outcome(&error),
         };
-        let message = format!("Could not {action}: {}", innermost(&error));
-        Self::new(outcome, message).caused_by(error)
+        Self::from_failure(outcome, error, action)
+    }
+
+    fn from_failure(outcome: Outcome, error: impl StdError + Send + Sync + 'static, action: &str) -> Self {
+        let (message, reason) = (format!("Could not {action}: {}", innermost(&error)), transport_reason(&error));
+        Self { reason, ..Self::new(outcome, message) }.caused_by(error)
     }
 
     pub(super) fn from_answer(answer: &Answer, action: &str) -> Self {
@@ -127,6 +129,7 @@ impl Error {
             answer.message.clone()
         };
         Self {
+            reason: reason_of(answer),
             provider_code: (!answer.code.is_empty()).then(|| answer.code.clone()),
             request_id: answer.request_id.clone(),
             region: answer.region.clone(),
@@ -138,8 +141,7 @@ impl Error {
         if let Some(answer) = find::<Answer>(&error) {
             return Self::from_answer(answer, action);
         }
-        let message = format!("Could not {action}: {}", innermost(&error));
-        Self::new(transport_outcome(&error), message).caused_by(error)
+        Self::from_failure(transport_outcome(&error), error, action)
     }
 
     fn caused_by(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
@@ -154,8 +156,9 @@ impl From<Error> for AgentError {
             (Outcome::WrongRegion, Some(region)) => Some(format!("Set the location's region to \"{region}\".")),
             _ => None,
         };
-        let converted =
-            Self::new(error.outcome.kind(), error.message).with_provider(error.provider_code, error.request_id);
+        let converted = Self::new(error.outcome.kind(), error.message)
+            .with_reason(error.reason)
+            .with_provider(error.provider_code, error.request_id);
         let converted = match error.source {
             Some(source) => converted.with_source(source),
             None => converted,
@@ -170,6 +173,8 @@ impl From<Error> for AgentError {
 /// Maps an answer by the provider's code, then by its status.
 fn outcome_of(answer: &Answer) -> Outcome {
     by_code(&answer.code, &answer.message).unwrap_or(match answer.status {
+        // A web page, or a service of another kind.
+        200..=299 | 400..=428 if !answer.is_s3 => Outcome::NotS3,
         401 => Outcome::Auth,
         403 => Outcome::Forbidden,
         301 | 307 | 308 => Outcome::WrongRegion,
@@ -181,6 +186,60 @@ fn outcome_of(answer: &Answer) -> Outcome {
         500..=599 => Outcome::ServerError,
         _ => Outcome::Refused,
     })
+}
+
+/// What the answer says beyond its outcome.
+///
+/// Sources: Amazon's list of error codes; Garage 2.5 answers `AccessDenied` for keys and signatures as well.
+fn reason_of(answer: &Answer) -> Option<Reason> {
+    let says = |words: &str| answer.message.contains(words);
+    Some(match answer.code.as_str() {
+        "InvalidAccessKeyId" => Reason::UnknownKey,
+        "SignatureDoesNotMatch" => Reason::WrongSecret,
+        "AccessDenied" if says("No such key") => Reason::UnknownKey,
+        "AccessDenied" if says("nvalid signature") => Reason::WrongSecret,
+        "ExpiredToken" | "TokenRefreshRequired" | "InvalidToken" => Reason::ExpiredToken,
+        "InvalidStorageClass" => Reason::UnknownStorageClass,
+        "InvalidObjectState" => Reason::Archived,
+        _ if says("HTTP request was sent to HTTPS") || says("HTTP request to an HTTPS server") => Reason::TlsNeeded,
+        _ => match outcome_of(answer) {
+            Outcome::Forbidden => Reason::ActionDenied,
+            Outcome::NotS3 => Reason::NotS3,
+            _ => return None,
+        },
+    })
+}
+
+/// What kept the connection from coming up.
+fn transport_reason(error: &(dyn StdError + 'static)) -> Option<Reason> {
+    use rustls::CertificateError as Certificate;
+    if find::<NoSuchHost>(error).is_some() {
+        return Some(Reason::HostUnknown);
+    }
+    if let Some(tls) = tls_error(error) {
+        return Some(match tls {
+            rustls::Error::InvalidCertificate(
+                Certificate::Expired
+                | Certificate::ExpiredContext { .. }
+                | Certificate::NotValidYet
+                | Certificate::NotValidYetContext { .. },
+            ) => Reason::CertificateExpired,
+            rustls::Error::InvalidCertificate(
+                Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
+            ) => Reason::CertificateOtherName,
+            rustls::Error::InvalidCertificate(_) => Reason::CertificateUnknown,
+            rustls::Error::InvalidMessage(_) => Reason::NoTls,
+            _ => return None,
+        });
+    }
+    match find::<io::Error>(error).map(io::Error::kind) {
+        Some(io::ErrorKind::ConnectionRefused) => Some(Reason::ConnectionRefused),
+        _ => None,
+    }
+}
+
+fn tls_error<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e rustls::Error> {
+    find(error)
 }
 
 fn by_code(code: &str, message: &str) -> Option<Outcome> {
@@ -216,13 +275,16 @@ fn by_code(code: &str, message: &str) -> Option<Outcome> {
         "QuotaExceeded" | "StorageFull" | "InsufficientStorage" | "XMinioStorageFull" | "LimitExceeded" => {
             Outcome::Full
         }
-        "ObjectLocked" | "InvalidObjectState" | "ObjectUnderRetention" => Outcome::Locked,
+        "ObjectLocked" | "ObjectUnderRetention" => Outcome::Locked,
         _ => return None,
     })
 }
 
 /// Tells connection failures apart from the rest.
 fn transport_outcome(error: &(dyn StdError + 'static)) -> Outcome {
+    if tls_error(error).is_some() {
+        return Outcome::Certificate;
+    }
     if let Some(http) = find::<HttpError>(error) {
         return match http.kind() {
             HttpErrorKind::Timeout => Outcome::Timeout,
@@ -240,12 +302,12 @@ fn transport_outcome(error: &(dyn StdError + 'static)) -> Outcome {
 }
 
 /// Looks for a `T` among the causes.
-fn find<'e, T: StdError + 'static>(error: &'e (dyn StdError + 'static)) -> Option<&'e T> {
+pub(super) fn find<'e, T: StdError + 'static>(error: &'e (dyn StdError + 'static)) -> Option<&'e T> {
     causes(error).find_map(|cause| cause.downcast_ref())
 }
 
 /// The words of the first cause, which name the real trouble without repeating the layers above.
-fn innermost(error: &(dyn StdError + 'static)) -> String {
+pub(super) fn innermost(error: &(dyn StdError + 'static)) -> String {
     causes(error).last().map(ToString::to_string).unwrap_or_default()
 }
 
@@ -253,7 +315,9 @@ fn causes<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e (
     let mut next = Some(error);
     std::iter::from_fn(move || {
         let current = next?;
-        next = current.source();
+        // An I/O error that wraps another one gives that one's cause as its own.
+        let wrapped = current.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = wrapped.map(|inner| inner as &(dyn StdError + 'static)).or_else(|| current.source());
         Some(current)
     })
 }
@@ -263,7 +327,7 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, code: &str, message: &str) -> Answer {
-        Answer { status, code: code.into(), message: message.into(), ..Answer::default() }
+        Answer { status, code: code.into(), message: message.into(), is_s3: true, ..Answer::default() }
     }
 
     #[test]

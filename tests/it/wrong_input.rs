@@ -19,7 +19,7 @@ async fn more_bytes_than_s3_can_hold_are_refused_before_the_first() {
     let (agent, _) = agent_and_bucket().await;
     for size in [1 << 50, u64::MAX] {
         let sample = Sample::small("a1").announced_as(size);
-        agent.create("garage", &sample).await.is_problem(400, "invalid_request", &["more than S3 stores"]);
+        agent.create("garage", &sample).await.is_problem(400, "invalid_request", &["more than this provider stores"]);
     }
     assert_eq!(agent.client.get("/v1/health").await.status, 200);
 }

@@ -7,9 +7,6 @@ use crate::config::location::MAX_PART_SIZE;
 use crate::error::{Error, Kind, Result};
 use crate::store::{Outcome, Patience, Stem};
 
-/// S3's own limit. Source: "Amazon S3 multipart upload limits" in Amazon's user guide.
-const MAX_PARTS: u64 = 10_000;
-
 /// Names that are tried for a backup before it is given up.
 const MAX_STEMS: usize = 20;
 
@@ -51,10 +48,11 @@ pub(super) async fn choose_stem(
 }
 
 /// The smallest part size that keeps a backup within the number of parts, with room for one that turns out larger.
-pub(super) fn part_size(wanted: u64, size: u64) -> Result<u64> {
-    let needed = size.saturating_add(size / 16).div_ceil(MAX_PARTS).next_multiple_of(1024 * 1024);
+pub(super) fn part_size(wanted: u64, size: u64, max_parts: u64) -> Result<u64> {
+    let needed = size.saturating_add(size / 16).div_ceil(max_parts).next_multiple_of(1024 * 1024);
     if needed > MAX_PART_SIZE {
-        return Err(Error::new(Kind::InvalidRequest, format!("{size} bytes are more than S3 stores as one object.")));
+        let detail = format!("{size} bytes are more than this provider stores as one object, in {max_parts} parts.");
+        return Err(Error::new(Kind::InvalidRequest, detail));
     }
     Ok(wanted.max(needed))
 }
@@ -64,14 +62,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_grow_so_that_no_upload_needs_more_than_ten_thousand() {
+    fn parts_grow_so_that_no_upload_needs_more_than_the_provider_takes() {
         const MIB: u64 = 1 << 20;
-        assert_eq!(part_size(8 * MIB, 1 << 30).unwrap(), 8 * MIB);
-        assert_eq!(part_size(8 * MIB, 0).unwrap(), 8 * MIB);
-        let terabyte = 1 << 40;
-        assert!(terabyte / part_size(8 * MIB, terabyte).unwrap() < MAX_PARTS);
-        for absurd in [1 << 50, u64::MAX] {
-            assert_eq!(part_size(8 * MIB, absurd).unwrap_err().kind(), Kind::InvalidRequest);
+        for max_parts in [10_000, 1000] {
+            let of = |size| part_size(8 * MIB, size, max_parts);
+            assert_eq!((of(0).unwrap(), of(1 << 30).unwrap()), (8 * MIB, 8 * MIB));
+            let large = 100 << 30;
+            assert!(large / of(large).unwrap() < max_parts);
+            for absurd in [1 << 50, u64::MAX] {
+                assert_eq!(of(absurd).unwrap_err().kind(), Kind::InvalidRequest);
+            }
         }
     }
 }

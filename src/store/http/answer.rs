@@ -1,0 +1,85 @@
+//! A refusal, read where it arrives: its body and headers are gone further up.
+
+use http_body_util::BodyExt;
+use object_store::client::{HttpError, HttpErrorKind, HttpResponse};
+use serde::Deserialize;
+
+use super::watch::WatchedResponse;
+
+/// The largest error document that is read.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
+
+/// An answer other than success.
+#[derive(Debug, Clone, Default, thiserror::Error)]
+#[error("HTTP status {status}: {code} {message}")]
+pub(in crate::store) struct Answer {
+    pub(in crate::store) status: u16,
+    pub(in crate::store) code: String,
+    pub(in crate::store) message: String,
+    pub(in crate::store) request_id: Option<String>,
+    pub(in crate::store) region: Option<String>,
+    /// Whether it was an S3 error document, or an empty body as HEAD and some proxies have.
+    pub(in crate::store) is_s3: bool,
+}
+
+impl From<Answer> for HttpError {
+    fn from(answer: Answer) -> Self {
+        Self::new(HttpErrorKind::Unknown, answer)
+    }
+}
+
+/// Reads the whole of an answer that may be an error although its status is 200.
+pub(super) async fn late(parts: http::response::Parts, body: WatchedResponse) -> Result<HttpResponse, Late> {
+    let text = body.collect().await.map_err(Late::Broken)?.to_bytes();
+    match parse_error(&text) {
+        Some(answer) => Err(Late::Refused(Answer { status: 500, ..answer })),
+        None => Ok(HttpResponse::from_parts(parts, text.into())),
+    }
+}
+
+/// How an answer with status 200 can fail.
+pub(super) enum Late {
+    Refused(Answer),
+    Broken(HttpError),
+}
+
+pub(super) async fn read(parts: &http::response::Parts, mut body: WatchedResponse) -> Answer {
+    let mut text = Vec::new();
+    while let Some(Ok(frame)) = body.frame().await {
+        text.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+        if text.len() > MAX_ERROR_BYTES {
+            break;
+        }
+    }
+    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let said = parse_error(&text).unwrap_or_else(|| Answer { is_s3: text.is_empty(), ..Answer::default() });
+    Answer {
+        status: parts.status.as_u16(),
+        request_id: said.request_id.or_else(|| header("x-amz-request-id")),
+        region: said.region.or_else(|| header("x-amz-bucket-region")),
+        ..said
+    }
+}
+
+/// Reads an S3 error document.
+fn parse_error(text: &[u8]) -> Option<Answer> {
+    #[derive(Deserialize)]
+    #[serde(rename = "Error", rename_all = "PascalCase")]
+    struct Document {
+        code: String,
+        #[serde(default)]
+        message: String,
+        request_id: Option<String>,
+        region: Option<String>,
+    }
+    let text = std::str::from_utf8(text).ok().filter(|text| text.contains("<Error"))?;
+    let document: Document = quick_xml::de::from_str(text).ok()?;
+    Some(Answer {
+        status: 0,
+        code: document.code,
+        message: document.message,
+        request_id: document.request_id,
+        region: document.region.filter(|region| !region.is_empty()),
+        is_s3: true,
+    })
+}

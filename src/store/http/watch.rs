@@ -1,0 +1,175 @@
+//! Bodies on their way: slice by slice, within the limit, watched for silence.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use object_store::client::{HttpError, HttpErrorKind, HttpRequestBody};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+
+use super::from_reqwest;
+use crate::store::limit::Limit;
+
+/// Request bodies are handed over in slices of this size, so that progress can be seen.
+const SLICE_BYTES: usize = 256 * 1024;
+
+#[derive(Debug, thiserror::Error)]
+#[error("the connection was silent for {} s", .0.as_secs())]
+struct Silence(Duration);
+
+pub(super) fn silence(idle: Duration) -> HttpError {
+    HttpError::new(HttpErrorKind::Timeout, Silence(idle))
+}
+
+/// When bytes last moved on a request.
+#[derive(Debug, Clone)]
+pub(super) struct Activity {
+    start: Instant,
+    last_ms: Arc<AtomicU64>,
+}
+
+impl Activity {
+    pub(super) fn new() -> Self {
+        Self { start: Instant::now(), last_ms: Arc::default() }
+    }
+
+    fn mark(&self) {
+        let elapsed = self.start.elapsed().as_millis();
+        self.last_ms.store(u64::try_from(elapsed).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(super) async fn silent_for(&self, limit: Duration) {
+        loop {
+            let last = self.start + Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
+            if last.elapsed() >= limit {
+                return;
+            }
+            sleep_until(last + limit).await;
+        }
+    }
+}
+
+/// A place in a limit's queue.
+struct Turn {
+    limit: Limit,
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl Turn {
+    fn new(limit: Limit) -> Self {
+        Self { limit, waiting: None }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(waiting) = &mut self.waiting {
+            ready!(waiting.as_mut().poll(context));
+            self.waiting = None;
+        }
+        Poll::Ready(())
+    }
+
+    /// Takes the turn of the next bytes; they are waited for before the ones after them.
+    fn take(&mut self, bytes: usize) {
+        self.waiting = self.limit.turn(bytes).map(|turn| Box::pin(sleep_until(turn)));
+    }
+}
+
+/// A request body that marks when a slice of it is taken.
+pub(super) struct WatchedRequest {
+    body: HttpRequestBody,
+    rest: Bytes,
+    activity: Activity,
+    turn: Turn,
+}
+
+impl WatchedRequest {
+    pub(super) fn new(body: HttpRequestBody, activity: Activity, limit: Limit) -> Self {
+        Self { body, rest: Bytes::new(), activity, turn: Turn::new(limit) }
+    }
+}
+
+impl Body for WatchedRequest {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        self.activity.mark();
+        ready!(self.turn.poll(context));
+        self.activity.mark();
+        if self.rest.is_empty() {
+            match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+                Some(Ok(frame)) => self.rest = frame.into_data().unwrap_or_default(),
+                other => return Poll::Ready(other),
+            }
+        }
+        let take = self.rest.len().min(self.turn.limit.slice(SLICE_BYTES));
+        self.turn.take(take);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(take)))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let rest = u64::try_from(self.rest.len()).unwrap_or(u64::MAX);
+        let body = self.body.size_hint().exact().unwrap_or_default();
+        SizeHint::with_exact(body.saturating_add(rest))
+    }
+}
+
+/// A response body that fails when nothing arrives for too long.
+pub(super) struct WatchedResponse {
+    body: reqwest::Body,
+    idle: Duration,
+    deadline: Pin<Box<Sleep>>,
+    turn: Turn,
+}
+
+impl WatchedResponse {
+    pub(super) fn new(body: reqwest::Body, idle: Duration, limit: Limit) -> Self {
+        Self { body, idle, deadline: Box::pin(sleep(idle)), turn: Turn::new(limit) }
+    }
+
+    fn extend_deadline(&mut self) {
+        let deadline = Instant::now() + self.idle;
+        self.deadline.as_mut().reset(deadline);
+    }
+}
+
+impl Body for WatchedResponse {
+    type Data = Bytes;
+    type Error = HttpError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        if self.turn.waiting.is_some() {
+            ready!(self.turn.poll(context));
+            // It was not the server that was silent.
+            self.extend_deadline();
+        }
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Ready(frame) => {
+                self.extend_deadline();
+                if let Some(Ok(frame)) = &frame {
+                    self.turn.take(frame.data_ref().map_or(0, Bytes::len));
+                }
+                Poll::Ready(frame.map(|frame| frame.map_err(from_reqwest)))
+            }
+            Poll::Pending => self.deadline.as_mut().poll(context).map(|()| Some(Err(silence(self.idle)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,131 @@
+//! Pages of a listing.
+
+use bytes::Buf;
+use http::{HeaderMap, Method};
+use object_store::client::HttpError;
+use object_store::path::Path;
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+
+use super::S3;
+use crate::store::error::{Error, Outcome};
+use crate::store::key::Key;
+use crate::store::retry::{Patience, retry};
+use crate::store::{Object, Objects};
+
+/// A listing that never ends is a broken server: 10,000 pages hold ten million objects.
+const MAX_PAGES: usize = 10_000;
+
+impl S3 {
+    pub(in crate::store) async fn list(
+        &self,
+        folder: &str,
+        patience: Patience,
+        action: &str,
+    ) -> Result<Objects, Error> {
+        let mut objects = Objects::default();
+        let mut token = None;
+        for _ in 0..MAX_PAGES {
+            let token_now = token.as_deref();
+            let page = retry(patience, || self.list_page(folder, token_now, action)).await?;
+            token = page.next_continuation_token.clone().filter(|_| page.is_truncated);
+            page.add_to(&mut objects);
+            if token.is_none() {
+                return Ok(objects);
+            }
+        }
+        Err(Error::new(Outcome::Refused, format!("Could not {action}: the listing has no end")))
+    }
+
+    async fn list_page(&self, folder: &str, token: Option<&str>, action: &str) -> Result<Page, Error> {
+        let mut query = vec![("encoding-type", "url"), ("list-type", "2"), ("prefix", folder)];
+        query.extend(token.map(|token| ("continuation-token", token)));
+        let failed = |error: HttpError| Error::from_http(error, action);
+        let answer =
+            self.request(Method::GET, None, &query, HeaderMap::new(), bytes::Bytes::new()).await.map_err(failed)?;
+        let text = answer.into_body().bytes().await.map_err(failed)?;
+        quick_xml::de::from_reader(text.reader()).map_err(|error| {
+            Error::new(Outcome::NotS3, format!("Could not {action}: the answer is not a listing: {error}"))
+        })
+    }
+}
+
+/// One page of `ListObjectsV2`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Page {
+    #[serde(default)]
+    encoding_type: Option<String>,
+    #[serde(default)]
+    is_truncated: bool,
+    #[serde(default)]
+    next_continuation_token: Option<String>,
+    #[serde(default)]
+    contents: Vec<Entry>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Entry {
+    key: String,
+    size: u64,
+    #[serde(default, rename = "ETag")]
+    e_tag: Option<String>,
+    #[serde(default)]
+    last_modified: String,
+}
+
+impl Page {
+    fn add_to(self, listing: &mut Objects) {
+        let encoded = self.encoding_type.as_deref() == Some("url");
+        for entry in self.contents {
+            let key = if encoded { decode(&entry.key) } else { Some(entry.key.clone()) };
+            // What object_store would not send back unchanged cannot be read, so it is only mentioned.
+            match key.filter(|key| Path::parse(key).is_ok_and(|path| path.as_ref() == key)) {
+                Some(key) => listing.objects.push(Object {
+                    key: Key::new(key),
+                    size: entry.size,
+                    version: entry.e_tag.filter(|e_tag| !e_tag.is_empty()).unwrap_or(entry.last_modified),
+                }),
+                None => listing.unreachable.push(entry.key),
+            }
+        }
+    }
+}
+
+/// `encoding-type=url` is form encoding: a space may arrive as `+`, a plus sign as `%2B`.
+fn decode(key: &str) -> Option<String> {
+    let key = key.replace('+', " ");
+    percent_decode_str(&key).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(xml: &str) -> Objects {
+        let mut objects = Objects::default();
+        quick_xml::de::from_str::<Page>(xml).unwrap().add_to(&mut objects);
+        objects
+    }
+
+    #[test]
+    fn keys_arrive_byte_for_byte() {
+        let objects = read(
+            r#"<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>
+            <Contents><Key>p/backups/a+b%2B%23%25%5B%22%C3%A4%F0%9F%98%80.tar</Key><Size>7</Size><ETag>"x"</ETag></Contents>
+            <Contents><Key>p/backups/a%2F%2Fb.tar</Key><Size>1</Size></Contents></ListBucketResult>"#,
+        );
+        assert_eq!(objects.objects.len(), 1);
+        assert_eq!(objects.objects[0].key.as_str(), "p/backups/a b+#%[\"ä😀.tar");
+        assert_eq!(objects.unreachable, ["p/backups/a%2F%2Fb.tar"]);
+    }
+
+    #[test]
+    fn a_server_without_encoding_is_read_as_it_is() {
+        let objects = read(
+            "<ListBucketResult><Contents><Key>a+b&amp;c.tar</Key><Size>1</Size><LastModified>t</LastModified></Contents></ListBucketResult>",
+        );
+        assert_eq!((objects.objects[0].key.as_str(), objects.objects[0].version.as_str()), ("a+b&c.tar", "t"));
+    }
+}

@@ -1,0 +1,205 @@
+//! The one place where requests are aimed, given their checksum and signed; `object_store` hands them over unsigned.
+//!
+//! A refusal that teaches something (see [`super::dialect`]) is followed by the same request once more, in the new way.
+//! That is no retry: each lesson is learned once. The credential can be replaced while requests are under way.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use aws_lc_rs::digest::{Context, SHA256};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use crc_fast::{CrcAlgorithm, Digest};
+use futures_util::FutureExt;
+use http::{HeaderValue, Method};
+use http_body_util::BodyExt;
+use object_store::ClientOptions;
+use object_store::aws::{AwsAuthorizer, AwsCredential};
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse, HttpService,
+};
+use tracing::info;
+use url::Url;
+
+use super::dialect::{Algorithm, Dialect, Freedom, has_content};
+use crate::config::S3Settings;
+use crate::provider::Checksum;
+use crate::store::error::find;
+use crate::store::http::Answer;
+
+/// Region, addressing, checksum: more cannot be learned.
+const MAX_LESSONS: usize = 3;
+
+/// What signs the requests of one location.
+#[derive(Debug)]
+pub(super) struct Signing {
+    http: HttpClient,
+    bucket: String,
+    /// What `object_store` puts before every key.
+    origin: String,
+    credential: RwLock<Arc<AwsCredential>>,
+    dialect: RwLock<Dialect>,
+    freedom: Freedom,
+}
+
+/// The signing, as `object_store` takes it.
+#[derive(Debug, Clone)]
+pub(super) struct Signer(pub(super) Arc<Signing>);
+
+impl HttpConnector for Signer {
+    fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl HttpService for Signer {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        self.0.execute(request).await
+    }
+}
+
+impl Signing {
+    pub(super) fn new(http: HttpClient, settings: &S3Settings) -> Self {
+        let dialect = Dialect::of(settings);
+        Self {
+            http,
+            bucket: settings.bucket.clone(),
+            origin: format!("/{}", settings.bucket),
+            credential: RwLock::new(Arc::new(credential(settings))),
+            dialect: RwLock::new(dialect),
+            freedom: Freedom::of(settings),
+        }
+    }
+
+    /// How the provider is spoken to, as far as is known now.
+    pub(super) fn dialect(&self) -> Dialect {
+        self.dialect.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Signs with another key from now on.
+    pub(super) fn replace_credential(&self, settings: &S3Settings) {
+        *self.credential.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(credential(settings));
+    }
+
+    /// Makes a request whose path is `/BUCKET/…`, whatever the addressing.
+    pub(super) async fn execute(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let known = self.dialect();
+        let (mut dialect, mut result) = (known.clone(), self.send(&known, request.clone()).await);
+        for _ in 0..MAX_LESSONS {
+            let Some(answer) = result.as_ref().err().and_then(|error| find::<Answer>(error)) else { break };
+            let Some(lesson) = dialect.lesson(&self.freedom, answer, &request) else { break };
+            let next = self.send(&lesson.dialect, request.clone()).await;
+            if lesson.is_guess && !leads_on(&next) {
+                break;
+            }
+            (dialect, result) = (lesson.dialect, next);
+        }
+        if result.is_ok() && dialect != known {
+            info!("the provider wants {}", dialect.difference(&known));
+            *self.dialect.write().unwrap_or_else(PoisonError::into_inner) = dialect;
+        }
+        result
+    }
+
+    async fn send(&self, dialect: &Dialect, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let signed = self.signed(dialect, request)?;
+        self.http.execute(signed).await
+    }
+
+    /// The request as it goes out.
+    pub(super) fn signed(&self, dialect: &Dialect, mut request: HttpRequest) -> Result<HttpRequest, HttpError> {
+        self.aim(dialect, &mut request)?;
+        let is_content = has_content(&request);
+        if let Some(algorithm) = dialect.header() {
+            add_checksum(&mut request, algorithm)?;
+        }
+        let credential = Arc::clone(&self.credential.read().unwrap_or_else(PoisonError::into_inner));
+        let sign_payload = !is_content || dialect.checksum == Checksum::Sha256;
+        let digest = sign_payload.then(|| sha256(request.body()));
+        AwsAuthorizer::new(&credential, "s3", &dialect.region)
+            .with_sign_payload(sign_payload)
+            .try_authorize(&mut request, digest.as_ref().map(AsRef::as_ref))
+            .map_err(unusable)?;
+        Ok(request)
+    }
+
+    fn aim(&self, dialect: &Dialect, request: &mut HttpRequest) -> Result<(), HttpError> {
+        let path_and_query = request.uri().path_and_query().map_or("", |path| path.as_str());
+        let rest = path_and_query.strip_prefix(&self.origin).unwrap_or(path_and_query);
+        let slash = if rest.starts_with('/') { "" } else { "/" };
+        let address = format!("{}{slash}{rest}", dialect.bucket_url(&self.bucket));
+        // The signature is made of what this parser reads, and it takes no less for an answer.
+        Url::parse(&address).map_err(unusable)?;
+        *request.uri_mut() = address.parse().map_err(|error: http::uri::InvalidUri| unusable(error))?;
+        Ok(())
+    }
+}
+
+/// Whether an attempt with a guess came further than the refusal before it.
+fn leads_on(result: &Result<HttpResponse, HttpError>) -> bool {
+    match result {
+        Ok(_) => true,
+        Err(error) => {
+            find::<Answer>(error).is_some_and(|answer| matches!(answer.status, 401 | 403) || answer.code == "NoSuchKey")
+        }
+    }
+}
+
+/// Content carries its checksum; a multipart upload is told beforehand which one its parts will carry.
+///
+/// The whole object's checksum is then the server's to make, so completing needs none of the parts'. Source: "Checking
+/// object integrity" in Amazon's user guide (`FULL_OBJECT`).
+fn add_checksum(request: &mut HttpRequest, algorithm: Algorithm) -> Result<(), HttpError> {
+    if has_content(request) {
+        let value = BASE64.encode(crc(request.body(), algorithm));
+        let value = HeaderValue::from_str(&value).map_err(unusable)?;
+        request.headers_mut().insert(algorithm.header, value);
+    } else if request.method() == Method::POST && matches!(request.uri().query(), Some("uploads" | "uploads=")) {
+        let headers = request.headers_mut();
+        headers.insert("x-amz-checksum-algorithm", HeaderValue::from_static(algorithm.name));
+        headers.insert("x-amz-checksum-type", HeaderValue::from_static("FULL_OBJECT"));
+    }
+    Ok(())
+}
+
+fn crc(body: &HttpRequestBody, algorithm: Algorithm) -> Vec<u8> {
+    if algorithm.name == "CRC32C" {
+        let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
+        pieces(body).for_each(|piece| digest.update(&piece));
+        let crc = digest.finalize().to_be_bytes();
+        return crc[4..].to_vec();
+    }
+    let mut digest = Digest::new(CrcAlgorithm::Crc64Nvme);
+    pieces(body).for_each(|piece| digest.update(&piece));
+    digest.finalize().to_be_bytes().to_vec()
+}
+
+fn sha256(body: &HttpRequestBody) -> aws_lc_rs::digest::Digest {
+    let mut context = Context::new(&SHA256);
+    pieces(body).for_each(|piece| context.update(&piece));
+    context.finish()
+}
+
+/// The bytes of a body, all of which are in memory.
+fn pieces(body: &HttpRequestBody) -> impl Iterator<Item = Bytes> {
+    let mut body = body.clone();
+    std::iter::from_fn(move || body.frame().now_or_never()??.ok()?.into_data().ok())
+}
+
+fn credential(settings: &S3Settings) -> AwsCredential {
+    AwsCredential {
+        key_id: settings.access_key_id.clone(),
+        secret_key: settings.secret_access_key.expose().to_owned(),
+        token: settings.session_token.as_ref().map(|token| token.expose().to_owned()),
+    }
+}
+
+fn unusable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> HttpError {
+    HttpError::new(HttpErrorKind::Unknown, Unusable(error.into()))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the request cannot be made: {0}")]
+struct Unusable(Box<dyn std::error::Error + Send + Sync>);
