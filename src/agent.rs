@@ -24,7 +24,7 @@ use crate::backup::{AgentBackup, StoredBackup};
 use crate::config;
 use crate::error::{Error, Kind, Result};
 use crate::store::Patience;
-use check::Step;
+use check::Checked;
 use download::Download;
 use events::Events;
 use listing::{Entry, View};
@@ -153,8 +153,20 @@ impl Agent {
     ///
     /// # Errors
     /// [`Kind::LocationNotFound`].
-    pub async fn check(&self, location: &str) -> Result<Vec<Step>> {
-        Ok(check::check(self.location(location)?).await)
+    pub async fn check(&self, location: &str) -> Result<Checked> {
+        let location = Arc::clone(self.location(location)?);
+        // Runs on when the client goes away, and removes what it wrote.
+        let checking = self.tasks.spawn(async move { check::check(&location.settings).await });
+        checking.await.map_err(stopped)
+    }
+
+    /// Tries settings without keeping them.
+    ///
+    /// # Errors
+    /// [`Kind::ShuttingDown`]; what is wrong with the settings is in the answer.
+    pub async fn check_settings(&self, settings: serde_json::Value) -> Result<Checked> {
+        self.refuse_when_stopping()?;
+        self.tasks.spawn(async move { check::check_json(&settings).await }).await.map_err(stopped)
     }
 
     /// Begins an upload. An earlier one of the same backup to the same location is cancelled: its sender has given up.

@@ -8,6 +8,7 @@ mod http;
 mod key;
 mod limit;
 mod multipart;
+mod reach;
 mod retry;
 mod s3;
 
@@ -27,6 +28,7 @@ use object_store::{
 pub use error::{Error, Outcome};
 pub use key::{Key, Keys, Role, Stem};
 pub use multipart::{Multipart, Part};
+pub use reach::Route;
 pub use retry::{Backoff, Patience, retry};
 pub use s3::Dialect;
 
@@ -167,6 +169,18 @@ impl Store {
         match &*self.backend {
             StoreBackend::S3(s3) => s3.list(folder, patience, &action).await,
             StoreBackend::Directory => self.list_directory(folder, &action).await,
+        }
+    }
+
+    /// Lists one object at most, to see whether that is allowed.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn peek(&self, folder: &str, patience: Patience) -> Result<(), Error> {
+        let action = format!("list {}", self.place);
+        match &*self.backend {
+            StoreBackend::S3(s3) => s3.peek(folder, patience, &action).await,
+            StoreBackend::Directory => self.list_directory(folder, &action).await.map(drop),
         }
     }
 

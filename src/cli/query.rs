@@ -1,15 +1,16 @@
 //! `check`, `list`, `delete`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::output::{Output, lines, size};
 use super::{Failure, chosen};
 use crate::agent::Agent;
-use crate::agent::check::Step;
+use crate::agent::check::{Checked, Step};
 use crate::agent::events::Report;
 use crate::agent::listing::View;
 
@@ -17,11 +18,9 @@ use crate::agent::listing::View;
 pub(super) async fn check(agent: &Arc<Agent>, location: Option<&str>, output: Output) -> Result<(), Failure> {
     let mut failed = None;
     for id in chosen(agent, location)? {
-        let steps = agent.check(&id).await?;
-        let ok = steps.iter().all(|step| step.ok);
-        failed = failed.or(steps.iter().find_map(|step| step.error.as_ref()).map(Report::retryable));
-        let shown: Vec<String> = steps.iter().map(step_line).collect();
-        output.result(&format!("{id}\n{}", shown.join("\n")), &json!({"location": id, "ok": ok, "steps": steps}))?;
+        let checked = agent.check(&id).await?;
+        failed = failed.or(checked.error().map(Report::retryable));
+        output.result(&text(&id, &checked), &value(&id, &checked))?;
     }
     match failed {
         None => Ok(()),
@@ -30,10 +29,32 @@ pub(super) async fn check(agent: &Arc<Agent>, location: Option<&str>, output: Ou
     }
 }
 
+fn text(id: &str, checked: &Checked) -> String {
+    let mut lines = vec![id.to_owned()];
+    lines.extend(checked.steps.iter().map(step_line));
+    let settings = |settings: &BTreeMap<String, String>| {
+        settings.iter().map(|(key, value)| format!("    {key} = \"{value}\"")).collect::<Vec<_>>().join("\n")
+    };
+    if let Some(corrected) = &checked.corrected {
+        lines.push(format!("  It works with:\n{}", settings(corrected)));
+    }
+    if let Some(found) = &checked.found {
+        lines.push(format!("  It works with these, \"auto\" ones included:\n{}", settings(found)));
+    }
+    lines.extend(checked.notes.iter().map(|note| format!("  note: {}", note.message)));
+    lines.join("\n")
+}
+
+fn value(id: &str, checked: &Checked) -> Value {
+    let mut value = json!(checked);
+    value["location"] = json!(id);
+    value
+}
+
 fn step_line(step: &Step) -> String {
     match &step.error {
-        None => format!("  {:<8} ok      {:>6} ms", step.step, step.duration_ms),
-        Some(report) => format!("  {:<8} failed  {:>6} ms\n{}", step.step, step.duration_ms, lines(report)),
+        None => format!("  {:<9} ok      {:>6} ms", step.step, step.duration_ms),
+        Some(report) => format!("  {:<9} failed  {:>6} ms\n{}", step.step, step.duration_ms, lines(report)),
     }
 }
 

@@ -109,11 +109,19 @@ impl S3Settings {
         })
     }
 
+    /// Whether a person chose something that a provider could tell.
+    #[must_use]
+    pub fn has_given(&self) -> bool {
+        self.region.is_given || self.addressing.is_given || self.checksum.is_given
+    }
+
     /// The same settings with all that a provider can tell open to change, to find out what it would tell.
     #[must_use]
     pub fn open_to_change(&self) -> Self {
         let mut open = self.clone();
         (open.region.is_given, open.addressing.is_given, open.checksum.is_given) = (false, false, false);
+        // Virtual can be learned, but not unlearned: a host that does not exist tells nothing.
+        open.addressing.value = self.provider.addressing;
         open
     }
 }

@@ -9,6 +9,7 @@ use std::io;
 use object_store::client::{HttpError, HttpErrorKind};
 
 use super::http::{Answer, NoSuchHost};
+use super::reach::ahead_of;
 use crate::error::{Error as AgentError, Kind, Reason};
 
 /// The outcome of a storage call that did not succeed.
@@ -117,7 +118,7 @@ impl Error {
         Self::from_failure(outcome, error, action)
     }
 
-    fn from_failure(outcome: Outcome, error: impl StdError + Send + Sync + 'static, action: &str) -> Self {
+    pub(super) fn from_failure(outcome: Outcome, error: impl StdError + Send + Sync + 'static, action: &str) -> Self {
         let (message, reason) = (format!("Could not {action}: {}", innermost(&error)), transport_reason(&error));
         Self { reason, ..Self::new(outcome, message) }.caused_by(error)
     }
@@ -128,12 +129,17 @@ impl Error {
         } else {
             answer.message.clone()
         };
+        let outcome = outcome_of(answer);
+        let said = match answer.date.as_deref().and_then(ahead_of).filter(|_| outcome == Outcome::ClockSkew) {
+            Some(ahead) => format!("{said} This machine's clock is {}.", offset(ahead)),
+            None => said,
+        };
         Self {
             reason: reason_of(answer),
             provider_code: (!answer.code.is_empty()).then(|| answer.code.clone()),
             request_id: answer.request_id.clone(),
             region: answer.region.clone(),
-            ..Self::new(outcome_of(answer), format!("Could not {action}: {said}"))
+            ..Self::new(outcome, format!("Could not {action}: {said}"))
         }
     }
 
@@ -142,6 +148,11 @@ impl Error {
             return Self::from_answer(answer, action);
         }
         Self::from_failure(transport_outcome(&error), error, action)
+    }
+
+    /// Whether something answered that was not HTTP, or hung up without a word.
+    pub(super) fn is_broken_http(error: &HttpError) -> bool {
+        matches!(error.kind(), HttpErrorKind::Interrupted | HttpErrorKind::Request | HttpErrorKind::Unknown)
     }
 
     fn caused_by(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
@@ -167,6 +178,16 @@ impl From<Error> for AgentError {
             Some(hint) => converted.with_hint(hint),
             None => converted,
         }
+    }
+}
+
+/// A clock's error in words.
+pub(super) fn offset(ahead: chrono::Duration) -> String {
+    let seconds = ahead.num_seconds();
+    let direction = if seconds < 0 { "behind" } else { "ahead" };
+    match seconds.unsigned_abs() {
+        seconds @ 0..120 => format!("{seconds} seconds {direction}"),
+        seconds => format!("{} minutes {direction}", seconds / 60),
     }
 }
 

@@ -15,7 +15,7 @@ use http::{HeaderMap, Method};
 use object_store::ObjectStore;
 use object_store::RetryConfig;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::client::{HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse};
+use object_store::client::{HttpError, HttpRequest, HttpRequestBody, HttpResponse};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 pub use dialect::Dialect;
@@ -24,6 +24,7 @@ use super::error::{Error, Outcome};
 use super::http::Http;
 use super::key::Key;
 use crate::config::{Encryption, S3Settings, Secret};
+pub(super) use sign::unusable;
 use sign::{Signer, Signing};
 
 /// What a query may hold unescaped, so that the signature's canonical form and the request are the same text.
@@ -101,14 +102,10 @@ impl S3 {
         let mut request = HttpRequest::new(HttpRequestBody::from(body));
         *request.method_mut() = method;
         *request.headers_mut() = headers;
-        *request.uri_mut() = address.parse().map_err(|error| HttpError::new(HttpErrorKind::Unknown, BadKey(error)))?;
+        *request.uri_mut() = address.parse().map_err(|error: http::uri::InvalidUri| unusable(error))?;
         self.signing.execute(request).await
     }
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("the key cannot be part of an address: {0}")]
-struct BadKey(http::uri::InvalidUri);
 
 fn with_encryption(builder: AmazonS3Builder, encryption: &Encryption) -> AmazonS3Builder {
     match encryption {

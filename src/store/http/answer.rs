@@ -18,6 +18,8 @@ pub(in crate::store) struct Answer {
     pub(in crate::store) message: String,
     pub(in crate::store) request_id: Option<String>,
     pub(in crate::store) region: Option<String>,
+    /// The server's clock.
+    pub(in crate::store) date: Option<String>,
     /// Whether it was an S3 error document, or an empty body as HEAD and some proxies have.
     pub(in crate::store) is_s3: bool,
 }
@@ -57,6 +59,7 @@ pub(super) async fn read(parts: &http::response::Parts, mut body: WatchedRespons
         status: parts.status.as_u16(),
         request_id: said.request_id.or_else(|| header("x-amz-request-id")),
         region: said.region.or_else(|| header("x-amz-bucket-region")),
+        date: header("date"),
         ..said
     }
 }
@@ -80,6 +83,7 @@ fn parse_error(text: &[u8]) -> Option<Answer> {
         message: document.message,
         request_id: document.request_id,
         region: document.region.filter(|region| !region.is_empty()),
+        date: None,
         is_s3: true,
     })
 }

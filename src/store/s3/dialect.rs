@@ -3,12 +3,10 @@
 //! Settings that a person made stay as they are. What was left to `auto` begins as the provider table says and changes
 //! when an answer names another region, asks for the bucket in the host name, or refuses a checksum header.
 
-use std::fmt::Write;
-
 use object_store::client::{HttpRequest, HttpRequestBody};
 use url::Url;
 
-use crate::config::{Choice, S3Settings};
+use crate::config::S3Settings;
 use crate::provider::{Addressing, Checksum, Provider};
 use crate::store::http::Answer;
 
@@ -42,7 +40,9 @@ pub(super) struct Lesson {
 }
 
 impl Dialect {
-    pub(super) fn of(settings: &S3Settings) -> Self {
+    /// What the settings begin with.
+    #[must_use]
+    pub fn of(settings: &S3Settings) -> Self {
         Self {
             endpoint: settings.endpoint.clone(),
             region: settings.region.value.clone(),
@@ -52,7 +52,7 @@ impl Dialect {
     }
 
     /// URL of the bucket, without a slash at its end.
-    pub(super) fn bucket_url(&self, bucket: &str) -> String {
+    pub(in crate::store) fn bucket_url(&self, bucket: &str) -> String {
         let origin = self.endpoint.as_str().trim_end_matches('/');
         match self.addressing {
             Addressing::Path => format!("{origin}/{bucket}"),
@@ -88,26 +88,23 @@ impl Dialect {
         None
     }
 
-    /// What is different from `other`, for people.
-    pub(super) fn difference(&self, other: &Self) -> String {
-        let mut text = String::new();
-        let mut note = |name: &str, value: &str| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{}{name} \"{value}\"", if text.is_empty() { "" } else { ", " });
-        };
+    /// The settings that are different in `other`, as this one has them.
+    #[must_use]
+    pub fn difference(&self, other: &Self) -> Vec<(&'static str, String)> {
+        let mut changes = Vec::new();
         if self.endpoint != other.endpoint {
-            note("endpoint", self.endpoint.as_str().trim_end_matches('/'));
+            changes.push(("endpoint", self.endpoint.as_str().trim_end_matches('/').to_owned()));
         }
         if self.region != other.region {
-            note("region", &self.region);
+            changes.push(("region", self.region.clone()));
         }
         if self.addressing != other.addressing {
-            note("addressing", self.addressing.as_str());
+            changes.push(("addressing", self.addressing.as_str().to_owned()));
         }
         if self.checksum != other.checksum {
-            note("checksum", self.checksum.as_str());
+            changes.push(("checksum", self.checksum.as_str().to_owned()));
         }
-        text
+        changes
     }
 }
 
@@ -126,14 +123,6 @@ impl Freedom {
             checksum: !settings.checksum.is_given,
             provider: settings.provider,
         }
-    }
-}
-
-impl<T> Choice<T> {
-    /// The same value, open to change.
-    #[must_use]
-    pub fn reopened(self) -> Self {
-        Self { is_given: false, ..self }
     }
 }
 

@@ -37,12 +37,22 @@ impl S3 {
         Err(Error::new(Outcome::Refused, format!("Could not {action}: the listing has no end")))
     }
 
+    /// Lists one object at most: enough to know that listing is allowed.
+    pub(in crate::store) async fn peek(&self, folder: &str, patience: Patience, action: &str) -> Result<(), Error> {
+        let query = &[("list-type", "2"), ("max-keys", "1"), ("prefix", folder)];
+        retry(patience, || self.page(query, action)).await.map(drop)
+    }
+
     async fn list_page(&self, folder: &str, token: Option<&str>, action: &str) -> Result<Page, Error> {
         let mut query = vec![("encoding-type", "url"), ("list-type", "2"), ("prefix", folder)];
         query.extend(token.map(|token| ("continuation-token", token)));
+        self.page(&query, action).await
+    }
+
+    async fn page(&self, query: &[(&str, &str)], action: &str) -> Result<Page, Error> {
         let failed = |error: HttpError| Error::from_http(error, action);
         let answer =
-            self.request(Method::GET, None, &query, HeaderMap::new(), bytes::Bytes::new()).await.map_err(failed)?;
+            self.request(Method::GET, None, query, HeaderMap::new(), bytes::Bytes::new()).await.map_err(failed)?;
         let text = answer.into_body().bytes().await.map_err(failed)?;
         quick_xml::de::from_reader(text.reader()).map_err(|error| {
             Error::new(Outcome::NotS3, format!("Could not {action}: the answer is not a listing: {error}"))

@@ -97,7 +97,9 @@ impl Signing {
             (dialect, result) = (lesson.dialect, next);
         }
         if result.is_ok() && dialect != known {
-            info!("the provider wants {}", dialect.difference(&known));
+            for (setting, value) in dialect.difference(&known) {
+                info!("the provider wants {setting} \"{value}\"");
+            }
             *self.dialect.write().unwrap_or_else(PoisonError::into_inner) = dialect;
         }
         result
@@ -196,7 +198,7 @@ fn credential(settings: &S3Settings) -> AwsCredential {
     }
 }
 
-fn unusable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> HttpError {
+pub(in crate::store) fn unusable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> HttpError {
     HttpError::new(HttpErrorKind::Unknown, Unusable(error.into()))
 }
 
