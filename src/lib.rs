@@ -12,6 +12,7 @@
 //! | [`archive`] | the inside of a backup's tar |
 //! | [`store`] | objects, keys, retries |
 //! | [`backup`] | Home Assistant's `AgentBackup` |
+//! | [`provider`] | the providers: endpoints, regions, what is peculiar about each |
 //! | [`logging`], [`error`] | what every module shares |
 
 pub mod agent;
@@ -22,5 +23,6 @@ pub mod config;
 pub mod error;
 pub mod logging;
 pub mod protocol;
+pub mod provider;
 pub mod server;
 pub mod store;
