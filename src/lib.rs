@@ -13,6 +13,7 @@
 //! | [`store`] | objects, keys, retries |
 //! | [`provider`] | the table of providers |
 //! | [`backup`] | Home Assistant's `AgentBackup` |
+//! | [`provider`] | the providers: endpoints, regions, what is peculiar about each |
 //! | [`logging`], [`error`] | what every module shares |
 
 pub mod agent;

@@ -23,7 +23,7 @@ const USUAL_REGIONS: [&str; 3] = ["us-east-1", "auto", "garage"];
 /// One step of a check.
 #[derive(Debug, Clone, Serialize)]
 pub struct Step {
-    /// Its name, as in [`steps::NAMES`]; `settings` when they cannot even be tried.
+    /// Its name, as in [`steps`]; `settings` when they cannot even be tried.
     pub step: &'static str,
     /// Whether it went well.
     pub ok: bool,

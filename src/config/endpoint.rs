@@ -15,7 +15,7 @@ pub(super) fn read(
     bucket: Option<&str>,
 ) -> Option<Url> {
     let fields: Vec<(String, Option<String>)> =
-        provider.fields.iter().map(|field| (field.name.clone(), section.text(&field.name))).collect();
+        provider.fields.iter().map(|field| (field.id.clone(), section.text(&field.id))).collect();
     if let Some(text) = endpoint {
         return written(section, &text, bucket);
     }

@@ -36,7 +36,7 @@ pub enum Origin {
 }
 
 /// A place for backups.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
     /// Stable, URL-safe, without dots: HA makes its agent id of it.
     pub id: String,
@@ -59,7 +59,7 @@ pub struct Location {
 }
 
 /// What is behind a location.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Backend {
     /// A bucket.
     S3(S3Settings),

@@ -21,7 +21,7 @@ pub struct Choice<T> {
 }
 
 /// How to reach a bucket.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Settings {
     /// The provider's row in the table.
     pub provider: &'static Provider,
@@ -63,7 +63,7 @@ pub enum Encryption {
 }
 
 /// The way to the endpoint.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wire {
     /// PEM of the authorities to trust beside the system's.
     pub ca_certificate: Option<String>,
@@ -77,7 +77,7 @@ pub struct Wire {
 
 impl S3Settings {
     pub(super) fn read(section: &mut Reader<'_>, endpoint: Option<String>) -> Option<Self> {
-        let provider = read_provider(section);
+        let provider = read_provider(section)?;
         let bucket = needed(section, "bucket").filter(|bucket| is_bucket_name(section, bucket));
         let region = section.text("region").filter(|region| is_header_safe(section, "region", region));
         let key = Key::read(section);
@@ -95,7 +95,9 @@ impl S3Settings {
         let (bucket, key, encryption) = (bucket?, key?, encryption?);
         Some(Self {
             region: Choice::of(region, || provider.region_in(&endpoint).unwrap_or_else(|| provider.region.clone())),
-            addressing: Choice::of(addressing.and_then(|choice| choice.0), || provider.addressing),
+            addressing: Choice::of(addressing.and_then(|choice| choice.0), || {
+                usual_addressing(provider, &endpoint, &bucket)
+            }),
             checksum: Choice::of(checksum.and_then(|choice| choice.0), || provider.checksum),
             provider,
             endpoint,
@@ -165,15 +167,21 @@ impl std::str::FromStr for ChecksumChoice {
     }
 }
 
-fn read_provider(section: &mut Reader<'_>) -> &'static Provider {
-    let other = provider::other();
-    let Some(id) = section.text("provider") else { return other };
-    provider::find(&id).unwrap_or_else(|| {
+/// The provider's, unless a certificate for `*.host` would not cover a bucket with a dot in its name. Source: "Virtual
+/// hosting of buckets" in Amazon's user guide.
+fn usual_addressing(provider: &Provider, endpoint: &Url, bucket: &str) -> Addressing {
+    let is_covered = endpoint.scheme() == "http" || !bucket.contains('.');
+    if is_covered && endpoint.domain().is_some() { provider.addressing } else { Addressing::Path }
+}
+
+fn read_provider(section: &mut Reader<'_>) -> Option<&'static Provider> {
+    let Some(id) = section.text("provider") else { return provider::other() };
+    provider::find(&id).or_else(|| {
         let nearest = provider::nearest(&id).map(|provider| provider.id.clone());
         let ask = nearest.as_ref().map(|id| format!("did you mean \"{id}\"? ")).unwrap_or_default();
         let message = format!("\"{id}\" is not a known provider: {ask}\"other\" works with any endpoint");
         section.problem_with("provider", None, message, nearest);
-        other
+        provider::other()
     })
 }
 

@@ -93,8 +93,9 @@ pub struct Error {
     pub request_id: Option<String>,
     /// The region that the provider named.
     pub region: Option<String>,
+    /// What caused it.
     #[source]
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    pub source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl Error {

@@ -1,4 +1,5 @@
-//! The steps of a check, from the host's name to the last deletion.
+//! The steps of a check: resolve, connect, tls, clock, signature, region, bucket, list, write, multipart, read, delete. A
+//! directory has the last five.
 
 use std::time::Duration;
 
@@ -11,22 +12,6 @@ use crate::agent::events::Report;
 use crate::config::{Backend, Location};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::store::{ContentType, Dialect, Error as StoreError, Key, Keys, Multipart, Outcome, Patience, Route, Store};
-
-/// The steps of a bucket, in order; a directory has the last five.
-pub const NAMES: [&str; 12] = [
-    "resolve",
-    "connect",
-    "tls",
-    "clock",
-    "signature",
-    "region",
-    "bucket",
-    "list",
-    "write",
-    "multipart",
-    "read",
-    "delete",
-];
 
 /// How long one step may take; a person waits.
 const STEP_LIMIT: Duration = Duration::from_secs(30);
@@ -147,7 +132,7 @@ impl Trial {
             if failed_at == Some(name) {
                 break;
             }
-            self.push(name, Duration::ZERO, Ok(()));
+            self.push(name, Duration::ZERO, Ok(()))?;
         }
         let last = failed_at.unwrap_or("list");
         self.push(last, start.elapsed(), error.map_or(Ok(()), Err))
