@@ -1,104 +1,273 @@
-//! STUB, replaced when the table lands.
-#![expect(missing_docs, reason = "stub")]
+//! The providers that people keep their buckets at, as data: `provider/table.toml` says how each is reached and what
+//! is peculiar about it. The agent, Home Assistant's config flow and `docs/providers.md` all use this one table.
+
+#[cfg(test)]
+mod document;
+mod field;
+mod form;
+mod nearest;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub use field::{Field, Pattern};
+pub use form::Form;
+
+/// A provider, or a kind of server that people run themselves.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provider {
+    /// What a location's `provider` says.
+    pub id: String,
+    /// As the provider writes itself.
+    pub name: String,
+    /// Where its S3 API is documented.
+    pub docs: String,
+    /// Form of the endpoint; none where only the person knows it.
+    pub endpoint: Option<Form>,
+    /// Other endpoints of this provider that people may have.
+    #[serde(default, skip_serializing)]
+    pub aliases: Vec<Alias>,
+    /// An endpoint as people would write it.
+    pub endpoint_example: String,
+    /// What the form of the endpoint needs besides the region.
+    #[serde(default)]
+    pub fields: Vec<Field>,
+    /// Region to sign for where neither the person nor the endpoint names one.
+    pub region: String,
+    /// Whether the endpoint cannot be made without being told the region.
+    #[serde(default)]
+    pub region_required: bool,
+    /// Regions to offer; others are allowed too.
+    #[serde(default)]
+    pub regions: Vec<Region>,
+    /// Where the bucket's name goes.
+    #[serde(default)]
+    pub addressing: Addressing,
+    /// How the provider checks what arrives.
+    #[serde(default)]
+    pub checksum: Checksum,
+    /// Most parts of one upload.
+    #[serde(default = "s3_parts")]
+    pub max_parts: u64,
+    /// Storage classes that can be read at once; empty where there is nothing to choose.
+    #[serde(default)]
+    pub storage_classes: Vec<String>,
+    /// Storage classes that must be thawed before they can be read: no restore in Home Assistant before that.
+    #[serde(default)]
+    pub archive_classes: Vec<String>,
+    /// What people should know, a sentence each.
+    #[serde(default)]
+    pub quirks: Vec<String>,
+    /// How to get a key.
+    pub keys: Keys,
+    /// What the key must be allowed to do.
+    pub permissions: Permissions,
+    /// Where all this is from.
+    pub sources: Vec<Source>,
+    /// Settings and what must come of them, for tests and documentation.
+    #[serde(skip_serializing)]
+    pub example: Example,
+}
+
+/// Another endpoint of a provider.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Alias {
+    /// Its form.
+    pub endpoint: Form,
+    /// The region it stands for, where it has none inside.
+    pub region: Option<String>,
+}
+
+/// A region to offer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Region {
+    /// What requests are signed for.
+    pub id: String,
+    /// Where it is.
+    pub name: String,
+}
+
+/// Where the bucket's name goes in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Addressing {
+    /// Into the path.
+    #[default]
     Path,
+    /// Before the host name.
     Virtual,
 }
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+
+/// How a provider checks that what arrives is what was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Checksum {
+    /// By the SHA-256 that is part of the signature. Every provider does it.
+    #[default]
     Sha256,
+    /// By a CRC-32C in a signed header, over content that is not hashed for the signature.
     Crc32c,
+    /// By a CRC-64/NVME in such a header.
     Crc64Nvme,
+    /// Not at all.
     Off,
 }
-impl Addressing {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Path => "path",
-            Self::Virtual => "virtual",
-        }
-    }
+
+/// How to get a key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    /// Where the provider describes it.
+    pub url: String,
+    /// The way in short.
+    pub help: String,
 }
-impl Checksum {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Sha256 => "sha256",
-            Self::Crc32c => "crc32c",
-            Self::Crc64Nvme => "crc64nvme",
-            Self::Off => "off",
-        }
-    }
+
+/// What a key must be allowed to do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Permissions {
+    /// In the provider's own words.
+    pub help: String,
+    /// A policy in JSON for the bucket `my-bucket`.
+    pub policy: Option<String>,
 }
-#[derive(Debug)]
-pub struct Field {
-    pub name: String,
+
+/// Where facts are from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Which facts.
+    pub about: String,
+    /// A public page.
+    pub url: String,
 }
-#[derive(Debug)]
-pub struct Provider {
-    pub id: String,
-    pub name: String,
-    pub fields: Vec<Field>,
+
+/// Settings of a location, and where a request for `backups/home.tar` in `my-bucket` must then go.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Example {
+    /// Settings beside `provider`, `bucket` and the key.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
+    /// The endpoint.
+    pub endpoint: String,
+    /// The region that is signed for.
     pub region: String,
-    pub addressing: Addressing,
-    pub checksum: Checksum,
-    pub max_parts: u64,
-    pub archive_classes: Vec<String>,
+    /// Host, with the port where there is one.
+    pub host: String,
+    /// Path.
+    pub path: String,
 }
-static ALL: std::sync::LazyLock<Vec<Provider>> = std::sync::LazyLock::new(|| {
-    let p = |id: &str, region: &str, checksum| Provider {
-        id: id.into(),
-        name: id.into(),
-        fields: vec![],
-        region: region.into(),
-        addressing: Addressing::Path,
-        checksum,
-        max_parts: 10_000,
-        archive_classes: vec![],
-    };
-    vec![
-        p("aws", "us-east-1", Checksum::Crc64Nvme),
-        p("garage", "garage", Checksum::Crc64Nvme),
-        p("other", "us-east-1", Checksum::Sha256),
-    ]
-});
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    provider: Vec<Provider>,
+}
+
+static TABLE: LazyLock<Vec<Provider>> = LazyLock::new(|| read().unwrap_or_default());
+
+/// A test sees that it can be read.
+fn read() -> Result<Vec<Provider>, toml::de::Error> {
+    Ok(toml::from_str::<Table>(include_str!("provider/table.toml"))?.provider)
+}
+
+/// S3's own limit. Source: "Amazon S3 multipart upload limits" in Amazon's user guide.
+fn s3_parts() -> u64 {
+    10_000
+}
+
+/// All providers, the most useful first.
+#[must_use]
+pub fn all() -> &'static [Provider] {
+    &TABLE
+}
+
+/// The provider with this id.
 #[must_use]
 pub fn find(id: &str) -> Option<&'static Provider> {
-    ALL.iter().find(|p| p.id == id)
+    all().iter().find(|provider| provider.id == id)
 }
-#[must_use]
-pub fn other() -> &'static Provider {
-    &ALL[2]
-}
-#[must_use]
-pub fn nearest(_id: &str) -> Option<&'static Provider> {
-    None
-}
+
+/// The provider whose host this is, even with a bucket's name before it.
 #[must_use]
 pub fn of_endpoint(endpoint: &Url) -> Option<&'static Provider> {
-    endpoint.host_str()?.ends_with("amazonaws.com").then(|| &ALL[0])
+    all().iter().find(|provider| provider.recognize(endpoint).is_some())
 }
+
+/// The provider that somebody means who writes its id a little differently.
+#[must_use]
+pub fn nearest(id: &str) -> Option<&'static Provider> {
+    nearest::nearest(id, all())
+}
+
+/// An endpoint that has the form of a provider's.
+struct Recognized<'p> {
+    form: &'p Form,
+    parts: form::Parts,
+    /// The region that the endpoint stands for without naming it.
+    implied: Option<&'p str>,
+}
+
 impl Provider {
+    /// The endpoint that comes of a location's settings; `value` gives one by its name.
+    ///
+    /// # Errors
+    ///
+    /// The names of the settings that are missing or do not fit; `endpoint` where only the person knows it.
     pub fn endpoint_for(&self, value: impl Fn(&str) -> Option<String>) -> Result<Url, Vec<String>> {
-        if self.id == "aws" {
-            Ok(Url::parse(&format!("https://s3.{}.amazonaws.com", value("region").unwrap())).unwrap())
-        } else {
-            Err(vec!["endpoint".into()])
+        let form = self.endpoint.as_ref().ok_or_else(|| vec!["endpoint".to_owned()])?;
+        let default = |name: &str| (name == "region" && !self.region_required).then(|| self.region.clone());
+        let given = |name: &str| value(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        form.fill(|name| given(name).or_else(|| default(name)), |name, text| self.fits(name, text))
+    }
+
+    /// The region inside an endpoint of this provider.
+    #[must_use]
+    pub fn region_in(&self, endpoint: &Url) -> Option<String> {
+        let recognized = self.recognize(endpoint)?;
+        recognized.parts.value("region").or(recognized.implied).map(str::to_owned)
+    }
+
+    /// The same endpoint for another region, where the endpoint depends on the region.
+    #[must_use]
+    pub fn moved_to(&self, endpoint: &Url, region: &str) -> Option<Url> {
+        let Recognized { form, parts, implied } = self.recognize(endpoint)?;
+        let form = if implied.is_some() { self.endpoint.as_ref()? } else { form };
+        if !form.fields().any(|name| name == "region") {
+            return None;
         }
+        let value = |name: &str| if name == "region" { Some(region) } else { parts.value(name) };
+        let filled = form.fill(|name| value(name).map(str::to_owned), |name, text| self.fits(name, text)).ok()?;
+        let mut moved = endpoint.clone();
+        moved.set_host(Some(&format!("{}{}", parts.before, filled.host_str()?))).ok()?;
+        Some(moved)
     }
-    #[must_use]
-    pub fn region_in(&self, _endpoint: &Url) -> Option<String> {
-        None
+
+    fn recognize(&self, endpoint: &Url) -> Option<Recognized<'_>> {
+        let host = endpoint.host_str()?;
+        // An alias is one host, or nearly, which may have the form of the others as well.
+        let aliases = self.aliases.iter().map(|alias| (&alias.endpoint, alias.region.as_deref()));
+        let own = self.endpoint.iter().map(|form| (form, None));
+        aliases.chain(own).find_map(|(form, implied)| {
+            let parts = form.take_apart(host, |name, text| self.fits(name, text))?;
+            Some(Recognized { form, parts, implied })
+        })
     }
-    #[must_use]
-    pub fn moved_to(&self, _endpoint: &Url, _region: &str) -> Option<Url> {
-        None
+
+    fn fits(&self, name: &str, text: &str) -> bool {
+        match self.fields.iter().find(|field| field.id == name) {
+            Some(field) => field.accepts(text),
+            None => Pattern::HostLabel.fits(text),
+        }
     }
 }
