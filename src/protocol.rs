@@ -7,6 +7,7 @@
 //! | `/v1/openapi.json` | GET | [`admin`] |
 //! | `/v1/log` | PUT | [`admin`] |
 //! | `/v1/events` | GET | [`events`] |
+//! | `/v1/providers` | GET | [`providers`] |
 //! | `/v1/locations` | GET | [`locations`] |
 //! | `/v1/locations/{loc}` | GET | [`locations`] |
 //! | `/v1/locations/{loc}/backups` | GET | [`backups`] |
@@ -23,6 +24,7 @@ mod backups;
 mod events;
 mod locations;
 mod problem;
+mod providers;
 mod range;
 mod uploads;
 
@@ -65,6 +67,7 @@ pub fn router(state: State) -> Router {
         .route("/v1/openapi.json", get(admin::openapi))
         .route("/v1/log", put(admin::set_log_level))
         .route("/v1/events", get(events::stream))
+        .route("/v1/providers", get(providers::list))
         .route("/v1/locations", get(locations::list))
         .route("/v1/locations/{loc}", get(locations::one))
         .route("/v1/locations/{loc}/backups", get(backups::list))

@@ -6,10 +6,10 @@ mod document;
 mod field;
 mod form;
 mod nearest;
+mod row;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,7 @@ use url::Url;
 
 pub use field::{Field, Pattern};
 pub use form::Form;
+pub use row::{Alias, Example, Keys, Permissions, Region, Source};
 
 /// A provider, or a kind of server that people run themselves.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -75,26 +76,6 @@ pub struct Provider {
     pub example: Example,
 }
 
-/// Another endpoint of a provider.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Alias {
-    /// Its form.
-    pub endpoint: Form,
-    /// The region it stands for, where it has none inside.
-    pub region: Option<String>,
-}
-
-/// A region to offer.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Region {
-    /// What requests are signed for.
-    pub id: String,
-    /// Where it is.
-    pub name: String,
-}
-
 /// Where the bucket's name goes in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -119,53 +100,6 @@ pub enum Checksum {
     Crc64Nvme,
     /// Not at all.
     Off,
-}
-
-/// How to get a key.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Keys {
-    /// Where the provider describes it.
-    pub url: String,
-    /// The way in short.
-    pub help: String,
-}
-
-/// What a key must be allowed to do.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Permissions {
-    /// In the provider's own words.
-    pub help: String,
-    /// A policy in JSON for the bucket `my-bucket`.
-    pub policy: Option<String>,
-}
-
-/// Where facts are from.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Source {
-    /// Which facts.
-    pub about: String,
-    /// A public page.
-    pub url: String,
-}
-
-/// Settings of a location, and where a request for `backups/home.tar` in `my-bucket` must then go.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Example {
-    /// Settings beside `provider`, `bucket` and the key.
-    #[serde(default)]
-    pub settings: BTreeMap<String, String>,
-    /// The endpoint.
-    pub endpoint: String,
-    /// The region that is signed for.
-    pub region: String,
-    /// Host, with the port where there is one.
-    pub host: String,
-    /// Path.
-    pub path: String,
 }
 
 #[derive(Deserialize)]

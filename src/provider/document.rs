@@ -35,26 +35,21 @@ fn endpoint(provider: &Provider) -> String {
 }
 
 fn section(provider: &Provider) -> String {
-    let mut text = format!("\n## {}\n\n", provider.name);
-    for line in needed(provider) {
-        text += &item(&line);
-    }
-    text += "\n```toml\n";
-    text += &example(provider);
-    text += "```\n\n";
-    text += &paragraph(&format!("Key: {} ([more]({}))", provider.keys.help, provider.keys.url));
-    text += &format!("\n{}", paragraph(&format!("Permissions: {}", provider.permissions.help)));
-    if let Some(policy) = &provider.permissions.policy {
-        let _ = write!(text, "\n```json\n{policy}```\n");
-    }
+    let keys = &provider.keys;
+    let mut blocks = vec![
+        format!("## {}", provider.name),
+        list(&needed(provider)),
+        format!("```toml\n{}```", example(provider)),
+        paragraph(&format!("Key: {} ([more]({}))", keys.help, keys.url)),
+        paragraph(&format!("Permissions: {}", provider.permissions.help)),
+    ];
+    blocks.extend(provider.permissions.policy.iter().map(|policy| format!("```json\n{policy}```")));
     if !provider.quirks.is_empty() {
-        text += "\nGood to know:\n\n";
-        text.extend(provider.quirks.iter().map(|quirk| item(quirk)));
+        blocks.extend(["Good to know:".to_owned(), list(&provider.quirks)]);
     }
-    let sources: Vec<String> =
-        provider.sources.iter().map(|source| format!("[{}]({})", source.about, source.url)).collect();
-    text += &format!("\n{}", paragraph(&format!("Sources: {}.", sources.join(", "))));
-    text
+    let sources = provider.sources.iter().map(|source| format!("[{}]({})", source.about, source.url));
+    blocks.push(paragraph(&format!("Sources: {}.", sources.collect::<Vec<_>>().join(", "))));
+    format!("\n{}\n", blocks.join("\n\n"))
 }
 
 /// What to fill in, and what is set by itself.
@@ -121,8 +116,8 @@ fn anchor(heading: &str) -> String {
     kept.map(|letter| if letter == ' ' { '-' } else { letter.to_ascii_lowercase() }).collect()
 }
 
-fn item(text: &str) -> String {
-    wrapped(text, "- ", "  ")
+fn list(items: &[String]) -> String {
+    items.iter().map(|item| wrapped(item, "- ", "  ")).collect::<Vec<_>>().join("\n")
 }
 
 fn paragraph(text: &str) -> String {
@@ -142,7 +137,7 @@ fn wrapped(text: &str, first: &str, next: &str) -> String {
             *line += word;
         }
     }
-    lines.join("\n") + "\n"
+    lines.join("\n")
 }
 
 #[test]

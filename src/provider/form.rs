@@ -100,7 +100,7 @@ impl Form {
 /// From the end, since what is before the form is not known.
 fn take_apart(labels: &[Label], host: &[&str], fits: &impl Fn(&str, &str) -> bool) -> Option<Parts> {
     let Some((label, labels)) = labels.split_last() else {
-        let before = host.iter().map(|part| format!("{part}.")).collect();
+        let before = host.iter().flat_map(|part| [part, "."]).collect();
         return Some(Parts { before, values: Vec::new() });
     };
     let with = host.split_last().and_then(|(part, host)| {

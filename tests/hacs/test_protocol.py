@@ -135,6 +135,10 @@ async def test_answers_as_documented(call: Checked) -> None:
     """Every call that succeeds."""
     await call("GET", "/v1/health", 200)
     await call("GET", "/v1/info", 200)
+    providers = (await call("GET", "/v1/providers", 200))["providers"]
+    for field in (field for provider in providers for field in provider["fields"]):
+        for value in (field["example"], *field["choices"]):
+            assert re.search(field["pattern"], value), field
     backup, tar = make_backup(size=10_000_000)
     stored = await store(call, backup, tar)
     assert "s3_backup_agent" in stored

@@ -20,7 +20,9 @@ pub(crate) fn free_address() -> SocketAddr {
 /// Only with the token; health without.
 async fn token_is_asked_for(client: &Client) {
     assert_eq!(client.get("/v1/health").await.json(), serde_json::json!({"status": "ok"}));
-    for path in ["/v1/info", "/v1/locations", "/v1/events", "/v1/openapi.json", "/v1/nothing", "/v1/uploads/x"] {
+    for path in
+        ["/v1/info", "/v1/providers", "/v1/locations", "/v1/events", "/v1/openapi.json", "/v1/nothing", "/v1/uploads/x"]
+    {
         let answer = client.get(path).await;
         answer.is_problem(401, "unauthorized", &["missing", "token file"]);
         assert_eq!(answer.header("www-authenticate"), "Bearer");

@@ -16,6 +16,7 @@ mod listing;
 mod main_job;
 mod outages;
 mod process;
+mod providers;
 mod tls;
 mod upload_order;
 mod wrong_input;
