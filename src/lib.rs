@@ -11,7 +11,6 @@
 //! | [`agent`] | locations, backups and uploads |
 //! | [`archive`] | the inside of a backup's tar |
 //! | [`store`] | objects, keys, retries |
-//! | [`provider`] | the table of providers |
 //! | [`backup`] | Home Assistant's `AgentBackup` |
 //! | [`provider`] | the providers: endpoints, regions, what is peculiar about each |
 //! | [`logging`], [`error`] | what every module shares |
