@@ -5,6 +5,7 @@ pub mod download;
 pub mod events;
 pub mod listing;
 pub mod location;
+mod registry;
 pub mod upload;
 
 use std::collections::HashMap;
@@ -29,17 +30,21 @@ use download::Download;
 use events::Events;
 use listing::{Entry, View};
 use location::{Location, Status};
+use registry::Registry;
 use upload::{Received, Upload};
 
 /// Uploads at the same time; each may hold a few parts in memory.
 const MAX_UPLOADS: usize = 16;
+
+/// Those of them that may go to one location.
+const MAX_UPLOADS_OF_ONE: usize = 4;
 
 /// The agent.
 #[derive(Debug)]
 pub struct Agent {
     /// New at each start.
     pub instance_id: String,
-    locations: Vec<Arc<Location>>,
+    locations: Registry,
     uploads: Mutex<HashMap<String, Arc<Upload>>>,
     events: Events,
     stopping: CancellationToken,
@@ -53,10 +58,9 @@ impl Agent {
     /// When a location's storage cannot be set up.
     pub fn new(locations: Vec<config::Location>) -> Result<Arc<Self>> {
         let events = Events::default();
-        let open = |settings| Location::open(settings, events.clone());
         Ok(Arc::new(Self {
             instance_id: uuid::Uuid::new_v4().to_string(),
-            locations: locations.into_iter().map(open).collect::<Result<_>>()?,
+            locations: Registry::open(locations, &events)?,
             uploads: Mutex::default(),
             events,
             stopping: CancellationToken::new(),
@@ -79,15 +83,39 @@ impl Agent {
     /// All locations, in the order of the configuration.
     #[must_use]
     pub fn locations(&self) -> Vec<Status> {
-        self.locations.iter().map(|location| location.status()).collect()
+        self.locations.all().iter().map(|location| location.status()).collect()
     }
 
     /// The location with this id.
     ///
     /// # Errors
     /// [`Kind::LocationNotFound`].
-    pub fn location(&self, id: &str) -> Result<&Arc<Location>> {
-        self.locations.iter().find(|location| location.id() == id).ok_or_else(|| location::not_found(id))
+    pub fn location(&self, id: &str) -> Result<Arc<Location>> {
+        self.locations.find(id)
+    }
+
+    /// Registers a location, or changes a registered one. Uploads under way go on, with the new key.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidRequest`] for a location of the agent's own configuration.
+    pub fn put_location(&self, settings: config::Location) -> Result<Arc<Location>> {
+        self.refuse_when_stopping()?;
+        self.locations.put(settings)
+    }
+
+    /// Forgets a registered location and cancels uploads to it; what is in its bucket stays.
+    ///
+    /// # Errors
+    /// [`Kind::LocationNotFound`]; [`Kind::InvalidRequest`] for a location of the agent's own configuration.
+    pub async fn remove_location(&self, id: &str) -> Result<()> {
+        let location = self.location(id)?;
+        self.locations.remove(id)?;
+        let (_, uploads) = self.uploads_at(&location, "");
+        for upload in uploads {
+            upload.discard().await;
+            self.uploads().remove(&upload.id);
+        }
+        Ok(())
     }
 
     /// The backups of a location.
@@ -120,7 +148,7 @@ impl Agent {
     /// # Errors
     /// As [`Self::find`] and [`Download::open`].
     pub async fn download(&self, location: &str, entry: &Entry, range: Option<Range<u64>>) -> Result<Download> {
-        Download::open(Arc::clone(self.location(location)?), entry, range).await
+        Download::open(self.location(location)?, entry, range).await
     }
 
     /// Deletes a backup: its metadata first, so that it is invisible before its tar is gone. Once the metadata is
@@ -129,7 +157,7 @@ impl Agent {
     /// # Errors
     /// [`Kind::BackupNotFound`], and what a request can come to; the backup is there as before then.
     pub async fn delete(&self, location: &str, backup_id: &str) -> Result<()> {
-        let (location, backup_id) = (Arc::clone(self.location(location)?), backup_id.to_owned());
+        let (location, backup_id) = (self.location(location)?, backup_id.to_owned());
         let tasks = self.tasks.clone();
         // Runs on when the client goes away: half a deletion helps nobody.
         let deleting = self.tasks.spawn(async move {
@@ -154,7 +182,7 @@ impl Agent {
     /// # Errors
     /// [`Kind::LocationNotFound`].
     pub async fn check(&self, location: &str) -> Result<Checked> {
-        let location = Arc::clone(self.location(location)?);
+        let location = self.location(location)?;
         // Runs on when the client goes away, and removes what it wrote.
         let checking = self.tasks.spawn(async move { check::check(&location.settings).await });
         checking.await.map_err(stopped)
@@ -179,11 +207,11 @@ impl Agent {
             self.refuse_when_stopping()?;
             // One at a time: a backup of the same name that began a moment ago has its key, though nothing is there yet.
             let creating = location.creating.lock().await;
-            let (same, beside) = self.uploads_at(location, &backup.backup_id);
+            let (same, beside) = self.uploads_at(&location, &backup.backup_id);
             if same.is_empty() {
-                self.refuse_when_busy()?;
+                self.refuse_when_busy(beside.len())?;
                 let taken: Vec<_> = beside.iter().map(|upload| upload.key()).collect();
-                let place = Arc::clone(location);
+                let place = Arc::clone(&location);
                 let upload =
                     Upload::create(place, backup, filename, &taken, &self.stopping, self.tasks.clone()).await?;
                 self.uploads().insert(upload.id.clone(), Arc::clone(&upload));
@@ -277,9 +305,15 @@ impl Agent {
         if self.stopping.is_cancelled() { Err(shutting_down()) } else { Ok(()) }
     }
 
-    fn refuse_when_busy(&self) -> Result<()> {
-        let detail = || format!("{MAX_UPLOADS} uploads are under way already.");
-        if self.uploads().len() < MAX_UPLOADS { Ok(()) } else { Err(Error::new(Kind::StorageThrottled, detail())) }
+    /// One location whose provider is slow must not take the places of all others.
+    fn refuse_when_busy(&self, here: usize) -> Result<()> {
+        if here < MAX_UPLOADS_OF_ONE && self.uploads().len() < MAX_UPLOADS {
+            return Ok(());
+        }
+        let detail = format!(
+            "Too many uploads are under way: {MAX_UPLOADS_OF_ONE} may be to one location, {MAX_UPLOADS} to all together."
+        );
+        Err(Error::new(Kind::StorageThrottled, detail))
     }
 
     /// An upload that the agent's own end cancelled was not cancelled by a person.

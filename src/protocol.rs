@@ -9,7 +9,9 @@
 //! | `/v1/events` | GET | [`events`] |
 //! | `/v1/providers` | GET | [`providers`] |
 //! | `/v1/locations` | GET | [`locations`] |
-//! | `/v1/locations/{loc}` | GET | [`locations`] |
+//! | `/v1/locations/check` | POST | [`locations`] |
+//! | `/v1/locations/{loc}` | GET, PUT, DELETE | [`locations`] |
+//! | `/v1/locations/{loc}/check` | POST | [`locations`] |
 //! | `/v1/locations/{loc}/backups` | GET | [`backups`] |
 //! | `/v1/locations/{loc}/backups/{backup_id}` | GET, DELETE | [`backups`] |
 //! | `/v1/locations/{loc}/backups/{backup_id}/content` | GET | [`backups`] |
@@ -69,7 +71,9 @@ pub fn router(state: State) -> Router {
         .route("/v1/events", get(events::stream))
         .route("/v1/providers", get(providers::list))
         .route("/v1/locations", get(locations::list))
-        .route("/v1/locations/{loc}", get(locations::one))
+        .route("/v1/locations/check", post(locations::check_settings))
+        .route("/v1/locations/{loc}", get(locations::one).put(locations::put).delete(locations::remove))
+        .route("/v1/locations/{loc}/check", post(locations::check))
         .route("/v1/locations/{loc}/backups", get(backups::list))
         .route("/v1/locations/{loc}/backups/{backup_id}", get(backups::one).delete(backups::delete))
         .route("/v1/locations/{loc}/backups/{backup_id}/content", get(backups::content))

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -94,7 +94,7 @@ pub struct View {
 /// The cached lists of one location.
 #[derive(Debug)]
 pub struct Listings {
-    store: Store,
+    store: RwLock<Store>,
     folder: String,
     generation: AtomicU64,
     cache: Cache<u64, Arc<Listing>>,
@@ -105,7 +105,7 @@ pub struct Listings {
 impl Listings {
     pub(super) fn new(store: Store, folder: &str) -> Self {
         Self {
-            store,
+            store: RwLock::new(store),
             folder: folder.to_owned(),
             generation: AtomicU64::new(0),
             // The newest generation is the only one of use; least-recently-used never turns it away.
@@ -117,6 +117,17 @@ impl Listings {
             last: Mutex::new(None),
             failed: Mutex::new(None),
         }
+    }
+
+    /// Asks the bucket through another store from now on, at once even when the last one could not.
+    pub(super) fn use_store(&self, store: Store) {
+        *self.store.write().unwrap_or_else(PoisonError::into_inner) = store;
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        *lock(&self.failed) = None;
+    }
+
+    fn store(&self) -> Store {
+        self.store.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The backups; `refresh` asks the bucket even when the cached list is good.
@@ -140,7 +151,7 @@ impl Listings {
             Ok(Err(panicked)) => Error::new(Kind::Internal, "The listing stopped.").with_source(panicked),
             Err(_) => {
                 let seconds = ANSWER_WITHIN.as_secs();
-                let detail = format!("Could not list {}: no answer within {seconds} s", self.store.place());
+                let detail = format!("Could not list {}: no answer within {seconds} s", self.store().place());
                 Error::new(Kind::StorageTimeout, detail)
             }
         };
@@ -174,7 +185,7 @@ impl Listings {
             return Ok(entry);
         }
         Err(view.error.unwrap_or_else(|| {
-            let detail = format!("There is no backup \"{backup_id}\" in {}.", self.store.place());
+            let detail = format!("There is no backup \"{backup_id}\" in {}.", self.store().place());
             Error::new(Kind::BackupNotFound, detail)
         }))
     }
@@ -214,7 +225,7 @@ impl Listings {
 
     async fn take(&self, generation: u64) -> Result<Arc<Listing>> {
         let start = Instant::now();
-        let objects = self.store.list(&self.folder, Patience::INTERACTIVE).await?;
+        let objects = self.store().list(&self.folder, Patience::INTERACTIVE).await?;
         let known = self.last();
         let listing = Arc::new(self.read(objects, known.as_deref(), start).await?);
         debug!(
@@ -222,7 +233,7 @@ impl Listings {
             skipped = listing.skipped.len(),
             duration_ms = start.elapsed().as_millis(),
             "listed {}",
-            self.store.place()
+            self.store().place()
         );
         self.note_skipped(&listing.skipped, known.as_deref());
         *lock(&self.failed) = None;
@@ -267,7 +278,7 @@ impl Listings {
 
     /// The outer error ends the whole list, because the bucket is away; the inner one skips this object.
     async fn read_metadata(&self, object: &Object) -> Result<Result<Arc<Metadata>, StoreError>, StoreError> {
-        match self.store.read(&object.key, MAX_METADATA_BYTES, Patience::INTERACTIVE).await {
+        match self.store().read(&object.key, MAX_METADATA_BYTES, Patience::INTERACTIVE).await {
             Ok(json) => Ok(Metadata::parse(&json, &object.version).map(Arc::new)),
             Err(error) if error.outcome.is_transient() && error.outcome != Outcome::ServerError => Err(error),
             Err(error) => Ok(Err(error)),
@@ -277,7 +288,7 @@ impl Listings {
     fn note_skipped(&self, skipped: &[Skipped], known: Option<&Listing>) {
         let known = known.map_or(&[][..], |listing| &listing.skipped);
         for skipped in skipped.iter().filter(|skipped| !known.contains(skipped)) {
-            warn!(key = skipped.key, "left out of the list of {}: {}", self.store.place(), skipped.reason);
+            warn!(key = skipped.key, "left out of the list of {}: {}", self.store().place(), skipped.reason);
         }
     }
 }

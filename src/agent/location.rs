@@ -26,10 +26,10 @@ pub struct Location {
     /// Its backups.
     pub listings: Arc<Listings>,
     /// Held while an upload's keys are chosen.
-    pub creating: tokio::sync::Mutex<()>,
+    pub creating: Arc<tokio::sync::Mutex<()>>,
     /// Held while a backup is put in its place or taken out: one change after another.
-    pub changing: tokio::sync::Mutex<()>,
-    removing: Mutex<HashSet<Key>>,
+    pub changing: Arc<tokio::sync::Mutex<()>>,
+    removing: Arc<Mutex<HashSet<Key>>>,
     events: Events,
     health: Mutex<Health>,
 }
@@ -83,10 +83,35 @@ impl Location {
             store,
             keys,
             listings,
-            creating: tokio::sync::Mutex::default(),
-            changing: tokio::sync::Mutex::default(),
-            removing: Mutex::default(),
+            creating: Arc::default(),
+            changing: Arc::default(),
+            removing: Arc::default(),
             events,
+            health: Mutex::default(),
+        }))
+    }
+
+    /// The same location with other settings. Where it is still the same folder of the same bucket, its list and its
+    /// locks go on, and uploads under way are signed with the new key from their next request.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; the old one is as it was then.
+    pub(super) fn reopen(&self, settings: config::Location) -> Result<Arc<Self>> {
+        if !self.settings.is_same_place(&settings) {
+            return Self::open(settings, self.events.clone());
+        }
+        let store = Store::open(&settings)?;
+        self.store.replace_credential(&settings);
+        self.listings.use_store(store.clone());
+        Ok(Arc::new(Self {
+            settings,
+            store,
+            keys: self.keys.clone(),
+            listings: Arc::clone(&self.listings),
+            creating: Arc::clone(&self.creating),
+            changing: Arc::clone(&self.changing),
+            removing: Arc::clone(&self.removing),
+            events: self.events.clone(),
             health: Mutex::default(),
         }))
     }

@@ -197,7 +197,8 @@ fn read_backend(section: &mut Reader<'_>) -> Option<Backend> {
 
 fn is_valid_id(id: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
-    !id.is_empty() && id.len() <= 64 && id.bytes().all(allowed)
+    // `check` is a path of the protocol.
+    !id.is_empty() && id.len() <= 64 && id.bytes().all(allowed) && id != "check"
 }
 
 /// The same endpoint, bucket and prefix always give the same id, so that HA keeps its settings for the location.

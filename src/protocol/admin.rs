@@ -16,7 +16,7 @@ use crate::logging::Level;
 /// Version of the protocol, the 1 in `/v1/`.
 const PROTOCOL: u32 = 1;
 
-const CAPABILITIES: [&str; 6] = ["upload", "download", "range", "delete", "events", "log"];
+const CAPABILITIES: [&str; 8] = ["upload", "download", "range", "delete", "events", "log", "locations", "check"];
 
 /// `GET /v1/health`
 pub(super) async fn health(State(state): State<super::State>) -> Response {

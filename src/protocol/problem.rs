@@ -5,20 +5,34 @@ use axum::body::to_bytes;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tracing::{error, info};
+use tracing::info;
 
-use crate::error::{Error, Kind};
+use crate::config;
+use crate::error::{Error, Kind, Reason};
 
 /// The router's own refusals are a sentence.
 const MAX_REFUSAL_BYTES: usize = 4096;
 
 /// An error on its way to the client.
 #[derive(Debug)]
-pub(super) struct Problem(Error);
+pub(super) struct Problem {
+    error: Error,
+    settings: Vec<config::Problem>,
+}
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        Self(error)
+        Self { error, settings: Vec::new() }
+    }
+}
+
+impl Problem {
+    /// Settings of a location that cannot be used, each with what is wrong with it.
+    pub(super) fn of_settings(settings: Vec<config::Problem>) -> Self {
+        let detail = settings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let error = Error::new(Kind::InvalidRequest, format!("The location's settings cannot be used: {detail}."));
+        let reason = settings.first().and_then(|problem| problem.reason);
+        Self { error: error.with_reason(reason), settings }
     }
 }
 
@@ -35,29 +49,53 @@ struct Body<'e> {
     request_id: Option<&'e str>,
     retryable: bool,
     hint: &'e str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<Setting<'e>>,
+}
+
+/// One setting that is wrong.
+#[derive(Serialize)]
+struct Setting<'e> {
+    key: &'e str,
+    reason: &'static str,
+    message: &'e str,
+    suggestion: Option<&'e str>,
+}
+
+impl<'e> From<&'e config::Problem> for Setting<'e> {
+    fn from(problem: &'e config::Problem) -> Self {
+        Self {
+            key: &problem.key,
+            reason: problem.reason.map_or(Kind::InvalidRequest.code(), Reason::code),
+            message: &problem.message,
+            suggestion: problem.suggestion.as_deref(),
+        }
+    }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let facts = self.0.kind().facts();
+        let error = &self.error;
+        let facts = error.kind().facts();
         let status = StatusCode::from_u16(facts.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         // The one place where an error of a call is logged.
-        if self.0.kind() == Kind::Internal {
-            error!(code = facts.code, source = source(&self.0), "{}", self.0);
+        if error.kind() == Kind::Internal {
+            tracing::error!(code = facts.code, source = source(error), "{error}");
         } else {
-            info!(code = facts.code, "answered with an error: {}", self.0);
+            info!(code = facts.code, "answered with an error: {error}");
         }
         let body = Body {
             kind: "about:blank",
             title: status.canonical_reason().unwrap_or("Error"),
             status: facts.status,
-            detail: self.0.detail(),
+            detail: error.detail(),
             code: facts.code,
-            reason: self.0.reason(),
-            provider_code: self.0.provider_code(),
-            request_id: self.0.request_id(),
+            reason: error.reason(),
+            provider_code: error.provider_code(),
+            request_id: error.request_id(),
             retryable: facts.retryable,
-            hint: self.0.hint(),
+            hint: error.hint(),
+            problems: self.settings.iter().map(Setting::from).collect(),
         };
         let mut response = (status, Json(body)).into_response();
         let problem = HeaderValue::from_static("application/problem+json");
@@ -78,7 +116,7 @@ pub(super) async fn from_refusal(response: Response) -> Response {
     }
     let said = to_bytes(response.into_body(), MAX_REFUSAL_BYTES).await.unwrap_or_default();
     let detail = format!("The request cannot be read: {}", String::from_utf8_lossy(&said));
-    Problem(Error::new(Kind::InvalidRequest, detail)).into_response()
+    Problem::from(Error::new(Kind::InvalidRequest, detail)).into_response()
 }
 
 fn source(error: &Error) -> String {

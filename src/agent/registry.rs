@@ -1,0 +1,77 @@
+//! The locations: those of the configuration, and those that Home Assistant registers while the agent runs.
+//!
+//! A registered location is not kept over a restart of the agent: Home Assistant has its settings and registers it
+//! whenever it connects. Saying the same again changes nothing, so that it may be said often.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tracing::info;
+
+use super::events::{Event, Events};
+use super::location::{Location, not_found};
+use crate::config::{self, Origin};
+use crate::error::{Error, Kind, Result};
+
+/// All locations, in the order in which they came.
+#[derive(Debug)]
+pub(super) struct Registry {
+    locations: RwLock<Vec<Arc<Location>>>,
+    events: Events,
+}
+
+impl Registry {
+    pub(super) fn open(settings: Vec<config::Location>, events: &Events) -> Result<Self> {
+        let open = |settings| Location::open(settings, events.clone());
+        let locations = settings.into_iter().map(open).collect::<Result<_>>()?;
+        Ok(Self { locations: RwLock::new(locations), events: events.clone() })
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Location>> {
+        self.locations.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn find(&self, id: &str) -> Result<Arc<Location>> {
+        self.all().into_iter().find(|location| location.id() == id).ok_or_else(|| not_found(id))
+    }
+
+    /// Registers a location, or gives one that is registered new settings.
+    pub(super) fn put(&self, settings: config::Location) -> Result<Arc<Location>> {
+        let location = {
+            let mut locations = self.locations.write().unwrap_or_else(PoisonError::into_inner);
+            let index = locations.iter().position(|location| location.id() == settings.id);
+            match index {
+                Some(index) if locations[index].settings == settings => return Ok(Arc::clone(&locations[index])),
+                Some(index) => {
+                    refuse_configured(&locations[index])?;
+                    locations[index] = locations[index].reopen(settings)?;
+                    Arc::clone(&locations[index])
+                }
+                None => {
+                    let location = Location::open(settings, self.events.clone())?;
+                    locations.push(Arc::clone(&location));
+                    location
+                }
+            }
+        };
+        info!(id = location.id(), "registered location \"{}\"", location.settings.name);
+        self.events.send(Event::Location { location: location.status() });
+        Ok(location)
+    }
+
+    /// Forgets a registered location. Nothing in its bucket changes.
+    pub(super) fn remove(&self, id: &str) -> Result<()> {
+        let location = self.find(id)?;
+        refuse_configured(&location)?;
+        self.locations.write().unwrap_or_else(PoisonError::into_inner).retain(|other| other.id() != id);
+        info!(id, "forgot location \"{}\"", location.settings.name);
+        Ok(())
+    }
+}
+
+fn refuse_configured(location: &Location) -> Result<()> {
+    if location.settings.origin == Origin::Registered {
+        return Ok(());
+    }
+    let detail = format!("The location \"{}\" is set in the agent's own configuration.", location.id());
+    Err(Error::new(Kind::InvalidRequest, detail).with_hint("Change it there, or use another id."))
+}
