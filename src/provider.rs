@@ -2,7 +2,7 @@
 //! is peculiar about it. The agent, Home Assistant's config flow and `docs/providers.md` all use this one table.
 
 #[cfg(test)]
-mod document;
+pub(crate) mod document;
 mod field;
 mod form;
 mod nearest;

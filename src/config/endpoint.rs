@@ -20,9 +20,7 @@ pub(super) fn read(
         return written(section, &text, bucket);
     }
     let value = |name: &str| match name {
-        "region" => {
-            region.map(str::to_owned).or_else(|| Some(provider.region.clone()).filter(|region| !region.is_empty()))
-        }
+        "region" => region.map(str::to_owned),
         _ => fields.iter().find(|(field, _)| field == name).and_then(|(_, value)| value.clone()),
     };
     match provider.endpoint_for(value) {

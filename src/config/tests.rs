@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 
 use super::*;
-use crate::provider::Checksum;
+use crate::provider::{self, Checksum};
 
 fn load(toml: &str, variables: &[(&str, &str)]) -> Result<Config, Problems> {
     let folder = tempfile::tempdir().unwrap();
@@ -50,6 +50,33 @@ fn a_location_gets_its_defaults_and_a_stable_id() {
     assert_eq!((location.prefix.as_str(), location.part_size, location.concurrency), ("homeassistant", 8 << 20, 4));
     assert_eq!(location.id, load(GARAGE, &[("GARAGE_SECRET", "other")]).unwrap().locations[0].id);
     assert_eq!(location.name, "ha-backups/homeassistant");
+}
+
+#[test]
+fn every_section_in_the_document_of_the_providers_is_a_location() {
+    for row in provider::all() {
+        let section = provider::document::example(row);
+        let mut config = load(&section, &[("S3_KEY_ID", "key"), ("S3_SECRET", "secret")]).expect(&section);
+        let Backend::S3(s3) = config.locations.remove(0).backend else { panic!("{section}") };
+        assert_eq!(s3.provider.id, row.id);
+        assert_eq!(s3.endpoint, row.example.endpoint.parse().unwrap(), "{section}");
+        assert_eq!((&s3.region.value, s3.addressing.value), (&row.example.region, row.addressing), "{section}");
+        assert_eq!((s3.checksum.value, s3.region.is_given), (row.checksum, section.contains("\nregion")));
+    }
+}
+
+#[test]
+fn what_the_endpoint_needs_is_asked_for() {
+    let row = |id: &str| provider::document::example(provider::find(id).unwrap());
+    for (section, key) in [
+        (row("backblaze_b2").replace("region = ", "name = "), "region"),
+        (row("cloudflare_r2").replace("0123456789abcdef0", "0123456789"), "account_id"),
+        (row("minio").replace("endpoint = ", "name = "), "endpoint"),
+    ] {
+        let problems = load(&section, &[("S3_KEY_ID", "key"), ("S3_SECRET", "secret")]).unwrap_err();
+        let keys: Vec<&str> = problems.0.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(keys, [format!("locations[0].{key}")], "{problems}");
+    }
 }
 
 #[test]

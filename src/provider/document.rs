@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::{Addressing, Checksum, Provider, all};
+use super::{Addressing, Provider, all};
 
 const TOP: &str = "\
 <!-- Written by scripts/generate from src/provider/table.toml. Change that file, not this one. -->
@@ -63,7 +63,7 @@ fn needed(provider: &Provider) -> Vec<String> {
         lines.push(format!("`{}` ({}{optional}): {}", field.id, field.label, field.help));
     }
     lines.push(region(provider));
-    lines.push(format!("{}; checksum `{}`", addressing(provider.addressing), checksum(provider.checksum)));
+    lines.push(format!("{}; checksum `{}`", addressing(provider.addressing), provider.checksum.as_str()));
     if provider.max_parts != super::s3_parts() {
         lines.push(format!("At most {} parts in an upload", provider.max_parts));
     }
@@ -94,15 +94,12 @@ fn addressing(addressing: Addressing) -> &'static str {
     }
 }
 
-fn checksum(checksum: Checksum) -> String {
-    serde_json::to_value(checksum).unwrap().as_str().unwrap().to_owned()
-}
-
 fn codes(words: &[String]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
-fn example(provider: &Provider) -> String {
+/// A section of `agent.toml`.
+pub(crate) fn example(provider: &Provider) -> String {
     let mut text = format!("[[locations]]\nprovider = \"{}\"\n", provider.id);
     for (name, value) in &provider.example.settings {
         let _ = writeln!(text, "{name} = \"{value}\"");

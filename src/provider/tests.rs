@@ -18,6 +18,7 @@ fn provider(id: &str) -> &'static Provider {
 #[test]
 fn the_table_can_be_read() {
     assert_eq!(read().unwrap().len(), all().len());
+    assert_eq!(other().unwrap().id, "other");
     let ids: Vec<&str> = all().iter().map(|provider| provider.id.as_str()).collect();
     assert_eq!((ids.first(), ids.last()), (Some(&"aws"), Some(&"other")));
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "an id is there twice");
@@ -215,6 +216,16 @@ fn the_policy_allows_what_the_agent_does_and_no_more() {
         allowed,
         needed.map(|action| format!("s3:{action}")).collect::<Vec<_>>().iter().map(String::as_str).collect()
     );
+}
+
+#[test]
+fn names_in_the_table_are_those_of_the_settings() {
+    for addressing in [Addressing::Path, Addressing::Virtual] {
+        assert_eq!(serde_json::to_value(addressing).unwrap(), addressing.as_str());
+    }
+    for checksum in [Checksum::Sha256, Checksum::Crc32c, Checksum::Crc64Nvme, Checksum::Off] {
+        assert_eq!(serde_json::to_value(checksum).unwrap(), checksum.as_str());
+    }
 }
 
 #[test]
