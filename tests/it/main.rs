@@ -16,6 +16,7 @@ mod listing;
 mod main_job;
 mod outages;
 mod process;
+mod servers;
 mod tls;
 mod upload_order;
 mod wrong_input;
