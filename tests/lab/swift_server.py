@@ -14,18 +14,18 @@ import ctypes
 import os
 from pathlib import Path
 import signal
-import socket
 import sys
 from typing import NoReturn
 
 from swift.common.ring import RingBuilder
 from swift.common.wsgi import run_wsgi
 
-BACKENDS = ("account", "container", "object")
+# The port is free on addresses that nothing else uses.
+BACKENDS = {"account": "127.0.0.2", "container": "127.0.0.3", "object": "127.0.0.4"}
 PR_SET_PDEATHSIG = 1
 
-# s3api answers for one region and for buckets in the host name too; `slo` makes one object of an upload's parts.
-# Without `cache` there is no memcached to start.
+# `storage_domain` lets a bucket's name be in the host name; `slo` makes one object of an upload's parts. Without `cache`
+# there is no memcached to start.
 PROXY = """\
 [pipeline:main]
 pipeline = catch_errors proxy-logging s3api tempauth slo proxy-logging proxy-server
@@ -49,44 +49,47 @@ use = egg:swift#proxy_logging
 """
 
 
-def common(folder: Path, port: int) -> str:
-    """Return the settings that all services have."""
+def common(folder: Path, address: str, port: int) -> str:
+    """Return the settings that all services have; the system's log is none of theirs."""
     return (
-        f"[DEFAULT]\nbind_ip = 127.0.0.1\nbind_port = {port}\nworkers = 0\nuser = root\nswift_dir = {folder}\n"
-        f"devices = {folder}\nmount_check = false\nlog_address = {folder}/none\nlog_udp_host =\n"
+        f"[DEFAULT]\nbind_ip = {address}\nbind_port = {port}\nworkers = 0\nuser = root\nswift_dir = {folder}\n"
+        f"devices = {folder}\nmount_check = false\nlog_address = {folder}/no-system-log\n"
     )
 
 
-def free_port() -> int:
-    """Return a TCP port that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def require_attributes(device: Path) -> None:
+    """End when the folder cannot hold what Swift knows of an object."""
+    try:
+        os.setxattr(device, "user.swift.test", b"")
+    except OSError as error:
+        sys.exit(
+            f"{device} has no extended attributes ({error}): set TMPDIR to a folder on a disk"
+        )
 
 
-def make_ring(folder: Path, service: str, port: int) -> None:
+def make_ring(folder: Path, service: str, address: str, port: int) -> None:
     """Say where the one device of a service is."""
     ring = RingBuilder(part_power=2, replicas=1, min_part_hours=0)
-    ring.add_dev({"ip": "127.0.0.1", "port": port, "device": "device", "region": 1, "zone": 1, "weight": 1})
+    place = {"region": 1, "zone": 1, "weight": 1, "device": "device"}
+    ring.add_dev({"ip": address, "port": port, **place})
     ring.rebalance()
     ring.get_ring().save(str(folder / f"{service}.ring.gz"))
 
 
 def configure(folder: Path, port: int) -> None:
     """Write everything that the services read."""
-    (folder / "device").mkdir(exist_ok=True)
-    os.setxattr(folder / "device", "user.test", b"")  # or Swift could keep no object here
+    (folder / "device").mkdir()
+    require_attributes(folder / "device")
     (folder / "swift.conf").write_text("[swift-hash]\nswift_hash_path_suffix = lab\n")
-    for service in BACKENDS:
-        at = free_port()
-        make_ring(folder, service, at)
+    for service, address in BACKENDS.items():
+        make_ring(folder, service, address, port)
         (folder / f"{service}.conf").write_text(
-            f"{common(folder, at)}[pipeline:main]\npipeline = {service}-server\n"
+            f"{common(folder, address, port)}[pipeline:main]\npipeline = {service}-server\n"
             f"[app:{service}-server]\nuse = egg:swift#{service}\n"
         )
-    proxy = PROXY.format(region=os.environ["SWIFT_REGION"], secret=os.environ["SWIFT_SECRET"])
-    (folder / "proxy.conf").write_text(common(folder, port) + proxy)
+    region, secret = os.environ["SWIFT_REGION"], os.environ["SWIFT_SECRET"]
+    proxy = PROXY.format(region=region, secret=secret)
+    (folder / "proxy.conf").write_text(common(folder, "127.0.0.1", port) + proxy)
 
 
 def start(folder: Path, service: str) -> None:
@@ -98,7 +101,8 @@ def start(folder: Path, service: str) -> None:
 
 def serve(folder: Path, service: str) -> NoReturn:
     """Be a service, and log to standard error."""
-    sys.exit(run_wsgi(str(folder / f"{service}.conf"), f"{service}-server", verbose=True))
+    conf = folder / f"{service}.conf"
+    sys.exit(run_wsgi(str(conf), f"{service}-server", verbose=True))
 
 
 def main() -> None:
