@@ -209,7 +209,7 @@ async fn a_bucket_that_does_not_exist(server: Server) {
 
 async fn a_key_that_the_server_does_not_know(server: Server) {
     let unknown = |home: &mut Location| home.key_id = "GK000000000000000000000000".into();
-    is_refused(server, unknown, "storage_auth", &["access key ID"]).await;
+    is_refused(server, unknown, "storage_auth", &["access key"]).await;
 }
 
 async fn a_secret_that_is_wrong(server: Server) {
