@@ -17,3 +17,23 @@ lock_part() {
 say() {
     printf '%s\n' "$*" >&2
 }
+
+# Makes a Debian forky root file system at ROOT with PACKAGES (with commas between) and what they depend on.
+make_debian() {
+    local root=$1 packages=$2 script=/usr/share/debootstrap/scripts/forky
+    local log=${root%.partial}.log
+    command -v debootstrap >/dev/null || lock_part debootstrap
+    if ! command -v debootstrap >/dev/null; then
+        say "installing debootstrap"
+        apt-get update -qq >&2
+        apt-get install -qq -y debootstrap >&2
+    fi
+    # The script of an older debootstrap does not know forky; sid's fits.
+    [[ -e $script ]] || ln -sf sid "$script"
+    rm -rf "$root"
+    debootstrap --variant=minbase --include="$packages" forky "$root" >"$log" 2>&1 || {
+        tail -n 20 "$log" >&2
+        exit 1
+    }
+    rm -rf "$root"/var/cache/apt/archives/*.deb
+}

@@ -8,8 +8,11 @@ pub(crate) mod garage;
 mod guard;
 pub(crate) mod proxy;
 pub(crate) mod sample;
+pub(crate) mod server;
 pub(crate) mod setup;
+mod swift;
 
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -19,6 +22,7 @@ pub(crate) use bucket::Bucket;
 pub(crate) use garage::Garage;
 pub(crate) use proxy::{Fault, Proxy, Request};
 pub(crate) use sample::Sample;
+pub(crate) use server::Server;
 pub(crate) use setup::{Location, Setup};
 
 pub(crate) const MIB: u64 = 1024 * 1024;
@@ -48,6 +52,12 @@ pub(crate) async fn agent_behind_proxy(change: impl FnOnce(&mut Location)) -> (A
     let mut location = Location { endpoint: proxy.endpoint(), ..Location::of(&bucket) };
     change(&mut location);
     (Setup::of(location).serve().await, proxy, bucket)
+}
+
+/// The lines of a server's log in which `word` is.
+fn lines_about(log: &Path, word: &str) -> String {
+    let text = String::from_utf8_lossy(&std::fs::read(log).unwrap()).into_owned();
+    text.lines().filter(|line| line.contains(word)).fold(String::new(), |lines, line| lines + line + "\n")
 }
 
 /// Numbers that look random and are the same in every run.

@@ -6,7 +6,7 @@ use crate::harness::call::ids;
 use crate::harness::{Location, Sample, Setup, agent_and_bucket, garage};
 
 /// Names as people give them to backups.
-const NAMES: [&str; 9] = [
+pub(crate) const NAMES: [&str; 9] = [
     "Before/after the move",
     "100 % done #2 [final]",
     "a+b%20c%2Fd",

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
+use http::{Method, StatusCode};
 use object_store::aws::{AwsAuthorizer, AwsCredential};
 use object_store::client::{HttpRequest, HttpRequestBody};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::garage::REGION;
 use super::{Sample, eventually};
 
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -21,6 +20,7 @@ const PATH: &AsciiSet = &QUERY.remove(b'/');
 pub(crate) struct Bucket {
     pub(crate) name: String,
     pub(crate) endpoint: String,
+    pub(crate) region: String,
     pub(crate) key_id: String,
     pub(crate) secret: String,
     http: reqwest::Client,
@@ -42,10 +42,15 @@ struct Entry {
 }
 
 impl Bucket {
-    pub(super) fn new(endpoint: &str, name: &str, key_id: &str, secret: &str) -> Self {
+    pub(super) fn new(endpoint: &str, region: &str, name: &str, key_id: &str, secret: &str) -> Self {
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(1)).build().unwrap();
-        let [name, endpoint, key_id, secret] = [name, endpoint, key_id, secret].map(str::to_owned);
-        Self { name, endpoint, key_id, secret, http }
+        let [name, endpoint, region, key_id, secret] = [name, endpoint, region, key_id, secret].map(str::to_owned);
+        Self { name, endpoint, region, key_id, secret, http }
+    }
+
+    /// Makes the bucket; false when the server did not.
+    pub(super) async fn make(&self) -> bool {
+        self.attempt(Method::PUT, "", Bytes::new()).await.is_ok_and(|(status, _)| status.is_success())
     }
 
     /// Writes an object under exactly this key.
@@ -107,17 +112,21 @@ impl Bucket {
     }
 
     async fn call(&self, method: Method, path: &str, data: Bytes) -> Bytes {
+        let (status, body) = self.attempt(method, path, data).await.unwrap();
+        assert!(status.is_success(), "{path}: {status} {}", String::from_utf8_lossy(&body));
+        body
+    }
+
+    async fn attempt(&self, method: Method, path: &str, data: Bytes) -> reqwest::Result<(StatusCode, Bytes)> {
         let url = format!("{}/{}{path}", self.endpoint, self.name);
         let mut signed = HttpRequest::new(HttpRequestBody::from(data.clone()));
         (*signed.method_mut(), *signed.uri_mut()) = (method.clone(), url.parse().unwrap());
         let (key_id, secret_key) = (self.key_id.clone(), self.secret.clone());
         let credential = AwsCredential { key_id, secret_key, token: None };
-        AwsAuthorizer::new(&credential, "s3", REGION).try_authorize(&mut signed, None).unwrap();
+        AwsAuthorizer::new(&credential, "s3", &self.region).try_authorize(&mut signed, None).unwrap();
         let request = self.http.request(method, &url).headers(signed.headers().clone()).body(data);
-        let answer = request.send().await.unwrap();
-        let (status, body) = (answer.status(), answer.bytes().await.unwrap());
-        assert!(status.is_success(), "{path}: {status} {}", String::from_utf8_lossy(&body));
-        body
+        let answer = request.send().await?;
+        Ok((answer.status(), answer.bytes().await?))
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::{Bucket, eventually, guard};
 
-pub(crate) const REGION: &str = "garage";
+const REGION: &str = "garage";
 
 /// A Garage server with one access key. Keeps data, ports and key when it is stopped and started again.
 pub(crate) struct Garage {
@@ -66,6 +66,11 @@ impl Garage {
         format!("http://127.0.0.1:{}", self.s3_port)
     }
 
+    /// What it wrote about a bucket.
+    pub(crate) fn said_of(&self, bucket: &Bucket) -> String {
+        super::lines_about(&self.folder.join("log"), &bucket.name)
+    }
+
     /// Starts the server on its data and waits until it answers.
     pub(crate) async fn start(&self) {
         let log = fs::File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
@@ -95,7 +100,7 @@ impl Garage {
         let bucket = self.admin("CreateBucket", Some(json!({"globalAlias": name}))).await.unwrap();
         let (bucket_id, key_id) = (bucket["id"].as_str().unwrap(), &self.key_id);
         self.allow(bucket_id, key_id, json!({"read": true, "write": true, "owner": true})).await;
-        Bucket::new(&self.endpoint(), &name, &self.key_id, &self.secret)
+        Bucket::new(&self.endpoint(), REGION, &name, &self.key_id, &self.secret)
     }
 
     /// Makes one more key, and lets it do `permissions` with a bucket.
@@ -156,7 +161,7 @@ pub(crate) async fn away_for(garage: &Garage, seconds: u64) {
     garage.start().await;
 }
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

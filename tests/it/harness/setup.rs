@@ -5,7 +5,6 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use super::garage::REGION;
 use super::{Agent, Bucket, guard};
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_s3-backup-agent");
@@ -14,6 +13,7 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_s3-backup-agent");
 #[derive(Clone)]
 pub(crate) struct Location {
     pub(crate) id: String,
+    pub(crate) provider: String,
     pub(crate) endpoint: String,
     pub(crate) region: String,
     pub(crate) bucket: String,
@@ -30,8 +30,9 @@ impl Location {
     pub(crate) fn of(bucket: &Bucket) -> Self {
         Self {
             id: "garage".into(),
+            provider: "garage".into(),
             endpoint: bucket.endpoint.clone(),
-            region: REGION.into(),
+            region: bucket.region.clone(),
             bucket: bucket.name.clone(),
             prefix: String::new(),
             key_id: bucket.key_id.clone(),
@@ -43,9 +44,10 @@ impl Location {
     }
 
     fn toml(&self) -> String {
-        let mut toml = "[[locations]]\nprovider = \"garage\"\n".to_owned();
+        let mut toml = "[[locations]]\n".to_owned();
         for (key, value) in [
             ("id", &self.id),
+            ("provider", &self.provider),
             ("endpoint", &self.endpoint),
             ("region", &self.region),
             ("bucket", &self.bucket),
