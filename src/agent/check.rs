@@ -12,7 +12,7 @@ use serde::Serialize;
 use tracing::info;
 
 use super::events::Report;
-use crate::config::{Backend, Location, Problem, S3Settings};
+use crate::config::{Backend, Choice, Location, Problem, S3Settings};
 use crate::error::{Error, Kind, Reason};
 use crate::store::Dialect;
 use steps::Trial;
@@ -93,7 +93,7 @@ pub async fn check(location: &Location) -> Checked {
 async fn correct(location: &Location, settings: &S3Settings, failed: &Trial) -> Option<BTreeMap<String, String>> {
     let error = failed.error()?;
     for changed in candidates(settings, error) {
-        let location = Location { backend: Backend::S3(changed), ..location.clone() };
+        let location = Location { backend: Backend::S3(Box::new(changed)), ..location.clone() };
         let trial = Trial::of(location).await;
         if let (true, Some(dialect)) = (trial.ok(), &trial.dialect) {
             let changes = dialect.difference(&Dialect::of(settings));
@@ -111,9 +111,8 @@ fn candidates(settings: &S3Settings, error: &Report) -> Vec<S3Settings> {
         endpoint.set_scheme(scheme).ok().map(|()| S3Settings { endpoint, ..open.clone() })
     };
     let with_region = |region: &str| {
-        let mut changed = open.clone();
-        changed.region.value = region.to_owned();
-        changed
+        let region = Choice { value: region.to_owned(), is_given: false };
+        S3Settings { region, ..open.clone() }
     };
     let is = |reason: Reason| error.reason == reason.code();
     if is(Reason::NoTls) {

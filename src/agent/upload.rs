@@ -49,6 +49,7 @@ pub struct Upload {
 }
 
 /// How far an upload is.
+#[expect(clippy::large_enum_variant, reason = "there is one of it for each upload")]
 #[derive(Debug)]
 enum Phase {
     /// Nothing has arrived.

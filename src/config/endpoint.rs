@@ -40,12 +40,10 @@ pub(super) fn read(
 }
 
 fn written(section: &mut Reader<'_>, text: &str, bucket: Option<&str>) -> Option<Url> {
-    let url = match Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
-        Some(url) => url,
-        None => {
-            note_no_url(section, text);
-            return None;
-        }
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let Some(url) = url else {
+        note_no_url(section, text);
+        return None;
     };
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
         section.problem("endpoint", "must be scheme, host and port only; the key goes into access_key_id");

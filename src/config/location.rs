@@ -62,7 +62,7 @@ pub struct Location {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Backend {
     /// A bucket.
-    S3(S3Settings),
+    S3(Box<S3Settings>),
     /// A directory or a mount.
     Directory(PathBuf),
 }
@@ -183,7 +183,7 @@ fn read_part_size(section: &mut Reader<'_>) -> u64 {
 fn read_backend(section: &mut Reader<'_>) -> Option<Backend> {
     let endpoint = section.text("endpoint");
     let Some(path) = endpoint.as_deref().and_then(|endpoint| endpoint.strip_prefix("file://")) else {
-        return S3Settings::read(section, endpoint).map(Backend::S3);
+        return S3Settings::read(section, endpoint).map(|settings| Backend::S3(Box::new(settings)));
     };
     // A "provider" beside it says nothing.
     let _ = section.text("provider");

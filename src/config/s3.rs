@@ -309,7 +309,8 @@ fn read_proxy(section: &mut Reader<'_>) -> Option<Secret> {
 
 fn read_storage_class(section: &mut Reader<'_>, provider: &Provider) -> Option<String> {
     let class = section.text("storage_class").filter(|class| is_header_safe(section, "storage_class", class))?;
-    if provider.archive_classes.contains(&class) || matches!(class.as_str(), "GLACIER" | "DEEP_ARCHIVE") {
+    let is_archive = matches!(class.as_str(), "GLACIER" | "DEEP_ARCHIVE") && !provider.storage_classes.contains(&class);
+    if is_archive || provider.archive_classes.contains(&class) {
         let message = format!("\"{class}\" must be restored at the provider for hours before a backup can be read");
         section.problem_with("storage_class", Some(Reason::Archived), message, None);
     }

@@ -46,10 +46,7 @@ pub(super) async fn put(
 }
 
 /// `DELETE /v1/locations/{loc}`
-pub(super) async fn remove(
-    State(state): State<super::State>,
-    Path(loc): Path<String>,
-) -> Result<StatusCode, Problem> {
+pub(super) async fn remove(State(state): State<super::State>, Path(loc): Path<String>) -> Result<StatusCode, Problem> {
     state.agent.remove_location(&loc).await?;
     Ok(StatusCode::NO_CONTENT)
 }

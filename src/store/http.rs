@@ -21,6 +21,7 @@ pub(super) use answer::Answer;
 pub(super) use resolve::{NoSuchHost, addresses};
 use watch::{Activity, WatchedRequest, WatchedResponse, silence};
 
+use super::key::{Key, Role};
 use super::limit::Limit;
 use crate::config::{Secret, Wire};
 
@@ -103,7 +104,7 @@ impl Http {
 
     /// The limits are for backups; a list or a backup's metadata never waits behind one.
     fn limits(&self, request: &HttpRequest) -> (Limit, Limit) {
-        if request.uri().path().ends_with(".tar") {
+        if Key::new(request.uri().path()).role() == Role::Tar {
             (self.upload.clone(), self.download.clone())
         } else {
             (Limit::default(), Limit::default())

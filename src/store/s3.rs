@@ -96,8 +96,8 @@ impl S3 {
         let key = key.map_or("", Key::as_str);
         let mut address = format!("/{}/{}", self.bucket, utf8_percent_encode(key, PATH));
         for (index, (name, value)) in query.iter().enumerate() {
-            let separator = if index == 0 { '?' } else { '&' };
-            address.push_str(&format!("{separator}{name}={}", utf8_percent_encode(value, QUERY)));
+            address.push(if index == 0 { '?' } else { '&' });
+            address.extend([name, "="].into_iter().chain(utf8_percent_encode(value, QUERY)));
         }
         let mut request = HttpRequest::new(HttpRequestBody::from(body));
         *request.method_mut() = method;

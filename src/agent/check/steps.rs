@@ -166,7 +166,7 @@ async fn limited<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 async fn multipart(store: &Store, key: &Key) -> Result<()> {
     let refused = |error| not_allowed(error, "upload in parts", "s3:PutObject");
     let multipart = Multipart::start(store, key, Patience::INTERACTIVE).await.map_err(refused)?;
-    let part = Bytes::from_static(&[0; PART_BYTES]);
+    let part = Bytes::from(vec![0; PART_BYTES]);
     let first = multipart.store_part(0, part.clone(), Patience::INTERACTIVE).await;
     let stored = match first {
         Ok(_) => multipart.store_part(1, part, Patience::INTERACTIVE).await.map(drop),

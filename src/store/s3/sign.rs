@@ -205,3 +205,84 @@ pub(in crate::store) fn unusable(error: impl Into<Box<dyn std::error::Error + Se
 #[derive(Debug, thiserror::Error)]
 #[error("the request cannot be made: {0}")]
 struct Unusable(Box<dyn std::error::Error + Send + Sync>);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::config::{Backend, Location};
+    use crate::provider;
+
+    /// Signs and goes nowhere.
+    #[derive(Debug)]
+    struct Nowhere;
+
+    #[async_trait]
+    impl HttpService for Nowhere {
+        async fn call(&self, _: HttpRequest) -> Result<HttpResponse, HttpError> {
+            Err(unusable("this client sends nothing"))
+        }
+    }
+
+    /// The upload of a small tar to `my-bucket`, as it would go out with these settings.
+    fn request(settings: &Value) -> HttpRequest {
+        let (location, _) = Location::from_json(settings).unwrap();
+        let Backend::S3(settings) = location.backend else { panic!("not a bucket") };
+        let signing = Signing::new(HttpClient::new(Nowhere), &settings);
+        let mut request = HttpRequest::new(HttpRequestBody::from(Bytes::from_static(b"a tar")));
+        *request.method_mut() = Method::PUT;
+        *request.uri_mut() = "/my-bucket/backups/home.tar".parse().unwrap();
+        signing.signed(&signing.dialect(), request).unwrap()
+    }
+
+    fn header<'r>(request: &'r HttpRequest, name: &str) -> &'r str {
+        request.headers().get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    const SHA256_OF_CONTENT: &str = "b3c5732cece487803a8a8b3bd8b2be0b";
+
+    #[test]
+    fn every_preset_makes_the_right_request() {
+        for provider in provider::all() {
+            let mut settings = json!({"provider": provider.id, "bucket": "my-bucket", "access_key_id": "AKIDEXAMPLE",
+                "secret_access_key": "hunter2hunter2"});
+            for (key, value) in &provider.example.settings {
+                settings[key] = json!(value);
+            }
+            let (request, id) = (request(&settings), &provider.id);
+            let uri = request.uri();
+            assert_eq!(uri.authority().unwrap().as_str(), provider.example.host, "{id}");
+            assert_eq!(uri.path(), provider.example.path, "{id}");
+            let scope = format!("Credential=AKIDEXAMPLE/{}/", &header(&request, "x-amz-date")[..8]);
+            let scope = format!("{scope}{}/s3/aws4_request", provider.example.region);
+            assert!(header(&request, "authorization").contains(&scope), "{id}: {request:?}");
+            let (hash, crc) = (header(&request, "x-amz-content-sha256"), header(&request, "x-amz-checksum-crc64nvme"));
+            match provider.checksum {
+                Checksum::Sha256 => assert_eq!((hash, crc), (&*hex(&sha256(request.body())), ""), "{id}"),
+                _ => assert!(hash == "UNSIGNED-PAYLOAD" && !crc.is_empty(), "{id}: {request:?}"),
+            }
+            assert!(!format!("{request:?}").contains("hunter2"), "{id}");
+        }
+    }
+
+    #[test]
+    fn checksums_are_those_of_the_specifications() {
+        let of = |checksum: &str| {
+            request(&json!({"endpoint": "https://s3.example.com", "bucket": "my-bucket", "access_key_id": "a",
+                "secret_access_key": "b", "checksum": checksum}))
+        };
+        // By other implementations: `base64(crc32c("a tar"))` and the SHA-256 of the same five bytes.
+        let (sha256, crc32c, off) = (of("sha256"), of("crc32c"), of("off"));
+        assert!(header(&sha256, "x-amz-content-sha256").starts_with(SHA256_OF_CONTENT), "{sha256:?}");
+        assert_eq!(header(&crc32c, "x-amz-checksum-crc32c"), "TX/pPQ==");
+        for request in [&crc32c, &off] {
+            assert_eq!(header(request, "x-amz-content-sha256"), "UNSIGNED-PAYLOAD");
+        }
+        assert!(off.headers().keys().all(|name| !name.as_str().contains("checksum")), "{off:?}");
+    }
+
+    fn hex(digest: &aws_lc_rs::digest::Digest) -> String {
+        digest.as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    }
+}
