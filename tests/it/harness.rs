@@ -7,6 +7,7 @@ pub(crate) mod events;
 pub(crate) mod garage;
 mod guard;
 pub(crate) mod proxy;
+pub(crate) mod quirks;
 pub(crate) mod sample;
 pub(crate) mod setup;
 
@@ -18,6 +19,7 @@ pub(crate) use agent::Agent;
 pub(crate) use bucket::Bucket;
 pub(crate) use garage::Garage;
 pub(crate) use proxy::{Fault, Proxy, Request};
+pub(crate) use quirks::{Imitation, Quirk};
 pub(crate) use sample::Sample;
 pub(crate) use setup::{Location, Setup};
 

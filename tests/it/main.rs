@@ -17,6 +17,7 @@ mod main_job;
 mod outages;
 mod process;
 mod providers;
+mod quirks;
 mod tls;
 mod upload_order;
 mod wrong_input;
