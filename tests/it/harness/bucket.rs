@@ -107,17 +107,30 @@ impl Bucket {
     }
 
     async fn call(&self, method: Method, path: &str, data: Bytes) -> Bytes {
-        let url = format!("{}/{}{path}", self.endpoint, self.name);
-        let mut signed = HttpRequest::new(HttpRequestBody::from(data.clone()));
-        (*signed.method_mut(), *signed.uri_mut()) = (method.clone(), url.parse().unwrap());
-        let (key_id, secret_key) = (self.key_id.clone(), self.secret.clone());
-        let credential = AwsCredential { key_id, secret_key, token: None };
-        AwsAuthorizer::new(&credential, "s3", REGION).try_authorize(&mut signed, None).unwrap();
-        let request = self.http.request(method, &url).headers(signed.headers().clone()).body(data);
-        let answer = request.send().await.unwrap();
+        let answer = self.ask(method, path, &[], data).await;
         let (status, body) = (answer.status(), answer.bytes().await.unwrap());
         assert!(status.is_success(), "{path}: {status} {}", String::from_utf8_lossy(&body));
         body
+    }
+
+    /// Sends a signed request, whatever comes of it.
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        data: Bytes,
+    ) -> reqwest::Response {
+        let url = format!("{}/{}{path}", self.endpoint, self.name);
+        let mut signed = HttpRequest::new(HttpRequestBody::from(data.clone()));
+        (*signed.method_mut(), *signed.uri_mut()) = (method.clone(), url.parse().unwrap());
+        for (name, value) in headers {
+            signed.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        let (key_id, secret_key) = (self.key_id.clone(), self.secret.clone());
+        let credential = AwsCredential { key_id, secret_key, token: None };
+        AwsAuthorizer::new(&credential, "s3", REGION).try_authorize(&mut signed, None).unwrap();
+        self.http.request(method, &url).headers(signed.headers().clone()).body(data).send().await.unwrap()
     }
 }
 

@@ -143,7 +143,8 @@ fn signed_region(request: &Parts) -> Option<&str> {
 
 fn other_region(request: &Parts, region: &str) -> Option<Refusal> {
     let signed = signed_region(request).filter(|signed| *signed != region)?;
-    let message = format!("The authorization header is malformed; the region '{signed}' is wrong; expecting '{region}'");
+    let message =
+        format!("The authorization header is malformed; the region '{signed}' is wrong; expecting '{region}'");
     Some(Refusal::new(400, "AuthorizationHeaderMalformed", message).with("Region", region))
 }
 

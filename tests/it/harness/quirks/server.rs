@@ -1,10 +1,10 @@
 //! The server itself: connections, and a look at what it holds.
 
-use std::convert::Infallible;
 use std::fs;
 use std::path::Path;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,11 +27,11 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::front::{Counts, Refusal, Turn, bucket_of, refusal};
+use super::front::{Counts, Refusal, Turn, refusal};
 use super::storage::{Keys, Permissions, Storage, Uploads};
 use super::tls::Identity;
 use super::{Certificate, Quirk, Quirks};
-use crate::harness::{Location, eventually, guard};
+use crate::harness::{Bucket, Location, eventually, guard};
 
 /// How long after an answer a connection is closed by surprise: when the client has read it.
 const SURPRISE: Duration = Duration::from_millis(20);
@@ -56,7 +56,8 @@ struct Shared {
     quirks: Quirks,
     service: S3Service,
     counts: Counts,
-    requests: std::sync::Mutex<Vec<Parts>>,
+    requests: Mutex<Vec<Parts>>,
+    quirks_shown: AtomicUsize,
 }
 
 /// Where the bucket stands in a host name: before `.localhost`.
@@ -86,14 +87,14 @@ impl Imitation {
     async fn start(quirks: Vec<Quirk>, identity: Option<Identity>) -> Self {
         let folder = tempfile::Builder::new().prefix("imitation-").tempdir().unwrap();
         guard::folder(folder.path());
-        let (bucket, key_id, secret) = ("ha-backups", "AKIDIMITATION0000001", "the/secret+of-the-imitation0000000000001");
+        let (bucket, key_id, secret) =
+            ("ha-backups", "AKIDIMITATION0000001", "the/secret+of-the-imitation0000000000001");
         fs::create_dir(folder.path().join(bucket)).unwrap();
         let (quirks, uploads) = (Quirks(quirks), Uploads::default());
         let storage = Storage::new(folder.path(), quirks.clone(), uploads.clone());
         let service = service(storage, Keys { key_id: key_id.into(), secret: secret.into() }, quirks.clone());
         let host = if quirks.has(&Quirk::VirtualHostsOnly) { "localhost" } else { "127.0.0.1" };
-        let shared =
-            Arc::new(Shared { quirks, service, counts: Counts::default(), requests: std::sync::Mutex::default() });
+        let shared = Arc::new(Shared::new(quirks, service));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let scheme = if identity.is_some() { "https" } else { "http" };
@@ -129,6 +130,16 @@ impl Imitation {
             outage_seconds: 60,
             options: Vec::new(),
         }
+    }
+
+    /// The same as plain signed requests see it.
+    pub(crate) fn bucket(&self) -> Bucket {
+        Bucket::new(&self.endpoint(), &self.bucket, &self.key_id, &self.secret)
+    }
+
+    /// How often a quirk broke or refused a request, before any object was looked at.
+    pub(crate) fn quirks_shown(&self) -> usize {
+        self.shared.quirks_shown.load(Ordering::SeqCst)
     }
 
     /// Every key, sorted.
@@ -246,26 +257,39 @@ async fn serve(stream: Box<dyn Stream>, shared: Arc<Shared>) {
 struct HangsUp;
 
 impl Shared {
+    fn new(quirks: Quirks, service: S3Service) -> Self {
+        let (counts, requests, quirks_shown) = (Counts::default(), Mutex::default(), AtomicUsize::new(0));
+        Self { quirks, service, counts, requests, quirks_shown }
+    }
+
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, HangsUp> {
         let (parts, body) = request.into_parts();
         self.requests.lock().unwrap().push(parts.clone());
         let turn = self.counts.turn(&parts, &self.quirks);
         if turn == Turn::HangUpBefore {
-            return Err(HangsUp);
+            return self.hang_up();
         }
         // Whole, so that a client has sent all of it before it reads a refusal.
         let body = body.collect().await.map_err(|_| HangsUp)?.to_bytes();
         let refused = if turn == Turn::SlowDown { Some(Refusal::slow_down()) } else { refusal(&parts, &self.quirks) };
         let mut answer = match refused {
-            Some(refusal) => refusal.answer(),
+            Some(refusal) => {
+                self.quirks_shown.fetch_add(1, Ordering::SeqCst);
+                refusal.answer()
+            }
             None => self.service.call(Request::from_parts(parts, Body::from(body))).await.map_err(|_| HangsUp)?,
         };
         if turn == Turn::HangUpAfter {
-            return Err(HangsUp);
+            return self.hang_up();
         }
         let now = Utc::now() + self.quirks.clock_offset();
         let date = now.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
         answer.headers_mut().insert(DATE, HeaderValue::try_from(date).unwrap());
         Ok(answer)
+    }
+
+    fn hang_up(&self) -> Result<Response<Body>, HangsUp> {
+        self.quirks_shown.fetch_add(1, Ordering::SeqCst);
+        Err(HangsUp)
     }
 }
