@@ -7,6 +7,7 @@
 mod harness;
 
 mod access;
+mod catalogue;
 mod chaos;
 mod cli;
 mod damage;

@@ -99,10 +99,9 @@ impl Imitation {
         let port = listener.local_addr().unwrap().port();
         let scheme = if identity.is_some() { "https" } else { "http" };
         let authority = identity.as_ref().map(|identity| identity.authority.clone()).unwrap_or_default();
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&shared), identity));
+        let accepting = AbortOnDropHandle::new(tokio::spawn(accept(listener, Arc::clone(&shared), identity)));
         let [bucket, key_id, secret] = [bucket, key_id, secret].map(str::to_owned);
-        let _accepting = AbortOnDropHandle::new(accepting);
-        Self { bucket, key_id, secret, authority, folder, scheme, host, port, uploads, shared, _accepting }
+        Self { bucket, key_id, secret, authority, folder, scheme, host, port, uploads, shared, _accepting: accepting }
     }
 
     pub(crate) fn endpoint(&self) -> String {
@@ -130,6 +129,12 @@ impl Imitation {
             outage_seconds: 60,
             options: Vec::new(),
         }
+        .with("ca_certificate", &self.authority)
+    }
+
+    /// Whether it was made with this quirk.
+    pub(crate) fn has(&self, quirk: &Quirk) -> bool {
+        self.shared.quirks.has(quirk)
     }
 
     /// The same as plain signed requests see it.
