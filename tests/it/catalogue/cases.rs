@@ -34,13 +34,33 @@ pub(super) enum Made {
     Closed,
     /// Against a port that takes connections and says nothing.
     Silent,
-    /// Against a web server.
-    WebPage,
+    /// Against a web server that always answers this.
+    WebServer(&'static str),
 }
 
 pub(super) type Change = fn(Location) -> Location;
 
 const NO_CHANGE: Change = |location| location;
+
+/// A provider's web site instead of its API.
+const WEB_PAGE: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n\
+    <!DOCTYPE html><html><head><title>Storage</title></head><body>Welcome</body></html>";
+
+/// Another server on the same host, such as Home Assistant itself.
+const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n404: Not Found";
+
+/// The login page of a router or an appliance.
+const LOGIN: &str = "HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// What nginx says to plain HTTP on its TLS port. Source: `ngx_http_error_497_page` in nginx's
+/// `src/http/ngx_http_special_response.c`.
+const NGINX_WANTS_TLS: &str = "HTTP/1.1 400 Bad Request\r\nServer: nginx\r\nContent-Type: text/html\r\n\
+    Connection: close\r\n\r\n<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head>\
+    <body><center><h1>400 Bad Request</h1></center>\
+    <center>The plain HTTP request was sent to HTTPS port</center></body></html>";
+
+/// What servers written in Go say to it, `MinIO` among them. Source: `net/http/server.go` of Go.
+const GO_WANTS_TLS: &str = "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
 /// So that no request leaves the machine: nothing listens on this port.
 const NOWHERE: &str = "http://127.0.0.1:9";
@@ -200,7 +220,11 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         title: "The endpoint starts with http://, and the port speaks TLS",
-        made: &[Made::Tls(Certificate::Good, other_scheme)],
+        made: &[
+            Made::Tls(Certificate::Good, other_scheme),
+            Made::WebServer(NGINX_WANTS_TLS),
+            Made::WebServer(GO_WANTS_TLS),
+        ],
         outcome: fails("clock", "storage_error", "tls_needed"),
         hint: &["https://"],
     },
@@ -224,7 +248,7 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         title: "What answers at the endpoint is a web page, not an S3 server",
-        made: &[Made::WebPage],
+        made: &[Made::WebServer(WEB_PAGE), Made::WebServer(NOT_FOUND), Made::WebServer(LOGIN)],
         outcome: fails("signature", "storage_error", "not_s3"),
         hint: &["endpoint"],
     },
@@ -250,7 +274,13 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         title: "The endpoint has no http:// or https:// before the host",
-        made: &[Made::Tls(Certificate::Good, without_scheme)],
+        made: &[
+            Made::Tls(Certificate::Good, without_scheme),
+            Made::Tls(Certificate::Good, |location| {
+                let location = without_scheme(location);
+                Location { endpoint: location.endpoint.replace("127.0.0.1", "localhost"), ..location }
+            }),
+        ],
         outcome: corrects("endpoint", "endpoint_without_scheme"),
         hint: &["https://"],
     },

@@ -38,8 +38,8 @@ impl Trouble {
                 Self { location: change(server.location()), server: Server::Imitation(server) }
             }
             Made::Closed => Self::at(&closed_port().await, Server::Elsewhere).await,
-            Made::Silent => Self::at_socket(silence).await,
-            Made::WebPage => Self::at_socket(web_page).await,
+            Made::Silent => Self::at_socket(None).await,
+            Made::WebServer(answer) => Self::at_socket(Some(answer)).await,
         }
     }
 
@@ -49,13 +49,13 @@ impl Trouble {
         Self { location: Location { endpoint: format!("http://{address}"), ..location }, server }
     }
 
-    async fn at_socket<F: Future<Output = ()> + Send + 'static>(serve: fn(TcpStream) -> F) -> Self {
+    async fn at_socket(answer: Option<&'static str>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let task = tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                tokio::spawn(serve(client));
+                tokio::spawn(serve(client, answer));
             }
         });
         Self::at(&address, Server::Socket { _task: AbortOnDropHandle::new(task) }).await
@@ -77,19 +77,13 @@ async fn closed_port() -> String {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
 }
 
-/// Takes everything and says nothing.
-async fn silence(mut client: TcpStream) {
-    let mut buffer = [0; 1024];
-    while matches!(client.read(&mut buffer).await, Ok(1..)) {}
-}
-
-/// Answers every request with the same page, as a provider's web site does.
-async fn web_page(mut client: TcpStream) {
-    let page = "<!DOCTYPE html><html><head><title>Storage</title></head><body>Welcome</body></html>";
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\n", page.len());
+/// Gives each request the same answer, or takes everything and says nothing.
+async fn serve(mut client: TcpStream, answer: Option<&'static str>) {
     let mut buffer = [0; 16 * 1024];
-    if matches!(client.read(&mut buffer).await, Ok(1..)) {
-        drop(client.write_all(format!("{head}Connection: close\r\n\r\n{page}").as_bytes()).await);
-        drop(client.shutdown().await);
+    while matches!(client.read(&mut buffer).await, Ok(1..)) {
+        if let Some(answer) = answer {
+            drop(client.write_all(answer.as_bytes()).await);
+            return drop(client.shutdown().await);
+        }
     }
 }
