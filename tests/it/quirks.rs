@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde_json::json;
 
@@ -196,4 +197,50 @@ async fn the_imitations_say_what_the_providers_say() {
     says(Quirk::QuotaExceeded, put.clone(), "/key", none, (403, "QuotaExceeded")).await;
     says(Quirk::StorageFull, put.clone(), "/key", none, (507, "XMinioStorageFull")).await;
     says(Quirk::TokenExpired, put, "/key", ("x-amz-security-token", "old"), (400, "ExpiredToken")).await;
+}
+
+/// Puts parts of these sizes together past the agent; the answer's status and text.
+async fn completes(server: &Imitation, sizes: &[u64]) -> (u16, String) {
+    let bucket = server.bucket();
+    let started = bucket.ask(Method::POST, "/key?uploads=", &[], Bytes::new()).await.text().await.unwrap();
+    let (_, id) = started.split_once("<UploadId>").unwrap();
+    let (id, _) = id.split_once("</UploadId>").unwrap();
+    let mut parts = String::new();
+    for (number, size) in (1..).zip(sizes) {
+        let data = vec![0; usize::try_from(*size).unwrap()].into();
+        let target = format!("/key?partNumber={number}&uploadId={id}");
+        let stored = bucket.ask(Method::PUT, &target, &[], data).await;
+        let Some(e_tag) = stored.headers().get("etag") else {
+            return (stored.status().as_u16(), stored.text().await.unwrap());
+        };
+        let e_tag = e_tag.to_str().unwrap();
+        parts += &format!("<Part><ETag>{e_tag}</ETag><PartNumber>{number}</PartNumber></Part>");
+    }
+    let document = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
+    let answer = bucket.ask(Method::POST, &format!("/key?uploadId={id}"), &[], document.into()).await;
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+#[tokio::test]
+async fn the_imitations_put_parts_together_as_the_providers_do() {
+    const PART: u64 = 5 * MIB;
+    let plain = Imitation::with([]).await;
+    assert_eq!(completes(&plain, &[PART + 1, PART, 1]).await.0, 200);
+    assert_eq!(plain.keys(), ["key"]);
+    let (status, text) = completes(&plain, &[PART - 1, PART]).await;
+    assert!(status == 400 && text.contains("EntityTooSmall"), "{text}");
+
+    let equal = Imitation::with([Quirk::EqualParts]).await;
+    assert_eq!(completes(&equal, &[PART, PART, 1]).await.0, 200);
+    let (status, text) = completes(&equal, &[PART + 1, PART, 1]).await;
+    assert!(status == 400 && text.contains("All non-trailing parts must have the same length."), "{text}");
+
+    let (status, text) = completes(&Imitation::with([Quirk::MaxParts(2)]).await, &[PART, PART, 1]).await;
+    assert!(status == 400 && text.contains("between 1 and 2"), "{text}");
+
+    let failing = Imitation::with([Quirk::FailsToComplete(1)]).await;
+    let (status, text) = completes(&failing, &[PART, 1]).await;
+    let (space, error) = text.split_once("<Error>").unwrap();
+    assert!(status == 200 && space.contains("  ") && error.contains("InternalError"), "{text}");
+    assert_eq!(failing.keys(), [""; 0]);
 }
