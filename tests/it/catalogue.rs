@@ -90,6 +90,17 @@ async fn check_names_the_failing_step_and_what_helps() {
     assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
 }
 
+#[tokio::test]
+async fn what_is_no_s3_server_is_no_empty_bucket() {
+    let not_s3 = CASES.iter().filter(|case| matches!(case.outcome, Outcome::Fails { reason: "not_s3", .. }));
+    for made in not_s3.flat_map(|case| case.made) {
+        let trouble = Trouble::make(made).await;
+        let agent = Setup::of(trouble.location.clone()).serve().await;
+        let answer = agent.get("/v1/locations/other/backups").await;
+        answer.is_problem(502, "storage_error", &["not an S3 server"]);
+    }
+}
+
 /// The hint of a reason, or of the code where there is no finer reason.
 fn hint_of(reason: &str) -> &'static str {
     let reasons = Reason::ALL.into_iter().map(|reason| (reason.code(), reason.hint()));
