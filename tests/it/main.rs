@@ -7,6 +7,7 @@
 mod harness;
 
 mod access;
+mod catalogue;
 mod chaos;
 mod cli;
 mod damage;
@@ -17,6 +18,7 @@ mod main_job;
 mod outages;
 mod process;
 mod providers;
+mod quirks;
 mod servers;
 mod tls;
 mod upload_order;

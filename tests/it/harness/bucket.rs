@@ -118,15 +118,38 @@ impl Bucket {
     }
 
     async fn attempt(&self, method: Method, path: &str, data: Bytes) -> reqwest::Result<(StatusCode, Bytes)> {
+        let answer = self.try_ask(method, path, &[], data).await?;
+        Ok((answer.status(), answer.bytes().await?))
+    }
+
+    /// Sends a signed request, whatever the answer.
+    pub(crate) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        data: Bytes,
+    ) -> reqwest::Response {
+        self.try_ask(method, path, headers, data).await.unwrap()
+    }
+
+    async fn try_ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        data: Bytes,
+    ) -> reqwest::Result<reqwest::Response> {
         let url = format!("{}/{}{path}", self.endpoint, self.name);
         let mut signed = HttpRequest::new(HttpRequestBody::from(data.clone()));
         (*signed.method_mut(), *signed.uri_mut()) = (method.clone(), url.parse().unwrap());
+        for (name, value) in headers {
+            signed.headers_mut().insert(*name, value.parse().unwrap());
+        }
         let (key_id, secret_key) = (self.key_id.clone(), self.secret.clone());
         let credential = AwsCredential { key_id, secret_key, token: None };
         AwsAuthorizer::new(&credential, "s3", &self.region).try_authorize(&mut signed, None).unwrap();
-        let request = self.http.request(method, &url).headers(signed.headers().clone()).body(data);
-        let answer = request.send().await?;
-        Ok((answer.status(), answer.bytes().await?))
+        self.http.request(method, &url).headers(signed.headers().clone()).body(data).send().await
     }
 }
 

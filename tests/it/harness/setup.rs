@@ -1,9 +1,11 @@
 //! A configuration in a folder of its own, for the agent and for the command line.
 
-use std::fmt::Write;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+
+use serde_json::Map;
 
 use super::{Agent, Bucket, guard};
 
@@ -15,6 +17,7 @@ pub(crate) struct Location {
     pub(crate) id: String,
     pub(crate) provider: String,
     pub(crate) endpoint: String,
+    /// Left out when it is empty.
     pub(crate) region: String,
     pub(crate) bucket: String,
     pub(crate) prefix: String,
@@ -23,6 +26,8 @@ pub(crate) struct Location {
     pub(crate) part_size: String,
     pub(crate) concurrency: u32,
     pub(crate) outage_seconds: u64,
+    /// Any other setting, and one that says otherwise.
+    pub(crate) options: Vec<(String, String)>,
 }
 
 impl Location {
@@ -40,12 +45,24 @@ impl Location {
             part_size: "5 MiB".into(),
             concurrency: 4,
             outage_seconds: 60,
+            options: Vec::new(),
         }
     }
 
-    fn toml(&self) -> String {
-        let mut toml = "[[locations]]\n".to_owned();
-        for (key, value) in [
+    /// Adds a setting, or sets one that is there otherwise.
+    pub(crate) fn with(mut self, key: &str, value: &str) -> Self {
+        self.options.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The settings as a request's body.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        self.settings().into_iter().map(|(key, value)| (key, value.into())).collect::<Map<_, _>>().into()
+    }
+
+    /// All settings that are not empty; the last of two with one name counts.
+    fn settings(&self) -> BTreeMap<String, String> {
+        let fixed = [
             ("id", &self.id),
             ("provider", &self.provider),
             ("endpoint", &self.endpoint),
@@ -55,11 +72,16 @@ impl Location {
             ("access_key_id", &self.key_id),
             ("secret_access_key", &self.secret),
             ("part_size", &self.part_size),
-        ] {
-            writeln!(toml, "{key} = {value:?}").unwrap();
-        }
-        writeln!(toml, "concurrency = {}\noutage_seconds = {}", self.concurrency, self.outage_seconds).unwrap();
-        toml
+            ("concurrency", &self.concurrency.to_string()),
+            ("outage_seconds", &self.outage_seconds.to_string()),
+        ];
+        let fixed = fixed.into_iter().map(|(key, value)| (key.to_owned(), value.clone()));
+        fixed.chain(self.options.clone()).filter(|(_, value)| !value.is_empty()).collect()
+    }
+
+    fn toml(&self) -> String {
+        let lines = self.settings().into_iter().map(|(key, value)| format!("{key} = {value:?}\n"));
+        lines.fold("[[locations]]\n".to_owned(), |toml, line| toml + &line)
     }
 }
 

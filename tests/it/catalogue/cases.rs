@@ -1,0 +1,326 @@
+//! The table.
+
+use crate::harness::quirks::Certificate;
+use crate::harness::{Location, Quirk};
+
+/// A case that people meet.
+pub(super) struct Case {
+    /// In the words of somebody who has found out.
+    pub(super) title: &'static str,
+    /// Each way in which the tests bring it about.
+    pub(super) made: &'static [Made],
+    pub(super) outcome: Outcome,
+    /// Words that the hint must have.
+    pub(super) hint: &'static [&'static str],
+}
+
+/// What `check` comes to.
+pub(super) enum Outcome {
+    /// It stops at a step.
+    Fails { step: &'static str, code: &'static str, reason: &'static str },
+    /// It notes a setting that it puts right.
+    Corrects { key: &'static str, reason: &'static str },
+}
+
+/// How a case comes about: a server, and what is changed in the settings of a location that is right.
+pub(super) enum Made {
+    /// Against the real server.
+    Garage(Change),
+    /// Against a server that differs.
+    Imitation(&'static [Quirk], Change),
+    /// Against a server with TLS, whose authority the settings name.
+    Tls(Certificate, Change),
+    /// Against a port where nothing listens.
+    Closed,
+    /// Against a port that takes connections and says nothing.
+    Silent,
+    /// Against a web server that always answers this.
+    WebServer(&'static str),
+}
+
+pub(super) type Change = fn(Location) -> Location;
+
+const NO_CHANGE: Change = |location| location;
+
+/// A provider's web site instead of its API.
+const WEB_PAGE: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n\
+    <!DOCTYPE html><html><head><title>Storage</title></head><body>Welcome</body></html>";
+
+/// Another server on the same host, such as Home Assistant itself.
+const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n404: Not Found";
+
+/// The login page of a router or an appliance.
+const LOGIN: &str = "HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+/// What nginx says to plain HTTP on its TLS port. Source: `ngx_http_error_497_page` in nginx's
+/// `src/http/ngx_http_special_response.c`.
+const NGINX_WANTS_TLS: &str = "HTTP/1.1 400 Bad Request\r\nServer: nginx\r\nContent-Type: text/html\r\n\
+    Connection: close\r\n\r\n<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head>\
+    <body><center><h1>400 Bad Request</h1></center>\
+    <center>The plain HTTP request was sent to HTTPS port</center></body></html>";
+
+/// What servers written in Go say to it, `MinIO` among them. Source: `net/http/server.go` of Go.
+const GO_WANTS_TLS: &str = "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+
+/// So that no request leaves the machine: nothing listens on this port.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
+const fn fails(step: &'static str, code: &'static str, reason: &'static str) -> Outcome {
+    Outcome::Fails { step, code, reason }
+}
+
+const fn corrects(key: &'static str, reason: &'static str) -> Outcome {
+    Outcome::Corrects { key, reason }
+}
+
+fn unknown_key(location: Location) -> Location {
+    Location { key_id: "GK000000000000000000000000".into(), ..location }
+}
+
+fn wrong_secret(location: Location) -> Location {
+    Location { secret: "0".repeat(64), ..location }
+}
+
+fn no_such_bucket(location: Location) -> Location {
+    Location { bucket: "no-such-bucket".into(), ..location }
+}
+
+fn region_by_hand(location: Location) -> Location {
+    Location { region: "eu-west-1".into(), ..location }
+}
+
+fn other_scheme(location: Location) -> Location {
+    let (scheme, host) = location.endpoint.split_once("://").unwrap();
+    let scheme = if scheme == "http" { "https" } else { "http" };
+    Location { endpoint: format!("{scheme}://{host}"), ..location }
+}
+
+fn without_scheme(location: Location) -> Location {
+    let (_, host) = location.endpoint.split_once("://").unwrap();
+    Location { endpoint: host.to_owned(), ..location }
+}
+
+/// As Cloudflare's dashboard shows it. Source: "S3 API" in the settings of an R2 bucket.
+fn path_of_r2(location: Location) -> Location {
+    let account = "0123456789abcdef0123456789abcdef";
+    let location = Location {
+        provider: "cloudflare_r2".into(),
+        endpoint: format!("https://{account}.r2.cloudflarestorage.com/{}", location.bucket),
+        ..location
+    };
+    location.with("account_id", account).with("proxy", NOWHERE)
+}
+
+fn bucket_before_host(location: Location) -> Location {
+    let endpoint = format!("https://{}.s3.eu-central-1.amazonaws.com", location.bucket);
+    Location { provider: "aws".into(), endpoint, ..location }.with("proxy", NOWHERE)
+}
+
+fn not_trusting(location: Location) -> Location {
+    Location { options: Vec::new(), ..location }
+}
+
+pub(super) const CASES: &[Case] = &[
+    Case {
+        title: "The access key ID is wrong, or deleted at the provider",
+        made: &[Made::Garage(unknown_key), Made::Imitation(&[], unknown_key)],
+        outcome: fails("signature", "storage_auth", "unknown_key"),
+        hint: &["access key ID", "new key"],
+    },
+    Case {
+        title: "The secret access key is wrong",
+        made: &[Made::Garage(wrong_secret), Made::Imitation(&[], wrong_secret)],
+        outcome: fails("signature", "storage_auth", "wrong_secret"),
+        hint: &["secret access key"],
+    },
+    Case {
+        title: "The session token of a temporary key has expired",
+        made: &[Made::Imitation(&[Quirk::TokenExpired], |location| location.with("session_token", "an-old-token"))],
+        outcome: fails("signature", "storage_auth", "expired_token"),
+        hint: &["session token"],
+    },
+    Case {
+        title: "The region is wrong",
+        made: &[
+            Made::Garage(region_by_hand),
+            Made::Imitation(&[Quirk::Region("eu-central-7")], region_by_hand),
+            Made::Imitation(&[Quirk::RedirectsTo("eu-central-7")], region_by_hand),
+        ],
+        outcome: fails("region", "wrong_region", "wrong_region"),
+        hint: &["region"],
+    },
+    Case {
+        title: "The bucket does not exist, or its name is misspelt",
+        made: &[Made::Garage(no_such_bucket), Made::Imitation(&[], no_such_bucket)],
+        outcome: fails("bucket", "bucket_not_found", "bucket_not_found"),
+        hint: &["bucket's name"],
+    },
+    Case {
+        title: "The key may not list the bucket",
+        made: &[Made::Imitation(&[Quirk::Denies("s3:ListBucket")], NO_CHANGE)],
+        outcome: fails("list", "storage_forbidden", "action_denied"),
+        hint: &["permission", "list"],
+    },
+    Case {
+        title: "The key may not write",
+        made: &[Made::Imitation(&[Quirk::Denies("s3:PutObject")], NO_CHANGE)],
+        outcome: fails("write", "storage_forbidden", "action_denied"),
+        hint: &["permission", "write"],
+    },
+    Case {
+        title: "The key may not abort an upload",
+        made: &[Made::Imitation(&[Quirk::Denies("s3:AbortMultipartUpload")], NO_CHANGE)],
+        outcome: fails("multipart", "storage_forbidden", "action_denied"),
+        hint: &["permission"],
+    },
+    Case {
+        title: "The key may not read",
+        made: &[Made::Imitation(&[Quirk::Denies("s3:GetObject")], NO_CHANGE)],
+        outcome: fails("read", "storage_forbidden", "action_denied"),
+        hint: &["permission", "read"],
+    },
+    Case {
+        title: "The key may not delete",
+        made: &[Made::Imitation(&[Quirk::Denies("s3:DeleteObject")], NO_CHANGE)],
+        outcome: fails("delete", "storage_forbidden", "action_denied"),
+        hint: &["permission", "delete"],
+    },
+    Case {
+        title: "This machine's clock is off by more than 15 minutes",
+        made: &[
+            Made::Imitation(&[Quirk::ClockAhead(20)], NO_CHANGE),
+            Made::Imitation(&[Quirk::ClockAhead(-20)], NO_CHANGE),
+        ],
+        outcome: fails("clock", "clock_skew", "clock_skew"),
+        hint: &["clock"],
+    },
+    Case {
+        title: "The server's certificate is signed by an authority of one's own, or by itself",
+        made: &[Made::Tls(Certificate::Good, not_trusting), Made::Tls(Certificate::SelfSigned, NO_CHANGE)],
+        outcome: fails("tls", "storage_certificate", "certificate_unknown"),
+        hint: &["ca_certificate"],
+    },
+    Case {
+        title: "The server's certificate has expired",
+        made: &[Made::Tls(Certificate::Expired, NO_CHANGE)],
+        outcome: fails("tls", "storage_certificate", "certificate_expired"),
+        hint: &["Renew"],
+    },
+    Case {
+        title: "The server's certificate is for another host name",
+        made: &[Made::Tls(Certificate::OtherName, NO_CHANGE)],
+        outcome: fails("tls", "storage_certificate", "certificate_other_name"),
+        hint: &["host name"],
+    },
+    Case {
+        title: "The endpoint starts with https://, and the port speaks plain HTTP",
+        made: &[Made::Garage(other_scheme), Made::Imitation(&[], other_scheme)],
+        outcome: fails("tls", "storage_certificate", "no_tls"),
+        hint: &["http://"],
+    },
+    Case {
+        title: "The endpoint starts with http://, and the port speaks TLS",
+        made: &[
+            Made::Tls(Certificate::Good, other_scheme),
+            Made::WebServer(NGINX_WANTS_TLS),
+            Made::WebServer(GO_WANTS_TLS),
+        ],
+        outcome: fails("clock", "storage_error", "tls_needed"),
+        hint: &["https://"],
+    },
+    Case {
+        title: "Nothing listens at the endpoint's port, or the server is down",
+        made: &[Made::Closed],
+        outcome: fails("connect", "storage_unreachable", "connection_refused"),
+        hint: &["port"],
+    },
+    Case {
+        title: "The endpoint's host name does not exist",
+        made: &[Made::Imitation(&[], |location| Location { endpoint: "https://s3.home.invalid".into(), ..location })],
+        outcome: fails("resolve", "storage_unreachable", "host_unknown"),
+        hint: &["spelling", "DNS"],
+    },
+    Case {
+        title: "The server takes the connection and does not answer",
+        made: &[Made::Silent],
+        outcome: fails("clock", "storage_timeout", "storage_timeout"),
+        hint: &["slow"],
+    },
+    Case {
+        title: "What answers at the endpoint is a web page, not an S3 server",
+        made: &[Made::WebServer(WEB_PAGE), Made::WebServer(NOT_FOUND), Made::WebServer(LOGIN)],
+        outcome: fails("signature", "storage_error", "not_s3"),
+        hint: &["endpoint"],
+    },
+    Case {
+        title: "The provider asks to slow down, again and again",
+        made: &[Made::Imitation(&[Quirk::SlowDownEvery(1)], NO_CHANGE)],
+        outcome: fails("signature", "storage_throttled", "storage_throttled"),
+        hint: &["slow down"],
+    },
+    Case {
+        title: "The quota is used up, or the server's disks are full",
+        made: &[Made::Imitation(&[Quirk::QuotaExceeded], NO_CHANGE), Made::Imitation(&[Quirk::StorageFull], NO_CHANGE)],
+        outcome: fails("write", "storage_full", "storage_full"),
+        hint: &["quota"],
+    },
+    Case {
+        title: "The provider does not know the storage class",
+        made: &[Made::Imitation(&[Quirk::StorageClasses(&["STANDARD"])], |location| {
+            location.with("storage_class", "STANDARD_IA")
+        })],
+        outcome: fails("write", "storage_error", "unknown_storage_class"),
+        hint: &["storage_class"],
+    },
+    Case {
+        title: "The endpoint has no http:// or https:// before the host",
+        made: &[
+            Made::Tls(Certificate::Good, without_scheme),
+            Made::Tls(Certificate::Good, |location| {
+                let location = without_scheme(location);
+                Location { endpoint: location.endpoint.replace("127.0.0.1", "localhost"), ..location }
+            }),
+        ],
+        outcome: corrects("endpoint", "endpoint_without_scheme"),
+        hint: &["https://"],
+    },
+    Case {
+        title: "The endpoint has the bucket after the host",
+        made: &[Made::Garage(|location| Location {
+            endpoint: format!("{}/{}", location.endpoint, location.bucket),
+            ..location
+        })],
+        outcome: corrects("endpoint", "endpoint_with_bucket"),
+        hint: &["bucket"],
+    },
+    Case {
+        title: "The endpoint has the bucket before the host",
+        made: &[Made::Imitation(&[], bucket_before_host)],
+        outcome: corrects("endpoint", "endpoint_with_bucket"),
+        hint: &["bucket"],
+    },
+    Case {
+        title: "The endpoint of Cloudflare R2 is pasted with the bucket, as the dashboard shows it",
+        made: &[Made::Imitation(&[], path_of_r2)],
+        outcome: corrects("endpoint", "endpoint_with_bucket"),
+        hint: &["bucket"],
+    },
+    Case {
+        title: "The endpoint has a path",
+        made: &[Made::Garage(|location| Location { endpoint: format!("{}/s3/api", location.endpoint), ..location })],
+        outcome: corrects("endpoint", "endpoint_with_path"),
+        hint: &["host and port"],
+    },
+    Case {
+        title: "There are spaces or line ends around the pasted access key ID",
+        made: &[Made::Garage(|location| Location { key_id: format!(" {}\n", location.key_id), ..location })],
+        outcome: corrects("access_key_id", "spaces_removed"),
+        hint: &["spaces"],
+    },
+    Case {
+        title: "There are spaces or line ends around the pasted secret access key",
+        made: &[Made::Garage(|location| Location { secret: format!("{}\t ", location.secret), ..location })],
+        outcome: corrects("secret_access_key", "spaces_removed"),
+        hint: &["spaces"],
+    },
+];

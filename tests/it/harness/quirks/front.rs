@@ -1,0 +1,199 @@
+//! What a provider answers before it looks at any object.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::sync::Mutex;
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+use s3s::Body;
+
+use super::{Quirk, Quirks};
+
+/// S3 refuses what is further off. Source: `RequestTimeTooSkewed` in Amazon's API reference, "Error responses".
+const MAX_SKEW_SECONDS: i64 = 15 * 60;
+
+/// A refusal as a provider words it.
+pub(super) struct Refusal {
+    status: u16,
+    code: &'static str,
+    message: String,
+    /// Elements beside code and message.
+    more: String,
+    headers: Vec<(&'static str, String)>,
+}
+
+/// How often each kind of request was made.
+#[derive(Default)]
+pub(super) struct Counts {
+    kinds: Mutex<HashMap<String, usize>>,
+    all: Mutex<usize>,
+}
+
+/// What becomes of a request, by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    Answer,
+    SlowDown,
+    HangUpBefore,
+    HangUpAfter,
+}
+
+impl Refusal {
+    fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), more: String::new(), headers: Vec::new() }
+    }
+
+    fn with(mut self, element: &str, text: &str) -> Self {
+        write!(self.more, "<{element}>{text}</{element}>").unwrap();
+        self
+    }
+
+    pub(super) fn slow_down() -> Self {
+        Self::new(503, "SlowDown", "Please reduce your request rate.")
+    }
+
+    pub(super) fn answer(self) -> Response<Body> {
+        let Self { status, code, message, more, headers } = self;
+        let text = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message>{more}\
+             <RequestId>4442587FB7D0A2F9</RequestId></Error>"
+        );
+        let answer = Response::builder().status(StatusCode::from_u16(status).unwrap());
+        let answer = answer.header("content-type", "application/xml").header("x-amz-request-id", "4442587FB7D0A2F9");
+        headers.into_iter().fold(answer, |answer, (name, value)| answer.header(name, value)).body(text.into()).unwrap()
+    }
+}
+
+impl Counts {
+    /// Counts a request and says what becomes of it.
+    pub(super) fn turn(&self, request: &Parts, quirks: &Quirks) -> Turn {
+        let number = count(&mut self.all.lock().unwrap());
+        let of_kind = count(self.kinds.lock().unwrap().entry(kind(request)).or_default());
+        let turn = quirks.find(|quirk| match quirk {
+            Quirk::SlowDownFirst(first) if of_kind <= *first => Some(Turn::SlowDown),
+            Quirk::SlowDownEvery(every) if number.is_multiple_of(*every) => Some(Turn::SlowDown),
+            Quirk::HangsUpEvery(every) if number.is_multiple_of(2 * *every) => Some(Turn::HangUpAfter),
+            Quirk::HangsUpEvery(every) if number.is_multiple_of(*every) => Some(Turn::HangUpBefore),
+            _ => None,
+        });
+        turn.unwrap_or(Turn::Answer)
+    }
+}
+
+fn count(counter: &mut usize) -> usize {
+    *counter += 1;
+    *counter
+}
+
+/// Requests are of one kind that have the same method and the same names in their queries.
+fn kind(request: &Parts) -> String {
+    let query = request.uri.query().unwrap_or_default();
+    let names = query.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
+    let level = if bucket_of(request).1.is_empty() { "bucket" } else { "object" };
+    format!("{} {level} {}", request.method, names.collect::<Vec<_>>().join(" "))
+}
+
+/// The bucket and the key, wherever the bucket stands.
+pub(super) fn bucket_of(request: &Parts) -> (&str, &str) {
+    let path = request.uri.path().trim_start_matches('/');
+    match virtual_bucket(request) {
+        Some(bucket) => (bucket, path),
+        None => path.split_once('/').unwrap_or((path, "")),
+    }
+}
+
+fn virtual_bucket(request: &Parts) -> Option<&str> {
+    let (host, _port) = header(request, "host").rsplit_once(':')?;
+    host.strip_suffix(".localhost")
+}
+
+fn header<'r>(request: &'r Parts, name: &str) -> &'r str {
+    request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// Why a provider with these quirks refuses the request, if it does.
+pub(super) fn refusal(request: &Parts, quirks: &Quirks) -> Option<Refusal> {
+    let refusal = quirks.find(|quirk| match quirk {
+        Quirk::VirtualHostsOnly => path_style(request),
+        Quirk::Region(region) => other_region(request, region),
+        Quirk::RedirectsTo(region) => redirect(request, region),
+        Quirk::TokenExpired => expired_token(request),
+        Quirk::RefusesChecksumHeaders => checksum_header(request),
+        Quirk::MisreadsTrailers => misread_trailer(request),
+        Quirk::NoBulkDelete => bulk_delete(request),
+        _ => None,
+    });
+    refusal.or_else(|| skewed(request, Utc::now() + quirks.clock_offset()))
+}
+
+fn path_style(request: &Parts) -> Option<Refusal> {
+    let is_path_style = virtual_bucket(request).is_none() && request.uri.path() != "/";
+    is_path_style
+        .then(|| Refusal::new(403, "SecondLevelDomainForbidden", "Please use virtual hosted style to access."))
+        .map(|refusal| refusal.with("HostId", header(request, "host")))
+}
+
+/// The region in the signature's scope: `Credential=KEY/DATE/REGION/s3/aws4_request`.
+fn signed_region(request: &Parts) -> Option<&str> {
+    let (_, credential) = header(request, "authorization").split_once("Credential=")?;
+    credential.split('/').nth(2)
+}
+
+fn other_region(request: &Parts, region: &str) -> Option<Refusal> {
+    let signed = signed_region(request).filter(|signed| *signed != region)?;
+    let message =
+        format!("The authorization header is malformed; the region '{signed}' is wrong; expecting '{region}'");
+    Some(Refusal::new(400, "AuthorizationHeaderMalformed", message).with("Region", region))
+}
+
+fn redirect(request: &Parts, region: &str) -> Option<Refusal> {
+    signed_region(request).filter(|signed| *signed != region)?;
+    let message = "The bucket you are attempting to access must be addressed using the specified endpoint. \
+                   Please send all future requests to this endpoint.";
+    let refusal = Refusal::new(301, "PermanentRedirect", message);
+    let refusal = refusal.with("Endpoint", header(request, "host")).with("Bucket", bucket_of(request).0);
+    Some(Refusal { headers: vec![("x-amz-bucket-region", region.to_owned())], ..refusal })
+}
+
+fn expired_token(request: &Parts) -> Option<Refusal> {
+    let has_token = request.headers.contains_key("x-amz-security-token");
+    has_token.then(|| Refusal::new(400, "ExpiredToken", "The provided token has expired."))
+}
+
+fn checksum_header(request: &Parts) -> Option<Refusal> {
+    let is_refused = |name: &str| {
+        name.starts_with("x-amz-checksum-") || matches!(name, "x-amz-sdk-checksum-algorithm" | "x-amz-trailer")
+    };
+    let name = request.headers.keys().map(http::HeaderName::as_str).find(|name| is_refused(name))?;
+    Some(Refusal::new(400, "InvalidArgument", format!("Unsupported header '{name}' received for this API call.")))
+}
+
+fn misread_trailer(request: &Parts) -> Option<Refusal> {
+    let has_trailer = header(request, "x-amz-content-sha256").starts_with("STREAMING-");
+    // Ceph gives no message at all.
+    has_trailer.then(|| Refusal::new(400, "XAmzContentSHA256Mismatch", ""))
+}
+
+fn bulk_delete(request: &Parts) -> Option<Refusal> {
+    let query = request.uri.query().unwrap_or_default();
+    let deletes = request.method == Method::POST && query.split('&').any(|pair| matches!(pair, "delete" | "delete="));
+    let message = "A header or query you provided requested a function that is not implemented.";
+    deletes
+        .then(|| Refusal::new(400, "NotImplemented", message))
+        .map(|refusal| refusal.with("Details", "POST ?delete is not implemented for objects."))
+}
+
+fn skewed(request: &Parts, now: DateTime<Utc>) -> Option<Refusal> {
+    let said = header(request, "x-amz-date");
+    let time = NaiveDateTime::parse_from_str(said, "%Y%m%dT%H%M%SZ").ok()?.and_utc();
+    let is_off = (now - time).num_seconds().abs() > MAX_SKEW_SECONDS;
+    let message = "The difference between the request time and the current time is too large.";
+    is_off.then(|| {
+        Refusal::new(403, "RequestTimeTooSkewed", message)
+            .with("RequestTime", said)
+            .with("ServerTime", &now.format("%Y-%m-%dT%H:%M:%SZ").to_string())
+            .with("MaxAllowedSkewMilliseconds", "900000")
+    })
+}

@@ -1,0 +1,300 @@
+//! The server itself: connections, and a look at what it holds.
+
+use std::fs;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::Utc;
+use http::header::DATE;
+use http::request::Parts;
+use http::{HeaderValue, Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use s3s::Body;
+use s3s::config::{S3Config, StaticConfigProvider};
+use s3s::host::{S3Host, VirtualHost};
+use s3s::service::{S3Service, S3ServiceBuilder};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::front::{Counts, Refusal, Turn, refusal};
+use super::storage::{Keys, Permissions, Storage, Uploads};
+use super::tls::Identity;
+use super::{Certificate, Quirk, Quirks};
+use crate::harness::{Bucket, Location, eventually, guard};
+
+/// How long after an answer a connection is closed by surprise: when the client has read it.
+const SURPRISE: Duration = Duration::from_millis(20);
+
+/// A server with one bucket and one key.
+pub(crate) struct Imitation {
+    pub(crate) bucket: String,
+    pub(crate) key_id: String,
+    pub(crate) secret: String,
+    /// The certification authority's certificate, PEM; empty without TLS.
+    pub(crate) authority: String,
+    folder: tempfile::TempDir,
+    scheme: &'static str,
+    host: &'static str,
+    port: u16,
+    uploads: Uploads,
+    shared: Arc<Shared>,
+    _accepting: AbortOnDropHandle<()>,
+}
+
+struct Shared {
+    quirks: Quirks,
+    service: S3Service,
+    counts: Counts,
+    requests: Mutex<Vec<Parts>>,
+    quirks_shown: AtomicUsize,
+}
+
+/// Where the bucket stands in a host name: before `.localhost`.
+struct Hosts;
+
+impl S3Host for Hosts {
+    fn parse_host_header<'h>(&'h self, host: &'h str) -> s3s::S3Result<VirtualHost<'h>> {
+        let name = host.rsplit_once(':').map_or(host, |(name, _port)| name);
+        Ok(match name.strip_suffix(".localhost") {
+            Some(bucket) => VirtualHost::new("localhost").with_bucket(bucket),
+            None => VirtualHost::new(host),
+        })
+    }
+}
+
+impl Imitation {
+    /// A server with these quirks, without TLS.
+    pub(crate) async fn with(quirks: impl IntoIterator<Item = Quirk>) -> Self {
+        Self::start(quirks.into_iter().collect(), None).await
+    }
+
+    /// A server without quirks, with TLS.
+    pub(crate) async fn with_tls(certificate: Certificate) -> Self {
+        Self::start(Vec::new(), Some(Identity::new(certificate))).await
+    }
+
+    async fn start(quirks: Vec<Quirk>, identity: Option<Identity>) -> Self {
+        let folder = tempfile::Builder::new().prefix("imitation-").tempdir().unwrap();
+        guard::folder(folder.path());
+        let (bucket, key_id, secret) =
+            ("ha-backups", "AKIDIMITATION0000001", "the/secret+of-the-imitation0000000000001");
+        fs::create_dir(folder.path().join(bucket)).unwrap();
+        let (quirks, uploads) = (Quirks(quirks), Uploads::default());
+        let storage = Storage::new(folder.path(), quirks.clone(), uploads.clone());
+        let service = service(storage, Keys { key_id: key_id.into(), secret: secret.into() }, quirks.clone());
+        let host = if quirks.has(&Quirk::VirtualHostsOnly) { "localhost" } else { "127.0.0.1" };
+        let shared = Arc::new(Shared::new(quirks, service));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let scheme = if identity.is_some() { "https" } else { "http" };
+        let authority = identity.as_ref().map(|identity| identity.authority.clone()).unwrap_or_default();
+        let accepting = AbortOnDropHandle::new(tokio::spawn(accept(listener, Arc::clone(&shared), identity)));
+        let [bucket, key_id, secret] = [bucket, key_id, secret].map(str::to_owned);
+        Self { bucket, key_id, secret, authority, folder, scheme, host, port, uploads, shared, _accepting: accepting }
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("{}://{}", self.scheme, self.address())
+    }
+
+    /// Host and port.
+    pub(crate) fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    /// The location `other` with what nobody can do without: endpoint, bucket and key.
+    pub(crate) fn location(&self) -> Location {
+        Location {
+            id: "other".into(),
+            provider: "other".into(),
+            endpoint: self.endpoint(),
+            region: String::new(),
+            bucket: self.bucket.clone(),
+            prefix: String::new(),
+            key_id: self.key_id.clone(),
+            secret: self.secret.clone(),
+            part_size: "5 MiB".into(),
+            concurrency: 4,
+            outage_seconds: 60,
+            options: Vec::new(),
+        }
+        .with("ca_certificate", &self.authority)
+    }
+
+    /// Whether it was made with this quirk.
+    pub(crate) fn has(&self, quirk: &Quirk) -> bool {
+        self.shared.quirks.has(quirk)
+    }
+
+    /// The same as plain signed requests see it.
+    pub(crate) fn bucket(&self) -> Bucket {
+        Bucket::new(&self.endpoint(), &self.bucket, &self.key_id, &self.secret)
+    }
+
+    /// How often a quirk broke or refused a request, before any object was looked at.
+    pub(crate) fn quirks_shown(&self) -> usize {
+        self.shared.quirks_shown.load(Ordering::SeqCst)
+    }
+
+    /// Every key, sorted.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        let bucket = self.folder.path().join(&self.bucket);
+        let mut keys = Vec::new();
+        add_keys(&bucket, &bucket, &mut keys);
+        keys.sort();
+        keys
+    }
+
+    /// Keys of multipart uploads that were neither completed nor aborted.
+    pub(crate) fn unfinished(&self) -> Vec<String> {
+        self.uploads.keys()
+    }
+
+    /// Reads an object past all quirks.
+    pub(crate) fn get(&self, key: &str) -> Bytes {
+        fs::read(self.folder.path().join(&self.bucket).join(key)).unwrap().into()
+    }
+
+    /// Writes an object past all quirks.
+    pub(crate) fn put(&self, key: &str, data: impl AsRef<[u8]>) {
+        let path = self.folder.path().join(&self.bucket).join(key);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, data).unwrap();
+    }
+
+    /// Number of requests so far that `matches`.
+    pub(crate) fn count(&self, matches: impl Fn(&Parts) -> bool) -> usize {
+        self.shared.requests.lock().unwrap().iter().filter(|request| matches(request)).count()
+    }
+
+    /// The bucket comes to hold these keys and no unfinished upload.
+    pub(crate) async fn comes_to_hold(&self, keys: &[&str]) {
+        let what = format!("the bucket holds {keys:?} and nothing else");
+        eventually(&what, async || self.unfinished().is_empty() && self.keys() == keys).await;
+    }
+}
+
+fn add_keys(bucket: &Path, folder: &Path, keys: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            add_keys(bucket, &entry.path(), keys);
+        } else {
+            keys.push(entry.path().strip_prefix(bucket).unwrap().to_str().unwrap().to_owned());
+        }
+    }
+}
+
+fn service(storage: Storage, keys: Keys, quirks: Quirks) -> S3Service {
+    let mut builder = S3ServiceBuilder::new(storage);
+    builder.set_auth(keys);
+    builder.set_access(Permissions(quirks));
+    builder.set_host(Hosts);
+    // `front` knows the time.
+    let mut config = S3Config::default();
+    config.presigned_url_max_skew_time_secs = u32::MAX;
+    builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
+    builder.build()
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>, identity: Option<Identity>) {
+    let acceptor = identity.map(|identity| identity.acceptor);
+    loop {
+        let (client, _) = listener.accept().await.unwrap();
+        client.set_nodelay(true).unwrap();
+        let (shared, acceptor) = (Arc::clone(&shared), acceptor.clone());
+        tokio::spawn(async move {
+            if let Some(stream) = secured(client, acceptor).await {
+                serve(stream, shared).await;
+            }
+        });
+    }
+}
+
+async fn secured(client: TcpStream, acceptor: Option<tokio_rustls::TlsAcceptor>) -> Option<Box<dyn Stream>> {
+    match acceptor {
+        Some(acceptor) => acceptor.accept(client).await.ok().map(|stream| Box::new(stream) as Box<dyn Stream>),
+        None => Some(Box::new(client)),
+    }
+}
+
+/// Serves one connection until a side closes it.
+async fn serve(stream: Box<dyn Stream>, shared: Arc<Shared>) {
+    let (answered, closes) = (Arc::new(Notify::new()), shared.quirks.has(&Quirk::ClosesAfterAnswer));
+    let service = service_fn(|request| {
+        let (shared, answered) = (Arc::clone(&shared), Arc::clone(&answered));
+        async move {
+            let answer = shared.answer(request).await;
+            answered.notify_one();
+            answer
+        }
+    });
+    let mut connection = pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    let surprise = async {
+        answered.notified().await;
+        sleep(SURPRISE).await;
+    };
+    tokio::select! {
+        // A client that goes away is none of the server's business.
+        _ = connection.as_mut() => return,
+        () = surprise, if closes => connection.as_mut().graceful_shutdown(),
+    }
+    drop(connection.await);
+}
+
+/// Closes the connection.
+#[derive(Debug, thiserror::Error)]
+#[error("the server hangs up")]
+struct HangsUp;
+
+impl Shared {
+    fn new(quirks: Quirks, service: S3Service) -> Self {
+        let (counts, requests, quirks_shown) = (Counts::default(), Mutex::default(), AtomicUsize::new(0));
+        Self { quirks, service, counts, requests, quirks_shown }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, HangsUp> {
+        let (parts, body) = request.into_parts();
+        self.requests.lock().unwrap().push(parts.clone());
+        let turn = self.counts.turn(&parts, &self.quirks);
+        if turn == Turn::HangUpBefore {
+            return self.hang_up();
+        }
+        // Whole, so that a client has sent all of it before it reads a refusal.
+        let body = body.collect().await.map_err(|_| HangsUp)?.to_bytes();
+        let refused = if turn == Turn::SlowDown { Some(Refusal::slow_down()) } else { refusal(&parts, &self.quirks) };
+        let mut answer = match refused {
+            Some(refusal) => {
+                self.quirks_shown.fetch_add(1, Ordering::SeqCst);
+                refusal.answer()
+            }
+            None => self.service.call(Request::from_parts(parts, Body::from(body))).await.map_err(|_| HangsUp)?,
+        };
+        if turn == Turn::HangUpAfter {
+            return self.hang_up();
+        }
+        let now = Utc::now() + self.quirks.clock_offset();
+        let date = now.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        answer.headers_mut().insert(DATE, HeaderValue::try_from(date).unwrap());
+        Ok(answer)
+    }
+
+    fn hang_up(&self) -> Result<Response<Body>, HangsUp> {
+        self.quirks_shown.fetch_add(1, Ordering::SeqCst);
+        Err(HangsUp)
+    }
+}
