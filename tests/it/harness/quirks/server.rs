@@ -139,7 +139,7 @@ impl Imitation {
 
     /// The same as plain signed requests see it.
     pub(crate) fn bucket(&self) -> Bucket {
-        Bucket::new(&self.endpoint(), &self.bucket, &self.key_id, &self.secret)
+        Bucket::new(&self.endpoint(), "garage", &self.bucket, &self.key_id, &self.secret)
     }
 
     /// How often a quirk broke or refused a request, before any object was looked at.
