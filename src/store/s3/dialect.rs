@@ -82,7 +82,7 @@ impl Dialect {
             let dialect = Self { addressing: Addressing::Virtual, ..self.clone() };
             return learned(dialect, !wants_virtual(answer));
         }
-        if self.header().is_some() && freedom.checksum && has_content(request) && refuses_checksum(answer) {
+        if self.header().is_some() && freedom.checksum && names_checksum(request) && refuses_checksum(answer) {
             return learned(Self { checksum: Checksum::Sha256, ..self.clone() }, false);
         }
         None
@@ -129,6 +129,14 @@ impl Freedom {
 /// Content is what a PUT carries; a copy carries none.
 pub(super) fn has_content(request: &HttpRequest) -> bool {
     request.method() == http::Method::PUT && HttpRequestBody::content_length(request.body()) > 0
+}
+
+pub(super) fn starts_multipart(request: &HttpRequest) -> bool {
+    request.method() == http::Method::POST && matches!(request.uri().query(), Some("uploads" | "uploads="))
+}
+
+fn names_checksum(request: &HttpRequest) -> bool {
+    has_content(request) || starts_multipart(request)
 }
 
 /// Sources: Alibaba's "Error code: 0003-00000201" (`SecondLevelDomainForbidden`), Tencent's `PathStyleDomainForbidden`,

@@ -22,7 +22,7 @@ use object_store::client::{
 use tracing::info;
 use url::Url;
 
-use super::dialect::{Algorithm, Dialect, Freedom, has_content};
+use super::dialect::{Algorithm, Dialect, Freedom, has_content, starts_multipart};
 use crate::config::S3Settings;
 use crate::provider::Checksum;
 use crate::store::error::find;
@@ -96,7 +96,7 @@ impl Signing {
             }
             (dialect, result) = (lesson.dialect, next);
         }
-        if result.is_ok() && dialect != known {
+        if dialect != known {
             for (setting, value) in dialect.difference(&known) {
                 info!("the provider wants {setting} \"{value}\"");
             }
@@ -158,7 +158,7 @@ fn add_checksum(request: &mut HttpRequest, algorithm: Algorithm) -> Result<(), H
         let value = BASE64.encode(crc(request.body(), algorithm));
         let value = HeaderValue::from_str(&value).map_err(unusable)?;
         request.headers_mut().insert(algorithm.header, value);
-    } else if request.method() == Method::POST && matches!(request.uri().query(), Some("uploads" | "uploads=")) {
+    } else if starts_multipart(request) {
         let headers = request.headers_mut();
         headers.insert("x-amz-checksum-algorithm", HeaderValue::from_static(algorithm.name));
         headers.insert("x-amz-checksum-type", HeaderValue::from_static("FULL_OBJECT"));
