@@ -112,6 +112,15 @@ impl Garage {
         (text("accessKeyId"), text("secretAccessKey"))
     }
 
+    /// Takes a key away.
+    pub(crate) async fn forget_key(&self, key_id: &str) {
+        // It answers with nothing, which is no JSON.
+        let url = format!("http://127.0.0.1:{}/v2/DeleteKey?id={key_id}", self.admin_port);
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let answer = http.post(url).bearer_auth(&self.admin_token).send().await.unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
+    }
+
     async fn allow(&self, bucket_id: &str, key_id: &str, permissions: Value) {
         let request = json!({"bucketId": bucket_id, "accessKeyId": key_id, "permissions": permissions});
         self.admin("AllowBucketKey", Some(request)).await.unwrap();
