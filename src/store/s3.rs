@@ -4,6 +4,7 @@
 //! keys unescaped, which XML cannot carry. So pages are asked for in [`listing`], with `encoding-type=url`. All
 //! requests, its and ours, go through [`sign`].
 
+mod customer;
 mod dialect;
 mod listing;
 mod sign;

@@ -17,6 +17,7 @@ mod limits;
 mod listing;
 mod locations;
 mod main_job;
+mod options;
 mod outages;
 mod process;
 mod providers;

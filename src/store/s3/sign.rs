@@ -22,6 +22,7 @@ use object_store::client::{
 use tracing::info;
 use url::Url;
 
+use super::customer::CustomerKey;
 use super::dialect::{Algorithm, Dialect, Freedom, has_content, starts_multipart};
 use crate::config::S3Settings;
 use crate::provider::Checksum;
@@ -41,6 +42,7 @@ pub(super) struct Signing {
     credential: RwLock<Arc<AwsCredential>>,
     dialect: RwLock<Dialect>,
     freedom: Freedom,
+    customer_key: CustomerKey,
 }
 
 /// The signing, as `object_store` takes it.
@@ -70,6 +72,7 @@ impl Signing {
             credential: RwLock::new(Arc::new(credential(settings))),
             dialect: RwLock::new(dialect),
             freedom: Freedom::of(settings),
+            customer_key: CustomerKey::of(&settings.encryption),
         }
     }
 
@@ -114,6 +117,7 @@ impl Signing {
     pub(super) fn signed(&self, dialect: &Dialect, mut request: HttpRequest) -> Result<HttpRequest, HttpError> {
         self.aim(dialect, &mut request)?;
         let is_content = has_content(&request);
+        self.customer_key.add_to(&mut request);
         if let Some(algorithm) = dialect.header() {
             add_checksum(&mut request, algorithm)?;
         }

@@ -112,7 +112,7 @@ impl Setup {
         guard::folder(folder.path());
         let locations: Vec<_> = locations.into_iter().collect();
         let secrets = locations.iter().map(|location| location.secret.clone());
-        let secrets = secrets.filter(|secret| !secret.starts_with("${")).collect();
+        let secrets = secrets.filter(|secret| !secret.is_empty() && !secret.starts_with("${")).collect();
         let setup = Self { folder, locations, listen: String::new(), secrets };
         setup.write();
         setup
