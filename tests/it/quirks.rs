@@ -168,6 +168,36 @@ async fn a_provider_that_lists_a_hundred_at_a_time() {
     assert_eq!(agent.listed("other").await.len(), 130);
 }
 
+#[tokio::test]
+async fn check_finds_out_how_each_provider_wants_it() {
+    let agent = Setup::with([]).serve().await;
+    let found =
+        |region: &str, addressing: &str| json!({"region": region, "addressing": addressing, "checksum": "sha256"});
+    let (usual, mut differences) = (found("us-east-1", "path"), Vec::new());
+    for (quirk, found) in [
+        (Quirk::RefusesChecksumHeaders, usual.clone()),
+        (Quirk::MisreadsTrailers, usual.clone()),
+        (Quirk::EqualParts, usual.clone()),
+        (Quirk::SlowDownFirst(1), usual.clone()),
+        (Quirk::HangsUpEvery(5), usual.clone()),
+        (Quirk::ClosesAfterAnswer, usual.clone()),
+        (Quirk::OpaqueETags, usual.clone()),
+        (Quirk::NoBulkDelete, usual.clone()),
+        (Quirk::StorageClasses(STORAGE_CLASSES), usual.clone()),
+        (Quirk::ClockAhead(14), usual),
+        (Quirk::VirtualHostsOnly, found("us-east-1", "virtual")),
+        (Quirk::Region("eu-central-7"), found("eu-central-7", "path")),
+        (Quirk::RedirectsTo("eu-central-7"), found("eu-central-7", "path")),
+    ] {
+        let server = Imitation::with([quirk.clone()]).await;
+        let checked = agent.post("/v1/locations/check", &server.location().json()).await.json();
+        if (&checked["ok"], &checked["found"]) != (&json!(true), &found) || !server.keys().is_empty() {
+            differences.push(format!("{quirk:?}: {checked:#}, left {:?}", server.keys()));
+        }
+    }
+    assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
+}
+
 /// What the server says to a plain signed request that the quirk concerns, past the agent.
 async fn says(quirk: Quirk, method: Method, target: &str, header: (&'static str, &str), expected: (u16, &str)) {
     let server = Imitation::with([quirk.clone()]).await;

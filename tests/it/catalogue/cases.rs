@@ -10,6 +10,8 @@ pub(super) struct Case {
     /// Each way in which the tests bring it about.
     pub(super) made: &'static [Made],
     pub(super) outcome: Outcome,
+    /// The setting that `check` offers a better value for, with which it works.
+    pub(super) offers: Option<&'static str>,
     /// Words that the hint must have.
     pub(super) hint: &'static [&'static str],
 }
@@ -18,8 +20,8 @@ pub(super) struct Case {
 pub(super) enum Outcome {
     /// It stops at a step.
     Fails { step: &'static str, code: &'static str, reason: &'static str },
-    /// It notes a setting that it puts right.
-    Corrects { key: &'static str, reason: &'static str },
+    /// It works, with a word about a setting.
+    Notes { key: &'static str, reason: &'static str },
 }
 
 /// How a case comes about: a server, and what is changed in the settings of a location that is right.
@@ -69,8 +71,8 @@ const fn fails(step: &'static str, code: &'static str, reason: &'static str) -> 
     Outcome::Fails { step, code, reason }
 }
 
-const fn corrects(key: &'static str, reason: &'static str) -> Outcome {
-    Outcome::Corrects { key, reason }
+const fn notes(key: &'static str, reason: &'static str) -> Outcome {
+    Outcome::Notes { key, reason }
 }
 
 fn unknown_key(location: Location) -> Location {
@@ -125,18 +127,21 @@ pub(super) const CASES: &[Case] = &[
         title: "The access key ID is wrong, or deleted at the provider",
         made: &[Made::Garage(unknown_key), Made::Imitation(&[], unknown_key)],
         outcome: fails("signature", "storage_auth", "unknown_key"),
+        offers: None,
         hint: &["access key ID", "new key"],
     },
     Case {
         title: "The secret access key is wrong",
         made: &[Made::Garage(wrong_secret), Made::Imitation(&[], wrong_secret)],
         outcome: fails("signature", "storage_auth", "wrong_secret"),
+        offers: None,
         hint: &["secret access key"],
     },
     Case {
         title: "The session token of a temporary key has expired",
         made: &[Made::Imitation(&[Quirk::TokenExpired], |location| location.with("session_token", "an-old-token"))],
         outcome: fails("signature", "storage_auth", "expired_token"),
+        offers: None,
         hint: &["session token"],
     },
     Case {
@@ -147,43 +152,50 @@ pub(super) const CASES: &[Case] = &[
             Made::Imitation(&[Quirk::RedirectsTo("eu-central-7")], region_by_hand),
         ],
         outcome: fails("region", "wrong_region", "wrong_region"),
+        offers: Some("region"),
         hint: &["region"],
     },
     Case {
         title: "The bucket does not exist, or its name is misspelt",
         made: &[Made::Garage(no_such_bucket), Made::Imitation(&[], no_such_bucket)],
         outcome: fails("bucket", "bucket_not_found", "bucket_not_found"),
+        offers: None,
         hint: &["bucket's name"],
     },
     Case {
-        title: "The key may not list the bucket",
+        title: "The key may not list the bucket (`s3:ListBucket`)",
         made: &[Made::Imitation(&[Quirk::Denies("s3:ListBucket")], NO_CHANGE)],
         outcome: fails("list", "storage_forbidden", "action_denied"),
-        hint: &["permission", "list"],
+        offers: None,
+        hint: &["permission to list", "s3:ListBucket"],
     },
     Case {
-        title: "The key may not write",
+        title: "The key may not write (`s3:PutObject`)",
         made: &[Made::Imitation(&[Quirk::Denies("s3:PutObject")], NO_CHANGE)],
         outcome: fails("write", "storage_forbidden", "action_denied"),
-        hint: &["permission", "write"],
+        offers: None,
+        hint: &["permission to write", "s3:PutObject"],
     },
     Case {
-        title: "The key may not abort an upload",
+        title: "The key may not abort an upload (`s3:AbortMultipartUpload`)",
         made: &[Made::Imitation(&[Quirk::Denies("s3:AbortMultipartUpload")], NO_CHANGE)],
         outcome: fails("multipart", "storage_forbidden", "action_denied"),
-        hint: &["permission"],
+        offers: None,
+        hint: &["permission to abort", "s3:AbortMultipartUpload"],
     },
     Case {
-        title: "The key may not read",
+        title: "The key may not read (`s3:GetObject`)",
         made: &[Made::Imitation(&[Quirk::Denies("s3:GetObject")], NO_CHANGE)],
         outcome: fails("read", "storage_forbidden", "action_denied"),
-        hint: &["permission", "read"],
+        offers: None,
+        hint: &["permission to read", "s3:GetObject"],
     },
     Case {
-        title: "The key may not delete",
+        title: "The key may not delete (`s3:DeleteObject`)",
         made: &[Made::Imitation(&[Quirk::Denies("s3:DeleteObject")], NO_CHANGE)],
         outcome: fails("delete", "storage_forbidden", "action_denied"),
-        hint: &["permission", "delete"],
+        offers: None,
+        hint: &["permission to delete", "s3:DeleteObject"],
     },
     Case {
         title: "This machine's clock is off by more than 15 minutes",
@@ -192,30 +204,35 @@ pub(super) const CASES: &[Case] = &[
             Made::Imitation(&[Quirk::ClockAhead(-20)], NO_CHANGE),
         ],
         outcome: fails("clock", "clock_skew", "clock_skew"),
+        offers: None,
         hint: &["clock"],
     },
     Case {
         title: "The server's certificate is signed by an authority of one's own, or by itself",
         made: &[Made::Tls(Certificate::Good, not_trusting), Made::Tls(Certificate::SelfSigned, NO_CHANGE)],
         outcome: fails("tls", "storage_certificate", "certificate_unknown"),
+        offers: None,
         hint: &["ca_certificate"],
     },
     Case {
         title: "The server's certificate has expired",
         made: &[Made::Tls(Certificate::Expired, NO_CHANGE)],
         outcome: fails("tls", "storage_certificate", "certificate_expired"),
+        offers: None,
         hint: &["Renew"],
     },
     Case {
         title: "The server's certificate is for another host name",
         made: &[Made::Tls(Certificate::OtherName, NO_CHANGE)],
         outcome: fails("tls", "storage_certificate", "certificate_other_name"),
+        offers: None,
         hint: &["host name"],
     },
     Case {
         title: "The endpoint starts with https://, and the port speaks plain HTTP",
         made: &[Made::Garage(other_scheme), Made::Imitation(&[], other_scheme)],
         outcome: fails("tls", "storage_certificate", "no_tls"),
+        offers: Some("endpoint"),
         hint: &["http://"],
     },
     Case {
@@ -225,43 +242,50 @@ pub(super) const CASES: &[Case] = &[
             Made::WebServer(NGINX_WANTS_TLS),
             Made::WebServer(GO_WANTS_TLS),
         ],
-        outcome: fails("clock", "storage_error", "tls_needed"),
+        outcome: fails("tls", "storage_error", "tls_needed"),
+        offers: Some("endpoint"),
         hint: &["https://"],
     },
     Case {
         title: "Nothing listens at the endpoint's port, or the server is down",
         made: &[Made::Closed],
         outcome: fails("connect", "storage_unreachable", "connection_refused"),
+        offers: None,
         hint: &["port"],
     },
     Case {
         title: "The endpoint's host name does not exist",
         made: &[Made::Imitation(&[], |location| Location { endpoint: "https://s3.home.invalid".into(), ..location })],
         outcome: fails("resolve", "storage_unreachable", "host_unknown"),
+        offers: None,
         hint: &["spelling", "DNS"],
     },
     Case {
         title: "The server takes the connection and does not answer",
         made: &[Made::Silent],
-        outcome: fails("clock", "storage_timeout", "storage_timeout"),
+        outcome: fails("tls", "storage_timeout", "storage_timeout"),
+        offers: None,
         hint: &["slow"],
     },
     Case {
         title: "What answers at the endpoint is a web page, not an S3 server",
         made: &[Made::WebServer(WEB_PAGE), Made::WebServer(NOT_FOUND), Made::WebServer(LOGIN)],
-        outcome: fails("signature", "storage_error", "not_s3"),
+        outcome: fails("list", "storage_error", "not_s3"),
+        offers: None,
         hint: &["endpoint"],
     },
     Case {
         title: "The provider asks to slow down, again and again",
         made: &[Made::Imitation(&[Quirk::SlowDownEvery(1)], NO_CHANGE)],
-        outcome: fails("signature", "storage_throttled", "storage_throttled"),
+        outcome: fails("list", "storage_throttled", "storage_throttled"),
+        offers: None,
         hint: &["slow down"],
     },
     Case {
         title: "The quota is used up, or the server's disks are full",
         made: &[Made::Imitation(&[Quirk::QuotaExceeded], NO_CHANGE), Made::Imitation(&[Quirk::StorageFull], NO_CHANGE)],
         outcome: fails("write", "storage_full", "storage_full"),
+        offers: None,
         hint: &["quota"],
     },
     Case {
@@ -269,7 +293,8 @@ pub(super) const CASES: &[Case] = &[
         made: &[Made::Imitation(&[Quirk::StorageClasses(&["STANDARD"])], |location| {
             location.with("storage_class", "STANDARD_IA")
         })],
-        outcome: fails("write", "storage_error", "unknown_storage_class"),
+        outcome: fails("multipart", "storage_error", "unknown_storage_class"),
+        offers: None,
         hint: &["storage_class"],
     },
     Case {
@@ -281,7 +306,8 @@ pub(super) const CASES: &[Case] = &[
                 Location { endpoint: location.endpoint.replace("127.0.0.1", "localhost"), ..location }
             }),
         ],
-        outcome: corrects("endpoint", "endpoint_without_scheme"),
+        outcome: fails("settings", "invalid_request", "endpoint_without_scheme"),
+        offers: Some("endpoint"),
         hint: &["https://"],
     },
     Case {
@@ -290,37 +316,43 @@ pub(super) const CASES: &[Case] = &[
             endpoint: format!("{}/{}", location.endpoint, location.bucket),
             ..location
         })],
-        outcome: corrects("endpoint", "endpoint_with_bucket"),
+        outcome: fails("settings", "invalid_request", "endpoint_with_bucket"),
+        offers: Some("endpoint"),
         hint: &["bucket"],
     },
     Case {
         title: "The endpoint has the bucket before the host",
         made: &[Made::Imitation(&[], bucket_before_host)],
-        outcome: corrects("endpoint", "endpoint_with_bucket"),
+        outcome: fails("settings", "invalid_request", "endpoint_with_bucket"),
+        offers: Some("endpoint"),
         hint: &["bucket"],
     },
     Case {
         title: "The endpoint of Cloudflare R2 is pasted with the bucket, as the dashboard shows it",
         made: &[Made::Imitation(&[], path_of_r2)],
-        outcome: corrects("endpoint", "endpoint_with_bucket"),
+        outcome: fails("settings", "invalid_request", "endpoint_with_bucket"),
+        offers: Some("endpoint"),
         hint: &["bucket"],
     },
     Case {
         title: "The endpoint has a path",
         made: &[Made::Garage(|location| Location { endpoint: format!("{}/s3/api", location.endpoint), ..location })],
-        outcome: corrects("endpoint", "endpoint_with_path"),
+        outcome: fails("settings", "invalid_request", "endpoint_with_path"),
+        offers: Some("endpoint"),
         hint: &["host and port"],
     },
     Case {
         title: "There are spaces or line ends around the pasted access key ID",
         made: &[Made::Garage(|location| Location { key_id: format!(" {}\n", location.key_id), ..location })],
-        outcome: corrects("access_key_id", "spaces_removed"),
+        outcome: notes("access_key_id", "spaces_removed"),
+        offers: None,
         hint: &["spaces"],
     },
     Case {
         title: "There are spaces or line ends around the pasted secret access key",
         made: &[Made::Garage(|location| Location { secret: format!("{}\t ", location.secret), ..location })],
-        outcome: corrects("secret_access_key", "spaces_removed"),
+        outcome: notes("secret_access_key", "spaces_removed"),
+        offers: None,
         hint: &["spaces"],
     },
 ];
