@@ -1,5 +1,6 @@
 //! Providers that differ: the main job succeeds on each of them, with nothing set by hand but endpoint, bucket and key.
 
+use std::fmt::Write;
 use std::sync::OnceLock;
 
 use bytes::Bytes;
@@ -244,7 +245,7 @@ async fn completes(server: &Imitation, sizes: &[u64]) -> (u16, String) {
             return (stored.status().as_u16(), stored.text().await.unwrap());
         };
         let e_tag = e_tag.to_str().unwrap();
-        parts += &format!("<Part><ETag>{e_tag}</ETag><PartNumber>{number}</PartNumber></Part>");
+        write!(parts, "<Part><ETag>{e_tag}</ETag><PartNumber>{number}</PartNumber></Part>").unwrap();
     }
     let document = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
     let answer = bucket.ask(Method::POST, &format!("/key?uploadId={id}"), &[], document.into()).await;

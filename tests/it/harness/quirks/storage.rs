@@ -227,8 +227,10 @@ fn error(code: &'static str, status: u16, message: &'static str) -> S3Error {
     error
 }
 
+/// As Amazon does it: a space is a plus sign. Source: `unquote_str` in `botocore/compat.py` of
+/// <https://github.com/boto/botocore>, which decodes listings with `unquote_plus`.
 fn encode(text: &str) -> String {
-    utf8_percent_encode(text, UNESCAPED).to_string()
+    utf8_percent_encode(text, UNESCAPED).to_string().replace("%20", "+")
 }
 
 #[async_trait::async_trait]
