@@ -156,6 +156,11 @@ impl Error {
         matches!(error.kind(), HttpErrorKind::Interrupted | HttpErrorKind::Request | HttpErrorKind::Unknown)
     }
 
+    /// Whether the answer is that this port speaks TLS.
+    pub(super) fn asks_for_tls(error: &HttpError) -> bool {
+        find::<Answer>(error).and_then(reason_of) == Some(Reason::TlsNeeded)
+    }
+
     fn caused_by(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.source = Some(Box::new(source));
         self
@@ -196,7 +201,7 @@ pub(super) fn offset(ahead: chrono::Duration) -> String {
 fn outcome_of(answer: &Answer) -> Outcome {
     by_code(&answer.code, &answer.message).unwrap_or(match answer.status {
         // A web page, or a service of another kind.
-        200..=299 | 400..=428 if !answer.is_s3 => Outcome::NotS3,
+        200..=428 if !answer.is_s3 => Outcome::NotS3,
         401 => Outcome::Auth,
         403 => Outcome::Forbidden,
         301 | 307 | 308 => Outcome::WrongRegion,
@@ -223,6 +228,7 @@ fn reason_of(answer: &Answer) -> Option<Reason> {
         "ExpiredToken" | "TokenRefreshRequired" | "InvalidToken" => Reason::ExpiredToken,
         "InvalidStorageClass" => Reason::UnknownStorageClass,
         "InvalidObjectState" => Reason::Archived,
+        // The words of nginx, and of servers written in Go.
         _ if says("HTTP request was sent to HTTPS") || says("HTTP request to an HTTPS server") => Reason::TlsNeeded,
         _ => match outcome_of(answer) {
             Outcome::Forbidden => Reason::ActionDenied,

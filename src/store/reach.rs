@@ -103,6 +103,7 @@ impl Route {
             endpoint.as_str().parse().map_err(|error: http::uri::InvalidUri| super::s3::unusable(error))?;
         match http.execute(request).await {
             Ok(answer) => Ok(answer.headers().get("date").and_then(|date| date.to_str().ok()).map(str::to_owned)),
+            Err(error) if Error::asks_for_tls(&error) => Err(error),
             Err(error) => find::<Answer>(&error).map(|answer| answer.date.clone()).ok_or(error),
         }
     }

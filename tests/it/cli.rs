@@ -100,9 +100,9 @@ async fn a_check_that_fails_names_the_step_and_what_to_change() {
     let (good, rest) = text.split_once("readable\n").unwrap();
     let (readable, missing) = rest.split_once("missing\n").unwrap();
     assert!(good.starts_with("garage\n") && !good.contains("failed"), "{good}");
-    assert!(readable.contains("list     ok") && readable.contains("write    failed"), "{readable}");
+    assert!(readable.contains("list      ok") && readable.contains("write     failed"), "{readable}");
     assert!(readable.contains("permission"), "{readable}");
-    assert!(missing.contains("list     failed") && missing.contains("create the bucket"), "{missing}");
+    assert!(missing.contains("bucket    failed") && missing.contains("create the bucket"), "{missing}");
     bucket.comes_to_be_empty().await;
 }
 

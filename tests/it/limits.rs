@@ -45,7 +45,8 @@ async fn a_limit_holds_in_each_direction_and_for_no_other_location() {
     let (up, down, beside) = tokio::join!(up, down, beside);
     is_within_a_tenth("up", up);
     is_within_a_tenth("down", down);
-    assert!(beside < Duration::from_secs(10), "the location without a limit was slowed: {beside:?}");
+    // Within the limit it would be 20 seconds and more.
+    assert!(beside < Duration::from_secs(15), "the location without a limit was slowed: {beside:?}");
 }
 
 #[tokio::test]

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use crate::harness::{Fault, MIB, Request, Sample, agent_and_bucket, agent_behind_proxy, eventually};
+use crate::harness::{
+    Fault, Location, MIB, Request, Sample, Setup, agent_and_bucket, agent_behind_proxy, eventually, garage,
+};
 
 #[tokio::test]
 async fn an_upload_is_cancelled_while_its_content_is_on_its_way() {
@@ -165,15 +167,20 @@ async fn a_sender_that_leaves_before_the_answer_may_still_find_its_backup() {
 
 #[tokio::test]
 async fn more_uploads_than_the_agent_takes_are_refused_until_one_ends() {
-    let (agent, bucket) = agent_and_bucket().await;
+    let bucket = garage::shared().bucket().await;
+    let folder = |prefix: String| Location { id: prefix.clone(), prefix, ..Location::of(&bucket) };
+    let agent = Setup::with((0..5).map(|number| folder(format!("f{number}")))).serve().await;
     let mut begun = Vec::new();
     for index in 0..16 {
-        begun.push(agent.begin("garage", &Sample::small(&format!("id{index}"))).await);
+        begun.push(agent.begin(&format!("f{}", index / 4), &Sample::small(&format!("id{index}"))).await);
     }
+    // The places of one location are taken, and then those of all together.
     let next = Sample::small("next");
-    agent.create("garage", &next).await.is_problem(503, "storage_throttled", &["16 uploads"]);
+    for location in ["f0", "f4"] {
+        agent.create(location, &next).await.is_problem(503, "storage_throttled", &["4 may be to one", "16 to all"]);
+    }
     assert_eq!(agent.cancel(&begun[3]).await.status, 204);
-    agent.upload("garage", &next).await;
-    assert_eq!(agent.listed("garage").await, ["next"]);
+    agent.upload("f0", &next).await;
+    assert_eq!(agent.listed("f0").await, ["next"]);
     assert_eq!(bucket.keys().await.len(), 2);
 }

@@ -11,7 +11,9 @@ use super::{Note, Step};
 use crate::agent::events::Report;
 use crate::config::{Backend, Location};
 use crate::error::{Error, Kind, Reason, Result};
-use crate::store::{ContentType, Dialect, Error as StoreError, Key, Keys, Multipart, Outcome, Patience, Route, Store};
+use crate::store::{
+    ContentType, Dialect, Error as StoreError, Key, Keys, Multipart, Outcome, Patience, Route, Store, retry,
+};
 
 /// How long one step may take; a person waits.
 const STEP_LIMIT: Duration = Duration::from_secs(30);
@@ -182,7 +184,7 @@ async fn read_back(store: &Store, probe: &Key) -> Result<()> {
     let refused = |error| not_allowed(error, "read", "s3:GetObject");
     let range = 2..PROBE.len() - 1;
     let bytes = u64::try_from(range.start).unwrap_or_default()..u64::try_from(range.end).unwrap_or_default();
-    let body = store.open_range(probe, bytes, None).await.map_err(refused)?;
+    let body = retry(Patience::INTERACTIVE, || store.open_range(probe, bytes.clone(), None)).await.map_err(refused)?;
     let pieces: Vec<Bytes> = body.stream.try_collect().await.map_err(refused)?;
     if pieces.concat() == PROBE[range] {
         return Ok(());

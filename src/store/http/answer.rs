@@ -9,6 +9,9 @@ use super::watch::WatchedResponse;
 /// The largest error document that is read.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 
+/// As much of an answer that is no S3 error document is shown.
+const MAX_PLAIN_CHARS: usize = 160;
+
 /// An answer other than success.
 #[derive(Debug, Clone, Default, thiserror::Error)]
 #[error("HTTP status {status}: {code} {message}")]
@@ -54,7 +57,12 @@ pub(super) async fn read(parts: &http::response::Parts, mut body: WatchedRespons
         }
     }
     let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let said = parse_error(&text).unwrap_or_else(|| Answer { is_s3: text.is_empty(), ..Answer::default() });
+    let said = parse_error(&text).unwrap_or_else(|| Answer {
+        message: plain(&String::from_utf8_lossy(&text)),
+        // S3 redirects to another region with a document, or with a header when nobody may read one.
+        is_s3: text.is_empty() && !matches!(parts.status.as_u16(), 302 | 303),
+        ..Answer::default()
+    });
     Answer {
         status: parts.status.as_u16(),
         request_id: said.request_id.or_else(|| header("x-amz-request-id")),
@@ -62,6 +70,17 @@ pub(super) async fn read(parts: &http::response::Parts, mut body: WatchedRespons
         date: header("date"),
         ..said
     }
+}
+
+/// The first words of a web page or of another service's answer.
+fn plain(text: &str) -> String {
+    let mut is_tag = false;
+    let outside = text.chars().map(|c| {
+        is_tag = c == '<' || (is_tag && c != '>');
+        if is_tag || c == '>' { ' ' } else { c }
+    });
+    let words: String = outside.collect();
+    words.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_PLAIN_CHARS).collect()
 }
 
 /// Reads an S3 error document.

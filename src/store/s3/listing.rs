@@ -1,6 +1,5 @@
 //! Pages of a listing.
 
-use bytes::Buf;
 use http::{HeaderMap, Method};
 use object_store::client::HttpError;
 use object_store::path::Path;
@@ -8,6 +7,7 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
 use super::S3;
+use crate::error::Reason;
 use crate::store::error::{Error, Outcome};
 use crate::store::key::Key;
 use crate::store::retry::{Patience, retry};
@@ -15,6 +15,9 @@ use crate::store::{Object, Objects};
 
 /// A listing that never ends is a broken server: 10,000 pages hold ten million objects.
 const MAX_PAGES: usize = 10_000;
+
+/// What every listing begins with, after its XML declaration.
+const ROOT: &[u8] = b"<ListBucketResult";
 
 impl S3 {
     pub(in crate::store) async fn list(
@@ -54,10 +57,25 @@ impl S3 {
         let answer =
             self.request(Method::GET, None, query, HeaderMap::new(), bytes::Bytes::new()).await.map_err(failed)?;
         let text = answer.into_body().bytes().await.map_err(failed)?;
-        quick_xml::de::from_reader(text.reader()).map_err(|error| {
-            Error::new(Outcome::NotS3, format!("Could not {action}: the answer is not a listing: {error}"))
+        read_page(&text).map_err(|why| {
+            let message = format!("Could not {action}: {why}");
+            Error { reason: Some(Reason::NotS3), ..Error::new(Outcome::NotS3, message) }
         })
     }
+}
+
+/// A web page is XML enough for a reader that does not ask for the root's name, and would be an empty bucket.
+fn read_page(text: &[u8]) -> Result<Page, String> {
+    let is_listing = text.windows(ROOT.len()).any(|window| window == ROOT);
+    if !is_listing {
+        return Err("the answer is not a listing".to_owned());
+    }
+    let page: Page =
+        quick_xml::de::from_reader(text).map_err(|error| format!("the answer is not a listing: {error}"))?;
+    if page.is_truncated && page.next_continuation_token.is_none() {
+        return Err("the answer is a part of the listing, and does not say how to go on".to_owned());
+    }
+    Ok(page)
 }
 
 /// One page of `ListObjectsV2`.
@@ -115,7 +133,7 @@ mod tests {
 
     fn read(xml: &str) -> Objects {
         let mut objects = Objects::default();
-        quick_xml::de::from_str::<Page>(xml).unwrap().add_to(&mut objects);
+        read_page(xml.as_bytes()).unwrap().add_to(&mut objects);
         objects
     }
 
@@ -129,6 +147,18 @@ mod tests {
         assert_eq!(objects.objects.len(), 1);
         assert_eq!(objects.objects[0].key.as_str(), "p/backups/a b+#%[\"ä😀.tar");
         assert_eq!(objects.unreachable, ["p/backups/a%2F%2Fb.tar"]);
+    }
+
+    #[test]
+    fn what_is_no_whole_listing_is_no_empty_bucket() {
+        for (text, word) in [
+            ("<html><body>Welcome</body></html>", "not a listing"),
+            ("", "not a listing"),
+            ("<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>", "how to go on"),
+        ] {
+            assert!(read_page(text.as_bytes()).unwrap_err().contains(word), "{text}");
+        }
+        assert!(read("<?xml version=\"1.0\"?><ListBucketResult xmlns=\"x\"/>").objects.is_empty());
     }
 
     #[test]

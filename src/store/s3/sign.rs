@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, Digest};
 use futures_util::FutureExt;
-use http::{HeaderValue, Method};
+use http::HeaderValue;
 use http_body_util::BodyExt;
 use object_store::ClientOptions;
 use object_store::aws::{AwsAuthorizer, AwsCredential};
@@ -212,6 +212,7 @@ struct Unusable(Box<dyn std::error::Error + Send + Sync>);
 
 #[cfg(test)]
 mod tests {
+    use http::Method;
     use serde_json::{Value, json};
 
     use super::*;

@@ -237,13 +237,17 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         title: "The endpoint starts with http://, and the port speaks TLS",
-        made: &[
-            Made::Tls(Certificate::Good, other_scheme),
-            Made::WebServer(NGINX_WANTS_TLS),
-            Made::WebServer(GO_WANTS_TLS),
-        ],
+        made: &[Made::Tls(Certificate::Good, other_scheme)],
         outcome: fails("tls", "storage_error", "tls_needed"),
         offers: Some("endpoint"),
+        hint: &["https://"],
+    },
+    Case {
+        // There is no TLS behind these, and what does not work is not offered.
+        title: "The same, and the server answers that it wants HTTPS, as nginx and MinIO do",
+        made: &[Made::WebServer(NGINX_WANTS_TLS), Made::WebServer(GO_WANTS_TLS)],
+        outcome: fails("tls", "storage_error", "tls_needed"),
+        offers: None,
         hint: &["https://"],
     },
     Case {
