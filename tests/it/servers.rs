@@ -38,6 +38,8 @@ on_each_server! {
     a_part_whose_answer_is_lost_is_stored_again
     a_download_that_breaks_goes_on_where_it_was
     a_check_succeeds_and_leaves_nothing
+    a_region_that_nobody_gave_is_found
+    content_is_taken_with_any_checksum
     a_bucket_that_does_not_exist
     a_key_that_the_server_does_not_know
     a_secret_that_is_wrong
@@ -191,6 +193,24 @@ async fn a_check_succeeds_and_leaves_nothing(server: Server) {
     let bucket = server.bucket().await;
     Setup::of(server.location(&bucket)).run(&["check"]).await.ended_with(0);
     bucket.comes_to_be_empty().await;
+}
+
+/// The first request of the first upload is for an object that is not there.
+async fn a_region_that_nobody_gave_is_found(server: Server) {
+    let left_out = |home: &mut Location| (home.provider, home.region) = ("other".into(), String::new());
+    let home = server.home_with(left_out).await;
+    home.agent.upload("home", &Sample::small("a1")).await;
+    assert_eq!(home.agent.listed("home").await, ["a1"]);
+}
+
+async fn content_is_taken_with_any_checksum(server: Server) {
+    for checksum in ["sha256", "crc32c", "crc64nvme", "off"] {
+        let home = server.home_with(|home| *home = home.clone().with("checksum", checksum)).await;
+        for sample in [Sample::small("small"), Sample::new("large", "Large", 6 * MIB)] {
+            home.agent.upload("home", &sample).await;
+            assert!(home.agent.download("home", sample.id()).await.unwrap().body == sample.tar, "{checksum}");
+        }
+    }
 }
 
 /// The location cannot be listed, nor uploaded to; both say `code`, and give the server's own word.
