@@ -111,21 +111,20 @@ async fn names_that_people_give_are_kept(server: Server) {
     }
 }
 
+/// A page holds 1,000 keys. What lies between the two backups is not read, which would take a slow server too long.
 async fn a_list_longer_than_a_page_is_read_to_its_end(server: Server) {
     let home = server.home().await;
-    // A page holds 1,000 keys.
-    let small = Sample::small("x");
-    for chunk in (0..501).collect::<Vec<_>>().chunks(16) {
+    home.bucket.put_backup("", "a first #1", &Sample::small("first")).await;
+    home.bucket.put_backup("", "z last #2", &Sample::small("last")).await;
+    for chunk in (0..1000).collect::<Vec<_>>().chunks(16) {
         join_all(chunk.iter().map(|index| {
-            let (bucket, mut sample) = (&home.bucket, small.clone());
-            sample.metadata["backup_id"] = format!("id{index:04}").into();
-            sample.tar = sample.tar.slice(..1024);
-            async move { bucket.put_backup("", &format!("b #{index:04}"), &sample).await }
+            let key = format!("backups/not ours {index:04}.txt");
+            let bucket = &home.bucket;
+            async move { bucket.put(&key, "x").await }
         }))
         .await;
     }
-    let listed = home.agent.listed("home").await;
-    assert_eq!((listed.len(), listed.first(), listed.last()), (501, Some(&"id0000".into()), Some(&"id0500".into())));
+    assert_eq!(home.agent.listed("home").await, ["first", "last"]);
 }
 
 async fn the_same_backup_uploaded_again_replaces_the_first(server: Server) {
