@@ -30,7 +30,7 @@ impl Server {
     pub(crate) fn location(self, bucket: &Bucket) -> Location {
         let provider = match self {
             Self::Garage => "garage",
-            Self::Swift => "other",
+            Self::Swift => "swift",
         };
         Location { id: "home".into(), provider: provider.into(), ..Location::of(bucket) }
     }
