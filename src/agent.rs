@@ -119,7 +119,7 @@ impl Agent {
         self.locations.remove(id)?;
         let (_, uploads) = self.uploads_at(&location, "");
         for upload in uploads {
-            upload.discard().await;
+            upload.discard(Discard::All).await;
             self.uploads().remove(&upload.id);
         }
         Ok(())

@@ -30,7 +30,8 @@ async fn sweep(agent: &Agent) {
         // A location that is not there now may come back.
         let location = agent
             .locations
-            .iter()
+            .all()
+            .into_iter()
             .find(|location| location.store.place() == place && key.starts_with(location.keys.folder()));
         let Some(location) = location else { continue };
         info!("nobody went on with the upload of \"{key}\" to {place}: removing its parts");

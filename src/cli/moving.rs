@@ -133,7 +133,7 @@ impl Summary {
             Ok(done) => (format!("{id}: {} ({bytes})", words(*done)), value),
             Err(error) => {
                 let report = Report::from(error);
-                self.is_away |= report.retryable();
+                self.is_away |= Failure::Agent(error.replica()).code() == 4;
                 let line = format!("{id}: {}", lines(&report));
                 (line, json!({"backup_id": id, "size": outcome.size, "result": "failed", "error": report}))
             }

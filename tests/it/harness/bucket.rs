@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use http::{Method, StatusCode};
 use object_store::aws::{AwsAuthorizer, AwsCredential};
 use object_store::client::{HttpRequest, HttpRequestBody};
@@ -33,12 +34,22 @@ struct Page {
     contents: Vec<Entry>,
     #[serde(default)]
     is_truncated: bool,
+    #[serde(default)]
+    next_continuation_token: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Entry {
     key: String,
+    #[serde(default)]
+    upload_id: String,
+}
+
+impl Entry {
+    fn decoded(&self) -> String {
+        percent_decode_str(&self.key.replace('+', " ")).decode_utf8_lossy().into_owned()
+    }
 }
 
 impl Bucket {
@@ -82,12 +93,43 @@ impl Bucket {
 
     /// Every key, sorted.
     pub(crate) async fn keys(&self) -> Vec<String> {
-        self.list("/?encoding-type=url&list-type=2").await
+        let (mut keys, mut token) = (Vec::new(), String::new());
+        loop {
+            let page = self.page(&format!("/?{token}encoding-type=url&list-type=2")).await;
+            keys.extend(page.contents.iter().map(Entry::decoded));
+            if !page.is_truncated {
+                keys.sort();
+                return keys;
+            }
+            let next = page.next_continuation_token.unwrap();
+            token = format!("continuation-token={}&", utf8_percent_encode(&next, QUERY));
+        }
     }
 
     /// Keys of multipart uploads that were neither completed nor aborted.
     pub(crate) async fn unfinished(&self) -> Vec<String> {
-        self.list("/?encoding-type=url&uploads=").await
+        let page = self.page("/?encoding-type=url&uploads=").await;
+        assert!(!page.is_truncated, "more than one page");
+        let mut keys: Vec<_> = page.contents.iter().map(Entry::decoded).collect();
+        keys.sort();
+        keys
+    }
+
+    /// Aborts all multipart uploads, as a lifecycle rule does.
+    pub(crate) async fn abort_unfinished(&self) {
+        for entry in self.page("/?encoding-type=url&uploads=").await.contents {
+            let upload = format!("{}?uploadId={}", path(&entry.decoded()), entry.upload_id);
+            self.call(Method::DELETE, &upload, Bytes::new()).await;
+        }
+    }
+
+    /// Every key with what is under it.
+    pub(crate) async fn contents(&self) -> Vec<(String, Bytes)> {
+        let read = |key: String| async move {
+            let data = self.get(&key).await;
+            (key, data)
+        };
+        futures_util::stream::iter(self.keys().await).map(read).buffered(16).collect().await
     }
 
     /// The bucket comes to hold nothing: no object, no part.
@@ -101,14 +143,9 @@ impl Bucket {
         eventually(&what, || async { self.unfinished().await.is_empty() && self.keys().await == keys }).await;
     }
 
-    async fn list(&self, query: &str) -> Vec<String> {
+    async fn page(&self, query: &str) -> Page {
         let text = self.call(Method::GET, query, Bytes::new()).await;
-        let page: Page = quick_xml::de::from_str(str::from_utf8(&text).unwrap()).unwrap();
-        assert!(!page.is_truncated, "more than one page");
-        let decode = |entry: Entry| percent_decode_str(&entry.key.replace('+', " ")).decode_utf8_lossy().into_owned();
-        let mut keys: Vec<_> = page.contents.into_iter().map(decode).collect();
-        keys.sort();
-        keys
+        quick_xml::de::from_str(str::from_utf8(&text).unwrap()).unwrap()
     }
 
     async fn call(&self, method: Method, path: &str, data: Bytes) -> Bytes {
