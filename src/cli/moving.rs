@@ -1,6 +1,7 @@
 //! `copy` and `import`.
 
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -162,7 +163,7 @@ impl Summary {
         if let Layout::Flat(prefix) = &request.layout
             && copied + skipped + failed == 0
         {
-            line += &format!("\nNo backups lie in the folder \"{prefix}\": name another one with --from-prefix.");
+            let _ = write!(line, "\nNo backups lie in the folder \"{prefix}\": name another one with --from-prefix.");
         }
         let totals = json!({
             "from": request.from, "to": request.to, "dry_run": dry_run, "copied": copied, "skipped": skipped,

@@ -270,9 +270,9 @@ mod tests {
     #[test]
     fn a_list_of_parts_tells_which_ones_are_there() {
         let page = PartsPage::parse(
-            br#"<ListPartsResult><Bucket>b</Bucket><NextPartNumberMarker>2</NextPartNumberMarker><IsTruncated>true</IsTruncated>
+            br"<ListPartsResult><Bucket>b</Bucket><NextPartNumberMarker>2</NextPartNumberMarker><IsTruncated>true</IsTruncated>
             <Part><PartNumber>1</PartNumber><LastModified>t</LastModified><ETag>&quot;abc&quot;</ETag><Size>7</Size></Part>
-            <Part><PartNumber>2</PartNumber><ETag></ETag><Size>8</Size></Part></ListPartsResult>"#,
+            <Part><PartNumber>2</PartNumber><ETag></ETag><Size>8</Size></Part></ListPartsResult>",
         )
         .unwrap();
         assert_eq!((page.is_truncated, page.next_part_number_marker.as_deref()), (true, Some("2")));

@@ -48,13 +48,12 @@ impl Record {
                 continue;
             }
             let usable = if resumed.is_none() { usable(location, &left, part_size).await? } else { None };
-            match usable {
-                Some((multipart, parts)) => resumed = Some(Resumed { multipart, parts, journal: left.journal }),
+            if let Some((multipart, parts)) = usable {
+                resumed = Some(Resumed { multipart, parts, journal: left.journal });
+            } else {
                 // It goes on saying whose tar it is that may be under this key.
-                None => {
-                    open.push(left.journal);
-                    abandon(location, left.header, None, tasks);
-                }
+                open.push(left.journal);
+                abandon(location, left.header, None, tasks);
             }
         }
         Ok(Self { journals, keeps, open: Mutex::new(open), resumed: Mutex::new(resumed) })
