@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{Method, StatusCode};
@@ -11,6 +12,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::sample::hex;
 use super::{Sample, eventually};
 
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -77,6 +79,19 @@ impl Bucket {
 
     pub(crate) async fn get(&self, key: &str) -> Bytes {
         self.call(Method::GET, &path(key), Bytes::new()).await
+    }
+
+    /// Size and SHA-256 of an object that need not fit into memory.
+    pub(crate) async fn sha256(&self, key: &str) -> (u64, String) {
+        let head = self.ask(Method::HEAD, &path(key), &[], Bytes::new()).await;
+        let size: u64 = head.headers()["content-length"].to_str().unwrap().parse().unwrap();
+        let mut hash = Context::new(&SHA256);
+        for start in (0..size).step_by(64 << 20) {
+            let range = format!("bytes={start}-{}", size.min(start + (64 << 20)) - 1);
+            let answer = self.ask(Method::GET, &path(key), &[("range", &range)], Bytes::new()).await;
+            hash.update(&answer.bytes().await.unwrap());
+        }
+        (size, hex(hash.finish().as_ref()))
     }
 
     pub(crate) async fn text(&self, key: &str) -> String {
