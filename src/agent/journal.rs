@@ -8,11 +8,11 @@
 
 mod file;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crc_fast::{CrcAlgorithm, checksum};
@@ -23,7 +23,7 @@ use tracing::warn;
 use file::JournalFile;
 
 /// What was stored for an upload that nobody goes on with is kept this long.
-pub(super) const KEPT_FOR: Duration = Duration::from_hours(24);
+const KEPT_FOR: Duration = Duration::from_hours(24);
 
 /// The first line: which upload this is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +64,9 @@ enum Line {
 pub(super) struct Journals {
     folder: PathBuf,
     has_warned: AtomicBool,
+    ignored: Mutex<HashSet<PathBuf>>,
+    /// Held while journals are opened to see whose they are: nobody may take one for locked meanwhile.
+    looking: tokio::sync::Mutex<()>,
 }
 
 /// The journal of an upload under way. Dropping the last clone leaves it for a resume.
@@ -83,7 +86,12 @@ pub(super) struct Left {
 
 impl Journals {
     pub(super) fn new(state_dir: &Path) -> Arc<Self> {
-        Arc::new(Self { folder: state_dir.join("uploads"), has_warned: AtomicBool::new(false) })
+        Arc::new(Self {
+            folder: state_dir.join("uploads"),
+            has_warned: AtomicBool::new(false),
+            ignored: Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Begins a journal.
@@ -98,20 +106,40 @@ impl Journals {
     pub(super) async fn left(self: &Arc<Self>, place: &str, folder: &str, backup_id: &str) -> Vec<Left> {
         let of_this =
             |header: &Header| header.place == place && header.backup_id == backup_id && header.key.starts_with(folder);
+        let _looking = self.looking.lock().await;
         let mut left = self.all(Duration::ZERO).await;
         left.retain(|left| of_this(&left.header));
         left
     }
 
-    /// Uploads that were left, and that nothing happened on for `age`.
-    pub(super) async fn all(self: &Arc<Self>, age: Duration) -> Vec<Left> {
+    /// Uploads that were left, and that nothing happened on for a day.
+    pub(super) async fn old(self: &Arc<Self>) -> Vec<Left> {
+        let _looking = self.looking.lock().await;
+        self.all(KEPT_FOR).await
+    }
+
+    async fn all(self: &Arc<Self>, age: Duration) -> Vec<Left> {
         let journals = Arc::clone(self);
         let read = spawn_blocking(move || file::unlocked(&journals.folder, age)).await.unwrap_or_default();
-        let left = |(file, text): (JournalFile, Vec<u8>)| {
-            let (header, parts) = parse(&text)?;
-            Some(Left { header, parts, journal: Journal { file: Arc::new(file), journals: Arc::clone(self) } })
-        };
-        read.into_iter().filter_map(left).collect()
+        let mut left = Vec::new();
+        for (path, opened) in read {
+            let parsed = opened.map(|(file, text)| parse(&text).map(|parsed| (file, parsed)));
+            match parsed {
+                Ok(Some((file, (header, parts)))) => {
+                    let journal = Journal { file: Arc::new(file), journals: Arc::clone(self) };
+                    left.push(Left { header, parts, journal });
+                }
+                _ if self.is_known(&path) => {}
+                Ok(None) => warn!("\"{}\" is ignored: it is not the journal of an upload", path.display()),
+                Err(error) => warn!("\"{}\" is ignored: {error}", path.display()),
+            }
+        }
+        left
+    }
+
+    /// Whether this file was ignored before; each is spoken of once.
+    fn is_known(&self, path: &Path) -> bool {
+        !self.ignored.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned())
     }
 
     /// A full or read-only state directory is said once.

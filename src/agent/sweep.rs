@@ -7,7 +7,6 @@ use tokio::time::interval;
 use tracing::info;
 
 use super::Agent;
-use super::journal::KEPT_FOR;
 use super::upload::abandon;
 
 /// How often it is looked for.
@@ -25,7 +24,7 @@ pub(super) async fn run(agent: Arc<Agent>) {
 }
 
 async fn sweep(agent: &Agent) {
-    for left in agent.journals.all(KEPT_FOR).await {
+    for left in agent.journals.old().await {
         let (place, key) = (&left.header.place, &left.header.key);
         // A location that is not there now may come back.
         let location = agent

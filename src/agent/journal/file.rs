@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tracing::warn;
-
 const ENDING: &str = "jsonl";
 
 /// A part's line has some 200 bytes, and an upload has 10,000 parts at most.
@@ -70,17 +68,11 @@ fn write_new(path: &Path, first: &[u8]) -> io::Result<File> {
 }
 
 /// The files that no process holds and nothing was added to for `age`, with their text up to the last whole line.
-pub(super) fn unlocked(folder: &Path, age: Duration) -> Vec<(JournalFile, Vec<u8>)> {
+pub(super) fn unlocked(folder: &Path, age: Duration) -> Vec<(PathBuf, io::Result<(JournalFile, Vec<u8>)>)> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
     let ours = paths.filter(|path| path.extension().is_some_and(|ending| ending == ENDING));
-    ours.filter_map(|path| {
-        open(&path, age).unwrap_or_else(|error| {
-            warn!("\"{}\" is ignored: {error}", path.display());
-            None
-        })
-    })
-    .collect()
+    ours.filter_map(|path| open(&path, age).transpose().map(|opened| (path, opened))).collect()
 }
 
 fn open(path: &Path, age: Duration) -> io::Result<Option<(JournalFile, Vec<u8>)>> {
@@ -93,10 +85,7 @@ fn open(path: &Path, age: Duration) -> io::Result<Option<(JournalFile, Vec<u8>)>
     let mut text = Vec::new();
     Read::by_ref(&mut file).take(MAX_BYTES).read_to_end(&mut text)?;
     let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-    if whole == 0 {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not the journal of an upload"));
-    }
-    if whole < text.len() {
+    if whole < text.len() && whole > 0 {
         file.set_len(whole as u64)?;
         text.truncate(whole);
     }
