@@ -5,6 +5,7 @@
 
 mod inside;
 mod parts;
+mod place;
 mod plan;
 mod receive;
 mod record;
@@ -14,7 +15,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::Utc;
 use tokio::sync::{Mutex, TryLockError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,9 +27,9 @@ pub(super) use record::abandon;
 use super::events::{Event, Report, UploadState};
 use super::journal::Journals;
 use super::location::Location;
-use crate::backup::{AgentBackup, AgentMetadata, StoredBackup};
+use crate::backup::{AgentBackup, StoredBackup};
 use crate::error::{Error, Kind, Result};
-use crate::store::{ContentType, CopySource, Error as StoreError, Key, Multipart, Part, Stem};
+use crate::store::{CopySource, Key, Multipart, Part, Stem};
 use record::Record;
 
 /// An upload that nothing happens on is discarded after this long.
@@ -112,6 +112,7 @@ enum Tar {
 #[derive(Debug)]
 struct Content {
     size: u64,
+    part_size: u64,
     /// None for a copy of what another tool uploaded: nobody has seen its bytes here.
     sha256: Option<String>,
 }
@@ -230,7 +231,7 @@ impl Upload {
             self.clean_up(Some(tar));
             return Err(self.fail(error));
         }
-        let content = Content { size: received.size, sha256: Some(received.sha256) };
+        let content = Content { size: received.size, part_size: self.part_size, sha256: Some(received.sha256) };
         self.conclude(&mut phase, &content, tar).await
     }
 
@@ -295,98 +296,6 @@ impl Upload {
         self.phase.try_lock().is_ok_and(|phase| matches!(*phase, Phase::Complete | Phase::Ended))
     }
 
-    async fn put_in_place(self: &Arc<Self>, content: &Content, tar: Tar) -> Result<StoredBackup> {
-        let location = &self.location;
-        let _changing = location.changing.read().await;
-        if let Err(error) = self.store_tar(content, tar).await {
-            // The tar may have arrived, and only the answer was lost. A refusal changed nothing.
-            if error.outcome.is_transient() && !self.means.options.keeps {
-                self.erase();
-            }
-            return Err(error.into());
-        }
-        match self.describe_in_bucket(content).await {
-            Ok(stored) => {
-                self.remove_replaced();
-                Ok(stored)
-            }
-            Err(error) => {
-                self.erase();
-                Err(error)
-            }
-        }
-    }
-
-    async fn store_tar(self: &Arc<Self>, content: &Content, tar: Tar) -> std::result::Result<(), StoreError> {
-        let (store, key, patience) = (&self.location.store, self.tar_key(), self.location.patience());
-        match tar {
-            Tar::Parts(multipart, parts) => {
-                let completed = multipart.complete(&parts, content.size, patience).await;
-                match &completed {
-                    Ok(()) => {}
-                    Err(error) if error.outcome.is_transient() && self.means.options.keeps => self.record.leave(),
-                    Err(_) => self.clean_up(Some(Tar::Parts(multipart, parts))),
-                }
-                completed
-            }
-            Tar::Whole(data) => {
-                self.begin_in_one_request().await;
-                store.write(&key, data, ContentType::Tar, patience).await
-            }
-            Tar::Inside(source) => {
-                self.begin_in_one_request().await;
-                store.copy(&source, &key, patience).await
-            }
-        }
-    }
-
-    /// Says whose tar it is that comes to be under this key.
-    async fn begin_in_one_request(self: &Arc<Self>) {
-        if let Some((resumed, _)) = self.record.resume() {
-            let upload = Arc::clone(self);
-            self.means.tasks.spawn(async move { drop(resumed.multipart.abort(upload.location.patience()).await) });
-        }
-        drop(self.record.begin(self.header(None)).await);
-    }
-
-    /// Confirms the tar's size and writes the metadata.
-    async fn describe_in_bucket(&self, content: &Content) -> Result<StoredBackup> {
-        let location = &self.location;
-        let (tar_key, patience) = (self.tar_key(), location.patience());
-        let stored_size = location.store.size(&tar_key, patience).await?;
-        if stored_size != content.size {
-            let sent = content.size;
-            let detail = format!("\"{tar_key}\" has {stored_size} bytes in the bucket, but {sent} were sent.");
-            return Err(Error::new(Kind::StorageError, detail));
-        }
-        let stored = self.describe(content);
-        let json = serde_json::to_vec(&stored).map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
-        let metadata_key = location.keys.metadata(&self.stem);
-        location.store.write(&metadata_key, json.into(), ContentType::Json, patience).await?;
-        Ok(stored)
-    }
-
-    /// An earlier copy of this backup goes when the new one is complete, not before.
-    fn remove_replaced(&self) {
-        if let Some(stem) = &self.replaced {
-            let keys = vec![self.location.keys.metadata(stem), self.location.keys.tar(stem)];
-            self.location.remove_later(keys, &self.means.tasks);
-        }
-    }
-
-    fn describe(&self, content: &Content) -> StoredBackup {
-        let backup = AgentBackup { size: content.size, ..self.backup.clone() };
-        let agent = content.sha256.clone().map(|sha256| AgentMetadata {
-            format: 1,
-            size: content.size,
-            sha256,
-            part_size: self.part_size,
-            uploaded_at: Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        });
-        StoredBackup { backup, agent }
-    }
-
     fn leave_or_clean_up(self: &Arc<Self>, tar: Option<Tar>, why: &Error) {
         if self.record.keeps_after(why) {
             self.record.leave();
@@ -413,14 +322,6 @@ impl Upload {
     fn remove_resumed(self: &Arc<Self>) {
         let resumed = self.record.resume();
         self.clean_up(resumed.map(|(resumed, _)| Tar::Parts(resumed.multipart, Vec::new())));
-    }
-
-    /// Removes what is in place of an upload that failed at the very end, metadata first.
-    fn erase(&self) {
-        let keys = vec![self.location.keys.metadata(&self.stem), self.tar_key()];
-        self.location.remove_later(keys, &self.means.tasks);
-        // The journal goes on saying whose tar that is, should the agent be killed before it is gone.
-        self.record.leave();
     }
 
     fn progress(&self, stored_bytes: u64) {

@@ -34,10 +34,12 @@ impl Upload {
         }
         *phase = Phase::Ended;
         self.tell(UploadState::Receiving, None);
-        let content = Content { size: inside.size, sha256: inside.sha256.clone() };
-        if inside.size <= inside.single_limit {
+        let (size, sha256) = (inside.size, inside.sha256.clone());
+        if size <= inside.single_limit {
+            let content = Content { size, part_size: inside.single_limit, sha256 };
             return self.conclude(&mut phase, &content, Tar::Inside(inside.source)).await;
         }
+        let content = Content { size, part_size: self.part_size, sha256 };
         let mut parts = Parts::new(self);
         let copied = tokio::select! {
             () = self.cancel.cancelled() => Err(Error::new(Kind::Cancelled, "The upload was cancelled.")),
