@@ -1,16 +1,20 @@
 //! The agent: locations, their backups, and the uploads under way. Knows neither HTTP nor S3.
 
 pub mod check;
+pub mod copy;
 pub mod download;
 pub mod events;
+mod journal;
 pub mod listing;
 pub mod location;
 mod registry;
+mod sweep;
 pub mod upload;
 
 use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,10 +32,11 @@ use crate::store::Patience;
 use check::Checked;
 use download::Download;
 use events::Events;
+use journal::Journals;
 use listing::{Entry, View};
 use location::{Location, Status};
 use registry::Registry;
-use upload::{Received, Upload};
+use upload::{Discard, Means, Options, Received, Upload};
 
 /// Uploads at the same time; each may hold a few parts in memory.
 const MAX_UPLOADS: usize = 16;
@@ -49,14 +54,15 @@ pub struct Agent {
     events: Events,
     stopping: CancellationToken,
     tasks: TaskTracker,
+    journals: Arc<Journals>,
 }
 
 impl Agent {
-    /// Opens all locations. Nothing is sent yet.
+    /// Opens all locations. Nothing is sent yet. In `state_dir` it notes what an upload needs to be resumed.
     ///
     /// # Errors
     /// When a location's storage cannot be set up.
-    pub fn new(locations: Vec<config::Location>) -> Result<Arc<Self>> {
+    pub fn new(locations: Vec<config::Location>, state_dir: &Path) -> Result<Arc<Self>> {
         let events = Events::default();
         Ok(Arc::new(Self {
             instance_id: uuid::Uuid::new_v4().to_string(),
@@ -65,6 +71,7 @@ impl Agent {
             events,
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            journals: Journals::new(state_dir),
         }))
     }
 
@@ -112,7 +119,7 @@ impl Agent {
         self.locations.remove(id)?;
         let (_, uploads) = self.uploads_at(&location, "");
         for upload in uploads {
-            upload.discard().await;
+            upload.discard(Discard::All).await;
             self.uploads().remove(&upload.id);
         }
         Ok(())
@@ -161,7 +168,7 @@ impl Agent {
         let tasks = self.tasks.clone();
         // Runs on when the client goes away: half a deletion helps nobody.
         let deleting = self.tasks.spawn(async move {
-            let _changing = location.changing.lock().await;
+            let _changing = location.changing.write().await;
             let entry = location.note_error(location.listings.find(&backup_id).await)?;
             let deleted = location.store.delete(&entry.key, Patience::INTERACTIVE).await;
             location.note(deleted.map_err(Error::from))?;
@@ -202,6 +209,16 @@ impl Agent {
     /// # Errors
     /// [`Kind::ShuttingDown`], and what a request can come to.
     pub async fn create_upload(&self, location: &str, backup: AgentBackup, filename: &str) -> Result<Arc<Upload>> {
+        self.create_upload_with(location, backup, filename, Options::default()).await
+    }
+
+    async fn create_upload_with(
+        &self,
+        location: &str,
+        backup: AgentBackup,
+        filename: &str,
+        options: Options,
+    ) -> Result<Arc<Upload>> {
         let location = self.location(location)?;
         loop {
             self.refuse_when_stopping()?;
@@ -212,15 +229,14 @@ impl Agent {
                 self.refuse_when_busy(beside.len())?;
                 let taken: Vec<_> = beside.iter().map(|upload| upload.key()).collect();
                 let place = Arc::clone(&location);
-                let upload =
-                    Upload::create(place, backup, filename, &taken, &self.stopping, self.tasks.clone()).await?;
+                let upload = Upload::create(place, backup, filename, &taken, self.means(options)).await?;
                 self.uploads().insert(upload.id.clone(), Arc::clone(&upload));
                 self.tasks.spawn(Arc::clone(&upload).expire());
                 return Ok(upload);
             }
             drop(creating);
             for upload in same {
-                upload.discard().await;
+                upload.discard(Discard::Unused).await;
                 self.uploads().remove(&upload.id);
             }
         }
@@ -267,9 +283,14 @@ impl Agent {
     /// [`Kind::UploadNotFound`], also when it has ended already.
     pub async fn cancel_upload(&self, upload_id: &str) -> Result<()> {
         let upload = self.upload(upload_id)?;
-        let discarded = upload.discard().await;
+        let discarded = upload.discard(Discard::All).await;
         self.uploads().remove(upload_id);
         if discarded { Ok(()) } else { Err(upload::not_found(upload_id)) }
+    }
+
+    /// Removes from time to time what uploads left that nobody went on with.
+    pub fn keep_tidy(self: &Arc<Self>) {
+        self.tasks.spawn(sweep::run(Arc::clone(self)));
     }
 
     /// Stops: uploads under way end and are cleaned up, within a limit.
@@ -277,12 +298,21 @@ impl Agent {
         self.stopping.cancel();
         let uploads: Vec<_> = self.uploads().drain().map(|(_, upload)| upload).collect();
         let cleaned = timeout(limit, async {
-            futures_util::future::join_all(uploads.iter().map(Upload::discard)).await;
+            futures_util::future::join_all(uploads.iter().map(|upload| upload.discard(Discard::Unused))).await;
             self.tasks.close();
             self.tasks.wait().await;
         });
         if cleaned.await.is_err() {
             warn!("stopping with work left; unfinished multipart uploads may be left in the bucket");
+        }
+    }
+
+    fn means(&self, options: Options) -> Means {
+        Means {
+            stopping: self.stopping.clone(),
+            tasks: self.tasks.clone(),
+            journals: Arc::clone(&self.journals),
+            options,
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not found, 4 storage away for now, 5 damaged data.
 
+mod moving;
 mod output;
 mod query;
 mod serve;
@@ -86,6 +87,34 @@ enum Command {
         /// The backup's id, as `list` shows it
         backup_id: String,
     },
+    /// Copy backups to another location; what is there already is skipped
+    Copy {
+        /// Id of the location they are in
+        from: String,
+        /// Id of the location they are copied to
+        to: String,
+        /// Ids of backups, as `list` shows them [default: all]
+        #[arg(value_name = "BACKUP_ID")]
+        backup_ids: Vec<String>,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Take over backups that Home Assistant's own S3 integrations made; their files are not touched
+    Import {
+        /// Id of the location they are copied to
+        #[arg(value_name = "LOC")]
+        to: String,
+        /// Id of the location they are in [default: the same]
+        #[arg(long, value_name = "LOC")]
+        from: Option<String>,
+        /// Folder they lie in, which may be "" [default: the prefix of that location]
+        #[arg(long, value_name = "PREFIX")]
+        from_prefix: Option<String>,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Ask the running agent whether it is well
     Healthcheck,
 }
@@ -153,7 +182,7 @@ async fn dispatch(cli: &Cli, output: Output) -> Result<(), Failure> {
     // On a terminal, the log would run through the progress bars; warnings are worth that.
     let level = if config.log.level == Level::Info { Level::Warn } else { config.log.level };
     drop(logging::start(level, config.log.format));
-    let agent = Agent::new(config.locations)?;
+    let agent = Agent::new(config.locations, &config.state_dir)?;
     let result = tokio::select! {
         result = ask(&agent, &cli.command, output) => result,
         signal = serve::told_to_stop() => Err(signal.map_or_else(Failure::Io, |()| Failure::Interrupted)),
@@ -172,6 +201,12 @@ async fn ask(agent: &Arc<Agent>, command: &Command, output: Output) -> Result<()
             transfer::download(agent, location, backup_id, file.as_deref(), *force, output).await
         }
         Command::Delete { location, backup_id } => query::delete(agent, location, backup_id, output).await,
+        Command::Copy { from, to, backup_ids, dry_run } => {
+            moving::copy(agent, from, to, backup_ids, *dry_run, output).await
+        }
+        Command::Import { to, from, from_prefix, dry_run } => {
+            moving::import(agent, to, from.as_deref(), from_prefix.as_deref(), *dry_run, output).await
+        }
         Command::Serve | Command::Healthcheck => Ok(()),
     }
 }

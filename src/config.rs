@@ -31,7 +31,7 @@ type Environment = HashMap<String, String>;
 /// Everything the agent needs to know, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where the agent keeps what must last: its lock, its token, the embedded location.
+    /// Where the agent keeps what must last: its lock, its token, its journal, the embedded location.
     pub state_dir: PathBuf,
     /// Where it listens.
     pub listen: Listen,

@@ -3,6 +3,7 @@
 //! Each call retries by the one policy in [`retry`] and ends in the closed set of outcomes in [`error`]. The order of
 //! layers, outermost first: retry, then `object_store`, then the signing in [`s3`], then [`http`]'s single watched attempt.
 
+mod copy;
 mod error;
 mod http;
 mod key;
@@ -25,8 +26,9 @@ use object_store::{
     Attribute, AttributeValue, Attributes, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutOptions, PutPayload,
 };
 
+pub use copy::CopySource;
 pub use error::{Error, Outcome};
-pub use key::{Key, Keys, Role, Stem};
+pub use key::{Key, Keys, Role, Stem, flat_folder};
 pub use multipart::{Multipart, Part};
 pub use reach::Route;
 pub use retry::{Backoff, Patience, retry};

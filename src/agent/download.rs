@@ -226,7 +226,8 @@ fn missing(error: StoreError, key: &Key) -> Error {
     }
 }
 
-fn split(range: Range<u64>, part: u64) -> impl Iterator<Item = Range<u64>> {
+/// A range in pieces of `part` bytes.
+pub(super) fn split(range: Range<u64>, part: u64) -> impl Iterator<Item = Range<u64>> {
     let end = range.end;
     let step = usize::try_from(part).unwrap_or(usize::MAX);
     range.step_by(step).map(move |start| start..end.min(start + part))

@@ -96,6 +96,8 @@ pub struct View {
 pub struct Listings {
     store: RwLock<Store>,
     folder: String,
+    /// The folders of locations below this one are not in it.
+    is_flat: bool,
     generation: AtomicU64,
     cache: Cache<u64, Arc<Listing>>,
     last: Mutex<Option<Arc<Listing>>>,
@@ -107,6 +109,7 @@ impl Listings {
         Self {
             store: RwLock::new(store),
             folder: folder.to_owned(),
+            is_flat: false,
             generation: AtomicU64::new(0),
             // The newest generation is the only one of use; least-recently-used never turns it away.
             cache: Cache::builder()
@@ -119,6 +122,11 @@ impl Listings {
         }
     }
 
+    /// Lists of a folder of the layout that has its objects right under a prefix.
+    pub(super) fn flat(store: Store, folder: &str) -> Self {
+        Self { is_flat: true, ..Self::new(store, folder) }
+    }
+
     /// Asks the bucket through another store from now on, at once even when the last one could not.
     pub(super) fn use_store(&self, store: Store) {
         *self.store.write().unwrap_or_else(PoisonError::into_inner) = store;
@@ -128,6 +136,14 @@ impl Listings {
 
     fn store(&self) -> Store {
         self.store.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A fresh list, however long it takes: for work that nobody waits for in front of a screen.
+    ///
+    /// # Errors
+    /// When the bucket cannot be asked.
+    pub async fn taken(&self) -> Result<Arc<Listing>> {
+        self.take(self.generation.load(Ordering::SeqCst)).await
     }
 
     /// The backups; `refresh` asks the bucket even when the cached list is good.
@@ -225,7 +241,8 @@ impl Listings {
 
     async fn take(&self, generation: u64) -> Result<Arc<Listing>> {
         let start = Instant::now();
-        let objects = self.store().list(&self.folder, Patience::INTERACTIVE).await?;
+        let mut objects = self.store().list(&self.folder, Patience::INTERACTIVE).await?;
+        objects.objects.retain(|object| !(self.is_flat && object.key.is_in_location_below(&self.folder)));
         let known = self.last();
         let listing = Arc::new(self.read(objects, known.as_deref(), start).await?);
         debug!(

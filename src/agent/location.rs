@@ -27,8 +27,8 @@ pub struct Location {
     pub listings: Arc<Listings>,
     /// Held while an upload's keys are chosen.
     pub creating: Arc<tokio::sync::Mutex<()>>,
-    /// Held while a backup is put in its place or taken out: one change after another.
-    pub changing: Arc<tokio::sync::Mutex<()>>,
+    /// Held while a backup is put in its place, by several at a time because each has its own, or taken out, by one alone.
+    pub changing: Arc<tokio::sync::RwLock<()>>,
     removing: Arc<Mutex<HashSet<Key>>>,
     events: Events,
     health: Mutex<Health>,

@@ -3,28 +3,34 @@
 //! The order of writes is the promise: the tar first, its size confirmed, the metadata last. A backup exists when its
 //! metadata does. The work runs in tasks of its own, so that a client that goes away cannot stop the cleaning up.
 
+mod inside;
 mod parts;
+mod place;
 mod plan;
 mod receive;
+mod record;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::Utc;
 use tokio::sync::{Mutex, TryLockError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+pub(super) use inside::Inside;
 pub use receive::Received;
+pub(super) use record::abandon;
 
 use super::events::{Event, Report, UploadState};
+use super::journal::Journals;
 use super::location::Location;
-use crate::backup::{AgentBackup, AgentMetadata, StoredBackup};
+use crate::backup::{AgentBackup, StoredBackup};
 use crate::error::{Error, Kind, Result};
-use crate::store::{ContentType, Multipart, Part, Stem};
+use crate::store::{CopySource, Key, Multipart, Part, Stem};
+use record::Record;
 
 /// An upload that nothing happens on is discarded after this long.
 const IDLE_LIMIT: Duration = Duration::from_mins(10);
@@ -43,9 +49,38 @@ pub struct Upload {
     stem: Stem,
     replaced: Option<Stem>,
     stored_bytes: AtomicU64,
+    resumed_bytes: u64,
     cancel: CancellationToken,
     phase: Mutex<Phase>,
-    tasks: TaskTracker,
+    record: Record,
+    means: Means,
+}
+
+/// What an upload works with beside its location.
+#[derive(Debug, Clone)]
+pub(super) struct Means {
+    pub(super) stopping: CancellationToken,
+    pub(super) tasks: TaskTracker,
+    pub(super) journals: Arc<Journals>,
+    pub(super) options: Options,
+}
+
+/// How an upload differs from one that Home Assistant sends.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Options {
+    /// What is stored stays for the next attempt when this one is interrupted.
+    pub(super) keeps: bool,
+    /// Size of its parts in bytes, in place of the location's.
+    pub(super) part_size: Option<u64>,
+}
+
+/// What becomes of the parts of an upload that is discarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Discard {
+    /// They are removed: a person wants nothing of it.
+    All,
+    /// Those that an earlier attempt left, and nothing was added to, wait for the next one.
+    Unused,
 }
 
 /// How far an upload is.
@@ -69,6 +104,17 @@ enum Tar {
     Whole(Bytes),
     /// Stored in parts.
     Parts(Multipart, Vec<Part>),
+    /// At the same endpoint already, and small enough for one request.
+    Inside(CopySource),
+}
+
+/// What is known of a tar's bytes.
+#[derive(Debug)]
+struct Content {
+    size: u64,
+    part_size: u64,
+    /// None for a copy of what another tool uploaded: nobody has seen its bytes here.
+    sha256: Option<String>,
 }
 
 impl Upload {
@@ -82,11 +128,14 @@ impl Upload {
         backup: AgentBackup,
         filename: &str,
         taken: &[String],
-        stopping: &CancellationToken,
-        tasks: TaskTracker,
+        means: Means,
     ) -> Result<Arc<Self>> {
-        let part_size = plan::part_size(location.settings.part_size, backup.size, location.settings.max_parts())?;
-        let (stem, replaced) = location.note(plan::choose_stem(&location, &backup, filename, taken).await)?;
+        let part_size = means.options.part_size.unwrap_or(location.settings.part_size);
+        let part_size = plan::part_size(part_size, backup.size, location.settings.max_parts())?;
+        let left = means.journals.left(location.store.place(), location.keys.folder(), &backup.backup_id).await;
+        let (stem, replaced) = location.note(plan::choose_stem(&location, &backup, filename, taken, &left).await)?;
+        let journal = (Arc::clone(&means.journals), means.options.keeps, &means.tasks);
+        let record = Record::take_over(left, &location, &location.keys.tar(&stem), part_size, journal).await?;
         let upload = Arc::new(Self {
             id: uuid::Uuid::new_v4().simple().to_string(),
             part_size,
@@ -95,14 +144,17 @@ impl Upload {
             stem,
             replaced,
             stored_bytes: AtomicU64::new(0),
-            cancel: stopping.child_token(),
+            resumed_bytes: record.resumed_bytes(),
+            cancel: means.stopping.child_token(),
             phase: Mutex::new(Phase::Waiting),
-            tasks,
+            record,
+            means,
         });
         info!(
             upload_id = upload.id,
             size_bytes = upload.backup.size,
             part_size = upload.part_size,
+            resumed_bytes = upload.resumed_bytes,
             "uploading to \"{}\" in {}",
             upload.key(),
             upload.location.store.place()
@@ -113,7 +165,17 @@ impl Upload {
     /// The key its tar will have.
     #[must_use]
     pub fn key(&self) -> String {
-        self.location.keys.tar(&self.stem).to_string()
+        self.tar_key().to_string()
+    }
+
+    fn tar_key(&self) -> Key {
+        self.location.keys.tar(&self.stem)
+    }
+
+    /// Bytes that an earlier attempt stored, and that need not be stored again if they are the same.
+    #[must_use]
+    pub fn resumed_bytes(&self) -> u64 {
+        self.resumed_bytes
     }
 
     /// Stores the parts as they arrive. On any failure nothing is left behind, and the upload has ended.
@@ -142,7 +204,7 @@ impl Upload {
             (result, leftover) => {
                 *phase = Phase::Ended;
                 let error = result.err().unwrap_or_else(|| Error::new(Kind::Internal, "The upload has no content."));
-                self.clean_up(leftover);
+                self.leave_or_clean_up(leftover, &error);
                 Err(self.fail(error))
             }
         }
@@ -169,12 +231,18 @@ impl Upload {
             self.clean_up(Some(tar));
             return Err(self.fail(error));
         }
+        let content = Content { size: received.size, part_size: self.part_size, sha256: Some(received.sha256) };
+        self.conclude(&mut phase, &content, tar).await
+    }
+
+    async fn conclude(self: &Arc<Self>, phase: &mut Phase, content: &Content, tar: Tar) -> Result<StoredBackup> {
         self.tell(UploadState::Storing, None);
-        match self.location.note(self.put_in_place(&received, tar).await) {
+        match self.location.note(self.put_in_place(content, tar).await) {
             Ok(stored) => {
-                info!(upload_id = self.id, size_bytes = received.size, "uploaded \"{}\"", self.key());
+                self.record.end().await;
+                info!(upload_id = self.id, size_bytes = content.size, "uploaded \"{}\"", self.key());
                 *phase = Phase::Complete;
-                self.stored_bytes.store(received.size, Ordering::Relaxed);
+                self.stored_bytes.store(content.size, Ordering::Relaxed);
                 self.location.changed(&self.backup.backup_id);
                 self.tell(UploadState::Complete, None);
                 Ok(stored)
@@ -184,13 +252,14 @@ impl Upload {
     }
 
     /// Stops the upload and removes what it stored. Returns false when it is too late: the backup exists.
-    pub(super) async fn discard(self: &Arc<Self>) -> bool {
+    pub(super) async fn discard(self: &Arc<Self>, what: Discard) -> bool {
         self.cancel.cancel();
         // Waits for `receive` to notice.
         let mut phase = self.phase.lock().await;
         match std::mem::replace(&mut *phase, Phase::Ended) {
-            Phase::Waiting => {}
-            Phase::Received(_, tar) => self.clean_up(Some(tar)),
+            Phase::Waiting if what == Discard::All => self.remove_resumed(),
+            Phase::Waiting => self.record.leave(),
+            Phase::Received(_, tar) => self.leave_or_clean_up(Some(tar), &Error::new(Kind::Cancelled, "discarded")),
             Phase::Complete => {
                 *phase = Phase::Complete;
                 return false;
@@ -216,7 +285,7 @@ impl Upload {
             let is_receiving = self.phase.try_lock().is_err();
             if !is_receiving && self.stored_bytes.load(Ordering::Relaxed) == before {
                 warn!(upload_id = self.id, "nobody went on with the upload of \"{}\"", self.key());
-                self.discard().await;
+                self.discard(Discard::Unused).await;
                 return;
             }
         }
@@ -227,93 +296,39 @@ impl Upload {
         self.phase.try_lock().is_ok_and(|phase| matches!(*phase, Phase::Complete | Phase::Ended))
     }
 
-    async fn put_in_place(&self, received: &Received, tar: Tar) -> Result<StoredBackup> {
-        let location = &self.location;
-        let _changing = location.changing.lock().await;
-        let stored = match tar {
-            Tar::Whole(data) => {
-                location.store.write(&location.keys.tar(&self.stem), data, ContentType::Tar, location.patience()).await
-            }
-            Tar::Parts(multipart, parts) => {
-                let completed = multipart.complete(&parts, received.size, location.patience()).await;
-                if completed.is_err() {
-                    self.clean_up(Some(Tar::Parts(multipart, parts)));
-                }
-                completed
-            }
-        };
-        if let Err(error) = stored {
-            // The tar may have arrived, and only the answer was lost. A refusal changed nothing.
-            if error.outcome.is_transient() {
-                self.erase();
-            }
-            return Err(error.into());
+    fn leave_or_clean_up(self: &Arc<Self>, tar: Option<Tar>, why: &Error) {
+        if self.record.keeps_after(why) {
+            self.record.leave();
+        } else {
+            self.clean_up(tar);
         }
-        match self.describe_in_bucket(received).await {
-            Ok(stored) => {
-                self.remove_replaced();
-                Ok(stored)
-            }
-            Err(error) => {
-                self.erase();
-                Err(error)
-            }
-        }
-    }
-
-    /// Confirms the tar's size and writes the metadata.
-    async fn describe_in_bucket(&self, received: &Received) -> Result<StoredBackup> {
-        let location = &self.location;
-        let (tar_key, patience) = (location.keys.tar(&self.stem), location.patience());
-        let stored_size = location.store.size(&tar_key, patience).await?;
-        if stored_size != received.size {
-            let sent = received.size;
-            let detail = format!("\"{tar_key}\" has {stored_size} bytes in the bucket, but {sent} were sent.");
-            return Err(Error::new(Kind::StorageError, detail));
-        }
-        let stored = self.describe(received);
-        let json = serde_json::to_vec(&stored).map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
-        let metadata_key = location.keys.metadata(&self.stem);
-        location.store.write(&metadata_key, json.into(), ContentType::Json, patience).await?;
-        Ok(stored)
-    }
-
-    /// An earlier copy of this backup goes when the new one is complete, not before.
-    fn remove_replaced(&self) {
-        if let Some(stem) = &self.replaced {
-            let keys = vec![self.location.keys.metadata(stem), self.location.keys.tar(stem)];
-            self.location.remove_later(keys, &self.tasks);
-        }
-    }
-
-    fn describe(&self, received: &Received) -> StoredBackup {
-        let backup = AgentBackup { size: received.size, ..self.backup.clone() };
-        let agent = AgentMetadata {
-            format: 1,
-            size: received.size,
-            sha256: received.sha256.clone(),
-            part_size: self.part_size,
-            uploaded_at: Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
-            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
-        StoredBackup { backup, agent: Some(agent) }
     }
 
     /// Aborts a multipart upload in the background, for as long as the storage may be away.
-    fn clean_up(&self, tar: Option<Tar>) {
-        let Some(Tar::Parts(multipart, _)) = tar else { return };
-        let (patience, key) = (self.location.patience(), self.key());
-        self.tasks.spawn(async move {
-            if let Err(error) = multipart.abort(patience).await {
-                warn!("the parts of \"{key}\" are left behind: {error}");
+    fn clean_up(self: &Arc<Self>, tar: Option<Tar>) {
+        let upload = Arc::clone(self);
+        self.means.tasks.spawn(async move {
+            if let Some(Tar::Parts(multipart, _)) = tar
+                && let Err(error) = multipart.abort(upload.location.patience()).await
+            {
+                warn!("the parts of \"{}\" are left behind: {error}", upload.key());
+                return upload.record.leave();
             }
+            upload.record.end().await;
         });
     }
 
-    /// Removes what is in place of an upload that failed at the very end, metadata first.
-    fn erase(&self) {
-        let keys = vec![self.location.keys.metadata(&self.stem), self.location.keys.tar(&self.stem)];
-        self.location.remove_later(keys, &self.tasks);
+    /// What an earlier attempt stored is of no use.
+    fn remove_resumed(self: &Arc<Self>) {
+        let resumed = self.record.resume();
+        self.clean_up(resumed.map(|(resumed, _)| Tar::Parts(resumed.multipart, Vec::new())));
+    }
+
+    fn progress(&self, stored_bytes: u64) {
+        if stored_bytes > 0 {
+            self.stored_bytes.fetch_add(stored_bytes, Ordering::Relaxed);
+            self.tell(UploadState::Receiving, None);
+        }
     }
 
     fn fail(&self, error: Error) -> Error {

@@ -39,7 +39,8 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
     let level = logging::start(config.log.level, config.log.format).map_err(io::Error::other)?;
     let _lock = lock(&config.state_dir)?;
     let token = token(&config.listen)?;
-    let agent = Agent::new(config.locations.clone())?;
+    let agent = Agent::new(config.locations.clone(), &config.state_dir)?;
+    agent.keep_tidy();
     let shutdown = CancellationToken::new();
     let state = State {
         agent: agent.clone(),

@@ -55,8 +55,12 @@ pub(super) async fn create(
     })?;
     let upload = state.agent.create_upload(&loc, backup, &request.filename).await?;
     let place = format!("/v1/uploads/{}", upload.id);
-    let created =
-        Created { upload_id: upload.id.clone(), part_size: upload.part_size, stored_bytes: 0, key: upload.key() };
+    let created = Created {
+        upload_id: upload.id.clone(),
+        part_size: upload.part_size,
+        stored_bytes: upload.resumed_bytes(),
+        key: upload.key(),
+    };
     Ok((StatusCode::CREATED, [(header::LOCATION, place)], Json(created)).into_response())
 }
 

@@ -299,6 +299,8 @@ fn by_code(code: &str, message: &str) -> Option<Outcome> {
         | "RequestLimitExceeded"
         | "ServiceUnavailable" => Outcome::Throttled,
         "InternalError" => Outcome::ServerError,
+        // Its status, 501, says that the server is at fault, but trying again does not help.
+        "NotImplemented" => Outcome::Refused,
         // The last two are MinIO's and Ceph's.
         "QuotaExceeded" | "StorageFull" | "InsufficientStorage" | "XMinioStorageFull" | "LimitExceeded" => {
             Outcome::Full

@@ -31,6 +31,9 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may be silent: no byte taken while sending, none arriving while reading.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// How long a server may be silent while it copies up to 5 GiB; not all of them send white space meanwhile.
+const COPY_TIMEOUT: Duration = Duration::from_mins(10);
+
 /// Idle connections are closed before the shortest keep-alive of a common proxy (60 s) makes them half-dead.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
@@ -81,15 +84,16 @@ impl HttpService for Http {
 impl Http {
     async fn attempt(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let may_fail_late = may_fail_late(&request);
+        let idle = if copies(&request) { self.idle.max(COPY_TIMEOUT) } else { self.idle };
         let (upload, download) = self.limits(&request);
         let activity = Activity::new();
         let outgoing = outgoing(request, &activity, upload)?;
         let response = tokio::select! {
             response = self.client.execute(outgoing) => response.map_err(from_reqwest)?,
-            () = activity.silent_for(self.idle) => return Err(silence(self.idle)),
+            () = activity.silent_for(idle) => return Err(silence(idle)),
         };
         let (parts, body) = http::Response::from(response).into_parts();
-        let body = WatchedResponse::new(body, self.idle, download);
+        let body = WatchedResponse::new(body, idle, download);
         if !parts.status.is_success() {
             return Err(self.scrubbed(answer::read(&parts, body).await).into());
         }
@@ -140,8 +144,11 @@ struct Invalid(url::ParseError);
 /// finalize" in `CompleteMultipartUpload`, and "200 OK response can contain either a success or an error" in `CopyObject`.
 fn may_fail_late(request: &HttpRequest) -> bool {
     let completes = request.uri().query().is_some_and(|query| query.contains("uploadId="));
-    let copies = request.headers().contains_key("x-amz-copy-source");
-    (request.method() == http::Method::POST && completes) || copies
+    (request.method() == http::Method::POST && completes) || copies(request)
+}
+
+fn copies(request: &HttpRequest) -> bool {
+    request.headers().contains_key("x-amz-copy-source")
 }
 
 fn from_reqwest(error: reqwest::Error) -> HttpError {

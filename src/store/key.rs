@@ -52,6 +52,19 @@ impl Key {
         }
     }
 
+    /// The stem of a metadata object in this folder.
+    #[must_use]
+    pub fn stem_in(&self, folder: &str) -> Option<&str> {
+        self.0.strip_prefix(folder)?.strip_suffix(METADATA)
+    }
+
+    /// Whether it lies in a location's own folder somewhere below this one.
+    #[must_use]
+    pub fn is_in_location_below(&self, folder: &str) -> bool {
+        let below = self.0.strip_prefix(folder).unwrap_or(&self.0);
+        below.starts_with(FOLDER) || below.contains(&format!("/{FOLDER}"))
+    }
+
     /// The tar beside this metadata object: same stem, other ending.
     #[must_use]
     pub fn tar_of_metadata(&self) -> Option<Self> {
@@ -65,6 +78,13 @@ impl fmt::Display for Key {
     }
 }
 
+/// The folder of the layout that has its objects right under a prefix.
+#[must_use]
+pub fn flat_folder(prefix: &str) -> String {
+    let prefix = prefix.trim_matches('/');
+    if prefix.is_empty() { String::new() } else { format!("{prefix}/") }
+}
+
 /// The keys of one location.
 #[derive(Debug, Clone)]
 pub struct Keys {
@@ -75,9 +95,7 @@ impl Keys {
     /// Keys under `prefix`, which may be empty.
     #[must_use]
     pub fn new(prefix: &str) -> Self {
-        let prefix = prefix.trim_matches('/');
-        let folder = if prefix.is_empty() { FOLDER.to_owned() } else { format!("{prefix}/{FOLDER}") };
-        Self { folder }
+        Self { folder: flat_folder(prefix) + FOLDER }
     }
 
     /// What every key of this location starts with.

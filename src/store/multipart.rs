@@ -1,14 +1,18 @@
 //! An object written in parts, of which nothing is visible before it is completed.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::{HeaderMap, Method};
 use object_store::aws::AmazonS3;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStore, PutMultipartOptions, PutPayload};
+use serde::Deserialize;
 use tokio::sync::Mutex;
 
+use super::copy::{self, CopySource};
 use super::error::{Error, Outcome};
 use super::retry::{Patience, retry};
 use super::{ContentType, Key, Store, StoreBackend, path_of};
@@ -29,6 +33,46 @@ pub struct Multipart {
     key: Key,
     path: Path,
     kind: Kind,
+}
+
+/// A part that the server says it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct HeldPart {
+    /// Number from 1.
+    pub part_number: usize,
+    /// Its `ETag`.
+    #[serde(rename = "ETag")]
+    pub e_tag: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// One page of `ListParts`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct PartsPage {
+    #[serde(default)]
+    is_truncated: bool,
+    #[serde(default)]
+    next_part_number_marker: Option<String>,
+    #[serde(default, rename = "Part")]
+    parts: Vec<HeldPart>,
+}
+
+impl PartsPage {
+    fn parse(text: &[u8]) -> Result<Self, quick_xml::DeError> {
+        quick_xml::de::from_reader(text)
+    }
+}
+
+impl HeldPart {
+    /// Whether this is the part that is called `e_tag` here, which may have a checksum beside the server's `ETag`.
+    #[must_use]
+    pub fn is(&self, e_tag: &str, size: u64) -> bool {
+        let held = self.e_tag.trim_matches('"');
+        self.size == size && !held.is_empty() && e_tag.contains(held)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -70,6 +114,57 @@ impl Multipart {
         Ok(Self { store: store.clone(), key: key.clone(), path, kind })
     }
 
+    /// Goes on with an upload that was started before; only a bucket knows such.
+    #[must_use]
+    pub fn resume(store: &Store, key: &Key, upload_id: &str) -> Option<Self> {
+        let StoreBackend::S3(s3) = &*store.backend else { return None };
+        let kind = Kind::S3 { s3: s3.multipart(), upload_id: upload_id.to_owned() };
+        Some(Self { store: store.clone(), key: key.clone(), path: path_of(key).ok()?, kind })
+    }
+
+    /// Its id, to resume it by.
+    #[must_use]
+    pub fn upload_id(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::S3 { upload_id, .. } => Some(upload_id),
+            Kind::Directory(_) => None,
+        }
+    }
+
+    /// The parts that the server holds.
+    ///
+    /// # Errors
+    /// [`Outcome::NoSuchUpload`], and what else a request can come to.
+    pub async fn stored_parts(&self, patience: Patience) -> Result<Vec<HeldPart>, Error> {
+        let action = &self.store.action("go on with the upload of", &self.key);
+        let (StoreBackend::S3(s3), Some(upload_id)) = (&*self.store.backend, self.upload_id()) else {
+            return Ok(Vec::new());
+        };
+        let mut parts = Vec::new();
+        let mut after = "0".to_owned();
+        loop {
+            let query = &[("part-number-marker", after.as_str()), ("uploadId", upload_id)];
+            let page = retry(patience, || async {
+                let answer = s3.request(Method::GET, Some(&self.key), query, HeaderMap::new(), Bytes::new()).await;
+                let text = match answer {
+                    Ok(answer) => answer.into_body().bytes().await,
+                    Err(error) => Err(error),
+                };
+                let text = text.map_err(|error| Error::from_http(error, action))?;
+                PartsPage::parse(&text).map_err(|error| {
+                    Error::new(Outcome::Refused, format!("Could not {action}: the answer is no list of parts: {error}"))
+                })
+            })
+            .await?;
+            let next = page.next_part_number_marker.filter(|next| page.is_truncated && *next != after);
+            parts.extend(page.parts);
+            match next {
+                Some(next) => after = next,
+                None => return Ok(parts),
+            }
+        }
+    }
+
     /// Stores part `number` from memory, as often as `patience` allows. Parts may be stored at the same time, in a
     /// directory only when their calls begin in order.
     ///
@@ -92,6 +187,27 @@ impl Multipart {
                 Ok(Part { number, e_tag: String::new() })
             }
         }
+    }
+
+    /// Makes part `number` of a range of another object at the same endpoint, inside the storage.
+    ///
+    /// # Errors
+    /// What a copy can come to.
+    pub async fn copy_part(
+        &self,
+        number: usize,
+        source: &CopySource,
+        range: Range<u64>,
+        patience: Patience,
+    ) -> Result<Part, Error> {
+        let action = &format!("copy part {} of \"{}\" in {}", number + 1, self.key, self.store.place());
+        let (StoreBackend::S3(s3), Some(upload_id)) = (&*self.store.backend, self.upload_id()) else {
+            return Err(Error::new(Outcome::Refused, format!("Could not {action}: a directory cannot")));
+        };
+        let number_text = (number + 1).to_string();
+        let query = &[("partNumber", number_text.as_str()), ("uploadId", upload_id)];
+        let e_tag = copy::copied(s3, &self.key, query, &source.headers(Some(range)), patience, action).await?;
+        Ok(Part { number, e_tag })
     }
 
     /// Makes the object of its parts, which must be all of them, in order. `size` is what the object must then have:
@@ -144,5 +260,24 @@ impl Multipart {
             }
             Kind::Directory(upload) => upload.lock().await.abort().await.map_err(failed),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_parts_tells_which_ones_are_there() {
+        let page = PartsPage::parse(
+            br"<ListPartsResult><Bucket>b</Bucket><NextPartNumberMarker>2</NextPartNumberMarker><IsTruncated>true</IsTruncated>
+            <Part><PartNumber>1</PartNumber><LastModified>t</LastModified><ETag>&quot;abc&quot;</ETag><Size>7</Size></Part>
+            <Part><PartNumber>2</PartNumber><ETag></ETag><Size>8</Size></Part></ListPartsResult>",
+        )
+        .unwrap();
+        assert_eq!((page.is_truncated, page.next_part_number_marker.as_deref()), (true, Some("2")));
+        let [first, second] = &page.parts[..] else { panic!("{page:?}") };
+        assert!(first.is("\"abc\"", 7) && first.is("<e_tag>\"abc\"</e_tag>", 7));
+        assert!(!first.is("\"abc\"", 8) && !first.is("\"abd\"", 7) && !second.is("\"\"", 8));
     }
 }

@@ -40,6 +40,7 @@ pub(super) struct S3 {
     objects: Arc<AmazonS3>,
     signing: Arc<Signing>,
     bucket: String,
+    encryption: Encryption,
 }
 
 impl S3 {
@@ -64,7 +65,12 @@ impl S3 {
             .with_http_connector(Signer(Arc::clone(&signing)));
         let objects = with_encryption(builder, &settings.encryption).build();
         let objects = objects.map_err(|error| Error::from_object_store(error, "set up the location"))?;
-        Ok(Self { objects: Arc::new(objects), signing, bucket: settings.bucket.clone() })
+        Ok(Self {
+            objects: Arc::new(objects),
+            signing,
+            bucket: settings.bucket.clone(),
+            encryption: settings.encryption.clone(),
+        })
     }
 
     pub(super) fn objects(&self) -> Arc<dyn ObjectStore> {
@@ -73,6 +79,15 @@ impl S3 {
 
     pub(super) fn multipart(&self) -> Arc<AmazonS3> {
         self.objects.clone()
+    }
+
+    pub(super) fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    /// How objects of this bucket are encrypted.
+    pub(super) fn encryption(&self) -> &Encryption {
+        &self.encryption
     }
 
     /// How the provider is spoken to, as far as is known now.
@@ -94,8 +109,7 @@ impl S3 {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<HttpResponse, HttpError> {
-        let key = key.map_or("", Key::as_str);
-        let mut address = format!("/{}/{}", self.bucket, utf8_percent_encode(key, PATH));
+        let mut address = format!("/{}/{}", self.bucket, key.map(encode_key).unwrap_or_default());
         for (index, (name, value)) in query.iter().enumerate() {
             address.push(if index == 0 { '?' } else { '&' });
             address.extend([name, "="].into_iter().chain(utf8_percent_encode(value, QUERY)));
@@ -106,6 +120,11 @@ impl S3 {
         *request.uri_mut() = address.parse().map_err(|error: http::uri::InvalidUri| unusable(error))?;
         self.signing.execute(request).await
     }
+}
+
+/// A key as it stands in an address, and in the header that names the source of a copy.
+pub(super) fn encode_key(key: &Key) -> String {
+    utf8_percent_encode(key.as_str(), PATH).to_string()
 }
 
 fn with_encryption(builder: AmazonS3Builder, encryption: &Encryption) -> AmazonS3Builder {

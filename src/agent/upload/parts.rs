@@ -1,52 +1,105 @@
 //! Parts on their way to the bucket: a bounded number at the same time, each from its own buffer.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinSet};
-use tokio_util::task::TaskTracker;
-use tracing::warn;
+use tracing::{info, warn};
 
-use super::super::location::Location;
+use super::Upload;
+use crate::agent::journal::{Header, Journal, StoredPart, hash_of};
 use crate::error::{Error, Kind, Result};
-use crate::store::{Error as StoreError, Key, Multipart, Part, Patience};
+use crate::store::{CopySource, Error as StoreError, Multipart, Part, Patience};
 
 type Stored = std::result::Result<(Part, u64), StoreError>;
 
+/// Where a part's bytes are.
+pub(super) enum Piece {
+    /// In memory.
+    Bytes(Bytes),
+    /// In another object at the same endpoint.
+    Inside(CopySource, Range<u64>),
+}
+
 /// Sends parts. Nothing is sent before the first one.
 pub(super) struct Parts<'u> {
-    location: &'u Location,
-    key: Key,
-    tasks: &'u TaskTracker,
+    upload: &'u Upload,
     multipart: Option<Multipart>,
+    journal: Option<Journal>,
+    known: BTreeMap<usize, StoredPart>,
     running: JoinSet<Stored>,
     stored: Vec<Part>,
     next: usize,
 }
 
+impl Piece {
+    fn size(&self) -> u64 {
+        match self {
+            Self::Bytes(data) => data.len() as u64,
+            Self::Inside(_, range) => range.end - range.start,
+        }
+    }
+
+    /// What tells it from another piece of the same size at the same place. The range follows from the part's number.
+    fn hash(&self) -> String {
+        match self {
+            Self::Bytes(data) => hash_of(data),
+            Self::Inside(source, _) => format!("copy:{}", source.name()),
+        }
+    }
+}
+
 impl<'u> Parts<'u> {
-    pub(super) fn new(location: &'u Location, key: Key, tasks: &'u TaskTracker) -> Self {
-        Self { location, key, tasks, multipart: None, running: JoinSet::new(), stored: Vec::new(), next: 0 }
+    pub(super) fn new(upload: &'u Upload) -> Self {
+        Self {
+            upload,
+            multipart: None,
+            journal: None,
+            known: BTreeMap::new(),
+            running: JoinSet::new(),
+            stored: Vec::new(),
+            next: 0,
+        }
     }
 
     pub(super) fn has_begun(&self) -> bool {
         self.multipart.is_some()
     }
 
-    /// Sends a part, once fewer than the location's number are on their way. Returns bytes that came to be stored.
-    pub(super) async fn send(&mut self, data: Bytes) -> Result<u64> {
+    /// Sends a part, once fewer than the location's number are on their way; not one that an earlier attempt stored.
+    /// Returns bytes that came to be stored.
+    pub(super) async fn send(&mut self, piece: Piece) -> Result<u64> {
         let multipart = match &self.multipart {
             Some(multipart) => multipart.clone(),
             None => self.begin().await?,
         };
-        let mut stored_bytes = 0;
-        while self.running.len() >= self.location.store.parts_in_flight(self.location.settings.concurrency) {
+        let (number, size, hash) = (self.next, piece.size(), piece.hash());
+        let known = self.known.remove(&number);
+        if let Some(part) = known.as_ref().filter(|part| part.size == size && part.hash == hash) {
+            self.next += 1;
+            self.stored.push(Part { number, e_tag: part.e_tag.clone() });
+            return Ok(size);
+        }
+        let (location, mut stored_bytes) = (&self.upload.location, 0);
+        while self.running.len() >= location.store.parts_in_flight(location.settings.concurrency) {
             stored_bytes += self.one_stored().await?;
         }
-        let (number, patience) = (self.next, self.location.patience());
         self.next += 1;
+        if known.is_some() {
+            self.replacing(number).await;
+        }
+        let (patience, journal) = (location.patience(), self.journal.clone());
         self.running.spawn(async move {
-            let size = data.len() as u64;
-            multipart.store_part(number, data, patience).await.map(|part| (part, size))
+            let part = match piece {
+                Piece::Bytes(data) => multipart.store_part(number, data, patience).await?,
+                Piece::Inside(source, range) => multipart.copy_part(number, &source, range, patience).await?,
+            };
+            if let Some(journal) = journal {
+                journal.note(StoredPart { number, size, e_tag: part.e_tag.clone(), hash }).await;
+            }
+            Ok((part, size))
         });
         Ok(stored_bytes)
     }
@@ -71,10 +124,25 @@ impl<'u> Parts<'u> {
     }
 
     async fn begin(&mut self) -> Result<Multipart> {
+        if let Some((resumed, journal)) = self.upload.record.resume() {
+            (self.known, self.journal) = (resumed.parts, Some(journal));
+            self.multipart = Some(resumed.multipart.clone());
+            return Ok(resumed.multipart);
+        }
+        let multipart = self.start().await?;
+        self.multipart = Some(multipart.clone());
+        if let Some(upload_id) = multipart.upload_id() {
+            self.journal = self.upload.record.begin(self.upload.header(Some(upload_id))).await;
+        }
+        Ok(multipart)
+    }
+
+    async fn start(&self) -> Result<Multipart> {
         // A task of its own: when the upload is cancelled meanwhile, the server may have heard of it all the same.
-        let (store, key, patience) = (self.location.store.clone(), self.key.clone(), self.location.patience());
+        let location = &self.upload.location;
+        let (store, key, patience) = (location.store.clone(), self.upload.tar_key(), location.patience());
         let (sender, started) = oneshot::channel();
-        self.tasks.spawn(async move {
+        self.upload.means.tasks.spawn(async move {
             let started = Multipart::start(&store, &key, Patience::INTERACTIVE).await;
             if let Err(Ok(unwanted)) = sender.send(started)
                 && let Err(error) = unwanted.abort(patience).await
@@ -83,15 +151,34 @@ impl<'u> Parts<'u> {
             }
         });
         let started = started.await.map_err(|_| Error::new(Kind::Internal, "The upload did not start."))?;
-        let multipart = self.location.note(started.map_err(Error::from))?;
-        self.multipart = Some(multipart.clone());
-        Ok(multipart)
+        location.note(started.map_err(Error::from))
+    }
+
+    /// Another stream than the one that was interrupted: an encrypted backup is encrypted anew each time.
+    async fn replacing(&self, number: usize) {
+        info!(part = number + 1, "the part of \"{}\" is another one than was stored before", self.upload.key());
+        if let Some(journal) = &self.journal {
+            journal.replacing(number).await;
+        }
     }
 
     fn note(&mut self, joined: std::result::Result<Stored, JoinError>) -> Result<u64> {
         let stored = joined.map_err(|panicked| Error::new(Kind::Internal, "A part stopped.").with_source(panicked))?;
-        let (part, size) = self.location.note(stored.map_err(Error::from))?;
+        let (part, size) = self.upload.location.note(stored.map_err(Error::from))?;
         self.stored.push(part);
         Ok(size)
+    }
+}
+
+impl Upload {
+    /// What its journal begins with.
+    pub(super) fn header(&self, upload_id: Option<&str>) -> Header {
+        Header {
+            place: self.location.store.place().to_owned(),
+            key: self.key(),
+            backup_id: self.backup.backup_id.clone(),
+            upload_id: upload_id.map(str::to_owned),
+            part_size: self.part_size,
+        }
     }
 }

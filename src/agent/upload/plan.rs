@@ -1,5 +1,6 @@
 //! What is decided before the first byte: the name of a backup's objects, and the size of its parts.
 
+use crate::agent::journal::Left;
 use crate::agent::listing::MAX_METADATA_BYTES;
 use crate::agent::location::Location;
 use crate::backup::{AgentBackup, StoredBackup};
@@ -13,12 +14,14 @@ const MAX_STEMS: usize = 20;
 /// A stem that nothing has, and the stem of an earlier copy of this very backup.
 ///
 /// A key is never written over: not another backup's, not this backup's earlier copy before the new one is complete,
-/// and not a tar without metadata, which may be a backup that waits to be adopted.
+/// and not a tar without metadata, which may be a backup that waits to be adopted. The exception is the tar that an
+/// earlier attempt at this backup `left`, when it was killed just before it would have written the metadata.
 pub(super) async fn choose_stem(
     location: &Location,
     backup: &AgentBackup,
     filename: &str,
     taken: &[String],
+    left: &[Left],
 ) -> Result<(Stem, Option<Stem>)> {
     let first = Stem::from_filename(filename);
     let mut replaced = None;
@@ -39,6 +42,7 @@ pub(super) async fn choose_stem(
             Err(_) => match location.store.size(&tar, Patience::INTERACTIVE).await {
                 Err(error) if error.outcome == Outcome::NotFound => return Ok((stem, replaced)),
                 Err(error) => return Err(error.into()),
+                Ok(_) if left.iter().any(|left| left.header.key == tar.as_str()) => return Ok((stem, replaced)),
                 Ok(_) => {}
             },
         }

@@ -1,7 +1,6 @@
 //! Takes a backup's bytes in: counts, hashes and walks them, and sends each part as soon as it is full.
 
 use std::io;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -10,10 +9,9 @@ use crc_fast::{CrcAlgorithm, Digest};
 use futures_util::{Stream, StreamExt};
 use tokio::time::timeout;
 
-use super::parts::Parts;
+use super::parts::{Parts, Piece};
 use super::{Tar, Upload};
 use crate::agent::download::hex;
-use crate::agent::events::UploadState;
 use crate::archive::{self, Walker};
 use crate::error::{Error, Kind, Result};
 
@@ -75,10 +73,9 @@ struct Intake<'u> {
 
 impl<'u> Intake<'u> {
     fn new(upload: &'u Upload) -> Self {
-        let key = upload.location.keys.tar(&upload.stem);
         Self {
             upload,
-            parts: Parts::new(&upload.location, key, &upload.tasks),
+            parts: Parts::new(upload),
             buffer: BytesMut::new(),
             size: 0,
             crc32: Digest::new(CrcAlgorithm::Crc32IsoHdlc),
@@ -139,7 +136,7 @@ impl<'u> Intake<'u> {
 
     async fn send_buffer(&mut self) -> Result<()> {
         let part = std::mem::take(&mut self.buffer).freeze();
-        let stored_bytes = self.parts.send(part).await?;
+        let stored_bytes = self.parts.send(Piece::Bytes(part)).await?;
         self.progress(stored_bytes);
         Ok(())
     }
@@ -169,10 +166,7 @@ impl<'u> Intake<'u> {
     }
 
     fn progress(&self, stored_bytes: u64) {
-        if stored_bytes > 0 {
-            self.upload.stored_bytes.fetch_add(stored_bytes, Ordering::Relaxed);
-            self.upload.tell(UploadState::Receiving, None);
-        }
+        self.upload.progress(stored_bytes);
     }
 }
 
@@ -181,6 +175,10 @@ fn not_a_backup(error: &archive::Error) -> Error {
 }
 
 fn sender_gone(error: io::Error) -> Error {
+    // A sender inside the agent, which copies from another location, says itself what is wrong.
+    if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        return error.replica();
+    }
     let detail = format!("The sender stopped in the middle: {error}.");
     Error::new(Kind::InvalidRequest, detail).with_hint("Nothing was kept. Make the backup again.").with_source(error)
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
+use futures_util::StreamExt;
 use http::{Method, StatusCode};
 use object_store::aws::{AwsAuthorizer, AwsCredential};
 use object_store::client::{HttpRequest, HttpRequestBody};
@@ -10,6 +12,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::sample::hex;
 use super::{Sample, eventually};
 
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -33,12 +36,22 @@ struct Page {
     contents: Vec<Entry>,
     #[serde(default)]
     is_truncated: bool,
+    #[serde(default)]
+    next_continuation_token: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Entry {
     key: String,
+    #[serde(default)]
+    upload_id: String,
+}
+
+impl Entry {
+    fn decoded(&self) -> String {
+        percent_decode_str(&self.key.replace('+', " ")).decode_utf8_lossy().into_owned()
+    }
 }
 
 impl Bucket {
@@ -68,6 +81,19 @@ impl Bucket {
         self.call(Method::GET, &path(key), Bytes::new()).await
     }
 
+    /// Size and SHA-256 of an object that need not fit into memory.
+    pub(crate) async fn sha256(&self, key: &str) -> (u64, String) {
+        let head = self.ask(Method::HEAD, &path(key), &[], Bytes::new()).await;
+        let size: u64 = head.headers()["content-length"].to_str().unwrap().parse().unwrap();
+        let mut hash = Context::new(&SHA256);
+        for start in (0..size).step_by(64 << 20) {
+            let range = format!("bytes={start}-{}", size.min(start + (64 << 20)) - 1);
+            let answer = self.ask(Method::GET, &path(key), &[("range", &range)], Bytes::new()).await;
+            hash.update(&answer.bytes().await.unwrap());
+        }
+        (size, hex(hash.finish().as_ref()))
+    }
+
     pub(crate) async fn text(&self, key: &str) -> String {
         String::from_utf8(self.get(key).await.to_vec()).unwrap()
     }
@@ -82,12 +108,43 @@ impl Bucket {
 
     /// Every key, sorted.
     pub(crate) async fn keys(&self) -> Vec<String> {
-        self.list("/?encoding-type=url&list-type=2").await
+        let (mut keys, mut token) = (Vec::new(), String::new());
+        loop {
+            let page = self.page(&format!("/?{token}encoding-type=url&list-type=2")).await;
+            keys.extend(page.contents.iter().map(Entry::decoded));
+            if !page.is_truncated {
+                keys.sort();
+                return keys;
+            }
+            let next = page.next_continuation_token.unwrap();
+            token = format!("continuation-token={}&", utf8_percent_encode(&next, QUERY));
+        }
     }
 
     /// Keys of multipart uploads that were neither completed nor aborted.
     pub(crate) async fn unfinished(&self) -> Vec<String> {
-        self.list("/?encoding-type=url&uploads=").await
+        let page = self.page("/?encoding-type=url&uploads=").await;
+        assert!(!page.is_truncated, "more than one page");
+        let mut keys: Vec<_> = page.contents.iter().map(Entry::decoded).collect();
+        keys.sort();
+        keys
+    }
+
+    /// Aborts all multipart uploads, as a lifecycle rule does.
+    pub(crate) async fn abort_unfinished(&self) {
+        for entry in self.page("/?encoding-type=url&uploads=").await.contents {
+            let upload = format!("{}?uploadId={}", path(&entry.decoded()), entry.upload_id);
+            self.call(Method::DELETE, &upload, Bytes::new()).await;
+        }
+    }
+
+    /// Every key with what is under it.
+    pub(crate) async fn contents(&self) -> Vec<(String, Bytes)> {
+        let read = |key: String| async move {
+            let data = self.get(&key).await;
+            (key, data)
+        };
+        futures_util::stream::iter(self.keys().await).map(read).buffered(16).collect().await
     }
 
     /// The bucket comes to hold nothing: no object, no part.
@@ -101,14 +158,9 @@ impl Bucket {
         eventually(&what, || async { self.unfinished().await.is_empty() && self.keys().await == keys }).await;
     }
 
-    async fn list(&self, query: &str) -> Vec<String> {
+    async fn page(&self, query: &str) -> Page {
         let text = self.call(Method::GET, query, Bytes::new()).await;
-        let page: Page = quick_xml::de::from_str(str::from_utf8(&text).unwrap()).unwrap();
-        assert!(!page.is_truncated, "more than one page");
-        let decode = |entry: Entry| percent_decode_str(&entry.key.replace('+', " ")).decode_utf8_lossy().into_owned();
-        let mut keys: Vec<_> = page.contents.into_iter().map(decode).collect();
-        keys.sort();
-        keys
+        quick_xml::de::from_str(str::from_utf8(&text).unwrap()).unwrap()
     }
 
     async fn call(&self, method: Method, path: &str, data: Bytes) -> Bytes {

@@ -18,7 +18,8 @@ pub(crate) struct Request {
     pub(crate) method: String,
     /// Path and query.
     pub(crate) path: String,
-    length: u64,
+    /// Bytes of its body.
+    pub(crate) length: u64,
 }
 
 impl Request {
@@ -125,6 +126,12 @@ impl Proxy {
     /// Breaks all connections and refuses new ones, or lets them through again.
     pub(crate) fn set_away(&self, away: bool) {
         self.shared.is_away.send_replace(away);
+    }
+
+    /// Bytes of all parts so far, each as often as it was sent.
+    pub(crate) fn part_bytes(&self) -> u64 {
+        let requests = self.shared.requests.lock().unwrap();
+        requests.iter().filter(|request| request.path.contains("partNumber=")).map(|request| request.length).sum()
     }
 
     /// Number of requests so far that `matches`.

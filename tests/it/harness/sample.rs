@@ -1,5 +1,10 @@
 //! Backups as Home Assistant makes them.
 
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use aws_lc_rs::digest::{Context, SHA256, digest};
 use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, checksum};
 use serde_json::{Value, json};
@@ -62,8 +67,7 @@ impl Sample {
     }
 
     pub(crate) fn sha256(&self) -> String {
-        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.tar);
-        hash.as_ref().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+        hex(digest(&SHA256, &self.tar).as_ref())
     }
 
     /// The same backup announced with another size.
@@ -77,6 +81,36 @@ impl Sample {
         self.tar = tar.into();
         self
     }
+}
+
+/// Writes a backup of exactly `size` bytes, a multiple of 512, and gives its SHA-256. Every block is different.
+pub(crate) fn write_large(file: &Path, id: &str, size: u64) -> String {
+    let small = Sample::new(id, "Large", 10_240);
+    let mut hash = Context::new(&SHA256);
+    let mut out = BufWriter::new(File::create(file).unwrap());
+    let mut write = |bytes: &[u8]| {
+        hash.update(bytes);
+        out.write_all(bytes).unwrap();
+    };
+    // Before what a small backup holds comes one more entry.
+    let data = size - small.size() - 512;
+    let mut header = tar::Header::new_ustar();
+    header.set_path("./media.tar.gz").unwrap();
+    header.set_size(data);
+    header.set_cksum();
+    write(header.as_bytes());
+    let mut block = noise(id, 64 * 1024);
+    for start in (0..data).step_by(block.len()) {
+        block[..8].copy_from_slice(&start.to_le_bytes());
+        write(&block[..usize::try_from(data - start).unwrap().min(block.len())]);
+    }
+    write(&small.tar);
+    out.flush().unwrap();
+    hex(hash.finish().as_ref())
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// HA core's part first, `backup.json` last, as Supervisor writes it; zeros at the end up to the size.

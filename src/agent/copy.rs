@@ -1,0 +1,246 @@
+//! Moving house: backups are copied from one location to another, or taken over from a folder of another layout.
+//!
+//! First a plan is made from one list of each side, then it is carried out. What is there already is skipped, so a copy
+//! that was interrupted goes on when it is asked for once more; an upload that was under way is resumed by its journal.
+//! The source is only read.
+
+mod transfer;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use futures_util::{Stream, StreamExt, stream};
+use serde::Serialize;
+
+use super::Agent;
+use super::listing::{Entry, Listing, Listings, Skipped};
+use super::location::Location;
+use crate::error::{Error, Kind, Result};
+use crate::store::flat_folder;
+
+/// Small backups that are copied at the same time. Each of a few KiB costs six requests, most of which is waiting.
+const SMALL_IN_FLIGHT: usize = 4;
+
+/// The largest object that S3 copies in one request, and how large the parts of a larger one are: one is copied within
+/// a minute, so that an interruption costs little.
+/// Source: "Copying, moving, and renaming objects" in Amazon's user guide.
+const INSIDE: InsideLimits = InsideLimits { single: 5 << 30, part_size: 128 << 20 };
+
+/// What is to be copied.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Id of the location that is copied from.
+    pub from: String,
+    /// The folder in it.
+    pub layout: Layout,
+    /// Id of the location that is copied to.
+    pub to: String,
+    /// The backups; all of them when it is empty.
+    pub backup_ids: Vec<String>,
+    /// How objects are copied inside the storage.
+    pub inside: InsideLimits,
+}
+
+/// Where backups lie in a location.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Layout {
+    /// Where the agent keeps them.
+    Agent,
+    /// Right under a prefix, which may be empty, as Home Assistant's own `aws_s3`, `cloudflare_r2` and `idrive_e2` do.
+    ///
+    /// Sources: `suggested_filenames` in `homeassistant/components/aws_s3/backup.py` and its like in `cloudflare_r2` and
+    /// `idrive_e2`. The first two have a prefix, of which slashes at both ends are cut off (`config_flow.py`).
+    Flat(String),
+}
+
+/// How objects are copied inside the storage, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct InsideLimits {
+    /// Larger ones are copied in parts.
+    pub single: u64,
+    /// Size of such a part.
+    pub part_size: u64,
+}
+
+impl Default for InsideLimits {
+    fn default() -> Self {
+        INSIDE
+    }
+}
+
+/// What a copy would do.
+#[derive(Debug)]
+pub struct Plan {
+    /// One for each backup.
+    pub steps: Vec<Step>,
+    /// Metadata objects in the source that are no backups, and why.
+    pub left_out: Vec<Skipped>,
+    /// Whether the storage may be asked to copy by itself.
+    pub is_inside: bool,
+    from: Arc<Location>,
+    folder: String,
+    to: Arc<Location>,
+    inside: InsideLimits,
+}
+
+/// One backup of a plan.
+#[derive(Debug)]
+pub struct Step {
+    /// The backup.
+    pub backup_id: String,
+    /// Size of its tar in bytes.
+    pub size: u64,
+    action: Action,
+}
+
+#[derive(Debug)]
+enum Action {
+    Copy(Entry),
+    Skip,
+    Refuse(Error),
+}
+
+/// What came of one backup.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The backup.
+    pub backup_id: String,
+    /// Size of its tar in bytes.
+    pub size: u64,
+    /// What was done, or why it was not.
+    pub result: Result<Done>,
+}
+
+/// What was done with a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Done {
+    /// The storage copied it; its bytes did not pass here.
+    CopiedInside,
+    /// It was downloaded, checked and uploaded.
+    Copied,
+    /// It is there already.
+    Skipped,
+    /// Nothing yet: it would be copied.
+    WouldCopy,
+}
+
+impl Plan {
+    /// Bytes that are to be copied.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.steps.iter().filter(|step| matches!(step.action, Action::Copy(_))).map(|step| step.size).sum()
+    }
+
+    /// What would come of it.
+    #[must_use]
+    pub fn outcomes(self) -> Vec<Outcome> {
+        self.steps.into_iter().map(|step| step.outcome(Ok(Done::WouldCopy))).collect()
+    }
+}
+
+impl Step {
+    /// What is known without doing anything; `copied` for what is to be copied.
+    fn outcome(self, copied: Result<Done>) -> Outcome {
+        let result = match self.action {
+            Action::Copy(_) => copied,
+            Action::Skip => Ok(Done::Skipped),
+            Action::Refuse(error) => Err(error),
+        };
+        Outcome { backup_id: self.backup_id, size: self.size, result }
+    }
+}
+
+impl Agent {
+    /// Says what a copy would do. Nothing is written.
+    ///
+    /// # Errors
+    /// [`Kind::LocationNotFound`], [`Kind::InvalidRequest`] when both sides are one, and what a listing can come to.
+    pub async fn plan_copy(&self, request: &Request) -> Result<Plan> {
+        let (from, to) = (self.location(&request.from)?, self.location(&request.to)?);
+        let (source, folder) = match &request.layout {
+            Layout::Agent => (Arc::clone(&from.listings), from.keys.folder().to_owned()),
+            Layout::Flat(prefix) => {
+                let folder = flat_folder(prefix);
+                (Arc::new(Listings::flat(from.store.clone(), &folder)), folder)
+            }
+        };
+        if from.store.place() == to.store.place() && folder == to.keys.folder() {
+            let detail = format!("\"{}\" and \"{}\" are the same folder of the same bucket.", from.id(), to.id());
+            return Err(Error::new(Kind::InvalidRequest, detail));
+        }
+        let (found, held) = tokio::join!(source.taken(), to.listings.taken());
+        let (found, held) = (from.note(found)?, to.note(held)?);
+        let is_inside = from.store.can_copy_inside_to(&to.store);
+        let steps = steps(&found, &held, &request.backup_ids, &from);
+        let left_out = found.skipped.clone();
+        Ok(Plan { steps, left_out, is_inside, from, folder, to, inside: request.inside })
+    }
+
+    /// Carries a plan out: what needs no copy first, then the small backups, then one large one after the other.
+    pub fn copy(self: &Arc<Self>, plan: Plan) -> impl Stream<Item = Outcome> + use<> {
+        let Plan { steps, is_inside, from, folder, to, inside, .. } = plan;
+        let part_size = to.settings.part_size;
+        let copying = Arc::new(transfer::Copying {
+            agent: Arc::clone(self),
+            from,
+            folder,
+            to,
+            inside,
+            is_inside: AtomicBool::new(is_inside),
+        });
+        let (copied, settled): (Vec<_>, Vec<_>) =
+            steps.into_iter().partition(|step| matches!(step.action, Action::Copy(_)));
+        let (small, large): (Vec<_>, Vec<_>) = copied.into_iter().partition(|step| step.size <= part_size);
+        let run = move |step: Step| {
+            let copying = Arc::clone(&copying);
+            async move {
+                let result = match &step.action {
+                    Action::Copy(entry) => copying.run(entry).await,
+                    _ => Ok(Done::Skipped),
+                };
+                step.outcome(result)
+            }
+        };
+        stream::iter(settled)
+            .map(run.clone())
+            .buffered(1)
+            .chain(stream::iter(small).map(run.clone()).buffer_unordered(SMALL_IN_FLIGHT))
+            .chain(stream::iter(large).map(run).buffered(1))
+    }
+}
+
+/// One step for each backup that was asked for, found or not.
+fn steps(found: &Listing, held: &Listing, wanted: &[String], from: &Location) -> Vec<Step> {
+    let is_wanted = |entry: &&Entry| wanted.is_empty() || wanted.contains(&entry.metadata.backup_id);
+    let mut steps: Vec<Step> = found.entries.iter().filter(is_wanted).map(|entry| step(entry, held)).collect();
+    let known: HashSet<_> = steps.iter().map(|step| step.backup_id.clone()).collect();
+    for backup_id in wanted.iter().filter(|backup_id| !known.contains(*backup_id)) {
+        let detail = format!("There is no backup \"{backup_id}\" in {}.", from.store.place());
+        let action = Action::Refuse(Error::new(Kind::BackupNotFound, detail));
+        steps.push(Step { backup_id: backup_id.clone(), size: 0, action });
+    }
+    steps
+}
+
+fn step(entry: &Entry, held: &Listing) -> Step {
+    let backup_id = entry.metadata.backup_id.clone();
+    let action = match held.find(&backup_id) {
+        None => Action::Copy(entry.clone()),
+        Some(held) if is_same(entry, &held) => Action::Skip,
+        Some(held) => {
+            let detail = format!("The backup \"{backup_id}\" is there as \"{}\", with other content.", held.tar.key);
+            let hint = "Find out which one is right, and delete the other.";
+            Action::Refuse(Error::new(Kind::ChecksumMismatch, detail).with_hint(hint))
+        }
+    };
+    Step { backup_id, size: entry.tar.size, action }
+}
+
+/// Same size, and the same SHA-256 where both have one.
+fn is_same(one: &Entry, other: &Entry) -> bool {
+    let sha256 = |entry: &Entry| entry.metadata.stored.as_ref().map(|stored| stored.sha256.clone());
+    let hashes = sha256(one).zip(sha256(other));
+    one.tar.size == other.tar.size && hashes.is_none_or(|(one, other)| one == other)
+}

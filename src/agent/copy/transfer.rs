@@ -1,0 +1,100 @@
+//! One backup on its way from one location to another.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::TryStreamExt;
+use tracing::warn;
+
+use super::{Done, InsideLimits};
+use crate::agent::download::Download;
+use crate::agent::listing::Entry;
+use crate::agent::location::Location;
+use crate::agent::upload::{Discard, Inside, Options, Upload};
+use crate::agent::{Agent, stopped};
+use crate::backup::{AgentBackup, StoredBackup};
+use crate::error::{Error, Kind, Result};
+
+/// What the backups of one plan have in common.
+pub(super) struct Copying {
+    pub(super) agent: Arc<Agent>,
+    pub(super) from: Arc<Location>,
+    pub(super) folder: String,
+    pub(super) to: Arc<Location>,
+    pub(super) inside: InsideLimits,
+    /// Until the provider refuses.
+    pub(super) is_inside: AtomicBool,
+}
+
+impl Copying {
+    pub(super) async fn run(&self, entry: &Entry) -> Result<Done> {
+        let backup = StoredBackup::parse(entry.metadata.json.get().as_bytes())
+            .map_err(|error| Error::new(Kind::Internal, error.to_string()))?
+            .backup;
+        if entry.tar.size < backup.size {
+            let (held, said) = (entry.tar.size, backup.size);
+            let detail = format!("\"{}\" has {held} bytes, but its metadata says {said}.", entry.tar.key);
+            return Err(Error::new(Kind::SizeMismatch, detail).with_hint("It is cut off and cannot be restored."));
+        }
+        if self.is_inside.load(Ordering::Relaxed) {
+            match self.copy_inside(entry, &backup).await {
+                Ok(()) => return Ok(Done::CopiedInside),
+                Err(error) if is_refusal(error.kind()) => {
+                    if self.is_inside.swap(false, Ordering::Relaxed) {
+                        warn!("the storage does not copy by itself: {error}; backups are downloaded and uploaded");
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.pass_on(entry, backup).await.map(|()| Done::Copied)
+    }
+
+    async fn copy_inside(&self, entry: &Entry, backup: &AgentBackup) -> Result<()> {
+        let source = self.from.store.copy_source(&entry.tar);
+        let source = source.ok_or_else(|| Error::new(Kind::StorageError, "The buckets are at two endpoints."))?;
+        let (size, single_limit) = (entry.tar.size, self.inside.single);
+        let sha256 = entry.metadata.stored.as_ref().map(|stored| stored.sha256.clone());
+        let upload = self.create(entry, backup.clone(), Some(self.inside.part_size)).await?;
+        let inside = Inside { source, size, sha256, single_limit };
+        let id = upload.id.clone();
+        // Runs on when the caller goes away, so that it ends in order.
+        let copying = self.agent.tasks.spawn(async move { upload.copy_inside(inside).await });
+        let copied = copying.await.map_err(stopped)?;
+        self.agent.forget_ended(&id);
+        copied.map(drop).map_err(|error| self.agent.say_why(error))
+    }
+
+    /// Downloads it, checks it, and uploads it again; nothing is written to a disk in between.
+    async fn pass_on(&self, entry: &Entry, backup: AgentBackup) -> Result<()> {
+        let upload = self.create(entry, backup, None).await?;
+        let download = match Download::open(Arc::clone(&self.from), entry, None).await {
+            Ok(download) => download,
+            Err(error) => {
+                upload.discard(Discard::Unused).await;
+                self.agent.forget_ended(&upload.id);
+                return Err(error);
+            }
+        };
+        // The download compares the SHA-256 that the source has before it lets the last byte go.
+        let received = self.agent.receive(&upload.id, download.into_stream().map_err(io::Error::other)).await?;
+        self.agent.complete_upload(&upload.id, received.size, received.crc32).await.map(drop)
+    }
+
+    /// The backup's name stays the one that its files have, which may have been renamed.
+    async fn create(&self, entry: &Entry, backup: AgentBackup, part_size: Option<u64>) -> Result<Arc<Upload>> {
+        let stem = entry.key.stem_in(&self.folder).map_or_else(|| backup.suggested_stem(), str::to_owned);
+        let backup = AgentBackup { size: entry.tar.size, ..backup };
+        let options = Options { keeps: true, part_size };
+        self.agent.create_upload_with(self.to.id(), backup, &format!("{stem}.tar"), options).await
+    }
+}
+
+/// Whether a copy inside the storage failed for a reason that a download and an upload may not have.
+const fn is_refusal(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::StorageError | Kind::StorageForbidden | Kind::StorageAuth | Kind::BucketNotFound | Kind::WrongRegion
+    )
+}

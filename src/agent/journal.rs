@@ -1,0 +1,216 @@
+//! What is known of uploads that have not ended, in `state_dir/uploads/`: when the agent is killed, only what is missing
+//! is sent afterwards.
+//!
+//! One file for each upload: a line of JSON that says what it is, then a line for each part that is stored, each synced
+//! to the disk. Lines are only added, so a torn write costs the last one and nothing else. A file is locked for as long
+//! as its upload lives; what is not locked was left by a process that is gone. Nothing here may fail an upload: without
+//! a journal it only cannot be resumed.
+
+mod file;
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crc_fast::{CrcAlgorithm, checksum};
+use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
+use tracing::warn;
+
+use file::JournalFile;
+
+/// What was stored for an upload that nobody goes on with is kept this long.
+const KEPT_FOR: Duration = Duration::from_hours(24);
+
+/// The first line: which upload this is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Header {
+    /// The bucket and its endpoint, or the directory.
+    pub(super) place: String,
+    /// The tar's key. Nothing was there when the upload began, so what is there without metadata is its own.
+    pub(super) key: String,
+    pub(super) backup_id: String,
+    /// Of the multipart upload; none for a tar that goes there in one request.
+    pub(super) upload_id: Option<String>,
+    pub(super) part_size: u64,
+}
+
+/// A part that is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StoredPart {
+    /// From 0.
+    pub(super) number: usize,
+    pub(super) size: u64,
+    /// As the store gave it, and takes it back when the upload is completed.
+    pub(super) e_tag: String,
+    /// What tells this part from another with the same number.
+    pub(super) hash: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    Upload(Header),
+    Part(StoredPart),
+    /// The part with this number is about to be replaced.
+    Replacing(usize),
+}
+
+/// The journals of one state directory.
+#[derive(Debug)]
+pub(super) struct Journals {
+    folder: PathBuf,
+    has_warned: AtomicBool,
+    ignored: Mutex<HashSet<PathBuf>>,
+    /// Held while journals are opened to see whose they are: nobody may take one for locked meanwhile.
+    looking: tokio::sync::Mutex<()>,
+}
+
+/// The journal of an upload under way. Dropping the last clone leaves it for a resume.
+#[derive(Debug, Clone)]
+pub(super) struct Journal {
+    file: Arc<JournalFile>,
+    journals: Arc<Journals>,
+}
+
+/// An upload that a process left which is gone.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub(super) header: Header,
+    pub(super) parts: BTreeMap<usize, StoredPart>,
+    pub(super) journal: Journal,
+}
+
+impl Journals {
+    pub(super) fn new(state_dir: &Path) -> Arc<Self> {
+        Arc::new(Self {
+            folder: state_dir.join("uploads"),
+            has_warned: AtomicBool::new(false),
+            ignored: Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// Begins a journal.
+    pub(super) async fn begin(self: &Arc<Self>, header: Header) -> Option<Journal> {
+        let journals = Arc::clone(self);
+        let begun = spawn_blocking(move || JournalFile::create(&journals.folder, &line(&Line::Upload(header))?)).await;
+        let file = self.noted(begun.map_err(io::Error::other).flatten())?;
+        Some(Journal { file: Arc::new(file), journals: Arc::clone(self) })
+    }
+
+    /// Uploads of this backup to a folder of a place that were left.
+    pub(super) async fn left(self: &Arc<Self>, place: &str, folder: &str, backup_id: &str) -> Vec<Left> {
+        let of_this =
+            |header: &Header| header.place == place && header.backup_id == backup_id && header.key.starts_with(folder);
+        let _looking = self.looking.lock().await;
+        let mut left = self.all(Duration::ZERO).await;
+        left.retain(|left| of_this(&left.header));
+        left
+    }
+
+    /// Uploads that were left, and that nothing happened on for a day.
+    pub(super) async fn old(self: &Arc<Self>) -> Vec<Left> {
+        let _looking = self.looking.lock().await;
+        self.all(KEPT_FOR).await
+    }
+
+    async fn all(self: &Arc<Self>, age: Duration) -> Vec<Left> {
+        let journals = Arc::clone(self);
+        let read = spawn_blocking(move || file::unlocked(&journals.folder, age)).await.unwrap_or_default();
+        let mut left = Vec::new();
+        for (path, opened) in read {
+            let parsed = opened.map(|(file, text)| parse(&text).map(|parsed| (file, parsed)));
+            match parsed {
+                Ok(Some((file, (header, parts)))) => {
+                    let journal = Journal { file: Arc::new(file), journals: Arc::clone(self) };
+                    left.push(Left { header, parts, journal });
+                }
+                _ if self.is_known(&path) => {}
+                Ok(None) => warn!("\"{}\" is ignored: it is not the journal of an upload", path.display()),
+                Err(error) => warn!("\"{}\" is ignored: {error}", path.display()),
+            }
+        }
+        left
+    }
+
+    /// Whether this file was ignored before; each is spoken of once.
+    fn is_known(&self, path: &Path) -> bool {
+        !self.ignored.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned())
+    }
+
+    /// A full or read-only state directory is said once.
+    fn noted<T>(&self, result: io::Result<T>) -> Option<T> {
+        let error = match result {
+            Ok(value) => return Some(value),
+            Err(error) => error,
+        };
+        if !self.has_warned.swap(true, Ordering::Relaxed) {
+            let folder = self.folder.display();
+            warn!(
+                "\"{folder}\" cannot be written: {error}; uploads go on, but not where they stopped when interrupted"
+            );
+        }
+        None
+    }
+}
+
+impl Journal {
+    /// Notes a part that is stored.
+    pub(super) async fn note(&self, part: StoredPart) {
+        self.add(Line::Part(part)).await;
+    }
+
+    /// Forgets a part before another is stored under its number: if the agent is killed in between, nobody takes the one
+    /// for the other.
+    pub(super) async fn replacing(&self, number: usize) {
+        self.add(Line::Replacing(number)).await;
+    }
+
+    /// The upload has ended, and nothing of it is left to go on with.
+    pub(super) async fn end(self) {
+        let file = Arc::clone(&self.file);
+        let removed = spawn_blocking(move || file.remove()).await;
+        self.journals.noted(removed.map_err(io::Error::other).flatten());
+    }
+
+    async fn add(&self, added: Line) {
+        let file = Arc::clone(&self.file);
+        let written = spawn_blocking(move || file.add(&line(&added)?)).await;
+        self.journals.noted(written.map_err(io::Error::other).flatten());
+    }
+}
+
+/// What tells two parts with the same number apart: they come from two streams of one backup, so the difference is an
+/// accident and not an attack, and CRC-64 with the length misses one in 2⁶⁴. A miss would still be seen, because the
+/// SHA-256 in the metadata is that of the whole stream.
+pub(super) fn hash_of(part: &[u8]) -> String {
+    format!("crc64nvme:{:016x}", checksum(CrcAlgorithm::Crc64Nvme, part))
+}
+
+fn line(line: &Line) -> io::Result<Vec<u8>> {
+    let mut text = serde_json::to_vec(line)?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// Reads up to the first line that is no line of ours.
+fn parse(text: &[u8]) -> Option<(Header, BTreeMap<usize, StoredPart>)> {
+    let mut lines = text.split_inclusive(|&byte| byte == b'\n').map_while(|line| serde_json::from_slice(line).ok());
+    let Some(Line::Upload(header)) = lines.next() else { return None };
+    let mut parts = BTreeMap::new();
+    for line in lines {
+        match line {
+            Line::Part(part) => drop(parts.insert(part.number, part)),
+            Line::Replacing(number) => drop(parts.remove(&number)),
+            Line::Upload(_) => return None,
+        }
+    }
+    Some((header, parts))
+}
+
+#[cfg(test)]
+mod tests;

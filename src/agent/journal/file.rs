@@ -1,0 +1,93 @@
+//! The files of the journal: private, locked while in use, whole up to their last line.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+const ENDING: &str = "jsonl";
+
+/// A part's line has some 200 bytes, and an upload has 10,000 parts at most.
+const MAX_BYTES: u64 = 16 * 1024 * 1024;
+
+/// A file that this process has locked.
+#[derive(Debug)]
+pub(super) struct JournalFile {
+    path: PathBuf,
+    file: Mutex<File>,
+}
+
+impl JournalFile {
+    /// Makes a file that holds `first`. It appears under its name when that line is on the disk.
+    pub(super) fn create(folder: &Path, first: &[u8]) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let name = uuid::Uuid::new_v4().simple().to_string();
+        let (new, path) = (folder.join(format!("{name}.new")), folder.join(format!("{name}.{ENDING}")));
+        let written = write_new(&new, first).and_then(|file| fs::rename(&new, &path).map(|()| file));
+        match written {
+            Ok(file) => {
+                File::open(folder)?.sync_all()?;
+                Ok(Self { path, file: Mutex::new(file) })
+            }
+            Err(error) => {
+                // A full disk leaves an empty file, and nothing may be left of a journal that is not one.
+                drop(fs::remove_file(&new));
+                Err(error)
+            }
+        }
+    }
+
+    /// Adds a line; when this returns it is on the disk.
+    pub(super) fn add(&self, line: &[u8]) -> io::Result<()> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = file.seek(SeekFrom::End(0))?;
+        let written = file.write_all(line).and_then(|()| file.sync_data());
+        if written.is_err() {
+            // What would come after half a line could not be read.
+            drop(file.set_len(end));
+        }
+        written
+    }
+
+    pub(super) fn remove(&self) -> io::Result<()> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn write_new(path: &Path, first: &[u8]) -> io::Result<File> {
+    let mut file = File::options().read(true).write(true).create_new(true).mode(0o600).open(path)?;
+    file.lock()?;
+    file.write_all(first)?;
+    file.sync_all()?;
+    Ok(file)
+}
+
+/// The files that no process holds and nothing was added to for `age`, with their text up to the last whole line.
+pub(super) fn unlocked(folder: &Path, age: Duration) -> Vec<(PathBuf, io::Result<(JournalFile, Vec<u8>)>)> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let ours = paths.filter(|path| path.extension().is_some_and(|ending| ending == ENDING));
+    ours.filter_map(|path| open(&path, age).transpose().map(|opened| (path, opened))).collect()
+}
+
+fn open(path: &Path, age: Duration) -> io::Result<Option<(JournalFile, Vec<u8>)>> {
+    let mut file = File::options().read(true).write(true).open(path)?;
+    // A clock that was set back makes a file young, which only keeps it longer.
+    let is_young = |file: &File| Ok::<_, io::Error>(file.metadata()?.modified()?.elapsed().unwrap_or_default() < age);
+    if is_young(&file)? || file.try_lock().is_err() {
+        return Ok(None);
+    }
+    let mut text = Vec::new();
+    Read::by_ref(&mut file).take(MAX_BYTES).read_to_end(&mut text)?;
+    let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+    if whole < text.len() && whole > 0 {
+        file.set_len(whole as u64)?;
+        text.truncate(whole);
+    }
+    Ok(Some((JournalFile { path: path.to_owned(), file: Mutex::new(file) }, text)))
+}

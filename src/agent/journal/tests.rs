@@ -1,0 +1,109 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+fn header() -> Header {
+    Header {
+        place: "bucket \"b\" at http://s3/".into(),
+        key: "p/backups/Nightly.tar".into(),
+        backup_id: "a1".into(),
+        upload_id: Some("u1".into()),
+        part_size: 5 << 20,
+    }
+}
+
+fn part(number: usize) -> StoredPart {
+    StoredPart { number, size: 5 << 20, e_tag: format!("\"e{number}\""), hash: hash_of(&[7; 3]) }
+}
+
+async fn left(journals: &Arc<Journals>) -> Vec<Left> {
+    journals.left(&header().place, "p/backups/", "a1").await
+}
+
+fn only_file(state: &Path) -> PathBuf {
+    let files: Vec<_> = fs::read_dir(state.join("uploads")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    files[0].clone()
+}
+
+#[tokio::test]
+async fn what_was_stored_is_known_after_the_upload_is_gone() {
+    let state = tempfile::tempdir().unwrap();
+    let journals = Journals::new(state.path());
+    let journal = journals.begin(header()).await.unwrap();
+    for number in [0, 2, 1] {
+        journal.note(part(number)).await;
+    }
+    assert!(left(&journals).await.is_empty(), "an upload under way is nobody else's");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&only_file(state.path())), mode(&state.path().join("uploads"))), (0o600, 0o700));
+    drop(journal);
+    let found = left(&journals).await.remove(0);
+    assert_eq!(found.header, header());
+    assert_eq!(found.parts.into_values().collect::<Vec<_>>(), [part(0), part(1), part(2)]);
+    for (place, folder, backup_id) in
+        [("elsewhere", "p/backups/", "a1"), (&header().place, "q/backups/", "a1"), (&header().place, "p/", "b2")]
+    {
+        assert!(journals.left(place, folder, backup_id).await.is_empty(), "{place} {folder} {backup_id}");
+    }
+    found.journal.end().await;
+    assert!(left(&journals).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_part_that_is_being_replaced_is_not_known_any_more() {
+    let state = tempfile::tempdir().unwrap();
+    let journals = Journals::new(state.path());
+    let journal = journals.begin(header()).await.unwrap();
+    journal.note(part(0)).await;
+    journal.note(part(1)).await;
+    journal.replacing(0).await;
+    drop(journal);
+    assert_eq!(left(&journals).await.remove(0).parts.into_keys().collect::<Vec<_>>(), [1]);
+}
+
+#[tokio::test]
+async fn a_torn_line_costs_that_line_alone() {
+    let state = tempfile::tempdir().unwrap();
+    let journals = Journals::new(state.path());
+    let journal = journals.begin(header()).await.unwrap();
+    journal.note(part(0)).await;
+    journal.note(part(1)).await;
+    drop(journal);
+    let (file, whole) = (only_file(state.path()), fs::read(only_file(state.path())).unwrap());
+    let first = whole.iter().position(|&byte| byte == b'\n').unwrap() + 1;
+    for cut in (first..whole.len()).step_by(7) {
+        fs::write(&file, &whole[..cut]).unwrap();
+        let found = left(&journals).await.remove(0);
+        assert!(found.parts.len() < 2, "cut at {cut}");
+        // What is added now can be read again.
+        found.journal.note(part(5)).await;
+        drop(found);
+        assert!(left(&journals).await.remove(0).parts.contains_key(&5), "cut at {cut}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_journal_is_left_alone() {
+    let state = tempfile::tempdir().unwrap();
+    let journals = Journals::new(state.path());
+    fs::create_dir(state.path().join("uploads")).unwrap();
+    for (name, text) in [("a.jsonl", ""), ("b.jsonl", "no line"), ("c.jsonl", "{\"part\":1}\n"), ("d.txt", "mine\n")] {
+        fs::write(state.path().join("uploads").join(name), text).unwrap();
+    }
+    for _ in 0..2 {
+        assert!(left(&journals).await.is_empty());
+        assert_eq!(fs::read_dir(state.path().join("uploads")).unwrap().count(), 4);
+    }
+    assert_eq!(journals.ignored.lock().unwrap().len(), 3, "each is spoken of once");
+}
+
+#[tokio::test]
+async fn a_state_directory_that_cannot_be_written_only_costs_the_resume() {
+    let state = tempfile::tempdir().unwrap();
+    fs::write(state.path().join("uploads"), "a file in the folder's place").unwrap();
+    let journals = Journals::new(state.path());
+    assert!(journals.begin(header()).await.is_none());
+    assert!(left(&journals).await.is_empty());
+}

@@ -1,0 +1,163 @@
+//! What an upload leaves on this machine for the next attempt, and what it takes over from the last one.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use super::super::journal::{Header, Journal, Journals, Left, StoredPart};
+use super::super::location::Location;
+use crate::error::{Error, Kind, Result};
+use crate::store::{Error as StoreError, Key, Multipart, Outcome, Patience};
+
+/// An upload's journal, and the journals of earlier attempts at the same key.
+#[derive(Debug)]
+pub(super) struct Record {
+    journals: Arc<Journals>,
+    keeps: bool,
+    open: Mutex<Vec<Journal>>,
+    resumed: Mutex<Option<Resumed>>,
+}
+
+/// A multipart upload of an earlier attempt, to go on with.
+#[derive(Debug)]
+pub(super) struct Resumed {
+    pub(super) multipart: Multipart,
+    pub(super) parts: BTreeMap<usize, StoredPart>,
+    journal: Journal,
+}
+
+impl Record {
+    /// Takes over what earlier attempts left for this key, where it can be gone on with in parts of `part_size`. What
+    /// they left for other keys is removed: something else has their place now.
+    ///
+    /// # Errors
+    /// When the bucket cannot be asked what it holds.
+    pub(super) async fn take_over(
+        left: Vec<Left>,
+        location: &Arc<Location>,
+        key: &Key,
+        part_size: u64,
+        (journals, keeps, tasks): (Arc<Journals>, bool, &TaskTracker),
+    ) -> Result<Self> {
+        let (mut open, mut resumed) = (Vec::new(), None);
+        for left in left {
+            if left.header.key != key.as_str() {
+                abandon(location, left.header, Some(left.journal), tasks);
+                continue;
+            }
+            let usable = if resumed.is_none() { usable(location, &left, part_size).await? } else { None };
+            if let Some((multipart, parts)) = usable {
+                resumed = Some(Resumed { multipart, parts, journal: left.journal });
+            } else {
+                // It goes on saying whose tar it is that may be under this key.
+                open.push(left.journal);
+                abandon(location, left.header, None, tasks);
+            }
+        }
+        Ok(Self { journals, keeps, open: Mutex::new(open), resumed: Mutex::new(resumed) })
+    }
+
+    /// Bytes that an earlier attempt stored.
+    pub(super) fn resumed_bytes(&self) -> u64 {
+        let resumed = self.resumed.lock().unwrap_or_else(PoisonError::into_inner);
+        resumed.iter().flat_map(|resumed| resumed.parts.values()).map(|part| part.size).sum()
+    }
+
+    /// What to go on with; whoever takes it completes or aborts it.
+    pub(super) fn resume(&self) -> Option<(Resumed, Journal)> {
+        let resumed = self.resumed.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let journal = resumed.journal.clone();
+        self.open().push(journal.clone());
+        Some((resumed, journal))
+    }
+
+    /// Notes that the upload has begun.
+    pub(super) async fn begin(&self, header: Header) -> Option<Journal> {
+        let journal = self.journals.begin(header).await?;
+        self.open().push(journal.clone());
+        Some(journal)
+    }
+
+    /// Whether what is stored stays for the next attempt, when the upload ends for this reason. Content that is wrong is
+    /// not kept.
+    pub(super) fn keeps_after(&self, error: &Error) -> bool {
+        let is_content_wrong =
+            matches!(error.kind(), Kind::InvalidMetadata | Kind::SizeMismatch | Kind::ChecksumMismatch);
+        self.keeps && !is_content_wrong
+    }
+
+    /// Leaves everything to the next attempt.
+    pub(super) fn leave(&self) {
+        drop(self.resumed.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.open().clear();
+    }
+
+    /// Nothing is left to go on with.
+    pub(super) async fn end(&self) {
+        let open = std::mem::take(&mut *self.open());
+        for journal in open {
+            journal.end().await;
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Vec<Journal>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The upload that an earlier attempt left and those of its parts that the bucket still holds.
+async fn usable(
+    location: &Location,
+    left: &Left,
+    part_size: u64,
+) -> Result<Option<(Multipart, BTreeMap<usize, StoredPart>)>> {
+    let Some(multipart) = multipart(location, &left.header).filter(|_| left.header.part_size == part_size) else {
+        return Ok(None);
+    };
+    let mut parts = left.parts.clone();
+    match multipart.stored_parts(Patience::INTERACTIVE).await {
+        Ok(held) => {
+            let is_held = |part: &StoredPart| {
+                held.iter().any(|held| held.part_number == part.number + 1 && held.is(&part.e_tag, part.size))
+            };
+            parts.retain(|_, part| is_held(part));
+        }
+        Err(error) if is_gone(&error) => return Ok(None),
+        Err(error) if error.outcome.is_transient() => return location.note(Err(error.into())),
+        // Whoever may not ask which parts there are may still store parts. The journal was right when it was written.
+        Err(_) => {}
+    }
+    info!(parts = parts.len(), "going on with the upload of \"{}\" in {}", left.header.key, location.store.place());
+    Ok(Some((multipart, parts)))
+}
+
+fn multipart(location: &Location, header: &Header) -> Option<Multipart> {
+    Multipart::resume(&location.store, &Key::new(&header.key), header.upload_id.as_ref()?)
+}
+
+fn is_gone(error: &StoreError) -> bool {
+    matches!(error.outcome, Outcome::NoSuchUpload | Outcome::NotFound)
+}
+
+/// Removes the parts of an upload that nobody goes on with, then its journal.
+pub(in crate::agent) fn abandon(
+    location: &Arc<Location>,
+    header: Header,
+    journal: Option<Journal>,
+    tasks: &TaskTracker,
+) {
+    let location = Arc::clone(location);
+    tasks.spawn(async move {
+        if let Some(multipart) = multipart(&location, &header)
+            && let Err(error) = multipart.abort(location.patience()).await
+        {
+            warn!("the parts of \"{}\" are left behind: {error}", header.key);
+            return;
+        }
+        if let Some(journal) = journal {
+            journal.end().await;
+        }
+    });
+}
