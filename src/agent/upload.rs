@@ -47,7 +47,7 @@ pub struct Upload {
     /// Size of its parts in bytes.
     pub part_size: u64,
     stem: Stem,
-    replaced: Option<Stem>,
+    replaced: Vec<Stem>,
     stored_bytes: AtomicU64,
     resumed_bytes: u64,
     cancel: CancellationToken,
@@ -131,7 +131,7 @@ impl Upload {
         means: Means,
     ) -> Result<Arc<Self>> {
         let part_size = means.options.part_size.unwrap_or(location.settings.part_size);
-        let part_size = plan::part_size(part_size, backup.size, location.settings.max_parts())?;
+        let part_size = plan::part_size(part_size, backup.size, location.settings.max_parts(backup.size))?;
         let left = means.journals.left(location.store.place(), location.keys.folder(), &backup.backup_id).await;
         let (stem, replaced) = location.note(plan::choose_stem(&location, &backup, filename, taken, &left).await)?;
         let journal = (Arc::clone(&means.journals), means.options.keeps, &means.tasks);

@@ -19,6 +19,9 @@ pub const MIN_PART_SIZE: u64 = 5 * MIB;
 pub const MAX_PART_SIZE: u64 = 512 * MIB;
 /// S3's own limit; a provider's row in the table may have a lower one.
 const MAX_PARTS: u64 = 10_000;
+/// OpenStack Swift's default. Source: `max_upload_part_num` in the documentation of its s3api middleware.
+const MODEST_PARTS: u64 = 1000;
+const LARGEST_MODEST_PART: u64 = 48 * MIB;
 const MIB: u64 = 1024 * 1024;
 
 const DEFAULT_CONCURRENCY: usize = 4;
@@ -134,10 +137,14 @@ impl Location {
         }
     }
 
-    /// Parts that one upload may have.
+    /// Parts that an upload of `size` bytes may have.
+    ///
+    /// Of a provider that nobody knows, no more are asked for than the most modest one takes, as long as parts stay small:
+    /// where part 1,001 is refused, a thousand have travelled for nothing.
     #[must_use]
-    pub fn max_parts(&self) -> u64 {
+    pub fn max_parts(&self, size: u64) -> u64 {
         match &self.backend {
+            Backend::S3(s3) if s3.provider.id == "other" && size < MODEST_PARTS * LARGEST_MODEST_PART => MODEST_PARTS,
             Backend::S3(s3) => s3.provider.max_parts,
             Backend::Directory(_) => MAX_PARTS,
         }

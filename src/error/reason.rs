@@ -32,6 +32,8 @@ pub enum Reason {
     TlsNeeded,
     /// What answers is no S3 server.
     NotS3,
+    /// The provider does not encrypt as it is asked to.
+    NoEncryption,
     /// The provider does not know this storage class.
     UnknownStorageClass,
     /// The tar is in an archive class and must be restored at the provider before it can be read.
@@ -50,7 +52,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::UnknownKey,
         Self::WrongSecret,
         Self::ExpiredToken,
@@ -63,6 +65,7 @@ impl Reason {
         Self::NoTls,
         Self::TlsNeeded,
         Self::NotS3,
+        Self::NoEncryption,
         Self::UnknownStorageClass,
         Self::Archived,
         Self::EndpointWithoutScheme,
@@ -78,7 +81,7 @@ impl Reason {
     pub const fn facts(self) -> (&'static str, Kind, &'static str) {
         match self {
             Self::UnknownKey => ("unknown_key", Kind::StorageAuth, "Check the access key ID: is a character missing, is it from another provider, or are ID and secret swapped? Or make a new key."),
-            Self::WrongSecret => ("wrong_secret", Kind::StorageAuth, "Check the secret access key: copy it once more, or make a new key if it is lost."),
+            Self::WrongSecret => ("wrong_secret", Kind::StorageAuth, "Check the secret access key, and that it belongs to this access key ID: copy both once more, or make a new key."),
             Self::ExpiredToken => ("expired_token", Kind::StorageAuth, "The session token has expired. Use a lasting access key, or a new token with its key and secret."),
             Self::ActionDenied => ("action_denied", Kind::StorageForbidden, "Give the key permission to list, read, write and delete in this bucket."),
             Self::HostUnknown => ("host_unknown", Kind::StorageUnreachable, "Check the endpoint's spelling, and this machine's DNS."),
@@ -89,6 +92,7 @@ impl Reason {
             Self::NoTls => ("no_tls", Kind::StorageCertificate, "The port speaks no TLS. Write http:// instead of https://, or use the server's TLS port."),
             Self::TlsNeeded => ("tls_needed", Kind::StorageError, "The port speaks TLS. Write https:// instead of http://."),
             Self::NotS3 => ("not_s3", Kind::StorageError, "Check the endpoint: what answers there is not an S3 server. It may be the provider's web page."),
+            Self::NoEncryption => ("no_encryption", Kind::StorageError, "Remove encryption from the location: this provider does not do it. Home Assistant can encrypt the backup itself."),
             Self::UnknownStorageClass => ("unknown_storage_class", Kind::StorageError, "Remove storage_class, or set one that the provider has."),
             Self::Archived => ("archived", Kind::StorageError, "Restore the object at the provider first; that takes hours. Use a storage class that can be read at once."),
             Self::EndpointWithoutScheme => ("endpoint_without_scheme", Kind::InvalidRequest, "Write https:// before the endpoint's host, or http:// for a server without TLS."),

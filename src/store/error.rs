@@ -77,6 +77,11 @@ impl Outcome {
     }
 }
 
+/// The provider took what it was to encrypt, and did not encrypt it.
+#[derive(Debug, thiserror::Error)]
+#[error("the provider took the backup without encrypting it")]
+pub(super) struct NotEncrypted;
+
 /// A storage call that did not succeed.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -209,6 +214,7 @@ fn outcome_of(answer: &Answer) -> Outcome {
         408 | 504 => Outcome::Timeout,
         412 => Outcome::Changed,
         429 | 503 => Outcome::Throttled,
+        501 => Outcome::Refused,
         507 => Outcome::Full,
         500..=599 => Outcome::ServerError,
         _ => Outcome::Refused,
@@ -226,6 +232,7 @@ fn reason_of(answer: &Answer) -> Option<Reason> {
         "AccessDenied" if says("No such key") => Reason::UnknownKey,
         "AccessDenied" if says("nvalid signature") => Reason::WrongSecret,
         "ExpiredToken" | "TokenRefreshRequired" | "InvalidToken" => Reason::ExpiredToken,
+        "NotImplemented" | "InvalidArgument" | "InvalidRequest" if says("ncryption") => Reason::NoEncryption,
         "InvalidStorageClass" => Reason::UnknownStorageClass,
         "InvalidObjectState" => Reason::Archived,
         // The words of nginx, and of servers written in Go.
@@ -243,6 +250,9 @@ fn transport_reason(error: &(dyn StdError + 'static)) -> Option<Reason> {
     use rustls::CertificateError as Certificate;
     if find::<NoSuchHost>(error).is_some() {
         return Some(Reason::HostUnknown);
+    }
+    if find::<NotEncrypted>(error).is_some() {
+        return Some(Reason::NoEncryption);
     }
     if let Some(tls) = tls_error(error) {
         return Some(match tls {

@@ -4,8 +4,8 @@
 //! keys unescaped, which XML cannot carry. So pages are asked for in [`listing`], with `encoding-type=url`. All
 //! requests, its and ours, go through [`sign`].
 
-mod customer;
 mod dialect;
+mod encryption;
 mod listing;
 mod sign;
 

@@ -40,6 +40,9 @@ on_each_server! {
     a_check_succeeds_and_leaves_nothing
     a_region_that_nobody_gave_is_found
     content_is_taken_with_any_checksum
+    a_key_for_encryption_is_used_or_refused
+    an_encryption_that_the_server_has_not_is_refused_at_once
+    the_third_copy_of_a_backup_replaces_the_second
     a_bucket_that_does_not_exist
     a_key_that_the_server_does_not_know
     a_secret_that_is_wrong
@@ -209,6 +212,48 @@ async fn content_is_taken_with_any_checksum(server: Server) {
             home.agent.upload("home", &sample).await;
             assert!(home.agent.download("home", sample.id()).await.unwrap().body == sample.tar, "{checksum}");
         }
+    }
+}
+
+/// Whoever gives a key must not come to believe in an encryption that is not there: Swift stores the bytes as they are.
+async fn a_key_for_encryption_is_used_or_refused(server: Server) {
+    let key = "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=";
+    for sample in [Sample::small("a1"), Sample::new("b2", "Large", 6 * MIB)] {
+        let bucket = server.bucket().await;
+        let location = server.location(&bucket).with("encryption", "SSE-C").with("encryption_key", key);
+        let setup = Setup::of(location);
+        let file = setup.path("backup.tar");
+        std::fs::write(&file, &sample.tar).unwrap();
+        let ran = setup.run(&["upload", "home", file.to_str().unwrap()]).await;
+        if ran.code == 0 {
+            for key in bucket.keys().await {
+                assert!(!bucket.can_be_read(&key).await, "{key} is there for everybody to read");
+            }
+        } else {
+            bucket.comes_to_be_empty().await;
+        }
+    }
+}
+
+/// Swift answers 501 `NotImplemented`, which no waiting changes.
+async fn an_encryption_that_the_server_has_not_is_refused_at_once(server: Server) {
+    let bucket = server.bucket().await;
+    let setup = Setup::of(server.location(&bucket).with("encryption", "AES256"));
+    let file = setup.path("backup.tar");
+    std::fs::write(&file, &Sample::small("a1").tar).unwrap();
+    let start = std::time::Instant::now();
+    let ran = setup.run(&["upload", "home", file.to_str().unwrap()]).await;
+    assert!(start.elapsed() < std::time::Duration::from_secs(5), "{}", ran.stderr);
+    assert!(ran.code == 0 || ran.stderr.contains("ncryption"), "{}", ran.stderr);
+}
+
+async fn the_third_copy_of_a_backup_replaces_the_second(server: Server) {
+    let home = server.home().await;
+    for size in [20_480, 30_720, 40_960, 51_200] {
+        let sample = Sample::new("a1", "Again", size);
+        home.agent.upload("home", &sample).await;
+        assert!(home.agent.download("home", "a1").await.unwrap().body == sample.tar, "{size}: an older copy");
+        assert_eq!(home.bucket.keys().await.len(), 2, "{size}: {:?}", home.bucket.keys().await);
     }
 }
 

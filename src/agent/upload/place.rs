@@ -87,10 +87,9 @@ impl Upload {
 
     /// An earlier copy of this backup goes when the new one is complete, not before.
     fn remove_replaced(&self) {
-        if let Some(stem) = &self.replaced {
-            let keys = vec![self.location.keys.metadata(stem), self.location.keys.tar(stem)];
-            self.location.remove_later(keys, &self.means.tasks);
-        }
+        let keys = |stem| [self.location.keys.metadata(stem), self.location.keys.tar(stem)];
+        let keys: Vec<_> = self.replaced.iter().flat_map(keys).collect();
+        self.location.remove_later(keys, &self.means.tasks);
     }
 
     fn describe(&self, content: &Content) -> StoredBackup {

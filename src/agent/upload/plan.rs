@@ -11,7 +11,12 @@ use crate::store::{Outcome, Patience, Stem};
 /// Names that are tried for a backup before it is given up.
 const MAX_STEMS: usize = 20;
 
-/// A stem that nothing has, and the stem of an earlier copy of this very backup.
+/// The names that copies of one backup take turns with.
+const NAMES_OF_COPIES: usize = 2;
+
+/// A stem that nothing has, and the stems of earlier copies of this very backup.
+///
+/// A backup that is uploaded again and again goes from its first name to its second and back, so both are looked at.
 ///
 /// A key is never written over: not another backup's, not this backup's earlier copy before the new one is complete,
 /// and not a tar without metadata, which may be a backup that waits to be adopted. The exception is the tar that an
@@ -22,9 +27,9 @@ pub(super) async fn choose_stem(
     filename: &str,
     taken: &[String],
     left: &[Left],
-) -> Result<(Stem, Option<Stem>)> {
+) -> Result<(Stem, Vec<Stem>)> {
     let first = Stem::from_filename(filename);
-    let mut replaced = None;
+    let (mut free, mut replaced) = (None, Vec::new());
     for attempt in 0..MAX_STEMS {
         let stem = first.attempt(attempt, &backup.backup_id);
         let (tar, metadata) = (location.keys.tar(&stem), location.keys.metadata(&stem));
@@ -35,16 +40,22 @@ pub(super) async fn choose_stem(
             Ok(json) => {
                 let stored = StoredBackup::parse(&json).ok();
                 if stored.is_some_and(|stored| stored.backup.backup_id == backup.backup_id) {
-                    replaced.get_or_insert(stem);
+                    replaced.push(stem);
                 }
             }
             Err(error) if error.outcome != Outcome::NotFound => return Err(error.into()),
+            Err(_) if free.is_some() => {}
             Err(_) => match location.store.size(&tar, Patience::INTERACTIVE).await {
-                Err(error) if error.outcome == Outcome::NotFound => return Ok((stem, replaced)),
+                Err(error) if error.outcome == Outcome::NotFound => free = Some(stem),
                 Err(error) => return Err(error.into()),
-                Ok(_) if left.iter().any(|left| left.header.key == tar.as_str()) => return Ok((stem, replaced)),
+                Ok(_) if left.iter().any(|left| left.header.key == tar.as_str()) => free = Some(stem),
                 Ok(_) => {}
             },
+        }
+        if attempt >= NAMES_OF_COPIES - 1
+            && let Some(stem) = free.take()
+        {
+            return Ok((stem, replaced));
         }
     }
     let detail = format!("All names for the backup \"{}\" are taken in {}.", backup.backup_id, location.store.place());

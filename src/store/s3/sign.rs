@@ -19,11 +19,11 @@ use object_store::aws::{AwsAuthorizer, AwsCredential};
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse, HttpService,
 };
-use tracing::info;
+use tracing::{info, warn};
 use url::Url;
 
-use super::customer::CustomerKey;
 use super::dialect::{Algorithm, Dialect, Freedom, has_content, starts_multipart};
+use super::encryption::{self, CustomerKey};
 use crate::config::S3Settings;
 use crate::provider::Checksum;
 use crate::store::error::find;
@@ -105,7 +105,19 @@ impl Signing {
             }
             *self.dialect.write().unwrap_or_else(PoisonError::into_inner) = dialect;
         }
-        result
+        self.confirmed(&request, result?).await
+    }
+
+    /// Takes back what is not encrypted although it should be.
+    async fn confirmed(&self, request: &HttpRequest, answer: HttpResponse) -> Result<HttpResponse, HttpError> {
+        let Err(not_encrypted) = encryption::confirm(request, &answer) else { return Ok(answer) };
+        let text = answer.into_body().bytes().await?;
+        if let Some(undo) = encryption::undo(request, &text)
+            && let Err(error) = self.send(&self.dialect(), undo).await
+        {
+            warn!("\"{}\" is left behind without encryption: {error}", request.uri().path());
+        }
+        Err(HttpError::new(HttpErrorKind::Unknown, not_encrypted))
     }
 
     async fn send(&self, dialect: &Dialect, request: HttpRequest) -> Result<HttpResponse, HttpError> {

@@ -94,6 +94,11 @@ impl Bucket {
         (size, hex(hash.finish().as_ref()))
     }
 
+    /// Whether the object comes back to one who gives nothing but the signature.
+    pub(crate) async fn can_be_read(&self, key: &str) -> bool {
+        self.attempt(Method::GET, &path(key), Bytes::new()).await.is_ok_and(|(status, _)| status.is_success())
+    }
+
     pub(crate) async fn text(&self, key: &str) -> String {
         String::from_utf8(self.get(key).await.to_vec()).unwrap()
     }
