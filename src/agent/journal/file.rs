@@ -59,6 +59,9 @@ impl JournalFile {
     }
 }
 
+/// A file and its text.
+type Opened = (JournalFile, Vec<u8>);
+
 fn write_new(path: &Path, first: &[u8]) -> io::Result<File> {
     let mut file = File::options().read(true).write(true).create_new(true).mode(0o600).open(path)?;
     file.lock()?;
@@ -68,14 +71,14 @@ fn write_new(path: &Path, first: &[u8]) -> io::Result<File> {
 }
 
 /// The files that no process holds and nothing was added to for `age`, with their text up to the last whole line.
-pub(super) fn unlocked(folder: &Path, age: Duration) -> Vec<(PathBuf, io::Result<(JournalFile, Vec<u8>)>)> {
+pub(super) fn unlocked(folder: &Path, age: Duration) -> Vec<(PathBuf, io::Result<Opened>)> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
     let ours = paths.filter(|path| path.extension().is_some_and(|ending| ending == ENDING));
     ours.filter_map(|path| open(&path, age).transpose().map(|opened| (path, opened))).collect()
 }
 
-fn open(path: &Path, age: Duration) -> io::Result<Option<(JournalFile, Vec<u8>)>> {
+fn open(path: &Path, age: Duration) -> io::Result<Option<Opened>> {
     let mut file = File::options().read(true).write(true).open(path)?;
     // A clock that was set back makes a file young, which only keeps it longer.
     let is_young = |file: &File| Ok::<_, io::Error>(file.metadata()?.modified()?.elapsed().unwrap_or_default() < age);
