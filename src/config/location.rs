@@ -19,7 +19,7 @@ pub const MIN_PART_SIZE: u64 = 5 * MIB;
 pub const MAX_PART_SIZE: u64 = 512 * MIB;
 /// S3's own limit; a provider's row in the table may have a lower one.
 const MAX_PARTS: u64 = 10_000;
-/// OpenStack Swift's default. Source: `max_upload_part_num` in the documentation of its s3api middleware.
+/// `OpenStack` Swift's default. Source: `max_upload_part_num` in the documentation of its s3api middleware.
 const MODEST_PARTS: u64 = 1000;
 const LARGEST_MODEST_PART: u64 = 48 * MIB;
 const MIB: u64 = 1024 * 1024;

@@ -11,7 +11,7 @@ use s3_backup_agent::config::Config;
 use serde_json::{Value, json};
 
 use crate::harness::setup::Ran;
-use crate::harness::{Bucket, Garage, Location, MIB, Proxy, Sample, Setup, eventually, garage, sample};
+use crate::harness::{Bucket, Garage, Location, MIB, Proxy, Sample, Server, Setup, eventually, garage, sample};
 
 fn old(bucket: &Bucket) -> Location {
     Location { id: "old".into(), prefix: "then".into(), ..Location::of(bucket) }
@@ -312,4 +312,23 @@ async fn backups_move_from_a_bucket_into_a_directory_and_back() {
     assert_eq!(fs::read_dir(folder.join("backups")).unwrap().count(), 4);
     setup.run(&["copy", "disk", "new"]).await.ended_with(0);
     hold_the_same(&from, &to).await;
+}
+
+#[tokio::test]
+async fn a_server_of_another_maker_copies_by_itself_too() {
+    let (from, to) = (Server::Swift.bucket().await, Server::Swift.bucket().await);
+    let location = |id: &str, bucket: &Bucket| Location { id: id.into(), ..Server::Swift.location(bucket) };
+    let setup = Setup::with([location("old", &from), location("new", &to)]);
+    // The second one has several parts, and an ETag that is no MD5.
+    for sample in [Sample::small("a1"), Sample::new("b2", "Large", 23 * MIB)] {
+        upload(&setup, "old", &sample).await;
+    }
+    let ran = setup.run(&["copy", "old", "new", "--json"]).await.ended_with(0);
+    assert_eq!(summary(&ran)[..3], [2, 0, 0], "{}", ran.text());
+    assert_eq!(from.contents().await.len(), 4);
+    for ((key, one), (_, other)) in from.contents().await.iter().zip(&to.contents().await) {
+        assert!(key.ends_with(".json") || one == other, "{key} differs");
+    }
+    let file = setup.path("back.tar");
+    setup.run(&["download", "new", "b2", "-o", file.to_str().unwrap()]).await.ended_with(0);
 }

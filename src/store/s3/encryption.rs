@@ -44,7 +44,7 @@ impl CustomerKey {
 }
 
 /// What a request asks for is said again in the answer by who does it. Others ignore the headers, and store the bytes as
-/// they are: OpenStack Swift 2.38 does with SSE-C.
+/// they are: `OpenStack` Swift 2.38 does with SSE-C.
 ///
 /// Source: the response headers of `PutObject`, `CopyObject` and `CreateMultipartUpload` in Amazon's API reference.
 pub(super) fn confirm(request: &HttpRequest, answer: &HttpResponse) -> Result<(), NotEncrypted> {
