@@ -327,7 +327,7 @@ async fn a_server_of_another_maker_copies_by_itself_too() {
     assert_eq!(summary(&ran)[..3], [2, 0, 0], "{}", ran.text());
     assert_eq!(from.contents().await.len(), 4);
     for ((key, one), (_, other)) in from.contents().await.iter().zip(&to.contents().await) {
-        assert!(key.ends_with(".json") || one == other, "{key} differs");
+        assert!(key.ends_with(".metadata.json") || one == other, "{key} differs");
     }
     let file = setup.path("back.tar");
     setup.run(&["download", "new", "b2", "-o", file.to_str().unwrap()]).await.ended_with(0);
