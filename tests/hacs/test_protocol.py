@@ -131,6 +131,32 @@ async def test_documents_itself(call: Checked) -> None:
         jsonschema.Draft202012Validator.check_schema(schema)
 
 
+async def locations_come_and_go(call: Checked) -> None:
+    """Register a location that nobody can reach, try it, and forget it."""
+    settings = {
+        "provider": "minio",
+        "endpoint": "http://127.0.0.1:9",
+        "bucket": "nowhere",
+        "access_key_id": " pasted ",
+        "secret_access_key": "a-secret-that-nobody-repeats",
+    }
+    location = await call("PUT", "/v1/locations/away", 200, json=settings)
+    assert location["source"] == "registered"
+    for path in ("/v1/locations/away/check", "/v1/locations/check"):
+        checked = await call("POST", path, 200, json=settings)
+        assert (checked["ok"], checked["steps"][-1]["step"]) == (False, "connect")
+    assert [note["code"] for note in checked["notes"]] == ["spaces_removed"]
+    wrong = {**settings, "endpoint": "nowhere.example.com"}
+    checked = await call("POST", "/v1/locations/check", 200, json=wrong)
+    assert checked["steps"][0]["key"] == "endpoint"
+    assert checked["corrected"] == {"endpoint": "https://nowhere.example.com"}
+    problem = await call("PUT", "/v1/locations/away", 400, json=wrong)
+    assert problem["problems"][0]["suggestion"] == "https://nowhere.example.com"
+    await call("DELETE", "/v1/locations/away", 204)
+    local = await call("POST", "/v1/locations/local/check", 200)
+    assert local["ok"]
+
+
 async def test_answers_as_documented(call: Checked) -> None:
     """Every call that succeeds."""
     await call("GET", "/v1/health", 200)
@@ -168,6 +194,7 @@ async def test_answers_as_documented(call: Checked) -> None:
     assert await call("PUT", "/v1/log", 200, json={"level": "debug"}) == {
         "level": "debug"
     }
+    await locations_come_and_go(call)
     documented = {
         operation["operationId"]
         for item in STRICT["paths"].values()
