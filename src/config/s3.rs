@@ -340,8 +340,10 @@ fn is_bucket_name(section: &mut Reader<'_>, bucket: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     let valid = (3..=255).contains(&bucket.len()) && bucket.bytes().all(allowed);
     if !valid {
-        section
-            .problem("bucket", format!("is the name alone, letters, digits, \".\", \"-\" and \"_\", not \"{bucket}\""));
+        section.problem(
+            "bucket",
+            format!("is the name alone: 3 or more letters, digits, \".\", \"-\" and \"_\", not \"{bucket}\""),
+        );
     }
     valid
 }
