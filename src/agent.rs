@@ -118,7 +118,7 @@ impl Agent {
         let location = self.location(id)?;
         self.locations.remove(id)?;
         let (_, uploads) = self.uploads_at(&location, "");
-        for upload in uploads {
+        for upload in uploads.into_iter().filter(|upload| upload.location.id() == id) {
             upload.discard(Discard::All).await;
             self.uploads().remove(&upload.id);
         }
@@ -242,12 +242,13 @@ impl Agent {
         }
     }
 
-    /// The uploads under way to a location: those of this backup, and the others.
+    /// The uploads under way to the folder of a location: those of this backup to this location, and the others.
     fn uploads_at(&self, location: &Location, backup_id: &str) -> (Vec<Arc<Upload>>, Vec<Arc<Upload>>) {
         let mut uploads = self.uploads();
         uploads.retain(|_, upload| !upload.has_ended());
-        let here = uploads.values().filter(|upload| upload.location.id() == location.id()).cloned();
-        here.partition(|upload| upload.backup.backup_id == backup_id)
+        let here =
+            uploads.values().filter(|upload| upload.location.settings.is_same_place(&location.settings)).cloned();
+        here.partition(|upload| upload.backup.backup_id == backup_id && upload.location.id() == location.id())
     }
 
     /// Takes an upload's content in. Cleans up by itself when the sender goes away.

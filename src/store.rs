@@ -34,7 +34,7 @@ pub use reach::Route;
 pub use retry::{Backoff, Patience, retry};
 pub use s3::Dialect;
 
-use crate::config::{Backend, Location};
+use crate::config::{Backend, Location, S3Settings};
 use s3::S3;
 
 /// What a listing says of an object.
@@ -110,13 +110,7 @@ impl Store {
     /// When a directory cannot be made, or a client cannot be set up with these settings.
     pub fn open(location: &Location) -> Result<Self, Error> {
         match &location.backend {
-            Backend::S3(settings) => {
-                let s3 = S3::open(settings)?;
-                let place = format!("bucket \"{}\" at {}", settings.bucket, settings.endpoint);
-                let objects = s3.objects();
-                let storage_class = settings.storage_class.as_deref().map(Arc::from);
-                Ok(Self { backend: Arc::new(StoreBackend::S3(s3)), objects, place: place.into(), storage_class })
-            }
+            Backend::S3(settings) => Ok(Self::of_bucket(S3::open(settings)?, settings)),
             Backend::Directory(path) => {
                 let folder = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
                 let place = format!("directory \"{}\"", path.display());
@@ -131,6 +125,23 @@ impl Store {
         }
     }
 
+    /// The same storage with other settings; transfers under way have the new key and limits from their next request.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn reopen(&self, location: &Location) -> Result<Self, Error> {
+        match (&*self.backend, &location.backend) {
+            (StoreBackend::S3(s3), Backend::S3(settings)) => Ok(Self::of_bucket(s3.reopen(settings)?, settings)),
+            _ => Self::open(location),
+        }
+    }
+
+    fn of_bucket(s3: S3, settings: &S3Settings) -> Self {
+        let place = format!("bucket \"{}\" at {}", settings.bucket, settings.endpoint).into();
+        let (objects, storage_class) = (s3.objects(), settings.storage_class.as_deref().map(Arc::from));
+        Self { backend: Arc::new(StoreBackend::S3(s3)), objects, place, storage_class }
+    }
+
     /// The bucket or directory, for messages.
     #[must_use]
     pub fn place(&self) -> &str {
@@ -143,13 +154,6 @@ impl Store {
         match &*self.backend {
             StoreBackend::S3(s3) => Some(s3.dialect()),
             StoreBackend::Directory => None,
-        }
-    }
-
-    /// Signs with the key of these settings from now on, for transfers under way too.
-    pub fn replace_credential(&self, location: &Location) {
-        if let (StoreBackend::S3(s3), Backend::S3(settings)) = (&*self.backend, &location.backend) {
-            s3.replace_credential(settings);
         }
     }
 

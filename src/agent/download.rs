@@ -133,7 +133,7 @@ impl Download {
 impl Reader {
     async fn next(&mut self) -> Result<Option<Bytes>> {
         loop {
-            while self.running.len() < self.source.location.settings.concurrency {
+            while self.running.len() < self.source.location.settings.ranges_in_flight() {
                 let Some(range) = self.waiting.pop_front() else { break };
                 self.running.push_back(self.source.clone().read(range, None));
             }

@@ -171,7 +171,10 @@ impl Listings {
                 Error::new(Kind::StorageTimeout, detail)
             }
         };
-        *lock(&self.failed) = Some((Instant::now(), error.replica()));
+        // What went wrong before a change says nothing of how it is after.
+        if self.generation.load(Ordering::SeqCst) == generation {
+            *lock(&self.failed) = Some((Instant::now(), error.replica()));
+        }
         match self.last() {
             Some(listing) => Ok(View { listing, error: Some(error) }),
             None => Err(error),

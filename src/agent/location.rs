@@ -31,7 +31,15 @@ pub struct Location {
     pub changing: Arc<tokio::sync::RwLock<()>>,
     removing: Arc<Mutex<HashSet<Key>>>,
     events: Events,
-    health: Mutex<Health>,
+    health: Arc<Mutex<Health>>,
+}
+
+/// What keeps changes of one folder of a bucket apart, whatever the locations are called that lead there.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Locks {
+    creating: Arc<tokio::sync::Mutex<()>>,
+    changing: Arc<tokio::sync::RwLock<()>>,
+    removing: Arc<Mutex<HashSet<Key>>>,
 }
 
 #[derive(Debug, Default)]
@@ -74,7 +82,7 @@ impl Location {
     ///
     /// # Errors
     /// When its storage cannot be set up with these settings.
-    pub fn open(settings: config::Location, events: Events) -> Result<Arc<Self>> {
+    pub(super) fn open(settings: config::Location, locks: Locks, events: Events) -> Result<Arc<Self>> {
         let store = Store::open(&settings)?;
         let keys = Keys::new(&settings.prefix);
         let listings = Arc::new(Listings::new(store.clone(), keys.folder()));
@@ -83,25 +91,24 @@ impl Location {
             store,
             keys,
             listings,
-            creating: Arc::default(),
-            changing: Arc::default(),
-            removing: Arc::default(),
+            creating: locks.creating,
+            changing: locks.changing,
+            removing: locks.removing,
             events,
-            health: Mutex::default(),
+            health: Arc::default(),
         }))
     }
 
     /// The same location with other settings. Where it is still the same folder of the same bucket, its list and its
-    /// locks go on, and uploads under way are signed with the new key from their next request.
+    /// status go on, and uploads under way have the new key and the new limits from their next request.
     ///
     /// # Errors
     /// As [`Self::open`]; the old one is as it was then.
-    pub(super) fn reopen(&self, settings: config::Location) -> Result<Arc<Self>> {
+    pub(super) fn reopen(&self, settings: config::Location, locks: Locks) -> Result<Arc<Self>> {
         if !self.settings.is_same_place(&settings) {
-            return Self::open(settings, self.events.clone());
+            return Self::open(settings, locks, self.events.clone());
         }
-        let store = Store::open(&settings)?;
-        self.store.replace_credential(&settings);
+        let store = self.store.reopen(&settings)?;
         self.listings.use_store(store.clone());
         Ok(Arc::new(Self {
             settings,
@@ -112,7 +119,7 @@ impl Location {
             changing: Arc::clone(&self.changing),
             removing: Arc::clone(&self.removing),
             events: self.events.clone(),
-            health: Mutex::default(),
+            health: Arc::clone(&self.health),
         }))
     }
 

@@ -3,12 +3,13 @@
 //! A registered location is not kept over a restart of the agent: Home Assistant has its settings and registers it
 //! whenever it connects. Saying the same again changes nothing, so that it may be said often.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tracing::info;
 
 use super::events::{Event, Events};
-use super::location::{Location, not_found};
+use super::location::{Location, Locks, not_found};
 use crate::config::{self, Origin};
 use crate::error::{Error, Kind, Result};
 
@@ -16,14 +17,25 @@ use crate::error::{Error, Kind, Result};
 #[derive(Debug)]
 pub(super) struct Registry {
     locations: RwLock<Vec<Arc<Location>>>,
+    /// By place, and kept when a location is forgotten: something of it may still be deleted in the background.
+    locks: Mutex<HashMap<String, Locks>>,
     events: Events,
 }
 
 impl Registry {
     pub(super) fn open(settings: Vec<config::Location>, events: &Events) -> Result<Self> {
-        let open = |settings| Location::open(settings, events.clone());
+        let registry = Self { locations: RwLock::default(), locks: Mutex::default(), events: events.clone() };
+        let open = |settings: config::Location| {
+            let locks = registry.locks(&settings);
+            Location::open(settings, locks, events.clone())
+        };
         let locations = settings.into_iter().map(open).collect::<Result<_>>()?;
-        Ok(Self { locations: RwLock::new(locations), events: events.clone() })
+        *registry.locations.write().unwrap_or_else(PoisonError::into_inner) = locations;
+        Ok(registry)
+    }
+
+    fn locks(&self, settings: &config::Location) -> Locks {
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner).entry(settings.place()).or_default().clone()
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Location>> {
@@ -43,11 +55,13 @@ impl Registry {
                 Some(index) if locations[index].settings == settings => return Ok(Arc::clone(&locations[index])),
                 Some(index) => {
                     refuse_configured(&locations[index])?;
-                    locations[index] = locations[index].reopen(settings)?;
+                    let locks = self.locks(&settings);
+                    locations[index] = locations[index].reopen(settings, locks)?;
                     Arc::clone(&locations[index])
                 }
                 None => {
-                    let location = Location::open(settings, self.events.clone())?;
+                    let locks = self.locks(&settings);
+                    let location = Location::open(settings, locks, self.events.clone())?;
                     locations.push(Arc::clone(&location));
                     location
                 }

@@ -7,7 +7,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use super::Problem;
 use super::reader::Reader;
-use super::s3::S3Settings;
+use super::s3::{S3Settings, Wire};
 use super::size::ByteSize;
 
 /// Parts are this large unless the location or a very large backup says otherwise.
@@ -24,6 +24,8 @@ const MODEST_PARTS: u64 = 1000;
 const LARGEST_MODEST_PART: u64 = 48 * MIB;
 const MIB: u64 = 1024 * 1024;
 
+/// Bytes a second that a part of its own is worth.
+const WORTH_A_PART: u64 = 256 * 1024;
 const DEFAULT_CONCURRENCY: usize = 4;
 const DEFAULT_OUTAGE: Duration = Duration::from_mins(15);
 
@@ -153,7 +155,34 @@ impl Location {
     /// Whether both are the same folder of the same bucket, however it is reached.
     #[must_use]
     pub fn is_same_place(&self, other: &Self) -> bool {
-        place(&self.backend, &self.prefix) == place(&other.backend, &other.prefix)
+        self.place() == other.place()
+    }
+
+    /// Names the folder of the bucket, however it is reached.
+    #[must_use]
+    pub fn place(&self) -> String {
+        place(&self.backend, &self.prefix)
+    }
+
+    /// Parts on their way up at the same time. Where a limit is low, many would only be slow together.
+    #[must_use]
+    pub fn parts_in_flight(&self) -> usize {
+        self.in_flight(|wire| wire.upload_limit)
+    }
+
+    /// Ranges on their way down at the same time.
+    #[must_use]
+    pub fn ranges_in_flight(&self) -> usize {
+        self.in_flight(|wire| wire.download_limit)
+    }
+
+    fn in_flight(&self, limit: impl Fn(&Wire) -> Option<u64>) -> usize {
+        let limit = match &self.backend {
+            Backend::S3(s3) => limit(&s3.wire),
+            Backend::Directory(_) => None,
+        };
+        let worth = limit.map_or(usize::MAX, |limit| usize::try_from(limit / WORTH_A_PART).unwrap_or(usize::MAX));
+        self.concurrency.min(worth).max(1)
     }
 }
 

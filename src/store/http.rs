@@ -8,7 +8,7 @@ mod answer;
 mod resolve;
 mod watch;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -42,14 +42,34 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 pub(super) struct Http {
     client: reqwest::Client,
     idle: Duration,
+    shared: Shared,
+}
+
+/// What goes on when a location gets other settings: transfers that are under way have it too.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shared {
     upload: Limit,
     download: Limit,
-    secrets: Arc<[Secret]>,
+    /// What no answer may repeat: a provider says which key it does not know, and people swap the two.
+    secrets: Arc<RwLock<Vec<Secret>>>,
+}
+
+impl Shared {
+    /// Takes the limits of these settings, and keeps these secrets too.
+    pub(super) fn update(&self, wire: &Wire, secrets: Vec<Secret>) {
+        self.upload.set(wire.upload_limit);
+        self.download.set(wire.download_limit);
+        let mut known = self.secrets.write().unwrap_or_else(PoisonError::into_inner);
+        for secret in secrets.into_iter().filter(|secret| !secret.expose().is_empty()) {
+            if !known.contains(&secret) {
+                known.push(secret);
+            }
+        }
+    }
 }
 
 impl Http {
-    /// `secrets` are what no answer may repeat: a provider says which key it does not know, and people swap the two.
-    pub(super) fn new(wire: &Wire, secrets: Vec<Secret>) -> Result<Self, reqwest::Error> {
+    pub(super) fn new(wire: &Wire, shared: Shared) -> Result<Self, reqwest::Error> {
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("s3-backup-agent/", env!("CARGO_PKG_VERSION")))
             .http1_only()
@@ -65,8 +85,7 @@ impl Http {
         if let Some(proxy) = &wire.proxy {
             builder = builder.proxy(reqwest::Proxy::all(proxy.expose())?);
         }
-        let (upload, download) = (Limit::new(wire.upload_limit), Limit::new(wire.download_limit));
-        Ok(Self { client: builder.build()?, idle: IDLE_TIMEOUT, upload, download, secrets: secrets.into() })
+        Ok(Self { client: builder.build()?, idle: IDLE_TIMEOUT, shared })
     }
 
     pub(super) fn into_client(self) -> HttpClient {
@@ -109,14 +128,14 @@ impl Http {
     /// The limits are for backups; a list or a backup's metadata never waits behind one.
     fn limits(&self, request: &HttpRequest) -> (Limit, Limit) {
         if Key::new(request.uri().path()).role() == Role::Tar {
-            (self.upload.clone(), self.download.clone())
+            (self.shared.upload.clone(), self.shared.download.clone())
         } else {
             (Limit::default(), Limit::default())
         }
     }
 
     fn scrubbed(&self, mut answer: Answer) -> Answer {
-        for secret in self.secrets.iter().filter(|secret| !secret.expose().is_empty()) {
+        for secret in self.shared.secrets.read().unwrap_or_else(PoisonError::into_inner).iter() {
             answer.message = answer.message.replace(secret.expose(), "***");
         }
         answer

@@ -4,6 +4,7 @@
 //! paid for. Who wants to move bytes takes its place in the queue and waits until its turn, so several parts share the
 //! limit evenly.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,51 +16,61 @@ const SLICES_A_SECOND: u64 = 8;
 /// The smallest slice; smaller ones would only cost time.
 const MIN_SLICE_BYTES: usize = 2 * 1024;
 
-/// A limit; clones share it. Without one everything passes at once.
+/// A limit; clones share it, and it can be changed under them. Without one everything passes at once.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Limit(Option<Arc<Flow>>);
+pub(super) struct Limit(Arc<Flow>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Flow {
-    bytes_per_second: u64,
+    /// 0 is no limit.
+    bytes_per_second: AtomicU64,
     paid_until: Mutex<Option<Instant>>,
 }
 
 impl Limit {
-    /// At most so many bytes a second.
-    pub(super) fn new(bytes_per_second: Option<u64>) -> Self {
-        let flow = |bytes_per_second| Arc::new(Flow { bytes_per_second, paid_until: Mutex::new(None) });
-        Self(bytes_per_second.filter(|limit| *limit > 0).map(flow))
+    /// Changes it for all that share it.
+    pub(super) fn set(&self, bytes_per_second: Option<u64>) {
+        self.0.bytes_per_second.store(bytes_per_second.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    fn bytes_per_second(&self) -> Option<u64> {
+        Some(self.0.bytes_per_second.load(Ordering::Relaxed)).filter(|limit| *limit > 0)
     }
 
     /// How many bytes to move at a time.
     pub(super) fn slice(&self, longest: usize) -> usize {
-        let Some(flow) = &self.0 else { return longest };
-        let slice = usize::try_from(flow.bytes_per_second / SLICES_A_SECOND).unwrap_or(usize::MAX);
+        let Some(bytes_per_second) = self.bytes_per_second() else { return longest };
+        let slice = usize::try_from(bytes_per_second / SLICES_A_SECOND).unwrap_or(usize::MAX);
         slice.clamp(MIN_SLICE_BYTES, longest)
     }
 
     /// Takes a place in the queue for `bytes`, and says when their turn is. `None` means at once.
     pub(super) fn turn(&self, bytes: usize) -> Option<Instant> {
-        let flow = self.0.as_ref()?;
+        let bytes_per_second = self.bytes_per_second()?;
         let now = Instant::now();
-        let mut paid_until = flow.paid_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paid_until = self.0.paid_until.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = paid_until.map_or(now, |until| until.max(now));
-        *paid_until = Some(turn + flow.time_of(bytes));
+        *paid_until = Some(turn + time_of(bytes, bytes_per_second));
         (turn > now).then_some(turn)
     }
 }
 
-impl Flow {
-    fn time_of(&self, bytes: usize) -> Duration {
-        let nanos = u128::try_from(bytes).unwrap_or(u128::MAX).saturating_mul(1_000_000_000);
-        Duration::from_nanos(u64::try_from(nanos / u128::from(self.bytes_per_second)).unwrap_or(u64::MAX))
-    }
+fn time_of(bytes: usize, bytes_per_second: u64) -> Duration {
+    let nanos = u128::try_from(bytes).unwrap_or(u128::MAX).saturating_mul(1_000_000_000);
+    Duration::from_nanos(u64::try_from(nanos / u128::from(bytes_per_second)).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Limit {
+        fn new(bytes_per_second: Option<u64>) -> Self {
+            let limit = Self::default();
+            limit.set(bytes_per_second);
+            limit
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn several_together_get_what_one_would() {
@@ -83,6 +94,16 @@ mod tests {
         tokio::time::sleep(Duration::from_mins(1)).await;
         assert_eq!(limit.turn(1000), None);
         assert_eq!(limit.turn(1), Some(Instant::now() + Duration::from_secs(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_reaches_those_who_share_it() {
+        let limit = Limit::new(Some(1000));
+        let other = limit.clone();
+        limit.set(Some(2000));
+        assert_eq!((other.turn(1000), other.turn(0)), (None, Some(Instant::now() + Duration::from_millis(500))));
+        limit.set(None);
+        assert_eq!(other.turn(1), None);
     }
 
     #[test]

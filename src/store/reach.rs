@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use super::error::{Error, Outcome, find};
-use super::http::{Answer, CONNECT_TIMEOUT, Http, addresses};
+use super::http::{Answer, CONNECT_TIMEOUT, Http, Shared, addresses};
 use super::s3::Dialect;
 use crate::config::{S3Settings, Wire};
 use crate::error::Reason;
@@ -97,7 +97,7 @@ impl Route {
 
     /// The `Date` of an answer to an unsigned request.
     async fn ask(&self, endpoint: &Url) -> Result<Option<String>, HttpError> {
-        let http = Http::new(&self.wire, Vec::new()).map_err(super::s3::unusable)?.into_client();
+        let http = Http::new(&self.wire, Shared::default()).map_err(super::s3::unusable)?.into_client();
         let mut request = HttpRequest::new(HttpRequestBody::empty());
         *request.uri_mut() =
             endpoint.as_str().parse().map_err(|error: http::uri::InvalidUri| super::s3::unusable(error))?;

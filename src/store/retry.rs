@@ -58,7 +58,8 @@ where
 #[derive(Debug)]
 pub struct Backoff {
     patience: Patience,
-    start: Instant,
+    /// When it first went wrong: an attempt that was slow but under way has used none of the patience.
+    failing_since: Option<Instant>,
     retries: u32,
 }
 
@@ -66,7 +67,7 @@ impl Backoff {
     /// Starts with all of its patience.
     #[must_use]
     pub fn new(patience: Patience) -> Self {
-        Self { patience, start: Instant::now(), retries: 0 }
+        Self { patience, failing_since: None, retries: 0 }
     }
 
     /// Waits before the next attempt.
@@ -75,7 +76,8 @@ impl Backoff {
     /// `error` itself, when it is final or patience is at its end.
     pub async fn pause(&mut self, error: Error) -> Result<(), Error> {
         let pause = pause(error.outcome, self.retries);
-        if !error.outcome.is_transient() || self.start.elapsed() + pause > self.patience.0 {
+        let failing_since = *self.failing_since.get_or_insert_with(Instant::now);
+        if !error.outcome.is_transient() || failing_since.elapsed() + pause > self.patience.0 {
             return Err(error);
         }
         self.retries += 1;

@@ -22,7 +22,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 pub use dialect::Dialect;
 
 use super::error::{Error, Outcome};
-use super::http::Http;
+use super::http::{Http, Shared};
 use super::key::Key;
 use crate::config::{Encryption, S3Settings, Secret};
 pub(super) use sign::unusable;
@@ -41,17 +41,28 @@ pub(super) struct S3 {
     signing: Arc<Signing>,
     bucket: String,
     encryption: Encryption,
+    shared: Shared,
 }
 
 impl S3 {
     pub(super) fn open(settings: &S3Settings) -> Result<Self, Error> {
-        let http = Http::new(&settings.wire, secrets(settings)).map_err(|error| {
+        Self::with(settings, Shared::default(), None)
+    }
+
+    /// The same bucket with other settings. Transfers under way have the new key and the new limits too; what was learned
+    /// of the provider is kept while it is asked in the same way.
+    pub(super) fn reopen(&self, settings: &S3Settings) -> Result<Self, Error> {
+        Self::with(settings, self.shared.clone(), Some(&self.signing))
+    }
+
+    fn with(settings: &S3Settings, shared: Shared, previous: Option<&Signing>) -> Result<Self, Error> {
+        let http = Http::new(&settings.wire, shared.clone()).map_err(|error| {
             Error::new(
                 Outcome::Refused,
                 format!("Could not set up the HTTP client: {}", super::error::innermost(&error)),
             )
         })?;
-        let signing = Arc::new(Signing::new(http.into_client(), settings));
+        let signing = Arc::new(Signing::new(http.into_client(), settings, previous));
         let builder = AmazonS3Builder::new()
             .with_endpoint(settings.endpoint.as_str().trim_end_matches('/'))
             .with_region(&settings.region.value)
@@ -65,7 +76,9 @@ impl S3 {
             .with_http_connector(Signer(Arc::clone(&signing)));
         let objects = with_encryption(builder, &settings.encryption).build();
         let objects = objects.map_err(|error| Error::from_object_store(error, "set up the location"))?;
+        shared.update(&settings.wire, secrets(settings));
         Ok(Self {
+            shared,
             objects: Arc::new(objects),
             signing,
             bucket: settings.bucket.clone(),
@@ -93,11 +106,6 @@ impl S3 {
     /// How the provider is spoken to, as far as is known now.
     pub(super) fn dialect(&self) -> Dialect {
         self.signing.dialect()
-    }
-
-    /// Signs with the key of these settings from now on, the requests of running transfers included.
-    pub(super) fn replace_credential(&self, settings: &S3Settings) {
-        self.signing.replace_credential(settings);
     }
 
     /// A request that object_store has no call for, in one attempt. Without a key it is about the bucket itself.

@@ -83,7 +83,7 @@ impl<'u> Parts<'u> {
             return Ok(size);
         }
         let (location, mut stored_bytes) = (&self.upload.location, 0);
-        while self.running.len() >= location.store.parts_in_flight(location.settings.concurrency) {
+        while self.running.len() >= location.store.parts_in_flight(location.settings.parts_in_flight()) {
             stored_bytes += self.one_stored().await?;
         }
         self.next += 1;

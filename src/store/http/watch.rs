@@ -124,6 +124,7 @@ impl Body for WatchedRequest {
 /// A response body that fails when nothing arrives for too long.
 pub(super) struct WatchedResponse {
     body: reqwest::Body,
+    rest: Bytes,
     idle: Duration,
     deadline: Pin<Box<Sleep>>,
     turn: Turn,
@@ -131,7 +132,7 @@ pub(super) struct WatchedResponse {
 
 impl WatchedResponse {
     pub(super) fn new(body: reqwest::Body, idle: Duration, limit: Limit) -> Self {
-        Self { body, idle, deadline: Box::pin(sleep(idle)), turn: Turn::new(limit) }
+        Self { body, rest: Bytes::new(), idle, deadline: Box::pin(sleep(idle)), turn: Turn::new(limit) }
     }
 
     fn extend_deadline(&mut self) {
@@ -153,23 +154,30 @@ impl Body for WatchedResponse {
             // It was not the server that was silent.
             self.extend_deadline();
         }
-        match Pin::new(&mut self.body).poll_frame(context) {
-            Poll::Ready(frame) => {
-                self.extend_deadline();
-                if let Some(Ok(frame)) = &frame {
-                    self.turn.take(frame.data_ref().map_or(0, Bytes::len));
+        if self.rest.is_empty() {
+            match Pin::new(&mut self.body).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.extend_deadline();
+                    self.rest = frame.into_data().unwrap_or_default();
                 }
-                Poll::Ready(frame.map(|frame| frame.map_err(from_reqwest)))
+                Poll::Ready(end) => return Poll::Ready(end.map(|frame| frame.map_err(from_reqwest))),
+                Poll::Pending => {
+                    return self.deadline.as_mut().poll(context).map(|()| Some(Err(silence(self.idle))));
+                }
             }
-            Poll::Pending => self.deadline.as_mut().poll(context).map(|()| Some(Err(silence(self.idle)))),
         }
+        // A large frame passes in pieces, so that others have their turn in between.
+        let take = self.rest.len().min(self.turn.limit.slice(usize::MAX));
+        self.turn.take(take);
+        Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(take)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let rest = u64::try_from(self.rest.len()).unwrap_or(u64::MAX);
+        self.body.size_hint().exact().map_or_else(SizeHint::new, |body| SizeHint::with_exact(body.saturating_add(rest)))
     }
 }

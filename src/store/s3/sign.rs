@@ -1,7 +1,7 @@
 //! The one place where requests are aimed, given their checksum and signed; `object_store` hands them over unsigned.
 //!
 //! A refusal that teaches something (see [`super::dialect`]) is followed by the same request once more, in the new way.
-//! That is no retry: each lesson is learned once. The credential can be replaced while requests are under way.
+//! That is no retry: each thing is learned once in a request. The credential can be replaced while requests are under way.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -29,9 +29,6 @@ use crate::provider::Checksum;
 use crate::store::error::find;
 use crate::store::http::Answer;
 
-/// Region, addressing, checksum: more cannot be learned.
-const MAX_LESSONS: usize = 3;
-
 /// What signs the requests of one location.
 #[derive(Debug)]
 pub(super) struct Signing {
@@ -39,7 +36,9 @@ pub(super) struct Signing {
     bucket: String,
     /// What `object_store` puts before every key.
     origin: String,
-    credential: RwLock<Arc<AwsCredential>>,
+    /// Shared with the location's earlier and later settings.
+    credential: Arc<RwLock<Arc<AwsCredential>>>,
+    initial: Dialect,
     dialect: RwLock<Dialect>,
     freedom: Freedom,
     customer_key: CustomerKey,
@@ -63,15 +62,21 @@ impl HttpService for Signer {
 }
 
 impl Signing {
-    pub(super) fn new(http: HttpClient, settings: &S3Settings) -> Self {
-        let dialect = Dialect::of(settings);
+    pub(super) fn new(http: HttpClient, settings: &S3Settings, previous: Option<&Self>) -> Self {
+        let (initial, freedom, key) = (Dialect::of(settings), Freedom::of(settings), Arc::new(credential(settings)));
+        let credential = previous
+            .map_or_else(|| Arc::new(RwLock::new(Arc::clone(&key))), |previous| Arc::clone(&previous.credential));
+        *credential.write().unwrap_or_else(PoisonError::into_inner) = key;
+        let alike = previous.filter(|previous| previous.initial == initial && previous.freedom == freedom);
+        let dialect = alike.map_or_else(|| initial.clone(), Self::dialect);
         Self {
             http,
             bucket: settings.bucket.clone(),
             origin: format!("/{}", settings.bucket),
-            credential: RwLock::new(Arc::new(credential(settings))),
+            credential,
+            initial,
             dialect: RwLock::new(dialect),
-            freedom: Freedom::of(settings),
+            freedom,
             customer_key: CustomerKey::of(&settings.encryption),
         }
     }
@@ -81,31 +86,34 @@ impl Signing {
         self.dialect.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Signs with another key from now on.
-    pub(super) fn replace_credential(&self, settings: &S3Settings) {
-        *self.credential.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(credential(settings));
-    }
-
     /// Makes a request whose path is `/BUCKET/…`, whatever the addressing.
     pub(super) async fn execute(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let known = self.dialect();
         let (mut dialect, mut result) = (known.clone(), self.send(&known, request.clone()).await);
-        for _ in 0..MAX_LESSONS {
-            let Some(answer) = result.as_ref().err().and_then(|error| find::<Answer>(error)) else { break };
-            let Some(lesson) = dialect.lesson(&self.freedom, answer, &request) else { break };
+        let mut learned = Vec::new();
+        while let Some(answer) = result.as_ref().err().and_then(|error| find::<Answer>(error)) {
+            let lesson =
+                dialect.lesson(&self.freedom, answer, &request).filter(|lesson| !learned.contains(&lesson.subject));
+            let Some(lesson) = lesson else { break };
             let next = self.send(&lesson.dialect, request.clone()).await;
-            if lesson.is_guess && !leads_on(&next) {
+            if !lesson.leads_on(&next) {
                 break;
             }
+            learned.push(lesson.subject);
             (dialect, result) = (lesson.dialect, next);
         }
-        if dialect != known {
-            for (setting, value) in dialect.difference(&known) {
-                info!("the provider wants {setting} \"{value}\"");
-            }
-            *self.dialect.write().unwrap_or_else(PoisonError::into_inner) = dialect;
-        }
+        self.remember(&known, &dialect);
         self.confirmed(&request, result?).await
+    }
+
+    /// Keeps what is new; another request may have learned something else meanwhile.
+    fn remember(&self, known: &Dialect, learned: &Dialect) {
+        for (setting, value) in learned.difference(known) {
+            info!("the provider wants {setting} \"{value}\"");
+        }
+        if learned != known {
+            self.dialect.write().unwrap_or_else(PoisonError::into_inner).take_from(known, learned);
+        }
     }
 
     /// Takes back what is not encrypted although it should be.
@@ -152,16 +160,6 @@ impl Signing {
         Url::parse(&address).map_err(unusable)?;
         *request.uri_mut() = address.parse().map_err(|error: http::uri::InvalidUri| unusable(error))?;
         Ok(())
-    }
-}
-
-/// Whether an attempt with a guess came further than the refusal before it.
-fn leads_on(result: &Result<HttpResponse, HttpError>) -> bool {
-    match result {
-        Ok(_) => true,
-        Err(error) => {
-            find::<Answer>(error).is_some_and(|answer| matches!(answer.status, 401 | 403) || answer.code == "NoSuchKey")
-        }
     }
 }
 
@@ -246,7 +244,7 @@ mod tests {
     fn request(settings: &Value) -> HttpRequest {
         let (location, _) = Location::from_json(settings).unwrap();
         let Backend::S3(settings) = location.backend else { panic!("not a bucket") };
-        let signing = Signing::new(HttpClient::new(Nowhere), &settings);
+        let signing = Signing::new(HttpClient::new(Nowhere), &settings, None);
         let mut request = HttpRequest::new(HttpRequestBody::from(Bytes::from_static(b"a tar")));
         *request.method_mut() = Method::PUT;
         *request.uri_mut() = "/my-bucket/backups/home.tar".parse().unwrap();
