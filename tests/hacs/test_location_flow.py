@@ -288,6 +288,19 @@ async def test_offers_what_would_work(
     assert subentry.data["provider"] == "other"
 
 
+async def test_offers_to_leave_tls_out(
+    loaded: MockConfigEntry, fields: Fields, begin: Call, submit: Call
+) -> None:
+    """A server without TLS is reached without it, once that was agreed to."""
+    endpoint = fields["endpoint"].replace("http:", "https:")
+    menu = await submit(await begin(loaded), {**fields, "endpoint": endpoint})
+    changes = menu["description_placeholders"]["changes"]
+    assert changes == f"- `endpoint`: `{fields['endpoint']}`"
+    form = await submit(menu, {"next_step_id": "location"})
+    assert form["errors"] == {"endpoint": "storage_certificate"}
+    assert shown(form)["endpoint"] == endpoint
+
+
 async def test_offers_a_setting_that_was_meant(
     loaded: MockConfigEntry, fields: Fields, begin: Call, submit: Call
 ) -> None:
@@ -357,7 +370,7 @@ async def test_changes_a_location(
     form = await loaded.start_subentry_reconfigure_flow(hass, subentry.subentry_id)
     assert form["step_id"] == "location"
     values = shown(form)
-    assert values["bucket"] == values["name"] == fields["bucket"]
+    assert (values["bucket"], values["name"]) == (fields["bucket"], "")
     assert values["secret_access_key"] is None
     assert garage.secret_key not in str(form)
 
@@ -378,6 +391,7 @@ async def test_changes_a_location(
 
     # The same place again is no conflict with itself, and where it was before is free.
     form = await loaded.start_subentry_reconfigure_flow(hass, subentry.subentry_id)
+    assert shown(form)["name"] == "Cellar"
     assert (await submit(form, changed))["reason"] == "reconfigure_successful"
     other = await add(loaded, fields)
     assert other.unique_id == f"{location_id}-2"

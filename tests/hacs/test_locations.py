@@ -202,7 +202,7 @@ async def test_leaves_alone_what_others_registered(
 ) -> None:
     """An agent may serve two Home Assistants; each sees its own locations and those of the agent."""
     await client.put_location("theirs", {**settings, "prefix": "theirs"})
-    entry = make_entry(ours=settings)
+    entry = make_entry(refused={**settings, "bucket": "a/b"}, ours=settings)
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
     assert agents_of(hass) == with_local("ours")
@@ -229,42 +229,40 @@ async def test_is_removed_without_the_agent(
     assert hass.config_entries.async_entries(DOMAIN) == []
 
 
-@pytest.mark.parametrize("method", ["put_location", "remove_location"])
 async def test_makes_good_what_failed(
     hass: HomeAssistant,
     *,
     client: AgentClient,
     settings: Settings,
     make_entry: Callable[..., MockConfigEntry],
-    method: str,
 ) -> None:
     """A change that the agent could not be told is told with its next ping."""
-    entry = make_entry(cellar=settings)
+    entry = make_entry(cellar=settings, attic={**settings, "prefix": "attic"})
     assert await hass.config_entries.async_setup(entry.entry_id)
-    connection = entry.runtime_data
+    cellar, attic = entry.subentries.values()
     away = AgentError("agent_timeout", "Not in time", retryable=True)
-    (subentry,) = entry.subentries.values()
-    with patch.object(AgentClient, method, side_effect=away) as call:
-        if method == "put_location":
-            hass.config_entries.async_update_subentry(entry, subentry, title="Attic")
-        else:
-            hass.config_entries.async_remove_subentry(entry, subentry.subentry_id)
+    with patch.object(AgentClient, "put_location", side_effect=away) as put:
+        hass.config_entries.async_update_subentry(entry, cellar, title="Cellar")
         await hass.async_block_till_done()
-        call.assert_called_once()
-    assert connection.locations["cellar"]["name"] == "The cellar"
+        put.assert_called_once()
+    with patch.object(AgentClient, "remove_location", side_effect=away) as remove:
+        hass.config_entries.async_remove_subentry(entry, attic.subentry_id)
+        await hass.async_block_till_done()
+        remove.assert_called_once()
+    names = {location["name"] for location in await client.locations()}
+    assert names == {"Local directory", "The cellar", "The attic"}
 
     pinged = asyncio.Event()
-    stop = connection.listen(
+    stop = entry.runtime_data.listen(
         lambda event: pinged.set() if event["type"] == "ping" else None
     )
     async with asyncio.timeout(20):
         await pinged.wait()
     stop()
-    names = [location["name"] for location in await client.locations()]
-    assert names == [
-        "Local directory",
-        *(["Attic"] if method == "put_location" else []),
-    ]
+    names = {location["name"] for location in await client.locations()}
+    assert names == {"Local directory", "Cellar"}
+    await hass.async_block_till_done()
+    assert agents_of(hass) == LOCAL | {f"{DOMAIN}.cellar": "Cellar"}
 
 
 async def test_waits_for_an_agent_that_goes_during_the_setup(

@@ -1,7 +1,5 @@
 """The S3 Backup Agent integration: makes each of an agent's locations a backup location."""
 
-from contextlib import suppress
-
 from homeassistant.config_entries import (
     SIGNAL_CONFIG_ENTRY_CHANGED,
     ConfigEntry,
@@ -79,8 +77,12 @@ async def async_remove_entry(
     address, token = entry.data[CONF_ADDRESS], entry.data.get(CONF_TOKEN)
     async with create_client(hass, address, token) as client:
         for location_id in registrations_of(entry):
-            with suppress(AgentError):
+            try:
                 await client.remove_location(location_id)
+            except AgentError as err:
+                if err.retryable:
+                    # It is not there, and would be waited for once more with each location.
+                    return
 
 
 def _setup_error(err: AgentError) -> IntegrationError:

@@ -103,7 +103,9 @@ class LocationFlow(ConfigSubentryFlow):
         if abort := await self._get_providers():
             return abort
         subentry = self._get_reconfigure_subentry()
-        self._name, self._settings = subentry.title, dict(subentry.data)
+        self._settings = dict(subentry.data)
+        if subentry.title != default_name(self._settings):
+            self._name = subentry.title
         provider = self._providers.get(self._settings[CONF_PROVIDER])
         if provider is None:
             return self.async_abort(reason="unknown_provider")
