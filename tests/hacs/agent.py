@@ -39,8 +39,12 @@ class Agent:
         token: str | None = None,
         tcp_port: int | None = None,
         locations: Mapping[str, str] | None = None,
+        more: str = "",
     ) -> None:
-        """Prepare an agent; locations are names by id, and without any it has its embedded one."""
+        """Prepare an agent; locations are names by id, and without any it has its embedded one.
+
+        More is what else its configuration has, at the end.
+        """
         # The path of a socket must be short.
         self.folder = Path(tempfile.mkdtemp(prefix="s3-backup-agent-"))
         self.socket = self.folder / "agent.sock"
@@ -48,6 +52,7 @@ class Agent:
         self.token = token
         self.tcp_port = tcp_port
         self.locations = dict(locations or {})
+        self.more = more
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
@@ -153,4 +158,4 @@ class Agent:
                 f"name = {json.dumps(name)}",
                 f"endpoint = {json.dumps(f'file://{folder}')}",
             ]
-        return "\n".join([*lines, ""])
+        return "\n".join([*lines, self.more, ""])

@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterator
 
+from lab.garage import Garage
 import pytest
+import pytest_asyncio
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 import pytest_socket
 
@@ -29,6 +31,15 @@ def custom_integration(request: pytest.FixtureRequest) -> None:
     """Let Home Assistant find the integration, in tests that have one."""
     if "hass" in request.fixturenames:
         request.getfixturevalue("enable_custom_integrations")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def garage() -> AsyncIterator[Garage]:
+    """Return a running S3 server."""
+    pytest_socket.enable_socket()
+    pytest_socket.socket_allow_hosts(["127.0.0.1"], allow_unix_socket=True)
+    async with Garage() as garage:
+        yield garage
 
 
 @pytest.fixture

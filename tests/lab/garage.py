@@ -11,8 +11,6 @@ import tempfile
 from typing import Any, Self
 
 import aiohttp
-import boto3
-from botocore.config import Config
 
 from .parts import part
 from .process import LabError, Process, free_port
@@ -147,6 +145,10 @@ class Garage:
 
     def client(self, **options: Any) -> Any:
         """Return a boto3 S3 client: the independent look at what is in a bucket."""
+        # Not everybody who needs a server has it.
+        import boto3  # noqa: PLC0415
+        from botocore.config import Config  # noqa: PLC0415
+
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint,

@@ -188,6 +188,30 @@ class HomeAssistant:
         await self._wait_until_saved("core.config_entries", entry_id)
         return entry_id
 
+    async def add_location(
+        self, entry_id: str, provider: str, fields: dict[str, Any], *answers: Any
+    ) -> Any:
+        """Add a bucket to an agent through its forms; gives how that ended, or the form that asks for more."""
+        path = "/api/config/config_entries/subentries/flow"
+        shown = await self._post(path, {"handler": [entry_id, "location"]})
+        for fields_or_choice in ({"provider": provider}, fields, *answers):
+            shown = await self._post(f"{path}/{shown['flow_id']}", fields_or_choice)
+        return shown
+
+    async def remove_location(self, entry_id: str, title: str) -> None:
+        """Remove a bucket from an agent."""
+        listed = await self.socket.call(
+            "config_entries/subentries/list", entry_id=entry_id
+        )
+        (subentry_id,) = (
+            subentry["subentry_id"] for subentry in listed if subentry["title"] == title
+        )
+        await self.socket.call(
+            "config_entries/subentries/delete",
+            entry_id=entry_id,
+            subentry_id=subentry_id,
+        )
+
     async def remove_agent(self, entry_id: str) -> None:
         """Remove a config entry."""
         url = f"{self.url}/api/config/config_entries/entry/{entry_id}"

@@ -207,14 +207,7 @@ class _Progress:
             return
         if error := event["error"]:
             if not self._failure.done():
-                self._failure.set_result(
-                    AgentError(
-                        error["code"],
-                        error["detail"],
-                        hint=error["hint"],
-                        provider_code=error["provider_code"],
-                    )
-                )
+                self._failure.set_result(AgentError.of(error))
         elif self._on_progress:
             self._on_progress(bytes_uploaded=event["stored_bytes"])
 

@@ -36,6 +36,8 @@ _CONNECT_SECONDS: Final = 10
 _LISTING: Final = aiohttp.ClientTimeout(total=25, connect=_CONNECT_SECONDS)
 _QUICK: Final = aiohttp.ClientTimeout(total=20, connect=_CONNECT_SECONDS)
 _STORAGE: Final = aiohttp.ClientTimeout(total=120, connect=_CONNECT_SECONDS)
+# Twelve steps, once more with what the first round taught; a person waits.
+_CHECK: Final = aiohttp.ClientTimeout(total=180, connect=_CONNECT_SECONDS)
 # An upload or a download may take days, and the agent sits out a quarter of an hour without its bucket; only a longer
 # silence ends it.
 _IDLE_SECONDS: Final = 30 * 60
@@ -94,6 +96,81 @@ class Location(TypedDict):
     size_bytes: int | None
 
 
+# The settings of a location, as `docs/configuration.md` has them; all of them are texts.
+type Settings = dict[str, str]
+
+
+class Region(TypedDict):
+    """A region that a provider has."""
+
+    id: str
+    name: str
+
+
+class ProviderField(TypedDict):
+    """A setting that one provider has and others do not."""
+
+    id: str
+    label: str
+    help: str
+    pattern: str
+    example: str
+    optional: bool
+    choices: list[str]
+
+
+class ProviderKeys(TypedDict):
+    """Where a provider gives access keys."""
+
+    url: str
+    help: str
+
+
+class Provider(TypedDict):
+    """What is known of a provider; the keys that are used here."""
+
+    id: str
+    name: str
+    docs: str
+    endpoint: str | None
+    endpoint_example: str
+    fields: list[ProviderField]
+    region: str
+    region_required: bool
+    regions: list[Region]
+    storage_classes: list[str]
+    keys: ProviderKeys
+
+
+class Report(TypedDict):
+    """Why something failed, in an event or in a step of a check."""
+
+    code: str
+    reason: str
+    detail: str
+    hint: str | None
+    provider_code: str | None
+
+
+class CheckStep(TypedDict):
+    """One step of a check; `settings` says with `key` which of them is wrong."""
+
+    step: str
+    ok: bool
+    duration_ms: int
+    error: Report | None
+    key: NotRequired[str]
+
+
+class Checked(TypedDict):
+    """What trying a location's settings showed."""
+
+    ok: bool
+    steps: list[CheckStep]
+    corrected: Settings | None
+    found: Settings | None
+
+
 class Skipped(TypedDict):
     """A metadata object that is not listed."""
 
@@ -132,15 +209,6 @@ class Received(TypedDict):
     sha256: str
 
 
-class EventError(TypedDict):
-    """Why an upload failed."""
-
-    code: str
-    detail: str
-    hint: str | None
-    provider_code: str | None
-
-
 class Event(TypedDict):
     """A line of the events stream; `type` says which of the other keys are there."""
 
@@ -152,7 +220,7 @@ class Event(TypedDict):
     state: NotRequired[str]
     stored_bytes: NotRequired[int]
     total_bytes: NotRequired[int]
-    error: NotRequired[EventError | None]
+    error: NotRequired[Report | None]
     events: NotRequired[int]
 
 
@@ -177,6 +245,16 @@ class AgentError(Exception):
         self.provider_code = provider_code
         self.request_id = request_id
         self.retryable = retryable
+
+    @classmethod
+    def of(cls, report: Report) -> Self:
+        """Return the error that the agent reports elsewhere than in a failed call."""
+        return cls(
+            report["code"],
+            report["detail"],
+            hint=report["hint"],
+            provider_code=report["provider_code"],
+        )
 
     @override
     def __str__(self) -> str:
@@ -278,9 +356,31 @@ class AgentClient:
         return cast(Info, info)
 
     async def locations(self) -> list[Location]:
-        """Return the configured locations."""
+        """Return all locations, configured and registered ones."""
         answer = await self._json("GET", "/v1/locations", timeout=_QUICK)
         return cast(list[Location], answer["locations"])
+
+    async def providers(self) -> list[Provider]:
+        """Return what the agent knows of each provider, the most useful first."""
+        answer = await self._json("GET", "/v1/providers", timeout=_QUICK)
+        return cast(list[Provider], answer["providers"])
+
+    async def check_settings(self, settings: Settings) -> Checked:
+        """Try the settings of a location, without keeping them."""
+        path = _path("locations", "check")
+        answer = await self._json("POST", path, timeout=_CHECK, json=settings)
+        return cast(Checked, answer)
+
+    async def put_location(self, location_id: str, settings: Settings) -> Location:
+        """Register a location, which the agent knows until it is started again; the same again changes nothing."""
+        path = _path("locations", location_id)
+        answer = await self._json("PUT", path, timeout=_QUICK, json=settings)
+        return cast(Location, answer)
+
+    async def remove_location(self, location_id: str) -> None:
+        """Make the agent forget a registered location; what is in its bucket stays."""
+        path = _path("locations", location_id)
+        (await self._request("DELETE", path, timeout=_QUICK)).close()
 
     async def backups(self, location_id: str, *, refresh: bool = False) -> Listing:
         """Return the backups of a location, after asking its bucket when refresh is set."""

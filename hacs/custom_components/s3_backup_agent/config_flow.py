@@ -3,8 +3,14 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, override
 
-from homeassistant.config_entries import ConfigFlow, ConfigFlowResult
+from homeassistant.config_entries import (
+    ConfigEntry,
+    ConfigFlow,
+    ConfigFlowResult,
+    ConfigSubentryFlow,
+)
 from homeassistant.const import CONF_ADDRESS, CONF_TOKEN
+from homeassistant.core import callback
 from homeassistant.helpers.selector import (
     TextSelector,
     TextSelectorConfig,
@@ -18,7 +24,8 @@ from .client import (
     normalize_address,
 )
 from .connection import create_client
-from .const import DEFAULT_ADDRESS, DOMAIN, TITLE
+from .const import DEFAULT_ADDRESS, DOMAIN, SUBENTRY_LOCATION, TITLE
+from .location_flow import LocationFlow
 
 if TYPE_CHECKING:
     import probatio as vol
@@ -51,6 +58,15 @@ class S3BackupAgentConfigFlow(ConfigFlow, domain=DOMAIN):
     def __init__(self) -> None:
         """Start without a problem."""
         self._details = ""
+
+    @classmethod
+    @callback
+    @override
+    def async_get_supported_subentry_types(
+        cls, config_entry: ConfigEntry
+    ) -> dict[str, type[ConfigSubentryFlow]]:
+        """Return what can be added to an agent."""
+        return {SUBENTRY_LOCATION: LocationFlow}
 
     @override
     async def async_step_user(

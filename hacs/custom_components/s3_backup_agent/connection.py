@@ -1,14 +1,14 @@
 """The lasting connection to one agent: its locations, and what it tells while it works."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import aclosing
 import logging
 
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 
-from .client import AgentClient, AgentError, Event, Info, Location
+from .client import AgentClient, AgentError, Event, Info, Location, Settings
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -24,29 +24,44 @@ def create_client(hass: HomeAssistant, address: str, token: str | None) -> Agent
 
 
 class AgentConnection:
-    """Knows the agent's locations and follows its events, through restarts of either side."""
+    """Knows the agent's locations and follows its events, through restarts of either side.
+
+    The agent forgets at each start what Home Assistant registered, so that it is registered again then.
+    """
 
     info: Info
-    locations: dict[str, Location]
 
     def __init__(
         self,
         client: AgentClient,
+        get_registrations: Callable[[], dict[str, Settings]],
         on_locations_changed: Callable[[], None],
         on_unauthorized: Callable[[], None],
     ) -> None:
-        """Take the client, which stays its owner's, and whom to tell about changes."""
+        """Take the client, which stays its owner's, the locations to register, and whom to tell about changes."""
         self.client = client
+        self.locations: dict[str, Location] = {}
+        self._get_registrations = get_registrations
         self._on_locations_changed = on_locations_changed
         self._on_unauthorized = on_unauthorized
         self._listeners: set[EventListener] = set()
         self._delay = _FIRST_DELAY_SECONDS
         self._available = True
+        # What the agent was told, whether it took it or not.
+        self._registered: dict[str, Settings] = {}
+        self._one_at_a_time = asyncio.Lock()
 
     async def connect(self) -> None:
         """Make the agent's acquaintance; raises AgentError."""
         self.info = await self.client.info()
-        self.locations = await self._get_locations()
+        await self._register()
+
+    async def update(self) -> None:
+        """Tell the agent what is registered now; a failure is made good with the next ping."""
+        try:
+            await self._register_changes()
+        except AgentError as err:
+            _LOGGER.debug("The agent does not know all locations yet: %s", err)
 
     @callback
     def listen(self, listener: EventListener) -> Callable[[], None]:
@@ -74,6 +89,8 @@ class AgentConnection:
             async for event in events:
                 if event["type"] == "hello":
                     await self._greet(event["instance_id"])
+                elif event["type"] == "ping":
+                    await self._register_changes()
                 for listener in tuple(self._listeners):
                     listener(event)
 
@@ -82,20 +99,64 @@ class AgentConnection:
         self._delay = _FIRST_DELAY_SECONDS
         if instance_id != self.info["instance_id"]:
             self.info = await self.client.info()
-            await self._refresh_locations()
+            await self._register(is_new_agent=True)
+        else:
+            await self._register_changes()
         if not self._available:
             self._available = True
             _LOGGER.info("The agent at %s is back", self.client.address)
 
-    async def _refresh_locations(self) -> None:
-        """Ask for the locations again, and tell when they are other ones."""
-        before, self.locations = self.locations, await self._get_locations()
+    async def _register_changes(self) -> None:
+        """Register what the agent was not told yet."""
+        if self._get_registrations() != self._registered:
+            await self._register()
+
+    async def _register(self, *, is_new_agent: bool = False) -> None:
+        """Let the agent know the locations that are kept here, and look again at all of them."""
+        async with self._one_at_a_time:
+            if is_new_agent:
+                self._registered = {}
+            wanted = self._get_registrations()
+            for location_id in self._registered.keys() - wanted.keys():
+                await self._forget(location_id)
+            for location_id, settings in wanted.items():
+                if self._registered.get(location_id) != settings:
+                    await self._put(location_id, settings)
+            before, self.locations = self.locations, await self._get_locations(wanted)
+            self._registered = wanted
         if _names(before) != _names(self.locations):
             self._on_locations_changed()
 
-    async def _get_locations(self) -> dict[str, Location]:
-        """Ask for the locations."""
-        return {location["id"]: location for location in await self.client.locations()}
+    async def _put(self, location_id: str, settings: Settings) -> None:
+        """Register a location; one that the agent refuses is in nobody's way."""
+        try:
+            await self.client.put_location(location_id, settings)
+        except AgentError as err:
+            if err.retryable or err.code == "unauthorized":
+                raise
+            _LOGGER.warning(
+                "The agent at %s refuses the location %s: %s",
+                self.client.address,
+                settings["name"],
+                err,
+            )
+
+    async def _forget(self, location_id: str) -> None:
+        """Make the agent forget a location, if it knows it."""
+        try:
+            await self.client.remove_location(location_id)
+        except AgentError as err:
+            if err.retryable or err.code == "unauthorized":
+                raise
+            _LOGGER.debug("The location %s is gone already: %s", location_id, err)
+
+    async def _get_locations(self, registered: Container[str]) -> dict[str, Location]:
+        """Ask for the locations; those that another Home Assistant registered are not ours."""
+        return {
+            location["id"]: location
+            for location in await self.client.locations()
+            if location["source"] != "registered" or location["id"] in registered
+        }
 
     def _log_lost(self, err: AgentError) -> None:
         """Say once that the agent is away."""

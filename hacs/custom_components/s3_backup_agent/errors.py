@@ -28,6 +28,7 @@ TRANSLATED: Final = frozenset(
         "shutting_down",
         "size_mismatch",
         "storage_auth",
+        "storage_certificate",
         "storage_error",
         "storage_forbidden",
         "storage_full",

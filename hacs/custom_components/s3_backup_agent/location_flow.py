@@ -1,0 +1,251 @@
+"""Config subentry flow for a location: its provider, its settings, and whether they work."""
+
+from typing import TYPE_CHECKING, Any, Final
+
+from homeassistant.config_entries import (
+    SOURCE_RECONFIGURE,
+    ConfigEntryState,
+    ConfigSubentryFlow,
+    SubentryFlowResult,
+)
+from homeassistant.helpers.selector import (
+    SelectOptionDict,
+    SelectSelector,
+    SelectSelectorConfig,
+    SelectSelectorMode,
+)
+
+from .client import AGENT_TIMEOUT, AgentError, Checked, Provider, Settings
+from .location_form import NAME, LocationForm
+from .locations import default_name, place, place_of
+
+if TYPE_CHECKING:
+    import probatio as vol
+
+    from .connection import AgentConnection
+else:
+    # What Home Assistant 2026.3 has; later ones answer this import with probatio.
+    import voluptuous as vol
+
+CONF_PROVIDER: Final = "provider"
+
+# The codes that have a sentence of their own under `config_subentries` in the translations.
+CHECK_ERRORS: Final = frozenset(
+    {
+        AGENT_TIMEOUT,
+        "bucket_not_found",
+        "clock_skew",
+        "object_locked",
+        "storage_auth",
+        "storage_certificate",
+        "storage_error",
+        "storage_forbidden",
+        "storage_full",
+        "storage_throttled",
+        "storage_timeout",
+        "storage_unreachable",
+        "wrong_region",
+    }
+)
+OTHER_ERROR: Final = "agent_error"
+# Settings that cannot even be tried.
+INVALID_SETTING: Final = "invalid_setting"
+
+# The setting that a failed step is most likely about; any other step is about none.
+_SETTING_OF_STEP: Final = {
+    "resolve": "endpoint",
+    "connect": "endpoint",
+    "tls": "endpoint",
+    "signature": "secret_access_key",
+    "region": "region",
+    "bucket": "bucket",
+}
+
+
+class LocationFlow(ConfigSubentryFlow):
+    """Asks for a location, tries it, and offers what would work instead."""
+
+    def __init__(self) -> None:
+        """Start with nothing known."""
+        self._providers: dict[str, Provider] = {}
+        self._form: LocationForm
+        self._name = ""
+        self._settings: Settings = {}
+        self._corrected: Settings = {}
+        self._errors: dict[str, str] = {}
+        self._details = ""
+
+    async def async_step_user(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Ask for the provider."""
+        if user_input is not None:
+            self._form = LocationForm(self._providers[user_input[CONF_PROVIDER]])
+            return self._show()
+        if abort := await self._get_providers():
+            return abort
+        options = [
+            SelectOptionDict(value=provider["id"], label=provider["name"])
+            for provider in self._providers.values()
+        ]
+        selector = SelectSelector(
+            SelectSelectorConfig(options=options, mode=SelectSelectorMode.DROPDOWN)
+        )
+        return self.async_show_form(
+            step_id="user",
+            data_schema=vol.Schema({vol.Required(CONF_PROVIDER): selector}),
+        )
+
+    async def async_step_reconfigure(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Change the settings of a location; its provider and its id stay."""
+        if abort := await self._get_providers():
+            return abort
+        subentry = self._get_reconfigure_subentry()
+        self._settings = dict(subentry.data)
+        if subentry.title != default_name(self._settings):
+            self._name = subentry.title
+        provider = self._providers.get(self._settings[CONF_PROVIDER])
+        if provider is None:
+            return self.async_abort(reason="unknown_provider")
+        self._form = LocationForm(provider)
+        return self._show()
+
+    async def async_step_location(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Ask for the settings, and try them."""
+        if user_input is None:
+            return self._show()
+        self._settings = self._form.read(user_input, self._settings)
+        self._name = user_input.get(NAME, "").strip()
+        return await self._try()
+
+    async def async_step_corrected(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Offer what would work."""
+        changes = "\n".join(
+            f"- `{key}`: `{text}`" for key, text in self._corrected.items()
+        )
+        return self.async_show_menu(
+            step_id="corrected",
+            menu_options=["take", "location"],
+            description_placeholders={"changes": changes, "details": self._details},
+        )
+
+    async def async_step_take(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Take what was offered."""
+        self._settings |= self._corrected
+        return await self._try()
+
+    @property
+    def _connection(self) -> AgentConnection:
+        connection: AgentConnection = self._get_entry().runtime_data
+        return connection
+
+    async def _get_providers(self) -> SubentryFlowResult | None:
+        """Ask the agent what it knows; return the end of the flow when it cannot be asked."""
+        if self._get_entry().state is not ConfigEntryState.LOADED:
+            return self.async_abort(reason="entry_not_loaded")
+        try:
+            providers = await self._connection.client.providers()
+        except AgentError as err:
+            return self.async_abort(
+                reason="cannot_connect",
+                description_placeholders={"details": str(err)},
+            )
+        self._providers = {provider["id"]: provider for provider in providers}
+        return None
+
+    async def _try(self) -> SubentryFlowResult:
+        """Try the settings; keep them when they work."""
+        self._errors, self._details, self._corrected = {}, "", {}
+        try:
+            checked = await self._connection.client.check_settings(self._settings)
+        except AgentError as err:
+            self._errors["base"] = _error_key(err.code)
+            self._details = str(err)
+            return self._show()
+        if checked["ok"]:
+            return self._finish()
+        self._note_problems(checked)
+        if checked["corrected"]:
+            self._corrected = checked["corrected"]
+            return await self.async_step_corrected()
+        return self._show()
+
+    def _note_problems(self, checked: Checked) -> None:
+        """Remember what is wrong, and with which field."""
+        texts: list[str] = []
+        for step in checked["steps"]:
+            if (error := step["error"]) is None:
+                continue
+            texts.append(str(AgentError.of(error)))
+            if setting := step.get("key"):
+                key = INVALID_SETTING
+            else:
+                setting = _SETTING_OF_STEP.get(step["step"], "")
+                key = _error_key(error["code"])
+                if error["reason"] == "unknown_key":
+                    setting = "access_key_id"
+            self._errors[self._form.field_of(setting, self._settings)] = key
+        self._details = "\n".join(texts)
+
+    def _finish(self) -> SubentryFlowResult:
+        """Keep the location, unless it is there already."""
+        entry, settings = self._get_entry(), self._settings
+        is_new = self.source != SOURCE_RECONFIGURE
+        own = None if is_new else self._get_reconfigure_subentry()
+        others = [
+            subentry for subentry in entry.subentries.values() if subentry is not own
+        ]
+        found = place_of(self._form.provider, settings)
+        if found in {
+            place_of(self._providers.get(other.data[CONF_PROVIDER]), {**other.data})
+            for other in others
+        } | {
+            place(location["endpoint"], location["bucket"], location["prefix"])
+            for location in self._connection.locations.values()
+            if location["source"] == "configuration"
+        }:
+            return self.async_abort(reason="already_configured")
+        title = self._name or default_name(settings)
+        if own is not None:
+            return self.async_update_and_abort(entry, own, title=title, data=settings)
+        # A location that was moved to another bucket keeps the id of its first one.
+        taken = {other.unique_id for other in others}
+        ids = (found, *(f"{found}-{number}" for number in range(2, len(taken) + 2)))
+        return self.async_create_entry(
+            title=title,
+            data=settings,
+            unique_id=next(unique_id for unique_id in ids if unique_id not in taken),
+        )
+
+    def _show(self) -> SubentryFlowResult:
+        """Show the form with what was in it, but never a secret."""
+        provider = self._form.provider
+        schema = self._form.schema(self._settings, self._errors)
+        values = self._form.values(self._settings, self._name)
+        return self.async_show_form(
+            step_id="location",
+            data_schema=self.add_suggested_values_to_schema(schema, values),
+            errors=self._errors,
+            description_placeholders={
+                "details": self._details,
+                "provider": provider["name"],
+                "documentation": provider["docs"],
+                "keys": provider["keys"]["url"],
+                "endpoint_example": provider["endpoint_example"],
+                "limit_example": "2 MiB",
+                "proxy_example": "http://proxy.example.com:3128",
+            },
+        )
+
+
+def _error_key(code: str) -> str:
+    """Return the translation key for an error."""
+    return code if code in CHECK_ERRORS else OTHER_ERROR

@@ -1,0 +1,298 @@
+"""Locations that are kept in Home Assistant: the agent knows them whenever it runs."""
+
+import asyncio
+from collections.abc import Callable
+import secrets
+from typing import Any
+from unittest.mock import patch
+
+from lab.garage import Garage
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.s3_backup_agent.client import AgentClient, AgentError
+from custom_components.s3_backup_agent.const import DOMAIN
+from custom_components.s3_backup_agent.locations import place_of
+from homeassistant.components.backup.const import DATA_MANAGER
+from homeassistant.config_entries import ConfigEntryState, ConfigSubentry
+from homeassistant.const import CONF_ADDRESS
+from homeassistant.core import HomeAssistant
+from homeassistant.setup import async_setup_component
+
+from .agent import Agent
+from .backups import collect, make_backup, streaming
+from .test_init import agents_of, impatient, until
+
+__all__ = ["impatient"]
+
+LOCAL = {f"{DOMAIN}.local": "Local directory"}
+
+type Settings = dict[str, str]
+
+
+@pytest.fixture(autouse=True)
+async def backup(hass: HomeAssistant) -> None:
+    """Set up Home Assistant's backup integration."""
+    assert await async_setup_component(hass, "backup", {})
+
+
+@pytest.fixture
+async def settings(garage: Garage) -> Settings:
+    """Return the settings of a location."""
+    return {
+        "provider": "garage",
+        "endpoint": garage.endpoint,
+        "bucket": await garage.create_bucket(f"bucket-{secrets.token_hex(4)}"),
+        "access_key_id": garage.key_id,
+        "secret_access_key": garage.secret_key,
+    }
+
+
+@pytest.fixture
+def make_entry(hass: HomeAssistant, agent: Agent) -> Callable[..., MockConfigEntry]:
+    """Return what makes an entry for the agent, with locations of these settings by their ids."""
+
+    def make_entry(**locations: Settings) -> MockConfigEntry:
+        entry = MockConfigEntry(
+            domain=DOMAIN,
+            data={CONF_ADDRESS: agent.address},
+            subentries_data=[
+                {
+                    "data": settings,
+                    "subentry_type": "location",
+                    "title": f"The {location_id}",
+                    "unique_id": location_id,
+                }
+                for location_id, settings in locations.items()
+            ],
+        )
+        entry.add_to_hass(hass)
+        return entry
+
+    return make_entry
+
+
+def with_local(*location_ids: str) -> dict[str, str]:
+    """Return the backup locations: the agent's own one and these."""
+    return LOCAL | {
+        f"{DOMAIN}.{location_id}": f"The {location_id}" for location_id in location_ids
+    }
+
+
+async def known_to(client: AgentClient) -> set[str]:
+    """Return what the agent has been told."""
+    return {
+        location["id"]
+        for location in await client.locations()
+        if location["source"] == "registered"
+    }
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_keeps_backups_in_a_registered_location(
+    hass: HomeAssistant,
+    *,
+    agent: Agent,
+    client: AgentClient,
+    settings: Settings,
+    make_entry: Callable[..., MockConfigEntry],
+) -> None:
+    """A location of Home Assistant's is a backup location like any other, also after a restart of the agent."""
+    entry = make_entry(cellar=settings)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    assert agents_of(hass) == with_local("cellar")
+    cellar = hass.data[DATA_MANAGER].backup_agents[f"{DOMAIN}.cellar"]
+    backup, tar = make_backup()
+    await cellar.async_upload_backup(
+        open_stream=streaming(tar), backup=backup, on_progress=lambda **_: None
+    )
+    (location,) = [
+        location for location in await client.locations() if location["id"] == "cellar"
+    ]
+    assert (location["source"], location["bucket"]) == (
+        "registered",
+        settings["bucket"],
+    )
+
+    first = entry.runtime_data.info["instance_id"]
+    await agent.kill()
+    await agent.start()
+    await until(lambda: entry.runtime_data.info["instance_id"] != first)
+    await until(lambda: "cellar" in entry.runtime_data.locations)
+    await hass.async_block_till_done()
+    assert agents_of(hass) == with_local("cellar")
+    assert await cellar.async_list_backups() == [backup]
+    stream = await cellar.async_download_backup(backup.backup_id)
+    assert await collect(stream) == tar
+    await cellar.async_delete_backup(backup.backup_id)
+
+
+async def test_follows_what_is_kept_here(
+    hass: HomeAssistant,
+    *,
+    client: AgentClient,
+    settings: Settings,
+    make_entry: Callable[..., MockConfigEntry],
+) -> None:
+    """Locations come, are renamed and go without a restart, and the agent forgets those that went."""
+    entry = make_entry()
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    assert agents_of(hass) == LOCAL
+
+    subentry = ConfigSubentry(
+        data=settings,  # type: ignore[arg-type]
+        subentry_type="location",
+        title="The cellar",
+        unique_id="cellar",
+    )
+    hass.config_entries.async_add_subentry(entry, subentry)
+    await hass.async_block_till_done()
+    assert agents_of(hass) == with_local("cellar")
+    assert await known_to(client) == {"cellar"}
+
+    hass.config_entries.async_update_subentry(entry, subentry, title="The attic")
+    await hass.async_block_till_done()
+    assert agents_of(hass)[f"{DOMAIN}.cellar"] == "The attic"
+    assert (await client.locations())[-1]["name"] == "The attic"
+
+    hass.config_entries.async_remove_subentry(entry, subentry.subentry_id)
+    await hass.async_block_till_done()
+    assert agents_of(hass) == LOCAL
+    assert await known_to(client) == set()
+    assert entry.state is ConfigEntryState.LOADED
+
+
+async def test_goes_on_without_a_refused_location(
+    hass: HomeAssistant,
+    *,
+    agent: Agent,
+    client: AgentClient,
+    settings: Settings,
+    make_entry: Callable[..., MockConfigEntry],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A location that the agent does not take, or has itself, hinders no other one."""
+    entry = make_entry(
+        bad={**settings, "bucket": "a/b"}, local=settings, cellar=settings
+    )
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    assert agents_of(hass) == with_local("cellar")
+    assert caplog.text.count("refuses the location") == 2
+    assert "refuses the location The bad: The location's settings" in caplog.text
+    assert "refuses the location The local: The location" in caplog.text
+    assert settings["secret_access_key"] not in caplog.text
+
+    # What the agent never took, it cannot forget.
+    for subentry_id in list(entry.subentries):
+        hass.config_entries.async_remove_subentry(entry, subentry_id)
+    await hass.async_block_till_done()
+    assert agents_of(hass) == LOCAL
+    assert await known_to(client) == set()
+
+
+async def test_leaves_alone_what_others_registered(
+    hass: HomeAssistant,
+    *,
+    client: AgentClient,
+    settings: Settings,
+    make_entry: Callable[..., MockConfigEntry],
+) -> None:
+    """An agent may serve two Home Assistants; each sees its own locations and those of the agent."""
+    await client.put_location("theirs", {**settings, "prefix": "theirs"})
+    entry = make_entry(refused={**settings, "bucket": "a/b"}, ours=settings)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    assert agents_of(hass) == with_local("ours")
+    assert await known_to(client) == {"ours", "theirs"}
+    assert await hass.config_entries.async_remove(entry.entry_id)
+    await hass.async_block_till_done()
+    assert agents_of(hass) == {}
+    assert await known_to(client) == {"theirs"}
+
+
+async def test_is_removed_without_the_agent(
+    hass: HomeAssistant,
+    *,
+    agent: Agent,
+    settings: Settings,
+    make_entry: Callable[..., MockConfigEntry],
+) -> None:
+    """An agent that is gone does not keep its entry alive."""
+    entry = make_entry(cellar=settings)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await agent.stop()
+    assert await hass.config_entries.async_remove(entry.entry_id)
+    await hass.async_block_till_done()
+    assert hass.config_entries.async_entries(DOMAIN) == []
+
+
+async def test_makes_good_what_failed(
+    hass: HomeAssistant,
+    *,
+    client: AgentClient,
+    settings: Settings,
+    make_entry: Callable[..., MockConfigEntry],
+) -> None:
+    """A change that the agent could not be told is told with its next ping."""
+    entry = make_entry(cellar=settings, attic={**settings, "prefix": "attic"})
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    cellar, attic = entry.subentries.values()
+    away = AgentError("agent_timeout", "Not in time", retryable=True)
+    with patch.object(AgentClient, "put_location", side_effect=away) as put:
+        hass.config_entries.async_update_subentry(entry, cellar, title="Cellar")
+        await hass.async_block_till_done()
+        put.assert_called_once()
+    with patch.object(AgentClient, "remove_location", side_effect=away) as remove:
+        hass.config_entries.async_remove_subentry(entry, attic.subentry_id)
+        await hass.async_block_till_done()
+        remove.assert_called_once()
+    names = {location["name"] for location in await client.locations()}
+    assert names == {"Local directory", "The cellar", "The attic"}
+
+    pinged = asyncio.Event()
+    stop = entry.runtime_data.listen(
+        lambda event: pinged.set() if event["type"] == "ping" else None
+    )
+    async with asyncio.timeout(20):
+        await pinged.wait()
+    stop()
+    names = {location["name"] for location in await client.locations()}
+    assert names == {"Local directory", "Cellar"}
+    await hass.async_block_till_done()
+    assert agents_of(hass) == LOCAL | {f"{DOMAIN}.cellar": "Cellar"}
+
+
+async def test_waits_for_an_agent_that_goes_during_the_setup(
+    hass: HomeAssistant, settings: Settings, make_entry: Callable[..., MockConfigEntry]
+) -> None:
+    """An agent that cannot be told of the locations is waited for like one that is not there."""
+    entry = make_entry(cellar=settings)
+    away = AgentError("shutting_down", "Stopping", retryable=True)
+    with patch.object(AgentClient, "put_location", side_effect=away):
+        assert not await hass.config_entries.async_setup(entry.entry_id)
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+
+
+async def test_knows_places(client: AgentClient) -> None:
+    """A place is the same one however it is entered."""
+    providers = {provider["id"]: provider for provider in await client.providers()}
+
+    def place(provider: str, **settings: Any) -> str:
+        return place_of(providers.get(provider), {"bucket": "home", **settings})
+
+    aws = place("aws", endpoint="https://s3.us-east-1.amazonaws.com/")
+    assert place("aws") == place("aws", region="us-east-1") == aws
+    assert place("aws", region="eu-central-1") != aws
+    assert place("aws", prefix="/home/") == place("aws", prefix="home") != aws
+    account = "0123456789abcdef0123456789abcdef"
+    for jurisdiction, host in (("", account), ("eu", f"{account}.eu")):
+        url = f"https://{host}.r2.cloudflarestorage.com"
+        fields = {"account_id": account, "jurisdiction": jurisdiction}
+        assert place("cloudflare_r2", **fields) == place("other", endpoint=url)
+    assert place("brand_new", endpoint="http://x") == place(
+        "garage", endpoint="http://X"
+    )
+    assert place("brand_new") == place("garage")
