@@ -18,6 +18,7 @@ use object_store::client::{
 use reqwest::Certificate;
 
 pub(super) use answer::Answer;
+use answer::Asked;
 pub(super) use resolve::{NoSuchHost, addresses};
 use watch::{Activity, WatchedRequest, WatchedResponse, silence};
 
@@ -86,7 +87,7 @@ impl Http {
         let may_fail_late = may_fail_late(&request);
         let idle = if copies(&request) { self.idle.max(COPY_TIMEOUT) } else { self.idle };
         let (upload, download) = self.limits(&request);
-        let activity = Activity::new();
+        let (activity, asked) = (Activity::new(), Asked::by(&request));
         let outgoing = outgoing(request, &activity, upload)?;
         let response = tokio::select! {
             response = self.client.execute(outgoing) => response.map_err(from_reqwest)?,
@@ -95,7 +96,7 @@ impl Http {
         let (parts, body) = http::Response::from(response).into_parts();
         let body = WatchedResponse::new(body, idle, download);
         if !parts.status.is_success() {
-            return Err(self.scrubbed(answer::read(&parts, body).await).into());
+            return Err(self.scrubbed(answer::read(&parts, body, &asked).await).into());
         }
         if may_fail_late {
             return answer::late(parts, body).await.map_err(|late| match late {

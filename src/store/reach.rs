@@ -111,12 +111,9 @@ impl Route {
     /// Whether a port that could not be spoken to in plain HTTP speaks TLS.
     async fn wants_tls(&self, error: &HttpError) -> bool {
         let mut endpoint = self.endpoint.clone();
-        let is_broken = Error::is_broken_http(error);
+        let is_broken = Error::is_broken_http(error) && find::<Answer>(error).is_none();
+        // Without a port it is 443 that is tried now, as it will be with the endpoint that is offered.
         if self.has_tls() || !is_broken || endpoint.set_scheme("https").is_err() {
-            return false;
-        }
-        // Port 80 was not asked for by name, and 443 is not what did not answer.
-        if endpoint.port().is_none() && endpoint.set_port(Some(80)).is_err() {
             return false;
         }
         match timeout(GREETING_LIMIT, self.ask(&endpoint)).await {

@@ -64,6 +64,10 @@ const NGINX_WANTS_TLS: &str = "HTTP/1.1 400 Bad Request\r\nServer: nginx\r\nCont
 /// What servers written in Go say to it, `MinIO` among them. Source: `net/http/server.go` of Go.
 const GO_WANTS_TLS: &str = "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
+/// A reverse proxy that leads everything to its TLS port. The address is that of every such server in the tests.
+const REDIRECTS_TO_TLS: &str = "HTTP/1.1 301 Moved Permanently\r\nLocation: https://127.0.0.1/\r\n\
+    Content-Length: 0\r\nConnection: close\r\n\r\n";
+
 /// So that no request leaves the machine: nothing listens on this port.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
@@ -246,6 +250,13 @@ pub(super) const CASES: &[Case] = &[
         // There is no TLS behind these, and what does not work is not offered.
         title: "The same, and the server answers that it wants HTTPS, as nginx and MinIO do",
         made: &[Made::WebServer(NGINX_WANTS_TLS), Made::WebServer(GO_WANTS_TLS)],
+        outcome: fails("tls", "storage_error", "tls_needed"),
+        offers: None,
+        hint: &["https://"],
+    },
+    Case {
+        title: "The endpoint starts with http://, and the server redirects to https://",
+        made: &[Made::WebServer(REDIRECTS_TO_TLS)],
         outcome: fails("tls", "storage_error", "tls_needed"),
         offers: None,
         hint: &["https://"],
