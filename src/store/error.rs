@@ -8,7 +8,7 @@ use std::io;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
-use super::http::{Answer, NoSuchHost};
+use super::http::{Answer, NoSuchHost, ProxyFailed};
 use super::reach::ahead_of;
 use crate::error::{Error as AgentError, Kind, Reason};
 
@@ -125,7 +125,9 @@ impl Error {
     }
 
     pub(super) fn from_failure(outcome: Outcome, error: impl StdError + Send + Sync + 'static, action: &str) -> Self {
-        let (message, reason) = (format!("Could not {action}: {}", innermost(&error)), transport_reason(&error));
+        let reason = transport_reason(&error);
+        let at = if reason == Some(Reason::ProxyFailed) { "the proxy cannot be used: " } else { "" };
+        let message = format!("Could not {action}: {at}{}", innermost(&error));
         Self { reason, ..Self::new(outcome, message) }.caused_by(error)
     }
 
@@ -161,9 +163,9 @@ impl Error {
         matches!(error.kind(), HttpErrorKind::Interrupted | HttpErrorKind::Request | HttpErrorKind::Unknown)
     }
 
-    /// Whether the answer is that this port speaks TLS.
-    pub(super) fn asks_for_tls(error: &HttpError) -> bool {
-        find::<Answer>(error).and_then(reason_of) == Some(Reason::TlsNeeded)
+    /// Whether the answer is that nothing can be asked for in this way: without TLS, or with this proxy.
+    pub(super) fn is_on_the_way(error: &HttpError) -> bool {
+        matches!(find::<Answer>(error).and_then(reason_of), Some(Reason::TlsNeeded | Reason::ProxyFailed))
     }
 
     fn caused_by(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
@@ -205,19 +207,17 @@ pub(super) fn offset(ahead: chrono::Duration) -> String {
 /// Maps an answer by the provider's code, then by its status.
 fn outcome_of(answer: &Answer) -> Outcome {
     by_code(&answer.code, &answer.message).unwrap_or(match answer.status {
-        // A proxy's pages; the first is worth another try.
-        408 => Outcome::Timeout,
-        413 => Outcome::Refused,
+        // What proxies say, with a page of their own.
+        408 | 504 => Outcome::Timeout,
+        407 | 413 | 501 => Outcome::Refused,
         // A web page, or a service of another kind.
         200..=428 if !answer.is_s3 => Outcome::NotS3,
         401 => Outcome::Auth,
         403 => Outcome::Forbidden,
         301 | 307 | 308 => Outcome::WrongRegion,
         404 => Outcome::NotFound,
-        504 => Outcome::Timeout,
         412 => Outcome::Changed,
         429 | 503 => Outcome::Throttled,
-        501 => Outcome::Refused,
         507 => Outcome::Full,
         500..=599 => Outcome::ServerError,
         _ => Outcome::Refused,
@@ -242,6 +242,7 @@ fn reason_of(answer: &Answer) -> Option<Reason> {
         }
         "InvalidStorageClass" => Reason::UnknownStorageClass,
         "InvalidObjectState" => Reason::Archived,
+        "" if answer.status == 407 => Reason::ProxyFailed,
         "" if answer.status == 413 => Reason::BodyTooLarge,
         _ if answer.tls_at.is_some() => Reason::TlsNeeded,
         // The words of nginx, and of servers written in Go.
@@ -277,6 +278,9 @@ fn is_unknown_to_r2(message: &str) -> bool {
 /// What kept the connection from coming up.
 fn transport_reason(error: &(dyn StdError + 'static)) -> Option<Reason> {
     use rustls::CertificateError as Certificate;
+    if find::<ProxyFailed>(error).is_some() {
+        return Some(Reason::ProxyFailed);
+    }
     if find::<NoSuchHost>(error).is_some() {
         return Some(Reason::HostUnknown);
     }
@@ -352,6 +356,10 @@ fn by_code(code: &str, message: &str) -> Option<Outcome> {
 
 /// Tells connection failures apart from the rest.
 fn transport_outcome(error: &(dyn StdError + 'static)) -> Outcome {
+    // A password is not right the next time either (the words of hyper-util's `TunnelError`).
+    if innermost(error) == "tunnel error: proxy authorization required" {
+        return Outcome::Refused;
+    }
     if tls_error(error).is_some() {
         return Outcome::Certificate;
     }
@@ -440,6 +448,7 @@ mod tests {
     fn what_a_proxy_says_keeps_its_status() {
         let page = |status| Answer { is_s3: false, ..answer(status, "", "Request Entity Too Large nginx") };
         assert_eq!((outcome_of(&page(413)), reason_of(&page(413))), (Outcome::Refused, Some(Reason::BodyTooLarge)));
+        assert_eq!((outcome_of(&page(407)), reason_of(&page(407))), (Outcome::Refused, Some(Reason::ProxyFailed)));
         assert_eq!((outcome_of(&page(408)), reason_of(&page(408))), (Outcome::Timeout, None));
         assert_eq!((outcome_of(&page(404)), reason_of(&page(404))), (Outcome::NotS3, Some(Reason::NotS3)));
     }

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::watch::WatchedResponse;
 
-/// The largest error document that is read.
+/// The largest error document that is read, and the largest answer that may be one.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 
 /// As much of an answer that is no S3 error document is shown.
@@ -40,7 +40,7 @@ impl From<Answer> for HttpError {
 
 /// Reads the whole of an answer that may be an error although its status is 200.
 pub(super) async fn late(parts: http::response::Parts, body: WatchedResponse) -> Result<HttpResponse, Late> {
-    let text = body.collect().await.map_err(Late::Broken)?.to_bytes();
+    let text = super::read_up_to(MAX_ERROR_BYTES, body).await.map_err(Late::Broken)?;
     match parse_error(&text) {
         // What may fail late, writes.
         Some(answer) => Err(Late::Refused(Answer { status: 500, to_write: true, ..answer })),
