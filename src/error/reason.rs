@@ -14,6 +14,8 @@ pub enum Reason {
     WrongSecret,
     /// The session token of a temporary key is no longer good.
     ExpiredToken,
+    /// The session token is none that the provider knows.
+    InvalidToken,
     /// The key may not do this one thing.
     ActionDenied,
     /// The endpoint's host has no address.
@@ -28,12 +30,18 @@ pub enum Reason {
     CertificateOtherName,
     /// `https://` was asked of a port that speaks plain HTTP.
     NoTls,
-    /// `http://` was asked of a port that speaks TLS.
+    /// `http://` was asked of a server that wants TLS.
     TlsNeeded,
     /// What answers is no S3 server.
     NotS3,
     /// The provider does not encrypt as it is asked to.
     NoEncryption,
+    /// The object is encrypted with a key that was not given.
+    EncryptionKeyNeeded,
+    /// Something before the server takes no request of this size.
+    BodyTooLarge,
+    /// The proxy does not answer, or does not let this machine through.
+    ProxyFailed,
     /// The provider does not know this storage class.
     UnknownStorageClass,
     /// The tar is in an archive class and must be restored at the provider before it can be read.
@@ -52,10 +60,11 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 24] = [
         Self::UnknownKey,
         Self::WrongSecret,
         Self::ExpiredToken,
+        Self::InvalidToken,
         Self::ActionDenied,
         Self::HostUnknown,
         Self::ConnectionRefused,
@@ -66,6 +75,9 @@ impl Reason {
         Self::TlsNeeded,
         Self::NotS3,
         Self::NoEncryption,
+        Self::EncryptionKeyNeeded,
+        Self::BodyTooLarge,
+        Self::ProxyFailed,
         Self::UnknownStorageClass,
         Self::Archived,
         Self::EndpointWithoutScheme,
@@ -83,6 +95,7 @@ impl Reason {
             Self::UnknownKey => ("unknown_key", Kind::StorageAuth, "Check the access key ID: is a character missing, is it from another provider, or are ID and secret swapped? Or make a new key."),
             Self::WrongSecret => ("wrong_secret", Kind::StorageAuth, "Check the secret access key, and that it belongs to this access key ID: copy both once more, or make a new key."),
             Self::ExpiredToken => ("expired_token", Kind::StorageAuth, "The session token has expired. Use a lasting access key, or a new token with its key and secret."),
+            Self::InvalidToken => ("invalid_token", Kind::StorageAuth, "The session token is not right: leave session_token empty unless the key came with one."),
             Self::ActionDenied => ("action_denied", Kind::StorageForbidden, "Give the key permission to list, read, write and delete in this bucket."),
             Self::HostUnknown => ("host_unknown", Kind::StorageUnreachable, "Check the endpoint's spelling, and this machine's DNS."),
             Self::ConnectionRefused => ("connection_refused", Kind::StorageUnreachable, "Check the endpoint's port, and that the server runs."),
@@ -90,9 +103,12 @@ impl Reason {
             Self::CertificateExpired => ("certificate_expired", Kind::StorageCertificate, "Renew the server's certificate, or set this machine's clock."),
             Self::CertificateOtherName => ("certificate_other_name", Kind::StorageCertificate, "Use the host name that the certificate is for in the endpoint."),
             Self::NoTls => ("no_tls", Kind::StorageCertificate, "The port speaks no TLS. Write http:// instead of https://, or use the server's TLS port."),
-            Self::TlsNeeded => ("tls_needed", Kind::StorageError, "The port speaks TLS. Write https:// instead of http://."),
+            Self::TlsNeeded => ("tls_needed", Kind::StorageError, "The server wants TLS, or SSE-C does. Write https:// instead of http://."),
             Self::NotS3 => ("not_s3", Kind::StorageError, "Check the endpoint: what answers there is not an S3 server. It may be the provider's web page."),
             Self::NoEncryption => ("no_encryption", Kind::StorageError, "Remove encryption from the location: this provider does not do it. Home Assistant can encrypt the backup itself."),
+            Self::EncryptionKeyNeeded => ("encryption_key_needed", Kind::StorageError, "Set encryption and encryption_key as they were when the backup was uploaded."),
+            Self::BodyTooLarge => ("body_too_large", Kind::StorageError, "A proxy before the server limits the size of requests: raise its limit, nginx calls it client_max_body_size, above part_size."),
+            Self::ProxyFailed => ("proxy_failed", Kind::StorageUnreachable, "Check proxy: its address, and the user and password in it if it wants them."),
             Self::UnknownStorageClass => ("unknown_storage_class", Kind::StorageError, "Remove storage_class, or set one that the provider has."),
             Self::Archived => ("archived", Kind::StorageError, "Restore the object at the provider first; that takes hours. Use a storage class that can be read at once."),
             Self::EndpointWithoutScheme => ("endpoint_without_scheme", Kind::InvalidRequest, "Write https:// before the endpoint's host, or http:// for a server without TLS."),

@@ -8,7 +8,7 @@ use std::io;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
-use super::http::{Answer, NoSuchHost};
+use super::http::{Answer, NoSuchHost, ProxyFailed};
 use super::reach::ahead_of;
 use crate::error::{Error as AgentError, Kind, Reason};
 
@@ -125,15 +125,17 @@ impl Error {
     }
 
     pub(super) fn from_failure(outcome: Outcome, error: impl StdError + Send + Sync + 'static, action: &str) -> Self {
-        let (message, reason) = (format!("Could not {action}: {}", innermost(&error)), transport_reason(&error));
+        let reason = transport_reason(&error);
+        let at = if reason == Some(Reason::ProxyFailed) { "the proxy cannot be used: " } else { "" };
+        let message = format!("Could not {action}: {at}{}", innermost(&error));
         Self { reason, ..Self::new(outcome, message) }.caused_by(error)
     }
 
     pub(super) fn from_answer(answer: &Answer, action: &str) -> Self {
-        let said = if answer.message.is_empty() {
-            format!("the provider answered with HTTP status {}", answer.status)
-        } else {
-            answer.message.clone()
+        let said = match &answer.tls_at {
+            Some(origin) => format!("the server redirects to {origin}"),
+            None if answer.message.is_empty() => format!("the provider answered with HTTP status {}", answer.status),
+            None => answer.message.clone(),
         };
         let outcome = outcome_of(answer);
         let said = match answer.date.as_deref().and_then(ahead_of).filter(|_| outcome == Outcome::ClockSkew) {
@@ -161,9 +163,9 @@ impl Error {
         matches!(error.kind(), HttpErrorKind::Interrupted | HttpErrorKind::Request | HttpErrorKind::Unknown)
     }
 
-    /// Whether the answer is that this port speaks TLS.
-    pub(super) fn asks_for_tls(error: &HttpError) -> bool {
-        find::<Answer>(error).and_then(reason_of) == Some(Reason::TlsNeeded)
+    /// Whether the answer is that nothing can be asked for in this way: without TLS, or with this proxy.
+    pub(super) fn is_on_the_way(error: &HttpError) -> bool {
+        matches!(find::<Answer>(error).and_then(reason_of), Some(Reason::TlsNeeded | Reason::ProxyFailed))
     }
 
     fn caused_by(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
@@ -205,16 +207,17 @@ pub(super) fn offset(ahead: chrono::Duration) -> String {
 /// Maps an answer by the provider's code, then by its status.
 fn outcome_of(answer: &Answer) -> Outcome {
     by_code(&answer.code, &answer.message).unwrap_or(match answer.status {
+        // What proxies say, with a page of their own.
+        408 | 504 => Outcome::Timeout,
+        407 | 413 | 501 => Outcome::Refused,
         // A web page, or a service of another kind.
         200..=428 if !answer.is_s3 => Outcome::NotS3,
         401 => Outcome::Auth,
         403 => Outcome::Forbidden,
         301 | 307 | 308 => Outcome::WrongRegion,
         404 => Outcome::NotFound,
-        408 | 504 => Outcome::Timeout,
         412 => Outcome::Changed,
         429 | 503 => Outcome::Throttled,
-        501 => Outcome::Refused,
         507 => Outcome::Full,
         500..=599 => Outcome::ServerError,
         _ => Outcome::Refused,
@@ -231,10 +234,17 @@ fn reason_of(answer: &Answer) -> Option<Reason> {
         "SignatureDoesNotMatch" => Reason::WrongSecret,
         "AccessDenied" if says("No such key") => Reason::UnknownKey,
         "AccessDenied" if says("nvalid signature") => Reason::WrongSecret,
-        "ExpiredToken" | "TokenRefreshRequired" | "InvalidToken" => Reason::ExpiredToken,
-        "NotImplemented" | "InvalidArgument" | "InvalidRequest" if says("ncryption") => Reason::NoEncryption,
+        "InvalidArgument" if is_unknown_to_r2(&answer.message) => Reason::UnknownKey,
+        "ExpiredToken" | "TokenRefreshRequired" => Reason::ExpiredToken,
+        "InvalidToken" => Reason::InvalidToken,
+        "NotImplemented" | "InvalidArgument" | "InvalidRequest" if says("ncryption") => {
+            return encryption_reason(answer);
+        }
         "InvalidStorageClass" => Reason::UnknownStorageClass,
         "InvalidObjectState" => Reason::Archived,
+        "" if answer.status == 407 => Reason::ProxyFailed,
+        "" if answer.status == 413 => Reason::BodyTooLarge,
+        _ if answer.tls_at.is_some() => Reason::TlsNeeded,
         // The words of nginx, and of servers written in Go.
         _ if says("HTTP request was sent to HTTPS") || says("HTTP request to an HTTPS server") => Reason::TlsNeeded,
         _ => match outcome_of(answer) {
@@ -245,9 +255,32 @@ fn reason_of(answer: &Answer) -> Option<Reason> {
     })
 }
 
+/// What is wrong with encryption.
+///
+/// Sources: Amazon's and `MinIO`'s words for each (`cmd/api-errors.go` of `MinIO`).
+fn encryption_reason(answer: &Answer) -> Option<Reason> {
+    let says = |words: &str| answer.message.contains(words);
+    if says("secure connection") {
+        return Some(Reason::TlsNeeded);
+    }
+    let is_other_key = says("was stored using") || says("did not match the ones") || says("not applicable to this");
+    if is_other_key {
+        return Some(Reason::EncryptionKeyNeeded);
+    }
+    answer.to_write.then_some(Reason::NoEncryption)
+}
+
+/// Cloudflare R2 refuses an ID of another provider for its length: "Credential access key has length 20, should be 32".
+fn is_unknown_to_r2(message: &str) -> bool {
+    message.contains("Credential access key has length")
+}
+
 /// What kept the connection from coming up.
 fn transport_reason(error: &(dyn StdError + 'static)) -> Option<Reason> {
     use rustls::CertificateError as Certificate;
+    if find::<ProxyFailed>(error).is_some() {
+        return Some(Reason::ProxyFailed);
+    }
     if find::<NoSuchHost>(error).is_some() {
         return Some(Reason::HostUnknown);
     }
@@ -293,6 +326,7 @@ fn by_code(code: &str, message: &str) -> Option<Outcome> {
         | "InvalidSecurity"
         | "NotSignedUp" => Outcome::Auth,
         // Garage answers AccessDenied for an unknown key and for a wrong signature as well.
+        "InvalidArgument" if is_unknown_to_r2(message) => Outcome::Auth,
         "AccessDenied" if message.contains("No such key") || message.contains("nvalid signature") => Outcome::Auth,
         "AccessDenied" | "AllAccessDisabled" | "AccountProblem" | "Forbidden" => Outcome::Forbidden,
         "NoSuchBucket" => Outcome::BucketNotFound,
@@ -322,6 +356,10 @@ fn by_code(code: &str, message: &str) -> Option<Outcome> {
 
 /// Tells connection failures apart from the rest.
 fn transport_outcome(error: &(dyn StdError + 'static)) -> Outcome {
+    // A password is not right the next time either (the words of hyper-util's `TunnelError`).
+    if innermost(error) == "tunnel error: proxy authorization required" {
+        return Outcome::Refused;
+    }
     if tls_error(error).is_some() {
         return Outcome::Certificate;
     }
@@ -384,6 +422,43 @@ mod tests {
         ] {
             assert_eq!(outcome_of(&answer(status, code, message)), outcome, "{status} {code}");
         }
+    }
+
+    #[test]
+    fn what_a_person_has_to_do_is_in_what_the_provider_says() {
+        let stored = "The object was stored using a form of Server Side Encryption.";
+        let insecure = "Requests specifying Server Side Encryption with Customer provided keys must be made over a \
+            secure connection.";
+        for (code, message, reason) in [
+            ("InvalidRequest", stored, Reason::EncryptionKeyNeeded),
+            ("InvalidRequest", insecure, Reason::TlsNeeded),
+            ("InvalidArgument", "Server Side Encryption is not supported", Reason::NoEncryption),
+            ("InvalidArgument", "Credential access key has length 20, should be 32", Reason::UnknownKey),
+            ("InvalidToken", "The provided token is malformed", Reason::InvalidToken),
+            ("ExpiredToken", "The provided token has expired.", Reason::ExpiredToken),
+        ] {
+            let answer = Answer { to_write: true, ..answer(400, code, message) };
+            assert_eq!(reason_of(&answer), Some(reason), "{message}");
+        }
+        assert_eq!(reason_of(&answer(400, "InvalidArgument", "Encryption is strange")), None);
+        assert_eq!(outcome_of(&answer(400, "InvalidArgument", "Credential access key has length 3")), Outcome::Auth);
+    }
+
+    #[test]
+    fn what_a_proxy_says_keeps_its_status() {
+        let page = |status| Answer { is_s3: false, ..answer(status, "", "Request Entity Too Large nginx") };
+        assert_eq!((outcome_of(&page(413)), reason_of(&page(413))), (Outcome::Refused, Some(Reason::BodyTooLarge)));
+        assert_eq!((outcome_of(&page(407)), reason_of(&page(407))), (Outcome::Refused, Some(Reason::ProxyFailed)));
+        assert_eq!((outcome_of(&page(408)), reason_of(&page(408))), (Outcome::Timeout, None));
+        assert_eq!((outcome_of(&page(404)), reason_of(&page(404))), (Outcome::NotS3, Some(Reason::NotS3)));
+    }
+
+    #[test]
+    fn a_redirect_to_tls_is_no_other_region() {
+        let answer = Answer { is_s3: false, tls_at: Some("https://nas".into()), ..answer(301, "", "") };
+        let error = Error::from_answer(&answer, "list bucket \"b\"");
+        assert_eq!((error.outcome, error.reason), (Outcome::NotS3, Some(Reason::TlsNeeded)));
+        assert!(error.message.ends_with("the server redirects to https://nas"), "{error}");
     }
 
     #[test]

@@ -12,15 +12,19 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use http_body_util::BodyExt;
 use object_store::client::{
     HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
 };
 use reqwest::Certificate;
 
 pub(super) use answer::Answer;
+use answer::Asked;
 pub(super) use resolve::{NoSuchHost, addresses};
 use watch::{Activity, WatchedRequest, WatchedResponse, silence};
 
+use super::error::{find, innermost};
 use super::key::{Key, Role};
 use super::limit::Limit;
 use crate::config::{Secret, Wire};
@@ -31,7 +35,8 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may be silent: no byte taken while sending, none arriving while reading.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How long a server may be silent while it copies up to 5 GiB; not all of them send white space meanwhile.
+/// How long a server may be silent while it copies up to 5 GiB, or puts parts together; not all of them send white space
+/// meanwhile.
 const COPY_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Idle connections are closed before the shortest keep-alive of a common proxy (60 s) makes them half-dead.
@@ -41,6 +46,7 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 #[derive(Debug, Clone)]
 pub(super) struct Http {
     client: reqwest::Client,
+    has_proxy: bool,
     idle: Duration,
     shared: Shared,
 }
@@ -85,7 +91,8 @@ impl Http {
         if let Some(proxy) = &wire.proxy {
             builder = builder.proxy(reqwest::Proxy::all(proxy.expose())?);
         }
-        Ok(Self { client: builder.build()?, idle: IDLE_TIMEOUT, shared })
+        let (client, has_proxy) = (builder.build()?, wire.proxy.is_some());
+        Ok(Self { client, has_proxy, idle: IDLE_TIMEOUT, shared })
     }
 
     pub(super) fn into_client(self) -> HttpClient {
@@ -103,18 +110,18 @@ impl HttpService for Http {
 impl Http {
     async fn attempt(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let may_fail_late = may_fail_late(&request);
-        let idle = if copies(&request) { self.idle.max(COPY_TIMEOUT) } else { self.idle };
+        let idle = if may_fail_late { self.idle.max(COPY_TIMEOUT) } else { self.idle };
         let (upload, download) = self.limits(&request);
-        let activity = Activity::new();
+        let (activity, asked) = (Activity::new(), Asked::by(&request));
         let outgoing = outgoing(request, &activity, upload)?;
         let response = tokio::select! {
-            response = self.client.execute(outgoing) => response.map_err(from_reqwest)?,
+            response = self.client.execute(outgoing) => response.map_err(|error| self.failed(error))?,
             () = activity.silent_for(idle) => return Err(silence(idle)),
         };
         let (parts, body) = http::Response::from(response).into_parts();
         let body = WatchedResponse::new(body, idle, download);
         if !parts.status.is_success() {
-            return Err(self.scrubbed(answer::read(&parts, body).await).into());
+            return Err(self.scrubbed(answer::read(&parts, body, &asked).await).into());
         }
         if may_fail_late {
             return answer::late(parts, body).await.map_err(|late| match late {
@@ -132,6 +139,14 @@ impl Http {
         } else {
             (Limit::default(), Limit::default())
         }
+    }
+
+    /// Without a proxy between, a connection that does not come up is the endpoint's.
+    fn failed(&self, error: reqwest::Error) -> HttpError {
+        if self.has_proxy && is_of_proxy(&error) {
+            return HttpError::new(HttpErrorKind::Connect, ProxyFailed(error.without_url()));
+        }
+        from_reqwest(error)
     }
 
     fn scrubbed(&self, mut answer: Answer) -> Answer {
@@ -170,6 +185,37 @@ fn copies(request: &HttpRequest) -> bool {
     request.headers().contains_key("x-amz-copy-source")
 }
 
+/// The proxy cannot be reached, or wants to know who is there.
+#[derive(Debug, thiserror::Error)]
+#[error("the proxy cannot be used: {0}")]
+pub(super) struct ProxyFailed(#[source] reqwest::Error);
+
+/// Whether it was not even the endpoint that a connection through a proxy failed at. What TLS says is the endpoint's, and
+/// "unsuccessful" is the proxy's word for an endpoint that it does not reach (hyper-util's `TunnelError`).
+fn is_of_proxy(error: &reqwest::Error) -> bool {
+    let is_tls = find::<rustls::Error>(error).is_some();
+    error.is_connect() && !error.is_timeout() && !is_tls && innermost(error) != "tunnel error: unsuccessful"
+}
+
+/// Reads a body that should be small.
+pub(super) async fn read_up_to<B>(max: usize, mut body: B) -> Result<Bytes, HttpError>
+where
+    B: http_body::Body<Data = Bytes, Error = HttpError> + Unpin,
+{
+    let mut text = Vec::new();
+    while let Some(frame) = body.frame().await {
+        text.extend_from_slice(frame?.data_ref().map_or(&[], |data| data));
+        if text.len() > max {
+            return Err(HttpError::new(HttpErrorKind::Decode, TooLarge(max / 1024)));
+        }
+    }
+    Ok(text.into())
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the answer is larger than {0} KiB")]
+struct TooLarge(usize);
+
 fn from_reqwest(error: reqwest::Error) -> HttpError {
     let kind = if error.is_timeout() {
         HttpErrorKind::Timeout
@@ -182,4 +228,16 @@ fn from_reqwest(error: reqwest::Error) -> HttpError {
     };
     // The address is in the message already, and its query holds the upload id.
     HttpError::new(kind, error.without_url())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_not_read_to_its_end() {
+        let body = || HttpResponseBody::from(vec![b' '; 5000]);
+        assert_eq!(read_up_to(5000, body()).await.unwrap().len(), 5000);
+        assert!(read_up_to(4096, body()).await.unwrap_err().to_string().contains("larger than 4 KiB"));
+    }
 }

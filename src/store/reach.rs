@@ -59,10 +59,11 @@ impl Route {
         let port = self.next.port_or_known_default().unwrap_or(443);
         let host = self.host().trim_start_matches('[').trim_end_matches(']');
         let found = timeout(CONNECT_TIMEOUT, addresses(host, port)).await;
-        let found = found.map_err(|_| self.timed_out("find the address of", CONNECT_TIMEOUT))?;
+        let found = found.map_err(|_| self.no_connection("find the address of"))?;
         found.map_err(|error| {
             let message = format!("Could not find \"{}\": {error}", self.host());
-            Error { reason: Some(Reason::HostUnknown), ..Error::new(Outcome::Unreachable, message) }
+            let reason = self.proxy_failed().or(Some(Reason::HostUnknown));
+            Error { reason, ..Error::new(Outcome::Unreachable, message) }
         })
     }
 
@@ -72,10 +73,11 @@ impl Route {
     /// [`Outcome::Unreachable`] or [`Outcome::Timeout`].
     pub async fn connect(&self, addresses: &[SocketAddr]) -> Result<(), Error> {
         let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(addresses)).await;
-        let connected = connected.map_err(|_| self.timed_out("connect to", CONNECT_TIMEOUT))?;
-        connected
-            .map(drop)
-            .map_err(|error| Error::from_failure(Outcome::Unreachable, error, &format!("connect to {}", self.place())))
+        let connected = connected.map_err(|_| self.no_connection("connect to"))?;
+        connected.map(drop).map_err(|error| {
+            let error = Error::from_failure(Outcome::Unreachable, error, &format!("connect to {}", self.place()));
+            Error { reason: self.proxy_failed().or(error.reason), ..error }
+        })
     }
 
     /// Makes one plain request, so that TLS comes up, and says how far this machine's clock is ahead of the server's.
@@ -103,7 +105,7 @@ impl Route {
             endpoint.as_str().parse().map_err(|error: http::uri::InvalidUri| super::s3::unusable(error))?;
         match http.execute(request).await {
             Ok(answer) => Ok(answer.headers().get("date").and_then(|date| date.to_str().ok()).map(str::to_owned)),
-            Err(error) if Error::asks_for_tls(&error) => Err(error),
+            Err(error) if Error::is_on_the_way(&error) => Err(error),
             Err(error) => find::<Answer>(&error).map(|answer| answer.date.clone()).ok_or(error),
         }
     }
@@ -111,12 +113,9 @@ impl Route {
     /// Whether a port that could not be spoken to in plain HTTP speaks TLS.
     async fn wants_tls(&self, error: &HttpError) -> bool {
         let mut endpoint = self.endpoint.clone();
-        let is_broken = Error::is_broken_http(error);
+        let is_broken = Error::is_broken_http(error) && find::<Answer>(error).is_none();
+        // Without a port it is 443 that is tried now, as it will be with the endpoint that is offered.
         if self.has_tls() || !is_broken || endpoint.set_scheme("https").is_err() {
-            return false;
-        }
-        // Port 80 was not asked for by name, and 443 is not what did not answer.
-        if endpoint.port().is_none() && endpoint.set_port(Some(80)).is_err() {
             return false;
         }
         match timeout(GREETING_LIMIT, self.ask(&endpoint)).await {
@@ -128,9 +127,18 @@ impl Route {
         }
     }
 
+    /// Whose fault it is that there is no connection.
+    fn proxy_failed(&self) -> Option<Reason> {
+        self.wire.proxy.is_some().then_some(Reason::ProxyFailed)
+    }
+
     fn place(&self) -> String {
         let origin = self.endpoint.origin().ascii_serialization();
         if self.wire.proxy.is_some() { format!("{origin} through the proxy at {}", self.host()) } else { origin }
+    }
+
+    fn no_connection(&self, verb: &str) -> Error {
+        Error { reason: self.proxy_failed(), ..self.timed_out(verb, CONNECT_TIMEOUT) }
     }
 
     fn timed_out(&self, verb: &str, limit: Duration) -> Error {

@@ -1,12 +1,13 @@
 //! A refusal, read where it arrives: its body and headers are gone further up.
 
 use http_body_util::BodyExt;
-use object_store::client::{HttpError, HttpErrorKind, HttpResponse};
+use object_store::client::{HttpError, HttpErrorKind, HttpRequest, HttpResponse};
 use serde::Deserialize;
+use url::Url;
 
 use super::watch::WatchedResponse;
 
-/// The largest error document that is read.
+/// The largest error document that is read, and the largest answer that may be one.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 
 /// As much of an answer that is no S3 error document is shown.
@@ -25,6 +26,10 @@ pub(in crate::store) struct Answer {
     pub(in crate::store) date: Option<String>,
     /// Whether it was an S3 error document, or an empty body as HEAD and some proxies have.
     pub(in crate::store) is_s3: bool,
+    /// Where the same is to be asked for with TLS, when it redirects there.
+    pub(in crate::store) tls_at: Option<String>,
+    /// Whether the request was to write something.
+    pub(in crate::store) to_write: bool,
 }
 
 impl From<Answer> for HttpError {
@@ -35,9 +40,10 @@ impl From<Answer> for HttpError {
 
 /// Reads the whole of an answer that may be an error although its status is 200.
 pub(super) async fn late(parts: http::response::Parts, body: WatchedResponse) -> Result<HttpResponse, Late> {
-    let text = body.collect().await.map_err(Late::Broken)?.to_bytes();
+    let text = super::read_up_to(MAX_ERROR_BYTES, body).await.map_err(Late::Broken)?;
     match parse_error(&text) {
-        Some(answer) => Err(Late::Refused(Answer { status: 500, ..answer })),
+        // What may fail late, writes.
+        Some(answer) => Err(Late::Refused(Answer { status: 500, to_write: true, ..answer })),
         None => Ok(HttpResponse::from_parts(parts, text.into())),
     }
 }
@@ -48,7 +54,28 @@ pub(super) enum Late {
     Broken(HttpError),
 }
 
-pub(super) async fn read(parts: &http::response::Parts, mut body: WatchedResponse) -> Answer {
+/// What was asked, as far as it says what an answer means.
+pub(super) struct Asked {
+    to_write: bool,
+    url: Option<Url>,
+}
+
+impl Asked {
+    pub(super) fn by(request: &HttpRequest) -> Self {
+        let to_write = matches!(*request.method(), http::Method::PUT | http::Method::POST);
+        Self { to_write, url: request.uri().to_string().parse().ok() }
+    }
+
+    /// The origin with TLS that a redirect leads to, when nothing else is different there.
+    fn with_tls(&self, location: &str) -> Option<String> {
+        let from = self.url.as_ref().filter(|url| url.scheme() == "http")?;
+        let to = from.join(location).ok()?;
+        let is_same = to.scheme() == "https" && to.host() == from.host() && to.path() == from.path();
+        is_same.then(|| to.origin().ascii_serialization())
+    }
+}
+
+pub(super) async fn read(parts: &http::response::Parts, mut body: WatchedResponse, asked: &Asked) -> Answer {
     let mut text = Vec::new();
     while let Some(Ok(frame)) = body.frame().await {
         text.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
@@ -63,11 +90,16 @@ pub(super) async fn read(parts: &http::response::Parts, mut body: WatchedRespons
         is_s3: text.is_empty() && !matches!(parts.status.as_u16(), 302 | 303),
         ..Answer::default()
     });
+    let location = header("location").filter(|_| parts.status.is_redirection() && said.code.is_empty());
+    let tls_at = location.and_then(|location| asked.with_tls(&location));
     Answer {
         status: parts.status.as_u16(),
         request_id: said.request_id.or_else(|| header("x-amz-request-id")),
         region: said.region.or_else(|| header("x-amz-bucket-region")),
         date: header("date"),
+        is_s3: said.is_s3 && tls_at.is_none(),
+        tls_at,
+        to_write: asked.to_write,
         ..said
     }
 }
@@ -102,7 +134,27 @@ fn parse_error(text: &[u8]) -> Option<Answer> {
         message: document.message,
         request_id: document.request_id,
         region: document.region.filter(|region| !region.is_empty()),
-        date: None,
         is_s3: true,
+        ..Answer::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_same_with_tls_is_a_redirect_to_tls() {
+        let asked = Asked { to_write: false, url: "http://nas:9000/bucket/?list-type=2".parse().ok() };
+        for (location, expected) in [
+            ("https://nas:9000/bucket/?list-type=2", Some("https://nas:9000")),
+            ("https://nas/bucket/", Some("https://nas")),
+            ("https://nas:9000/login", None),
+            ("https://elsewhere:9000/bucket/", None),
+            ("http://nas:9000/bucket/", None),
+            ("/bucket/", None),
+        ] {
+            assert_eq!(asked.with_tls(location).as_deref(), expected, "{location}");
+        }
+    }
 }

@@ -33,11 +33,11 @@ impl CustomerKey {
         Self(values.into_iter().filter_map(header).collect())
     }
 
-    /// Completing needs the key too, when the parts carried checksums. Source: `CompleteMultipartUpload` in Amazon's API
-    /// reference; Garage refuses without it ("Object is encrypted").
+    /// Completing and listing parts need the key too, when the parts carried checksums. Source: `CompleteMultipartUpload`
+    /// and `ListParts` in Amazon's API reference; Garage refuses without it ("Object is encrypted").
     pub(super) fn add_to(&self, request: &mut HttpRequest) {
-        let completes = request.uri().query().is_some_and(|query| query.contains("uploadId="));
-        if request.method() == Method::POST && completes {
+        let is_of_upload = request.uri().query().is_some_and(|query| query.contains("uploadId="));
+        if matches!(*request.method(), Method::GET | Method::POST) && is_of_upload {
             request.headers_mut().extend(self.0.clone());
         }
     }

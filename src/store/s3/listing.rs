@@ -9,12 +9,16 @@ use serde::Deserialize;
 use super::S3;
 use crate::error::Reason;
 use crate::store::error::{Error, Outcome};
+use crate::store::http::read_up_to;
 use crate::store::key::Key;
 use crate::store::retry::{Patience, retry};
 use crate::store::{Object, Objects};
 
 /// A listing that never ends is a broken server: 10,000 pages hold ten million objects.
 const MAX_PAGES: usize = 10_000;
+
+/// A page holds 1,000 keys of 1,024 bytes, each of which may be escaped.
+const MAX_PAGE_BYTES: usize = 16 * 1024 * 1024;
 
 /// What every listing begins with, after its XML declaration.
 const ROOT: &[u8] = b"<ListBucketResult";
@@ -27,15 +31,19 @@ impl S3 {
         action: &str,
     ) -> Result<Objects, Error> {
         let mut objects = Objects::default();
-        let mut token = None;
+        let mut token: Option<String> = None;
         for _ in 0..MAX_PAGES {
             let token_now = token.as_deref();
             let page = retry(patience, || self.list_page(folder, token_now, action)).await?;
-            token = page.next_continuation_token.clone().filter(|_| page.is_truncated);
+            let next = page.next_continuation_token.clone().filter(|_| page.is_truncated);
             page.add_to(&mut objects);
-            if token.is_none() {
+            if next.is_none() {
                 return Ok(objects);
             }
+            if next == token {
+                break;
+            }
+            token = next;
         }
         Err(Error::new(Outcome::Refused, format!("Could not {action}: the listing has no end")))
     }
@@ -56,7 +64,7 @@ impl S3 {
         let failed = |error: HttpError| Error::from_http(error, action);
         let answer =
             self.request(Method::GET, None, query, HeaderMap::new(), bytes::Bytes::new()).await.map_err(failed)?;
-        let text = answer.into_body().bytes().await.map_err(failed)?;
+        let text = read_up_to(MAX_PAGE_BYTES, answer.into_body()).await.map_err(failed)?;
         read_page(&text).map_err(|why| {
             let message = format!("Could not {action}: {why}");
             Error { reason: Some(Reason::NotS3), ..Error::new(Outcome::NotS3, message) }
@@ -72,7 +80,7 @@ fn read_page(text: &[u8]) -> Result<Page, String> {
     }
     let page: Page =
         quick_xml::de::from_reader(text).map_err(|error| format!("the answer is not a listing: {error}"))?;
-    if page.is_truncated && page.next_continuation_token.is_none() {
+    if page.is_truncated && page.next_continuation_token.as_deref().is_none_or(str::is_empty) {
         return Err("the answer is a part of the listing, and does not say how to go on".to_owned());
     }
     Ok(page)
@@ -155,6 +163,10 @@ mod tests {
             ("<html><body>Welcome</body></html>", "not a listing"),
             ("", "not a listing"),
             ("<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>", "how to go on"),
+            (
+                "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken/></ListBucketResult>",
+                "how to go on",
+            ),
         ] {
             assert!(read_page(text.as_bytes()).unwrap_err().contains(word), "{text}");
         }

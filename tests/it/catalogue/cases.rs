@@ -38,6 +38,8 @@ pub(super) enum Made {
     Silent,
     /// Against a web server that always answers this.
     WebServer(&'static str),
+    /// The same, with settings that differ.
+    Answering(&'static str, Change),
 }
 
 pub(super) type Change = fn(Location) -> Location;
@@ -64,8 +66,17 @@ const NGINX_WANTS_TLS: &str = "HTTP/1.1 400 Bad Request\r\nServer: nginx\r\nCont
 /// What servers written in Go say to it, `MinIO` among them. Source: `net/http/server.go` of Go.
 const GO_WANTS_TLS: &str = "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
+/// A reverse proxy that leads everything to its TLS port. The address is that of every such server in the tests.
+const REDIRECTS_TO_TLS: &str = "HTTP/1.1 301 Moved Permanently\r\nLocation: https://127.0.0.1/\r\n\
+    Content-Length: 0\r\nConnection: close\r\n\r\n";
+
 /// So that no request leaves the machine: nothing listens on this port.
 const NOWHERE: &str = "http://127.0.0.1:9";
+
+/// What a proxy says to somebody whom it does not know.
+const PROXY_WANTS_PASSWORD: &str = "HTTP/1.1 407 Proxy Authentication Required\r\n\
+    Proxy-Authenticate: Basic realm=\"proxy\"\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n\
+    <html><body>Cache Access Denied</body></html>";
 
 const fn fails(step: &'static str, code: &'static str, reason: &'static str) -> Outcome {
     Outcome::Fails { step, code, reason }
@@ -116,6 +127,17 @@ fn path_of_r2(location: Location) -> Location {
 fn bucket_before_host(location: Location) -> Location {
     let endpoint = format!("https://{}.s3.eu-central-1.amazonaws.com", location.bucket);
     Location { provider: "aws".into(), endpoint, ..location }.with("proxy", NOWHERE)
+}
+
+/// The endpoint's server is the proxy, which is how it is reached either way.
+fn through_it(location: Location) -> Location {
+    let proxy = location.endpoint.clone();
+    location.with("proxy", &proxy)
+}
+
+/// The same, through a tunnel.
+fn through_it_with_tls(location: Location) -> Location {
+    other_scheme(through_it(location))
 }
 
 fn not_trusting(location: Location) -> Location {
@@ -251,6 +273,13 @@ pub(super) const CASES: &[Case] = &[
         hint: &["https://"],
     },
     Case {
+        title: "The endpoint starts with http://, and the server redirects to https://",
+        made: &[Made::WebServer(REDIRECTS_TO_TLS)],
+        outcome: fails("tls", "storage_error", "tls_needed"),
+        offers: None,
+        hint: &["https://"],
+    },
+    Case {
         title: "Nothing listens at the endpoint's port, or the server is down",
         made: &[Made::Closed],
         outcome: fails("connect", "storage_unreachable", "connection_refused"),
@@ -263,6 +292,30 @@ pub(super) const CASES: &[Case] = &[
         outcome: fails("resolve", "storage_unreachable", "host_unknown"),
         offers: None,
         hint: &["spelling", "DNS"],
+    },
+    Case {
+        title: "The proxy's host name does not exist",
+        made: &[Made::Imitation(&[], |location| location.with("proxy", "http://proxy.home.invalid:3128"))],
+        outcome: fails("resolve", "storage_unreachable", "proxy_failed"),
+        offers: None,
+        hint: &["proxy"],
+    },
+    Case {
+        title: "Nothing listens at the proxy's port",
+        made: &[Made::Imitation(&[], |location| location.with("proxy", NOWHERE))],
+        outcome: fails("connect", "storage_unreachable", "proxy_failed"),
+        offers: None,
+        hint: &["proxy"],
+    },
+    Case {
+        title: "The proxy wants a user and a password, or others",
+        made: &[
+            Made::Answering(PROXY_WANTS_PASSWORD, through_it),
+            Made::Answering(PROXY_WANTS_PASSWORD, through_it_with_tls),
+        ],
+        outcome: fails("tls", "storage_error", "proxy_failed"),
+        offers: None,
+        hint: &["proxy", "password"],
     },
     Case {
         title: "The server takes the connection and does not answer",

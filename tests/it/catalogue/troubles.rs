@@ -40,6 +40,10 @@ impl Trouble {
             Made::Closed => Self::at(&closed_port().await, Server::Elsewhere).await,
             Made::Silent => Self::at_socket(None).await,
             Made::WebServer(answer) => Self::at_socket(Some(answer)).await,
+            Made::Answering(answer, change) => {
+                let trouble = Self::at_socket(Some(answer)).await;
+                Self { location: change(trouble.location), ..trouble }
+            }
         }
     }
 
