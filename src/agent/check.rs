@@ -1,21 +1,28 @@
-//! Tries a location's settings, step by step, and finds out what would work where they do not. Leaves nothing behind.
+//! Tries a location's settings, step by step, and finds out what would work where they do not. Removes what it writes.
 //!
 //! The settings are tried as they are. Where a step fails that a provider's answers can put right (region, addressing,
-//! checksum, the endpoint's scheme), everything is tried once more with what was learned; only what then works from
-//! the first step to the last is offered.
+//! checksum, an endpoint that wants TLS), everything is tried once more with what was learned; only what then works
+//! from the first step to the last is offered. TLS is never given up for a trial: an endpoint without it is offered
+//! when something answers there, and nothing that is signed goes to it.
 
 mod steps;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
+use tokio::time::Instant;
 use tracing::info;
+use url::Host;
 
 use super::events::Report;
-use crate::config::{Backend, Choice, Location, Problem, S3Settings};
+use crate::config::{Backend, Choice, Encryption, Location, Problem, S3Settings};
 use crate::error::{Error, Kind, Reason};
-use crate::store::Dialect;
-use steps::Trial;
+use crate::store::{Dialect, Route};
+use steps::{LEFT_BEHIND, Trial};
+
+/// How long all corrections together may be tried for; a person waits.
+const CORRECTION_LIMIT: Duration = Duration::from_mins(1);
 
 /// Regions that servers of one's own go by when nobody set another.
 const USUAL_REGIONS: [&str; 3] = ["us-east-1", "auto", "garage"];
@@ -43,7 +50,7 @@ pub struct Checked {
     pub ok: bool,
     /// The steps, up to the first that failed.
     pub steps: Vec<Step>,
-    /// Settings to change, when that makes everything work.
+    /// Settings to change, when that makes everything work, or an endpoint without TLS that answered.
     pub corrected: Option<BTreeMap<String, String>>,
     /// What was found out where the settings say `auto`.
     pub found: Option<BTreeMap<String, String>>,
@@ -76,57 +83,93 @@ pub async fn check_json(settings: &serde_json::Value) -> Checked {
 
 /// Tries a location's settings.
 pub async fn check(location: &Location) -> Checked {
-    let trial = Trial::of(location.clone()).await;
+    let mut trial = Trial::of(location.clone(), None).await;
     let corrected = match &location.backend {
-        Backend::S3(settings) if !trial.ok() => correct(location, settings, &trial).await,
+        Backend::S3(settings) if !trial.ok() => correct(location, settings, &mut trial).await,
         _ => None,
     };
     let found = match (&location.backend, &trial.dialect) {
         (Backend::S3(_), Some(dialect)) if trial.ok() => Some(words(dialect)),
         _ => None,
     };
+    if let Backend::S3(settings) = &location.backend {
+        trial.notes.extend(note_plain_http(settings));
+    }
     info!(location = location.id, ok = trial.ok(), "checked");
     Checked { ok: trial.ok(), steps: trial.steps, corrected, found, notes: trial.notes }
 }
 
 /// Settings that would work, and what is different in them.
-async fn correct(location: &Location, settings: &S3Settings, failed: &Trial) -> Option<BTreeMap<String, String>> {
+async fn correct(location: &Location, settings: &S3Settings, failed: &mut Trial) -> Option<BTreeMap<String, String>> {
     let error = failed.error()?;
+    if error.reason == Reason::NoTls.code() {
+        return without_tls(settings).await;
+    }
+    let until = Instant::now() + CORRECTION_LIMIT;
     for changed in candidates(settings, error) {
+        if Instant::now() >= until {
+            break;
+        }
         let location = Location { backend: Backend::S3(Box::new(changed)), ..location.clone() };
-        let trial = Trial::of(location).await;
+        let trial = Trial::of(location, Some(until)).await;
         if let (true, Some(dialect)) = (trial.ok(), &trial.dialect) {
             let changes = dialect.difference(&Dialect::of(settings));
             return Some(changes.into_iter().map(|(key, value)| (key.to_owned(), value)).collect());
         }
+        failed.notes.extend(trial.notes.into_iter().filter(|note| note.code == LEFT_BEHIND));
     }
     None
+}
+
+/// The endpoint without TLS, when something answers there. Nobody who wrote https:// has agreed to more than that one
+/// unsigned request, and what is secret itself is not even offered to go that way.
+async fn without_tls(settings: &S3Settings) -> Option<BTreeMap<String, String>> {
+    if secret_on_the_wire(settings).is_some() {
+        return None;
+    }
+    let mut endpoint = settings.endpoint.clone();
+    let port = endpoint.port_or_known_default();
+    endpoint.set_scheme("http").ok()?;
+    endpoint.set_port(port).ok()?;
+    let plain = S3Settings { endpoint, ..settings.clone() };
+    Route::of(&plain).ok()?.greet().await.ok()?;
+    let endpoint = plain.endpoint.as_str().trim_end_matches('/').to_owned();
+    Some(BTreeMap::from([("endpoint".to_owned(), endpoint)]))
+}
+
+/// What every request carries as it is; of the secret access key there is only a signature.
+fn secret_on_the_wire(settings: &S3Settings) -> Option<&'static str> {
+    match (&settings.encryption, &settings.session_token) {
+        (Encryption::Customer(_), _) => Some("encryption key"),
+        (_, Some(_)) => Some("session token"),
+        _ => None,
+    }
+}
+
+fn note_plain_http(settings: &S3Settings) -> Option<Note> {
+    let secret = secret_on_the_wire(settings).filter(|_| settings.endpoint.scheme() == "http")?;
+    let is_loopback = match settings.endpoint.host()? {
+        Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+    };
+    let message = format!("The endpoint has no TLS: everybody on the way can read the {secret}. Use https:// instead.");
+    (!is_loopback).then(|| Note { code: "plain_http", key: Some("endpoint".to_owned()), message })
 }
 
 /// What may be worth a try after this error.
 fn candidates(settings: &S3Settings, error: &Report) -> Vec<S3Settings> {
     let open = settings.open_to_change();
-    let with_scheme = |scheme: &str| {
-        let mut endpoint = open.endpoint.clone();
-        endpoint.set_scheme(scheme).ok().map(|()| S3Settings { endpoint, ..open.clone() })
-    };
-    let with_region = |region: &str| {
-        let region = Choice { value: region.to_owned(), is_given: false };
-        S3Settings { region, ..open.clone() }
-    };
     let is = |reason: Reason| error.reason == reason.code();
-    if is(Reason::NoTls) {
-        return with_scheme("http").into_iter().collect();
-    }
     if is(Reason::TlsNeeded) {
-        return with_scheme("https").into_iter().collect();
+        let mut endpoint = open.endpoint.clone();
+        let with_tls = endpoint.set_scheme("https").ok().map(|()| S3Settings { endpoint, ..open });
+        return with_tls.into_iter().collect();
     }
     // Some servers take a signature for another region for a wrong one, and do not say which region is theirs.
     if is(Reason::WrongSecret) {
-        let provider = settings.provider;
-        let own = provider.region_in(&settings.endpoint).into_iter().chain([provider.region.clone()]);
-        let usual = own.chain(USUAL_REGIONS.map(str::to_owned)).filter(|region| *region != settings.region.value);
-        return usual.map(|region| with_region(&region)).take(USUAL_REGIONS.len()).collect();
+        let with_region = |region| S3Settings { region: Choice { value: region, is_given: false }, ..open.clone() };
+        return other_regions(settings).into_iter().map(with_region).collect();
     }
     let is_taught = [Kind::WrongRegion, Kind::StorageError, Kind::BucketNotFound, Kind::StorageForbidden]
         .iter()
@@ -134,6 +177,20 @@ fn candidates(settings: &S3Settings, error: &Report) -> Vec<S3Settings> {
     let is_virtual = is(Reason::HostUnknown) || error.code == Kind::StorageCertificate.code();
     let may_help = (is_taught && settings.has_given()) || (is_virtual && settings.addressing.is_given);
     if may_help { vec![open] } else { Vec::new() }
+}
+
+/// Regions worth a try, each once.
+fn other_regions(settings: &S3Settings) -> Vec<String> {
+    let provider = settings.provider;
+    let own = provider.region_in(&settings.endpoint).into_iter().chain([provider.region.clone()]);
+    let mut regions = Vec::new();
+    for region in own.chain(USUAL_REGIONS.map(str::to_owned)) {
+        if region != settings.region.value && !regions.contains(&region) {
+            regions.push(region);
+        }
+    }
+    regions.truncate(USUAL_REGIONS.len());
+    regions
 }
 
 fn words(dialect: &Dialect) -> BTreeMap<String, String> {
@@ -174,5 +231,50 @@ impl From<Problem> for Note {
     fn from(note: Problem) -> Self {
         let code = note.reason.map_or("note", Reason::code);
         Self { code, key: Some(note.key), message: note.message }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(more: &[(&str, &str)]) -> S3Settings {
+        let mut section = serde_json::json!({"endpoint": "https://s3.example.com", "bucket": "ha-backups",
+            "access_key_id": "key", "secret_access_key": "secret"});
+        for (key, value) in more {
+            section[*key] = (*value).into();
+        }
+        let (location, _) = Location::from_json(&section).unwrap();
+        let Backend::S3(settings) = location.backend else { panic!("not a bucket") };
+        *settings
+    }
+
+    #[test]
+    fn a_secret_that_travels_without_tls_is_worth_a_word() {
+        let noted = |endpoint, token| {
+            note_plain_http(&settings(&[("endpoint", endpoint), ("session_token", token)])).map(|note| note.code)
+        };
+        assert_eq!(noted("http://192.0.2.7:9000", "token"), Some("plain_http"));
+        assert_eq!(noted("http://192.0.2.7:9000", ""), None);
+        for endpoint in ["https://192.0.2.7:9000", "http://127.0.0.1:9000", "http://[::1]:9000", "http://localhost"] {
+            assert_eq!(noted(endpoint, "token"), None, "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn each_region_is_tried_once() {
+        assert_eq!(other_regions(&settings(&[("region", "mars-north-1")])), ["us-east-1", "auto", "garage"]);
+        assert_eq!(other_regions(&settings(&[("region", "auto")])), ["us-east-1", "garage"]);
+    }
+
+    #[test]
+    fn what_is_open_to_change_begins_where_the_bucket_can_be_reached() {
+        let aws = settings(&[
+            ("provider", "aws"),
+            ("endpoint", "https://s3.eu-central-1.amazonaws.com"),
+            ("bucket", "ha.backups"),
+            ("addressing", "path"),
+        ]);
+        assert_eq!(aws.open_to_change().addressing.value, crate::provider::Addressing::Path);
     }
 }

@@ -13,6 +13,7 @@ use crate::agent::Agent;
 use crate::agent::check::{Checked, Step};
 use crate::agent::events::Report;
 use crate::agent::listing::View;
+use crate::error::Reason;
 
 /// Tries locations, and fails when one of them does.
 pub(super) async fn check(agent: &Arc<Agent>, location: Option<&str>, output: Output) -> Result<(), Failure> {
@@ -36,7 +37,10 @@ fn text(id: &str, checked: &Checked) -> String {
         settings.iter().map(|(key, value)| format!("    {key} = \"{value}\"")).collect::<Vec<_>>().join("\n")
     };
     if let Some(corrected) = &checked.corrected {
-        lines.push(format!("  It works with:\n{}", settings(corrected)));
+        // This one was not tried any further than that: see `agent::check`.
+        let is_untried = checked.error().is_some_and(|error| error.reason == Reason::NoTls.code());
+        let heading = if is_untried { "There is an answer, without encryption, at" } else { "It works with" };
+        lines.push(format!("  {heading}:\n{}", settings(corrected)));
     }
     if let Some(found) = &checked.found {
         lines.push(format!("  It works with these, \"auto\" ones included:\n{}", settings(found)));

@@ -123,7 +123,7 @@ impl S3Settings {
         let mut open = self.clone();
         (open.region.is_given, open.addressing.is_given, open.checksum.is_given) = (false, false, false);
         // Virtual can be learned, but not unlearned: a host that does not exist tells nothing.
-        open.addressing.value = self.provider.addressing;
+        open.addressing.value = usual_addressing(self.provider, &self.endpoint, &self.bucket);
         open
     }
 }
@@ -212,7 +212,10 @@ impl Key {
         }
         let id = section.variable("credentials", "AWS_ACCESS_KEY_ID");
         let secret = section.variable("credentials", "AWS_SECRET_ACCESS_KEY");
-        let token = section.optional_variable("AWS_SESSION_TOKEN").map(Secret::new);
+        let token = section.optional_variable("AWS_SESSION_TOKEN");
+        let id = id.filter(|id| is_safe_variable(section, "AWS_ACCESS_KEY_ID", id));
+        let secret = secret.filter(|secret| is_safe_variable(section, "AWS_SECRET_ACCESS_KEY", secret));
+        let token = token.filter(|token| is_safe_variable(section, "AWS_SESSION_TOKEN", token)).map(Secret::new);
         Some(Self { id: id?, secret: Secret::new(secret?), token })
     }
 }
@@ -326,11 +329,25 @@ fn needed(section: &mut Reader<'_>, key: &str) -> Option<String> {
 }
 
 /// These values travel in request headers and URLs, where nothing else is allowed.
+fn is_safe(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 fn is_header_safe(section: &mut Reader<'_>, key: &str, text: &str) -> bool {
-    let safe = text.bytes().all(|byte| byte.is_ascii_graphic());
+    let safe = is_safe(text);
     if !safe {
         let message = "holds a space or a character that is not ASCII: copy it from the provider once more";
         section.problem_with(key, Some(Reason::StrangeCharacter), message, None);
+    }
+    safe
+}
+
+fn is_safe_variable(section: &mut Reader<'_>, name: &str, text: &str) -> bool {
+    let safe = is_safe(text);
+    if !safe {
+        let message =
+            format!("is \"environment\", and {name} holds a space or a character that is not printable ASCII");
+        section.problem_with("credentials", Some(Reason::StrangeCharacter), message, None);
     }
     safe
 }

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Agent, Bucket, Garage, Location, MIB, Sample, Server, Setup, garage};
+use crate::harness::{
+    Agent, Bucket, Fault, Garage, Imitation, Location, MIB, Proxy, Request, Sample, Server, Setup, garage,
+};
 
 /// An agent with no location of its own.
 async fn agent() -> Agent {
@@ -180,7 +182,6 @@ async fn settings_are_tried_without_being_kept() {
             json!([
                 "resolve",
                 "connect",
-                "tls",
                 "clock",
                 "signature",
                 "region",
@@ -214,4 +215,66 @@ async fn a_wrong_region_is_found_out_and_offered() {
         assert_eq!((&checked["ok"], &checked["found"]["region"]), (&json!(true), &json!(bucket.region)), "{checked:#}");
         bucket.comes_to_be_empty().await;
     }
+}
+
+/// The names of the steps of a check.
+fn steps(checked: &Value) -> Vec<&str> {
+    checked["steps"].as_array().unwrap().iter().map(|step| step["step"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn an_endpoint_without_tls_is_offered_and_nothing_signed_goes_there() {
+    let (agent, server) = (agent().await, Imitation::with([]).await);
+    let secure = server.endpoint().replace("http://", "https://");
+    let location = Location { endpoint: secure, ..server.location() };
+    for (token, offered) in [("", json!({"endpoint": server.endpoint()})), ("a-token", Value::Null)] {
+        let settings = location.clone().with("session_token", token).json();
+        let checked = agent.post("/v1/locations/check", &settings).await.json();
+        assert_eq!(steps(&checked), ["resolve", "connect", "tls"], "{checked:#}");
+        assert_eq!(checked["corrected"], offered, "{checked:#}");
+    }
+    assert_eq!(server.count(|_| true), 1, "one greeting");
+    assert_eq!(server.count(|request| request.headers.contains_key("authorization")), 0);
+}
+
+#[tokio::test]
+async fn a_web_page_proves_nothing_about_the_key() {
+    let (agent, bucket) = (agent().await, garage::shared().bucket().await);
+    let proxy = Proxy::before(&bucket.endpoint).await;
+    proxy.fault(Request::is_list, Fault::Answer("404 Not Found", "404: Not Found"));
+    let location = Location { endpoint: proxy.endpoint(), ..Location::of(&bucket) };
+    let checked = agent.post("/v1/locations/check", &location.json()).await.json();
+    assert_eq!(steps(&checked), ["resolve", "connect", "list"], "{checked:#}");
+}
+
+#[tokio::test]
+async fn what_a_check_cannot_remove_is_named() {
+    let (agent, bucket) = (agent().await, garage::shared().bucket().await);
+    let proxy = Proxy::before(&bucket.endpoint).await;
+    let location = Location { endpoint: proxy.endpoint(), ..Location::of(&bucket) };
+    let refused = Fault::Answer("403 Forbidden", "<Error><Code>AccessDenied</Code><Message>No.</Message></Error>");
+    let noted = async || {
+        let checked = agent.post("/v1/locations/check", &location.json()).await.json();
+        assert_eq!(proxy.faults_left(), 0, "{checked:#}");
+        checked["notes"].as_array().unwrap().iter().filter(|note| note["code"] == "left_behind").count()
+    };
+    let is_probe = |request: &Request| request.path.contains("s3-backup-agent-check-");
+    // The read fails, and then the object cannot be removed.
+    proxy.fault(move |request| is_probe(request) && request.method == "GET", refused.clone());
+    proxy.fault(
+        move |request| is_probe(request) && !request.path.contains('?') && request.method == "DELETE",
+        refused.clone(),
+    );
+    assert_eq!(noted().await, 1);
+    // A part cannot be stored, and then the upload cannot be aborted.
+    proxy.fault(|request| request.stores_part(2), refused.clone());
+    proxy.fault(
+        move |request| is_probe(request) && request.path.contains('?') && request.method == "DELETE",
+        refused.clone(),
+    );
+    assert_eq!(noted().await, 1);
+    // What was never there is not left.
+    proxy.fault(move |request| is_probe(request) && request.method == "PUT", refused.clone());
+    proxy.fault(move |request| is_probe(request) && request.method == "DELETE", refused);
+    assert_eq!(noted().await, 0);
 }

@@ -94,6 +94,12 @@ async fn a_key_from_the_environment_only_when_asked_for() {
     asked.finish(command).await.ended_with(0);
     let ran = asked.run(&["check"]).await.ended_with(2);
     assert!(ran.stderr.contains("AWS_ACCESS_KEY_ID is not set"), "{}", ran.stderr);
+    for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"] {
+        let mut command = asked.command();
+        command.arg("check").envs(variables).env(name, "con\u{1}trol");
+        let ran = asked.finish(command).await.ended_with(2);
+        assert!(ran.stderr.contains(&format!("{name} holds a space or a character")), "{}", ran.stderr);
+    }
 
     let unasked = Setup::of(location);
     let mut command = unasked.command();

@@ -1,6 +1,7 @@
 //! The steps of a check: resolve, connect, tls, clock, signature, region, bucket, list, write, multipart, read, delete. A
-//! directory has the last five.
+//! directory has the last five, and an endpoint without TLS has no tls: it gives its first answer within connect.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +19,9 @@ use crate::store::{
 /// How long one step may take; a person waits.
 const STEP_LIMIT: Duration = Duration::from_secs(30);
 
+/// What is worth a word when the check could not clean up.
+pub(super) const LEFT_BEHIND: &str = "left_behind";
+
 /// A clock that is this far off is worth a word; Amazon refuses at 15 minutes.
 const CLOCK_TOLERANCE: chrono::Duration = chrono::Duration::minutes(5);
 
@@ -33,6 +37,8 @@ pub(super) struct Trial {
     pub(super) notes: Vec<Note>,
     /// How the provider was spoken to in the end.
     pub(super) dialect: Option<Dialect>,
+    /// When to give up; cleaning up has its own time.
+    until: Option<Instant>,
 }
 
 /// A step failed, and is noted.
@@ -40,10 +46,15 @@ struct Stopped;
 
 impl Trial {
     /// Tries the settings, up to the first step that fails.
-    pub(super) async fn of(location: Location) -> Self {
-        let mut trial = Self { location, steps: Vec::new(), notes: Vec::new(), dialect: None };
+    pub(super) async fn of(location: Location, until: Option<Instant>) -> Self {
+        let made = missing_folders(&location);
+        let mut trial = Self { location, steps: Vec::new(), notes: Vec::new(), dialect: None, until };
         // A failed step has been noted; there is nothing more to say.
         drop(trial.run().await);
+        for folder in made {
+            // One that holds something by now stays.
+            drop(std::fs::remove_dir(folder));
+        }
         trial
     }
 
@@ -62,8 +73,16 @@ impl Trial {
                 Err(error) => return self.push("resolve", Duration::ZERO, Err(error.into())),
             };
             let addresses = self.step("resolve", async { Ok(route.resolve().await?) }).await?;
-            self.step("connect", async { Ok(route.connect(&addresses).await?) }).await?;
-            let ahead = self.step("tls", async { Ok(route.greet().await?) }).await?;
+            let ahead = if route.has_tls() {
+                self.step("connect", async { Ok(route.connect(&addresses).await?) }).await?;
+                self.step("tls", async { Ok(route.greet().await?) }).await?
+            } else {
+                let connected = async {
+                    route.connect(&addresses).await?;
+                    Ok(route.greet().await?)
+                };
+                self.step("connect", connected).await?
+            };
             self.note_clock(ahead);
         }
         let store = match Store::open(&self.location) {
@@ -78,7 +97,7 @@ impl Trial {
     /// A clock that is off does no harm by itself: not every provider minds.
     fn note_clock(&mut self, ahead: Option<chrono::Duration>) {
         if let Some(ahead) = ahead.filter(|ahead| ahead.abs() > CLOCK_TOLERANCE) {
-            let message = format!("This machine's clock is {} minutes off the provider's.", ahead.num_minutes());
+            let message = format!("This machine's clock is {} the provider's.", offset(ahead));
             self.notes.push(Note { code: Kind::ClockSkew.code(), key: None, message });
         }
     }
@@ -87,20 +106,29 @@ impl Trial {
         let keys = Keys::new(&self.location.prefix);
         self.listing(store, keys.folder()).await?;
         let probe = keys.probe(&uuid::Uuid::new_v4().simple().to_string());
-        let written = self.write_and_read(store, &probe).await;
-        if written.is_err() {
-            // Whatever arrived goes again; that it could not be written is what counts.
-            drop(timeout(STEP_LIMIT, store.delete(&probe, Patience::NONE)).await);
-            return written;
-        }
+        let tried = self.write_and_read(store, &probe).await;
+        let start = Instant::now();
         let refused = |error| not_allowed(error, "delete", "s3:DeleteObject");
         let deleted = store.delete(&probe, Patience::INTERACTIVE);
-        let deleted = self.step("delete", async { deleted.await.map_err(refused) }).await;
-        if deleted.is_err() {
-            let message = format!("The check could not remove its object \"{probe}\"; it may be deleted by hand.");
-            self.notes.push(Note { code: "left_behind", key: None, message });
+        // Whatever arrived goes again, however the rest went.
+        let deleted = limited(STEP_LIMIT, async { deleted.await.map_err(refused) }).await;
+        if deleted.is_err() && self.may_have_written() {
+            self.note_left_behind(format!(
+                "The check could not remove its object \"{probe}\"; it may be deleted by hand."
+            ));
         }
-        deleted
+        tried?;
+        self.push("delete", start.elapsed(), deleted)
+    }
+
+    /// Whether the object may be there: a write that was refused left nothing, one that was not answered may have.
+    fn may_have_written(&self) -> bool {
+        let failed = self.steps.iter().filter(|step| step.step == "write").find_map(|step| step.error.as_ref());
+        failed.is_none_or(|error| error.retryable() || error.reason == Reason::NoEncryption.code())
+    }
+
+    fn note_left_behind(&mut self, message: String) {
+        self.notes.push(Note { code: LEFT_BEHIND, key: None, message });
     }
 
     async fn write_and_read(&mut self, store: &Store, probe: &Key) -> Result<(), Stopped> {
@@ -108,44 +136,56 @@ impl Trial {
         let written = store.write(probe, Bytes::from_static(PROBE), ContentType::Text, Patience::INTERACTIVE);
         self.step("write", async { written.await.map_err(refused) }).await?;
         let part = Key::new(format!("{probe}.tar"));
-        self.step("multipart", multipart(store, &part)).await?;
+        self.multipart(store, &part).await?;
         self.step("read", read_back(store, probe)).await
+    }
+
+    /// Two parts and an abort, which is made however the parts went. A directory has no parts, and does the same with a
+    /// file.
+    async fn multipart(&mut self, store: &Store, key: &Key) -> Result<(), Stopped> {
+        let start = Instant::now();
+        let mut started = None;
+        let stored = limited(self.limit(), two_parts(store, key, &mut started)).await;
+        let Some(multipart) = started else { return self.push("multipart", start.elapsed(), stored) };
+        let refused = |error| not_allowed(error, "abort an upload", "s3:AbortMultipartUpload");
+        let aborted = multipart.abort(Patience::INTERACTIVE);
+        let aborted = limited(STEP_LIMIT, async { aborted.await.map_err(refused) }).await;
+        if aborted.is_err() {
+            self.note_left_behind(format!(
+                "The check could not abort its unfinished upload of \"{key}\"; it may be aborted by hand."
+            ));
+        }
+        self.push("multipart", start.elapsed(), stored.and(aborted))
     }
 
     /// One signed request answers for five steps: which of them failed is in what the provider says.
     async fn listing(&mut self, store: &Store, folder: &str) -> Result<(), Stopped> {
         let start = Instant::now();
-        let listed = limited(async { Ok(store.peek(folder, Patience::INTERACTIVE).await) }).await;
+        let listed = limited(self.limit(), async { Ok(store.peek(folder, Patience::INTERACTIVE).await) }).await;
         let (outcome, error) = match listed {
             Ok(Ok(())) => (None, None),
             Ok(Err(error)) => (Some(error.outcome), Some(not_allowed(error, "list", "s3:ListBucket"))),
             Err(error) => (Some(Outcome::Timeout), Some(error)),
         };
-        let failed_at = outcome.map(|outcome| match outcome {
-            Outcome::ClockSkew => "clock",
-            Outcome::Auth => "signature",
-            Outcome::WrongRegion => "region",
-            Outcome::BucketNotFound => "bucket",
-            _ => "list",
-        });
         let is_directory = matches!(self.location.backend, Backend::Directory(_));
-        let names = ["clock", "signature", "region", "bucket"].into_iter().filter(|_| !is_directory);
-        for name in names {
-            if failed_at == Some(name) {
-                break;
-            }
+        let (proven, last) = if is_directory { (0, "list") } else { proven(outcome) };
+        for name in &SIGNED[..proven] {
             self.push(name, Duration::ZERO, Ok(()))?;
         }
-        let last = failed_at.unwrap_or("list");
         self.push(last, start.elapsed(), error.map_or(Ok(()), Err))
     }
 
     async fn step<T>(&mut self, name: &'static str, work: impl Future<Output = Result<T>>) -> Result<T, Stopped> {
         let start = Instant::now();
-        match limited(work).await {
+        match limited(self.limit(), work).await {
             Ok(value) => self.push(name, start.elapsed(), Ok(())).map(|()| value),
             Err(error) => Err(self.push(name, start.elapsed(), Err(error)).err().unwrap_or(Stopped)),
         }
+    }
+
+    /// How long the next step may take.
+    fn limit(&self) -> Duration {
+        self.until.map_or(STEP_LIMIT, |until| until.saturating_duration_since(Instant::now()).min(STEP_LIMIT))
     }
 
     fn push(&mut self, step: &'static str, took: Duration, result: Result<()>) -> Result<(), Stopped> {
@@ -157,26 +197,52 @@ impl Trial {
     }
 }
 
-async fn limited<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    timeout(STEP_LIMIT, work).await.unwrap_or_else(|_| {
-        let detail = format!("The provider did not finish within {} s.", STEP_LIMIT.as_secs());
+/// What a signed request is held against before its permission is.
+const SIGNED: [&str; 4] = ["clock", "signature", "region", "bucket"];
+
+/// How many of these an answer proves to be right, and the step that it ends.
+fn proven(outcome: Option<Outcome>) -> (usize, &'static str) {
+    match outcome {
+        Some(Outcome::ClockSkew) => (0, "clock"),
+        Some(Outcome::Auth) => (1, "signature"),
+        Some(Outcome::WrongRegion) => (2, "region"),
+        Some(Outcome::BucketNotFound) => (3, "bucket"),
+        None | Some(Outcome::Forbidden | Outcome::NotFound) => (SIGNED.len(), "list"),
+        // No answer, one of something else than an S3 server, or one that may have come before anything was looked at.
+        Some(_) => (0, "list"),
+    }
+}
+
+async fn limited<T>(limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(limit, work).await.unwrap_or_else(|_| {
+        let detail = format!("The provider did not finish within {} s.", limit.as_secs());
         Err(Error::new(Kind::StorageTimeout, detail))
     })
 }
 
-/// Two parts and an abort. A directory has no parts, and does the same with a file.
-async fn multipart(store: &Store, key: &Key) -> Result<()> {
+/// What was started is in `started`, even when this ends early.
+async fn two_parts(store: &Store, key: &Key, started: &mut Option<Multipart>) -> Result<()> {
     let refused = |error| not_allowed(error, "upload in parts", "s3:PutObject");
     let multipart = Multipart::start(store, key, Patience::INTERACTIVE).await.map_err(refused)?;
+    let multipart = started.insert(multipart);
     let part = Bytes::from(vec![0; PART_BYTES]);
-    let first = multipart.store_part(0, part.clone(), Patience::INTERACTIVE).await;
-    let stored = match first {
-        Ok(_) => multipart.store_part(1, part, Patience::INTERACTIVE).await.map(drop),
-        Err(error) => Err(error),
-    };
-    let aborted = multipart.abort(Patience::INTERACTIVE).await;
-    stored.map_err(refused)?;
-    aborted.map_err(|error| not_allowed(error, "abort an upload", "s3:AbortMultipartUpload"))
+    for number in 0..2 {
+        multipart.store_part(number, part.clone(), Patience::INTERACTIVE).await.map_err(refused)?;
+    }
+    Ok(())
+}
+
+/// Folders that a check of a directory makes, the deepest first.
+fn missing_folders(location: &Location) -> Vec<PathBuf> {
+    let Backend::Directory(path) = &location.backend else { return Vec::new() };
+    let folder = path.join(Keys::new(&location.prefix).folder());
+    folder.ancestors().take_while(|folder| !folder.exists()).map(PathBuf::from).collect()
+}
+
+/// A clock's error in words.
+fn offset(ahead: chrono::Duration) -> String {
+    let direction = if ahead < chrono::Duration::zero() { "behind" } else { "ahead of" };
+    format!("{} minutes {direction}", ahead.num_minutes().abs())
 }
 
 /// Reads a range, as a download does.
@@ -203,4 +269,37 @@ fn not_allowed(error: StoreError, what: &str, action: &str) -> Error {
     }
     let hint = format!("Give the key permission to {what} in this bucket (Amazon calls it {action}).");
     error.with_reason(Some(Reason::ActionDenied)).with_hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_is_behind_or_ahead() {
+        assert_eq!(offset(chrono::Duration::minutes(-20)), "20 minutes behind");
+        assert_eq!(offset(chrono::Duration::minutes(7)), "7 minutes ahead of");
+    }
+
+    #[test]
+    fn only_an_answer_proves_a_step() {
+        assert_eq!(proven(None), (4, "list"));
+        assert_eq!(proven(Some(Outcome::Forbidden)), (4, "list"));
+        assert_eq!(proven(Some(Outcome::BucketNotFound)), (3, "bucket"));
+        for outcome in [Outcome::Timeout, Outcome::Unreachable, Outcome::Certificate, Outcome::NotS3] {
+            assert_eq!(proven(Some(outcome)), (0, "list"), "{outcome:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_check_of_a_directory_leaves_no_folder_that_it_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let section = serde_json::json!({"endpoint": "https://s3.example.com", "bucket": "ha-backups",
+            "access_key_id": "key", "secret_access_key": "secret", "prefix": "deep/down"});
+        let (location, _) = Location::from_json(&section).unwrap();
+        let backend = Backend::Directory(folder.path().join("a/b"));
+        let trial = Trial::of(Location { backend, ..location }, None).await;
+        assert!(trial.ok(), "{:?}", trial.steps);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 }
