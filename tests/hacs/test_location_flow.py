@@ -399,6 +399,28 @@ async def test_changes_a_location(
     assert (await submit(form, changed))["reason"] == "already_configured"
 
 
+async def test_drops_a_key_with_its_encryption(
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    fields: Fields,
+    add: Call,
+    submit: Call,
+) -> None:
+    """The key stays for as long as its kind of encryption does, and goes with it."""
+    key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+    encryption = {"encryption": "SSE-C", "encryption_key": key}
+    subentry = await add(loaded, {**fields, ADVANCED: encryption})
+    for advanced, kept in (({"encryption": "SSE-C"}, encryption), ({}, {})):
+        form = await loaded.start_subentry_reconfigure_flow(hass, subentry.subentry_id)
+        assert "encryption_key" in shown(form)[ADVANCED]
+        result = await submit(form, {**fields, ADVANCED: advanced})
+        assert result["reason"] == "reconfigure_successful"
+        names = ("encryption", "encryption_key")
+        assert {
+            name: subentry.data[name] for name in names if name in subentry.data
+        } == kept
+
+
 async def test_needs_the_agent(
     hass: HomeAssistant,
     *,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+import itertools
 import secrets
 from typing import Any
 from unittest.mock import patch
@@ -240,6 +241,17 @@ async def test_makes_good_what_failed(
     entry = make_entry(cellar=settings, attic={**settings, "prefix": "attic"})
     assert await hass.config_entries.async_setup(entry.entry_id)
     cellar, attic = entry.subentries.values()
+    # The greeting of the events stream must be over: it would make good everything as well.
+    seen: list[Any] = []
+    stop = entry.runtime_data.listen(seen.append)
+    async with asyncio.timeout(10):
+        for number in itertools.count():
+            if seen:
+                break
+            await client.put_location("theirs", {**settings, "prefix": str(number)})
+            await asyncio.sleep(0.05)
+    stop()
+    await client.remove_location("theirs")
     away = AgentError("agent_timeout", "Not in time", retryable=True)
     with patch.object(AgentClient, "put_location", side_effect=away) as put:
         hass.config_entries.async_update_subentry(entry, cellar, title="Cellar")
