@@ -260,7 +260,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         title: "The endpoint starts with http://, and the port speaks TLS",
         made: &[Made::Tls(Certificate::Good, other_scheme)],
-        outcome: fails("tls", "storage_error", "tls_needed"),
+        outcome: fails("connect", "storage_error", "tls_needed"),
         offers: Some("endpoint"),
         hint: &["https://"],
     },
@@ -268,7 +268,7 @@ pub(super) const CASES: &[Case] = &[
         // There is no TLS behind these, and what does not work is not offered.
         title: "The same, and the server answers that it wants HTTPS, as nginx and MinIO do",
         made: &[Made::WebServer(NGINX_WANTS_TLS), Made::WebServer(GO_WANTS_TLS)],
-        outcome: fails("tls", "storage_error", "tls_needed"),
+        outcome: fails("connect", "storage_error", "tls_needed"),
         offers: None,
         hint: &["https://"],
     },
@@ -320,7 +320,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         title: "The server takes the connection and does not answer",
         made: &[Made::Silent],
-        outcome: fails("tls", "storage_timeout", "storage_timeout"),
+        outcome: fails("connect", "storage_timeout", "storage_timeout"),
         offers: None,
         hint: &["slow"],
     },
