@@ -242,7 +242,7 @@ async def test_keeps_what_was_entered(
     proxy = f"http://me:hidden@127.0.0.1:{free_port()}"
     fields |= {"name": "Cellar", ADVANCED: {"proxy": proxy}}
     form = await submit(form, {**fields, "secret_access_key": secret})
-    assert form["errors"] == {"endpoint": "storage_unreachable"}
+    assert form["errors"] == {ADVANCED: "storage_unreachable"}
     values = shown(form)
     assert values["secret_access_key"] is None
     assert not is_required(form, "secret_access_key")
@@ -253,7 +253,7 @@ async def test_keeps_what_was_entered(
 
     # Shown and sent back, it is still the one with the password.
     form = await submit(form, {**fields, ADVANCED: {"proxy": shown_proxy}})
-    assert form["errors"] == {"endpoint": "storage_unreachable"}
+    assert form["errors"] == {ADVANCED: "storage_unreachable"}
     result = await submit(form, {**fields, ADVANCED: {}})
     assert result["type"] is FlowResultType.CREATE_ENTRY
     (subentry,) = loaded.subentries.values()

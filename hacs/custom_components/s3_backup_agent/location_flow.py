@@ -60,6 +60,11 @@ _SETTING_OF_STEP: Final = {
     "region": "region",
     "bucket": "bucket",
 }
+# What the reason says more exactly than the step.
+_SETTING_OF_REASON: Final = {
+    "proxy_failed": "proxy",
+    "unknown_key": "access_key_id",
+}
 
 
 class LocationFlow(ConfigSubentryFlow):
@@ -188,10 +193,10 @@ class LocationFlow(ConfigSubentryFlow):
             if setting := step.get("key"):
                 key = INVALID_SETTING
             else:
-                setting = _SETTING_OF_STEP.get(step["step"], "")
+                setting = _SETTING_OF_REASON.get(
+                    error["reason"], _SETTING_OF_STEP.get(step["step"], "")
+                )
                 key = _error_key(error["code"])
-                if error["reason"] == "unknown_key":
-                    setting = "access_key_id"
             self._errors[self._form.field_of(setting, self._settings)] = key
         self._details = "\n".join(texts)
 
