@@ -249,7 +249,7 @@ mod tests {
     use super::*;
     use crate::provider;
 
-    fn lesson_for(endpoint: &str, method: Method, answer: Answer) -> Option<Dialect> {
+    fn lesson_for(endpoint: &str, method: Method, answer: &Answer) -> Option<Dialect> {
         let provider = provider::other().unwrap();
         let dialect = Dialect {
             endpoint: endpoint.parse().unwrap(),
@@ -260,7 +260,7 @@ mod tests {
         let freedom = Freedom { region: true, addressing: true, checksum: true, provider };
         let mut request = HttpRequest::new(HttpRequestBody::empty());
         *request.method_mut() = method;
-        dialect.lesson(&freedom, &answer, &request).map(|lesson| lesson.dialect)
+        dialect.lesson(&freedom, answer, &request).map(|lesson| lesson.dialect)
     }
 
     fn answer(status: u16, code: &str) -> Answer {
@@ -271,7 +271,7 @@ mod tests {
     fn a_region_is_taken_from_those_who_speak_of_it() {
         let of = |code: &str, region: &str| {
             let answer = Answer { region: Some(region.into()), ..answer(400, code) };
-            lesson_for("https://s3.example.com", Method::GET, answer).map(|dialect| dialect.region)
+            lesson_for("https://s3.example.com", Method::GET, &answer).map(|dialect| dialect.region)
         };
         assert_eq!(of("AuthorizationHeaderMalformed", "eu-1").as_deref(), Some("eu-1"));
         assert_eq!(of("AccessDenied", "eu-1"), None, "it says something else");
@@ -282,7 +282,8 @@ mod tests {
 
     #[test]
     fn the_bucket_goes_before_hosts_of_the_same_owner_only() {
-        let of = |endpoint: &str, method: Method, code: &str| lesson_for(endpoint, method, answer(404, code)).is_some();
+        let of =
+            |endpoint: &str, method: Method, code: &str| lesson_for(endpoint, method, &answer(404, code)).is_some();
         assert!(of("https://s3.example.com", Method::GET, "NoSuchBucket"));
         assert!(!of("http://storage:9000", Method::GET, "NoSuchBucket"), "a name of the local network");
         assert!(!of("http://192.0.2.7:9000", Method::GET, "SecondLevelDomainForbidden"), "an address");
