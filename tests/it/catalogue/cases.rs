@@ -275,7 +275,7 @@ pub(super) const CASES: &[Case] = &[
     Case {
         title: "The endpoint starts with http://, and the server redirects to https://",
         made: &[Made::WebServer(REDIRECTS_TO_TLS)],
-        outcome: fails("tls", "storage_error", "tls_needed"),
+        outcome: fails("connect", "storage_error", "tls_needed"),
         offers: None,
         hint: &["https://"],
     },
@@ -309,10 +309,14 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         title: "The proxy wants a user and a password, or others",
-        made: &[
-            Made::Answering(PROXY_WANTS_PASSWORD, through_it),
-            Made::Answering(PROXY_WANTS_PASSWORD, through_it_with_tls),
-        ],
+        made: &[Made::Answering(PROXY_WANTS_PASSWORD, through_it)],
+        outcome: fails("connect", "storage_error", "proxy_failed"),
+        offers: None,
+        hint: &["proxy", "password"],
+    },
+    Case {
+        title: "The same, on the way to an endpoint with TLS",
+        made: &[Made::Answering(PROXY_WANTS_PASSWORD, through_it_with_tls)],
         outcome: fails("tls", "storage_error", "proxy_failed"),
         offers: None,
         hint: &["proxy", "password"],
