@@ -7,9 +7,11 @@ use crate::harness::{Location, MIB, Sample, Setup, garage};
 /// Two mebibytes a second for 30 seconds.
 const LIMITED_MIB: u64 = 60;
 
-fn is_within_a_tenth(what: &str, elapsed: Duration) {
+fn is_held(what: &str, elapsed: Duration) {
     let seconds = elapsed.as_secs_f64();
-    assert!((27.0..=33.0).contains(&seconds), "{what}: {LIMITED_MIB} MiB at 2 MiB/s took {seconds:.1} s");
+    // 30 on a machine of its own; one that is shared may be late, but nothing may be early.
+    assert!((29.0..=36.0).contains(&seconds), "{what}: {LIMITED_MIB} MiB at 2 MiB/s took {seconds:.1} s");
+    println!("{what}: {LIMITED_MIB} MiB at 2 MiB/s took {seconds:.1} s");
 }
 
 #[tokio::test]
@@ -43,8 +45,8 @@ async fn a_limit_holds_in_each_direction_and_for_no_other_location() {
         start.elapsed()
     };
     let (up, down, beside) = tokio::join!(up, down, beside);
-    is_within_a_tenth("up", up);
-    is_within_a_tenth("down", down);
+    is_held("up", up);
+    is_held("down", down);
     // Within the limit it would be 20 seconds and more.
     assert!(beside < Duration::from_secs(15), "the location without a limit was slowed: {beside:?}");
 }
