@@ -27,7 +27,7 @@ use object_store::{
 };
 
 pub use copy::CopySource;
-pub use error::{Error, Outcome};
+pub use error::{Error, Outcome, clock_offset};
 pub use key::{Key, Keys, Role, Stem, flat_folder};
 pub use multipart::{Multipart, Part};
 pub use reach::Route;

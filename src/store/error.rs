@@ -139,7 +139,7 @@ impl Error {
         };
         let outcome = outcome_of(answer);
         let said = match answer.date.as_deref().and_then(ahead_of).filter(|_| outcome == Outcome::ClockSkew) {
-            Some(ahead) => format!("{said} This machine's clock is {}.", offset(ahead)),
+            Some(ahead) => format!("{said} This machine's clock is {}.", clock_offset(ahead)),
             None => said,
         };
         Self {
@@ -194,8 +194,9 @@ impl From<Error> for AgentError {
     }
 }
 
-/// A clock's error in words.
-pub(super) fn offset(ahead: chrono::Duration) -> String {
+/// How far a clock is behind or ahead, in words.
+#[must_use]
+pub fn clock_offset(ahead: chrono::Duration) -> String {
     let seconds = ahead.num_seconds();
     let direction = if seconds < 0 { "behind" } else { "ahead" };
     match seconds.unsigned_abs() {

@@ -13,7 +13,8 @@ use crate::agent::events::Report;
 use crate::config::{Backend, Location};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::store::{
-    ContentType, Dialect, Error as StoreError, Key, Keys, Multipart, Outcome, Patience, Route, Store, retry,
+    ContentType, Dialect, Error as StoreError, Key, Keys, Multipart, Outcome, Patience, Route, Store, clock_offset,
+    retry,
 };
 
 /// How long one step may take; a person waits.
@@ -239,10 +240,10 @@ fn missing_folders(location: &Location) -> Vec<PathBuf> {
     folder.ancestors().take_while(|folder| !folder.exists()).map(PathBuf::from).collect()
 }
 
-/// A clock's error in words.
+/// A clock's error, before the name of the other clock.
 fn offset(ahead: chrono::Duration) -> String {
-    let direction = if ahead < chrono::Duration::zero() { "behind" } else { "ahead of" };
-    format!("{} minutes {direction}", ahead.num_minutes().abs())
+    let of = if ahead < chrono::Duration::zero() { "" } else { " of" };
+    clock_offset(ahead) + of
 }
 
 /// Reads a range, as a download does.
