@@ -2,14 +2,19 @@
 
 pub mod check;
 pub mod copy;
+pub mod diagnostics;
 pub mod download;
 pub mod events;
+pub mod identity;
 mod journal;
 pub mod listing;
 pub mod location;
+mod look;
+pub mod recover;
 mod registry;
 mod sweep;
 pub mod upload;
+pub mod verify;
 
 use std::collections::HashMap;
 use std::io;
@@ -31,12 +36,12 @@ use crate::error::{Error, Kind, Result};
 use crate::store::Patience;
 use check::Checked;
 use download::Download;
-use events::Events;
+use events::{Events, UploadStatus};
 use journal::Journals;
 use listing::{Entry, View};
 use location::{Location, Status};
 use registry::Registry;
-use upload::{Discard, Means, Options, Received, Upload};
+use upload::{Discard, Keep, Means, Options, Received, Upload};
 
 /// Uploads at the same time; each may hold a few parts in memory.
 const MAX_UPLOADS: usize = 16;
@@ -105,9 +110,14 @@ impl Agent {
     ///
     /// # Errors
     /// [`Kind::InvalidRequest`] for a location of the agent's own configuration.
-    pub fn put_location(&self, settings: config::Location) -> Result<Arc<Location>> {
+    pub async fn put_location(&self, settings: config::Location) -> Result<Arc<Location>> {
         self.refuse_when_stopping()?;
-        self.locations.put(settings)
+        let before = self.locations.find(&settings.id).ok();
+        let location = self.locations.put(settings)?;
+        if let Some(before) = before {
+            self.abandon_left(&before).await;
+        }
+        Ok(location)
     }
 
     /// Forgets a registered location and cancels uploads to it; what is in its bucket stays.
@@ -122,7 +132,18 @@ impl Agent {
             upload.discard(Discard::All).await;
             self.uploads().remove(&upload.id);
         }
+        self.abandon_left(&location).await;
         Ok(())
+    }
+
+    /// Removes what interrupted uploads left in a place that no location leads to any more: nobody goes on with them.
+    async fn abandon_left(&self, location: &Arc<Location>) {
+        let place = location.store.place();
+        for left in self.journals.left_in(place, location.keys.folder()).await {
+            if self.locations.with(place, &left.header.key).is_none() {
+                upload::abandon(location, left.header, Some(left.journal), &self.tasks);
+            }
+        }
     }
 
     /// The backups of a location.
@@ -168,13 +189,18 @@ impl Agent {
         let tasks = self.tasks.clone();
         // Runs on when the client goes away: half a deletion helps nobody.
         let deleting = self.tasks.spawn(async move {
+            let start = Instant::now();
             let _changing = location.changing.write().await;
             let entry = location.note_error(location.listings.find(&backup_id).await)?;
+            // Without its metadata it would look like one that waits to be adopted.
+            let _leaving = location.leaving(&entry.tar.key);
             let deleted = location.store.delete(&entry.key, Patience::INTERACTIVE).await;
             location.note(deleted.map_err(Error::from))?;
             location.changed(&backup_id);
-            let key = entry.tar.key;
-            info!("deleted \"{key}\" from {}", location.store.place());
+            location.history.deleted();
+            let (key, size_bytes) = (entry.tar.key, entry.tar.size);
+            let (duration_ms, place) = (start.elapsed().as_millis(), location.store.place());
+            info!(location = location.id(), size_bytes, duration_ms, "deleted \"{key}\" from {place}");
             if let Err(error) = location.store.delete(&key, Patience::INTERACTIVE).await {
                 warn!("{error}; its metadata is gone, so it goes on in the background");
                 location.remove_later(vec![key], &tasks);
@@ -191,7 +217,11 @@ impl Agent {
     pub async fn check(&self, location: &str) -> Result<Checked> {
         let location = self.location(location)?;
         // Runs on when the client goes away, and removes what it wrote.
-        let checking = self.tasks.spawn(async move { check::check(&location.settings).await });
+        let checking = self.tasks.spawn(async move {
+            let checked = check::check(&location.settings).await;
+            location.history.checked(&checked);
+            checked
+        });
         checking.await.map_err(stopped)
     }
 
@@ -210,6 +240,15 @@ impl Agent {
     /// [`Kind::ShuttingDown`], and what a request can come to.
     pub async fn create_upload(&self, location: &str, backup: AgentBackup, filename: &str) -> Result<Arc<Upload>> {
         self.create_upload_with(location, backup, filename, Options::default()).await
+    }
+
+    /// Begins an upload that nobody goes on with when it is interrupted: what it stored is removed then.
+    ///
+    /// # Errors
+    /// As [`Self::create_upload`].
+    pub async fn create_upload_once(&self, location: &str, backup: AgentBackup, filename: &str) -> Result<Arc<Upload>> {
+        let options = Options { keep: Keep::Nothing, ..Options::default() };
+        self.create_upload_with(location, backup, filename, options).await
     }
 
     async fn create_upload_with(
@@ -236,7 +275,7 @@ impl Agent {
             }
             drop(creating);
             for upload in same {
-                upload.discard(Discard::Unused).await;
+                upload.discard(Discard::Unfinished).await;
                 self.uploads().remove(&upload.id);
             }
         }
@@ -251,6 +290,15 @@ impl Agent {
         here.partition(|upload| upload.backup.backup_id == backup_id && upload.location.id() == location.id())
     }
 
+    /// All uploads that have not ended, the oldest first.
+    #[must_use]
+    pub fn uploads_under_way(&self) -> Vec<UploadStatus> {
+        let mut uploads: Vec<_> =
+            self.uploads().values().filter(|upload| !upload.has_ended()).map(|upload| upload.status()).collect();
+        uploads.sort_by(|one, other| (&one.started_at, &one.upload_id).cmp(&(&other.started_at, &other.upload_id)));
+        uploads
+    }
+
     /// Takes an upload's content in. Cleans up by itself when the sender goes away.
     ///
     /// # Errors
@@ -263,7 +311,7 @@ impl Agent {
         let receiving = self.tasks.spawn(async move { upload.receive(body).await });
         let result = receiving.await.map_err(stopped)?;
         self.forget_ended(upload_id);
-        result.map_err(|error| self.say_why(error))
+        result
     }
 
     /// Makes the backup of an upload exist.
@@ -294,12 +342,18 @@ impl Agent {
         self.tasks.spawn(sweep::run(Arc::clone(self)));
     }
 
-    /// Stops: uploads under way end and are cleaned up, within a limit.
+    /// Begins to stop: nothing new is begun, and content that is on its way is not waited for. What is stored of it stays
+    /// for the next attempt.
+    pub fn begin_to_stop(&self) {
+        self.stopping.cancel();
+    }
+
+    /// Stops: uploads under way end, and what is to be removed is, within a limit.
     pub async fn stop(&self, limit: Duration) {
         self.stopping.cancel();
         let uploads: Vec<_> = self.uploads().drain().map(|(_, upload)| upload).collect();
         let cleaned = timeout(limit, async {
-            futures_util::future::join_all(uploads.iter().map(|upload| upload.discard(Discard::Unused))).await;
+            futures_util::future::join_all(uploads.iter().map(|upload| upload.discard(Discard::Unfinished))).await;
             self.tasks.close();
             self.tasks.wait().await;
         });
@@ -346,14 +400,10 @@ impl Agent {
         );
         Err(Error::new(Kind::StorageThrottled, detail))
     }
-
-    /// An upload that the agent's own end cancelled was not cancelled by a person.
-    fn say_why(&self, error: Error) -> Error {
-        if error.kind() == Kind::Cancelled && self.stopping.is_cancelled() { shutting_down() } else { error }
-    }
 }
 
-fn shutting_down() -> Error {
+/// The error of what is not begun, or not finished, because the agent stops.
+pub(crate) fn shutting_down() -> Error {
     Error::new(Kind::ShuttingDown, "The agent is stopping.")
 }
 

@@ -25,6 +25,9 @@ pub enum Error {
     /// An entry that is kept in memory is larger than any real one.
     #[error("the tar's {0} has {1} bytes, more than the {2} that are read")]
     TooLarge(&'static str, u64, u64),
+    /// More entries than any backup has.
+    #[error("the tar is not looked through to its end within {0} reads")]
+    TooManyEntries(u32),
     /// `backup.json` is not what Home Assistant writes.
     #[error("the backup.json in the tar cannot be read: {0}")]
     BadManifest(#[from] serde_json::Error),

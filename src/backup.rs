@@ -78,12 +78,15 @@ pub struct AgentMetadata {
     pub format: u32,
     /// Size of the tar in bytes, as stored.
     pub size: u64,
-    /// SHA-256 of the tar, 64 lower-case hex digits.
-    pub sha256: String,
-    /// Size in bytes of the parts it was uploaded in; a smaller tar went up in one request.
-    pub part_size: u64,
+    /// SHA-256 of the tar, 64 lower-case hex digits; none for a tar that was adopted: nobody has seen its bytes here.
+    pub sha256: Option<String>,
+    /// Size in bytes of the parts it was uploaded in; a smaller tar went up in one request. None where that is unknown.
+    pub part_size: Option<u64>,
     /// When the upload finished, RFC 3339.
     pub uploaded_at: String,
+    /// How long the upload took, from its announcement; earlier versions did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
     /// Version of the agent that uploaded it.
     pub agent_version: String,
 }

@@ -5,8 +5,10 @@
 mod moving;
 mod output;
 mod query;
+mod recover;
 mod serve;
 mod transfer;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -115,6 +117,29 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Look whether backups are what was uploaded and could be restored
+    Verify {
+        /// Id of a location [default: all of them]
+        #[arg(value_name = "LOC")]
+        location: Option<String>,
+        /// The backup's id, as `list` shows it [default: all of them]
+        backup_id: Option<String>,
+        /// Read all of each backup and compare its SHA-256; without it, a few small requests
+        #[arg(long)]
+        full: bool,
+    },
+    /// Make backups of tars that lost their metadata; the tars are not touched
+    Recover {
+        /// Id of a location
+        #[arg(value_name = "LOC")]
+        location: String,
+        /// Keys of tars, as `list` shows them [default: all]
+        #[arg(value_name = "KEY")]
+        keys: Vec<String>,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Ask the running agent whether it is well
     Healthcheck,
 }
@@ -136,6 +161,9 @@ enum Failure {
     /// The same, and the storage is away for now.
     #[error("failed")]
     SaidAway,
+    /// The same, and data is damaged.
+    #[error("failed")]
+    SaidDamaged,
 }
 
 impl Failure {
@@ -154,6 +182,7 @@ impl Failure {
                 _ => 1,
             },
             Self::SaidAway => 4,
+            Self::SaidDamaged => 5,
             Self::Io(_) | Self::Interrupted | Self::Said => 1,
         }
     }
@@ -207,6 +236,10 @@ async fn ask(agent: &Arc<Agent>, command: &Command, output: Output) -> Result<()
         Command::Import { to, from, from_prefix, dry_run } => {
             moving::import(agent, to, from.as_deref(), from_prefix.as_deref(), *dry_run, output).await
         }
+        Command::Verify { location, backup_id, full } => {
+            verify::verify(agent, location.as_deref(), backup_id.as_deref(), *full, output).await
+        }
+        Command::Recover { location, keys, dry_run } => recover::recover(agent, location, keys, *dry_run, output).await,
         Command::Serve | Command::Healthcheck => Ok(()),
     }
 }

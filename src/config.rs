@@ -7,6 +7,7 @@ mod endpoint;
 pub mod layers;
 pub mod location;
 mod reader;
+mod report;
 pub mod s3;
 pub mod secret;
 mod size;
@@ -18,6 +19,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use location::{Backend, Location, Origin};
+pub use report::Written;
 pub use s3::{Choice, Encryption, S3Settings, Wire};
 pub use secret::Secret;
 
@@ -39,6 +41,8 @@ pub struct Config {
     pub log: Log,
     /// The backup locations; never empty.
     pub locations: Vec<Location>,
+    /// What was written and where, without secrets.
+    pub written: Vec<Written>,
 }
 
 /// The `[listen]` section.
@@ -135,8 +139,9 @@ impl Config {
 
     fn from_layers(file: Option<&Path>, options: &Path, environment: &Environment) -> Result<Self, Problems> {
         let value = layers::merged(file, options, environment)?;
+        let written = report::written(&value);
         let mut reader = Reader::new(value, environment);
-        let config = Self::read(&mut reader, environment);
+        let config = Self { written, ..Self::read(&mut reader, environment) };
         match reader.finish() {
             (problems, _) if problems.is_empty() => Ok(config),
             (problems, _) => Err(Problems(problems)),
@@ -152,7 +157,7 @@ impl Config {
         if locations.is_empty() && !reader.has("locations") {
             locations.push(Location::embedded(&state_dir));
         }
-        Self { state_dir, listen, log, locations }
+        Self { state_dir, listen, log, locations, written: Vec::new() }
     }
 }
 

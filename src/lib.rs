@@ -13,6 +13,7 @@
 //! | [`store`] | objects, keys, retries |
 //! | [`backup`] | Home Assistant's `AgentBackup` |
 //! | [`provider`] | the providers: endpoints, regions, what is peculiar about each |
+//! | [`system`] | the process, as the kernel shows it |
 //! | [`logging`], [`error`] | what every module shares |
 
 pub mod agent;
@@ -26,3 +27,4 @@ pub mod protocol;
 pub mod provider;
 pub mod server;
 pub mod store;
+pub mod system;

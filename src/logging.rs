@@ -1,19 +1,28 @@
-//! The log: one subscriber on standard error, its level changed at run time.
+//! The log: one subscriber for standard error and for those who listen, its level changed at run time.
+//!
+//! [`level`] says what is logged, [`relay`] hands [`record`]s on, [`scrub`] keeps secrets out of all that leaves.
 
-use std::fmt;
-use std::io;
+pub mod level;
+pub mod record;
+pub mod relay;
+pub mod scrub;
+
+use std::io::{self, Write};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::SetGlobalDefaultError;
-use tracing_subscriber::filter::{FilterFn, filter_fn};
+use tracing_subscriber::filter::{dynamic_filter_fn, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
-use tracing_subscriber::{Registry, fmt as format, reload};
+use tracing_subscriber::{Registry, fmt as format};
 
-/// Records below this level are left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub use level::LevelHandle;
+pub use relay::Relay;
+
+/// Records below this level are left out. A more verbose level is a greater one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Something failed.
@@ -37,6 +46,23 @@ pub enum Format {
     Plain,
     /// One JSON object a line.
     Json,
+}
+
+impl Level {
+    /// From the quietest to the most verbose.
+    pub const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+}
+
+impl From<tracing::Level> for Level {
+    fn from(level: tracing::Level) -> Self {
+        match level {
+            tracing::Level::ERROR => Self::Error,
+            tracing::Level::WARN => Self::Warn,
+            tracing::Level::INFO => Self::Info,
+            tracing::Level::DEBUG => Self::Debug,
+            tracing::Level::TRACE => Self::Trace,
+        }
+    }
 }
 
 impl FromStr for Level {
@@ -78,42 +104,52 @@ impl From<Level> for LevelFilter {
     }
 }
 
-/// Changes the log level while the agent runs.
-#[derive(Clone)]
-pub struct LevelHandle(reload::Handle<LevelFilter, Registry>);
-
-impl LevelHandle {
-    /// Takes effect with the next record.
-    pub fn set(&self, level: Level) {
-        // Fails only when the subscriber is gone, and then there is no log to set.
-        drop(self.0.modify(|filter| *filter = level.into()));
-    }
-}
-
-impl fmt::Debug for LevelHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LevelHandle")
-    }
+/// The log at run time.
+#[derive(Debug, Clone)]
+pub struct LogHandle {
+    /// Changes the level.
+    pub level: LevelHandle,
+    /// Hands records on.
+    pub relay: Relay,
 }
 
 /// Starts the log.
 ///
 /// # Errors
 /// When the process has one already.
-pub fn start(level: Level, log_format: Format) -> Result<LevelHandle, SetGlobalDefaultError> {
-    let (filter, handle) = reload::Layer::new(LevelFilter::from(level));
-    let records = format::layer().with_writer(io::stderr);
+pub fn start(level: Level, log_format: Format) -> Result<LogHandle, SetGlobalDefaultError> {
+    let (level, filter) = LevelHandle::new(level);
+    let relay = Relay::new(level.clone());
+    let records = format::layer().with_writer(|| Scrubbed(io::stderr()));
     let records = match log_format {
         Format::Plain => records.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).boxed(),
         Format::Json => records.json().boxed(),
     };
-    let subscriber = Registry::default().with(filter).with(records.with_filter(own_records()));
+    let printed = level.clone();
+    let is_printed = dynamic_filter_fn(move |metadata, _| is_own(metadata) && printed.is_printed(metadata));
+    let relayed = relay.clone().with_filter(filter_fn(is_own));
+    let subscriber = Registry::default().with(filter).with(records.with_filter(is_printed)).with(relayed);
     tracing::subscriber::set_global_default(subscriber)?;
-    Ok(LevelHandle(handle))
+    Ok(LogHandle { level, relay })
 }
 
 /// Libraries below the agent log requests with their headers and URLs; only their warnings are of use to anybody, and
 /// no secret can leak through a record that is never written.
-fn own_records() -> FilterFn<fn(&Metadata<'_>) -> bool> {
-    filter_fn(|metadata| metadata.target().starts_with("s3_backup_agent") || *metadata.level() <= tracing::Level::WARN)
+fn is_own(metadata: &Metadata<'_>) -> bool {
+    metadata.target().starts_with("s3_backup_agent") || *metadata.level() <= tracing::Level::WARN
+}
+
+/// Takes secrets out of whole lines: each record is written in one piece.
+struct Scrubbed<W>(W);
+
+impl<W: Write> Write for Scrubbed<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        self.0.write_all(scrub::scrub(&text).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }

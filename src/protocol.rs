@@ -7,6 +7,8 @@
 //! | `/v1/openapi.json` | GET | [`admin`] |
 //! | `/v1/log` | PUT | [`admin`] |
 //! | `/v1/events` | GET | [`events`] |
+//! | `/v1/diagnostics` | GET | [`diagnostics`] |
+//! | `/metrics` | GET | [`metrics`] |
 //! | `/v1/providers` | GET | [`providers`] |
 //! | `/v1/locations` | GET | [`locations`] |
 //! | `/v1/locations/check` | POST | [`locations`] |
@@ -15,7 +17,10 @@
 //! | `/v1/locations/{loc}/backups` | GET | [`backups`] |
 //! | `/v1/locations/{loc}/backups/{backup_id}` | GET, DELETE | [`backups`] |
 //! | `/v1/locations/{loc}/backups/{backup_id}/content` | GET | [`backups`] |
+//! | `/v1/locations/{loc}/backups/{backup_id}/verify` | POST | [`verify`] |
+//! | `/v1/locations/{loc}/recover` | POST | [`recover`] |
 //! | `/v1/locations/{loc}/uploads` | POST | [`uploads`] |
+//! | `/v1/uploads` | GET | [`uploads`] |
 //! | `/v1/uploads/{upload_id}/content` | PUT | [`uploads`] |
 //! | `/v1/uploads/{upload_id}/complete` | POST | [`uploads`] |
 //! | `/v1/uploads/{upload_id}` | DELETE | [`uploads`] |
@@ -23,18 +28,23 @@
 mod access;
 mod admin;
 mod backups;
+mod diagnostics;
 mod events;
 mod locations;
+mod metrics;
+mod noted;
 mod problem;
 mod providers;
 mod range;
+mod recover;
 mod uploads;
+mod verify;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{Method, Uri};
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::routing::{get, post, put};
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
@@ -43,16 +53,21 @@ pub use access::Token;
 use problem::Problem;
 
 use crate::agent::Agent;
+use crate::config::Written;
 use crate::error::{Error, Kind};
-use crate::logging::LevelHandle;
+use crate::logging::LogHandle;
 
 /// What the calls share.
 #[derive(Debug, Clone)]
 pub struct State {
     /// The agent.
     pub agent: Arc<Agent>,
-    /// Changes the log level.
-    pub level: LevelHandle,
+    /// Made once, and the same after a restart.
+    pub agent_id: String,
+    /// The log at run time.
+    pub log: LogHandle,
+    /// What was configured, without secrets.
+    pub configuration: Arc<[Written]>,
     /// The token that every call but `health` needs.
     pub token: Option<Token>,
     /// When the agent started.
@@ -69,6 +84,8 @@ pub fn router(state: State) -> Router {
         .route("/v1/openapi.json", get(admin::openapi))
         .route("/v1/log", put(admin::set_log_level))
         .route("/v1/events", get(events::stream))
+        .route("/v1/diagnostics", get(diagnostics::diagnostics))
+        .route("/metrics", get(metrics::metrics))
         .route("/v1/providers", get(providers::list))
         .route("/v1/locations", get(locations::list))
         .route("/v1/locations/check", post(locations::check_settings))
@@ -77,14 +94,17 @@ pub fn router(state: State) -> Router {
         .route("/v1/locations/{loc}/backups", get(backups::list))
         .route("/v1/locations/{loc}/backups/{backup_id}", get(backups::one).delete(backups::delete))
         .route("/v1/locations/{loc}/backups/{backup_id}/content", get(backups::content))
+        .route("/v1/locations/{loc}/backups/{backup_id}/verify", post(verify::verify))
+        .route("/v1/locations/{loc}/recover", post(recover::recover))
         .route("/v1/locations/{loc}/uploads", post(uploads::create))
+        .route("/v1/uploads", get(uploads::list))
         .route("/v1/uploads/{upload_id}/content", put(uploads::content))
         .route("/v1/uploads/{upload_id}/complete", post(uploads::complete))
         .route("/v1/uploads/{upload_id}", axum::routing::delete(uploads::cancel))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .layer(from_fn_with_state(state.clone(), access::guard));
-    open.merge(guarded).layer(map_response(problem::from_refusal)).with_state(state)
+    open.merge(guarded).layer(map_response(problem::from_refusal)).layer(from_fn(noted::note)).with_state(state)
 }
 
 async fn unknown(method: Method, uri: Uri) -> Problem {

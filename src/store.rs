@@ -12,12 +12,14 @@ mod multipart;
 mod reach;
 mod retry;
 mod s3;
+mod stat;
 
 use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
@@ -28,11 +30,13 @@ use object_store::{
 
 pub use copy::CopySource;
 pub use error::{Error, Outcome, clock_offset};
+pub use http::Traffic;
 pub use key::{Key, Keys, Role, Stem, flat_folder};
 pub use multipart::{Multipart, Part};
 pub use reach::Route;
 pub use retry::{Backoff, Patience, retry};
 pub use s3::Dialect;
+pub use stat::{Checksum, Stat};
 
 use crate::config::{Backend, Location, S3Settings};
 use s3::S3;
@@ -46,6 +50,8 @@ pub struct Object {
     pub size: u64,
     /// What changes when the object does: its `ETag`, or its time where a server gives none.
     pub version: String,
+    /// When it was written; S3 has the start of an upload in parts for that.
+    pub modified: Option<DateTime<Utc>>,
 }
 
 /// One answer of a listing, and what could not be read of it.
@@ -110,7 +116,7 @@ impl Store {
     /// When a directory cannot be made, or a client cannot be set up with these settings.
     pub fn open(location: &Location) -> Result<Self, Error> {
         match &location.backend {
-            Backend::S3(settings) => Ok(Self::of_bucket(S3::open(settings)?, settings)),
+            Backend::S3(settings) => Ok(Self::of_bucket(S3::open(settings, &location.id)?, settings)),
             Backend::Directory(path) => {
                 let folder = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
                 let place = format!("directory \"{}\"", path.display());
@@ -157,6 +163,15 @@ impl Store {
         }
     }
 
+    /// What the requests to it came to so far; a directory is asked for nothing.
+    #[must_use]
+    pub fn traffic(&self) -> Option<Traffic> {
+        match &*self.backend {
+            StoreBackend::S3(s3) => Some(s3.traffic()),
+            StoreBackend::Directory => None,
+        }
+    }
+
     /// How many parts may be on their way when a location asks for `wanted`: a directory takes them in order.
     #[must_use]
     pub fn parts_in_flight(&self, wanted: usize) -> usize {
@@ -196,6 +211,7 @@ impl Store {
             key: Key::new(meta.location.as_ref()),
             size: meta.size,
             version: meta.e_tag.unwrap_or_else(|| meta.last_modified.to_rfc3339()),
+            modified: Some(meta.last_modified),
         });
         let objects = listed.try_collect().await.map_err(|error| Error::from_object_store(error, action))?;
         Ok(Objects { objects, unreachable: Vec::new() })

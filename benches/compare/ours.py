@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 import importlib.util
 from pathlib import Path
+import sys
 from types import ModuleType
 from typing import Any, Self
 
@@ -15,16 +16,20 @@ CLIENT = (
     / "hacs"
     / "custom_components"
     / "s3_backup_agent"
-    / "client.py"
+    / "client"
 )
 
 
 def _load_client() -> ModuleType:
     # By its file: the package around it wants Home Assistant, whose memory is not what is measured here.
-    spec = importlib.util.spec_from_file_location("agent_client", CLIENT)
+    spec = importlib.util.spec_from_file_location(
+        "agent_client", CLIENT / "__init__.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    # Its modules import each other by this name.
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
 

@@ -83,6 +83,7 @@ pub async fn check_json(settings: &serde_json::Value) -> Checked {
 
 /// Tries a location's settings.
 pub async fn check(location: &Location) -> Checked {
+    let start = Instant::now();
     let mut trial = Trial::of(location.clone(), None).await;
     let corrected = match &location.backend {
         Backend::S3(settings) if !trial.ok() => correct(location, settings, &mut trial).await,
@@ -95,7 +96,7 @@ pub async fn check(location: &Location) -> Checked {
     if let Backend::S3(settings) = &location.backend {
         trial.notes.extend(note_plain_http(settings));
     }
-    info!(location = location.id, ok = trial.ok(), "checked");
+    info!(location = location.id, ok = trial.ok(), duration_ms = start.elapsed().as_millis(), "checked");
     Checked { ok: trial.ok(), steps: trial.steps, corrected, found, notes: trial.notes }
 }
 

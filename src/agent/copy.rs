@@ -240,7 +240,6 @@ fn step(entry: &Entry, held: &Listing) -> Step {
 
 /// Same size, and the same SHA-256 where both have one.
 fn is_same(one: &Entry, other: &Entry) -> bool {
-    let sha256 = |entry: &Entry| entry.metadata.stored.as_ref().map(|stored| stored.sha256.clone());
-    let hashes = sha256(one).zip(sha256(other));
+    let hashes = one.metadata.sha256().zip(other.metadata.sha256());
     one.tar.size == other.tar.size && hashes.is_none_or(|(one, other)| one == other)
 }

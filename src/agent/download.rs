@@ -11,6 +11,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt, stream};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error};
 
@@ -30,6 +31,7 @@ pub struct Download {
     reader: Reader,
     check: Option<Check>,
     backup_id: String,
+    start: Instant,
 }
 
 /// What a download reads from, for tasks that outlive the call.
@@ -89,11 +91,20 @@ impl Download {
         let (size, e_tag) = (body.object_size, body.e_tag.clone());
         source.e_tag.clone_from(&e_tag);
         let whole = range == (0..size);
-        let wanted = entry.metadata.stored.as_ref().filter(|_| whole).map(|stored| stored.sha256.clone());
-        let check = wanted.map(|wanted| Check { hash: Context::new(&SHA256), wanted });
+        let wanted = entry.metadata.sha256().filter(|_| whole);
+        let check = wanted.map(|wanted| Check { hash: Context::new(&SHA256), wanted: wanted.to_owned() });
+        let (location, bytes) = (source.location.id(), range.end - range.start);
+        debug!(location, size_bytes = size, start = range.start, bytes, "reading \"{}\"", tar.key);
         let running = VecDeque::from([source.clone().read(first, Some(body))]);
         let reader = Reader { source, waiting, running };
-        Ok(Self { size, e_tag, range, reader, check, backup_id: entry.metadata.backup_id.clone() })
+        let (backup_id, start) = (entry.metadata.backup_id.clone(), Instant::now());
+        Ok(Self { size, e_tag, range, reader, check, backup_id, start })
+    }
+
+    /// The same without a look at its SHA-256: for who compares it by itself, and wants all of the bytes.
+    #[must_use]
+    pub(super) fn unchecked(self) -> Self {
+        Self { check: None, ..self }
     }
 
     /// The bytes. The stream ends with an error, before its last piece, when they are not what was uploaded.
@@ -104,21 +115,29 @@ impl Download {
             let Some(piece) = next else {
                 let Some(held) = held else { return Ok(None) };
                 download.verify()?;
+                download.note_end();
                 return Ok(Some((held, (download, None))));
             };
             if let Some(check) = &mut download.check {
                 check.hash.update(&piece);
             }
+            download.reader.source.location.history.downloaded(piece.len());
             Ok(Some((held.unwrap_or_default(), (download, Some(piece)))))
         })
         .try_filter(|piece| std::future::ready(!piece.is_empty()))
+    }
+
+    fn note_end(&self) {
+        let (source, bytes) = (&self.reader.source, self.range.end - self.range.start);
+        let duration_ms = self.start.elapsed().as_millis();
+        debug!(location = source.location.id(), bytes, duration_ms, "read \"{}\"", source.key);
     }
 
     fn verify(&mut self) -> Result<()> {
         let Some(Check { hash, wanted }) = self.check.take() else { return Ok(()) };
         let key = &self.reader.source.key;
         if hex(hash.finish().as_ref()) == wanted {
-            debug!(size_bytes = self.size, "read \"{key}\", its SHA-256 is right");
+            debug!(location = self.reader.source.location.id(), "the SHA-256 of \"{key}\" is right");
             return Ok(());
         }
         let detail = format!(

@@ -19,10 +19,31 @@ pub enum UploadState {
     Storing,
     /// The backup exists.
     Complete,
-    /// It failed; nothing is kept.
+    /// It failed. What is stored may wait for the next attempt.
     Failed,
-    /// It was cancelled; nothing is kept.
+    /// It was cancelled.
     Cancelled,
+}
+
+/// An upload as events and the list of uploads show it.
+#[derive(Debug, Clone, Serialize)]
+pub struct UploadStatus {
+    /// The upload.
+    pub upload_id: String,
+    /// Id of its location.
+    pub location: String,
+    /// The backup that is uploaded.
+    pub backup_id: String,
+    /// How it stands.
+    pub state: UploadState,
+    /// When it was announced, RFC 3339.
+    pub started_at: String,
+    /// Bytes in the bucket.
+    pub stored_bytes: u64,
+    /// Bytes announced.
+    pub total_bytes: u64,
+    /// Why it failed.
+    pub error: Option<Report>,
 }
 
 /// One event. `docs/protocol.md` describes the shapes.
@@ -35,26 +56,11 @@ pub enum Event {
         instance_id: String,
     },
     /// An upload went on.
-    Upload {
-        /// The upload.
-        upload_id: String,
-        /// Id of its location.
-        location: String,
-        /// The backup that is uploaded.
-        backup_id: String,
-        /// How it stands.
-        state: UploadState,
-        /// Bytes in the bucket.
-        stored_bytes: u64,
-        /// Bytes announced.
-        total_bytes: u64,
-        /// Why it failed.
-        error: Option<Report>,
-    },
+    Upload(Box<UploadStatus>),
     /// A location's status changed.
     Location {
         /// The location as it is now.
-        location: Status,
+        location: Box<Status>,
     },
     /// A location's backups changed.
     Backups {
@@ -124,6 +130,12 @@ impl Events {
     pub fn send(&self, event: Event) {
         // Fails only when nobody listens.
         drop(self.0.send(event));
+    }
+
+    /// Whether anybody listens.
+    #[must_use]
+    pub fn has_listeners(&self) -> bool {
+        self.0.receiver_count() > 0
     }
 
     /// Starts listening.

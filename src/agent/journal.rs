@@ -1,12 +1,14 @@
-//! What is known of uploads that have not ended, in `state_dir/uploads/`: when the agent is killed, only what is missing
-//! is sent afterwards.
+//! What is known of uploads that have not ended, in `state_dir/uploads/`: when the sender leaves or the agent ends, only
+//! what is missing is sent afterwards.
 //!
 //! One file for each upload: a line of JSON that says what it is, then a line for each part that is stored, each synced
 //! to the disk. Lines are only added, so a torn write costs the last one and nothing else. A file is locked for as long
-//! as its upload lives; what is not locked was left by a process that is gone. Nothing here may fail an upload: without
+//! as its upload lives; what is not locked was left for the next attempt, by an upload that was interrupted or a process
+//! that is gone. Nothing here may fail an upload: without
 //! a journal it only cannot be resumed.
 
 mod file;
+mod overview;
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -21,6 +23,7 @@ use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use file::JournalFile;
+pub(super) use overview::JournalStatus;
 
 /// What was stored for an upload that nobody goes on with is kept this long.
 const KEPT_FOR: Duration = Duration::from_hours(24);
@@ -36,6 +39,9 @@ pub(super) struct Header {
     /// Of the multipart upload; none for a tar that goes there in one request.
     pub(super) upload_id: Option<String>,
     pub(super) part_size: u64,
+    /// Of the tar in bytes, as announced; earlier versions did not note it.
+    #[serde(default)]
+    pub(super) size: Option<u64>,
 }
 
 /// A part that is stored.
@@ -76,12 +82,19 @@ pub(super) struct Journal {
     journals: Arc<Journals>,
 }
 
-/// An upload that a process left which is gone.
+/// An upload that nobody goes on with now: its sender left, or the process is gone.
 #[derive(Debug)]
 pub(super) struct Left {
     pub(super) header: Header,
     pub(super) parts: BTreeMap<usize, StoredPart>,
     pub(super) journal: Journal,
+}
+
+impl Header {
+    /// Whether an upload in parts of this size, of a tar of that size, may go on with it.
+    pub(super) fn is_of(&self, part_size: u64, size: u64) -> bool {
+        self.part_size == part_size && self.size.is_none_or(|announced| announced == size)
+    }
 }
 
 impl Journals {
@@ -104,11 +117,16 @@ impl Journals {
 
     /// Uploads of this backup to a folder of a place that were left.
     pub(super) async fn left(self: &Arc<Self>, place: &str, folder: &str, backup_id: &str) -> Vec<Left> {
-        let of_this =
-            |header: &Header| header.place == place && header.backup_id == backup_id && header.key.starts_with(folder);
+        let mut left = self.left_in(place, folder).await;
+        left.retain(|left| left.header.backup_id == backup_id);
+        left
+    }
+
+    /// Uploads to a folder of a place that were left.
+    pub(super) async fn left_in(self: &Arc<Self>, place: &str, folder: &str) -> Vec<Left> {
         let _looking = self.looking.lock().await;
         let mut left = self.all(Duration::ZERO).await;
-        left.retain(|left| of_this(&left.header));
+        left.retain(|left| left.header.place == place && left.header.key.starts_with(folder));
         left
     }
 

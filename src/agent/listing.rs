@@ -4,22 +4,28 @@
 //! read is taken from there by key and `ETag`. Lists are cached under a generation: a change in the bucket begins a new
 //! one, so that a listing that was under way when the change came is never served afterwards.
 
+mod skipped;
+mod sorted;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
-use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
+pub use skipped::{SkipCode, SkipCounts, Skipped};
+
+use super::location::{Busy, Location};
 use crate::backup::{AgentMetadata, StoredBackup};
 use crate::error::{Error, Kind, Result};
-use crate::store::{Error as StoreError, Key, Object, Objects, Outcome, Patience, Role, Store};
+use crate::store::{Error as StoreError, Key, Object, Objects, Outcome, Patience, Store};
+use sorted::Sorted;
 
 /// How long a list is good for.
 pub const LIFETIME: Duration = Duration::from_mins(5);
@@ -32,6 +38,9 @@ const FRESH: Duration = Duration::from_secs(5);
 
 /// How long a bucket that could not be asked is not asked again, unless somebody wants a fresh list.
 const AWAY_FOR: Duration = Duration::from_secs(30);
+
+/// How long after a change the bucket is listed for those who listen: several changes at once cost one list.
+const LISTED_AFTER: Duration = Duration::from_secs(1);
 
 /// Metadata objects that are read at the same time.
 const READS_IN_FLIGHT: usize = 32;
@@ -62,15 +71,6 @@ pub struct Entry {
     pub tar: Object,
 }
 
-/// A metadata object that is not in the list, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Skipped {
-    /// Its key.
-    pub key: String,
-    /// What is wrong with it.
-    pub reason: String,
-}
-
 /// A list as it was taken.
 #[derive(Debug)]
 pub struct Listing {
@@ -78,6 +78,8 @@ pub struct Listing {
     pub entries: Vec<Entry>,
     /// What was left out.
     pub skipped: Vec<Skipped>,
+    /// Tars without metadata, also those that an upload may be at.
+    pub orphans: Vec<Object>,
     /// When it was taken.
     pub taken: Instant,
 }
@@ -98,18 +100,22 @@ pub struct Listings {
     folder: String,
     /// The folders of locations below this one are not in it.
     is_flat: bool,
+    busy: Arc<Busy>,
     generation: AtomicU64,
     cache: Cache<u64, Arc<Listing>>,
     last: Mutex<Option<Arc<Listing>>>,
     failed: Mutex<Option<(Instant, Error)>>,
+    /// Who is told of a new list.
+    told: RwLock<Weak<Location>>,
 }
 
 impl Listings {
-    pub(super) fn new(store: Store, folder: &str) -> Self {
+    pub(super) fn new(store: Store, folder: &str, busy: Arc<Busy>) -> Self {
         Self {
             store: RwLock::new(store),
             folder: folder.to_owned(),
             is_flat: false,
+            busy,
             generation: AtomicU64::new(0),
             // The newest generation is the only one of use; least-recently-used never turns it away.
             cache: Cache::builder()
@@ -119,12 +125,13 @@ impl Listings {
                 .build(),
             last: Mutex::new(None),
             failed: Mutex::new(None),
+            told: RwLock::default(),
         }
     }
 
     /// Lists of a folder of the layout that has its objects right under a prefix.
     pub(super) fn flat(store: Store, folder: &str) -> Self {
-        Self { is_flat: true, ..Self::new(store, folder) }
+        Self { is_flat: true, ..Self::new(store, folder, Arc::default()) }
     }
 
     /// Asks the bucket through another store from now on, at once even when the last one could not.
@@ -132,6 +139,23 @@ impl Listings {
         *self.store.write().unwrap_or_else(PoisonError::into_inner) = store;
         self.generation.fetch_add(1, Ordering::SeqCst);
         *lock(&self.failed) = None;
+    }
+
+    /// Tells this location of each new list from now on.
+    pub(super) fn tell(&self, location: &Arc<Location>) {
+        *self.told.write().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(location);
+    }
+
+    /// Lists the bucket in a moment, unless another change comes, which then does it.
+    pub(super) fn list_soon(self: &Arc<Self>) {
+        let (listings, generation) = (Arc::clone(self), self.generation.load(Ordering::SeqCst));
+        tokio::spawn(async move {
+            sleep(LISTED_AFTER).await;
+            if listings.generation.load(Ordering::SeqCst) == generation {
+                // What goes wrong is told to those who ask.
+                drop(listings.get(false).await);
+            }
+        });
     }
 
     fn store(&self) -> Store {
@@ -215,16 +239,22 @@ impl Listings {
         lock(&self.last).clone()
     }
 
+    /// Something changed in the bucket: no list that was begun before this call is served after it.
+    pub fn outdate(&self) {
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        *lock(&self.failed) = None;
+    }
+
     /// This backup changed in the bucket: no list that was begun before this call is served after it, and even the
     /// last good one does not show the backup as it was.
     pub fn changed(&self, backup_id: &str) {
         let mut last = lock(&self.last);
-        self.generation.fetch_add(1, Ordering::SeqCst);
-        *lock(&self.failed) = None;
+        self.outdate();
         if let Some(listing) = last.as_ref() {
             let is_other = |entry: &&Entry| entry.metadata.backup_id != backup_id;
             let entries = listing.entries.iter().filter(is_other).cloned().collect();
-            *last = Some(Arc::new(Listing { entries, skipped: listing.skipped.clone(), taken: listing.taken }));
+            let (skipped, orphans) = (listing.skipped.clone(), listing.orphans.clone());
+            *last = Some(Arc::new(Listing { entries, skipped, orphans, taken: listing.taken }));
         }
     }
 
@@ -248,7 +278,10 @@ impl Listings {
         objects.objects.retain(|object| !(self.is_flat && object.key.is_in_location_below(&self.folder)));
         let known = self.last();
         let listing = Arc::new(self.read(objects, known.as_deref(), start).await?);
+        let told = self.told.read().unwrap_or_else(PoisonError::into_inner).upgrade();
         debug!(
+            location = told.as_ref().map(|location| location.id()),
+            folder = self.folder,
             backups = listing.entries.len(),
             skipped = listing.skipped.len(),
             duration_ms = start.elapsed().as_millis(),
@@ -259,10 +292,14 @@ impl Listings {
         *lock(&self.failed) = None;
         let mut last = lock(&self.last);
         // What changed since this list was begun is not in it.
-        if self.generation.load(Ordering::SeqCst) == generation {
+        let is_current = self.generation.load(Ordering::SeqCst) == generation;
+        if is_current {
             *last = Some(Arc::clone(&listing));
         }
         drop(last);
+        if let Some(location) = told.filter(|_| is_current) {
+            location.listed();
+        }
         Ok(listing)
     }
 
@@ -283,7 +320,7 @@ impl Listings {
             }
         });
         let mut read = read.buffered(READS_IN_FLIGHT);
-        let mut listing = Listing { entries: Vec::new(), skipped: sorted.skipped, taken };
+        let mut listing = Listing { entries: Vec::new(), skipped: sorted.skipped, orphans: Vec::new(), taken };
         let mut refused = None;
         while let Some((key, tar, metadata)) = read.try_next().await? {
             listing.add(key, tar, metadata.map_err(|unread| refused.insert(unread).to_string()));
@@ -293,6 +330,10 @@ impl Listings {
             return Err(error);
         }
         listing.keep_one_for_each_id();
+        // Right under a prefix, a tar may be anything.
+        if !self.is_flat {
+            listing.add_orphans(sorted.orphans, &self.busy);
+        }
         Ok(listing)
     }
 
@@ -320,6 +361,13 @@ impl Listing {
         self.entries.iter().find(|entry| entry.metadata.backup_id == backup_id).cloned()
     }
 
+    /// The key of metadata that is not in the list, though this tar is beside it.
+    #[must_use]
+    pub fn metadata_of(&self, tar: &str) -> Option<&str> {
+        let metadata = Key::new(tar).metadata_of_tar()?;
+        self.skipped.iter().map(|skipped| &*skipped.key).find(|key| *key == metadata.as_str())
+    }
+
     fn add(&mut self, key: Key, tar: Object, metadata: Result<Arc<Metadata>, String>) {
         let reason = match metadata {
             Ok(metadata) => match &metadata.stored {
@@ -330,7 +378,14 @@ impl Listing {
             },
             Err(reason) => reason,
         };
-        self.skipped.push(Skipped { key: key.to_string(), reason });
+        self.skipped.push(Skipped::new(key.as_str(), SkipCode::InvalidMetadata, reason));
+    }
+
+    fn add_orphans(&mut self, orphans: Vec<Object>, busy: &Busy) {
+        let reason = "it has no metadata; recover adopts it";
+        let skipped = orphans.iter().filter(|tar| busy.is_settled(tar));
+        self.skipped.extend(skipped.map(|tar| Skipped::new(tar.key.as_str(), SkipCode::MetadataMissing, reason)));
+        self.orphans = orphans;
     }
 
     /// HA knows a backup by its id alone. Of several, the one that this agent wrote last wins, then the last by name.
@@ -355,7 +410,7 @@ impl Listing {
             index += 1;
             if !keep {
                 let reason = format!("another object has the same backup id, \"{}\"", entry.metadata.backup_id);
-                skipped.push(Skipped { key: entry.key.to_string(), reason });
+                skipped.push(Skipped::new(entry.key.as_str(), SkipCode::Duplicate, reason));
             }
             keep
         });
@@ -363,6 +418,12 @@ impl Listing {
 }
 
 impl Metadata {
+    /// SHA-256 of the tar, where it is known.
+    #[must_use]
+    pub fn sha256(&self) -> Option<&str> {
+        self.stored.as_ref()?.sha256.as_deref()
+    }
+
     fn parse(json: &[u8], version: &str) -> Result<Self, StoreError> {
         let unreadable = |error: serde_json::Error| {
             StoreError::new(Outcome::Refused, format!("Home Assistant would refuse it: {error}"))
@@ -375,36 +436,4 @@ impl Metadata {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The objects of a listing, metadata beside its tar.
-#[derive(Default)]
-struct Sorted {
-    pairs: Vec<(Object, Object)>,
-    skipped: Vec<Skipped>,
-}
-
-impl From<Objects> for Sorted {
-    fn from(objects: Objects) -> Self {
-        let unreachable = objects.unreachable.into_iter().filter(|key| key.ends_with(".metadata.json"));
-        let reason = || "its key cannot be asked for; rename the object and its tar".to_owned();
-        let mut sorted =
-            Self { pairs: Vec::new(), skipped: unreachable.map(|key| Skipped { key, reason: reason() }).collect() };
-        let (metadata, others): (Vec<_>, Vec<_>) =
-            objects.objects.into_iter().partition(|object| object.key.role() == Role::Metadata);
-        let mut tars: HashMap<Key, Object> = others
-            .into_iter()
-            .filter(|object| object.key.role() == Role::Tar)
-            .map(|object| (object.key.clone(), object))
-            .collect();
-        for object in metadata {
-            if let Some(tar) = object.key.tar_of_metadata().and_then(|key| tars.remove(&key)) {
-                sorted.pairs.push((object, tar));
-            } else {
-                let reason = "its tar is missing".into();
-                sorted.skipped.push(Skipped { key: object.key.to_string(), reason });
-            }
-        }
-        sorted
-    }
 }

@@ -1,6 +1,9 @@
 //! A backup location at work: its storage, its keys, its list, and how it stands.
 
-use std::collections::HashSet;
+mod busy;
+mod history;
+mod numbers;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::Utc;
@@ -9,10 +12,15 @@ use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use super::events::{Event, Events, Report};
+pub(in crate::agent) use busy::{Busy, Hold};
+
 use super::listing::Listings;
 use crate::config::{self, Backend, Origin};
 use crate::error::{Error, Kind, Result};
-use crate::store::{Key, Keys, Patience, Store};
+use crate::store::{Key, Keys, Object, Patience, Store};
+use history::History;
+pub use history::{Counts, LastCheck};
+pub use numbers::{LastUpload, Numbers};
 
 /// A location, shared by everything that works on it.
 #[derive(Debug)]
@@ -29,9 +37,12 @@ pub struct Location {
     pub creating: Arc<tokio::sync::Mutex<()>>,
     /// Held while a backup is put in its place, by several at a time because each has its own, or taken out, by one alone.
     pub changing: Arc<tokio::sync::RwLock<()>>,
-    removing: Arc<Mutex<HashSet<Key>>>,
+    /// Held while tars are adopted: of two with one backup id, one becomes the backup.
+    pub recovering: Arc<tokio::sync::Mutex<()>>,
+    busy: Arc<Busy>,
     events: Events,
     health: Arc<Mutex<Health>>,
+    pub(super) history: Arc<History>,
 }
 
 /// What keeps changes of one folder of a bucket apart, whatever the locations are called that lead there.
@@ -39,13 +50,16 @@ pub struct Location {
 pub(super) struct Locks {
     creating: Arc<tokio::sync::Mutex<()>>,
     changing: Arc<tokio::sync::RwLock<()>>,
-    removing: Arc<Mutex<HashSet<Key>>>,
+    recovering: Arc<tokio::sync::Mutex<()>>,
+    busy: Arc<Busy>,
 }
 
 #[derive(Debug, Default)]
 struct Health {
     asked: bool,
     error: Option<Report>,
+    /// As the listeners know them.
+    numbers: Numbers,
 }
 
 /// A location as the protocol shows it; never a secret in it.
@@ -71,10 +85,9 @@ pub struct Status {
     pub status: &'static str,
     /// What is wrong.
     pub error: Option<Report>,
-    /// Number of backups in the last list.
-    pub backups: Option<usize>,
-    /// Size of them all in bytes.
-    pub size_bytes: Option<u64>,
+    /// What the last list says.
+    #[serde(flatten)]
+    pub numbers: Numbers,
 }
 
 impl Location {
@@ -85,18 +98,26 @@ impl Location {
     pub(super) fn open(settings: config::Location, locks: Locks, events: Events) -> Result<Arc<Self>> {
         let store = Store::open(&settings)?;
         let keys = Keys::new(&settings.prefix);
-        let listings = Arc::new(Listings::new(store.clone(), keys.folder()));
-        Ok(Arc::new(Self {
+        let listings = Arc::new(Listings::new(store.clone(), keys.folder(), Arc::clone(&locks.busy)));
+        Ok(Self::owning_its_list(Self {
             settings,
             store,
             keys,
             listings,
             creating: locks.creating,
             changing: locks.changing,
-            removing: locks.removing,
+            recovering: locks.recovering,
+            busy: locks.busy,
             events,
             health: Arc::default(),
+            history: Arc::default(),
         }))
+    }
+
+    fn owning_its_list(location: Self) -> Arc<Self> {
+        let location = Arc::new(location);
+        location.listings.tell(&location);
+        location
     }
 
     /// The same location with other settings. Where it is still the same folder of the same bucket, its list and its
@@ -110,16 +131,18 @@ impl Location {
         }
         let store = self.store.reopen(&settings)?;
         self.listings.use_store(store.clone());
-        Ok(Arc::new(Self {
+        Ok(Self::owning_its_list(Self {
             settings,
             store,
             keys: self.keys.clone(),
             listings: Arc::clone(&self.listings),
             creating: Arc::clone(&self.creating),
             changing: Arc::clone(&self.changing),
-            removing: Arc::clone(&self.removing),
+            recovering: Arc::clone(&self.recovering),
+            busy: Arc::clone(&self.busy),
             events: self.events.clone(),
             health: Arc::clone(&self.health),
+            history: Arc::clone(&self.history),
         }))
     }
 
@@ -159,31 +182,70 @@ impl Location {
     /// Tells the listeners that the backups are no longer the same, and makes the next list a fresh one.
     pub fn changed(&self, backup_id: &str) {
         self.listings.changed(backup_id);
+        self.listed();
+        self.tell_of_backups();
+    }
+
+    /// The same when nobody knows what is different.
+    pub fn outdated(&self) {
+        self.listings.outdate();
+        self.tell_of_backups();
+    }
+
+    fn tell_of_backups(&self) {
         self.events.send(Event::Backups { location: self.settings.id.clone() });
+        if self.events.has_listeners() {
+            self.listings.list_soon();
+        }
+    }
+
+    /// Tells the listeners what the list changed in the location's numbers.
+    pub(super) fn listed(&self) {
+        let numbers = Numbers::of(self.listings.last().as_deref());
+        let mut health = self.health();
+        if health.numbers != numbers {
+            health.numbers = numbers;
+            drop(health);
+            self.events.send(Event::Location { location: self.status().into() });
+        }
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Deletes objects in the background, for as long as the storage may be away. No upload gets their keys meanwhile:
     /// a deletion whose answer was lost must not hit what came after it.
     pub(super) fn remove_later(self: &Arc<Self>, keys: Vec<Key>, tasks: &TaskTracker) {
-        self.removing().extend(keys.iter().cloned());
+        let holds: Vec<_> = keys.into_iter().map(|key| (self.leaving(&key), key)).collect();
         let location = Arc::clone(self);
         tasks.spawn(async move {
-            for key in keys {
+            for (_leaving, key) in holds {
                 if let Err(error) = location.store.delete(&key, location.patience()).await {
                     warn!("\"{key}\" is left behind: {error}");
                 }
-                location.removing().remove(&key);
             }
         });
     }
 
     /// Whether a deletion of this object is under way.
     pub(super) fn is_removing(&self, key: &Key) -> bool {
-        self.removing().contains(key)
+        self.busy.is_leaving(key)
     }
 
-    fn removing(&self) -> MutexGuard<'_, HashSet<Key>> {
-        self.removing.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Says that an upload has this key, for as long as what comes back lives.
+    pub(super) fn arriving(&self, key: &Key) -> Hold {
+        self.busy.arriving(key)
+    }
+
+    /// Says that this object is being deleted, for as long as what comes back lives.
+    pub(super) fn leaving(&self, key: &Key) -> Hold {
+        self.busy.leaving(key)
+    }
+
+    /// Whether no upload or deletion can be at a tar that has no metadata.
+    pub(super) fn is_settled(&self, tar: &Object) -> bool {
+        self.busy.is_settled(tar)
     }
 
     /// Where its events go.
@@ -202,9 +264,8 @@ impl Location {
             (Backend::S3(s3), None) => (s3.endpoint.to_string(), None, Some(s3.bucket.clone())),
             (Backend::Directory(path), _) => (format!("file://{}", path.display()), None, None),
         };
-        let last = self.listings.last();
         let (asked, error) = {
-            let health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+            let health = self.health();
             (health.asked, health.error.clone())
         };
         Status {
@@ -226,24 +287,24 @@ impl Location {
                 (true, Some(_)) => "error",
             },
             error,
-            backups: last.as_ref().map(|listing| listing.entries.len()),
-            size_bytes: last.map(|listing| listing.entries.iter().map(|entry| entry.tar.size).sum()),
+            numbers: Numbers::of(self.listings.last().as_deref()),
         }
     }
 
     fn set_health(&self, error: Option<Report>) {
         let changed = {
-            let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut health = self.health();
             let code = |report: &Option<Report>| report.as_ref().map(|report| report.code);
             let changed = !health.asked || code(&health.error) != code(&error);
             if changed {
                 let now = Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-                *health = Health { asked: true, error: error.map(|report| Report { since: Some(now), ..report }) };
+                health.asked = true;
+                health.error = error.map(|report| Report { since: Some(now), ..report });
             }
             changed
         };
         if changed {
-            self.events.send(Event::Location { location: self.status() });
+            self.events.send(Event::Location { location: self.status().into() });
         }
     }
 }

@@ -46,6 +46,13 @@ impl Registry {
         self.all().into_iter().find(|location| location.id() == id).ok_or_else(|| not_found(id))
     }
 
+    /// The location that a key of a bucket belongs to.
+    pub(super) fn with(&self, place: &str, key: &str) -> Option<Arc<Location>> {
+        self.all()
+            .into_iter()
+            .find(|location| location.store.place() == place && key.starts_with(location.keys.folder()))
+    }
+
     /// Registers a location, or gives one that is registered new settings.
     pub(super) fn put(&self, settings: config::Location) -> Result<Arc<Location>> {
         let location = {
@@ -68,7 +75,7 @@ impl Registry {
             }
         };
         info!(id = location.id(), "registered location \"{}\"", location.settings.name);
-        self.events.send(Event::Location { location: location.status() });
+        self.events.send(Event::Location { location: location.status().into() });
         Ok(location)
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::interval;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::Agent;
 use super::upload::abandon;
@@ -26,13 +26,11 @@ pub(super) async fn run(agent: Arc<Agent>) {
 async fn sweep(agent: &Agent) {
     for left in agent.journals.old().await {
         let (place, key) = (&left.header.place, &left.header.key);
-        // A location that is not there now may come back.
-        let location = agent
-            .locations
-            .all()
-            .into_iter()
-            .find(|location| location.store.place() == place && key.starts_with(location.keys.folder()));
-        let Some(location) = location else { continue };
+        let Some(location) = agent.locations.with(place, key) else {
+            // It may come back.
+            debug!("parts of \"{key}\" are left in {place}, which is no location's now");
+            continue;
+        };
         info!("nobody went on with the upload of \"{key}\" to {place}: removing its parts");
         abandon(&location, left.header, Some(left.journal), &agent.tasks);
     }

@@ -10,12 +10,14 @@ mod plan;
 mod receive;
 mod record;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat, Utc};
 use tokio::sync::{Mutex, TryLockError};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -24,9 +26,10 @@ pub(super) use inside::Inside;
 pub use receive::Received;
 pub(super) use record::abandon;
 
-use super::events::{Event, Report, UploadState};
+use super::events::{Event, Report, UploadState, UploadStatus};
 use super::journal::Journals;
-use super::location::Location;
+use super::location::{Hold, Location};
+use super::shutting_down;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::error::{Error, Kind, Result};
 use crate::store::{CopySource, Key, Multipart, Part, Stem};
@@ -47,10 +50,18 @@ pub struct Upload {
     /// Size of its parts in bytes.
     pub part_size: u64,
     stem: Stem,
+    /// Its tar has no metadata yet, and is nobody's to adopt.
+    _arriving: Hold,
     replaced: Vec<Stem>,
+    /// When it was announced.
+    started: (DateTime<Utc>, Instant),
+    /// What was told last.
+    told: std::sync::Mutex<UploadState>,
     stored_bytes: AtomicU64,
     resumed_bytes: u64,
     cancel: CancellationToken,
+    /// Whoever cancelled it wants nothing of it.
+    is_unwanted: AtomicBool,
     phase: Mutex<Phase>,
     record: Record,
     means: Means,
@@ -68,10 +79,22 @@ pub(super) struct Means {
 /// How an upload differs from one that Home Assistant sends.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Options {
-    /// What is stored stays for the next attempt when this one is interrupted.
-    pub(super) keeps: bool,
+    /// When what is stored stays for the next attempt.
+    pub(super) keep: Keep,
     /// Size of its parts in bytes, in place of the location's.
     pub(super) part_size: Option<u64>,
+}
+
+/// When what an upload stored stays for the next attempt at it. What is wrong, and what a person cancelled, never does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// Never: nobody makes another attempt.
+    Nothing,
+    /// When the sender leaves in the middle, or the agent stops.
+    #[default]
+    Interrupted,
+    /// When the storage fails, too.
+    Failed,
 }
 
 /// What becomes of the parts of an upload that is discarded.
@@ -79,8 +102,8 @@ pub(super) struct Options {
 pub(super) enum Discard {
     /// They are removed: a person wants nothing of it.
     All,
-    /// Those that an earlier attempt left, and nothing was added to, wait for the next one.
-    Unused,
+    /// They wait for the next attempt, where there may be one.
+    Unfinished,
 }
 
 /// How far an upload is.
@@ -134,23 +157,31 @@ impl Upload {
         let part_size = plan::part_size(part_size, backup.size, location.settings.max_parts(backup.size))?;
         let left = means.journals.left(location.store.place(), location.keys.folder(), &backup.backup_id).await;
         let (stem, replaced) = location.note(plan::choose_stem(&location, &backup, filename, taken, &left).await)?;
-        let journal = (Arc::clone(&means.journals), means.options.keeps, &means.tasks);
-        let record = Record::take_over(left, &location, &location.keys.tar(&stem), part_size, journal).await?;
+        let tar = location.keys.tar(&stem);
+        let arriving = location.arriving(&tar);
+        let sizes = (part_size, backup.size);
+        let journals = (Arc::clone(&means.journals), &means.tasks);
+        let record = Record::take_over(left, &location, &tar, sizes, journals).await?;
         let upload = Arc::new(Self {
             id: uuid::Uuid::new_v4().simple().to_string(),
             part_size,
             location,
             backup,
             stem,
+            _arriving: arriving,
             replaced,
+            started: (Utc::now(), Instant::now()),
+            told: std::sync::Mutex::new(UploadState::Receiving),
             stored_bytes: AtomicU64::new(0),
             resumed_bytes: record.resumed_bytes(),
             cancel: means.stopping.child_token(),
+            is_unwanted: AtomicBool::new(false),
             phase: Mutex::new(Phase::Waiting),
             record,
             means,
         });
         info!(
+            location = upload.location.id(),
             upload_id = upload.id,
             size_bytes = upload.backup.size,
             part_size = upload.part_size,
@@ -178,7 +209,8 @@ impl Upload {
         self.resumed_bytes
     }
 
-    /// Stores the parts as they arrive. On any failure nothing is left behind, and the upload has ended.
+    /// Stores the parts as they arrive. On any failure the upload has ended; what is stored waits for the next attempt when
+    /// the sender left or the agent stops, and nothing is left behind otherwise.
     ///
     /// # Errors
     /// [`Kind::SizeMismatch`] when fewer bytes arrive than announced, [`Kind::InvalidMetadata`] when they are not this
@@ -240,7 +272,9 @@ impl Upload {
         match self.location.note(self.put_in_place(content, tar).await) {
             Ok(stored) => {
                 self.record.end().await;
-                info!(upload_id = self.id, size_bytes = content.size, "uploaded \"{}\"", self.key());
+                let (duration_ms, location) = (self.started.1.elapsed().as_millis(), self.location.id());
+                let size_bytes = content.size;
+                info!(location, upload_id = self.id, size_bytes, duration_ms, "uploaded \"{}\"", self.key());
                 *phase = Phase::Complete;
                 self.stored_bytes.store(content.size, Ordering::Relaxed);
                 self.location.changed(&self.backup.backup_id);
@@ -251,15 +285,16 @@ impl Upload {
         }
     }
 
-    /// Stops the upload and removes what it stored. Returns false when it is too late: the backup exists.
+    /// Stops the upload. Returns false when it is too late: the backup exists.
     pub(super) async fn discard(self: &Arc<Self>, what: Discard) -> bool {
+        self.is_unwanted.fetch_or(what == Discard::All, Ordering::SeqCst);
         self.cancel.cancel();
         // Waits for `receive` to notice.
         let mut phase = self.phase.lock().await;
         match std::mem::replace(&mut *phase, Phase::Ended) {
-            Phase::Waiting if what == Discard::All => self.remove_resumed(),
+            Phase::Waiting if what == Discard::All => self.clean_up(None),
             Phase::Waiting => self.record.leave(),
-            Phase::Received(_, tar) => self.leave_or_clean_up(Some(tar), &Error::new(Kind::Cancelled, "discarded")),
+            Phase::Received(_, tar) => self.leave_or_clean_up(Some(tar), &self.cancelled()),
             Phase::Complete => {
                 *phase = Phase::Complete;
                 return false;
@@ -285,7 +320,7 @@ impl Upload {
             let is_receiving = self.phase.try_lock().is_err();
             if !is_receiving && self.stored_bytes.load(Ordering::Relaxed) == before {
                 warn!(upload_id = self.id, "nobody went on with the upload of \"{}\"", self.key());
-                self.discard(Discard::Unused).await;
+                self.discard(Discard::Unfinished).await;
                 return;
             }
         }
@@ -296,17 +331,41 @@ impl Upload {
         self.phase.try_lock().is_ok_and(|phase| matches!(*phase, Phase::Complete | Phase::Ended))
     }
 
+    /// Why it ends when it is told to.
+    fn cancelled(&self) -> Error {
+        if self.means.stopping.is_cancelled() && !self.is_unwanted.load(Ordering::SeqCst) {
+            return shutting_down();
+        }
+        Error::new(Kind::Cancelled, "The upload was cancelled.")
+    }
+
+    /// Whether what is stored stays for the next attempt, when the upload ends for this reason.
+    fn keeps_after(&self, why: &Error) -> bool {
+        if self.is_unwanted.load(Ordering::SeqCst) {
+            return false;
+        }
+        match (why.kind(), self.means.options.keep) {
+            (Kind::InvalidMetadata | Kind::SizeMismatch | Kind::ChecksumMismatch, _) | (_, Keep::Nothing) => false,
+            // A sender that leaves makes a request that cannot be read to its end.
+            (Kind::Cancelled | Kind::ShuttingDown | Kind::InvalidRequest, Keep::Interrupted) => true,
+            (_, keep) => keep == Keep::Failed,
+        }
+    }
+
+    /// What nothing on this machine knows of cannot be gone on with, and nobody would remove it later.
     fn leave_or_clean_up(self: &Arc<Self>, tar: Option<Tar>, why: &Error) {
-        if self.record.keeps_after(why) {
+        if self.keeps_after(why) && self.record.is_noted() {
             self.record.leave();
         } else {
             self.clean_up(tar);
         }
     }
 
-    /// Aborts a multipart upload in the background, for as long as the storage may be away.
+    /// Aborts a multipart upload in the background, for as long as the storage may be away; one that was to be gone on
+    /// with as well.
     fn clean_up(self: &Arc<Self>, tar: Option<Tar>) {
-        let upload = Arc::clone(self);
+        let resumed = self.record.resume().map(|(resumed, _)| Tar::Parts(resumed.multipart, Vec::new()));
+        let (tar, upload) = (resumed.or(tar), Arc::clone(self));
         self.means.tasks.spawn(async move {
             if let Some(Tar::Parts(multipart, _)) = tar
                 && let Err(error) = multipart.abort(upload.location.patience()).await
@@ -316,12 +375,6 @@ impl Upload {
             }
             upload.record.end().await;
         });
-    }
-
-    /// What an earlier attempt stored is of no use.
-    fn remove_resumed(self: &Arc<Self>) {
-        let resumed = self.record.resume();
-        self.clean_up(resumed.map(|(resumed, _)| Tar::Parts(resumed.multipart, Vec::new())));
     }
 
     fn progress(&self, stored_bytes: u64) {
@@ -339,15 +392,24 @@ impl Upload {
     }
 
     fn tell(&self, state: UploadState, error: Option<Report>) {
-        self.location.events().send(Event::Upload {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        self.location.history.uploaded(state, self.stored_bytes.load(Ordering::Relaxed));
+        self.location.events().send(Event::Upload(Box::new(UploadStatus { error, ..self.status() })));
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn status(&self) -> UploadStatus {
+        UploadStatus {
             upload_id: self.id.clone(),
             location: self.location.id().to_owned(),
             backup_id: self.backup.backup_id.clone(),
-            state,
+            state: *self.told.lock().unwrap_or_else(PoisonError::into_inner),
+            started_at: self.started.0.to_rfc3339_opts(SecondsFormat::Secs, true),
             stored_bytes: self.stored_bytes.load(Ordering::Relaxed),
             total_bytes: self.backup.size,
-            error,
-        });
+            error: None,
+        }
     }
 
     fn wrong_order(&self, why: &str) -> Error {

@@ -54,6 +54,18 @@ impl Manifest {
         &self.slug
     }
 
+    /// Whether it is encrypted.
+    #[must_use]
+    pub fn is_protected(&self) -> bool {
+        self.protected
+    }
+
+    /// HA's version, when its configuration is in it.
+    #[must_use]
+    pub fn homeassistant_version(&self) -> Option<&str> {
+        self.homeassistant.as_ref()?.version.as_deref()
+    }
+
     /// The backup as HA's manager would know it; `size` is the tar's, in bytes.
     ///
     /// # Errors

@@ -68,6 +68,33 @@ impl Walker {
         Ok(())
     }
 
+    /// Bytes from here that nothing is kept of: who has the tar at hand may leave them out, with [`Self::skip`].
+    #[must_use]
+    pub fn skippable(&self) -> u64 {
+        match &self.state {
+            State::Data { left, padding, keep: None } => left.saturating_add(*padding),
+            _ => 0,
+        }
+    }
+
+    /// Leaves out what is [`Self::skippable`].
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    pub fn skip(&mut self) -> Result<(), Error> {
+        self.offset = self.offset.saturating_add(self.skippable());
+        if let State::Data { left, padding, keep: None } = &mut self.state {
+            (*left, *padding) = (0, 0);
+        }
+        self.advance()
+    }
+
+    /// Whether the end-of-archive mark was seen: only padding follows.
+    #[must_use]
+    pub fn is_at_end(&self) -> bool {
+        matches!(self.state, State::End)
+    }
+
     /// Says what the tar holds, once all of it was pushed.
     ///
     /// # Errors
@@ -202,6 +229,21 @@ mod tests {
         for piece in [1, 7, 511, 512, 513, tar.len()] {
             assert_eq!(walk(&tar, piece).unwrap().backup_id(), "abc", "{piece}");
         }
+    }
+
+    #[test]
+    fn what_is_not_kept_can_be_left_out() {
+        let tar = backup(MANIFEST);
+        let (mut walker, mut offset, mut pushed) = (Walker::default(), 0, 0);
+        while !walker.is_at_end() {
+            walker.push(&tar[offset..offset + 512]).unwrap();
+            (offset, pushed) = (offset + 512, pushed + 512);
+            offset += usize::try_from(walker.skippable()).unwrap();
+            walker.skip().unwrap();
+        }
+        assert_eq!(walker.finish().unwrap().backup_id(), "abc");
+        // A header of the large entry and of the empty one, the manifest's two blocks, the end.
+        assert_eq!(pushed, 5 * 512);
     }
 
     #[test]

@@ -97,10 +97,10 @@ fn follow(agent: &Agent, to: &str, bar: &ProgressBar) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(async move {
         let mut stored: HashMap<String, u64> = HashMap::new();
         while let Ok(event) = events.recv().await {
-            if let Event::Upload { backup_id, location, stored_bytes, .. } = event
-                && location == to
+            if let Event::Upload(upload) = event
+                && upload.location == to
             {
-                stored.insert(backup_id, stored_bytes);
+                stored.insert(upload.backup_id, upload.stored_bytes);
                 bar.set_position(stored.values().sum());
             }
         }

@@ -25,7 +25,7 @@ impl Output {
     /// Says why a command failed, and what to change.
     pub(super) fn failure(self, failure: &Failure) {
         let report = match failure {
-            Failure::Said | Failure::SaidAway => return,
+            Failure::Said | Failure::SaidAway | Failure::SaidDamaged => return,
             Failure::Agent(error) => Report::from(error),
             other => Report {
                 code: other.name(),

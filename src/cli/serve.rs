@@ -22,7 +22,7 @@ use tracing::{info, warn};
 
 use super::Failure;
 use super::output::Output;
-use crate::agent::Agent;
+use crate::agent::{Agent, identity};
 use crate::config::{Config, Listen, Origin, Secret};
 use crate::protocol::{State, Token, router};
 use crate::server::{Listener, UnixSocket, run};
@@ -36,7 +36,7 @@ const HEALTHY_WITHIN: Duration = Duration::from_secs(3);
 
 /// Runs the agent until it is told to stop.
 pub(super) async fn serve(config: Config) -> Result<(), Failure> {
-    let level = logging::start(config.log.level, config.log.format).map_err(io::Error::other)?;
+    let log = logging::start(config.log.level, config.log.format).map_err(io::Error::other)?;
     let _lock = lock(&config.state_dir)?;
     let token = token(&config.listen)?;
     let agent = Agent::new(config.locations.clone(), &config.state_dir)?;
@@ -44,7 +44,9 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
     let shutdown = CancellationToken::new();
     let state = State {
         agent: agent.clone(),
-        level,
+        agent_id: identity::agent_id(&config.state_dir),
+        log,
+        configuration: config.written.clone().into(),
         token: token.as_ref().map(Token::new),
         started_at: Utc::now(),
         draining: shutdown.clone(),
@@ -59,6 +61,8 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
         Some(ended) = servers.join_next() => ended.map_err(io::Error::other).flatten(),
     };
     shutdown.cancel();
+    // Their senders hear of it while requests end.
+    agent.begin_to_stop();
     while servers.join_next().await.is_some() {}
     agent.stop(CLEAN_UP_LIMIT).await;
     info!("stopped");
@@ -106,7 +110,15 @@ fn lock(state_dir: &Path) -> io::Result<File> {
     // Backups of the embedded location are in it, and a backup may hold every password of a house.
     DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(named)?;
     let path = state_dir.join("agent.lock");
-    let file = File::options().create(true).append(true).mode(0o600).open(&path).map_err(named)?;
+    let file = match File::options().create(true).append(true).mode(0o600).open(&path) {
+        // The folder itself can be locked although nothing can be written there.
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+            warn!("the state directory \"{}\" cannot be written: {error}", state_dir.display());
+            File::open(state_dir)
+        }
+        opened => opened,
+    };
+    let file = file.map_err(named)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {

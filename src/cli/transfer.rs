@@ -32,7 +32,7 @@ const READ_BYTES: usize = 1024 * 1024;
 pub(super) async fn upload(agent: &Arc<Agent>, location: &str, file: &Path, output: Output) -> Result<(), Failure> {
     let backup = describe(file).await?;
     let filename = format!("{}.tar", backup.suggested_stem());
-    let upload = agent.create_upload(location, backup.clone(), &filename).await?;
+    let upload = agent.create_upload_once(location, backup.clone(), &filename).await?;
     let bar = output.progress(backup.size);
     let _following = follow(agent, &upload.id, &bar);
     let crc32 = Arc::new(Mutex::new(Digest::new(CrcAlgorithm::Crc32IsoHdlc)));
@@ -70,10 +70,10 @@ fn follow(agent: &Agent, upload_id: &str, bar: &ProgressBar) -> AbortOnDropHandl
     let (mut events, id, bar) = (agent.events().subscribe(), upload_id.to_owned(), bar.clone());
     AbortOnDropHandle::new(tokio::spawn(async move {
         while let Ok(event) = events.recv().await {
-            if let Event::Upload { upload_id, stored_bytes, .. } = event
-                && upload_id == id
+            if let Event::Upload(upload) = event
+                && upload.upload_id == id
             {
-                bar.set_position(stored_bytes);
+                bar.set_position(upload.stored_bytes);
             }
         }
     }))
@@ -110,8 +110,8 @@ pub(super) async fn download(
     write_file(download, &partial.0, &bar).await?;
     fs::rename(&partial.0, &file).await.map_err(|error| cannot_write(&file, &error))?;
     bar.finish_and_clear();
-    let verified = entry.metadata.stored.is_some();
-    let note = if verified { "" } else { "; another tool uploaded it, so there is no SHA-256 to compare" };
+    let verified = entry.metadata.sha256().is_some();
+    let note = if verified { "" } else { "; the agent did not upload it, so there is no SHA-256 to compare" };
     let line = format!("Downloaded {backup_id} ({}) to \"{}\"{note}.", size(bytes), file.display());
     output.result(&line, &json!({"file": file, "size": bytes, "verified": verified}))?;
     Ok(())

@@ -16,7 +16,22 @@ use crate::logging::Level;
 /// Version of the protocol, the 1 in `/v1/`.
 const PROTOCOL: u32 = 1;
 
-const CAPABILITIES: [&str; 8] = ["upload", "download", "range", "delete", "events", "log", "locations", "check"];
+const CAPABILITIES: &[&str] = &[
+    "upload",
+    "download",
+    "range",
+    "delete",
+    "events",
+    "log",
+    "locations",
+    "check",
+    "events_log",
+    "uploads",
+    "verify",
+    "recover",
+    "diagnostics",
+    "metrics",
+];
 
 /// `GET /v1/health`
 pub(super) async fn health(State(state): State<super::State>) -> Response {
@@ -27,16 +42,32 @@ pub(super) async fn health(State(state): State<super::State>) -> Response {
 }
 
 /// `GET /v1/info`
-pub(super) async fn info(State(state): State<super::State>) -> Response {
-    Json(json!({
-        "name": env!("CARGO_PKG_NAME"),
-        "version": env!("CARGO_PKG_VERSION"),
-        "protocol": PROTOCOL,
-        "instance_id": state.agent.instance_id,
-        "started_at": state.started_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
-        "capabilities": CAPABILITIES,
-    }))
-    .into_response()
+pub(super) async fn info(State(state): State<super::State>) -> Json<Info> {
+    Json(info_of(&state))
+}
+
+/// What runs here.
+#[derive(Serialize)]
+pub(super) struct Info {
+    name: &'static str,
+    version: &'static str,
+    protocol: u32,
+    agent_id: String,
+    instance_id: String,
+    started_at: String,
+    capabilities: &'static [&'static str],
+}
+
+pub(super) fn info_of(state: &super::State) -> Info {
+    Info {
+        name: env!("CARGO_PKG_NAME"),
+        version: env!("CARGO_PKG_VERSION"),
+        protocol: PROTOCOL,
+        agent_id: state.agent_id.clone(),
+        instance_id: state.agent.instance_id.clone(),
+        started_at: state.started_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+        capabilities: CAPABILITIES,
+    }
 }
 
 /// `GET /v1/openapi.json`
@@ -45,16 +76,24 @@ pub(super) async fn openapi() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], document).into_response()
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Wanted {
+    /// None is the configured one; a key that is missing is a mistake.
+    #[serde(deserialize_with = "Option::deserialize")]
+    level: Option<Level>,
+}
+
+#[derive(Serialize)]
 pub(super) struct LogLevel {
     level: Level,
 }
 
 /// `PUT /v1/log`
 pub(super) async fn set_log_level(State(state): State<super::State>, body: Body) -> Result<Json<LogLevel>, Problem> {
-    let wanted: LogLevel = read_json(body).await?;
-    state.level.set(wanted.level);
-    info!(level = ?wanted.level, "log level changed");
-    Ok(Json(wanted))
+    let wanted: Wanted = read_json(body).await?;
+    state.log.level.set(wanted.level);
+    let (level, _) = state.log.level.get();
+    info!(?level, "log level changed");
+    Ok(Json(LogLevel { level }))
 }

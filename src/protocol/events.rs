@@ -1,52 +1,103 @@
 //! `GET /v1/events`: one JSON object a line, until the client leaves or the agent stops.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
+use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::timeout;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::events::Event;
+use crate::logging::Level;
+use crate::logging::record::Record;
+use crate::logging::relay::{Listener, Told};
 
 /// Both sides notice a dead connection by this.
 const PING_EVERY: Duration = Duration::from_secs(15);
 
+#[derive(Deserialize)]
+pub(super) struct EventsQuery {
+    /// Log records of this level and above come along.
+    log: Option<Level>,
+}
+
 /// `GET /v1/events`
-pub(super) async fn stream(State(state): State<super::State>) -> Response {
-    // Subscribed before the first line goes out: nothing that happens after it is missed.
-    let events = state.agent.events().subscribe();
-    let hello = Event::Hello { instance_id: state.agent.instance_id.clone() };
-    let lines = stream::unfold((Some(hello), events, state.draining), |(first, mut events, draining)| async move {
-        let event = match first {
-            Some(event) => event,
-            None => next(&mut events, &draining).await?,
-        };
-        Some((line(&event), (None, events, draining)))
+pub(super) async fn stream(State(state): State<super::State>, Query(query): Query<EventsQuery>) -> Response {
+    let lines = stream::unfold(Lines::of(state, query.log), |mut lines| async move {
+        let line = lines.next().await?;
+        Some((line, lines))
     });
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
 }
 
-async fn next(events: &mut Receiver<Event>, draining: &CancellationToken) -> Option<Event> {
-    tokio::select! {
-        () = draining.cancelled() => None,
-        event = timeout(PING_EVERY, events.recv()) => match event {
-            Ok(Ok(event)) => Some(event),
-            Ok(Err(RecvError::Lagged(events))) => Some(Event::Lost { events }),
-            Ok(Err(RecvError::Closed)) => None,
-            Err(_) => Some(Event::Ping),
-        },
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum LogLine {
+    Log(Record),
+    LogLost { records: u64 },
+}
+
+/// What one reader gets.
+struct Lines {
+    /// How everything stands at the beginning.
+    first: VecDeque<Event>,
+    events: Receiver<Event>,
+    log: Option<Listener>,
+    draining: CancellationToken,
+}
+
+impl Lines {
+    fn of(state: super::State, log: Option<Level>) -> Self {
+        let log = log.map(|level| state.log.relay.listen(level));
+        // Subscribed before the first lines are put together: nothing that happens after them is missed.
+        let events = state.agent.events().subscribe();
+        let mut first = VecDeque::from([Event::Hello { instance_id: state.agent.instance_id.clone() }]);
+        first.extend(state.agent.uploads_under_way().into_iter().map(|upload| Event::Upload(upload.into())));
+        first.extend(state.agent.locations().into_iter().map(|location| Event::Location { location: location.into() }));
+        Self { first, events, log, draining: state.draining }
+    }
+
+    async fn next(&mut self) -> Option<serde_json::Result<Bytes>> {
+        if let Some(event) = self.first.pop_front() {
+            return Some(line(&event));
+        }
+        let event = tokio::select! {
+            // In this order, so that no event waits for a log record.
+            biased;
+            () = self.draining.cancelled() => return None,
+            event = self.events.recv() => match event {
+                Ok(event) => event,
+                Err(RecvError::Lagged(events)) => Event::Lost { events },
+                Err(RecvError::Closed) => return None,
+            },
+            told = told(&mut self.log) => return Some(line(&told)),
+            () = sleep(PING_EVERY) => Event::Ping,
+        };
+        Some(line(&event))
     }
 }
 
-fn line(event: &Event) -> serde_json::Result<Bytes> {
-    let mut line = serde_json::to_vec(event)?;
-    line.push(b'\n');
-    Ok(line.into())
+async fn told(log: &mut Option<Listener>) -> LogLine {
+    match log {
+        Some(listener) => match listener.next().await {
+            Told::Record(record) => LogLine::Log(Arc::unwrap_or_clone(record)),
+            Told::Lost(records) => LogLine::LogLost { records },
+        },
+        None => std::future::pending().await,
+    }
+}
+
+fn line<T: Serialize>(told: &T) -> serde_json::Result<Bytes> {
+    let mut text = serde_json::to_vec(told)?;
+    text.push(b'\n');
+    Ok(text.into())
 }

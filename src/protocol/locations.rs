@@ -42,7 +42,7 @@ pub(super) async fn put(
         return Err(Error::new(Kind::InvalidRequest, detail).into());
     }
     let (location, _) = Location::from_json(&Value::Object(settings)).map_err(Problem::of_settings)?;
-    Ok(Json(state.agent.put_location(location)?.status()))
+    Ok(Json(state.agent.put_location(location).await?.status()))
 }
 
 /// `DELETE /v1/locations/{loc}`

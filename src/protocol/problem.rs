@@ -5,6 +5,7 @@ use axum::body::to_bytes;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::{Value, json};
 use tracing::info;
 
 use crate::config;
@@ -73,18 +74,33 @@ impl<'e> From<&'e config::Problem> for Setting<'e> {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let error = &self.error;
-        let facts = error.kind().facts();
-        let status = StatusCode::from_u16(facts.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        // The one place where an error of a call is logged.
+impl Problem {
+    /// The problem as the last line of an answer that began well.
+    pub(super) fn into_line(self) -> Value {
+        self.log();
+        let mut line = json!(self.body());
+        line["type"] = json!("error");
+        line
+    }
+
+    /// The one place where an error of a call is logged.
+    fn log(&self) {
+        let (error, code) = (&self.error, self.error.kind().code());
         if error.kind() == Kind::Internal {
-            tracing::error!(code = facts.code, source = source(error), "{error}");
+            tracing::error!(code, source = source(error), "{error}");
         } else {
-            info!(code = facts.code, "answered with an error: {error}");
+            info!(code, "answered with an error: {error}");
         }
-        let body = Body {
+    }
+
+    fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.error.kind().facts().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn body(&self) -> Body<'_> {
+        let (error, status) = (&self.error, self.status());
+        let facts = error.kind().facts();
+        Body {
             kind: "about:blank",
             title: status.canonical_reason().unwrap_or("Error"),
             status: facts.status,
@@ -96,8 +112,15 @@ impl IntoResponse for Problem {
             retryable: facts.retryable,
             hint: error.hint(),
             problems: self.settings.iter().map(Setting::from).collect(),
-        };
-        let mut response = (status, Json(body)).into_response();
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        self.log();
+        let status = self.status();
+        let mut response = (status, Json(self.body())).into_response();
         let problem = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, problem);
         if status == StatusCode::UNAUTHORIZED {

@@ -1,4 +1,4 @@
-//! `uploads`: create, content, complete, cancel.
+//! `uploads`: list, create, content, complete, cancel.
 
 use std::io;
 use std::pin::Pin;
@@ -19,6 +19,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::Problem;
+use crate::agent::events::UploadStatus;
 use crate::agent::upload::Received;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::error::{Error, Kind};
@@ -28,6 +29,16 @@ const MAX_JSON_BYTES: usize = 1024 * 1024;
 
 /// How long the rest of a refused upload is read, so that its sender hears the answer.
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
+
+#[derive(Serialize)]
+pub(super) struct Uploads {
+    uploads: Vec<UploadStatus>,
+}
+
+/// `GET /v1/uploads`
+pub(super) async fn list(State(state): State<super::State>) -> Json<Uploads> {
+    Json(Uploads { uploads: state.agent.uploads_under_way() })
+}
 
 #[derive(Deserialize)]
 struct Create {

@@ -6,6 +6,7 @@
 
 mod answer;
 mod resolve;
+mod traffic;
 mod watch;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -22,6 +23,8 @@ use reqwest::Certificate;
 pub(super) use answer::Answer;
 use answer::Asked;
 pub(super) use resolve::{NoSuchHost, addresses};
+pub use traffic::Traffic;
+use traffic::{Attempt, Counting};
 use watch::{Activity, WatchedRequest, WatchedResponse, silence};
 
 use super::error::{find, innermost};
@@ -58,9 +61,21 @@ pub(super) struct Shared {
     download: Limit,
     /// What no answer may repeat: a provider says which key it does not know, and people swap the two.
     secrets: Arc<RwLock<Vec<Secret>>>,
+    /// The location's id, for the log.
+    location: Arc<str>,
+    counting: Counting,
 }
 
 impl Shared {
+    pub(super) fn of(location: &str) -> Self {
+        Self { location: location.into(), ..Self::default() }
+    }
+
+    /// What the requests came to so far.
+    pub(super) fn traffic(&self) -> Traffic {
+        self.counting.now()
+    }
+
     /// Takes the limits of these settings, and keeps these secrets too.
     pub(super) fn update(&self, wire: &Wire, secrets: Vec<Secret>) {
         self.upload.set(wire.upload_limit);
@@ -103,7 +118,10 @@ impl Http {
 #[async_trait]
 impl HttpService for Http {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        self.attempt(request).await
+        let attempt = Attempt::of(&request);
+        let answer = self.attempt(request).await;
+        attempt.ended(&self.shared.location, &self.shared.counting, &answer);
+        answer
     }
 }
 
@@ -113,13 +131,13 @@ impl Http {
         let idle = if may_fail_late { self.idle.max(COPY_TIMEOUT) } else { self.idle };
         let (upload, download) = self.limits(&request);
         let (activity, asked) = (Activity::new(), Asked::by(&request));
-        let outgoing = outgoing(request, &activity, upload)?;
+        let outgoing = self.outgoing(request, &activity, upload)?;
         let response = tokio::select! {
             response = self.client.execute(outgoing) => response.map_err(|error| self.failed(error))?,
             () = activity.silent_for(idle) => return Err(silence(idle)),
         };
         let (parts, body) = http::Response::from(response).into_parts();
-        let body = WatchedResponse::new(body, idle, download);
+        let body = WatchedResponse::new(body, idle, download, self.shared.counting.clone());
         if !parts.status.is_success() {
             return Err(self.scrubbed(answer::read(&parts, body, &asked).await).into());
         }
@@ -149,23 +167,25 @@ impl Http {
         from_reqwest(error)
     }
 
+    fn outgoing(&self, request: HttpRequest, activity: &Activity, limit: Limit) -> Result<reqwest::Request, HttpError> {
+        let (parts, body) = request.into_parts();
+        let url = parts.uri.to_string().parse();
+        let url = url.map_err(|error| HttpError::new(HttpErrorKind::Unknown, Invalid(error)))?;
+        let mut outgoing = reqwest::Request::new(parts.method, url);
+        *outgoing.headers_mut() = parts.headers;
+        if body.content_length() > 0 {
+            let watched = WatchedRequest::new(body, activity.clone(), limit, self.shared.counting.clone());
+            *outgoing.body_mut() = Some(reqwest::Body::wrap(watched));
+        }
+        Ok(outgoing)
+    }
+
     fn scrubbed(&self, mut answer: Answer) -> Answer {
         for secret in self.shared.secrets.read().unwrap_or_else(PoisonError::into_inner).iter() {
             answer.message = answer.message.replace(secret.expose(), "***");
         }
         answer
     }
-}
-
-fn outgoing(request: HttpRequest, activity: &Activity, limit: Limit) -> Result<reqwest::Request, HttpError> {
-    let (parts, body) = request.into_parts();
-    let url = parts.uri.to_string().parse().map_err(|error| HttpError::new(HttpErrorKind::Unknown, Invalid(error)))?;
-    let mut outgoing = reqwest::Request::new(parts.method, url);
-    *outgoing.headers_mut() = parts.headers;
-    if body.content_length() > 0 {
-        *outgoing.body_mut() = Some(reqwest::Body::wrap(WatchedRequest::new(body, activity.clone(), limit)));
-    }
-    Ok(outgoing)
 }
 
 #[derive(Debug, thiserror::Error)]

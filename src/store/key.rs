@@ -65,6 +65,12 @@ impl Key {
         below.starts_with(FOLDER) || below.contains(&format!("/{FOLDER}"))
     }
 
+    /// The metadata beside this tar: same stem, other ending.
+    #[must_use]
+    pub fn metadata_of_tar(&self) -> Option<Self> {
+        self.0.strip_suffix(TAR).map(|stem| Self(format!("{stem}{METADATA}")))
+    }
+
     /// The tar beside this metadata object: same stem, other ending.
     #[must_use]
     pub fn tar_of_metadata(&self) -> Option<Self> {
@@ -199,6 +205,7 @@ mod tests {
         let key = Key::new("p/backups/renamed by hand.metadata.json");
         assert_eq!(key.role(), Role::Metadata);
         assert_eq!(key.tar_of_metadata(), Some(Key::new("p/backups/renamed by hand.tar")));
+        assert_eq!(key.tar_of_metadata().unwrap().metadata_of_tar(), Some(key));
         assert_eq!(Key::new("p/backups/x.tar").tar_of_metadata(), None);
         assert_eq!(Key::new("p/backups/.s3-backup-agent-check-1").role(), Role::Foreign);
     }

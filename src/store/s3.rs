@@ -22,7 +22,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 pub use dialect::Dialect;
 
 use super::error::{Error, Outcome};
-use super::http::{Http, Shared};
+use super::http::{Http, Shared, Traffic};
 use super::key::Key;
 use crate::config::{Encryption, S3Settings, Secret};
 pub(super) use sign::unusable;
@@ -45,8 +45,9 @@ pub(super) struct S3 {
 }
 
 impl S3 {
-    pub(super) fn open(settings: &S3Settings) -> Result<Self, Error> {
-        Self::with(settings, Shared::default(), None)
+    /// `location` is the id of the location, for the log.
+    pub(super) fn open(settings: &S3Settings, location: &str) -> Result<Self, Error> {
+        Self::with(settings, Shared::of(location), None)
     }
 
     /// The same bucket with other settings. Transfers under way have the new key and the new limits too; what was learned
@@ -84,6 +85,11 @@ impl S3 {
             bucket: settings.bucket.clone(),
             encryption: settings.encryption.clone(),
         })
+    }
+
+    /// What the requests came to so far.
+    pub(super) fn traffic(&self) -> Traffic {
+        self.shared.traffic()
     }
 
     pub(super) fn objects(&self) -> Arc<dyn ObjectStore> {
@@ -154,7 +160,7 @@ fn with_option(builder: AmazonS3Builder, name: &str, value: &str) -> AmazonS3Bui
 }
 
 fn secrets(settings: &S3Settings) -> Vec<Secret> {
-    let key = [Secret::new(&settings.access_key_id), settings.secret_access_key.clone()];
+    let key = [Secret::of_id(settings.access_key_id.as_str()), settings.secret_access_key.clone()];
     let customer = match &settings.encryption {
         Encryption::Customer(key) => Some(key.clone()),
         _ => None,

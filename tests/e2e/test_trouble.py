@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
 import hashlib
-import json
 from pathlib import Path
-from typing import Any
 
 import aiohttp
-from lab.agent import Agent, Location
-from lab.backups import Outcome
 from lab.process import LabError
 import pytest
 
+from .events import back_up_until, wait_until_listed
 from .home import MIB, Home, Log, sha256_of
 
 SIZE = 256 * MIB
@@ -24,40 +20,6 @@ SIZE = 256 * MIB
 async def log(home: Home) -> Log:
     """Follow what Home Assistant logs during the test."""
     return Log(home.ha.folder / "homeassistant.log")
-
-
-async def back_up_until(
-    home: Home, location: Location, begun: Callable[[], Awaitable[None]], name: str
-) -> Outcome:
-    """Make a backup, and call `begun` once when the agent has stored some of it."""
-    called = asyncio.create_task(call_when_storing(home.agent, location.id, begun))
-    try:
-        outcome = await home.ha.backups.create([home.agent_id(location)], name=name)
-        await asyncio.wait_for(called, 10)
-    finally:
-        called.cancel()
-    return outcome
-
-
-async def call_when_storing(
-    agent: Agent, location: str, then: Callable[[], Awaitable[None]]
-) -> None:
-    """Follow the agent's events until an upload has bytes in the bucket, then do something."""
-    async for event in events(agent):
-        if (
-            event["type"] == "upload"
-            and event["location"] == location
-            and event["stored_bytes"] > 0
-        ):
-            await then()
-            return
-
-
-async def events(agent: Agent) -> AsyncIterator[dict[str, Any]]:
-    """Follow the agent's events."""
-    async with agent.client() as client, client.get("/v1/events") as response:
-        async for line in response.content:
-            yield json.loads(line)
 
 
 async def test_an_upload_sits_out_an_outage(home: Home) -> None:
@@ -125,17 +87,6 @@ async def test_a_location_that_fails_does_not_harm_the_other(home: Home) -> None
     home.assert_nothing_left(home.attic)
 
 
-async def test_an_upload_whose_agent_dies_fails_cleanly(home: Home, log: Log) -> None:
-    """The agent is killed in the middle of an upload: a clear error, and nothing is listed."""
-    with home.files("ballast", SIZE):
-        outcome = await back_up_until(home, home.cellar, home.agent.kill, "Dead agent")
-    assert (outcome.state, outcome.reason) == ("failed", "upload_failed")
-    assert "Upload failed for s3_backup_agent.cellar" in log.new_text()
-    await home.agent.start()
-    await wait_until_listed(home)
-    assert home.keys(home.cellar) == []
-
-
 async def test_the_panel_says_that_the_agent_is_away(home: Home) -> None:
     """Without the agent the panel shows an error for its locations; when it is back, the error is gone."""
     await home.agent.stop()
@@ -143,13 +94,6 @@ async def test_the_panel_says_that_the_agent_is_away(home: Home) -> None:
     assert errors.keys() == {home.agent_id(home.cellar), home.agent_id(home.attic)}
     await home.agent.start()
     await wait_until_listed(home)
-
-
-async def wait_until_listed(home: Home) -> None:
-    """Wait until no location has an error."""
-    async with asyncio.timeout(60):
-        while (await home.ha.backups.info())["agent_errors"]:
-            await asyncio.sleep(0.5)
 
 
 async def test_a_list_outlives_its_bucket(home: Home) -> None:

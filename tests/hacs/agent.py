@@ -106,6 +106,11 @@ class Agent:
             process.kill()
             await process.wait()
 
+    def signal(self, number: int) -> None:
+        """Send a signal to the agent."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def log(self) -> str:
         """Return what the agent has said so far."""
         return (self.folder / "agent.log").read_text(errors="replace")

@@ -20,7 +20,9 @@ from custom_components.s3_backup_agent.client import (
     AgentClient,
     AgentError,
     InvalidAddressError,
+    agent as agent_module,
     normalize_address,
+    transfer as transfer_module,
 )
 from homeassistant.components.backup import AgentBackup, suggested_filename
 
@@ -41,7 +43,7 @@ async def upload(
 
 def test_needs_nothing_of_home_assistant() -> None:
     """The benchmark and other programs use the module by itself."""
-    folder = Path(client_module.__file__).parent
+    folder = Path(client_module.__file__).parent.parent
     program = (
         "import sys; sys.modules['homeassistant'] = None\n"
         "import client; client.normalize_address('/run/agent.sock')\n"
@@ -519,7 +521,7 @@ async def test_notices_content_cut_short(tmp_path: Path) -> None:
 async def test_waits_only_so_long(tmp_path: Path) -> None:
     """Silence ends a call."""
     quick = aiohttp.ClientTimeout(total=0.05)
-    with patch.object(client_module, "_QUICK", quick):
+    with patch.object(agent_module, "_QUICK", quick):
         async with something_else(tmp_path, b"", silent=True) as client:
             with pytest.raises(AgentError) as raised:
                 await client.info()
@@ -531,14 +533,14 @@ async def test_waits_only_so_long_for_content(tmp_path: Path) -> None:
     """Silence in the middle of a download or of an upload ends it."""
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nsome bytes"
     idle = aiohttp.ClientTimeout(total=None, sock_read=0.5)
-    with patch.object(client_module, "_TRANSFER", idle):
+    with patch.object(agent_module, "_TRANSFER", idle):
         async with something_else(tmp_path, answer, silent=True) as client:
             download = await client.download(LOCATION, "id")
             assert await anext(download) == b"some bytes"
             with pytest.raises(AgentError) as raised:
                 await anext(download)
             assert raised.value.code == "agent_timeout"
-    with patch.object(client_module, "_IDLE_SECONDS", 0.5):
+    with patch.object(transfer_module, "IDLE_SECONDS", 0.5):
         async with something_else(tmp_path, b"", silent=True) as client:
             with pytest.raises(AgentError) as raised:
                 await client.send_content("id", await streaming(bytes(20_000_000))())
@@ -614,7 +616,9 @@ async def test_sends_a_stream_once() -> None:
 
 def test_counts_without_isal() -> None:
     """Python's own checksum does where the faster one is missing."""
-    spec = importlib.util.spec_from_file_location("bare", client_module.__file__)
+    spec = importlib.util.spec_from_file_location(
+        f"{client_module.__name__}.bare", transfer_module.__file__
+    )
     assert spec is not None
     assert spec.loader is not None
     bare = importlib.util.module_from_spec(spec)
@@ -632,7 +636,59 @@ async def test_cleaning_up_does_not_hold_up(agent: Agent, client: AgentClient) -
 
     with (
         patch.object(client, "cancel_upload", never),
-        patch.object(client_module, "_CLEANUP_SECONDS", 0.05),
+        patch.object(agent_module, "_CLEANUP_SECONDS", 0.05),
         pytest.raises(StreamError),
     ):
         await upload(client, backup, streaming(tar, then=StreamError()))
+
+
+async def test_has_verified_nothing_without_a_result(
+    client: AgentClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that ends early is no word about the backup, and the agent's own error is one."""
+    lines: list[dict[str, Any]] = [{"type": "progress", "read_bytes": 1}]
+
+    async def answer(*args: Any, **kwargs: Any) -> AsyncIterator[dict[str, Any]]:
+        for line in lines:
+            yield line
+
+    monkeypatch.setattr(client, "_lines", answer)
+    with pytest.raises(AgentError, match="gave no result"):
+        await client.verify(LOCATION, "1f2e3d4c", full=True)
+    lines.append(
+        {
+            "type": "error",
+            "code": "storage_timeout",
+            "detail": "Too slow",
+            "hint": None,
+            "provider_code": None,
+        }
+    )
+    with pytest.raises(AgentError, match="Too slow") as raised:
+        await client.verify(LOCATION, "1f2e3d4c", full=True)
+    assert raised.value.code == "storage_timeout"
+
+
+async def test_lets_go_of_a_writer() -> None:
+    """An older aiohttp's writer that is cancelled while it waits for the socket waits no more."""
+    loop = asyncio.get_running_loop()
+
+    class Protocol:
+        _drain_waiter = loop.create_future()
+
+    class Writer:
+        protocol = Protocol()
+
+        async def write(self, chunk: bytes) -> None:
+            await asyncio.shield(self.protocol._drain_waiter)
+
+    async def stream() -> AsyncIterator[bytes]:
+        yield b"a"
+
+    body = transfer_module.UploadBody(stream())
+    task = asyncio.create_task(body.write(Writer()))  # type: ignore[arg-type]
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert Protocol._drain_waiter.done()

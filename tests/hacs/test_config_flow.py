@@ -1,6 +1,6 @@
 """The config flow, with the real agent at the other end."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -8,8 +8,14 @@ from unittest.mock import patch
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.s3_backup_agent.const import DOMAIN
-from homeassistant.config_entries import SOURCE_USER, ConfigEntryState
+from custom_components.s3_backup_agent.client import AgentClient
+from custom_components.s3_backup_agent.const import CONF_AGENT_ID, CONF_APP, DOMAIN
+from homeassistant.config_entries import (
+    SOURCE_RECONFIGURE,
+    SOURCE_USER,
+    ConfigEntry,
+    ConfigEntryState,
+)
 from homeassistant.const import CONF_ADDRESS, CONF_TOKEN
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
@@ -27,13 +33,34 @@ async def guarded() -> AsyncIterator[Agent]:
         yield agent
 
 
+@pytest.fixture
+def older() -> Iterator[None]:
+    """Let the agent be one that has no id of its own yet."""
+    info = AgentClient.info
+
+    async def without_id(client: AgentClient) -> Any:
+        answer = await info(client)
+        answer.pop("agent_id", None)
+        return answer
+
+    with patch.object(AgentClient, "info", without_id):
+        yield
+
+
+async def reconfigure(hass: HomeAssistant, entry: ConfigEntry) -> Any:
+    """Begin to change the connection."""
+    return await hass.config_entries.flow.async_init(
+        DOMAIN, context={"source": SOURCE_RECONFIGURE, "entry_id": entry.entry_id}
+    )
+
+
 async def start(hass: HomeAssistant) -> str:
     """Begin the flow by hand; return its id."""
     flow = await hass.config_entries.flow.async_init(
         DOMAIN, context={"source": SOURCE_USER}
     )
     assert flow["type"] is FlowResultType.FORM
-    assert flow["step_id"] == "user"
+    assert flow["step_id"] == "manual"
     assert flow["errors"] == {}
     flow_id: str = flow["flow_id"]
     return flow_id
@@ -50,8 +77,9 @@ async def test_connects_to_a_socket(hass: HomeAssistant, agent: Agent) -> None:
     result = await submit(hass, flow_id, address=f" {agent.socket} ")
     assert result["type"] is FlowResultType.CREATE_ENTRY
     assert result["title"] == "S3 Backup Agent"
-    assert result["data"] == {CONF_ADDRESS: agent.address}
-    assert result["result"].unique_id == agent.address
+    agent_id = result["result"].runtime_data.info["agent_id"]
+    assert result["data"] == {CONF_ADDRESS: agent.address, CONF_AGENT_ID: agent_id}
+    assert result["result"].unique_id == agent_id
     assert result["result"].state is ConfigEntryState.LOADED
 
 
@@ -65,7 +93,11 @@ async def test_connects_over_tcp(hass: HomeAssistant, guarded: Agent) -> None:
     assert result["errors"] == {CONF_TOKEN: "invalid_auth"}
     result = await submit(hass, flow_id, address=url, token=f" {TOKEN}\n")
     assert result["type"] is FlowResultType.CREATE_ENTRY
-    assert result["data"] == {CONF_ADDRESS: url, CONF_TOKEN: TOKEN}
+    assert result["data"] == {
+        CONF_ADDRESS: url,
+        CONF_TOKEN: TOKEN,
+        CONF_AGENT_ID: result["result"].unique_id,
+    }
 
 
 async def test_shows_what_is_wrong(
@@ -93,7 +125,7 @@ async def test_shows_what_is_wrong(
         result = await submit(hass, flow_id, address=other.address)
     assert result["errors"] == {"base": "not_an_agent"}
 
-    with patch("custom_components.s3_backup_agent.client.PROTOCOL", 2):
+    with patch("custom_components.s3_backup_agent.client.agent.PROTOCOL", 2):
         result = await submit(hass, flow_id, address=agent.address)
     assert result["errors"] == {"base": "unsupported_protocol"}
 
@@ -111,27 +143,139 @@ async def test_connects_to_an_agent_once(
     assert result["reason"] == "already_configured"
 
 
-async def test_reconfigures(
-    hass: HomeAssistant, agent: Agent, guarded: Agent, entry: MockConfigEntry
+async def test_knows_the_agent_by_another_address(
+    hass: HomeAssistant, guarded: Agent
 ) -> None:
-    """The agent may move, and get a token."""
+    """The same agent is no second one; when the old address does not answer, the new one is used."""
+    url = f"http://127.0.0.1:{guarded.tcp_port}"
+    result = await submit(hass, await start(hass), address=url, token=TOKEN)
+    entry = result["result"]
+    result = await submit(hass, await start(hass), address=guarded.address, token=TOKEN)
+    assert result["reason"] == "already_configured"
+    assert result["description_placeholders"] == {"address": url}
+    assert entry.data[CONF_ADDRESS] == url
+
+    await guarded.stop()
+    guarded.tcp_port = None
+    await guarded.start()
+    result = await submit(hass, await start(hass), address=guarded.address, token=TOKEN)
+    assert result["reason"] == "address_updated"
+    assert result["description_placeholders"] == {"address": guarded.address}
+    await hass.async_block_till_done()
+    assert entry.data[CONF_ADDRESS] == guarded.address
+    assert entry.state is ConfigEntryState.LOADED
+    assert hass.config_entries.async_entries(DOMAIN) == [entry]
+
+
+@pytest.mark.usefixtures("older")
+async def test_older_agent_is_known_by_its_address(
+    hass: HomeAssistant, agent: Agent
+) -> None:
+    """An agent without an id of its own works as before, and is known by its id once it has one."""
+    result = await submit(hass, await start(hass), address=agent.address)
+    entry = result["result"]
+    assert entry.unique_id == agent.address
+    assert entry.data == {CONF_ADDRESS: agent.address}
+    assert await hass.config_entries.async_unload(entry.entry_id)
+
+    flow = await reconfigure(hass, entry)
+    result = await submit(hass, flow["flow_id"], address=agent.address)
+    assert result["reason"] == "reconfigure_successful"
+    await hass.async_block_till_done()
+    assert entry.state is ConfigEntryState.LOADED
+
+
+async def test_entry_from_before_gets_the_agents_id(
+    hass: HomeAssistant, agent: Agent, entry: MockConfigEntry
+) -> None:
+    """An entry that is named by its address is named by its agent after it was set up."""
+    assert entry.unique_id == agent.address
     assert await hass.config_entries.async_setup(entry.entry_id)
-    flow = await entry.start_reconfigure_flow(hass)
+    agent_id = entry.runtime_data.info["agent_id"]
+    assert entry.unique_id == entry.data[CONF_AGENT_ID] == agent_id
+    assert await hass.config_entries.async_reload(entry.entry_id)
+    assert entry.unique_id == agent_id
+
+
+async def test_two_entries_from_before_keep_their_names(
+    hass: HomeAssistant, guarded: Agent
+) -> None:
+    """Two entries for one agent were possible; both go on."""
+    entries = [
+        MockConfigEntry(
+            domain=DOMAIN,
+            data={CONF_ADDRESS: address, CONF_TOKEN: TOKEN},
+            unique_id=address,
+        )
+        for address in (guarded.address, f"http://127.0.0.1:{guarded.tcp_port}")
+    ]
+    for entry in entries:
+        entry.add_to_hass(hass)
+    assert await hass.config_entries.async_setup(entries[0].entry_id)
+    await hass.async_block_till_done()
+    assert [entry.state for entry in entries] == [ConfigEntryState.LOADED] * 2
+    first, second = entries
+    assert first.unique_id == first.data[CONF_AGENT_ID] == second.data[CONF_AGENT_ID]
+    assert second.unique_id == second.data[CONF_ADDRESS]
+
+
+async def test_reconfigures(hass: HomeAssistant, guarded: Agent) -> None:
+    """The agent may be reached in another way, and get a token."""
+    guarded_url = f"http://127.0.0.1:{guarded.tcp_port}"
+    result = await submit(hass, await start(hass), address=guarded_url, token=TOKEN)
+    entry = result["result"]
+    unique_id = entry.unique_id
+    flow = await reconfigure(hass, entry)
     assert flow["step_id"] == "reconfigure"
     result = await submit(hass, flow["flow_id"], address=guarded.address)
     assert result["errors"] == {CONF_TOKEN: "invalid_auth"}
     result = await submit(hass, flow["flow_id"], address=guarded.address, token=TOKEN)
     assert result["reason"] == "reconfigure_successful"
     await hass.async_block_till_done()
-    assert entry.data == {CONF_ADDRESS: guarded.address, CONF_TOKEN: TOKEN}
-    assert entry.unique_id == guarded.address
+    assert entry.data[CONF_ADDRESS] == guarded.address
+    assert entry.unique_id == unique_id
     assert entry.state is ConfigEntryState.LOADED
 
     # The same address again is no conflict with itself.
-    flow = await entry.start_reconfigure_flow(hass)
+    flow = await reconfigure(hass, entry)
     result = await submit(hass, flow["flow_id"], address=guarded.address, token=TOKEN)
     assert result["reason"] == "reconfigure_successful"
     await hass.async_block_till_done()
+
+
+async def test_reconfigured_app_stays_the_app(
+    hass: HomeAssistant, guarded: Agent
+) -> None:
+    """An app that is reached in another way is still this app."""
+    data = {CONF_ADDRESS: guarded.address, CONF_TOKEN: TOKEN, CONF_APP: "local_x"}
+    entry = MockConfigEntry(domain=DOMAIN, data=data, unique_id="local_x")
+    entry.add_to_hass(hass)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    flow = await reconfigure(hass, entry)
+    url = f"http://127.0.0.1:{guarded.tcp_port}"
+    result = await submit(hass, flow["flow_id"], address=url, token=TOKEN)
+    assert result["reason"] == "reconfigure_successful"
+    await hass.async_block_till_done()
+    assert (entry.unique_id, entry.data[CONF_APP]) == ("local_x", "local_x")
+    assert entry.data[CONF_ADDRESS] == url
+
+
+async def test_asks_before_another_agent_takes_over(
+    hass: HomeAssistant, agent: Agent, guarded: Agent, entry: MockConfigEntry
+) -> None:
+    """An agent that was set up anew may take over, after a question."""
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    before = entry.unique_id
+    flow = await reconfigure(hass, entry)
+    result = await submit(hass, flow["flow_id"], address=guarded.address, token=TOKEN)
+    assert result["step_id"] == "another_agent"
+    assert entry.data[CONF_ADDRESS] == agent.address
+    result = await submit(hass, flow["flow_id"])
+    assert result["reason"] == "reconfigure_successful"
+    await hass.async_block_till_done()
+    assert entry.data[CONF_ADDRESS] == guarded.address
+    assert entry.unique_id == entry.data[CONF_AGENT_ID] != before
+    assert entry.state is ConfigEntryState.LOADED
 
 
 async def test_does_not_reconfigure_to_another_entrys_agent(
@@ -142,7 +286,7 @@ async def test_does_not_reconfigure_to_another_entrys_agent(
         domain=DOMAIN, data={CONF_ADDRESS: "unix:///x"}, unique_id="unix:///x"
     )
     other.add_to_hass(hass)
-    flow = await other.start_reconfigure_flow(hass)
+    flow = await reconfigure(hass, other)
     result = await submit(hass, flow["flow_id"], address=agent.address)
     assert result["reason"] == "already_configured"
 
@@ -151,8 +295,12 @@ async def test_asks_for_another_token(hass: HomeAssistant, guarded: Agent) -> No
     """A changed token is entered and used."""
     entry = MockConfigEntry(
         domain=DOMAIN,
-        data={CONF_ADDRESS: guarded.address, CONF_TOKEN: "old"},
-        unique_id=guarded.address,
+        data={
+            CONF_ADDRESS: guarded.address,
+            CONF_TOKEN: "old",
+            CONF_APP: "local_x",
+        },
+        unique_id="local_x",
     )
     entry.add_to_hass(hass)
     flow = await entry.start_reauth_flow(hass)
@@ -162,5 +310,7 @@ async def test_asks_for_another_token(hass: HomeAssistant, guarded: Agent) -> No
     result = await submit(hass, flow["flow_id"], token=TOKEN)
     assert result["reason"] == "reauth_successful"
     await hass.async_block_till_done()
-    assert entry.data == {CONF_ADDRESS: guarded.address, CONF_TOKEN: TOKEN}
+    assert entry.data[CONF_TOKEN] == TOKEN
+    assert entry.data[CONF_APP] == "local_x"
+    assert entry.unique_id == "local_x"
     assert entry.state is ConfigEntryState.LOADED

@@ -134,10 +134,10 @@ async def test_asks_for_the_token(hass: HomeAssistant) -> None:
 async def test_refuses_another_protocol(
     hass: HomeAssistant, entry: MockConfigEntry
 ) -> None:
-    """An agent that speaks otherwise is no reason to try again."""
-    with patch("custom_components.s3_backup_agent.client.PROTOCOL", 2):
+    """An agent that speaks otherwise is waited for until it was updated."""
+    with patch("custom_components.s3_backup_agent.client.agent.PROTOCOL", 2):
         assert not await hass.config_entries.async_setup(entry.entry_id)
-    assert entry.state is ConfigEntryState.SETUP_ERROR
+    assert entry.state is ConfigEntryState.SETUP_RETRY
     assert entry.reason is not None
     assert "update the older one" in entry.reason
 
@@ -225,5 +225,5 @@ async def test_survives_a_listener_that_fails(
     stop = entry.runtime_data.listen(listener)
     await until(lambda: len(seen) > 1)
     stop()
-    assert seen == ["hello", "hello"]
+    assert seen[:2] == ["hello", "hello"]
     assert "Unexpected error while following the agent's events" in caplog.text

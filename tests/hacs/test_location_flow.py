@@ -6,6 +6,7 @@ import json
 import logging
 import secrets
 from typing import Any
+from unittest.mock import patch
 
 from lab.garage import Garage
 import pytest
@@ -15,13 +16,10 @@ from pytest_homeassistant_custom_component.typing import (
     WebSocketGenerator,
 )
 
+from custom_components.s3_backup_agent.check import INVALID_SETTING
 from custom_components.s3_backup_agent.client import AgentClient, Provider
-from custom_components.s3_backup_agent.const import DOMAIN
-from custom_components.s3_backup_agent.location_flow import (
-    CHECK_ERRORS,
-    INVALID_SETTING,
-    OTHER_ERROR,
-)
+from custom_components.s3_backup_agent.const import CONF_APP, DOMAIN
+from custom_components.s3_backup_agent.errors import FORM_ERRORS, OTHER_ERROR
 from custom_components.s3_backup_agent.location_form import ADVANCED, LocationForm
 from homeassistant.config_entries import SOURCE_RECONFIGURE, SOURCE_USER, ConfigSubentry
 from homeassistant.const import CONF_ADDRESS
@@ -82,7 +80,7 @@ def begin(hass: HomeAssistant, submit: Call) -> Call:
             (entry.entry_id, "location"), context={"source": SOURCE_USER}
         )
         assert flow["type"] is FlowResultType.FORM
-        assert flow["step_id"] == "user"
+        assert flow["step_id"] in ("user", "beside_configured")
         form = await submit(flow, {"provider": provider})
         assert form["step_id"] == "location"
         assert form["errors"] == {}
@@ -349,10 +347,83 @@ async def test_does_not_add_what_the_agent_has(
         entry = MockConfigEntry(domain=DOMAIN, data={CONF_ADDRESS: agent.address})
         entry.add_to_hass(hass)
         assert await hass.config_entries.async_setup(entry.entry_id)
-        result = await submit(await begin(entry), fields)
+        form = await begin(entry)
+        result = await submit(form, fields)
         assert result["type"] is FlowResultType.ABORT
         assert result["reason"] == "already_configured"
         assert await hass.config_entries.async_unload(entry.entry_id)
+
+
+async def test_says_what_the_agent_has(hass: HomeAssistant, submit: Call) -> None:
+    """Locations of the agent's own configuration are named, with the page where they are changed."""
+    async with Agent(locations={"here": "Here", "there": "There"}) as agent:
+        entry = MockConfigEntry(
+            domain=DOMAIN, data={CONF_ADDRESS: agent.address, CONF_APP: "local_agent"}
+        )
+        entry.add_to_hass(hass)
+        assert await hass.config_entries.async_setup(entry.entry_id)
+        flow = await hass.config_entries.subentries.async_init(
+            (entry.entry_id, "location"), context={"source": SOURCE_USER}
+        )
+        assert flow["step_id"] == "beside_configured"
+        placeholders = flow["description_placeholders"]
+        assert placeholders == {
+            "configured": "Here, There",
+            "page": "/config/app/local_agent/config",
+        }
+        form = await submit(flow, {"provider": "garage"})
+        assert form["step_id"] == "location"
+        assert await hass.config_entries.async_unload(entry.entry_id)
+
+
+async def test_says_what_is_worth_knowing(
+    loaded: MockConfigEntry, fields: Fields, begin: Call, submit: Call
+) -> None:
+    """What works may still have a note, and so may what does not."""
+    note = {"code": "plain_http", "key": "endpoint", "message": "It is not encrypted."}
+    check = AgentClient.check_settings
+
+    async def with_note(client: AgentClient, settings: Any) -> Any:
+        return {**await check(client, settings), "notes": [note]}
+
+    with patch.object(AgentClient, "check_settings", with_note):
+        form = await submit(await begin(loaded), {**fields, "bucket": "no-such"})
+        details = form["description_placeholders"]["details"]
+        assert details.endswith("\nIt is not encrypted.")
+        result = await submit(form, fields)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert result["description"] == "notes"
+    assert result["description_placeholders"] == {"notes": "It is not encrypted."}
+
+
+async def test_takes_a_part_size(
+    loaded: MockConfigEntry, fields: Fields, begin: Call, submit: Call
+) -> None:
+    """And says when it cannot be."""
+    form = await submit(
+        await begin(loaded), {**fields, ADVANCED: {"part_size": "1 MiB"}}
+    )
+    assert form["errors"] == {ADVANCED: INVALID_SETTING}
+    result = await submit(form, {**fields, ADVANCED: {"part_size": "16 MiB"}})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    (subentry,) = loaded.subentries.values()
+    assert subentry.data["part_size"] == "16 MiB"
+
+
+async def test_token_belongs_to_its_key(client: AgentClient) -> None:
+    """A temporary key's token is a secret that stays with it, and goes with it."""
+    (garage,) = [it for it in await client.providers() if it["id"] == "garage"]
+    form = LocationForm(garage)
+    known = {
+        "access_key_id": "GK1",
+        "secret_access_key": "secret",
+        "session_token": "token",
+    }
+    assert "token" not in str(form.values(known, ""))
+    same = {"access_key_id": "GK1", ADVANCED: {}}
+    assert form.read(same, known)["session_token"] == "token"
+    assert "session_token" not in form.read({**same, "access_key_id": "GK2"}, known)
+    assert "session_token" not in form.read({**same, "secret_access_key": "x"}, known)
 
 
 async def test_changes_a_location(
@@ -569,7 +640,7 @@ async def test_has_words_for_every_field(language: str, client: AgentClient) -> 
     section_strings = step["sections"][ADVANCED]
     assert set(section_strings["data"]) == advanced
     assert set(section_strings["data_description"]) == advanced
-    assert set(location["error"]) == CHECK_ERRORS | {OTHER_ERROR, INVALID_SETTING}
+    assert set(location["error"]) == FORM_ERRORS | {OTHER_ERROR, INVALID_SETTING}
     assert all("{details}" in text for text in location["error"].values())
 
 

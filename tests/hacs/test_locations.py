@@ -116,10 +116,10 @@ async def test_keeps_backups_in_a_registered_location(
         settings["bucket"],
     )
 
-    first = entry.runtime_data.info["instance_id"]
+    first = entry.runtime_data.instance_id
     await agent.kill()
     await agent.start()
-    await until(lambda: entry.runtime_data.info["instance_id"] != first)
+    await until(lambda: entry.runtime_data.instance_id != first)
     await until(lambda: "cellar" in entry.runtime_data.locations)
     await hass.async_block_till_done()
     assert agents_of(hass) == with_local("cellar")

@@ -117,6 +117,8 @@ async def store(call: Checked, backup: AgentBackup, tar: bytes) -> Any:
     """Upload a backup."""
     announcement = {"backup": backup.as_dict(), "filename": "name.tar"}
     created = await call("POST", "/v1/locations/local/uploads", 201, json=announcement)
+    uploads = (await call("GET", "/v1/uploads", 200))["uploads"]
+    assert [upload["upload_id"] for upload in uploads] == [created["upload_id"]]
     path = f"/v1/uploads/{created['upload_id']}"
     received = await call("PUT", f"{path}/content", 200, data=tar)
     assert received["size"] == len(tar)
@@ -157,6 +159,17 @@ async def locations_come_and_go(call: Checked) -> None:
     assert local["ok"]
 
 
+async def tars_are_adopted(call: Checked) -> None:
+    """Ask for tars that are there and for one that is not."""
+    recover = "/v1/locations/local/recover"
+    assert await call("POST", recover, 200, json={"dry_run": True}) == {
+        "recovered": [],
+        "failed": [],
+    }
+    answer = await call("POST", recover, 200, json={"keys": ["backups/none.tar"]})
+    assert [failed["code"] for failed in answer["failed"]] == ["backup_not_found"]
+
+
 async def test_answers_as_documented(call: Checked) -> None:
     """Every call that succeeds."""
     await call("GET", "/v1/health", 200)
@@ -181,6 +194,15 @@ async def test_answers_as_documented(call: Checked) -> None:
     path = f"/v1/locations/local/backups/{backup.backup_id}"
     assert await call("GET", path, 200) == stored
     assert await call("GET", f"{path}/content", 200) == tar
+    result = await call("POST", f"{path}/verify", 200, json={"mode": "quick"})
+    assert (result["type"], result["ok"]) == ("result", True)
+    async with call.session.post(
+        f"http://agent{path}/verify", json={"mode": "full"}
+    ) as answer:
+        lines = [json.loads(line) async for line in answer.content]
+    for line in lines:
+        validate(line, {"$ref": "#/components/schemas/VerifyLine"})
+    assert lines[-1]["sha256"] == stored["s3_backup_agent"]["sha256"]
     for asked, expected in {
         "bytes=0-9": tar[:10],
         "bytes=100-": tar[100:],
@@ -190,10 +212,17 @@ async def test_answers_as_documented(call: Checked) -> None:
         part = await call("GET", f"{path}/content", 206, headers={"Range": asked})
         assert part == expected
     await call("GET", f"{path}/content", 416, headers={"Range": f"bytes={len(tar)}-"})
+    await call("POST", "/v1/locations/local/check", 200)
+    diagnostics = await call("GET", "/v1/diagnostics", 200)
+    assert diagnostics["locations"][0]["location"]["id"] == "local"
+    assert b"s3_backup_agent_location_up" in await call("GET", "/metrics", 200)
     await call("DELETE", path, 204)
+    await tars_are_adopted(call)
     assert await call("PUT", "/v1/log", 200, json={"level": "debug"}) == {
         "level": "debug"
     }
+    default = await call("PUT", "/v1/log", 200, json={"level": None})
+    assert default == {"level": "info"}
     await locations_come_and_go(call)
     documented = {
         operation["operationId"]
@@ -230,6 +259,9 @@ async def test_refuses_as_documented(call: Checked) -> None:
         ("GET", f"{local}/backups/unknown/content"),
     ):
         await refused("backup_not_found", method, path, 404)
+    verify = f"{local}/backups/unknown/verify"
+    await refused("backup_not_found", "POST", verify, 404, json={"mode": "quick"})
+    await refused("invalid_request", "POST", verify, 400, json={"mode": "brief"})
     upload = "/v1/uploads/unknown"
     await refused("upload_not_found", "DELETE", upload, 404)
     await refused("upload_not_found", "PUT", f"{upload}/content", 404, data=b"")
@@ -276,7 +308,7 @@ async def test_tells_events_as_documented(call: Checked) -> None:
     """Every line of the events stream, of an upload that succeeds and of one that fails."""
     backup, tar = make_backup(size=20_000_000)
     announcement = {"backup": backup.as_dict(), "filename": "name.tar"}
-    async with call.session.get("http://agent/v1/events") as answer:
+    async with call.session.get("http://agent/v1/events?log=debug") as answer:
         assert answer.content_type == "application/x-ndjson"
         await store(call, backup, tar)
         failing = replace(backup, backup_id="another")
@@ -293,7 +325,8 @@ async def test_tells_events_as_documented(call: Checked) -> None:
                 events.append(json.loads(await answer.content.readline()))
                 validate(events[-1], {"$ref": "#/components/schemas/Event"})
     assert events[0]["type"] == "hello"
-    assert {"hello", "upload", "backups"} <= {event["type"] for event in events}
+    seen = {event["type"] for event in events}
+    assert {"hello", "upload", "location", "backups", "log"} <= seen
     assert events[-1]["error"]["code"] == "size_mismatch"
     states = [event["state"] for event in events if event["type"] == "upload"]
     assert {"receiving", "complete", "failed"} <= set(states)

@@ -18,6 +18,7 @@ fn stored_metadata(sample: &Sample, part_size: u64) -> Value {
 fn without_time(mut metadata: Value) -> Value {
     let time = metadata["s3_backup_agent"].as_object_mut().unwrap().shift_remove("uploaded_at").unwrap();
     chrono::DateTime::parse_from_rfc3339(time.as_str().unwrap()).unwrap();
+    assert!(metadata["s3_backup_agent"].as_object_mut().unwrap().shift_remove("duration_ms").unwrap().is_u64());
     metadata
 }
 
@@ -113,7 +114,7 @@ async fn the_metadata_object_has_home_assistants_fields_in_its_order() {
         ]
     );
     let added: Vec<_> = stored["s3_backup_agent"].as_object().unwrap().keys().collect();
-    assert_eq!(added, ["format", "size", "sha256", "part_size", "uploaded_at", "agent_version"]);
+    assert_eq!(added, ["format", "size", "sha256", "part_size", "uploaded_at", "duration_ms", "agent_version"]);
 }
 
 #[tokio::test]

@@ -81,46 +81,6 @@ async fn told_to_stop_it_ends_at_once_and_takes_its_socket_away() {
 }
 
 #[tokio::test]
-async fn told_to_stop_during_an_upload_it_leaves_no_part_behind() {
-    let (mut agent, bucket) = agent_and_bucket().await;
-    let mut events = agent.events().await;
-    let sample = Sample::new("a1", "Stopped", 20 * MIB);
-    let upload_id = agent.begin("garage", &sample).await;
-    let mut sending = agent.sending(&upload_id);
-    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
-    events.until(|event| event["stored_bytes"].as_u64() > Some(0)).await;
-    agent.signal("TERM");
-    // The sender goes on to its end, as Home Assistant does that knows nothing of it.
-    sending.send(&sample.tar.slice(12 * 1024 * 1024..)).await;
-    if let Ok(answer) = sending.ended().await
-        && answer.status != 200
-    {
-        answer.is_problem(503, "shutting_down", &[]);
-    }
-    assert_eq!(agent.ended().await.code(), Some(0), "{}", agent.printed());
-    assert_eq!(bucket.unfinished().await, Vec::<String>::new());
-    assert_eq!(bucket.keys().await, Vec::<String>::new());
-}
-
-#[tokio::test]
-async fn told_to_stop_during_a_stalled_upload_it_still_ends_in_time() {
-    let (mut agent, bucket) = agent_and_bucket().await;
-    let mut events = agent.events().await;
-    let sample = Sample::new("a1", "Stalled", 20 * MIB);
-    let upload_id = agent.begin("garage", &sample).await;
-    let mut sending = agent.sending(&upload_id);
-    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
-    events.until(|event| event["stored_bytes"].as_u64() > Some(0)).await;
-    agent.signal("TERM");
-    // Nothing more is sent, and the sender does not leave.
-    assert_eq!(agent.ended().await.code(), Some(0), "{}", agent.printed());
-    assert_eq!(bucket.unfinished().await, Vec::<String>::new());
-    if let Ok(answer) = sending.ended().await {
-        answer.is_problem(503, "shutting_down", &[]);
-    }
-}
-
-#[tokio::test]
 async fn told_to_stop_while_an_upload_completes_it_lets_it_complete() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::small("a1");

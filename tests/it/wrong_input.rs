@@ -79,23 +79,6 @@ async fn bytes_that_are_not_the_senders_are_refused() {
 }
 
 #[tokio::test]
-async fn a_sender_that_goes_away_leaves_nothing() {
-    let (agent, bucket) = agent_and_bucket().await;
-    let mut events = agent.events().await;
-    let sample = Sample::new("a1", "Gone", 20 * MIB);
-    let upload_id = agent.begin("garage", &sample).await;
-    let mut sending = agent.sending(&upload_id);
-    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
-    events.until(|event| event["stored_bytes"].as_u64() > Some(0)).await;
-    assert_eq!(bucket.unfinished().await.len(), 1, "the test would prove nothing");
-    sending.gone().await;
-    let failed = events.upload("failed").await;
-    assert_eq!(failed["error"]["code"], "invalid_request", "{failed}");
-    nothing_is_kept(&agent, &bucket).await;
-    agent.upload("garage", &sample).await;
-}
-
-#[tokio::test]
 async fn what_does_not_exist_is_said_by_name() {
     let (agent, _bucket) = agent_and_bucket().await;
     let sample = Sample::small("a1");

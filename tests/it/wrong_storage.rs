@@ -95,7 +95,10 @@ async fn a_key_that_may_only_read() {
 #[tokio::test]
 async fn a_server_that_is_not_there() {
     let bucket = garage::shared().bucket().await;
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Taken, so that no other test listens there, and not listened on.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let free = socket.local_addr().unwrap();
     let agent = Setup::of(Location { endpoint: format!("http://{free}"), ..Location::of(&bucket) }).serve().await;
     let list = agent.get("/v1/locations/garage/backups").await;
     list.is_problem(503, "storage_unreachable", &[&free.to_string(), "endpoint"]);

@@ -132,16 +132,28 @@ class Garage:
 
     async def create_bucket(self, name: str) -> str:
         """Make a bucket that the key owns, and give its name."""
-        bucket = await self._admin("CreateBucket", {"globalAlias": name})
-        await self._admin(
-            "AllowBucketKey",
-            {
-                "bucketId": bucket["id"],
-                "accessKeyId": self.key_id,
-                "permissions": {"read": True, "write": True, "owner": True},
-            },
-        )
+        await self._admin("CreateBucket", {"globalAlias": name})
+        await self._allow(name, self.key_id)
         return name
+
+    async def create_key(self, bucket: str) -> tuple[str, str]:
+        """Make another key that owns a bucket; gives its id and its secret."""
+        key = await self._admin("CreateKey", {"name": "another"})
+        await self._allow(bucket, key["accessKeyId"])
+        return key["accessKeyId"], key["secretAccessKey"]
+
+    async def delete_key(self, key_id: str) -> None:
+        """Forget a key: whoever uses it is refused from now on."""
+        await self._admin(f"DeleteKey?id={key_id}", {})
+
+    async def move_to(self, region: str) -> None:
+        """Be in another region from now on: requests that are signed for the old one are refused."""
+        await self.stop()
+        old = self._configuration.read_text()
+        new = old.replace(f's3_region = "{self.region}"', f's3_region = "{region}"')
+        self._configuration.write_text(new)
+        self.region = region
+        await self.start()
 
     def client(self, **options: Any) -> Any:
         """Return a boto3 S3 client: the independent look at what is in a bucket."""
@@ -152,7 +164,7 @@ class Garage:
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint,
-            region_name=REGION,
+            region_name=self.region,
             aws_access_key_id=self.key_id,
             aws_secret_access_key=self.secret_key,
             config=Config(s3={"addressing_style": "path"}, **options),
@@ -204,6 +216,17 @@ class Garage:
         await self._admin("UpdateClusterLayout", {"roles": [role]})
         await self._admin(
             "ApplyClusterLayout", {"version": status["layoutVersion"] + 1}
+        )
+
+    async def _allow(self, bucket: str, key_id: str) -> None:
+        found = await self._admin(f"GetBucketInfo?globalAlias={bucket}")
+        await self._admin(
+            "AllowBucketKey",
+            {
+                "bucketId": found["id"],
+                "accessKeyId": key_id,
+                "permissions": {"read": True, "write": True, "owner": True},
+            },
         )
 
     async def _answers(self) -> bool:

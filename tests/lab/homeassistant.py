@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+import json
 from pathlib import Path
 import shutil
 import tempfile
@@ -37,8 +39,15 @@ http:
 logger:
   default: info
   logs:
-    custom_components.s3_backup_agent: debug
+    custom_components.s3_backup_agent: {log_level}
 """
+
+# The step core_config is done from the start: it would set up integrations that ask services on the internet.
+ONBOARDING = {
+    "version": 4,
+    "key": "onboarding",
+    "data": {"done": ["core_config"]},
+}
 
 
 class HomeAssistant:
@@ -48,8 +57,17 @@ class HomeAssistant:
     restore empties that folder.
     """
 
-    def __init__(self, version: str = NEWEST) -> None:
-        """Lay out the configuration folder; nothing runs yet."""
+    def __init__(
+        self,
+        version: str = NEWEST,
+        *,
+        also: Sequence[str] = (),
+        log_level: str = "debug",
+    ) -> None:
+        """Lay out the configuration folder; nothing runs yet.
+
+        `also` are integrations to set up beside the usual; `log_level` is that of ours.
+        """
         self.version = version
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="ha-"))
@@ -61,8 +79,11 @@ class HomeAssistant:
         self._token = ""
         self.config.mkdir()
         (self.config / "configuration.yaml").write_text(
-            CONFIGURATION.format(port=self.port)
+            CONFIGURATION.format(port=self.port, log_level=log_level)
+            + "".join(f"{domain}:\n" for domain in also)
         )
+        (self.config / ".storage").mkdir()
+        (self.config / ".storage" / "onboarding").write_text(json.dumps(ONBOARDING))
         if INTEGRATION.exists():
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(
@@ -243,7 +264,6 @@ class HomeAssistant:
                 await asyncio.sleep(0.1)
 
     async def _onboard(self) -> None:
-        # The step core_config is left out: it sets up integrations that ask services on the internet.
         user = {
             "name": "Lab",
             "username": USER,

@@ -76,6 +76,10 @@ class Process:
         async with asyncio.timeout(timeout_s):
             return await self._child.wait()
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._child.send_signal(number)
+
     async def stop(self, timeout_s: float = 30) -> int:
         """Ask it to end (SIGTERM) and give the exit code; kill it and raise when it does not."""
         if self._child.returncode is None:

@@ -1,23 +1,17 @@
 """The backup platform: one backup location for each location of an agent."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine
 import logging
 from typing import TYPE_CHECKING, Any, Self, override
 
-from homeassistant.components.backup import (
-    AgentBackup,
-    BackupAgent,
-    BackupAgentError,
-    suggested_filename,
-)
+from homeassistant.components.backup import AgentBackup, BackupAgent, BackupAgentError
 from homeassistant.core import HomeAssistant, callback
 
-from .client import TRANSFER_BROKEN, AgentError, Backup, Download, Event, Upload
+from .client import Backup, Download
 from .connection import AgentConnection
 from .const import DATA_BACKUP_AGENT_LISTENERS, DOMAIN
-from .errors import map_errors
+from .errors import agent_errors_as, backup_error
+from .upload import upload_patiently
 
 if TYPE_CHECKING:
     # Home Assistant 2026.3 does not have it.
@@ -28,9 +22,6 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-# How long to wait for the agent's own word on an upload whose connection it broke.
-_LAST_WORD_SECONDS = 2
-
 
 async def async_get_backup_agents(
     hass: HomeAssistant, **kwargs: Any
@@ -40,7 +31,8 @@ async def async_get_backup_agents(
     entries: list[S3BackupAgentConfigEntry] = hass.config_entries.async_loaded_entries(
         DOMAIN
     )
-    for entry in entries:
+    # The oldest first: their order in Home Assistant changes when one gets another unique id.
+    for entry in sorted(entries, key=lambda entry: entry.created_at):
         for location in entry.runtime_data.locations.values():
             agent = S3BackupAgent(entry.runtime_data, location)
             if agents.setdefault(agent.unique_id, agent) is not agent:
@@ -83,7 +75,7 @@ class S3BackupAgent(BackupAgent):
         self._client = connection.client
 
     @override
-    @map_errors
+    @agent_errors_as(backup_error)
     async def async_list_backups(self, **kwargs: Any) -> list[AgentBackup]:
         """List the backups."""
         listing = await self._client.backups(self.unique_id)
@@ -98,7 +90,7 @@ class S3BackupAgent(BackupAgent):
         return [backup for backup in backups if backup is not None]
 
     @override
-    @map_errors
+    @agent_errors_as(backup_error)
     async def async_get_backup(self, backup_id: str, **kwargs: Any) -> AgentBackup:
         """Return one backup."""
         found = self._parse(await self._client.backup(self.unique_id, backup_id))
@@ -111,7 +103,7 @@ class S3BackupAgent(BackupAgent):
         return found
 
     @override
-    @map_errors
+    @agent_errors_as(backup_error)
     async def async_upload_backup(
         self,
         *,
@@ -121,22 +113,12 @@ class S3BackupAgent(BackupAgent):
         **kwargs: Any,
     ) -> None:
         """Upload a backup; errors of its stream are Home Assistant's own and pass."""
-        with _following(self._connection, on_progress) as progress:
-            try:
-                await self._client.upload(
-                    self.unique_id,
-                    backup.as_dict(),
-                    suggested_filename(backup),
-                    open_stream,
-                    progress.start,
-                )
-            except AgentError as err:
-                if err.code == TRANSFER_BROKEN and (cause := await progress.failure()):
-                    raise cause from err
-                raise
+        await upload_patiently(
+            self._connection, self.unique_id, backup, open_stream, on_progress
+        )
 
     @override
-    @map_errors
+    @agent_errors_as(backup_error)
     async def async_download_backup(
         self, backup_id: str, **kwargs: Any
     ) -> AsyncIterator[bytes]:
@@ -144,7 +126,7 @@ class S3BackupAgent(BackupAgent):
         return _Content(await self._client.download(self.unique_id, backup_id))
 
     @override
-    @map_errors
+    @agent_errors_as(backup_error)
     async def async_delete_backup(self, backup_id: str, **kwargs: Any) -> None:
         """Delete a backup."""
         await self._client.delete(self.unique_id, backup_id)
@@ -174,7 +156,7 @@ class _Content:
         """Return the iterator."""
         return self
 
-    @map_errors
+    @agent_errors_as(backup_error)
     async def __anext__(self) -> bytes:
         """Return the next bytes."""
         return await anext(self._download)
@@ -182,52 +164,3 @@ class _Content:
     async def aclose(self) -> None:
         """Stop here."""
         await self._download.aclose()
-
-
-class _Progress:
-    """Follows one upload in the agent's events."""
-
-    def __init__(self, on_progress: OnProgressCallback | None) -> None:
-        """Report to on_progress."""
-        self._on_progress = on_progress
-        self._upload_id: str | None = None
-        self._failure: asyncio.Future[AgentError] = (
-            asyncio.get_running_loop().create_future()
-        )
-
-    @callback
-    def start(self, upload: Upload) -> None:
-        """Follow this upload."""
-        self._upload_id = upload["upload_id"]
-
-    @callback
-    def on_event(self, event: Event) -> None:
-        """Look at an event, whatever it is about."""
-        if event["type"] != "upload" or event["upload_id"] != self._upload_id:
-            return
-        if error := event["error"]:
-            if not self._failure.done():
-                self._failure.set_result(AgentError.of(error))
-        elif self._on_progress:
-            self._on_progress(bytes_uploaded=event["stored_bytes"])
-
-    async def failure(self) -> AgentError | None:
-        """Return why the agent gave up the upload, if it tells soon."""
-        try:
-            async with asyncio.timeout(_LAST_WORD_SECONDS):
-                return await self._failure
-        except TimeoutError:
-            return None
-
-
-@contextmanager
-def _following(
-    connection: AgentConnection, on_progress: OnProgressCallback | None
-) -> Iterator[_Progress]:
-    """Follow an upload while it lasts."""
-    progress = _Progress(on_progress)
-    stop = connection.listen(progress.on_event)
-    try:
-        yield progress
-    finally:
-        stop()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, override
 
 from homeassistant.config_entries import (
     ConfigEntry,
-    ConfigFlow,
+    ConfigEntryState,
     ConfigFlowResult,
     ConfigSubentryFlow,
 )
@@ -16,6 +16,7 @@ from homeassistant.helpers.selector import (
     TextSelectorConfig,
     TextSelectorType,
 )
+from homeassistant.helpers.service_info.hassio import HassioServiceInfo
 
 from .client import (
     UNSUPPORTED_PROTOCOL,
@@ -24,8 +25,18 @@ from .client import (
     normalize_address,
 )
 from .connection import create_client
-from .const import DEFAULT_ADDRESS, DOMAIN, SUBENTRY_LOCATION, TITLE
+from .const import (
+    CONF_AGENT_ID,
+    CONF_APP,
+    DEFAULT_ADDRESS,
+    DOMAIN,
+    SUBENTRY_LOCATION,
+    TITLE,
+)
+from .discovery import FoundAgent, announced, find_agents
+from .identity import entry_of, known_data, unique_id_of
 from .location_flow import LocationFlow
+from .location_reauth import LocationReauth
 
 if TYPE_CHECKING:
     import probatio as vol
@@ -41,6 +52,7 @@ _AGENT_SCHEMA = vol.Schema(
     }
 )
 _TOKEN_SCHEMA = vol.Schema({vol.Optional(CONF_TOKEN): _PASSWORD})
+_NOTHING = vol.Schema({})
 
 # Which field an error belongs to, and what it is called in the translations; any other is about the connection.
 _FIELD_ERRORS = {
@@ -50,14 +62,16 @@ _FIELD_ERRORS = {
 }
 
 
-class S3BackupAgentConfigFlow(ConfigFlow, domain=DOMAIN):
-    """Asks where the agent is, and whether it is there."""
+class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
+    """Finds the agent or asks where it is, and tries whether it is there."""
 
     VERSION = 1
 
     def __init__(self) -> None:
         """Start without a problem."""
         self._details = ""
+        self._found: FoundAgent
+        self._moved: dict[str, Any] = {}
 
     @classmethod
     @callback
@@ -69,7 +83,72 @@ class S3BackupAgentConfigFlow(ConfigFlow, domain=DOMAIN):
         return {SUBENTRY_LOCATION: LocationFlow}
 
     @override
+    async def async_step_hassio(
+        self, discovery_info: HassioServiceInfo
+    ) -> ConfigFlowResult:
+        """Hear of an app; one that is known already may have another address or token since it was installed again."""
+        slug = discovery_info.slug
+        found = announced(discovery_info.config, slug, discovery_info.name)
+        if found is None:
+            return self.async_abort(reason="invalid_discovery")
+        await self.async_set_unique_id(slug)
+        if entry := entry_of(self.hass, found.data):
+            return self._follow(entry, found.data)
+        self._abort_if_unique_id_configured()
+        data, errors = await self._check(found.data)
+        if not errors and (entry := entry_of(self.hass, data)):
+            return self._follow(entry, data)
+        self._found = found
+        self.context["title_placeholders"] = {"name": found.name}
+        return await self.async_step_hassio_confirm()
+
+    async def async_step_hassio_confirm(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask whether to use the app."""
+        errors: dict[str, str] = {}
+        if user_input is not None:
+            data, errors = await self._check(self._found.data)
+            if not errors:
+                return await self._finish(data, self._found.name)
+            # There is no field for a token here.
+            errors = {"base": next(iter(errors.values()))}
+        self._set_confirm_only()
+        return self._show(
+            "hassio_confirm", _NOTHING, {"name": self._found.name}, errors
+        )
+
+    @override
     async def async_step_user(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Offer the agent that is there, or ask where it is."""
+        suggested: dict[str, Any] = {}
+        for found in await find_agents(self.hass):
+            if entry_of(self.hass, found.data):
+                continue
+            data, errors = await self._check(found.data)
+            if errors:
+                suggested = suggested or found.data
+            elif not entry_of(self.hass, data):
+                self._found = found
+                return self.async_show_menu(
+                    step_id="user",
+                    menu_options=["found", "manual"],
+                    description_placeholders={"address": found.address},
+                )
+        return self._show("manual", _AGENT_SCHEMA, suggested, {})
+
+    async def async_step_found(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Use the agent that was found."""
+        data, errors = await self._check(self._found.data)
+        if errors:
+            return self._show("manual", _AGENT_SCHEMA, data, errors)
+        return await self._finish(data, self._found.name)
+
+    async def async_step_manual(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
         """Set up an agent by hand."""
@@ -77,10 +156,8 @@ class S3BackupAgentConfigFlow(ConfigFlow, domain=DOMAIN):
         if user_input is not None:
             data, errors = await self._check(user_input)
             if not errors:
-                await self.async_set_unique_id(data[CONF_ADDRESS])
-                self._abort_if_unique_id_configured()
-                return self.async_create_entry(title=TITLE, data=data)
-        return self._show("user", _AGENT_SCHEMA, user_input, errors)
+                return await self._finish(data, TITLE)
+        return self._show("manual", _AGENT_SCHEMA, user_input, errors)
 
     async def async_step_reconfigure(
         self, user_input: dict[str, Any] | None = None
@@ -91,21 +168,25 @@ class S3BackupAgentConfigFlow(ConfigFlow, domain=DOMAIN):
         if user_input is not None:
             data, errors = await self._check(user_input)
             if not errors:
-                address = data[CONF_ADDRESS]
-                if address != entry.unique_id:
-                    await self.async_set_unique_id(address)
-                    self._abort_if_unique_id_configured()
-                return self.async_update_reload_and_abort(
-                    entry, unique_id=address, data=data
-                )
+                return await self._move(entry, data)
         return self._show(
             "reconfigure", _AGENT_SCHEMA, user_input or entry.data, errors
         )
 
+    async def async_step_another_agent(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask whether another agent is to take over: one that was set up anew on another machine, or a mistake."""
+        if user_input is None:
+            return self._show("another_agent", _NOTHING, self._moved, {})
+        return self._keep(self._get_reconfigure_entry(), self._moved)
+
     async def async_step_reauth(
         self, entry_data: Mapping[str, Any]
     ) -> ConfigFlowResult:
-        """Begin to ask for another token."""
+        """Begin to ask for another token, or for another key of a location."""
+        if self.is_about_a_location:
+            return await self.async_step_reauth_location()
         return await self.async_step_reauth_confirm()
 
     async def async_step_reauth_confirm(
@@ -115,14 +196,15 @@ class S3BackupAgentConfigFlow(ConfigFlow, domain=DOMAIN):
         entry = self._get_reauth_entry()
         errors: dict[str, str] = {}
         if user_input is not None:
-            address = entry.data[CONF_ADDRESS]
-            data, errors = await self._check({CONF_ADDRESS: address, **user_input})
+            address = {CONF_ADDRESS: entry.data[CONF_ADDRESS]}
+            data, errors = await self._check(address | user_input)
             if not errors:
-                return self.async_update_reload_and_abort(entry, data=data)
+                app = {key: entry.data[key] for key in (CONF_APP,) if key in entry.data}
+                return self.async_update_reload_and_abort(entry, data=app | data)
         return self._show("reauth_confirm", _TOKEN_SCHEMA, user_input, errors)
 
     async def _check(
-        self, user_input: dict[str, Any]
+        self, user_input: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, str]]:
         """Return the data of an entry, and what is wrong with it."""
         self._details = ""
@@ -133,14 +215,74 @@ class S3BackupAgentConfigFlow(ConfigFlow, domain=DOMAIN):
         data = {CONF_ADDRESS: address}
         if token := user_input.get(CONF_TOKEN, "").strip():
             data[CONF_TOKEN] = token
+        if app := user_input.get(CONF_APP):
+            data[CONF_APP] = app
         try:
             async with create_client(self.hass, address, token or None) as client:
-                await client.info()
+                info = await client.info()
         except AgentError as err:
             self._details = str(err)
             field, error = _FIELD_ERRORS.get(err.code, ("base", "cannot_connect"))
             return data, {field: error}
-        return data, {}
+        return known_data(data, info), {}
+
+    async def _finish(self, data: dict[str, Any], title: str) -> ConfigFlowResult:
+        """Keep the agent, unless there is an entry for it."""
+        if entry := entry_of(self.hass, data):
+            _, errors = await self._check(entry.data)
+            if errors:
+                return self._follow(entry, data, "address_updated")
+            return self.async_abort(
+                reason="already_configured",
+                description_placeholders={"address": entry.data[CONF_ADDRESS]},
+            )
+        # What was heard of the same app meanwhile needs no answer any more.
+        await self.async_set_unique_id(unique_id_of(data), raise_on_progress=False)
+        self._abort_if_unique_id_configured()
+        return self.async_create_entry(title=title, data=data)
+
+    def _follow(
+        self,
+        entry: ConfigEntry,
+        data: dict[str, Any],
+        reason: str = "already_configured",
+    ) -> ConfigFlowResult:
+        """Let an entry know where its agent is now."""
+        known = {
+            key: value for key, value in entry.data.items() if key != CONF_TOKEN
+        } | data
+        result = self.async_update_reload_and_abort(
+            entry,
+            unique_id=unique_id_of(known),
+            data=known,
+            reason=reason,
+            # One that was waited for is there now.
+            reload_even_if_entry_is_unchanged=entry.state
+            in (ConfigEntryState.SETUP_RETRY, ConfigEntryState.SETUP_ERROR),
+        )
+        result["description_placeholders"] = {"address": known[CONF_ADDRESS]}
+        return result
+
+    async def _move(self, entry: ConfigEntry, data: dict[str, Any]) -> ConfigFlowResult:
+        """Take another address; ask first when another agent answers there."""
+        if other := entry_of(self.hass, data, other_than=entry.entry_id):
+            return self.async_abort(
+                reason="already_configured",
+                description_placeholders={"address": other.data[CONF_ADDRESS]},
+            )
+        before, now = entry.data.get(CONF_AGENT_ID), data.get(CONF_AGENT_ID)
+        if before and now and before != now:
+            self._moved = data
+            return await self.async_step_another_agent()
+        if app := entry.data.get(CONF_APP):
+            data = {**data, CONF_APP: app}
+        return self._keep(entry, data)
+
+    def _keep(self, entry: ConfigEntry, data: dict[str, Any]) -> ConfigFlowResult:
+        """Keep what was changed about an agent."""
+        return self.async_update_reload_and_abort(
+            entry, unique_id=unique_id_of(data), data=data
+        )
 
     def _show(
         self,
@@ -157,5 +299,9 @@ class S3BackupAgentConfigFlow(ConfigFlow, domain=DOMAIN):
             step_id=step_id,
             data_schema=self.add_suggested_values_to_schema(schema, shown),
             errors=errors,
-            description_placeholders={"details": self._details},
+            description_placeholders={
+                "details": self._details,
+                "address": shown.get(CONF_ADDRESS, ""),
+                "name": shown.get("name", TITLE),
+            },
         )

@@ -2,18 +2,35 @@
 
 import asyncio
 from collections.abc import Callable, Container
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 import logging
+import time
 
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 
-from .client import AgentClient, AgentError, Event, Info, Location, Settings
+from .client import (
+    AGENT_UNREACHABLE,
+    UNSUPPORTED_PROTOCOL,
+    AgentClient,
+    AgentError,
+    Event,
+    Info,
+    Location,
+    Settings,
+)
+from .state import AgentState
 
 _LOGGER = logging.getLogger(__name__)
 
 _FIRST_DELAY_SECONDS = 1
 _LAST_DELAY_SECONDS = 30
+# An agent that is only started again is not worth telling anybody.
+_GRACE_SECONDS = 15
+# An agent that did not answer once may be there all the time, and then says no new hello.
+_LOOK_AGAIN_SECONDS = 5
+# Where events come without end, the answer is new enough some time.
+_MOST_QUESTIONS = 5
 
 type EventListener = Callable[[Event], None]
 
@@ -30,31 +47,48 @@ class AgentConnection:
     """
 
     info: Info
+    # The names of the providers that the agent knows, by their ids.
+    providers: dict[str, str]
 
     def __init__(
         self,
         client: AgentClient,
         get_registrations: Callable[[], dict[str, Settings]],
         on_locations_changed: Callable[[], None],
-        on_unauthorized: Callable[[], None],
+        on_refused: Callable[[AgentError], None],
     ) -> None:
         """Take the client, which stays its owner's, the locations to register, and whom to tell about changes."""
         self.client = client
-        self.locations: dict[str, Location] = {}
+        self.state = AgentState()
+        # The start of the agent that was told of all locations last.
+        self.instance_id: str | None = None
+        # When the agent was lost, as time.monotonic() counts; None while it is there.
+        self.lost_at: float | None = None
         self._get_registrations = get_registrations
         self._on_locations_changed = on_locations_changed
-        self._on_unauthorized = on_unauthorized
+        self._on_refused = on_refused
         self._listeners: set[EventListener] = set()
         self._delay = _FIRST_DELAY_SECONDS
-        self._available = True
+        self._grace: asyncio.TimerHandle | None = None
+        # Replaced with each hello of the agent.
+        self._next_hello = asyncio.Event()
+        self._ended = False
         # What the agent was told, whether it took it or not.
         self._registered: dict[str, Settings] = {}
         self._one_at_a_time = asyncio.Lock()
+        # How many events told of a location, which an answer under way may not know of.
+        self._location_events = 0
+
+    @property
+    def locations(self) -> dict[str, Location]:
+        """The agent's locations, as they stand."""
+        return self.state.locations
 
     async def connect(self) -> None:
         """Make the agent's acquaintance; raises AgentError."""
-        self.info = await self.client.info()
+        await self._make_acquaintance()
         await self._register()
+        self.instance_id = self.info["instance_id"]
 
     async def update(self) -> None:
         """Tell the agent what is registered now; a failure is made good with the next ping."""
@@ -69,19 +103,53 @@ class AgentConnection:
         self._listeners.add(listener)
         return lambda: self._listeners.discard(listener)
 
+    async def wait_until_there(self, *, other_than: str | None = None) -> None:
+        """Wait until the agent is there and knows all locations; with other_than, until it was started again since.
+
+        Raises AgentError when this connection ends before.
+        """
+        while not self._ended:
+            hello = self._next_hello
+            if self.instance_id != other_than and await self._is_there():
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_AGAIN_SECONDS):
+                    await hello.wait()
+        raise AgentError(AGENT_UNREACHABLE, "The connection to the agent was ended")
+
+    def registers(self, location_id: str) -> bool:
+        """Return whether a location is kept here, so that the agent is told of it at each start."""
+        return location_id in self._get_registrations()
+
+    async def was_lost_since(self, instance_id: str | None) -> bool:
+        """Return whether the agent was started again since that start, or does not answer."""
+        try:
+            return (await self.client.info())["instance_id"] != instance_id
+        except AgentError:
+            return True
+
     async def run(self) -> None:
         """Follow the events until cancelled."""
-        while True:
-            try:
-                await self._follow_events()
-            except AgentError as err:
-                self._log_lost(err)
-                if err.code == "unauthorized":
-                    self._on_unauthorized()
-            except Exception:
-                _LOGGER.exception("Unexpected error while following the agent's events")
-            await asyncio.sleep(self._delay)
-            self._delay = min(self._delay * 2, _LAST_DELAY_SECONDS)
+        try:
+            while True:
+                await self._follow_until_lost()
+                await asyncio.sleep(self._delay)
+                self._delay = min(self._delay * 2, _LAST_DELAY_SECONDS)
+        finally:
+            self._ended = True
+            self._next_hello.set()
+            self._end_grace()
+
+    async def _follow_until_lost(self) -> None:
+        """Follow the events of one connection; takes note of how it ends."""
+        try:
+            await self._follow_events()
+        except AgentError as err:
+            self._note_lost(err)
+            if err.code in ("unauthorized", UNSUPPORTED_PROTOCOL):
+                self._on_refused(err)
+        except Exception:
+            _LOGGER.exception("Unexpected error while following the agent's events")
 
     async def _follow_events(self) -> None:
         """Hand on the events of one connection, until it ends."""
@@ -91,20 +159,53 @@ class AgentConnection:
                     await self._greet(event["instance_id"])
                 elif event["type"] == "ping":
                     await self._register_changes()
+                elif event["type"] == "lost":
+                    await self._catch_up()
+                elif event["type"] == "location":
+                    self._location_events += 1
+                self.state.on_event(event)
                 for listener in tuple(self._listeners):
                     listener(event)
 
     async def _greet(self, instance_id: str) -> None:
-        """Look again at an agent that was started since."""
+        """Look again at an agent that may have been started since, and at all its locations."""
         self._delay = _FIRST_DELAY_SECONDS
-        if instance_id != self.info["instance_id"]:
-            self.info = await self.client.info()
-            await self._register(is_new_agent=True)
-        else:
-            await self._register_changes()
-        if not self._available:
-            self._available = True
+        version = self.info["version"]
+        if is_new_agent := instance_id != self.instance_id:
+            await self._make_acquaintance()
+        await self._register(is_new_agent=is_new_agent)
+        self.instance_id = instance_id
+        if version != self.info["version"]:
+            self._on_locations_changed()
+        self._end_grace()
+        if self.lost_at is not None:
+            self.lost_at = None
             _LOGGER.info("The agent at %s is back", self.client.address)
+        self.state.set_available(True)
+        hello, self._next_hello = self._next_hello, asyncio.Event()
+        hello.set()
+
+    async def _make_acquaintance(self) -> None:
+        """Ask what is running, and what it knows."""
+        self.info = await self.client.info()
+        self.providers = {
+            provider["id"]: provider["name"]
+            for provider in await self.client.providers()
+        }
+
+    async def _catch_up(self) -> None:
+        """Ask for what events told that were lost."""
+        await self._register()
+        if "uploads" in self.info["capabilities"]:
+            self.state.set_uploads(await self.client.uploads())
+
+    async def _is_there(self) -> bool:
+        """Return whether the agent answers, and is the one that was told of all locations."""
+        try:
+            info = await self.client.info()
+        except AgentError:
+            return False
+        return info["instance_id"] == self.instance_id
 
     async def _register_changes(self) -> None:
         """Register what the agent was not told yet."""
@@ -114,6 +215,7 @@ class AgentConnection:
     async def _register(self, *, is_new_agent: bool = False) -> None:
         """Let the agent know the locations that are kept here, and look again at all of them."""
         async with self._one_at_a_time:
+            before = _shown(self.locations)
             if is_new_agent:
                 self._registered = {}
             wanted = self._get_registrations()
@@ -122,9 +224,9 @@ class AgentConnection:
             for location_id, settings in wanted.items():
                 if self._registered.get(location_id) != settings:
                     await self._put(location_id, settings)
-            before, self.locations = self.locations, await self._get_locations(wanted)
+            self.state.set_locations(await self._get_newest_locations(wanted))
             self._registered = wanted
-        if _names(before) != _names(self.locations):
+        if before != _shown(self.locations):
             self._on_locations_changed()
 
     async def _put(self, location_id: str, settings: Settings) -> None:
@@ -150,6 +252,17 @@ class AgentConnection:
                 raise
             _LOGGER.debug("The location %s is gone already: %s", location_id, err)
 
+    async def _get_newest_locations(
+        self, registered: Container[str]
+    ) -> dict[str, Location]:
+        """Ask for the locations, again when events told something newer meanwhile."""
+        for _ in range(_MOST_QUESTIONS):
+            told = self._location_events
+            locations = await self._get_locations(registered)
+            if told == self._location_events:
+                break
+        return locations
+
     async def _get_locations(self, registered: Container[str]) -> dict[str, Location]:
         """Ask for the locations; those that another Home Assistant registered are not ours."""
         return {
@@ -158,15 +271,31 @@ class AgentConnection:
             if location["source"] != "registered" or location["id"] in registered
         }
 
-    def _log_lost(self, err: AgentError) -> None:
-        """Say once that the agent is away."""
-        if self._available:
-            self._available = False
+    def _note_lost(self, err: AgentError) -> None:
+        """Say once that the agent is away, and after a while tell everybody."""
+        if self.lost_at is None:
+            self.lost_at = time.monotonic()
+            self._grace = asyncio.get_running_loop().call_later(
+                _GRACE_SECONDS, self.state.set_available, False
+            )
             _LOGGER.warning("The agent at %s is away: %s", self.client.address, err)
 
+    def _end_grace(self) -> None:
+        """No longer count how long the agent is away."""
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
 
-def _names(locations: dict[str, Location]) -> dict[str, str]:
-    """Return what Home Assistant shows of locations."""
+
+def _shown(locations: dict[str, Location]) -> dict[str, tuple[str | None, ...]]:
+    """Return what Home Assistant shows of locations, whatever they hold."""
     return {
-        location_id: location["name"] for location_id, location in locations.items()
+        location["id"]: (
+            location["name"],
+            location["provider"],
+            location["endpoint"],
+            location["bucket"],
+            location["prefix"],
+        )
+        for location in locations.values()
     }

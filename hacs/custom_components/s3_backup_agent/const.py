@@ -10,6 +10,15 @@ TITLE: Final = "S3 Backup Agent"
 
 # Where the README puts the agent's socket.
 DEFAULT_ADDRESS: Final = "unix:///run/s3-backup-agent/agent.sock"
+# Where an agent is looked for that nobody told of: the README's place, and the one of the app.
+USUAL_SOCKETS: Final = (
+    "/run/s3-backup-agent/agent.sock",
+    "/share/s3_backup_agent/agent.sock",
+)
+
+# What an entry's data has beside the address and the token: the agent's own id, and the slug of the app that it is.
+CONF_AGENT_ID: Final = "agent_id"
+CONF_APP: Final = "app"
 
 # The config subentries: a location that is kept in Home Assistant.
 SUBENTRY_LOCATION: Final = "location"
@@ -17,3 +26,6 @@ SUBENTRY_LOCATION: Final = "location"
 DATA_BACKUP_AGENT_LISTENERS: HassKey[list[Callable[[], None]]] = HassKey(
     f"{DOMAIN}.backup_agent_listeners"
 )
+
+# Sent when there are other locations, or what is shown of them changed; with the id of the entry.
+SIGNAL_LOCATIONS: Final = f"{DOMAIN}_locations_{{}}"

@@ -6,27 +6,17 @@ from typing import Any, Final, TypedDict
 
 from homeassistant.components.backup import BackupAgentError, BackupNotFound
 from homeassistant.components.backup.agent import BackupAgentUnreachableError
+from homeassistant.exceptions import HomeAssistantError
 
 from .client import AGENT_TIMEOUT, AGENT_UNREACHABLE, TRANSFER_BROKEN, AgentError
 from .const import DOMAIN
 
-# The codes that have a sentence of their own under `exceptions` in the translations.
-TRANSLATED: Final = frozenset(
+# What can be wrong with a location. These have a sentence wherever something is said: in forms as `error`, elsewhere
+# under `exceptions`, and as a state of the status.
+STORAGE_ERRORS: Final = frozenset(
     {
-        AGENT_TIMEOUT,
-        AGENT_UNREACHABLE,
-        "backup_not_found",
         "bucket_not_found",
-        "cancelled",
-        "checksum_mismatch",
         "clock_skew",
-        "internal",
-        "invalid_metadata",
-        "invalid_response",
-        "location_not_found",
-        "object_locked",
-        "shutting_down",
-        "size_mismatch",
         "storage_auth",
         "storage_certificate",
         "storage_error",
@@ -35,13 +25,29 @@ TRANSLATED: Final = frozenset(
         "storage_throttled",
         "storage_timeout",
         "storage_unreachable",
-        TRANSFER_BROKEN,
-        "unauthorized",
-        "unsupported_protocol",
         "wrong_region",
     }
 )
-_OTHER: Final = "agent_error"
+# What a form can show of a check: these, and what is about one call.
+FORM_ERRORS: Final = STORAGE_ERRORS | {AGENT_TIMEOUT, "object_locked"}
+# All codes that have a sentence of their own under `exceptions` in the translations.
+TRANSLATED: Final = FORM_ERRORS | {
+    AGENT_UNREACHABLE,
+    "backup_not_found",
+    "cancelled",
+    "checksum_mismatch",
+    "internal",
+    "invalid_metadata",
+    "invalid_response",
+    "location_not_found",
+    "shutting_down",
+    "size_mismatch",
+    TRANSFER_BROKEN,
+    "unauthorized",
+    "unsupported_protocol",
+}
+# The sentence for any other.
+OTHER_ERROR: Final = "agent_error"
 
 _UNREACHABLE: Final = frozenset(
     {
@@ -74,9 +80,14 @@ def translation_of(err: AgentError) -> Translation:
     """Return the sentence for an error, with the provider's own words in it."""
     return {
         "translation_domain": DOMAIN,
-        "translation_key": err.code if err.code in TRANSLATED else _OTHER,
+        "translation_key": err.code if err.code in TRANSLATED else OTHER_ERROR,
         "translation_placeholders": {"details": str(err)},
     }
+
+
+def form_error(code: str) -> str:
+    """Return the name of the sentence for an error in a form."""
+    return code if code in FORM_ERRORS else OTHER_ERROR
 
 
 def backup_error(err: AgentError) -> BackupAgentError:
@@ -89,16 +100,28 @@ def backup_error(err: AgentError) -> BackupAgentError:
     return kind(**translation_of(err))
 
 
-def map_errors[**P, R](
-    func: Callable[P, Coroutine[Any, Any, R]],
-) -> Callable[P, Coroutine[Any, Any, R]]:
-    """Let errors of the agent leave a coroutine as errors of the backup integration, and touch no others."""
+def action_error(err: AgentError) -> HomeAssistantError:
+    """Return the error that is shown to whoever pressed a button or called an action."""
+    return HomeAssistantError(**translation_of(err))
 
-    @wraps(func)
-    async def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return await func(*args, **kwargs)
-        except AgentError as err:
-            raise backup_error(err) from err
 
-    return wrapper
+def agent_errors_as[**P, R](
+    error_of: Callable[[AgentError], HomeAssistantError],
+) -> Callable[
+    [Callable[P, Coroutine[Any, Any, R]]], Callable[P, Coroutine[Any, Any, R]]
+]:
+    """Let errors of the agent leave a coroutine as errors of Home Assistant, and touch no others."""
+
+    def decorate(
+        func: Callable[P, Coroutine[Any, Any, R]],
+    ) -> Callable[P, Coroutine[Any, Any, R]]:
+        @wraps(func)
+        async def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return await func(*args, **kwargs)
+            except AgentError as err:
+                raise error_of(err) from err
+
+        return wrapper
+
+    return decorate

@@ -15,7 +15,9 @@ from homeassistant.helpers.selector import (
     SelectSelectorMode,
 )
 
-from .client import AGENT_TIMEOUT, AgentError, Checked, Provider, Settings
+from .check import Outcome, listed
+from .client import AgentError, Provider, Settings
+from .links import agents_configuration
 from .location_form import NAME, LocationForm
 from .locations import default_name, place, place_of
 
@@ -28,43 +30,6 @@ else:
     import voluptuous as vol
 
 CONF_PROVIDER: Final = "provider"
-
-# The codes that have a sentence of their own under `config_subentries` in the translations.
-CHECK_ERRORS: Final = frozenset(
-    {
-        AGENT_TIMEOUT,
-        "bucket_not_found",
-        "clock_skew",
-        "object_locked",
-        "storage_auth",
-        "storage_certificate",
-        "storage_error",
-        "storage_forbidden",
-        "storage_full",
-        "storage_throttled",
-        "storage_timeout",
-        "storage_unreachable",
-        "wrong_region",
-    }
-)
-OTHER_ERROR: Final = "agent_error"
-# Settings that cannot even be tried.
-INVALID_SETTING: Final = "invalid_setting"
-
-# The setting that a failed step is most likely about; any other step is about none.
-_SETTING_OF_STEP: Final = {
-    "resolve": "endpoint",
-    "connect": "endpoint",
-    "tls": "endpoint",
-    "signature": "secret_access_key",
-    "region": "region",
-    "bucket": "bucket",
-}
-# What the reason says more exactly than the step.
-_SETTING_OF_REASON: Final = {
-    "proxy_failed": "proxy",
-    "unknown_key": "access_key_id",
-}
 
 
 class LocationFlow(ConfigSubentryFlow):
@@ -79,6 +44,7 @@ class LocationFlow(ConfigSubentryFlow):
         self._corrected: Settings = {}
         self._errors: dict[str, str] = {}
         self._details = ""
+        self._notes = ""
 
     async def async_step_user(
         self, user_input: dict[str, Any] | None = None
@@ -96,10 +62,26 @@ class LocationFlow(ConfigSubentryFlow):
         selector = SelectSelector(
             SelectSelectorConfig(options=options, mode=SelectSelectorMode.DROPDOWN)
         )
-        return self.async_show_form(
-            step_id="user",
-            data_schema=vol.Schema({vol.Required(CONF_PROVIDER): selector}),
+        configured = ", ".join(
+            location["name"]
+            for location in self._connection.locations.values()
+            if location["source"] == "configuration"
         )
+        page = agents_configuration(self.hass, self._get_entry())
+        return self.async_show_form(
+            step_id="beside_configured" if configured else "user",
+            data_schema=vol.Schema({vol.Required(CONF_PROVIDER): selector}),
+            description_placeholders={
+                "configured": configured,
+                "page": page.replace("homeassistant://", "/"),
+            },
+        )
+
+    async def async_step_beside_configured(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Ask for the provider, where the agent's own configuration has locations, too."""
+        return await self.async_step_user(user_input)
 
     async def async_step_reconfigure(
         self, user_input: dict[str, Any] | None = None
@@ -131,9 +113,7 @@ class LocationFlow(ConfigSubentryFlow):
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
         """Offer what would work."""
-        changes = "\n".join(
-            f"- `{key}`: `{text}`" for key, text in self._corrected.items()
-        )
+        changes = listed(self._corrected)
         return self.async_show_menu(
             step_id="corrected",
             menu_options=["take", "location"],
@@ -168,37 +148,23 @@ class LocationFlow(ConfigSubentryFlow):
 
     async def _try(self) -> SubentryFlowResult:
         """Try the settings; keep them when they work."""
-        self._errors, self._details, self._corrected = {}, "", {}
         try:
             checked = await self._connection.client.check_settings(self._settings)
         except AgentError as err:
-            self._errors["base"] = _error_key(err.code)
-            self._details = str(err)
-            return self._show()
-        if checked["ok"]:
+            outcome = Outcome.failed(err)
+        else:
+            outcome = Outcome.of(checked)
+        self._corrected, self._notes = outcome.corrected, outcome.notes
+        self._details = "\n".join(filter(None, (outcome.details, outcome.notes)))
+        self._errors = {
+            self._form.field_of(setting, self._settings): error
+            for setting, error in outcome.errors.items()
+        }
+        if outcome.ok:
             return self._finish()
-        self._note_problems(checked)
-        if checked["corrected"]:
-            self._corrected = checked["corrected"]
+        if self._corrected:
             return await self.async_step_corrected()
         return self._show()
-
-    def _note_problems(self, checked: Checked) -> None:
-        """Remember what is wrong, and with which field."""
-        texts: list[str] = []
-        for step in checked["steps"]:
-            if (error := step["error"]) is None:
-                continue
-            texts.append(str(AgentError.of(error)))
-            if setting := step.get("key"):
-                key = INVALID_SETTING
-            else:
-                setting = _SETTING_OF_REASON.get(
-                    error["reason"], _SETTING_OF_STEP.get(step["step"], "")
-                )
-                key = _error_key(error["code"])
-            self._errors[self._form.field_of(setting, self._settings)] = key
-        self._details = "\n".join(texts)
 
     def _finish(self) -> SubentryFlowResult:
         """Keep the location, unless it is there already."""
@@ -227,6 +193,8 @@ class LocationFlow(ConfigSubentryFlow):
         return self.async_create_entry(
             title=title,
             data=settings,
+            description="notes" if self._notes else None,
+            description_placeholders={"notes": self._notes},
             unique_id=next(unique_id for unique_id in ids if unique_id not in taken),
         )
 
@@ -244,13 +212,9 @@ class LocationFlow(ConfigSubentryFlow):
                 "provider": provider["name"],
                 "documentation": provider["docs"],
                 "keys": provider["keys"]["url"],
-                "endpoint_example": provider["endpoint_example"],
+                "endpoint_example": f"`{provider['endpoint_example']}`",
+                "part_example": "16 MiB",
                 "limit_example": "2 MiB",
-                "proxy_example": "http://proxy.example.com:3128",
+                "proxy_example": "`http://proxy.example.com:3128`",
             },
         )
-
-
-def _error_key(code: str) -> str:
-    """Return the translation key for an error."""
-    return code if code in CHECK_ERRORS else OTHER_ERROR

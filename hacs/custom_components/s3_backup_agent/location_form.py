@@ -27,7 +27,7 @@ ADVANCED: Final = "advanced"
 NAME: Final = "name"
 
 # What never goes back to the browser; left empty, it stays as it was.
-SECRETS: Final = frozenset({"secret_access_key", "encryption_key"})
+SECRETS: Final = frozenset({"secret_access_key", "session_token", "encryption_key"})
 
 _AUTO: Final = "auto"
 _TEXT: Final = TextSelector()
@@ -63,6 +63,7 @@ class LocationForm:
         self._advanced: dict[str, _Selector] = {
             **(endpoint if form else {}),
             **({} if has_region else region),
+            "session_token": _PASSWORD,
             "addressing": _words("addressing", _AUTO, "path", "virtual"),
             "checksum": _words(
                 "checksum", _AUTO, "sha256", "crc64nvme", "crc32c", "off"
@@ -74,6 +75,7 @@ class LocationForm:
                 SelectOptionDict(value="SSE-C", label="SSE-C"),
             ),
             "encryption_key": _PASSWORD,
+            "part_size": _TEXT,
             "upload_limit": _TEXT,
             "download_limit": _TEXT,
             "ca_certificate": _LINES,
@@ -119,12 +121,14 @@ class LocationForm:
             key: str(entered.get(key, "")).strip()
             for key in (*self._main, *self._advanced)
         }
+        # A token for another key, or a key for another kind of encryption, is of no use.
+        stale = {
+            "session_token": bool(texts["secret_access_key"])
+            or texts["access_key_id"] != known.get("access_key_id", ""),
+            "encryption_key": texts["encryption"] != known.get("encryption", ""),
+        }
         for key in SECRETS:
-            # A key for another kind of encryption is of no use.
-            is_kept = key != "encryption_key" or (
-                texts["encryption"] == known.get("encryption", "")
-            )
-            if not texts[key] and is_kept:
+            if not texts[key] and not stale.get(key):
                 texts[key] = known.get(key, "")
         if (proxy := known.get("proxy")) and texts["proxy"] == _without_password(proxy):
             texts["proxy"] = proxy

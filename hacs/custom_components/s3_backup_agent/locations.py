@@ -8,7 +8,7 @@ from .client import Provider, Settings
 from .const import SUBENTRY_LOCATION
 
 if TYPE_CHECKING:
-    from homeassistant.config_entries import ConfigEntry
+    from homeassistant.config_entries import ConfigEntry, ConfigSubentry
 
 # `{name}` and `{.name}` in the form of an endpoint; the latter is a dot and the value, or nothing.
 _PLACEHOLDER = re.compile(r"\{(\.?)(\w+)\}")
@@ -21,6 +21,23 @@ def registrations_of(entry: ConfigEntry) -> dict[str, Settings]:
         for subentry in entry.subentries.values()
         if subentry.subentry_type == SUBENTRY_LOCATION and subentry.unique_id
     }
+
+
+def subentry_of(entry: ConfigEntry, location_id: str) -> str | None:
+    """Return the id of the config subentry that keeps a location, if there is one."""
+    for subentry in entry.subentries.values():
+        if (
+            subentry.subentry_type == SUBENTRY_LOCATION
+            and subentry.unique_id == location_id
+        ):
+            return subentry.subentry_id
+    return None
+
+
+def kept_here(entry: ConfigEntry, location_id: str) -> ConfigSubentry | None:
+    """Return the config subentry that a location is kept in, if there is one."""
+    subentry_id = subentry_of(entry, location_id)
+    return entry.subentries[subentry_id] if subentry_id else None
 
 
 def place_of(provider: Provider | None, settings: Settings) -> str:

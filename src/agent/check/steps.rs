@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use tokio::time::{Instant, timeout};
+use tracing::debug;
 
 use super::{Note, Step};
 use crate::agent::events::Report;
@@ -193,6 +194,8 @@ impl Trial {
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let error = result.err().map(|error| Report::from(&error));
         let ok = error.is_none();
+        let detail = error.as_ref().map(|error| error.detail.as_str());
+        debug!(location = self.location.id, step, ok, duration_ms, detail, "checked a step");
         self.steps.push(Step { step, ok, duration_ms, error, key: None });
         if ok { Ok(()) } else { Err(Stopped) }
     }

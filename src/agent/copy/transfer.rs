@@ -11,7 +11,7 @@ use super::{Done, InsideLimits};
 use crate::agent::download::Download;
 use crate::agent::listing::Entry;
 use crate::agent::location::Location;
-use crate::agent::upload::{Discard, Inside, Options, Upload};
+use crate::agent::upload::{Discard, Inside, Keep, Options, Upload};
 use crate::agent::{Agent, stopped};
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::error::{Error, Kind, Result};
@@ -55,7 +55,7 @@ impl Copying {
         let source = self.from.store.copy_source(&entry.tar);
         let source = source.ok_or_else(|| Error::new(Kind::StorageError, "The buckets are at two endpoints."))?;
         let (size, single_limit) = (entry.tar.size, self.inside.single);
-        let sha256 = entry.metadata.stored.as_ref().map(|stored| stored.sha256.clone());
+        let sha256 = entry.metadata.sha256().map(str::to_owned);
         let upload = self.create(entry, backup.clone(), Some(self.inside.part_size)).await?;
         let inside = Inside { source, size, sha256, single_limit };
         let id = upload.id.clone();
@@ -63,7 +63,7 @@ impl Copying {
         let copying = self.agent.tasks.spawn(async move { upload.copy_inside(inside).await });
         let copied = copying.await.map_err(stopped)?;
         self.agent.forget_ended(&id);
-        copied.map(drop).map_err(|error| self.agent.say_why(error))
+        copied.map(drop)
     }
 
     /// Downloads it, checks it, and uploads it again; nothing is written to a disk in between.
@@ -72,7 +72,7 @@ impl Copying {
         let download = match Download::open(Arc::clone(&self.from), entry, None).await {
             Ok(download) => download,
             Err(error) => {
-                upload.discard(Discard::Unused).await;
+                upload.discard(Discard::Unfinished).await;
                 self.agent.forget_ended(&upload.id);
                 return Err(error);
             }
@@ -86,7 +86,7 @@ impl Copying {
     async fn create(&self, entry: &Entry, backup: AgentBackup, part_size: Option<u64>) -> Result<Arc<Upload>> {
         let stem = entry.key.stem_in(&self.folder).map_or_else(|| backup.suggested_stem(), str::to_owned);
         let backup = AgentBackup { size: entry.tar.size, ..backup };
-        let options = Options { keeps: true, part_size };
+        let options = Options { keep: Keep::Failed, part_size };
         self.agent.create_upload_with(self.to.id(), backup, &format!("{stem}.tar"), options).await
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 const ENDING: &str = "jsonl";
 
 /// A part's line has some 200 bytes, and an upload has 10,000 parts at most.
-const MAX_BYTES: u64 = 16 * 1024 * 1024;
+pub(super) const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// A file that this process has locked.
 #[derive(Debug)]
@@ -70,11 +70,16 @@ fn write_new(path: &Path, first: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
+/// Whether this is the name of a journal.
+pub(super) fn is_journal(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == ENDING)
+}
+
 /// The files that no process holds and nothing was added to for `age`, with their text up to the last whole line.
 pub(super) fn unlocked(folder: &Path, age: Duration) -> Vec<(PathBuf, io::Result<Opened>)> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let ours = paths.filter(|path| path.extension().is_some_and(|ending| ending == ENDING));
+    let ours = paths.filter(|path| is_journal(path));
     ours.filter_map(|path| open(&path, age).transpose().map(|opened| (path, opened))).collect()
 }
 

@@ -10,6 +10,7 @@ fn header() -> Header {
         backup_id: "a1".into(),
         upload_id: Some("u1".into()),
         part_size: 5 << 20,
+        size: Some(16 << 20),
     }
 }
 

@@ -42,10 +42,11 @@ impl Upload {
         let content = Content { size, part_size: self.part_size, sha256 };
         let mut parts = Parts::new(self);
         let copied = tokio::select! {
-            () = self.cancel.cancelled() => Err(Error::new(Kind::Cancelled, "The upload was cancelled.")),
+            () = self.cancel.cancelled() => Err(self.cancelled()),
             copied = self.copy_parts(&mut parts, &inside) => copied,
         };
-        let tar = parts.finish().await.map(|(multipart, parts)| Tar::Parts(multipart, parts));
+        let is_kept = copied.as_ref().is_err_and(|error| self.keeps_after(error));
+        let tar = parts.finish(is_kept).await.map(|(multipart, parts)| Tar::Parts(multipart, parts));
         match (copied, tar) {
             (Ok(()), Some(tar)) => self.conclude(&mut phase, &content, tar).await,
             (copied, tar) => {

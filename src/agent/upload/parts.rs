@@ -2,16 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::Upload;
 use crate::agent::journal::{Header, Journal, StoredPart, hash_of};
 use crate::error::{Error, Kind, Result};
 use crate::store::{CopySource, Error as StoreError, Multipart, Part, Patience};
+
+/// How long parts under way may take when the sender has left or the agent stops. Its sender hears of that within the four
+/// seconds in which requests end.
+const LAST_PARTS_WITHIN: Duration = Duration::from_secs(2);
 
 type Stored = std::result::Result<(Part, u64), StoreError>;
 
@@ -116,8 +122,12 @@ impl<'u> Parts<'u> {
         !self.running.is_empty()
     }
 
-    /// What was sent: the upload and its parts in order. Parts still on their way are stopped first.
-    pub(super) async fn finish(mut self) -> Option<(Multipart, Vec<Part>)> {
+    /// What was sent: the upload and its parts in order. Parts still on their way are stopped first; where the next
+    /// attempt goes on with them, those that are nearly there may arrive.
+    pub(super) async fn finish(mut self, is_kept: bool) -> Option<(Multipart, Vec<Part>)> {
+        if is_kept {
+            drop(timeout(LAST_PARTS_WITHIN, async { while self.running.join_next().await.is_some() {} }).await);
+        }
         self.running.shutdown().await;
         self.stored.sort_by_key(|part| part.number);
         Some((self.multipart?, self.stored))
@@ -132,7 +142,8 @@ impl<'u> Parts<'u> {
         let multipart = self.start().await?;
         self.multipart = Some(multipart.clone());
         if let Some(upload_id) = multipart.upload_id() {
-            self.journal = self.upload.record.begin(self.upload.header(Some(upload_id))).await;
+            self.journal =
+                self.upload.record.begin(self.upload.header(Some(upload_id)), &self.upload.means.tasks).await;
         }
         Ok(multipart)
     }
@@ -179,6 +190,7 @@ impl Upload {
             backup_id: self.backup.backup_id.clone(),
             upload_id: upload_id.map(str::to_owned),
             part_size: self.part_size,
+            size: Some(self.backup.size),
         }
     }
 }

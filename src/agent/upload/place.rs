@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::Utc;
 
-use super::{Content, Tar, Upload};
+use super::{Content, Keep, Tar, Upload};
 use crate::backup::{AgentBackup, AgentMetadata, StoredBackup};
 use crate::error::{Error, Kind, Result};
 use crate::store::{ContentType, Error as StoreError};
@@ -15,7 +15,7 @@ impl Upload {
         let _changing = location.changing.read().await;
         if let Err(error) = self.store_tar(content, tar).await {
             // The tar may have arrived, and only the answer was lost. A refusal changed nothing.
-            if error.outcome.is_transient() && !self.means.options.keeps {
+            if error.outcome.is_transient() && self.means.options.keep != Keep::Failed {
                 self.erase();
             }
             return Err(error.into());
@@ -39,7 +39,9 @@ impl Upload {
                 let completed = multipart.complete(&parts, content.size, patience).await;
                 match &completed {
                     Ok(()) => {}
-                    Err(error) if error.outcome.is_transient() && self.means.options.keeps => self.record.leave(),
+                    Err(error) if error.outcome.is_transient() && self.means.options.keep == Keep::Failed => {
+                        self.record.leave();
+                    }
                     Err(_) => self.clean_up(Some(Tar::Parts(multipart, parts))),
                 }
                 return completed;
@@ -65,7 +67,7 @@ impl Upload {
             let upload = Arc::clone(self);
             self.means.tasks.spawn(async move { drop(resumed.multipart.abort(upload.location.patience()).await) });
         }
-        drop(self.record.begin(self.header(None)).await);
+        drop(self.record.begin(self.header(None), &self.means.tasks).await);
     }
 
     /// Confirms the tar's size and writes the metadata.
@@ -97,9 +99,10 @@ impl Upload {
         let agent = content.sha256.clone().map(|sha256| AgentMetadata {
             format: 1,
             size: content.size,
-            sha256,
-            part_size: content.part_size,
+            sha256: Some(sha256),
+            part_size: Some(content.part_size),
             uploaded_at: Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+            duration_ms: u64::try_from(self.started.1.elapsed().as_millis()).ok(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         });
         StoredBackup { backup, agent }

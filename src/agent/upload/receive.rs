@@ -50,11 +50,12 @@ where
 {
     let mut intake = Intake::new(upload);
     let result = tokio::select! {
-        () = upload.cancel.cancelled() => Err(Error::new(Kind::Cancelled, "The upload was cancelled.")),
+        () = upload.cancel.cancelled() => Err(upload.cancelled()),
         result = intake.run(body) => result,
     };
     let whole = std::mem::take(&mut intake.buffer).freeze();
-    let tar = match intake.parts.finish().await {
+    let is_kept = result.as_ref().is_err_and(|error| upload.keeps_after(error));
+    let tar = match intake.parts.finish(is_kept).await {
         Some((multipart, parts)) => Some(Tar::Parts(multipart, parts)),
         None => Some(Tar::Whole(whole)),
     };
@@ -180,5 +181,5 @@ fn sender_gone(error: io::Error) -> Error {
         return error.replica();
     }
     let detail = format!("The sender stopped in the middle: {error}.");
-    Error::new(Kind::InvalidRequest, detail).with_hint("Nothing was kept. Make the backup again.").with_source(error)
+    Error::new(Kind::InvalidRequest, detail).with_hint("Send the same backup again.").with_source(error)
 }

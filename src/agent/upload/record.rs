@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::super::journal::{Header, Journal, Journals, Left, StoredPart};
 use super::super::location::Location;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::store::{Error as StoreError, Key, Multipart, Outcome, Patience};
 
 /// An upload's journal, and the journals of earlier attempts at the same key.
 #[derive(Debug)]
 pub(super) struct Record {
     journals: Arc<Journals>,
-    keeps: bool,
     open: Mutex<Vec<Journal>>,
     resumed: Mutex<Option<Resumed>>,
 }
@@ -29,8 +29,8 @@ pub(super) struct Resumed {
 }
 
 impl Record {
-    /// Takes over what earlier attempts left for this key, where it can be gone on with in parts of `part_size`. What
-    /// they left for other keys is removed: something else has their place now.
+    /// Takes over what earlier attempts left for this key, where it can be gone on with in parts of `part_size` to a tar
+    /// of `size` bytes. What they left for other keys is removed: something else has their place now.
     ///
     /// # Errors
     /// When the bucket cannot be asked what it holds.
@@ -38,8 +38,8 @@ impl Record {
         left: Vec<Left>,
         location: &Arc<Location>,
         key: &Key,
-        part_size: u64,
-        (journals, keeps, tasks): (Arc<Journals>, bool, &TaskTracker),
+        (part_size, size): (u64, u64),
+        (journals, tasks): (Arc<Journals>, &TaskTracker),
     ) -> Result<Self> {
         let (mut open, mut resumed) = (Vec::new(), None);
         for left in left {
@@ -47,7 +47,7 @@ impl Record {
                 abandon(location, left.header, Some(left.journal), tasks);
                 continue;
             }
-            let usable = if resumed.is_none() { usable(location, &left, part_size).await? } else { None };
+            let usable = if resumed.is_none() { usable(location, &left, part_size, size).await? } else { None };
             if let Some((multipart, parts)) = usable {
                 resumed = Some(Resumed { multipart, parts, journal: left.journal });
             } else {
@@ -56,7 +56,7 @@ impl Record {
                 abandon(location, left.header, None, tasks);
             }
         }
-        Ok(Self { journals, keeps, open: Mutex::new(open), resumed: Mutex::new(resumed) })
+        Ok(Self { journals, open: Mutex::new(open), resumed: Mutex::new(resumed) })
     }
 
     /// Bytes that an earlier attempt stored.
@@ -74,18 +74,22 @@ impl Record {
     }
 
     /// Notes that the upload has begun.
-    pub(super) async fn begin(&self, header: Header) -> Option<Journal> {
-        let journal = self.journals.begin(header).await?;
+    pub(super) async fn begin(&self, header: Header, tasks: &TaskTracker) -> Option<Journal> {
+        // A task of its own: when the upload is cancelled meanwhile, nobody else would know of the file.
+        let (journals, (sender, begun)) = (Arc::clone(&self.journals), oneshot::channel());
+        tasks.spawn(async move {
+            if let Err(Some(unwanted)) = sender.send(journals.begin(header).await) {
+                unwanted.end().await;
+            }
+        });
+        let journal = begun.await.ok().flatten()?;
         self.open().push(journal.clone());
         Some(journal)
     }
 
-    /// Whether what is stored stays for the next attempt, when the upload ends for this reason. Content that is wrong is
-    /// not kept.
-    pub(super) fn keeps_after(&self, error: &Error) -> bool {
-        let is_content_wrong =
-            matches!(error.kind(), Kind::InvalidMetadata | Kind::SizeMismatch | Kind::ChecksumMismatch);
-        self.keeps && !is_content_wrong
+    /// Whether there is a journal of what is stored.
+    pub(super) fn is_noted(&self) -> bool {
+        !self.open().is_empty() || self.resumed.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Leaves everything to the next attempt.
@@ -112,8 +116,9 @@ async fn usable(
     location: &Location,
     left: &Left,
     part_size: u64,
+    size: u64,
 ) -> Result<Option<(Multipart, BTreeMap<usize, StoredPart>)>> {
-    let Some(multipart) = multipart(location, &left.header).filter(|_| left.header.part_size == part_size) else {
+    let Some(multipart) = multipart(location, &left.header).filter(|_| left.header.is_of(part_size, size)) else {
         return Ok(None);
     };
     let mut parts = left.parts.clone();

@@ -12,6 +12,7 @@ use object_store::client::{HttpError, HttpErrorKind, HttpRequestBody};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::from_reqwest;
+use super::traffic::Counting;
 use crate::store::limit::Limit;
 
 /// Request bodies are handed over in slices of this size, so that progress can be seen.
@@ -84,11 +85,12 @@ pub(super) struct WatchedRequest {
     rest: Bytes,
     activity: Activity,
     turn: Turn,
+    counting: Counting,
 }
 
 impl WatchedRequest {
-    pub(super) fn new(body: HttpRequestBody, activity: Activity, limit: Limit) -> Self {
-        Self { body, rest: Bytes::new(), activity, turn: Turn::new(limit) }
+    pub(super) fn new(body: HttpRequestBody, activity: Activity, limit: Limit, counting: Counting) -> Self {
+        Self { body, rest: Bytes::new(), activity, turn: Turn::new(limit), counting }
     }
 }
 
@@ -111,6 +113,7 @@ impl Body for WatchedRequest {
         }
         let take = self.rest.len().min(self.turn.limit.slice(SLICE_BYTES));
         self.turn.take(take);
+        self.counting.sent(take);
         Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(take)))))
     }
 
@@ -128,11 +131,12 @@ pub(super) struct WatchedResponse {
     idle: Duration,
     deadline: Pin<Box<Sleep>>,
     turn: Turn,
+    counting: Counting,
 }
 
 impl WatchedResponse {
-    pub(super) fn new(body: reqwest::Body, idle: Duration, limit: Limit) -> Self {
-        Self { body, rest: Bytes::new(), idle, deadline: Box::pin(sleep(idle)), turn: Turn::new(limit) }
+    pub(super) fn new(body: reqwest::Body, idle: Duration, limit: Limit, counting: Counting) -> Self {
+        Self { body, rest: Bytes::new(), idle, deadline: Box::pin(sleep(idle)), turn: Turn::new(limit), counting }
     }
 
     fn extend_deadline(&mut self) {
@@ -169,6 +173,7 @@ impl Body for WatchedResponse {
         // A large frame passes in pieces, so that others have their turn in between.
         let take = self.rest.len().min(self.turn.limit.slice(usize::MAX));
         self.turn.take(take);
+        self.counting.received(take);
         Poll::Ready(Some(Ok(Frame::data(self.rest.split_to(take)))))
     }
 

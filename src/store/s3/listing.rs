@@ -121,6 +121,7 @@ impl Page {
                 Some(key) => listing.objects.push(Object {
                     key: Key::new(key),
                     size: entry.size,
+                    modified: entry.last_modified.parse().ok(),
                     version: entry.e_tag.filter(|e_tag| !e_tag.is_empty()).unwrap_or(entry.last_modified),
                 }),
                 None => listing.unreachable.push(entry.key),

@@ -51,8 +51,7 @@ impl Agent {
     /// Starts an agent that has ended once more, with the same folder.
     pub(crate) async fn restarted(mut ended: Self) -> Self {
         assert!(ended.has_ended);
-        let folder = tempfile::tempdir().unwrap();
-        let unused = Setup { folder, locations: Vec::new(), listen: String::new(), secrets: Vec::new() };
+        let unused = Setup::with([]);
         let setup = std::mem::replace(&mut ended.setup, unused);
         setup.assert_no_secret(&ended.printed());
         Self::start(setup).await

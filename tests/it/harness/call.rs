@@ -174,7 +174,18 @@ impl Client {
     }
 
     pub(crate) async fn events(&self) -> Events {
-        Events::open(self.request(Method::GET, "/v1/events").send().await.unwrap()).await
+        self.following("/v1/events").await
+    }
+
+    /// Events with the log records of this level and above.
+    pub(crate) async fn log(&self, level: &str) -> Events {
+        self.following(&format!("/v1/events?log={level}")).await
+    }
+
+    /// A stream goes on for as long as the test does.
+    async fn following(&self, path: &str) -> Events {
+        let request = self.request(Method::GET, path).timeout(Duration::from_hours(1));
+        Events::open(request.send().await.unwrap()).await
     }
 }
 

@@ -1,11 +1,12 @@
 //! A network that fails: a proxy between agent and server that knows requests, counts them, and breaks chosen ones.
 //!
-//! Bytes go through unchanged, so signatures stay right.
+//! Bytes go through unchanged, so signatures stay right; only the ages of what a listing names can be made up.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::{Buf, BytesMut};
+use chrono::{NaiveDateTime, TimeDelta};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -75,6 +76,7 @@ struct Shared {
     requests: Mutex<Vec<Request>>,
     faults: Mutex<Vec<(Matcher, Fault)>>,
     is_away: watch::Sender<bool>,
+    ages: AtomicBool,
 }
 
 /// A proxy before one server.
@@ -93,6 +95,7 @@ impl Proxy {
             requests: Mutex::default(),
             faults: Mutex::default(),
             is_away: watch::Sender::new(false),
+            ages: AtomicBool::new(false),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Self { port, shared, _accepting: AbortOnDropHandle::new(accepting) }
@@ -126,6 +129,11 @@ impl Proxy {
     /// Breaks all connections and refuses new ones, or lets them through again.
     pub(crate) fn set_away(&self, away: bool) {
         self.shared.is_away.send_replace(away);
+    }
+
+    /// Makes everything in a listing look as if it had been written two hours ago.
+    pub(crate) fn make_old(&self) {
+        self.shared.ages.store(true, Ordering::SeqCst);
     }
 
     /// Bytes of all parts so far, each as often as it was sent.
@@ -167,6 +175,9 @@ async fn connection(client: TcpStream, shared: &Shared) {
             if let Some(held) = held {
                 drop(held.acquire().await);
             }
+            if shared.ages.load(Ordering::SeqCst) {
+                make_old(&mut buffer[..read]);
+            }
             let pass = usize::try_from(allowed.load(Ordering::SeqCst)).unwrap().min(read);
             if to_client.write_all(&buffer[..pass]).await.is_err() || pass < read {
                 return;
@@ -179,6 +190,19 @@ async fn connection(client: TcpStream, shared: &Shared) {
     tokio::select! {
         () = answers => {}
         () = requests(from_client, to_server, shared, &allowed, &gate) => {}
+    }
+}
+
+/// A time keeps its length, so nothing else of the answer changes.
+fn make_old(answer: &mut [u8]) {
+    const TAG: &[u8] = b"<LastModified>";
+    const FORM: &str = "%Y-%m-%dT%H:%M:%S";
+    let places: Vec<_> = answer.windows(TAG.len()).enumerate().filter(|(_, bytes)| *bytes == TAG).collect();
+    let starts: Vec<_> = places.iter().map(|(index, _)| index + TAG.len()).collect();
+    for start in starts {
+        let time = &mut answer[start..start + 19];
+        let written = NaiveDateTime::parse_from_str(str::from_utf8(time).unwrap(), FORM).unwrap();
+        time.copy_from_slice((written - TimeDelta::hours(2)).format(FORM).to_string().as_bytes());
     }
 }
 

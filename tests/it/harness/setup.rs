@@ -93,7 +93,16 @@ pub(crate) struct Setup {
     pub(crate) listen: String,
     /// Never to be seen in anything that the program prints.
     pub(crate) secrets: Vec<String>,
+    /// The state directory is on a file system that cannot be written.
+    pub(crate) state_is_read_only: bool,
+    /// Environment variables.
+    pub(crate) variables: Vec<(&'static str, String)>,
 }
+
+/// Makes a folder read-only for one command.
+const READ_ONLY: &str = r#"
+mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && shift && exec "$@"
+"#;
 
 /// What a command came to.
 pub(crate) struct Ran {
@@ -113,7 +122,14 @@ impl Setup {
         let locations: Vec<_> = locations.into_iter().collect();
         let secrets = locations.iter().map(|location| location.secret.clone());
         let secrets = secrets.filter(|secret| !secret.is_empty() && !secret.starts_with("${")).collect();
-        let setup = Self { folder, locations, listen: String::new(), secrets };
+        let setup = Self {
+            folder,
+            locations,
+            listen: String::new(),
+            secrets,
+            state_is_read_only: false,
+            variables: Vec::new(),
+        };
         setup.write();
         setup
     }
@@ -132,6 +148,12 @@ impl Setup {
         self
     }
 
+    /// Sets an environment variable.
+    pub(crate) fn with_variable(mut self, name: &'static str, value: &str) -> Self {
+        self.variables.push((name, value.to_owned()));
+        self
+    }
+
     pub(crate) async fn serve(self) -> Agent {
         Agent::start(self).await
     }
@@ -146,8 +168,16 @@ impl Setup {
 
     /// The program with this configuration and nothing of the tests' own environment that could change it.
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(BINARY);
+        let mut command = if self.state_is_read_only {
+            let mut command = Command::new("unshare");
+            command.args(["--map-root-user", "--mount", "sh", "-c", READ_ONLY, "sh"]);
+            command.arg(self.path("state")).arg(BINARY);
+            command
+        } else {
+            Command::new(BINARY)
+        };
         command.env_clear().env("PATH", "/usr/bin:/bin").current_dir(self.folder.path()).stdin(Stdio::null());
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.arg("--config").arg(self.path("agent.toml"));
         command
     }

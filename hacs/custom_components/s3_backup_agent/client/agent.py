@@ -1,0 +1,285 @@
+"""The calls of the agent."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, suppress
+from typing import Any, Final, cast
+from urllib.parse import quote
+
+import aiohttp
+
+from .calls import Calls
+from .errors import (
+    AGENT_UNREACHABLE,
+    INVALID_RESPONSE,
+    TRANSFER_BROKEN,
+    AgentError,
+    UnsupportedProtocolError,
+)
+from .shapes import (
+    Backup,
+    Checked,
+    Event,
+    Info,
+    Listing,
+    Location,
+    Provider,
+    Recovery,
+    Report,
+    Settings,
+    Upload,
+    UploadStatus,
+    Verified,
+)
+from .transfer import IDLE_SECONDS, Download, UploadBody
+
+PROTOCOL: Final = 1
+
+_CONNECT_SECONDS: Final = 10
+# The agent answers a listing within 20 seconds, come what may, and Home Assistant waits for the slowest of its agents.
+# aiohttp rounds up to the next second.
+_LISTING: Final = aiohttp.ClientTimeout(total=24, connect=_CONNECT_SECONDS)
+_QUICK: Final = aiohttp.ClientTimeout(total=20, connect=_CONNECT_SECONDS)
+_STORAGE: Final = aiohttp.ClientTimeout(total=120, connect=_CONNECT_SECONDS)
+# Twelve steps, once more with what the first round taught; a person waits.
+_CHECK: Final = aiohttp.ClientTimeout(total=180, connect=_CONNECT_SECONDS)
+# A few ranges of each tar; a person waits.
+_RECOVERY: Final = aiohttp.ClientTimeout(total=300, connect=_CONNECT_SECONDS)
+_TRANSFER: Final = aiohttp.ClientTimeout(
+    total=None, connect=_CONNECT_SECONDS, sock_read=IDLE_SECONDS
+)
+# The agent pings every 15 seconds.
+_EVENTS: Final = aiohttp.ClientTimeout(
+    total=None, connect=_CONNECT_SECONDS, sock_read=50
+)
+# How long the cleaning up after a failed upload may hold up its caller.
+_CLEANUP_SECONDS: Final = 15
+_READ_BUFFER_BYTES: Final = 1024 * 1024
+
+
+class AgentClient(Calls):
+    """One agent, reached over its Unix socket or over TCP."""
+
+    def __init__(
+        self,
+        address: str,
+        token: str | None = None,
+        *,
+        session: aiohttp.ClientSession | None = None,
+    ) -> None:
+        """Prepare to reach an agent, without connecting yet.
+
+        A session can be lent for TCP and is left open; a Unix socket always needs one of its own.
+        Raises InvalidAddressError.
+        """
+        super().__init__(address, token, session)
+        self._cleanups: set[asyncio.Task[None]] = set()
+
+    async def info(self) -> Info:
+        """Ask what is running at the other end; raises `unsupported_protocol` when it is not our kind."""
+        info = await self._json("GET", "/v1/info", timeout=_QUICK)
+        if not isinstance(info, dict) or info.get("protocol") != PROTOCOL:
+            found = info.get("protocol") if isinstance(info, dict) else None
+            raise UnsupportedProtocolError(found, PROTOCOL)
+        return cast(Info, info)
+
+    async def locations(self) -> list[Location]:
+        """Return all locations, configured and registered ones."""
+        answer = await self._json("GET", "/v1/locations", timeout=_QUICK)
+        return cast(list[Location], answer["locations"])
+
+    async def providers(self) -> list[Provider]:
+        """Return what the agent knows of each provider, the most useful first."""
+        answer = await self._json("GET", "/v1/providers", timeout=_QUICK)
+        return cast(list[Provider], answer["providers"])
+
+    async def check_settings(self, settings: Settings) -> Checked:
+        """Try the settings of a location, without keeping them."""
+        path = _path("locations", "check")
+        answer = await self._json("POST", path, timeout=_CHECK, json=settings)
+        return cast(Checked, answer)
+
+    async def check_location(self, location_id: str) -> Checked:
+        """Try a location, whether it works."""
+        path = _path("locations", location_id, "check")
+        return cast(Checked, await self._json("POST", path, timeout=_CHECK))
+
+    async def put_location(self, location_id: str, settings: Settings) -> Location:
+        """Register a location, which the agent knows until it is started again; the same again changes nothing."""
+        path = _path("locations", location_id)
+        answer = await self._json("PUT", path, timeout=_QUICK, json=settings)
+        return cast(Location, answer)
+
+    async def remove_location(self, location_id: str) -> None:
+        """Make the agent forget a registered location; what is in its bucket stays."""
+        path = _path("locations", location_id)
+        (await self._request("DELETE", path, timeout=_QUICK)).close()
+
+    async def backups(self, location_id: str, *, refresh: bool = False) -> Listing:
+        """Return the backups of a location, after asking its bucket when refresh is set."""
+        path = _path("locations", location_id, "backups")
+        if refresh:
+            path += "?refresh=true"
+        return cast(Listing, await self._json("GET", path, timeout=_LISTING))
+
+    async def backup(self, location_id: str, backup_id: str) -> Backup:
+        """Return one backup."""
+        path = _path("locations", location_id, "backups", backup_id)
+        return cast(Backup, await self._json("GET", path, timeout=_LISTING))
+
+    async def delete(self, location_id: str, backup_id: str) -> None:
+        """Delete a backup."""
+        path = _path("locations", location_id, "backups", backup_id)
+        (await self._request("DELETE", path, timeout=_STORAGE)).close()
+
+    async def verify(
+        self, location_id: str, backup_id: str, *, full: bool = False
+    ) -> Verified:
+        """Look whether a backup is as it was recorded; a full look reads all of it."""
+        path = _path("locations", location_id, "backups", backup_id, "verify")
+        mode = {"mode": "full" if full else "quick"}
+        lines = self._lines("POST", path, timeout=_TRANSFER, json=mode)
+        async with aclosing(lines):
+            async for line in lines:
+                if line["type"] == "result":
+                    return cast(Verified, line)
+                if line["type"] == "error":
+                    raise AgentError.of(cast(Report, line))
+        raise AgentError(TRANSFER_BROKEN, "The agent gave no result", retryable=True)
+
+    async def recover(self, location_id: str, *, dry_run: bool = False) -> Recovery:
+        """Adopt all tars without metadata, or only look which could be adopted."""
+        path = _path("locations", location_id, "recover")
+        body = {"keys": None, "dry_run": dry_run}
+        answer = await self._json("POST", path, timeout=_RECOVERY, json=body)
+        return cast(Recovery, answer)
+
+    async def download(self, location_id: str, backup_id: str) -> Download:
+        """Start to download the tar of a backup; the caller reads it to its end, or closes it."""
+        path = _path("locations", location_id, "backups", backup_id, "content")
+        response = await self._request(
+            "GET", path, timeout=_TRANSFER, read_bufsize=_READ_BUFFER_BYTES
+        )
+        if response.content_length is None:
+            # Without it a body that was cut short looks complete.
+            response.close()
+            raise AgentError(INVALID_RESPONSE, "The answer has no length")
+        return Download(response)
+
+    async def upload(
+        self,
+        location_id: str,
+        backup: Backup,
+        filename: str,
+        open_stream: Callable[[], Awaitable[AsyncIterator[bytes]]],
+        on_created: Callable[[Upload], None] | None = None,
+        *,
+        on_sent: Callable[[int], None] | None = None,
+        keep: bool = False,
+    ) -> Backup:
+        """Upload a backup whole; on any failure and on cancellation nothing of it is kept.
+
+        With keep that is left to the caller: what is stored saves time when the upload is made again. What open_stream
+        and its stream raise is raised from here as it is.
+        """
+        upload = await self.create_upload(location_id, backup, filename)
+        upload_id = upload["upload_id"]
+        try:
+            if on_created:
+                on_created(upload)
+            body = await self.send_content(upload_id, await open_stream())
+            if on_sent:
+                on_sent(body.sent)
+            return await self.complete_upload(upload_id, body.sent, body.crc32)
+        except BaseException:
+            if not keep:
+                await self.abandon(upload_id)
+            raise
+
+    async def create_upload(
+        self, location_id: str, backup: Backup, filename: str
+    ) -> Upload:
+        """Announce a backup."""
+        announcement = {"backup": backup, "filename": filename}
+        path = _path("locations", location_id, "uploads")
+        answer = await self._json("POST", path, timeout=_STORAGE, json=announcement)
+        return cast(Upload, answer)
+
+    async def send_content(
+        self, upload_id: str, stream: AsyncIterator[bytes]
+    ) -> UploadBody:
+        """Send the tar of an announced backup; the answer knows what was sent."""
+        body = UploadBody(stream)
+        path = _path("uploads", upload_id, "content")
+        try:
+            await self._json("PUT", path, timeout=_TRANSFER, data=body)
+        except Exception as err:
+            if body.stream_error is not None:
+                raise body.stream_error from None
+            if (
+                isinstance(err, AgentError)
+                and err.code == AGENT_UNREACHABLE
+                and body.started
+            ):
+                raise AgentError(TRANSFER_BROKEN, err.detail, retryable=True) from err
+            raise
+        finally:
+            # Whoever owns the stream may close it once we are done, which fails while it is being read.
+            await body.wait_until_left_alone()
+        return body
+
+    async def complete_upload(self, upload_id: str, size: int, crc32: str) -> Backup:
+        """Agree with the agent on what was sent; only now does the backup come to exist."""
+        agreement = {"size": size, "crc32": crc32}
+        path = _path("uploads", upload_id, "complete")
+        answer = await self._json("POST", path, timeout=_TRANSFER, json=agreement)
+        return cast(Backup, answer)
+
+    async def uploads(self) -> list[UploadStatus]:
+        """Return the uploads that are under way, whoever makes them."""
+        answer = await self._json("GET", "/v1/uploads", timeout=_QUICK)
+        return cast(list[UploadStatus], answer["uploads"])
+
+    async def cancel_upload(self, upload_id: str) -> None:
+        """Cancel an upload, and have removed what it left in the bucket."""
+        path = _path("uploads", upload_id)
+        (await self._request("DELETE", path, timeout=_STORAGE)).close()
+
+    async def events(self, *, log: str | None = None) -> AsyncGenerator[Event]:
+        """Yield what happens at the agent, without end; raises when the connection does.
+
+        With log there are the records of that level and above, too: error, warn, info, debug or trace.
+        """
+        path = f"/v1/events?log={log}" if log else "/v1/events"
+        events = self._lines("GET", path, timeout=_EVENTS)
+        async with aclosing(events):
+            async for event in events:
+                yield cast(Event, event)
+        raise AgentError(AGENT_UNREACHABLE, "The agent closed the connection")
+
+    async def set_log_level(self, level: str) -> None:
+        """Set the agent's log level: error, warn, info, debug or trace."""
+        await self._json("PUT", "/v1/log", timeout=_QUICK, json={"level": level})
+
+    async def diagnostics(self) -> dict[str, Any]:
+        """Return everything that a bug report needs, without secrets."""
+        answer = await self._json("GET", "/v1/diagnostics", timeout=_QUICK)
+        return cast(dict[str, Any], answer)
+
+    async def abandon(self, upload_id: str) -> None:
+        """Cancel a failed upload as well as may be, also while the caller is being cancelled."""
+
+        async def cancel() -> None:
+            with suppress(AgentError, TimeoutError):
+                async with asyncio.timeout(_CLEANUP_SECONDS):
+                    await self.cancel_upload(upload_id)
+
+        task = asyncio.create_task(cancel())
+        self._cleanups.add(task)
+        task.add_done_callback(self._cleanups.discard)
+        await asyncio.shield(task)
+
+
+def _path(*segments: str) -> str:
+    """Return the path of a call; ids are quoted whatever they hold."""
+    return "/v1/" + "/".join(quote(segment, safe="") for segment in segments)

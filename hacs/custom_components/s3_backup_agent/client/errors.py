@@ -1,0 +1,116 @@
+"""What can go wrong in a call: the agent said it, or its answer did not come or was none."""
+
+import json
+import re
+from typing import Final, Self, override
+
+import aiohttp
+from aiohttp.http import HttpProcessingError
+
+from .shapes import LocationError, Report
+
+# Codes of this side of the socket; all others are the agent's own.
+AGENT_UNREACHABLE: Final = "agent_unreachable"
+AGENT_TIMEOUT: Final = "agent_timeout"
+INVALID_RESPONSE: Final = "invalid_response"
+TRANSFER_BROKEN: Final = "transfer_broken"
+UNSUPPORTED_PROTOCOL: Final = "unsupported_protocol"
+
+# All that aiohttp raises about a connection or what came over it.
+BROKEN: Final = (aiohttp.ClientError, HttpProcessingError, OSError)
+
+
+class AgentError(Exception):
+    """A call failed: the agent said why, or it could not be reached."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        hint: str | None = None,
+        provider_code: str | None = None,
+        request_id: str | None = None,
+        retryable: bool = False,
+    ) -> None:
+        """Take the fields of a problem as the agent sends them."""
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+        self.hint = hint
+        self.provider_code = provider_code
+        self.request_id = request_id
+        self.retryable = retryable
+
+    @classmethod
+    def of(cls, report: Report | LocationError) -> Self:
+        """Return the error that the agent reports elsewhere than in a failed call."""
+        return cls(
+            report["code"],
+            report["detail"],
+            hint=report["hint"],
+            provider_code=report["provider_code"],
+        )
+
+    @override
+    def __str__(self) -> str:
+        """Say what happened in the words of the provider, and what to do about it."""
+        text = self.detail
+        if self.provider_code and self.provider_code not in text:
+            text = f"{text} ({self.provider_code})"
+        if not self.hint:
+            return text
+        return f"{text}{'' if text.endswith(('.', '!', '?')) else '.'} {self.hint}"
+
+
+class UnsupportedProtocolError(AgentError):
+    """The agent speaks another version of the protocol."""
+
+    def __init__(self, found: object, wanted: int) -> None:
+        """Take both versions."""
+        super().__init__(
+            UNSUPPORTED_PROTOCOL,
+            f"The agent speaks version {found} of the protocol, not version {wanted}",
+        )
+        self.is_too_old = isinstance(found, int) and found < wanted
+
+
+def problem(response: aiohttp.ClientResponse, body: bytes) -> AgentError:
+    """Return the error that the agent answered, or one for an answer that is not the agent's."""
+    try:
+        problem = json.loads(body)
+        return AgentError(
+            str(problem["code"]),
+            str(problem["detail"]),
+            hint=problem.get("hint"),
+            provider_code=problem.get("provider_code"),
+            request_id=problem.get("request_id"),
+            retryable=bool(problem.get("retryable")),
+        )
+    except ValueError, KeyError, TypeError, AttributeError:
+        return AgentError(
+            INVALID_RESPONSE,
+            f"Not an agent's answer: HTTP {response.status} {response.reason}",
+        )
+
+
+def connection_error(err: Exception) -> AgentError:
+    """Return the error for a call that got no answer."""
+    if isinstance(err, TimeoutError):
+        return AgentError(
+            AGENT_TIMEOUT, "The agent did not answer in time", retryable=True
+        )
+    # Between the address and the reason aiohttp names its own settings, which tell a person nothing.
+    detail = re.sub(r" ssl:(<[^>]*>|\S+)", "", str(err)) or repr(err)
+    return AgentError(AGENT_UNREACHABLE, detail, retryable=True)
+
+
+def body_error(err: Exception) -> AgentError:
+    """Return the error for an answer that broke off."""
+    if isinstance(err, TimeoutError):
+        return connection_error(err)
+    return AgentError(
+        TRANSFER_BROKEN,
+        f"The connection to the agent broke: {err or repr(err)}",
+        retryable=True,
+    )

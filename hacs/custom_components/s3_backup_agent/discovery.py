@@ -1,0 +1,83 @@
+"""Finds agents that run already: apps that Supervisor tells of, and sockets in the usual places."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from homeassistant.const import CONF_ADDRESS, CONF_TOKEN
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.hassio import is_hassio
+
+from .client import InvalidAddressError, normalize_address
+from .const import CONF_APP, DOMAIN, TITLE, USUAL_SOCKETS
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundAgent:
+    """An agent that may be there."""
+
+    address: str
+    token: str | None = None
+    app: str | None = None
+    name: str = TITLE
+
+    @property
+    def data(self) -> dict[str, str]:
+        """Return what an entry keeps of it."""
+        known = {
+            CONF_ADDRESS: self.address,
+            CONF_TOKEN: self.token,
+            CONF_APP: self.app,
+        }
+        return {key: value for key, value in known.items() if value}
+
+
+def announced(
+    config: Mapping[str, Any], app: str, name: str = TITLE
+) -> FoundAgent | None:
+    """Return the agent that an app's discovery message is about, or None when it does not say where it is."""
+    place = config.get("address") or config.get("socket")
+    try:
+        address = normalize_address(str(place or ""))
+    except InvalidAddressError:
+        return None
+    return FoundAgent(address=address, token=config.get(CONF_TOKEN), app=app, name=name)
+
+
+async def find_agents(hass: HomeAssistant) -> list[FoundAgent]:
+    """Return the agents that may be there, apps first."""
+    apps = await _apps(hass)
+    known = {found.address for found in apps}
+    sockets = await hass.async_add_executor_job(_sockets)
+    return apps + [found for found in sockets if found.address not in known]
+
+
+async def _apps(hass: HomeAssistant) -> list[FoundAgent]:
+    """Return the agents among Supervisor's apps."""
+    if not is_hassio(hass):
+        return []
+    # Their library is only installed where there is a Supervisor.
+    from aiohasupervisor import SupervisorError  # noqa: PLC0415
+
+    from homeassistant.components.hassio import get_supervisor_client  # noqa: PLC0415
+
+    try:
+        messages = await get_supervisor_client(hass).discovery.list()
+    except SupervisorError:
+        return []
+    agents = (
+        announced(message.config, message.addon)
+        for message in messages
+        if message.service == DOMAIN
+    )
+    return [found for found in agents if found is not None]
+
+
+def _sockets() -> list[FoundAgent]:
+    """Return the agents whose sockets are where they usually are."""
+    return [
+        FoundAgent(address=normalize_address(path))
+        for path in USUAL_SOCKETS
+        if Path(path).is_socket()
+    ]

@@ -1,0 +1,99 @@
+"""System health: each agent, and how its locations are."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.const import CONF_ADDRESS, CONF_TOKEN, Platform
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers.translation import async_translate_state
+
+from .client import AgentError
+from .connection import create_client
+from .const import DOMAIN
+from .sensor import OK, status_of
+
+if TYPE_CHECKING:
+    from homeassistant.components.system_health import SystemHealthRegistration
+
+    from . import S3BackupAgentConfigEntry
+    from .client import Location
+
+_REACH_SECONDS: Final = 5
+
+# A value, or in red why there is none.
+type Value = str | int | dict[str, str]
+
+
+@callback
+def async_register(hass: HomeAssistant, register: SystemHealthRegistration) -> None:
+    """Have our rows on the page."""
+    register.async_register_info(_info, f"/config/integrations/integration/{DOMAIN}")
+
+
+async def _info(hass: HomeAssistant) -> dict[str, Any]:
+    """Return the rows: those of all agents first, then one for each location, by its name."""
+    entries: list[S3BackupAgentConfigEntry] = hass.config_entries.async_entries(
+        DOMAIN, include_ignore=False, include_disabled=False
+    )
+    connections = [
+        entry.runtime_data
+        for entry in entries
+        if entry.state is ConfigEntryState.LOADED
+    ]
+    rows: dict[str, Any] = {
+        "agent_version": _distinct(it.info["version"] for it in connections),
+        "protocol": _distinct(str(it.info["protocol"]) for it in connections),
+        "locations": sum(len(it.locations) for it in connections),
+    }
+    locations = [it for own in connections for it in own.locations.values()]
+    names = Counter([*rows, *(location["name"] for location in locations)])
+    for location in locations:
+        name = location["name"]
+        if names[name] > 1:
+            name = f"{name} ({location['id']})"
+        rows[name] = _status(hass, location)
+    # Last, as a coroutine that something kept from being handed over would be lost.
+    return {"can_reach_agent": _reach(hass, entries), **rows}
+
+
+def _distinct(values: Iterable[str]) -> str:
+    """Return what the agents say, once each."""
+    return ", ".join(dict.fromkeys(values)) or "-"
+
+
+def _status(hass: HomeAssistant, location: Location) -> Value:
+    """Return how a location is, in the words that its sensor has."""
+    status = status_of(location)
+    if status is None:
+        return "-"
+    word = async_translate_state(hass, status, Platform.SENSOR, DOMAIN, "status", None)
+    return word if status == OK else {"type": "failed", "error": word}
+
+
+async def _reach(
+    hass: HomeAssistant, entries: Iterable[S3BackupAgentConfigEntry]
+) -> Value:
+    """Return whether all agents answer right now, else which do not."""
+    problems = await asyncio.gather(*(_problem(hass, entry) for entry in entries))
+    if found := [problem for problem in problems if problem]:
+        return {"type": "failed", "error": "; ".join(found)}
+    return "ok"
+
+
+async def _problem(hass: HomeAssistant, entry: S3BackupAgentConfigEntry) -> str | None:
+    """Return why an agent does not answer, if it does not."""
+    address, token = entry.data[CONF_ADDRESS], entry.data.get(CONF_TOKEN)
+    try:
+        async with (
+            create_client(hass, address, token) as client,
+            asyncio.timeout(_REACH_SECONDS),
+        ):
+            await client.info()
+    except AgentError as err:
+        return f"{address}: {err.code}"
+    except TimeoutError:
+        return f"{address}: timeout"
+    return None

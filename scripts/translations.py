@@ -1,0 +1,112 @@
+"""Makes Home Assistant's translation files from translations/, or says what is wrong with those."""
+
+from collections.abc import Iterator
+import json
+from pathlib import Path
+import re
+import sys
+from typing import Any
+
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SOURCE = REPOSITORY / "translations"
+INTEGRATION = (
+    REPOSITORY / "hacs" / "custom_components" / "s3_backup_agent" / "translations"
+)
+
+_PLACEHOLDER = re.compile(r"\{[a-z_]+\}")
+
+type Texts = dict[str, str]
+
+
+class TranslationError(Exception):
+    """A file of translations/ is not as README.md there says."""
+
+
+def generated() -> dict[Path, str]:
+    """Return what each generated file should hold."""
+    english = _load("en")
+    return {
+        INTEGRATION / f"{language}.json": _json(_resolve(english, language))
+        for language in languages()
+    }
+
+
+def languages() -> list[str]:
+    """Return the languages that there are, English first."""
+    names = sorted(path.stem for path in SOURCE.glob("*.yaml"))
+    return sorted(names, key=lambda name: name != "en")
+
+
+def _load(language: str) -> Texts:
+    """Return the texts of a language by their dotted keys, in the order of the file."""
+    path = SOURCE / f"{language}.yaml"
+    return dict(_flatten(yaml.safe_load(path.read_text()), path.name, ""))
+
+
+def _flatten(node: Any, name: str, at: str) -> Iterator[tuple[str, str]]:
+    """Yield the texts below a node."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _flatten(value, name, f"{at}.{key}" if at else str(key))
+    elif isinstance(node, str) and node.strip():
+        yield at, node
+    else:
+        raise TranslationError(f"{name}: {at} is not a text")
+
+
+def _resolve(english: Texts, language: str) -> Texts:
+    """Return the texts of a language with the references replaced."""
+    texts = english if language == "en" else _load(language)
+    own = {key for key, text in english.items() if not text.startswith("@")}
+    problems = [f"{key} is missing" for key in sorted(own - texts.keys())]
+    if language != "en":
+        problems += [f"{key} is too much" for key in sorted(texts.keys() - own)]
+    problems += [
+        f"{key} has other placeholders than in English"
+        for key in sorted(own & texts.keys())
+        if _placeholders(texts[key]) != _placeholders(english[key])
+    ]
+    for key, text in english.items():
+        if text.startswith("@") and text[1:] not in own:
+            problems.append(f"{key} stands for {text[1:]}, which there is not")
+    if problems:
+        raise TranslationError("\n".join(f"{language}.yaml: {it}" for it in problems))
+    return {
+        key: texts[text[1:]] if text.startswith("@") else texts[key]
+        for key, text in english.items()
+    }
+
+
+def _placeholders(text: str) -> set[str]:
+    """Return what is filled in later."""
+    return set(_PLACEHOLDER.findall(text))
+
+
+def _json(texts: Texts) -> str:
+    """Return the file for Home Assistant."""
+    tree: dict[str, Any] = {}
+    for key, text in texts.items():
+        *path, last = key.split(".")
+        if path[0] != "integration":
+            continue
+        node = tree
+        for name in path[1:]:
+            node = node.setdefault(name, {})
+        node[last] = text
+    return json.dumps(tree, ensure_ascii=False, indent=2) + "\n"
+
+
+def main() -> None:
+    """Write the files."""
+    try:
+        files = generated()
+    except TranslationError as err:
+        sys.exit(str(err))
+    for path, text in files.items():
+        path.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

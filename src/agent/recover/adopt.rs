@@ -1,0 +1,95 @@
+//! One tar that becomes a backup: its metadata is written, as an upload would have written it.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use tracing::info;
+
+use super::Refusal;
+use crate::agent::location::Location;
+use crate::backup::{AgentBackup, AgentMetadata, StoredBackup};
+use crate::error::{Error, Kind, Result};
+use crate::store::{ContentType, Error as StoreError, Key, Object, Outcome, Patience};
+
+/// Longest id that is taken from a tar; Home Assistant's have eight characters.
+const MAX_ID_BYTES: usize = 128;
+
+/// Refuses what would be a backup that Home Assistant stumbles over. Other checks are its metadata's own.
+///
+/// Home Assistant parses every backup's date when it looks which ones to delete, and one that it cannot parse ends that
+/// for all of them. Source: `homeassistant/components/backup/config.py`, `raise_on_error`.
+pub(super) fn refuse_strange(backup: &AgentBackup, tar: &Object) -> Result<()> {
+    let id = &backup.backup_id;
+    let is_id = !id.is_empty() && id.len() <= MAX_ID_BYTES && !id.chars().any(|c| c.is_control() || c == '/');
+    let wrong = match (is_id, DateTime::parse_from_rfc3339(&backup.date)) {
+        (true, Ok(_)) => return Ok(()),
+        (false, _) => "its backup.json has no usable slug",
+        (true, Err(_)) => "the date in its backup.json cannot be read",
+    };
+    Err(Error::new(Kind::InvalidMetadata, format!("\"{}\" cannot be adopted: {wrong}.", tar.key)))
+}
+
+/// Writes the metadata, when the tar is still there and still has none.
+pub(super) async fn adopt(location: &Arc<Location>, tar: &Object, backup: AgentBackup) -> Result<AgentBackup, Refusal> {
+    // As for an upload that is put in its place: no deletion comes in between.
+    let _changing = location.changing.read().await;
+    let metadata = tar.key.metadata_of_tar().ok_or_else(|| Error::new(Kind::Internal, "The tar is none."))?;
+    // The list is older than the looks into the tars that came before this one.
+    if !location.is_settled(tar) {
+        return Err(Refusal::under_way(tar.key.as_str()));
+    }
+    confirm(location, tar).await?;
+    match size(location, &metadata).await? {
+        None => {}
+        Some(_) => return Err(Refusal::HasMetadata(format!("\"{}\" got metadata in the meantime.", tar.key))),
+    }
+    let json =
+        serde_json::to_vec(&describe(&backup, tar)).map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
+    let written = location.store.write(&metadata, json.into(), ContentType::Json, Patience::INTERACTIVE).await;
+    location.note(written.map_err(Error::from))?;
+    // Where this cannot be asked, a tar without metadata is the worse guess.
+    if let Ok(now) = size(location, &tar.key).await
+        && now != Some(tar.size)
+    {
+        // Another agent deleted it just now. Metadata alone is no backup.
+        location.note(location.store.delete(&metadata, Patience::INTERACTIVE).await.map_err(Error::from))?;
+        return Err(gone(tar));
+    }
+    info!(size_bytes = tar.size, backup_id = backup.backup_id, "adopted \"{}\" in {}", tar.key, location.store.place());
+    location.changed(&backup.backup_id);
+    Ok(backup)
+}
+
+/// The tar is there as it was looked into.
+async fn confirm(location: &Location, tar: &Object) -> Result<(), Refusal> {
+    if size(location, &tar.key).await? == Some(tar.size) {
+        return Ok(());
+    }
+    Err(gone(tar))
+}
+
+fn gone(tar: &Object) -> Refusal {
+    let detail = format!("\"{}\" was replaced or deleted in the meantime.", tar.key);
+    Error::new(Kind::BackupNotFound, detail).into()
+}
+
+async fn size(location: &Location, key: &Key) -> Result<Option<u64>> {
+    match location.store.size(key, Patience::INTERACTIVE).await {
+        Err(StoreError { outcome: Outcome::NotFound, .. }) => Ok(None),
+        found => location.note(found.map(Some).map_err(Error::from)),
+    }
+}
+
+fn describe(backup: &AgentBackup, tar: &Object) -> StoredBackup {
+    let agent = AgentMetadata {
+        format: 1,
+        size: tar.size,
+        sha256: None,
+        part_size: None,
+        // It became a backup now, but it was uploaded then.
+        uploaded_at: tar.modified.unwrap_or_else(Utc::now).to_rfc3339_opts(SecondsFormat::Secs, true),
+        duration_ms: None,
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    StoredBackup { backup: backup.clone(), agent: Some(agent) }
+}

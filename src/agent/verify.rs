@@ -1,0 +1,330 @@
+//! Looks whether a backup in the bucket is what was uploaded, and could be restored.
+//!
+//! Quick: the tar is there, as large as its metadata says, complete by its headers, and what it says of itself agrees.
+//! Full: all of it is read as well, and its hashes are compared. What is wrong with the backup is in the answer; errors
+//! are what kept the agent from looking.
+
+mod hashes;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio::time::interval;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{info, warn};
+
+use super::download::{Download, hex};
+use super::listing::{Entry, MAX_METADATA_BYTES};
+use super::location::Location;
+use super::look::look_into;
+use super::{Agent, stopped};
+use crate::archive::{self, Manifest, Walker};
+use crate::backup::StoredBackup;
+use crate::error::Result;
+use crate::store::{Checksum, Object, Outcome, Patience, Stat};
+use hashes::Hashes;
+
+/// How often a caller hears how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// How closely a backup is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// A few small requests.
+    Quick,
+    /// All of it is read.
+    Full,
+}
+
+/// What is wrong with a backup, for programs. `docs/protocol.md` lists the codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingCode {
+    /// There is no tar.
+    TarMissing,
+    /// The metadata is gone since the list was taken.
+    MetadataMissing,
+    /// Home Assistant would refuse the metadata.
+    InvalidMetadata,
+    /// The tar has another size than the metadata says.
+    SizeMismatch,
+    /// The bytes are not those that were uploaded.
+    ChecksumMismatch,
+    /// The tar is cut off, damaged, or not a backup.
+    InvalidTar,
+    /// The tar is another backup.
+    OtherBackup,
+    /// The tar says other things of itself than the metadata does.
+    MetadataDiffers,
+}
+
+impl FindingCode {
+    /// Whether there is no such backup any more.
+    const fn is_missing(self) -> bool {
+        matches!(self, Self::TarMissing | Self::MetadataMissing)
+    }
+}
+
+/// One thing that is wrong with a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What.
+    pub code: FindingCode,
+    /// The same for people.
+    pub detail: String,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    /// Whether nothing is wrong.
+    pub ok: bool,
+    /// How closely it was looked at.
+    pub mode: Mode,
+    /// Size of the tar in bytes; 0 when there is none.
+    pub size_bytes: u64,
+    /// Bytes of the tar that were read.
+    pub read_bytes: u64,
+    /// SHA-256 of what was read, when that is all of it.
+    pub sha256: Option<String>,
+    /// What is wrong.
+    pub problems: Vec<Finding>,
+}
+
+/// How far it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Step {
+    /// Some of it is read.
+    Progress {
+        /// Bytes read.
+        read_bytes: u64,
+        /// Bytes to read.
+        total_bytes: u64,
+    },
+    /// The last step.
+    Result(Verified),
+}
+
+/// A look at a backup under way. Dropping it ends it.
+#[derive(Debug)]
+pub struct Verification {
+    steps: mpsc::Receiver<Step>,
+    task: Option<AbortOnDropHandle<Result<Verified>>>,
+}
+
+impl Verification {
+    /// The next step; nothing after the result.
+    ///
+    /// # Errors
+    /// What kept the agent from looking; nothing comes after it.
+    pub async fn next(&mut self) -> Option<Result<Step>> {
+        if let Some(step) = self.steps.recv().await {
+            return Some(Ok(step));
+        }
+        let ended = self.task.take()?.await.map_err(stopped).flatten();
+        Some(ended.map(Step::Result))
+    }
+}
+
+impl Agent {
+    /// Begins to look at a backup.
+    ///
+    /// # Errors
+    /// [`Kind::BackupNotFound`], [`Kind::ShuttingDown`], and what a listing can come to.
+    pub async fn verify(&self, location: &str, backup_id: &str, mode: Mode) -> Result<Verification> {
+        self.refuse_when_stopping()?;
+        let entry = self.find(location, backup_id).await?;
+        let location = self.location(location)?;
+        let (sender, steps) = mpsc::channel(1);
+        let task = tokio::spawn(async move { run(location, entry, mode, sender).await });
+        Ok(Verification { steps, task: Some(AbortOnDropHandle::new(task)) })
+    }
+}
+
+async fn run(location: Arc<Location>, entry: Entry, mode: Mode, steps: mpsc::Sender<Step>) -> Result<Verified> {
+    let (key, place) = (&entry.tar.key, location.store.place());
+    let mut look = Verifying::begin(&location, &entry, mode);
+    let metadata = look.metadata().await?;
+    if let Some(stat) = look.stat(metadata.as_ref()).await? {
+        let manifest = match mode {
+            Mode::Quick => look.quick(&stat, metadata.as_ref()).await?,
+            Mode::Full => look.full(&stat, metadata.as_ref(), steps).await?,
+        };
+        look.compare(manifest, metadata.as_ref());
+    }
+    let verified = look.verified;
+    for finding in &verified.problems {
+        warn!(backup_id = entry.metadata.backup_id, key = key.as_str(), "{} {}", place, finding.detail);
+    }
+    if verified.ok {
+        info!(
+            size_bytes = verified.size_bytes,
+            read_bytes = verified.read_bytes,
+            "\"{key}\" in {place} is as it should be"
+        );
+    } else {
+        // The list shows it as it was.
+        if verified.problems.iter().any(|finding| finding.code.is_missing()) {
+            location.changed(&entry.metadata.backup_id);
+        } else {
+            location.outdated();
+        }
+    }
+    Ok(verified)
+}
+
+/// A look under way, and what was found so far.
+struct Verifying<'l> {
+    location: &'l Arc<Location>,
+    entry: &'l Entry,
+    verified: Verified,
+}
+
+impl<'l> Verifying<'l> {
+    fn begin(location: &'l Arc<Location>, entry: &'l Entry, mode: Mode) -> Self {
+        let verified = Verified { ok: true, mode, size_bytes: 0, read_bytes: 0, sha256: None, problems: Vec::new() };
+        Self { location, entry, verified }
+    }
+
+    fn found(&mut self, code: FindingCode, detail: impl Into<String>) {
+        self.verified.ok = false;
+        self.verified.problems.push(Finding { code, detail: detail.into() });
+    }
+
+    /// The metadata as it is now.
+    async fn metadata(&mut self) -> Result<Option<StoredBackup>> {
+        let key = &self.entry.key;
+        match self.location.store.read(key, MAX_METADATA_BYTES, Patience::INTERACTIVE).await {
+            Ok(json) => match StoredBackup::parse(&json) {
+                Ok(stored) => return Ok(Some(stored)),
+                Err(error) => {
+                    self.found(
+                        FindingCode::InvalidMetadata,
+                        format!("Home Assistant would refuse \"{key}\": {error}."),
+                    );
+                }
+            },
+            Err(error) if error.outcome == Outcome::NotFound => {
+                self.found(FindingCode::MetadataMissing, format!("The metadata \"{key}\" is gone."));
+            }
+            Err(error) => return self.location.note(Err(error.into())),
+        }
+        Ok(None)
+    }
+
+    /// What the server says of the tar.
+    async fn stat(&mut self, metadata: Option<&StoredBackup>) -> Result<Option<Stat>> {
+        let key = &self.entry.tar.key;
+        let stat = match self.location.store.stat(key, Patience::INTERACTIVE).await {
+            Ok(stat) => stat,
+            Err(error) if error.outcome == Outcome::NotFound => {
+                self.found(FindingCode::TarMissing, format!("The tar \"{key}\" is gone."));
+                return Ok(None);
+            }
+            Err(error) => return self.location.note(Err(error.into())),
+        };
+        self.verified.size_bytes = stat.size;
+        if let Some(said) = metadata.and_then(|metadata| wrong_size(metadata, stat.size)) {
+            let detail = format!("The tar \"{key}\" has {} bytes, but its metadata says {said}.", stat.size);
+            self.found(FindingCode::SizeMismatch, detail);
+        }
+        Ok(Some(stat))
+    }
+
+    async fn quick(&mut self, stat: &Stat, metadata: Option<&StoredBackup>) -> Result<Option<Manifest>> {
+        let key = &self.entry.tar.key;
+        let held = stat.checksums.iter().find(|(checksum, _)| *checksum == Checksum::Sha256).map(|(_, held)| hex(held));
+        if held.zip(recorded_sha256(metadata)).is_some_and(|(held, recorded)| held != recorded) {
+            let detail = format!("The SHA-256 that the server has of \"{key}\" is not the one of what was uploaded.");
+            self.found(FindingCode::ChecksumMismatch, detail);
+        }
+        let look = look_into(self.location, key, stat.size).await?;
+        self.verified.read_bytes = look.read_bytes;
+        Ok(self.manifest(look.found))
+    }
+
+    async fn full(
+        &mut self,
+        stat: &Stat,
+        metadata: Option<&StoredBackup>,
+        steps: mpsc::Sender<Step>,
+    ) -> Result<Option<Manifest>> {
+        let tar = Object { size: stat.size, ..self.entry.tar.clone() };
+        let download = Download::open(Arc::clone(self.location), &Entry { tar, ..self.entry.clone() }, None).await?;
+        let mut pieces = pin!(download.unchecked().into_stream());
+        let (mut hashes, mut walker) = (Hashes::for_all_of(stat), Ok(Walker::default()));
+        let mut ticks = interval(PROGRESS_EVERY);
+        loop {
+            tokio::select! {
+                // A caller that does not listen is not waited for.
+                _ = ticks.tick() => drop(steps.try_send(Step::Progress {
+                    read_bytes: self.verified.read_bytes,
+                    total_bytes: stat.size,
+                })),
+                piece = pieces.next() => {
+                    let Some(piece) = piece else { break };
+                    let piece = piece?;
+                    self.verified.read_bytes += piece.len() as u64;
+                    hashes.update(&piece);
+                    walker = walker.and_then(|mut walker| walker.push(&piece).map(|()| walker));
+                }
+            }
+        }
+        let (sha256, differing) = hashes.finish(recorded_sha256(metadata));
+        self.verified.sha256 = Some(sha256);
+        for what in differing {
+            let detail = format!("The {what} of \"{}\" is not the one of what was uploaded.", self.entry.tar.key);
+            self.found(FindingCode::ChecksumMismatch, detail);
+        }
+        Ok(self.manifest(walker.and_then(Walker::finish)))
+    }
+
+    fn manifest(&mut self, found: std::result::Result<Manifest, archive::Error>) -> Option<Manifest> {
+        let key = &self.entry.tar.key;
+        found
+            .map_err(|error| self.found(FindingCode::InvalidTar, format!("\"{key}\" cannot be restored: {error}.")))
+            .ok()
+    }
+
+    /// What Home Assistant shows of a backup may be changed by hand, such as its name; what it restores by may not.
+    fn compare(&mut self, manifest: Option<Manifest>, metadata: Option<&StoredBackup>) {
+        let (Some(manifest), Some(StoredBackup { backup, .. })) = (manifest, metadata) else { return };
+        let key = &self.entry.tar.key;
+        if manifest.backup_id() != backup.backup_id {
+            let (inside, said) = (manifest.backup_id(), &backup.backup_id);
+            let detail = format!("The tar \"{key}\" is the backup \"{inside}\", not \"{said}\".");
+            return self.found(FindingCode::OtherBackup, detail);
+        }
+        for (differs, what) in [
+            (manifest.is_protected() != backup.protected, "whether it is encrypted"),
+            (
+                manifest.homeassistant_version() != backup.homeassistant_version.as_deref(),
+                "the version of Home Assistant",
+            ),
+        ] {
+            if differs {
+                let detail = format!("The tar \"{key}\" and its metadata do not agree on {what}.");
+                self.found(FindingCode::MetadataDiffers, detail);
+            }
+        }
+    }
+}
+
+fn recorded_sha256(metadata: Option<&StoredBackup>) -> Option<&str> {
+    metadata?.agent.as_ref()?.sha256.as_deref()
+}
+
+/// The size that the metadata says, when a tar of `size` bytes cannot be it. Home Assistant announces less than it sends
+/// in a known case, and only the agent records what arrived.
+fn wrong_size(metadata: &StoredBackup, size: u64) -> Option<u64> {
+    match &metadata.agent {
+        Some(stored) => Some(stored.size).filter(|&said| said != size),
+        None => Some(metadata.backup.size).filter(|&said| said > size),
+    }
+}

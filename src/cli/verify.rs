@@ -1,0 +1,147 @@
+//! `verify`.
+
+use std::sync::Arc;
+
+use indicatif::ProgressBar;
+use serde_json::json;
+
+use super::output::{Output, lines, size};
+use super::{Failure, chosen};
+use crate::agent::Agent;
+use crate::agent::events::Report;
+use crate::agent::listing::{SkipCode, Skipped};
+use crate::agent::verify::{Mode, Step, Verified};
+use crate::error::{Error, Kind, Result};
+
+/// Looks whether backups are what was uploaded. One that is not does not hide the others.
+pub(super) async fn verify(
+    agent: &Arc<Agent>,
+    location: Option<&str>,
+    backup_id: Option<&str>,
+    full: bool,
+    output: Output,
+) -> Result<(), Failure> {
+    let mode = if full { Mode::Full } else { Mode::Quick };
+    let mut summary = Summary::default();
+    for id in chosen(agent, location)? {
+        match backup_id {
+            Some(backup_id) => {
+                let bytes = agent.find(&id, backup_id).await?.tar.size;
+                let bar = output.progress(if full { bytes } else { 0 });
+                let verified = run(agent, &id, backup_id, mode, &bar).await;
+                bar.finish_and_clear();
+                summary.take(&id, backup_id, verified, output)?;
+            }
+            None => all(agent, &id, mode, &mut summary, output).await?,
+        }
+    }
+    summary.end(mode, output)
+}
+
+async fn all(agent: &Arc<Agent>, id: &str, mode: Mode, summary: &mut Summary, output: Output) -> Result<(), Failure> {
+    let view = match agent.list(id, true).await {
+        Ok(view) if view.error.is_none() => view,
+        Ok(view) => return summary.away(id, &view.error.unwrap_or_else(|| Error::new(Kind::Internal, "")), output),
+        Err(error) => return summary.away(id, &error, output),
+    };
+    let entries = &view.listing.entries;
+    for skipped in &view.listing.skipped {
+        summary.left_out(id, skipped, output)?;
+    }
+    let total = if mode == Mode::Full { entries.iter().map(|entry| entry.tar.size).sum() } else { 0 };
+    let (bar, mut before) = (output.progress(total), 0);
+    for entry in entries {
+        let backup_id = &entry.metadata.backup_id;
+        bar.set_position(before);
+        let verified = run(agent, id, backup_id, mode, &bar).await;
+        before += entry.tar.size;
+        bar.suspend(|| summary.take(id, backup_id, verified, output))?;
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// Moves the bar on from where it stands.
+async fn run(agent: &Agent, id: &str, backup_id: &str, mode: Mode, bar: &ProgressBar) -> Result<Verified> {
+    let (mut verification, start) = (agent.verify(id, backup_id, mode).await?, bar.position());
+    while let Some(step) = verification.next().await {
+        match step? {
+            Step::Progress { read_bytes, .. } => bar.set_position(start + read_bytes),
+            Step::Result(verified) => return Ok(verified),
+        }
+    }
+    Err(Error::new(Kind::Internal, "The look at the backup ended without a result."))
+}
+
+/// What has come of it so far.
+#[derive(Default)]
+struct Summary {
+    good: u64,
+    damaged: u64,
+    failed: u64,
+    is_away: bool,
+}
+
+impl Summary {
+    fn take(&mut self, id: &str, backup_id: &str, verified: Result<Verified>, output: Output) -> Result<(), Failure> {
+        let (line, value) = match &verified {
+            Ok(verified) => {
+                let mut value = json!(verified);
+                value["location"] = json!(id);
+                value["backup_id"] = json!(backup_id);
+                (text(backup_id, verified), value)
+            }
+            Err(error) => {
+                let report = Report::from(error);
+                let line = format!("{backup_id}: {}", lines(&report));
+                (line, json!({"location": id, "backup_id": backup_id, "error": report}))
+            }
+        };
+        match verified {
+            Ok(verified) if verified.ok => self.good += 1,
+            Ok(_) => self.damaged += 1,
+            Err(error) => self.fail(&error),
+        }
+        Ok(output.result(&line, &value)?)
+    }
+
+    /// What is in no list for what is wrong with it is as damaged as what is.
+    fn left_out(&mut self, id: &str, skipped: &Skipped, output: Output) -> Result<(), Failure> {
+        self.damaged += u64::from(matches!(skipped.code, SkipCode::TarMissing | SkipCode::InvalidMetadata));
+        let line = format!("left out: \"{}\", {}", skipped.key, skipped.reason);
+        Ok(output.result(&line, &json!({"location": id, "skipped": skipped}))?)
+    }
+
+    fn away(&mut self, id: &str, error: &Error, output: Output) -> Result<(), Failure> {
+        self.fail(error);
+        let report = Report::from(error);
+        Ok(output.result(&format!("{id}\n{}", lines(&report)), &json!({"location": id, "error": report}))?)
+    }
+
+    fn fail(&mut self, error: &Error) {
+        self.failed += 1;
+        self.is_away |= error.kind().facts().retryable;
+    }
+
+    fn end(self, mode: Mode, output: Output) -> Result<(), Failure> {
+        let Self { good, damaged, failed, is_away } = self;
+        let line = format!("{good} good, {damaged} damaged, {failed} not looked at.");
+        output.result(&line, &json!({"mode": mode, "good": good, "damaged": damaged, "failed": failed}))?;
+        match (damaged, failed, is_away) {
+            (0, 0, _) => Ok(()),
+            (0, _, true) => Err(Failure::SaidAway),
+            (0, _, false) => Err(Failure::Said),
+            _ => Err(Failure::SaidDamaged),
+        }
+    }
+}
+
+fn text(backup_id: &str, verified: &Verified) -> String {
+    let bytes = size(verified.size_bytes);
+    if verified.ok {
+        let sha256 = verified.sha256.as_ref().map(|sha256| format!(", SHA-256 {sha256}")).unwrap_or_default();
+        return format!("{backup_id}: good ({bytes}{sha256})");
+    }
+    let problems = verified.problems.iter().map(|finding| format!("\n  {}", finding.detail));
+    format!("{backup_id}: damaged ({bytes}){}", problems.collect::<String>())
+}

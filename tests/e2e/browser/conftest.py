@@ -1,0 +1,91 @@
+"""One Home Assistant, its agent and an S3 server for all stations, and a browser on it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Generator
+from pathlib import Path
+
+from lab.agent import Agent
+from lab.garage import Garage
+from lab.homeassistant import NEWEST, REPOSITORY, HomeAssistant
+from playwright.async_api import async_playwright, expect
+import pytest
+
+from e2e.conftest import FIGURES, LOGS
+from e2e.home import Log
+
+from .frontend import Frontend
+from .stage import Stage
+
+BROWSER = Path(__file__).with_name("chromium")
+SHOTS = REPOSITORY / "target" / "screenshots"
+TIMEOUT_MS = 30_000
+FAILED = pytest.StashKey[bool]()
+
+# What `default_config` would bring that these tests look at.
+ALSO = ("repairs", "system_health", "system_log", "history", "logbook")
+
+
+@pytest.fixture(scope="session")
+async def stage() -> AsyncIterator[Stage]:
+    """Start Home Assistant, an agent that knows no location but its own directory, and an S3 server."""
+    async with (
+        Garage() as garage,
+        Agent([]) as agent,
+        HomeAssistant(NEWEST, also=ALSO, log_level="info") as ha,
+    ):
+        yield Stage(ha=ha, agent=agent, garage=garage)
+
+
+@pytest.fixture(scope="session")
+async def signed_in(
+    stage: Stage, pytestconfig: pytest.Config
+) -> AsyncIterator[Frontend]:
+    """Open the browser and sign in."""
+    expect.set_options(timeout=TIMEOUT_MS)
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=BROWSER, args=["--disable-gpu", "--disable-quic"]
+        )
+        context = await browser.new_context(
+            base_url=stage.ha.url,
+            viewport={"width": 1200, "height": 950},
+            locale="en-GB",
+            reduced_motion="reduce",
+        )
+        page = await context.new_page()
+        page.set_default_timeout(TIMEOUT_MS)
+        frontend = Frontend(page, SHOTS)
+        await frontend.sign_in()
+        pytestconfig.stash.setdefault(FIGURES, []).append(f"screenshots: {SHOTS}")
+        yield frontend
+        await browser.close()
+
+
+@pytest.fixture
+async def frontend(
+    signed_in: Frontend, request: pytest.FixtureRequest
+) -> AsyncIterator[Frontend]:
+    """Lend the browser to a test; what it shows when the test fails is kept."""
+    yield signed_in
+    if request.node.stash.get(FAILED, False):
+        await signed_in.page.screenshot(path=SHOTS / f"failed-{request.node.name}.png")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember that a test failed."""
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
+@pytest.fixture(autouse=True)
+def browser_logs(request: pytest.FixtureRequest, stage: Stage) -> None:
+    """Keep the logs for a test that fails."""
+    request.node.stash[LOGS] = {
+        "Home Assistant": Log(stage.ha.folder / "homeassistant.log"),
+        "agent": Log(stage.agent.log_path),
+    }

@@ -1,0 +1,133 @@
+"""Home Assistant's frontend in a browser: what is on it is found by what a person reads there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import re
+from typing import Any
+
+from lab.homeassistant import PASSWORD, USER
+from playwright.async_api import Locator, Page, expect
+
+HERE = Path(__file__).parent
+WORDS = (HERE / "words.js").read_text()
+SETTLED = (HERE / "settled.js").read_text()
+
+# What no person should see: keys of translations, places for words that stayed empty, values that are none.
+RAW = re.compile(
+    r"component\.s3_backup_agent\S*|\{\w+\}|MISSING_VALUE|\[object Object\]|Translation error"
+)
+
+FINISH = re.compile("^(Skip and finish|Finish)$")
+
+
+class Frontend:
+    """A page of the frontend, used by one person."""
+
+    def __init__(self, page: Page, shots: Path) -> None:
+        """Use a page of the browser, and keep screenshots in a folder."""
+        self.page = page
+        self._shots = shots
+
+    async def sign_in(self) -> None:
+        """Sign in with the form."""
+        await self.page.goto("/")
+        await self.page.get_by_role("textbox", name="Username").fill(USER)
+        await self.page.get_by_role("textbox", name="Password").fill(PASSWORD)
+        await self.page.get_by_role("button", name="Log in").click()
+        await expect(self.page.get_by_text("Settings").first).to_be_visible()
+
+    async def open(self, path: str) -> None:
+        """Go to a page."""
+        await self.page.goto(path)
+
+    async def speak(self, language: str) -> None:
+        """Choose the language, as the page of one's own profile does."""
+        await self.page.evaluate(
+            "language => localStorage.setItem('selectedLanguage', JSON.stringify(language))",
+            language,
+        )
+
+    async def shot(self, name: str) -> None:
+        """Keep a screenshot, and look for words that are none."""
+        await self.page.wait_for_function(SETTLED)
+        self._shots.mkdir(parents=True, exist_ok=True)
+        await self.page.screenshot(
+            path=self._shots / f"{name}.png", animations="disabled"
+        )
+        assert not RAW.findall(await self.words())
+
+    async def words(self) -> str:
+        """Return all that can be read on the page."""
+        words: str = await self.page.evaluate(WORDS)
+        return words
+
+    def text(self, text: str | re.Pattern[str]) -> Locator:
+        """Find something by its words."""
+        return self.page.get_by_text(text).first
+
+    def button(self, name: str, *, exact: bool = False) -> Locator:
+        """Find a button by its name."""
+        return self.page.get_by_role("button", name=name, exact=exact).first
+
+    def row(self, text: str, *, of: str = "") -> Locator:
+        """Find a line of a list by its words; `of` is the element that holds the list."""
+        return self.page.locator(f"{of} ha-list-item-base", has_text=text).first
+
+    async def press_in_menu(self, opener: Locator, item: str) -> None:
+        """Open a menu and take one of its items."""
+        await opener.click()
+        items = self.page.locator("ha-dropdown-item:visible", has_text=item)
+        await items.first.click()
+
+    async def confirm(self, button: str) -> None:
+        """Say yes to the question that is on the page."""
+        await self.page.locator("dialog-box").get_by_role("button", name=button).click()
+
+    @property
+    def flow(self) -> Flow:
+        """The dialog of a flow."""
+        return Flow(self.page)
+
+
+class Flow:
+    """The dialog that shows a config flow, a flow for a part of an entry, or the fix of a repair."""
+
+    def __init__(self, page: Page) -> None:
+        """Take the dialog that is on the page."""
+        self.root = page.locator("dialog-data-entry-flow")
+
+    def field(self, label: str) -> Locator:
+        """Find a text field by its label; a star behind it says that it is required."""
+        name = re.compile(rf"^{re.escape(label)}\s?\*?$")
+        return self.root.get_by_role("textbox", name=name).first
+
+    async def fill(self, fields: dict[str, str]) -> None:
+        """Type into fields."""
+        for label, text in fields.items():
+            await self.field(label).fill(text)
+
+    async def choose(self, label: str, option: str) -> None:
+        """Choose from a drop-down list."""
+        await self.root.get_by_role("button", name=label).click()
+        await self.root.locator("ha-dropdown-item", has_text=option).click()
+
+    async def press(self, name: str) -> None:
+        """Press a button, or take an item of the dialog's menu."""
+        button = self.root.get_by_role("button", name=name)
+        await button.or_(self.root.get_by_text(name, exact=True)).first.click()
+
+    async def finish(self) -> None:
+        """Close the dialog that says that it is done, without naming devices."""
+        button = self.root.get_by_role("button", name=FINISH)
+        await button.click()
+        await expect(button).to_be_hidden()
+
+    async def close(self) -> None:
+        """Close the dialog."""
+        await self.root.get_by_role("button", name="Close").last.click()
+        await expect(self.root.locator("dialog[open]")).to_have_count(0)
+
+    async def shows(self, text: str | re.Pattern[str], **options: Any) -> None:
+        """Wait until something can be read in the dialog."""
+        await expect(self.root.get_by_text(text).first).to_be_visible(**options)

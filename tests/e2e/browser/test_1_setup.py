@@ -1,0 +1,120 @@
+"""The integration and its locations are added, each in a minute."""
+
+from __future__ import annotations
+
+from lab.homeassistant import DOMAIN
+from playwright.async_api import expect
+
+from .frontend import Frontend
+from .stage import CELLAR_BUCKET, FOLDER, PAGE, PART_SIZE, UPLOAD_LIMIT, Stage
+
+ICON = f"img[src*='{DOMAIN}']"
+
+
+async def test_the_integration_is_added(stage: Stage, frontend: Frontend) -> None:
+    """It is found by its name, asks where the agent is, and is there."""
+    await frontend.open("/config/integrations/dashboard")
+    await frontend.button("Add integration").click()
+    await frontend.page.get_by_placeholder("Search for a brand name").fill("S3 Backup")
+    dialog = frontend.page.locator("dialog-add-integration")
+    await expect(dialog.get_by_text("S3 Backup Agent")).to_be_visible()
+    await frontend.shot("01-search")
+    await dialog.get_by_text("S3 Backup Agent").click()
+    await frontend.flow.shows("The agent keeps your backups")
+    await frontend.shot("02-address")
+    await frontend.flow.fill({"Address": "unix:///nowhere/agent.sock"})
+    await frontend.flow.press("Submit")
+    await frontend.flow.shows("The agent cannot be reached")
+    assert "ssl:" not in await frontend.words()
+    await frontend.shot("03-address-wrong")
+    await frontend.flow.fill({"Address": stage.agent.address})
+    await frontend.flow.press("Submit")
+    await frontend.flow.shows("Device name")
+    await frontend.shot("04-added")
+    await frontend.flow.finish()
+
+
+async def test_a_wrong_region_is_corrected_with_one_click(
+    stage: Stage, frontend: Frontend
+) -> None:
+    """The bucket's settings are tried; the region that the server names is offered and taken."""
+    await stage.entry_id()
+    await begin_location(frontend, "Garage")
+    await frontend.shot("05-providers")
+    await frontend.flow.press("Submit")
+    await frontend.flow.shows("Bucket at Garage")
+    await frontend.shot("06-settings")
+    await frontend.flow.fill(
+        {
+            "Endpoint": stage.garage.endpoint,
+            "Bucket": await stage.bucket(CELLAR_BUCKET),
+            "Folder": FOLDER,
+            "Access key ID": stage.garage.key_id,
+            "Secret access key": stage.garage.secret_key,
+            "Name": "Cellar",
+        }
+    )
+    await frontend.flow.press("Advanced")
+    await frontend.flow.fill(
+        {
+            "Region": "eu-west-1",
+            "Part size": PART_SIZE,
+            "Upload limit": UPLOAD_LIMIT,
+        }
+    )
+    await frontend.shot("07-advanced")
+    await frontend.flow.press("Submit")
+    await frontend.flow.shows("It works with other settings")
+    await frontend.shot("08-corrected")
+    await frontend.flow.press("Take these settings")
+    await frontend.flow.finish()
+    await expect(frontend.text("Cellar")).to_be_visible()
+    await frontend.shot("09-location")
+    assert stage.garage.secret_key not in await frontend.words()
+
+
+async def test_another_provider(stage: Stage, frontend: Frontend) -> None:
+    """Whatever speaks S3 is added as *other*; a failed step is shown at its field."""
+    await stage.entry_id()
+    await begin_location(frontend, "Other S3-compatible storage")
+    await frontend.flow.press("Submit")
+    await frontend.flow.fill(
+        {
+            "Endpoint": stage.garage.endpoint,
+            "Bucket": "no-such-bucket",
+            "Access key ID": stage.garage.key_id,
+            "Secret access key": stage.garage.secret_key,
+            "Name": "Attic",
+        }
+    )
+    await frontend.flow.press("Submit")
+    await frontend.flow.shows("The bucket does not exist")
+    await frontend.shot("10-no-bucket")
+    await frontend.flow.fill({"Bucket": await stage.bucket("ha-attic")})
+    await frontend.flow.press("Submit")
+    await frontend.flow.finish()
+    await expect(frontend.text("Attic")).to_be_visible()
+
+
+async def test_a_location_is_a_device(stage: Stage, frontend: Frontend) -> None:
+    """Its page shows how it stands, and what can be done."""
+    await stage.cellar()
+    await frontend.open(PAGE)
+    await frontend.shot("11-integration")
+    await expect(frontend.page.locator(ICON).first).to_have_js_property(
+        "complete", True
+    )
+    await frontend.open("/config/devices/dashboard?historyBack=1")
+    await frontend.text("Cellar").click()
+    await expect(frontend.text("Upload progress")).to_be_visible()
+    await frontend.shot("12-device")
+    await frontend.open(f"/config/entities?domain={DOMAIN}")
+    await expect(frontend.text("Upload progress")).to_be_visible()
+    await frontend.shot("13-entities")
+
+
+async def begin_location(frontend: Frontend, provider: str) -> None:
+    """Choose the provider of a new location."""
+    await frontend.open(PAGE)
+    await frontend.button("Add a bucket").click()
+    await frontend.flow.choose("Provider", provider)

@@ -1,0 +1,112 @@
+"""The whole life of a backup in Home Assistant's panel."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+import os
+from pathlib import Path
+import re
+import tarfile
+
+from lab.homeassistant import DOMAIN
+from playwright.async_api import Locator, expect
+import pytest
+
+from .frontend import Frontend
+from .stage import CELLAR_BUCKET, Stage
+
+NAME = "S3 Backup Agent: Cellar"
+OVERVIEW = "/config/backup/overview"
+SIZE = 48 << 20
+
+
+@pytest.fixture
+async def ballast(stage: Stage) -> AsyncIterator[None]:
+    """Let a backup be so large that its upload can be watched."""
+    file = stage.ha.config / "ballast.bin"
+    file.write_bytes(os.urandom(SIZE))
+    yield
+    file.unlink()
+
+
+async def test_automatic_backups_go_to_the_location(
+    stage: Stage, frontend: Frontend
+) -> None:
+    """Home Assistant's own dialog sets them up; the location is switched on with our icon beside it."""
+    cellar = await stage.cellar()
+    await frontend.open(OVERVIEW)
+    await frontend.button("Set up backups").click()
+    dialog = frontend.page.locator("ha-dialog-backup-onboarding")
+    await dialog.get_by_role("button", name="Next").click()
+    await dialog.get_by_text("Recommended").click()
+    await expect(frontend.text("Backed up")).to_be_visible()
+
+    await frontend.open("/config/backup/settings")
+    row = frontend.row(NAME, of="ha-backup-config-agents")
+    await row.locator("ha-switch").click()
+    await expect(row.get_by_role("switch")).to_be_checked()
+    await assert_our_icon(row)
+    await frontend.shot("20-automatic")
+    await stage.wait_for_automatic_backups_at(cellar)
+
+
+@pytest.mark.usefixtures("ballast")
+async def test_a_backup_is_made_and_seen_on_its_way(
+    stage: Stage, frontend: Frontend
+) -> None:
+    """*Backup now* shows how much of it is in the bucket, and then that all of it is."""
+    cellar = await stage.cellar()
+    await stage.use_for_automatic_backups(cellar)
+    await frontend.open(OVERVIEW)
+    await frontend.button("Backup now").click()
+    await (
+        frontend.page.locator("ha-dialog-new-backup")
+        .get_by_text("Automatic backup", exact=True)
+        .click()
+    )
+    row = frontend.row(NAME, of="ha-backup-overview-progress")
+    await expect(row).to_contain_text(re.compile(r"[1-9]\d\s*%"))
+    await frontend.shot("21-progress")
+    await expect(frontend.text("Backed up")).to_be_visible()
+    await expect(frontend.text(re.compile("stored in 2 locations"))).to_be_visible()
+    await frontend.shot("22-backed-up")
+
+
+async def test_a_backup_is_looked_at_downloaded_and_deleted(
+    stage: Stage, frontend: Frontend, tmp_path: Path
+) -> None:
+    """Its page names the location; the file that comes from there is whole; deleted, it is gone from the bucket."""
+    cellar = await stage.cellar()
+    outcome = await stage.ha.backups.create([cellar], name="Before the move")
+    assert len(stage.garage.bucket_keys(CELLAR_BUCKET)) >= 2
+    await frontend.open("/config/backup/backups")
+    await frontend.text("Before the move").click()
+    await frontend.page.wait_for_url(f"**/details/{outcome.backup_id}")
+    row = frontend.row("Cellar", of="ha-config-backup-details")
+    await assert_our_icon(row)
+    await frontend.shot("23-backup")
+
+    async with frontend.page.expect_download() as download:
+        await frontend.press_in_menu(row.get_by_role("button"), "Download")
+    file = tmp_path / "downloaded.tar"
+    await (await download.value).save_as(file)
+    with tarfile.open(file, "r:") as tar:
+        assert "homeassistant.tar.gz" in tar.getnames()
+
+    menu = frontend.page.locator("ha-config-backup-details ha-dropdown").first
+    await frontend.press_in_menu(menu.get_by_role("button").first, "Delete")
+    await frontend.shot("24-delete")
+    await frontend.confirm("Delete")
+    await frontend.page.wait_for_url(f"**{OVERVIEW}")
+    assert outcome.backup_id is not None
+    assert await stage.ha.backups.find(outcome.backup_id) is None
+    keys = stage.garage.bucket_keys(CELLAR_BUCKET)
+    assert not [key for key in keys if "Before_the_move" in key]
+
+
+async def assert_our_icon(row: Locator) -> None:
+    """Check that a line has the picture of the integration, and that it has come."""
+    picture = row.locator(f"img[src*='{DOMAIN}']").first
+    await expect(picture).to_be_visible()
+    await expect(picture).to_have_js_property("complete", True)
+    assert await picture.evaluate("picture => picture.naturalWidth") > 0

@@ -1,0 +1,115 @@
+"""What goes wrong is seen, said in plain words, and mended where it is seen."""
+
+from __future__ import annotations
+
+from playwright.async_api import expect
+
+from .frontend import Frontend
+from .stage import CELLAR_BUCKET, PAGE, Stage
+
+
+async def test_a_key_is_changed_and_refused(stage: Stage, frontend: Frontend) -> None:
+    """A wrong key is not kept, no secret is shown, and a key that was taken back is asked for again."""
+    await stage.cellar()
+    key_id, secret = await stage.garage.create_key(CELLAR_BUCKET)
+    await frontend.open(PAGE)
+    cellar = frontend.page.locator("ha-config-sub-entry-row", has_text="Cellar")
+    await cellar.get_by_role("button", name="Change the settings").click()
+    await expect(frontend.flow.field("Secret access key")).to_have_value("")
+    await frontend.flow.fill({"Access key ID": key_id, "Secret access key": "wrong"})
+    await frontend.flow.press("Submit")
+    await frontend.flow.shows("The storage provider does not accept the access key")
+    await frontend.shot("30-wrong-key")
+    await frontend.flow.fill({"Secret access key": secret})
+    await frontend.flow.press("Submit")
+    await frontend.flow.shows("Reconfiguration was successful")
+    await frontend.shot("31-right-key")
+    await frontend.flow.close()
+
+    await stage.garage.delete_key(key_id)
+    await stage.refresh("Cellar")
+    await frontend.open(PAGE)
+    await frontend.shot("32-reauth")
+    await frontend.button("Reconfigure").click()
+    await frontend.flow.shows("The provider no longer accepts the access key")
+    await frontend.shot("33-another-key")
+    await frontend.flow.fill(
+        {
+            "Access key ID": stage.garage.key_id,
+            "Secret access key": stage.garage.secret_key,
+        }
+    )
+    await frontend.flow.press("Submit")
+    await frontend.flow.shows("The new key works")
+    await frontend.shot("34-key-works")
+    await frontend.flow.close()
+    # The page that was open before keeps the question until it is opened again.
+    await frontend.open(PAGE)
+    await expect(frontend.text("ha-cellar/homeassistant")).to_be_visible()
+    await expect(frontend.text("Needs attention")).to_be_hidden()
+    await stage.wait_for_status("Cellar", "ok")
+
+
+async def test_a_repair_corrects_the_region(stage: Stage, frontend: Frontend) -> None:
+    """The server moved to another region: it is on the page of repairs, and mended there."""
+    await stage.cellar()
+    await stage.garage.move_to("attic-1")
+    await stage.refresh("Cellar")
+    await frontend.open("/config/repairs")
+    await frontend.text("The region of Cellar is wrong").click()
+    await frontend.flow.shows("This was tried and works")
+    await frontend.shot("35-repair")
+    await frontend.flow.press("Submit")
+    await frontend.flow.shows("The issue is repaired!")
+    await frontend.flow.finish()
+    await expect(frontend.text("The region of Cellar is wrong")).to_be_hidden()
+    await frontend.shot("36-repaired")
+    await stage.wait_for_status("Cellar", "ok")
+
+
+async def test_debug_logging(stage: Stage, frontend: Frontend) -> None:
+    """*Enable debug logging* brings the agent's own records into Home Assistant's log."""
+    await stage.cellar()
+    await frontend.open(PAGE)
+    menu = frontend.page.locator("ha-config-integration-page ha-dropdown").first
+    await frontend.press_in_menu(menu.get_by_role("button"), "Enable debug logging")
+    await expect(frontend.text("Debug logging enabled")).to_be_visible()
+    await frontend.shot("37-debug")
+    await stage.refresh("Cellar")
+    await frontend.open("/config/logs")
+    menu = frontend.page.locator("ha-config-logs ha-dropdown").first
+    await frontend.press_in_menu(menu.get_by_role("button"), "Show full logs")
+    lines = frontend.page.get_by_text("custom_components.s3_backup_agent.agent")
+    await expect(lines.last).to_be_visible()
+    await frontend.shot("38-log")
+    await frontend.open(PAGE)
+    await frontend.button("Disable").click()
+    await expect(frontend.text("Debug logging enabled")).to_be_hidden()
+
+
+async def test_system_health(stage: Stage, frontend: Frontend) -> None:
+    """The system information says which agent there is, and how its locations are."""
+    await stage.cellar()
+    await frontend.open("/config/repairs")
+    menu = frontend.page.locator("ha-config-repairs-dashboard ha-dropdown").first
+    await frontend.press_in_menu(menu.get_by_role("button"), "System information")
+    await expect(frontend.text("Agent version")).to_be_visible()
+    await frontend.text("Agent version").scroll_into_view_if_needed()
+    await frontend.shot("39-system")
+
+
+async def test_in_german(stage: Stage, frontend: Frontend) -> None:
+    """All of it is in the person's language."""
+    await stage.cellar()
+    await frontend.speak("de")
+    await frontend.open(PAGE)
+    await frontend.button("Bucket hinzufügen").click()
+    await frontend.flow.choose("Anbieter", "Garage")
+    await frontend.shot("40-german-provider")
+    await frontend.flow.press("OK")
+    await frontend.flow.shows("Bucket")
+    await frontend.shot("41-german-settings")
+    await frontend.open("/config/devices/dashboard")
+    await frontend.text("Cellar").click()
+    await frontend.shot("42-german-device")
+    await frontend.speak("en")

@@ -1,0 +1,61 @@
+"""Something happens in the middle of an upload, as the agent's events tell it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+import json
+from typing import Any
+
+from lab.agent import Agent, Location
+from lab.backups import Outcome
+
+from .home import Home
+
+
+async def back_up_until(
+    home: Home,
+    location: Location,
+    begun: Callable[[], Awaitable[None]],
+    name: str,
+    *,
+    at_bytes: int = 1,
+) -> Outcome:
+    """Make a backup, and call `begun` once when the agent has stored at least so many bytes of it."""
+    called = asyncio.create_task(
+        call_when_storing(home.agent, location.id, begun, at_bytes)
+    )
+    try:
+        outcome = await home.ha.backups.create([home.agent_id(location)], name=name)
+        await asyncio.wait_for(called, 10)
+    finally:
+        called.cancel()
+    return outcome
+
+
+async def call_when_storing(
+    agent: Agent, location: str, then: Callable[[], Awaitable[None]], at_bytes: int
+) -> None:
+    """Follow the agent's events until an upload has so many bytes in the bucket, then do something."""
+    async for event in events(agent):
+        if (
+            event["type"] == "upload"
+            and event["location"] == location
+            and event["stored_bytes"] >= at_bytes
+        ):
+            await then()
+            return
+
+
+async def events(agent: Agent) -> AsyncIterator[dict[str, Any]]:
+    """Follow the agent's events."""
+    async with agent.client() as client, client.get("/v1/events") as response:
+        async for line in response.content:
+            yield json.loads(line)
+
+
+async def wait_until_listed(home: Home) -> None:
+    """Wait until no location has an error."""
+    async with asyncio.timeout(60):
+        while (await home.ha.backups.info())["agent_errors"]:
+            await asyncio.sleep(0.5)

@@ -1,0 +1,166 @@
+"""What large transfers cost Home Assistant: its event loop is never held for long, and its memory does not grow.
+
+A callback's time is what this thread computes in it, not what passes on the clock: on a busy machine the loop is held up
+by others, too, and that is not ours to answer for.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+import ctypes
+from dataclasses import replace
+import gc
+import os
+from pathlib import Path
+import time
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from homeassistant.components.backup import AgentBackup, BackupAgent
+
+from .backups import make_backup
+from .test_backup import upload
+
+MIB = 1 << 20
+SIZE_MIB = 1024
+HOLD_LIMIT_S = 0.050
+MEMORY_LIMIT = 16 * MIB
+# Blocks of a tar.
+BLOCK = 512
+
+
+class Watch:
+    """Measures how long each callback of the event loop computes."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self.longest_s = 0.0
+        self.longest = ""
+        self.callbacks = 0
+
+    def note(self, handle: asyncio.Handle, seconds: float) -> None:
+        """Take note of one."""
+        self.callbacks += 1
+        if seconds > self.longest_s:
+            self.longest_s, self.longest = seconds, repr(handle)
+
+
+@pytest.fixture
+def watch() -> Iterator[Watch]:
+    """Watch the event loop."""
+    watch = Watch()
+    run = asyncio.Handle._run
+
+    def timed(handle: asyncio.Handle) -> None:
+        start = time.thread_time()
+        run(handle)
+        watch.note(handle, time.thread_time() - start)
+
+    with patch.object(asyncio.Handle, "_run", timed):
+        yield watch
+
+
+class LargeBackup:
+    """A backup that is made while it is sent, as Home Assistant sends its own: a mebibyte at a time."""
+
+    def __init__(self) -> None:
+        """Put many random bytes into a small backup."""
+        backup, tar = make_backup(size=0)
+        # The small one's head and the length in it, in octal.
+        self._noise = os.urandom(MIB)
+        size = SIZE_MIB * MIB
+        head = bytearray(tar[:BLOCK])
+        head[124:136] = f"{size:011o}\0".encode()
+        head[148:156] = b" " * 8
+        head[148:156] = f"{sum(head):06o}\0 ".encode()
+        self._head, self._tail = bytes(head), tar[BLOCK:]
+        self.size = len(self._head) + size + len(self._tail)
+        self.backup: AgentBackup = replace(backup, size=self.size)
+
+    async def open(self) -> AsyncIterator[bytes]:
+        """Open it."""
+        return self._stream()
+
+    async def _stream(self) -> AsyncIterator[bytes]:
+        yield self._head
+        for _ in range(SIZE_MIB):
+            # As with a file that is read in another thread, others get their turn.
+            await asyncio.sleep(0)
+            yield self._noise
+        yield self._tail
+
+
+def memory(name: str) -> int:
+    """Return the resident memory of this process: VmRSS now, VmHWM the most there was."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1]) * 1024
+    raise AssertionError(name)
+
+
+def forget_peak() -> int:
+    """Let VmHWM begin again at what there is now, which is returned; what is free goes back to the system before."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+    return memory("VmRSS")
+
+
+async def transfer(backup_agent: BackupAgent, large: LargeBackup) -> None:
+    """Upload a large backup, and download it again."""
+    progress: list[int] = []
+    await upload(backup_agent, large.backup, large.open, progress)
+    assert progress
+    stream: Any = await backup_agent.async_download_backup(large.backup.backup_id)
+    received = 0
+    async for chunk in stream:
+        received += len(chunk)
+    assert received == large.size
+
+
+async def test_holds_nothing_up(
+    backup_agent: BackupAgent, watch: Watch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """During a transfer of 1 GiB in each direction no callback computes for 50 ms, and memory stays."""
+    large = LargeBackup()
+    # What the kernel does on a busy machine counts as well, but comes and goes; what the code does is there each time.
+    for _ in range(3):
+        before = forget_peak()
+        await asyncio.sleep(0)
+        watch.callbacks, watch.longest_s = 0, 0
+        start = time.monotonic()
+        await transfer(backup_agent, large)
+        grown = memory("VmHWM") - before
+        figures = (
+            f"{SIZE_MIB} MiB up and down in {time.monotonic() - start:.1f} s: {watch.callbacks} callbacks, "
+            f"the longest {watch.longest_s * 1000:.1f} ms, memory +{grown / MIB:.1f} MiB"
+        )
+        with capsys.disabled():
+            print(f"\n{figures}")  # noqa: T201 - a figure for whoever looks
+        assert watch.callbacks > SIZE_MIB
+        assert grown < MEMORY_LIMIT, figures
+        if watch.longest_s < HOLD_LIMIT_S:
+            return
+    pytest.fail(f"{watch.longest} computed for {watch.longest_s * 1000:.1f} ms")
+
+
+async def test_would_notice(watch: Watch) -> None:
+    """What holds the loop for longer is seen, and so is memory that is used for a moment."""
+    before = forget_peak()
+    assert len(os.urandom(MEMORY_LIMIT + MIB)) > MEMORY_LIMIT
+    assert memory("VmHWM") - before > MEMORY_LIMIT
+    # That took its time, too.
+    await asyncio.sleep(0)
+    watch.longest_s = 0
+
+    def compute() -> None:
+        end = time.thread_time() + HOLD_LIMIT_S + 0.01
+        while time.thread_time() < end:
+            pass
+
+    asyncio.get_running_loop().call_soon(compute)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert watch.longest_s > HOLD_LIMIT_S
+    assert "compute" in watch.longest

@@ -1,0 +1,353 @@
+"""The fixes on the page of repairs, as the frontend asks for them."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+import os
+import secrets
+import time
+from typing import Any
+from unittest.mock import patch
+
+from lab.garage import Garage
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
+
+from custom_components.s3_backup_agent.client import AgentClient, AgentError
+from custom_components.s3_backup_agent.const import DOMAIN
+from custom_components.s3_backup_agent.repairs import async_create_fix_flow
+from homeassistant.components.repairs import ConfirmRepairFlow
+from homeassistant.const import CONF_ADDRESS
+from homeassistant.core import HomeAssistant
+from homeassistant.setup import async_setup_component
+
+from .agent import Agent
+from .backups import make_backup
+from .test_init import impatient, until
+from .test_issues import shown
+
+__all__ = ["impatient"]
+
+PATH = "/api/repairs/issues/fix"
+
+type Settings = dict[str, str]
+type Fix = Callable[[str], Coroutine[None, None, Any]]
+type Confirm = Callable[[Any], Coroutine[None, None, Any]]
+
+
+@pytest.fixture
+async def http(hass: HomeAssistant, hass_client: ClientSessionGenerator) -> Any:
+    """Return the frontend's connection."""
+    for component in ("http", "repairs", "backup"):
+        assert await async_setup_component(hass, component, {})
+    return await hass_client()
+
+
+@pytest.fixture
+def fix(hass: HomeAssistant, http: Any) -> Fix:
+    """Return what begins to fix an issue."""
+
+    async def fix(kind: str) -> Any:
+        issue_id = shown(hass)[kind].issue_id
+        body = {"handler": DOMAIN, "issue_id": issue_id}
+        answer = await http.post(PATH, json=body)
+        assert answer.status == 200, await answer.text()
+        return await answer.json()
+
+    return fix
+
+
+@pytest.fixture
+def confirm(hass: HomeAssistant, http: Any) -> Confirm:
+    """Return what goes on with it."""
+
+    async def confirm(flow: Any) -> Any:
+        answer = await http.post(f"{PATH}/{flow['flow_id']}", json={})
+        assert answer.status == 200, await answer.text()
+        await hass.async_block_till_done()
+        return await answer.json()
+
+    return confirm
+
+
+@pytest.fixture
+async def settings(garage: Garage) -> Settings:
+    """Return the settings of a location with a wrong region."""
+    return {
+        "provider": "garage",
+        "endpoint": garage.endpoint,
+        "region": "us-east-1",
+        "bucket": await garage.create_bucket(f"bucket-{secrets.token_hex(4)}"),
+        "access_key_id": garage.key_id,
+        "secret_access_key": garage.secret_key,
+    }
+
+
+@pytest.fixture
+async def wrong(
+    hass: HomeAssistant, agent: Agent, http: Any, settings: Settings, impatient: None
+) -> MockConfigEntry:
+    """Return the entry with this location, after the region was found to be wrong."""
+    entry = MockConfigEntry(
+        domain=DOMAIN,
+        data={CONF_ADDRESS: agent.address},
+        subentries_data=[
+            {
+                "data": settings,
+                "subentry_type": "location",
+                "title": "The cellar",
+                "unique_id": "cellar",
+            }
+        ],
+    )
+    entry.add_to_hass(hass)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    await ask(entry)
+    await until(lambda: "wrong_region" in shown(hass))
+    return entry
+
+
+async def ask(entry: MockConfigEntry, location_id: str = "cellar") -> None:
+    """Let the agent ask the bucket, whatever comes of it."""
+    with suppress(AgentError):
+        await entry.runtime_data.client.backups(location_id, refresh=True)
+
+
+def change(hass: HomeAssistant, entry: MockConfigEntry, **changes: str) -> None:
+    """Change the location's settings."""
+    (subentry,) = entry.subentries.values()
+    data = {**subentry.data, **changes}
+    hass.config_entries.async_update_subentry(entry, subentry, data=data)
+
+
+async def test_takes_the_right_region(
+    hass: HomeAssistant,
+    *,
+    wrong: MockConfigEntry,
+    garage: Garage,
+    settings: Settings,
+    fix: Fix,
+    confirm: Confirm,
+) -> None:
+    """It is tried and shown before it is taken."""
+    assert shown(hass)["wrong_region"].is_fixable
+    form = await fix("wrong_region")
+    assert form["step_id"] == "confirm"
+    placeholders = form["description_placeholders"]
+    assert placeholders["location"] == "The cellar"
+    assert placeholders["changes"] == f"- `region`: `{garage.region}`"
+    (subentry,) = wrong.subentries.values()
+    assert subentry.data == settings
+
+    result = await confirm(form)
+    assert result["type"] == "create_entry"
+    (subentry,) = wrong.subentries.values()
+    assert subentry.data == {**settings, "region": garage.region}
+    assert shown(hass) == {}
+    await ask(wrong)
+    await until(lambda: wrong.runtime_data.locations["cellar"]["status"] == "ok")
+    assert shown(hass) == {}
+
+
+async def test_takes_only_the_region(
+    hass: HomeAssistant,
+    *,
+    wrong: MockConfigEntry,
+    garage: Garage,
+    settings: Settings,
+    fix: Fix,
+    confirm: Confirm,
+) -> None:
+    """What somebody changes between question and answer stays."""
+    form = await fix("wrong_region")
+    change(hass, wrong, prefix="another")
+    await confirm(form)
+    (subentry,) = wrong.subentries.values()
+    changed = {"prefix": "another", "region": garage.region}
+    assert subentry.data == {**settings, **changed}
+
+
+async def test_region_was_put_right_elsewhere(
+    hass: HomeAssistant, wrong: MockConfigEntry, garage: Garage, fix: Fix
+) -> None:
+    """Then there is nothing left to do."""
+    with patch.object(wrong.runtime_data, "update"):
+        change(hass, wrong, region=garage.region)
+        await until(lambda: shown(hass))
+        result = await fix("wrong_region")
+    assert result["type"] == "create_entry"
+    assert shown(hass) == {}
+
+
+async def test_shows_nothing_until_the_last_change_was_tried(
+    hass: HomeAssistant, wrong: MockConfigEntry
+) -> None:
+    """The answer to the change before says nothing about the settings as they are now."""
+    connection = wrong.runtime_data
+    asked: list[asyncio.Event] = []
+
+    async def backups(location_id: str, *, refresh: bool = False) -> None:
+        asked.append(asyncio.Event())
+        await asked[-1].wait()
+
+    with (
+        patch.object(connection, "update"),
+        patch.object(connection.client, "backups", backups),
+    ):
+        change(hass, wrong, bucket="bucket-1")
+        await until(lambda: len(asked) == 1)
+        change(hass, wrong, bucket="bucket-2")
+        await until(lambda: len(asked) == 2)
+        asked[0].set()
+        await asyncio.sleep(0.1)
+        assert shown(hass) == {}
+        asked[1].set()
+        await until(lambda: "wrong_region" in shown(hass))
+
+
+async def test_nothing_works_instead(
+    hass: HomeAssistant, wrong: MockConfigEntry, fix: Fix
+) -> None:
+    """What is wrong now is said."""
+    with patch.object(wrong.runtime_data, "update"):
+        change(hass, wrong, bucket="another-one")
+        await until(lambda: shown(hass))
+        result = await fix("wrong_region")
+    assert result["type"] == "abort"
+    assert result["reason"] == "no_correction"
+    assert "another-one" in result["description_placeholders"]["details"]
+    assert "wrong_region" in shown(hass)
+
+
+async def test_region_of_a_location_that_is_gone(
+    hass: HomeAssistant, wrong: MockConfigEntry, fix: Fix, confirm: Confirm
+) -> None:
+    """At first and at last."""
+    form = await fix("wrong_region")
+    kept_here = "custom_components.s3_backup_agent.repairs.kept_here"
+    with patch(kept_here, return_value=None):
+        assert (await confirm(form))["reason"] == "location_removed"
+        assert (await fix("wrong_region"))["reason"] == "location_removed"
+
+
+async def test_fixing_needs_the_agent(
+    hass: HomeAssistant, wrong: MockConfigEntry, agent: Agent, fix: Fix
+) -> None:
+    """Whether it went away now or was not there before."""
+    await agent.stop()
+    result = await fix("wrong_region")
+    assert result["reason"] == "failed"
+    assert result["description_placeholders"]["details"]
+    assert await hass.config_entries.async_unload(wrong.entry_id)
+    assert (await fix("wrong_region"))["reason"] == "entry_not_loaded"
+
+
+@pytest.fixture
+async def forgotten(
+    hass: HomeAssistant, agent: Agent, entry: MockConfigEntry, http: Any
+) -> MockConfigEntry:
+    """Return the entry of an agent with a tar that has lost its metadata, and one that is none."""
+    folder = agent.folder / "state" / "local" / "backups"
+    folder.mkdir(parents=True, exist_ok=True)
+    _, tar = make_backup()
+    for name, content in (("Forgotten.tar", tar), ("Broken.tar", b"x" * 10_240)):
+        (folder / name).write_bytes(content)
+        os.utime(folder / name, (time.time() - 7200,) * 2)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    await ask(entry, "local")
+    await until(lambda: "tars_without_metadata" in shown(hass))
+    return entry
+
+
+async def test_adopts_tars(
+    hass: HomeAssistant,
+    *,
+    forgotten: MockConfigEntry,
+    agent: Agent,
+    client: AgentClient,
+    fix: Fix,
+    confirm: Confirm,
+) -> None:
+    """Which backups they are is shown first; what is none is named, and stays on the page until it is gone."""
+    issue = shown(hass)["tars_without_metadata"]
+    assert issue.is_fixable
+    assert issue.translation_placeholders is not None
+    assert issue.translation_placeholders["count"] == "2"
+    form = await fix("tars_without_metadata")
+    assert form["step_id"] == "confirm"
+    placeholders = form["description_placeholders"]
+    assert placeholders["backups"].startswith("- Before the update (`")
+    assert "Forgotten.tar" in placeholders["backups"]
+    assert "Broken.tar" in placeholders["rest"]
+    assert (await client.backups("local", refresh=True))["backups"] == []
+
+    result = await confirm(form)
+    assert result["type"] == "abort"
+    assert result["reason"] == "not_adopted"
+    assert result["description_placeholders"]["count"] == "1"
+    assert "Broken.tar" in result["description_placeholders"]["rest"]
+    (backup,) = (await client.backups("local", refresh=True))["backups"]
+    assert backup["name"] == "Before the update"
+    result = await fix("tars_without_metadata")
+    assert result["reason"] == "not_adopted"
+    assert result["description_placeholders"]["count"] == "0"
+
+    (agent.folder / "state" / "local" / "backups" / "Broken.tar").unlink()
+    await ask(forgotten, "local")
+    await until(lambda: not shown(hass))
+
+
+async def test_adopting_all_of_them_ends_it(
+    hass: HomeAssistant,
+    forgotten: MockConfigEntry,
+    agent: Agent,
+    fix: Fix,
+    confirm: Confirm,
+) -> None:
+    """Then nothing is shown any more."""
+    (agent.folder / "state" / "local" / "backups" / "Broken.tar").unlink()
+    await ask(forgotten, "local")
+    form = await fix("tars_without_metadata")
+    result = await confirm(form)
+    assert result["type"] == "create_entry"
+    await ask(forgotten, "local")
+    await until(lambda: not shown(hass))
+
+
+async def test_adopting_needs_the_agent(
+    forgotten: MockConfigEntry, agent: Agent, fix: Fix, confirm: Confirm
+) -> None:
+    """When it goes away between question and answer, that is said."""
+    form = await fix("tars_without_metadata")
+    await agent.stop()
+    assert (await confirm(form))["reason"] == "failed"
+
+
+async def test_adopting_needs_the_entry(
+    hass: HomeAssistant, forgotten: MockConfigEntry, fix: Fix, confirm: Confirm
+) -> None:
+    """When it is unloaded between question and answer, that is said."""
+    form = await fix("tars_without_metadata")
+    assert await hass.config_entries.async_unload(forgotten.entry_id)
+    assert (await confirm(form))["reason"] == "entry_not_loaded"
+
+
+async def test_shows_no_tars_that_nobody_can_adopt(
+    hass: HomeAssistant, forgotten: MockConfigEntry
+) -> None:
+    """An older agent cannot."""
+    connection = forgotten.runtime_data
+    capabilities = connection.info["capabilities"]
+    connection.info["capabilities"] = [it for it in capabilities if it != "recover"]
+    location = connection.locations["local"]
+    for listener in tuple(connection._listeners):
+        listener({"type": "location", "location": location})
+    assert shown(hass) == {}
+
+
+async def test_other_issues_are_confirmed(hass: HomeAssistant) -> None:
+    """As Home Assistant does it without us."""
+    assert isinstance(await async_create_fix_flow(hass, "x", None), ConfirmRepairFlow)

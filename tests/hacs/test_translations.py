@@ -1,0 +1,52 @@
+"""The translations: made from one source, whole in every language."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from .agent import REPOSITORY
+
+
+@pytest.fixture
+def translations() -> ModuleType:
+    """Return the script that makes them."""
+    path = REPOSITORY / "scripts" / "translations.py"
+    spec = importlib.util.spec_from_file_location("translations", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_generated_files_are_up_to_date(translations: ModuleType) -> None:
+    """What Home Assistant reads is what scripts/generate makes of translations/, and nothing else is there."""
+    files: dict[Path, str] = translations.generated()
+    assert {path: path.read_text() for path in files} == files
+    assert set(translations.INTEGRATION.glob("*")) == set(files)
+
+
+@pytest.mark.parametrize(
+    ("german", "problem"),
+    [
+        ("a: {}", "de.yaml: a.b is missing"),
+        ("a: {b: x}", "de.yaml: a.b has other placeholders than in English"),
+        ("a: {b: 'x {y}', d: y}", "de.yaml: a.d is too much"),
+        ("a: {b: 5}", "de.yaml: a.b is not a text"),
+    ],
+)
+def test_says_what_is_wrong(
+    translations: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    german: str,
+    problem: str,
+) -> None:
+    """A file that does not have what English has is refused."""
+    (tmp_path / "en.yaml").write_text("a: {b: 'text {y}', c: '@a.b'}")
+    (tmp_path / "de.yaml").write_text(german)
+    monkeypatch.setattr(translations, "SOURCE", tmp_path)
+    with pytest.raises(translations.TranslationError, match=problem):
+        translations.generated()

@@ -1,0 +1,109 @@
+//! Secrets of all kinds are planted; then everything that the agent lets out is looked through for them.
+
+use std::fs;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use http::Method;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+
+use crate::harness::call::Client;
+use crate::harness::events::Events;
+use crate::harness::{Location, MIB, Proxy, Sample, Setup, eventually, garage};
+
+const TOKEN: &str = "planted token of the agent";
+const SESSION: &str = "planted/session+token=";
+const PROXY_PASSWORD: &str = "planted p@ss/word";
+const CA_FOLDER: &str = "planted-folder";
+const REGISTERED: &str = "planted\"key\\of/registered";
+const TRIED: &str = "planted-and-only-tried";
+
+/// All that must not be seen, in all ways that it could be written.
+fn planted(bucket_secret: &str, customer_key: &str) -> Vec<String> {
+    let mut forms = vec![BASE64.encode(format!("home:{PROXY_PASSWORD}"))];
+    for secret in
+        [TOKEN, SESSION, PROXY_PASSWORD, CA_FOLDER, REGISTERED, TRIED, "PLANTEDKEYID", bucket_secret, customer_key]
+    {
+        let json = Value::from(secret).to_string();
+        forms.extend([secret.to_owned(), utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string()]);
+        forms.push(json[1..json.len() - 1].to_owned());
+    }
+    forms.push("planted%20p%40ss%2Fword".to_owned());
+    forms
+}
+
+fn has_none(what: &str, text: &str, planted: &[String]) {
+    for form in planted {
+        assert!(!text.contains(form.as_str()), "{what} holds {form}");
+    }
+}
+
+/// Asks for a path that has a secret in it, as a person does who pastes it into the wrong place: it comes into records.
+async fn paste(client: &Client, secret: &str) {
+    let path = format!("/v1/locations/{}", utf8_percent_encode(secret, NON_ALPHANUMERIC));
+    assert_eq!(client.request(Method::GET, &path).send().await.unwrap().status().as_u16(), 404);
+}
+
+async fn records(events: &mut Events) -> Vec<Value> {
+    events.until(|event| event["fields"]["path"] == "/v1/providers").await
+}
+
+#[tokio::test]
+async fn no_secret_is_in_anything_that_the_agent_lets_out() {
+    let bucket = garage::shared().bucket().await;
+    let proxy = Proxy::before(&bucket.endpoint).await;
+    let customer_key = BASE64.encode([9; 32]);
+    let encoded = utf8_percent_encode(PROXY_PASSWORD, NON_ALPHANUMERIC).to_string();
+    let way = proxy.endpoint().replace("http://", &format!("http://home:{encoded}@"));
+    let location = Location::of(&bucket)
+        .with("session_token", SESSION)
+        .with("encryption", "SSE-C")
+        .with("encryption_key", &customer_key)
+        .with("proxy", &way);
+    let setup = Setup::of(location);
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::create_dir(setup.path(CA_FOLDER)).unwrap();
+    let pem = setup.path(CA_FOLDER).join("ca.pem");
+    fs::write(&pem, made.cert.pem()).unwrap();
+    let mut setup = setup;
+    setup.locations[0].options.push(("ca_certificate".into(), pem.display().to_string()));
+    let setup = setup.listening(&format!("token = \"{TOKEN}\""));
+    let planted = planted(&bucket.secret, &customer_key);
+
+    let agent = setup.serve().await;
+    let client = agent.client.clone().with_token(TOKEN);
+    let mut events = client.log("trace").await;
+    let registered = json!({"endpoint": "http://127.0.0.1:9", "bucket": "nowhere", "access_key_id": "PLANTEDKEYID",
+        "secret_access_key": REGISTERED, "session_token": SESSION, "proxy": way});
+    assert_eq!(client.put("/v1/locations/away", registered.to_string()).await.status, 200);
+    let mut tried = registered.clone();
+    tried["secret_access_key"] = TRIED.into();
+    assert_eq!(client.post("/v1/locations/check", &tried).await.json()["ok"], false);
+    client.post("/v1/locations/garage/check", &Value::Null).await;
+    client.get("/v1/locations/away/backups").await;
+    client.upload("garage", &Sample::new("a1", "Planted", 11 * MIB)).await;
+    assert_eq!(client.download("garage", "a1").await.unwrap().status, 200);
+    for secret in [TOKEN, SESSION, PROXY_PASSWORD, REGISTERED, &bucket.secret, &customer_key] {
+        paste(&client, secret).await;
+    }
+    client.delete_backup("garage", "a1").await;
+    client.get("/v1/providers").await;
+
+    let told = records(&mut events).await;
+    assert!(told.iter().any(|event| event["level"] == "debug" && event["type"] == "log"), "nothing was told");
+    let hidden = told.iter().filter(|event| event["message"].as_str().is_some_and(|text| text.contains("\"***\"")));
+    assert!(hidden.count() >= 6, "what was pasted came into no record, so this test proves nothing");
+    has_none("the log of a stream", &json!(told).to_string(), &planted);
+
+    let diagnostics = client.get("/v1/diagnostics").await;
+    assert_eq!(diagnostics.status, 200, "{diagnostics:?}");
+    let text = String::from_utf8(diagnostics.body.to_vec()).unwrap();
+    assert!(text.contains("\\\"***\\\""), "the records in it are not the ones that were pasted: {text}");
+    has_none("the diagnostics", &text, &planted);
+    for path in ["/metrics", "/v1/locations", "/v1/info", "/v1/uploads", "/v1/locations/garage/backups"] {
+        has_none(path, str::from_utf8(&client.get(path).await.body).unwrap(), &planted);
+    }
+    eventually("standard error has it all", async || agent.printed().contains("path=\"/v1/info\"")).await;
+    has_none("standard error", &agent.printed(), &planted);
+}

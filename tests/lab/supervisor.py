@@ -1,0 +1,166 @@
+"""A stand-in for Home Assistant's Supervisor: the calls by which apps are found, in the form that aiohasupervisor reads."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+from uuid import uuid4
+
+from aiohttp import web
+
+# What Supervisor says of an installed app; only the name and the slug are looked at.
+_APP = {
+    "advanced": False,
+    "apparmor": "profile",
+    "arch": ["aarch64", "amd64"],
+    "audio": False,
+    "audio_input": None,
+    "audio_output": None,
+    "auth_api": False,
+    "auto_update": False,
+    "available": True,
+    "boot": "auto",
+    "boot_config": "auto",
+    "build": False,
+    "changelog": True,
+    "description": "Keeps backups in S3-compatible storage",
+    "detached": False,
+    "devices": [],
+    "devicetree": False,
+    "discovery": ["s3_backup_agent"],
+    "dns": [],
+    "docker_api": False,
+    "documentation": True,
+    "full_access": False,
+    "gpio": False,
+    "hassio_api": False,
+    "hassio_role": "default",
+    "homeassistant": "2026.3.0",
+    "homeassistant_api": False,
+    "host_dbus": False,
+    "host_ipc": False,
+    "host_network": False,
+    "host_pid": False,
+    "host_uts": False,
+    "hostname": "s3-backup-agent",
+    "icon": True,
+    "ingress": True,
+    "ingress_entry": None,
+    "ingress_panel": False,
+    "ingress_port": 8099,
+    "ingress_url": None,
+    "ip_address": "172.30.33.5",
+    "kernel_modules": False,
+    "logo": True,
+    "long_description": None,
+    "machine": [],
+    "network": None,
+    "network_description": None,
+    "options": {},
+    "privileged": [],
+    "protected": True,
+    "rating": 8,
+    "repository": "local",
+    "schema": None,
+    "services": [],
+    "signed": False,
+    "stage": "stable",
+    "startup": "services",
+    "state": "started",
+    "stdin": False,
+    "system_managed": False,
+    "system_managed_config_entry": None,
+    "translations": {},
+    "uart": False,
+    "udev": False,
+    "update_available": False,
+    "url": None,
+    "usb": False,
+    "version": "0.1.0",
+    "version_latest": "0.1.0",
+    "video": False,
+    "watchdog": True,
+    "webui": None,
+}
+
+
+class Supervisor:
+    """Answers as Supervisor does, over HTTP on loopback.
+
+    Used as `async with Supervisor() as supervisor:`; `supervisor.host` is what Home Assistant finds in SUPERVISOR.
+    """
+
+    def __init__(self) -> None:
+        """Start without apps."""
+        self.host = ""
+        self.messages: list[dict[str, Any]] = []
+        self.names: dict[str, str] = {}
+        self.is_broken = False
+        self._runner: web.AppRunner | None = None
+
+    async def __aenter__(self) -> Self:
+        """Start to listen."""
+        app = web.Application(middlewares=[self._fail])
+        app.router.add_get("/discovery", self._list)
+        app.router.add_get("/discovery/{uuid}", self._get)
+        app.router.add_get("/addons/{slug}/info", self._info)
+        self._runner = web.AppRunner(app)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.host = f"127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def announce(
+        self,
+        service: str,
+        config: dict[str, Any],
+        *,
+        slug: str = "local_s3_backup_agent",
+        name: str = "S3 Backup Agent",
+    ) -> str:
+        """Take an app's discovery message, in place of its last one; return its id, which Home Assistant is told."""
+        self.messages = [
+            message
+            for message in self.messages
+            if (message["addon"], message["service"]) != (slug, service)
+        ]
+        uuid = uuid4().hex
+        self.messages.append(
+            {"addon": slug, "service": service, "uuid": uuid, "config": config}
+        )
+        self.names[slug] = name
+        return uuid
+
+    @web.middleware
+    async def _fail(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        if self.is_broken:
+            error = {"result": "error", "message": "System is not ready"}
+            return web.json_response(error, status=400)
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    async def _list(self, request: web.Request) -> web.Response:
+        services: dict[str, list[str]] = {}
+        for message in self.messages:
+            services.setdefault(message["service"], []).append(message["addon"])
+        return _ok({"discovery": self.messages, "services": services})
+
+    async def _get(self, request: web.Request) -> web.Response:
+        for message in self.messages:
+            if message["uuid"] == request.match_info["uuid"]:
+                return _ok(message)
+        error = {"result": "error", "message": "Discovery message not found"}
+        return web.json_response(error, status=404)
+
+    async def _info(self, request: web.Request) -> web.Response:
+        slug = request.match_info["slug"]
+        return _ok({**_APP, "slug": slug, "name": self.names[slug]})
+
+
+def _ok(data: dict[str, Any]) -> web.Response:
+    """Return an answer in Supervisor's envelope."""
+    return web.json_response({"result": "ok", "data": data})
