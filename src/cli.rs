@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use tracing::warn;
 
 use crate::agent::Agent;
 use crate::config::{Config, Problems};
@@ -211,6 +212,9 @@ async fn dispatch(cli: &Cli, output: Output) -> Result<(), Failure> {
     // On a terminal, the log would run through the progress bars; warnings are worth that.
     let level = if config.log.level == Level::Info { Level::Warn } else { config.log.level };
     drop(logging::start(level, config.log.format));
+    for problem in &config.problems {
+        warn!("left out of the configuration: {problem}");
+    }
     let agent = Agent::new(config.locations, &config.state_dir)?;
     let result = tokio::select! {
         result = ask(&agent, &cli.command, output) => result,

@@ -11,21 +11,24 @@ mod report;
 pub mod s3;
 pub mod secret;
 mod size;
+mod supervisor;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub use location::{Backend, Location, Origin};
 pub use report::Written;
 pub use s3::{Choice, Encryption, S3Settings, Wire};
 pub use secret::Secret;
+pub use supervisor::Supervisor;
 
 use crate::error::Reason;
 use crate::logging::{Format, Level};
 use reader::Reader;
+use supervisor::Defaults;
 
 /// Environment variables.
 type Environment = HashMap<String, String>;
@@ -39,10 +42,14 @@ pub struct Config {
     pub listen: Listen,
     /// What it logs.
     pub log: Log,
-    /// The backup locations; never empty.
+    /// The backup locations.
     pub locations: Vec<Location>,
     /// What was written and where, without secrets.
     pub written: Vec<Written>,
+    /// Who runs the agent, when that is Supervisor.
+    pub supervisor: Option<Supervisor>,
+    /// What is wrong and was left out: an app stays up, so that its page can tell. Empty without Supervisor.
+    pub problems: Vec<Problem>,
 }
 
 /// The `[listen]` section.
@@ -56,6 +63,10 @@ pub struct Listen {
     pub token: Option<Secret>,
     /// File that holds the token; made with a random one when it is missing.
     pub token_file: Option<PathBuf>,
+    /// Address of the page for people.
+    pub page: Option<SocketAddr>,
+    /// Who may open the page there.
+    pub page_from: Vec<IpAddr>,
 }
 
 /// The TCP listener.
@@ -101,7 +112,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
         Self { key: key.into(), source: None, message: message.into(), reason: None, suggestion: None }
     }
 }
@@ -129,51 +140,77 @@ impl Config {
     /// Loads the layers: defaults, then `file`, then the app's options, then the environment.
     ///
     /// # Errors
-    /// Every problem found, each with its key and source.
+    /// Every problem found, each with its key and source. Under Supervisor there is always a configuration: what has a
+    /// problem is left out of it, and the problems are in it.
     pub fn load(file: Option<&Path>) -> Result<Self, Problems> {
         // What is not UTF-8 is not for us.
         let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-        let variables = std::env::vars_os().filter_map(text).collect();
-        Self::from_layers(file, Path::new(layers::APP_OPTIONS), &variables)
+        let variables: Environment = std::env::vars_os().filter_map(text).collect();
+        let options = variables.get(layers::APP_OPTIONS_VARIABLE).map_or(layers::APP_OPTIONS, String::as_str);
+        Self::from_layers(file, Path::new(options), &variables)
     }
 
     fn from_layers(file: Option<&Path>, options: &Path, environment: &Environment) -> Result<Self, Problems> {
-        let value = layers::merged(file, options, environment)?;
+        let (value, mut problems) = layers::merged(file, options, environment);
         let written = report::written(&value);
         let mut reader = Reader::new(value, environment);
-        let config = Self { written, ..Self::read(&mut reader, environment) };
-        match reader.finish() {
-            (problems, _) if problems.is_empty() => Ok(config),
-            (problems, _) => Err(Problems(problems)),
+        let config = Self::read(&mut reader, environment);
+        problems.extend(reader.finish().0);
+        if config.supervisor.is_none() && !problems.is_empty() {
+            return Err(Problems(problems));
         }
+        Ok(Self { written, problems, ..config })
     }
 
     fn read(reader: &mut Reader<'_>, environment: &Environment) -> Self {
-        let state_dir = reader.path("state_dir").unwrap_or_else(|| default_state_dir(environment));
-        let listen = reader.section("listen", |section| Listen::read(section, &state_dir));
+        let supervisor = Supervisor::of(environment);
+        let defaults = match supervisor {
+            Some(_) => Defaults::under_supervisor(),
+            None => Defaults::elsewhere(environment),
+        };
+        let state_dir = reader.path("state_dir").unwrap_or_else(|| defaults.state_dir.clone());
+        let listen = reader.section("listen", |section| Listen::read(section, &state_dir, defaults));
         let log = reader.section("log", Log::read);
         let mut locations = reader.list("locations", Location::read);
-        location::note_duplicates(&locations, reader);
-        if locations.is_empty() && !reader.has("locations") {
+        location::remove_duplicates(&mut locations, reader);
+        if locations.is_empty() && !reader.has("locations") && supervisor.is_none() {
             locations.push(Location::embedded(&state_dir));
         }
-        Self { state_dir, listen, log, locations, written: Vec::new() }
+        Self { state_dir, listen, log, locations, supervisor, written: Vec::new(), problems: Vec::new() }
     }
 }
 
 impl Listen {
-    fn read(section: &mut Reader<'_>, state_dir: &Path) -> Self {
-        let socket = section.path("socket").unwrap_or_else(|| state_dir.join("agent.sock"));
-        let token = section.secret("token");
-        let token_file = section.path("token_file");
-        let tcp = Tcp::read(section);
-        if tcp.is_some() && token.is_none() && token_file.is_none() {
-            section.problem("tcp", "needs a token: set listen.token_file (it is made when missing) or listen.token");
-        }
+    fn read(section: &mut Reader<'_>, state_dir: &Path, defaults: Defaults) -> Self {
+        let socket = section.path("socket").or(defaults.socket).unwrap_or_else(|| state_dir.join("agent.sock"));
+        let mut token = section.secret("token");
         if token.as_ref().is_some_and(|token| token.expose().len() < 16) {
             section.problem("token", "is too short: use 16 characters or more");
+            token = None;
         }
-        Self { socket, tcp, token, token_file }
+        let token_file = section.path("token_file");
+        let token_file = token_file.or_else(|| defaults.has_token_file.then(|| state_dir.join("token")));
+        let mut tcp = Tcp::read(section);
+        if section.has("tcp") && token.is_none() && token_file.is_none() {
+            section.problem("tcp", "needs a token: set listen.token_file (it is made when missing) or listen.token");
+            tcp = None;
+        }
+        let page = section.parsed("page", "an address with a port, such as \"127.0.0.1:8099\"");
+        let page_from = section.texts("page_from").map(|addresses| {
+            let parsed = addresses.iter().filter_map(|address| address.parse().ok()).collect::<Vec<_>>();
+            if parsed.len() < addresses.len() {
+                section.problem("page_from", "must be IP addresses, such as [\"192.0.2.7\"]");
+            }
+            parsed
+        });
+        Self {
+            socket,
+            tcp,
+            token,
+            token_file,
+            page: page.or(defaults.page),
+            page_from: page_from.unwrap_or(defaults.page_from),
+        }
     }
 }
 
@@ -193,6 +230,7 @@ impl Tcp {
                 "would send backups and the token unencrypted over the network: set listen.tls_cert and listen.tls_key, \
                  or listen.tcp_without_tls = true when the network itself is safe",
             );
+            return None;
         }
         Some(Self { address, tls })
     }
@@ -204,17 +242,6 @@ impl Log {
         let format = section.parsed("format", "\"plain\" or \"json\"");
         Self { level: level.unwrap_or_default(), format: format.unwrap_or_default() }
     }
-}
-
-/// `/var/lib/s3-backup-agent` for root, the user's own state folder for anybody else.
-fn default_state_dir(environment: &Environment) -> PathBuf {
-    let folder = |name: &str| environment.get(name).filter(|value| value.starts_with('/')).map(PathBuf::from);
-    if environment.get("USER").is_none_or(|user| user == "root") {
-        return PathBuf::from("/var/lib/s3-backup-agent");
-    }
-    folder("XDG_STATE_HOME")
-        .or_else(|| folder("HOME").map(|home| home.join(".local/state")))
-        .map_or_else(|| PathBuf::from("/var/lib/s3-backup-agent"), |state| state.join("s3-backup-agent"))
 }
 
 #[cfg(test)]

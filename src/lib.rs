@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`config`] | what the person wrote, checked |
 //! | [`cli`] | the command line, a second front on the agent |
+//! | [`supervisor`] | how Home Assistant learns of the agent, when it is an app |
 //! | [`server`] | sockets |
 //! | [`protocol`] | HTTP and JSON |
 //! | [`agent`] | locations, backups and uploads |
@@ -27,4 +28,5 @@ pub mod protocol;
 pub mod provider;
 pub mod server;
 pub mod store;
+pub mod supervisor;
 pub mod system;

@@ -53,7 +53,7 @@ pub use access::Token;
 use problem::Problem;
 
 use crate::agent::Agent;
-use crate::config::Written;
+use crate::config::{self, Written};
 use crate::error::{Error, Kind};
 use crate::logging::LogHandle;
 
@@ -68,6 +68,8 @@ pub struct State {
     pub log: LogHandle,
     /// What was configured, without secrets.
     pub configuration: Arc<[Written]>,
+    /// What is wrong in the configuration, and was left out.
+    pub problems: Arc<[config::Problem]>,
     /// The token that every call but `health` needs.
     pub token: Option<Token>,
     /// When the agent started.

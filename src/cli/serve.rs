@@ -18,14 +18,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::Failure;
 use super::output::Output;
 use crate::agent::{Agent, identity};
-use crate::config::{Config, Listen, Origin, Secret};
+use crate::config::{Config, Listen, Origin, Problem, Secret};
 use crate::protocol::{State, Token, router};
 use crate::server::{Listener, UnixSocket, run};
+use crate::store::Store;
+use crate::supervisor::announce;
 use crate::{error, logging};
 
 /// How long cleaning up may take when the agent stops; a container is killed after ten seconds, draining included.
@@ -35,10 +37,13 @@ const CLEAN_UP_LIMIT: Duration = Duration::from_secs(5);
 const HEALTHY_WITHIN: Duration = Duration::from_secs(3);
 
 /// Runs the agent until it is told to stop.
-pub(super) async fn serve(config: Config) -> Result<(), Failure> {
+pub(super) async fn serve(mut config: Config) -> Result<(), Failure> {
+    if config.supervisor.is_some() {
+        config.leave_out_unusable();
+    }
     let log = logging::start(config.log.level, config.log.format).map_err(io::Error::other)?;
     let _lock = lock(&config.state_dir)?;
-    let token = token(&config.listen)?;
+    let token = token(&config.listen, config.supervisor.is_some())?;
     let agent = Agent::new(config.locations.clone(), &config.state_dir)?;
     agent.keep_tidy();
     let shutdown = CancellationToken::new();
@@ -47,12 +52,16 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
         agent_id: identity::agent_id(&config.state_dir),
         log,
         configuration: config.written.clone().into(),
+        problems: config.problems.clone().into(),
         token: token.as_ref().map(Token::new),
         started_at: Utc::now(),
         draining: shutdown.clone(),
     };
     let listeners = listeners(&config.listen).await?;
-    announce(&config);
+    say_what_starts(&config);
+    if let Some(supervisor) = config.supervisor.clone() {
+        tokio::spawn(announce(supervisor, config.listen.clone(), token, shutdown.clone()));
+    }
     let router = router(state);
     let mut servers: JoinSet<io::Result<()>> =
         listeners.into_iter().map(|listener| run(listener, router.clone(), shutdown.clone())).collect();
@@ -69,6 +78,20 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
     Ok(stopped?)
 }
 
+impl Config {
+    /// Leaves out the locations that nothing can be opened with, such as one with a certificate that TLS does not take.
+    fn leave_out_unusable(&mut self) {
+        let problems = &mut self.problems;
+        self.locations.retain(|location| match Store::open(location) {
+            Ok(_) => true,
+            Err(error) => {
+                problems.push(Problem::new(format!("locations \"{}\"", location.id), error.to_string()));
+                false
+            }
+        });
+    }
+}
+
 async fn listeners(listen: &Listen) -> io::Result<Vec<Listener>> {
     let mut listeners = vec![Listener::Unix(UnixSocket::bind(&listen.socket).await?)];
     if let Some(tcp) = &listen.tcp {
@@ -77,8 +100,14 @@ async fn listeners(listen: &Listen) -> io::Result<Vec<Listener>> {
     Ok(listeners)
 }
 
-fn announce(config: &Config) {
+fn say_what_starts(config: &Config) {
     info!(version = env!("CARGO_PKG_VERSION"), "the agent starts");
+    for problem in &config.problems {
+        error!("left out of the configuration: {problem}");
+    }
+    if config.locations.is_empty() {
+        info!("no location is configured: add one here, or in Home Assistant on the integration's page");
+    }
     for location in &config.locations {
         match location.origin {
             Origin::Embedded => warn!("no location is configured: backups are kept in a directory on this machine"),
@@ -132,8 +161,9 @@ fn lock(state_dir: &Path) -> io::Result<File> {
     }
 }
 
-/// The token from the configuration or its file; a file that is missing is made.
-fn token(listen: &Listen) -> io::Result<Option<Secret>> {
+/// The token from the configuration or its file; a file that is missing is made. One that holds no token is replaced
+/// when `may_replace` says so: nobody but Supervisor has to know what was in it.
+fn token(listen: &Listen, may_replace: bool) -> io::Result<Option<Secret>> {
     if let Some(token) = &listen.token {
         return Ok(Some(token.clone()));
     }
@@ -141,20 +171,24 @@ fn token(listen: &Listen) -> io::Result<Option<Secret>> {
     let named = |error: io::Error| {
         io::Error::new(error.kind(), format!("The token file \"{}\" cannot be used: {error}", path.display()))
     };
-    match fs::read_to_string(path) {
-        Ok(text) if text.trim().len() >= 16 => Ok(Some(Secret::new(text.trim()))),
-        Ok(_) => {
-            Err(named(io::Error::new(io::ErrorKind::InvalidData, "the token in it is shorter than 16 characters")))
+    let read = fs::read_to_string(path).and_then(|text| match text.trim() {
+        token if token.len() >= 16 => Ok(Secret::new(token)),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the token in it is shorter than 16 characters")),
+    });
+    match read {
+        Ok(token) => return Ok(Some(token)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if may_replace && error.kind() == io::ErrorKind::InvalidData => {
+            warn!("\"{}\" holds no token: {error}; making another one", path.display());
+            fs::remove_file(path).map_err(named)?;
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
-            let mut file = File::options().write(true).create_new(true).mode(0o600).open(path).map_err(named)?;
-            writeln!(file, "{token}").map_err(named)?;
-            info!("made a token in \"{}\"", path.display());
-            Ok(Some(Secret::new(token)))
-        }
-        Err(error) => Err(named(error)),
+        Err(error) => return Err(named(error)),
     }
+    let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path).map_err(named)?;
+    writeln!(file, "{token}").and_then(|()| file.sync_all()).map_err(named)?;
+    info!("made a token in \"{}\"", path.display());
+    Ok(Some(Secret::new(token)))
 }
 
 /// Asks the agent behind the configured socket whether it is well.

@@ -5,39 +5,49 @@ use std::path::Path;
 
 use config::{ConfigError, File, FileFormat, Map, Source, Value};
 
-use super::{Problem, Problems};
+use super::Problem;
 
 /// Where Supervisor puts the options from the app's configuration page.
 pub const APP_OPTIONS: &str = "/data/options.json";
 
+/// Names another file in its place.
+pub const APP_OPTIONS_VARIABLE: &str = "S3_BACKUP_AGENT_OPTIONS";
+
 /// What an environment variable for the agent starts with, as in `S3_BACKUP_AGENT__LOG__LEVEL`.
 pub const ENVIRONMENT_PREFIX: &str = "S3_BACKUP_AGENT__";
 
-/// Puts the layers over one another. Each value remembers where it came from.
+/// Puts the layers over one another. Each value remembers where it came from; a file that cannot be read is a problem,
+/// and left out.
 pub(super) fn merged(
     file: Option<&Path>,
     options: &Path,
     environment: &HashMap<String, String>,
-) -> Result<Value, Problems> {
+) -> (Value, Vec<Problem>) {
     let mut builder = config::Config::builder();
-    if let Some(file) = file {
-        builder = builder.add_source(File::from(file).format(FileFormat::Toml));
+    let mut problems = Vec::new();
+    let file = file.map(|file| (file, File::from(file).format(FileFormat::Toml)));
+    let options = (options, File::from(options).format(FileFormat::Json).required(false));
+    for (path, file) in file.into_iter().chain([options]) {
+        match file.collect() {
+            Ok(_) => builder = builder.add_source(file),
+            Err(error) => problems.push(unreadable(&error, path)),
+        }
     }
-    builder = builder
-        .add_source(File::from(options).format(FileFormat::Json).required(false))
-        .add_source(Environment(environment.clone()));
-    builder.build().map(|config| config.cache).map_err(|error| Problems(vec![unreadable(&error, file)]))
+    match builder.add_source(Environment(environment.clone())).build() {
+        Ok(config) => (config.cache, problems),
+        Err(error) => {
+            problems.push(Problem::new("configuration", error.to_string()));
+            (Value::new(None, Map::<String, Value>::new()), problems)
+        }
+    }
 }
 
-fn unreadable(error: &ConfigError, file: Option<&Path>) -> Problem {
-    let (source, message) = match error {
-        ConfigError::FileParse { uri, cause } => {
-            (uri.clone(), format!("cannot be read: {}", without_excerpt(&cause.to_string())))
-        }
-        other => (None, other.to_string()),
+fn unreadable(error: &ConfigError, file: &Path) -> Problem {
+    let message = match error {
+        ConfigError::FileParse { cause, .. } => format!("cannot be read: {}", without_excerpt(&cause.to_string())),
+        other => other.to_string(),
     };
-    let source = source.or_else(|| file.map(|file| file.display().to_string()));
-    Problem { source, ..Problem::new("configuration", message) }
+    Problem { source: Some(file.display().to_string()), ..Problem::new("configuration", message) }
 }
 
 /// A parser shows the line that it stumbles over, and a secret may be on it: place and reason are enough.

@@ -1,5 +1,6 @@
 //! The settings of one location.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -186,15 +187,18 @@ impl Location {
     }
 }
 
-/// Two locations with one id would be one to HA.
-pub(super) fn note_duplicates(locations: &[Location], reader: &mut Reader<'_>) {
-    for (index, location) in locations.iter().enumerate() {
-        if locations[..index].iter().any(|other| other.id == location.id) {
-            let message =
-                format!("has two locations with the id \"{}\": give each its own id, or its own prefix", location.id);
+/// Two locations with one id would be one to HA: the first one keeps it.
+pub(super) fn remove_duplicates(locations: &mut Vec<Location>, reader: &mut Reader<'_>) {
+    let mut ids = HashSet::new();
+    locations.retain(|location| {
+        let is_first = ids.insert(location.id.clone());
+        if !is_first {
+            let id = &location.id;
+            let message = format!("has two locations with the id \"{id}\": give each its own id, or its own prefix");
             reader.problem("locations", message);
         }
-    }
+        is_first
+    });
 }
 
 fn read_prefix(section: &mut Reader<'_>) -> String {

@@ -172,17 +172,20 @@ impl<'e> Reader<'e> {
             self.take(key).unwrap_or_else(|| Value::new(None, ValueKind::Table(HashMap::new().into_iter().collect())));
         let mut reader = Reader::at(self.key(key), value, self.environment);
         let result = read(&mut reader);
-        self.take_from(reader);
+        let (problems, notes) = reader.finish();
+        self.problems.extend(problems);
+        self.notes.extend(notes);
         result
     }
 
-    fn take_from(&mut self, part: Reader<'_>) {
-        let (problems, notes) = part.finish();
-        self.problems.extend(problems);
-        self.notes.extend(notes);
+    /// Reads a list of texts, or one text alone.
+    pub(super) fn texts(&mut self, key: &str) -> Option<Vec<String>> {
+        let value = self.take(key)?;
+        let ValueKind::Array(entries) = value.kind else { return self.text(key).map(|text| vec![text]) };
+        Some(entries.into_iter().map(|entry| entry.to_string().trim().to_owned()).collect())
     }
 
-    /// Reads a list of sections; an entry that `read` gives up on has noted why.
+    /// Reads a list of sections; an entry with a problem is left out.
     pub(super) fn list<T>(&mut self, key: &str, read: impl Fn(&mut Reader<'_>) -> Option<T>) -> Vec<T> {
         let Some(value) = self.take(key) else { return Vec::new() };
         let ValueKind::Array(entries) = value.kind else {
@@ -192,8 +195,11 @@ impl<'e> Reader<'e> {
         let mut result = Vec::new();
         for (index, entry) in entries.into_iter().enumerate() {
             let mut reader = Reader::at(format!("{}[{index}]", self.key(key)), entry, self.environment);
-            result.extend(read(&mut reader));
-            self.take_from(reader);
+            let entry = read(&mut reader);
+            let (problems, notes) = reader.finish();
+            result.extend(entry.filter(|_| problems.is_empty()));
+            self.problems.extend(problems);
+            self.notes.extend(notes);
         }
         result
     }

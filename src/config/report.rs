@@ -10,12 +10,14 @@ use crate::logging::scrub::HIDDEN;
 
 /// Keys whose values may be shown; all others are hidden, so that a new setting is hidden until somebody thinks of it.
 /// The id of a key is no secret, but people swap the two.
-const SHOWN: [&str; 24] = [
+const SHOWN: [&str; 26] = [
     "state_dir",
     "socket",
     "tcp",
     "tcp_without_tls",
     "token_file",
+    "page",
+    "page_from",
     "tls_cert",
     "tls_key",
     "level",
@@ -74,6 +76,7 @@ fn collect(key: &str, value: &Value, all: &mut Vec<Written>) {
         }
         kind => {
             let name = key.rsplit('.').next().unwrap_or(key);
+            let name = name.split('[').next().unwrap_or(name);
             let is_shown = SHOWN.contains(&name) || name.ends_with(SHOWN_LIMITS);
             let shown = if is_shown { kind.to_string() } else { HIDDEN.to_owned() };
             all.push(Written { key: key.to_owned(), value: shown, source: value.origin().map(str::to_owned) });

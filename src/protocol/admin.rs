@@ -11,7 +11,9 @@ use tracing::info;
 
 use super::Problem;
 use super::uploads::read_json;
+use crate::config;
 use crate::logging::Level;
+use crate::logging::scrub::scrub;
 
 /// Version of the protocol, the 1 in `/v1/`.
 const PROTOCOL: u32 = 1;
@@ -56,6 +58,21 @@ pub(super) struct Info {
     instance_id: String,
     started_at: String,
     capabilities: &'static [&'static str],
+    problems: Vec<OptionProblem>,
+}
+
+/// Something that is wrong in the agent's configuration.
+#[derive(Serialize)]
+pub(super) struct OptionProblem {
+    option: String,
+    message: String,
+}
+
+impl OptionProblem {
+    /// A message may quote what somebody pasted into the wrong field.
+    fn of(problem: &config::Problem) -> Self {
+        Self { option: problem.key.clone(), message: scrub(&problem.message).into_owned() }
+    }
 }
 
 pub(super) fn info_of(state: &super::State) -> Info {
@@ -67,6 +84,7 @@ pub(super) fn info_of(state: &super::State) -> Info {
         instance_id: state.agent.instance_id.clone(),
         started_at: state.started_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
         capabilities: CAPABILITIES,
+        problems: state.problems.iter().map(OptionProblem::of).collect(),
     }
 }
 

@@ -120,7 +120,7 @@ fn listen(path: &Path) -> io::Result<(UnixListener, Inode)> {
         );
         io::Error::new(error.kind(), why)
     };
-    fs::create_dir_all(parent).map_err(named)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(named)?;
     let private = parent.join(format!(".sba-{}", std::process::id()));
     drop(fs::remove_dir_all(&private));
     DirBuilder::new().mode(0o700).create(&private).map_err(named)?;

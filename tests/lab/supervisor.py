@@ -1,4 +1,8 @@
-"""A stand-in for Home Assistant's Supervisor: the calls by which apps are found, in the form that aiohasupervisor reads."""
+"""A stand-in for Home Assistant's Supervisor: the calls by which apps announce themselves and are found.
+
+What it answers, and what it refuses, is as in Supervisor's `api/discovery.py` and `api/middleware/security.py`; Home
+Assistant's half is in the form that aiohasupervisor reads.
+"""
 
 from __future__ import annotations
 
@@ -89,9 +93,13 @@ class Supervisor:
     Used as `async with Supervisor() as supervisor:`; `supervisor.host` is what Home Assistant finds in SUPERVISOR.
     """
 
-    def __init__(self) -> None:
-        """Start without apps."""
+    def __init__(self, *, port: int = 0, tokens: dict[str, str] | None = None) -> None:
+        """Start without messages; tokens are those of apps, with the app's slug."""
         self.host = ""
+        self.tokens = dict(tokens or {})
+        # What apps have posted, with what came of it.
+        self.posts: list[tuple[dict[str, Any], int]] = []
+        self._port = port
         self.messages: list[dict[str, Any]] = []
         self.names: dict[str, str] = {}
         self.is_broken = False
@@ -101,11 +109,13 @@ class Supervisor:
         """Start to listen."""
         app = web.Application(middlewares=[self._fail])
         app.router.add_get("/discovery", self._list)
+        app.router.add_post("/discovery", self._post)
         app.router.add_get("/discovery/{uuid}", self._get)
+        app.router.add_delete("/discovery/{uuid}", self._delete)
         app.router.add_get("/addons/{slug}/info", self._info)
         self._runner = web.AppRunner(app)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
         self.host = f"127.0.0.1:{self._runner.addresses[0][1]}"
         return self
 
@@ -128,18 +138,25 @@ class Supervisor:
             for message in self.messages
             if (message["addon"], message["service"]) != (slug, service)
         ]
+        self.names[slug] = name
+        return self._keep(slug, service, config)
+
+    def _keep(self, slug: str, service: str, config: dict[str, Any]) -> str:
+        """Keep a message. An app has one for each service, which stays the same message when its content changes."""
+        for message in self.messages:
+            if (message["addon"], message["service"]) == (slug, service):
+                message["config"] = config
+                return str(message["uuid"])
         uuid = uuid4().hex
         self.messages.append(
             {"addon": slug, "service": service, "uuid": uuid, "config": config}
         )
-        self.names[slug] = name
         return uuid
 
     @web.middleware
     async def _fail(self, request: web.Request, handler: Any) -> web.StreamResponse:
         if self.is_broken:
-            error = {"result": "error", "message": "System is not ready"}
-            return web.json_response(error, status=400)
+            return _error("System is not ready with state: setup", 400)
         response: web.StreamResponse = await handler(request)
         return response
 
@@ -149,12 +166,41 @@ class Supervisor:
             services.setdefault(message["service"], []).append(message["addon"])
         return _ok({"discovery": self.messages, "services": services})
 
+    async def _post(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        response = self._take(request, body)
+        self.posts.append((body, response.status))
+        return response
+
+    def _take(self, request: web.Request, body: dict[str, Any]) -> web.Response:
+        if (slug := self._app(request)) is None:
+            return web.Response(text="403: Forbidden", status=403)
+        wanted = {"service": str, "config": dict}
+        if {key: type(value) for key, value in body.items()} != wanted:
+            return _error("extra keys not allowed", 400)
+        if body["service"] not in _APP["discovery"]:
+            return _error("Apps must list services they provide via discovery", 403)
+        return _ok({"uuid": self._keep(slug, body["service"], body["config"])})
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        for message in self.messages:
+            if message["uuid"] == request.match_info["uuid"]:
+                if message["addon"] != self._app(request):
+                    return _error("Can't remove discovery message", 403)
+                self.messages.remove(message)
+                return _ok({})
+        return _error("Discovery message not found", 404)
+
+    def _app(self, request: web.Request) -> str | None:
+        """Return the slug of the app whose token came with the request."""
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        return self.tokens.get(token) if scheme == "Bearer" else None
+
     async def _get(self, request: web.Request) -> web.Response:
         for message in self.messages:
             if message["uuid"] == request.match_info["uuid"]:
                 return _ok(message)
-        error = {"result": "error", "message": "Discovery message not found"}
-        return web.json_response(error, status=404)
+        return _error("Discovery message not found", 404)
 
     async def _info(self, request: web.Request) -> web.Response:
         slug = request.match_info["slug"]
@@ -164,3 +210,8 @@ class Supervisor:
 def _ok(data: dict[str, Any]) -> web.Response:
     """Return an answer in Supervisor's envelope."""
     return web.json_response({"result": "ok", "data": data})
+
+
+def _error(message: str, status: int) -> web.Response:
+    """Return a refusal in Supervisor's envelope."""
+    return web.json_response({"result": "error", "message": message}, status=status)

@@ -12,7 +12,13 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.util import dt as dt_util
 
-from .client import AgentError, Location, LocationError, UnsupportedProtocolError
+from .client import (
+    AgentError,
+    Location,
+    LocationError,
+    OptionProblem,
+    UnsupportedProtocolError,
+)
 from .const import DOMAIN
 from .links import OWN_PAGE, agents_configuration
 from .location_reauth import KEY_ERRORS
@@ -27,6 +33,7 @@ WRONG_REGION: Final = "wrong_region"
 TARS_WITHOUT_METADATA: Final = "tars_without_metadata"
 METADATA_WITHOUT_TAR: Final = "metadata_without_tar"
 OVERDUE: Final = "overdue"
+OPTIONS_PROBLEM: Final = "options_problem"
 AGENT_TOO_OLD: Final = "agent_too_old"
 AGENT_TOO_NEW: Final = "agent_too_new"
 
@@ -128,6 +135,21 @@ def error_issues(
         placeholders=_placeholders(location, error),
         is_fixable=kind == WRONG_REGION,
         page=OWN_PAGE if is_kept_here else agents_configuration(hass, entry),
+    )
+
+
+def options_issue(
+    hass: HomeAssistant, entry: ConfigEntry, problems: list[OptionProblem]
+) -> Issue:
+    """Return what is shown of options that the agent left out."""
+    return Issue(
+        kind=OPTIONS_PROBLEM,
+        placeholders={
+            "problems": "\n".join(
+                f"- `{problem['option']}` {problem['message']}" for problem in problems
+            )
+        },
+        page=agents_configuration(hass, entry),
     )
 
 

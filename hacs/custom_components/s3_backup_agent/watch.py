@@ -25,6 +25,7 @@ from .issues import (
     error_issues,
     leftover_issue,
     open_issues,
+    options_issue,
     overdue_issue,
     remove_all,
     show,
@@ -133,6 +134,9 @@ class LocationWatch:
             if location["id"] not in self._settling
             for issue in self._issues(location)
         }
+        if problems := self._connection.info.get("problems"):
+            issue = options_issue(self._hass, self._entry, problems)
+            wanted[issue.issue_id(self._entry)] = issue
         unknown = {
             location["id"]
             for location in locations.values()

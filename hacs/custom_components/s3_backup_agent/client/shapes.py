@@ -3,6 +3,13 @@
 from typing import Any, NotRequired, TypedDict
 
 
+class OptionProblem(TypedDict):
+    """Something that is wrong in the agent's own configuration, and was left out."""
+
+    option: str
+    message: str
+
+
 class Info(TypedDict):
     """What is running at the other end."""
 
@@ -14,6 +21,7 @@ class Info(TypedDict):
     capabilities: list[str]
     # Absent in older agents.
     agent_id: NotRequired[str]
+    problems: NotRequired[list[OptionProblem]]
 
 
 class LocationError(TypedDict):

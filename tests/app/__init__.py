@@ -1,0 +1,1 @@
+"""Tests of the app: what Supervisor reads of it, and the agent as it runs there."""

@@ -1,0 +1,118 @@
+"""The agent as Supervisor runs it: its options in a file, everything else from the environment."""
+
+import asyncio
+import json
+from pathlib import Path
+import shutil
+import tempfile
+from typing import Any, Self
+
+import aiohttp
+from lab.agent import agent_binary
+from lab.process import Process
+
+START_TIMEOUT_S = 20
+TOKEN = "Supervisor's token for this app"
+SLUG = "local_s3_backup_agent"
+
+
+class App:
+    """A container of the app: folders in place of /data and /share, and Supervisor at a host.
+
+    Used as `async with App(options) as app:`; options that are a text are written as they are.
+    """
+
+    def __init__(
+        self, options: dict[str, Any] | str, *, supervisor: str = "127.0.0.1:1"
+    ) -> None:
+        """Prepare a container; nothing runs yet."""
+        self.folder = Path(tempfile.mkdtemp(prefix="app-"))
+        self.data = self.folder / "data"
+        self.data.mkdir()
+        self.socket = self.folder / "share" / "s3_backup_agent" / "agent.sock"
+        self.supervisor = supervisor
+        self.set_options(options)
+        self._process: Process | None = None
+
+    @property
+    def process(self) -> Process:
+        """The running agent."""
+        assert self._process is not None
+        return self._process
+
+    def set_options(self, options: dict[str, Any] | str) -> None:
+        """Write the options as Supervisor does when somebody has changed them."""
+        text = options if isinstance(options, str) else json.dumps(options)
+        (self.data / "options.json").write_text(text)
+
+    @property
+    def token(self) -> str:
+        """The token that the agent asks for."""
+        return (self.data / "token").read_text().strip()
+
+    async def __aenter__(self) -> Self:
+        """Start the app."""
+        try:
+            await self.start()
+        except BaseException:
+            await self._remove()
+            raise
+        return self
+
+    async def __aexit__(self, failure: type[BaseException] | None, *_: object) -> None:
+        """Stop the app, which must end well."""
+        try:
+            if self._process is not None and failure is None:
+                assert await self.stop() == 0, self.log()
+        finally:
+            await self._remove()
+
+    async def _remove(self) -> None:
+        if self._process is not None:
+            await self._process.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    async def start(self) -> None:
+        """Start the agent and wait until its own health check says that it is well."""
+        self._process = await self.run("serve")
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while await self.exit_code("healthcheck"):
+                self._process.require_alive()
+
+    async def stop(self) -> int:
+        """Stop the agent as Supervisor does, and return its exit code."""
+        process, self._process = self.process, None
+        return await process.stop(10)
+
+    async def run(self, *arguments: str) -> Process:
+        """Run the binary as in the container."""
+        environment = {
+            "SUPERVISOR_TOKEN": TOKEN,
+            "SUPERVISOR": self.supervisor,
+            "S3_BACKUP_AGENT_OPTIONS": str(self.data / "options.json"),
+            "S3_BACKUP_AGENT__STATE_DIR": str(self.data),
+            "S3_BACKUP_AGENT__LISTEN__SOCKET": str(self.socket),
+            "S3_BACKUP_AGENT__LISTEN__PAGE": "127.0.0.1:0",
+        }
+        log = self.folder / "agent.log"
+        return await Process.start(
+            log, agent_binary(), *arguments, environment=environment
+        )
+
+    async def exit_code(self, *arguments: str) -> int:
+        """Run a command to its end, and return its exit code."""
+        return await (await self.run(*arguments)).wait(30)
+
+    def log(self) -> str:
+        """Return what the agent, and commands, have said so far."""
+        return (self.folder / "agent.log").read_text(errors="replace")
+
+    async def get(self, path: str) -> Any:
+        """Return what the agent answers to one GET with the token."""
+        connector = aiohttp.UnixConnector(path=str(self.socket))
+        headers = {"Authorization": f"Bearer {self.token}"}
+        async with (
+            aiohttp.ClientSession("http://agent", connector=connector) as client,
+            client.get(path, headers=headers, raise_for_status=True) as response,
+        ):
+            return await response.json()

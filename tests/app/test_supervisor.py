@@ -1,0 +1,192 @@
+"""The agent under Supervisor: it is announced whatever happens, and runs whatever its options are."""
+
+import asyncio
+from collections.abc import Callable
+import stat
+from typing import Any
+
+from lab.garage import Garage
+from lab.process import free_port
+from lab.supervisor import Supervisor
+import pytest
+
+from .app import SLUG, TOKEN, App
+
+NOTHING = {"log": {"level": "info"}, "locations": []}
+SECRET = "a secret access key that nobody may see"
+GOOD = {
+    "name": "Cellar",
+    "provider": "garage",
+    "endpoint": "http://127.0.0.1:3900",
+    "region": "garage",
+    "bucket": "backups",
+    "access_key_id": "GK0123",
+    "secret_access_key": SECRET,
+}
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Wait for something that is expected to happen."""
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_is_announced_when_it_starts() -> None:
+    """Home Assistant finds socket and token in the message; nobody but root may open the socket."""
+    async with (
+        Supervisor(tokens={TOKEN: SLUG}) as supervisor,
+        App(NOTHING, supervisor=supervisor.host) as app,
+    ):
+        await until(lambda: supervisor.messages)
+        (message,) = supervisor.messages
+        assert (message["addon"], message["service"]) == (SLUG, "s3_backup_agent")
+        assert message["config"] == {"socket": str(app.socket), "token": app.token}
+        assert len(app.token) >= 32
+        modes = [
+            stat.S_IMODE(path.stat().st_mode)
+            for path in (app.socket, app.socket.parent, app.data / "token")
+        ]
+        assert modes == [0o600, 0o700, 0o600]
+        assert (await app.get("/v1/info"))["problems"] == []
+        assert (await app.get("/v1/locations"))["locations"] == []
+        assert "Home Assistant is told of this agent" in app.log()
+
+
+async def test_starts_while_supervisor_is_away_and_is_announced_when_it_comes() -> None:
+    """It is up at once, and says once what it waits for."""
+    port = free_port()
+    async with App(NOTHING, supervisor=f"127.0.0.1:{port}") as app:
+        await until(lambda: "does not tell Home Assistant" in app.log())
+        assert (await app.get("/v1/health"))["status"] == "ok"
+        async with Supervisor(port=port, tokens={TOKEN: SLUG}) as supervisor:
+            supervisor.is_broken = True
+            await until(lambda: "not ready with state: setup" in app.log())
+            supervisor.is_broken = False
+            await until(lambda: supervisor.messages)
+        assert app.log().count("it cannot be reached") == 1
+
+
+async def test_new_token_is_announced_in_place_of_the_old_one() -> None:
+    """Somebody deleted the token, or it is damaged: Home Assistant has the new one without a click."""
+    async with (
+        Supervisor(tokens={TOKEN: SLUG}) as supervisor,
+        App(NOTHING, supervisor=supervisor.host) as app,
+    ):
+        await until(lambda: supervisor.messages)
+        first, uuid = app.token, supervisor.messages[0]["uuid"]
+        for damage in (b"", b"short", b"\xff\xfe broken"):
+            assert await app.stop() == 0
+            (app.data / "token").write_bytes(damage)
+            await app.start()
+            await until(lambda: supervisor.messages[0]["config"]["token"] == app.token)
+            assert len(app.token) >= 32
+            assert app.token != first
+            assert supervisor.messages[0]["uuid"] == uuid
+        assert len(supervisor.messages) == 1
+
+
+async def test_same_token_after_a_restart() -> None:
+    """Nothing changes for Home Assistant."""
+    async with (
+        Supervisor(tokens={TOKEN: SLUG}) as supervisor,
+        App(NOTHING, supervisor=supervisor.host) as app,
+    ):
+        await until(lambda: len(supervisor.posts) == 1)
+        assert await app.stop() == 0
+        # A Supervisor that was set up anew knows nothing.
+        supervisor.messages.clear()
+        await app.start()
+        await until(lambda: len(supervisor.posts) == 2)
+        assert supervisor.posts[0] == supervisor.posts[1]
+        assert len(supervisor.messages) == 1
+
+
+async def test_refusal_is_said_and_the_agent_runs() -> None:
+    """A wrong token of Supervisor is nothing that the agent could mend."""
+    async with (
+        Supervisor(tokens={"another token": SLUG}) as supervisor,
+        App(NOTHING, supervisor=supervisor.host) as app,
+    ):
+        await until(lambda: len(supervisor.posts) >= 2)
+        assert app.log().count("403 Forbidden") == 1
+        assert not supervisor.messages
+        assert (await app.get("/v1/health"))["status"] == "ok"
+        assert TOKEN not in app.log()
+
+
+@pytest.mark.parametrize(
+    ("changes", "option", "message"),
+    [
+        ({"bucket": ""}, "locations[1].bucket", ""),
+        ({"bucket": "No Bucket"}, "locations[1].bucket", ""),
+        ({"provider": "garages"}, "locations[1].provider", ""),
+        ({"endpoint": "nonsense"}, "locations[1].endpoint", ""),
+        ({"secret_access_key": None}, "locations[1].secret_access_key", ""),
+        ({"access_key_id": ""}, "locations[1].access_key_id", ""),
+        ({"part_size": "1 MiB"}, "locations[1].part_size", "from 5 MiB"),
+        ({"concurrency": 99}, "locations[1].concurrency", "from 1 to 16"),
+        ({"checksum": "md5"}, "locations[1].checksum", "one of"),
+        ({"ca_certificate": "nonsense"}, "locations[1].ca_certificate", ""),
+        ({"upload_limit": "fast"}, "locations[1].upload_limit", ""),
+        ({"encryption": "SSE-C"}, "locations[1].encryption_key", ""),
+        ({"prefix": "a//b"}, "locations[1].prefix", ""),
+        ({"bukcet": "x"}, "locations[1].bukcet", "not a known key"),
+        ({"id": "Not An Id"}, "locations[1].id", ""),
+        ({"secret_access_key": "${NOWHERE}"}, "locations[1].secret_access_key", "NOWHERE"),
+    ],
+)
+async def test_location_with_a_problem_is_left_out_and_named(
+    changes: dict[str, Any], option: str, message: str
+) -> None:
+    """The other one works all the same."""
+    bad = {**GOOD, "bucket": "another", **changes}
+    async with App({**NOTHING, "locations": [GOOD, bad]}) as app:
+        (problem,) = (await app.get("/v1/info"))["problems"]
+        assert problem["option"] == option
+        assert message in problem["message"]
+        locations = (await app.get("/v1/locations"))["locations"]
+        assert [location["name"] for location in locations] == ["Cellar"]
+        assert f"left out of the configuration: {option}" in app.log()
+        assert SECRET not in app.log()
+        assert SECRET not in str(await app.get("/v1/diagnostics"))
+        # The command line says so, too, and goes on with what is right.
+        assert await app.exit_code("list") == 4
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["", "{", "[]", "null", '{"locations": 5}', '{"log": {"level": "loud"}}', "\x00"],
+)
+async def test_runs_with_options_that_make_no_sense(options: str) -> None:
+    """The app stays up, because its page is where the trouble is told."""
+    async with App(options) as app:
+        assert len((await app.get("/v1/info"))["problems"]) == 1
+
+
+async def test_options_that_cannot_be_read_do_not_show_a_secret() -> None:
+    """A parser likes to quote the line."""
+    async with App('{"locations": [{"secret_access_key": "%s" oops}]}' % SECRET) as app:
+        (problem,) = (await app.get("/v1/info"))["problems"]
+        assert "cannot be read" in problem["message"]
+        assert SECRET not in app.log() + problem["message"]
+
+
+async def test_locations_of_the_options_work() -> None:
+    """A backup location that somebody typed in is there, and can be asked."""
+    async with Garage() as garage:
+        bucket = await garage.create_bucket("options")
+        location = {
+            **GOOD,
+            "endpoint": garage.endpoint,
+            "region": garage.region,
+            "bucket": bucket,
+            "access_key_id": garage.key_id,
+            "secret_access_key": garage.secret_key,
+        }
+        async with App({**NOTHING, "locations": [location]}) as app:
+            assert await app.exit_code("check") == 0, app.log()
+            (known,) = (await app.get("/v1/locations"))["locations"]
+            assert known["name"] == "Cellar"
+            backups = await app.get(f"/v1/locations/{known['id']}/backups")
+            assert backups["backups"] == []
