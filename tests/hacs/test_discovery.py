@@ -6,6 +6,7 @@ from inspect import signature
 from typing import Any
 from unittest.mock import patch
 
+from lab.app import TOKEN as APP_TOKEN, App
 from lab.supervisor import Supervisor
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
@@ -13,6 +14,7 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.s3_backup_agent import discovery
 from custom_components.s3_backup_agent.const import CONF_AGENT_ID, CONF_APP, DOMAIN
+from custom_components.s3_backup_agent.issues import OPTIONS_PROBLEM
 from homeassistant.components.hassio.const import DATA_COMPONENT
 from homeassistant.components.hassio.discovery import HassIODiscovery
 from homeassistant.components.hassio.handler import HassIO
@@ -30,6 +32,10 @@ from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.setup import async_setup_component
 
 from .agent import Agent, free_port
+from .test_init import impatient, until
+from .test_issues import shown
+
+__all__ = ["impatient"]
 
 TOKEN = "a token of more than sixteen characters"
 SLUG = "local_s3_backup_agent"
@@ -126,6 +132,36 @@ async def test_app_is_connected_with_one_click(
         CONF_APP: SLUG,
         CONF_AGENT_ID: agent_id,
     }
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_app_announces_itself_and_tells_of_wrong_options(
+    hass: HomeAssistant, supervisor: Supervisor, announce: Announce
+) -> None:
+    """The message that the agent sends is all that is needed; what is wrong is shown as long as it is."""
+    supervisor.tokens[APP_TOKEN] = SLUG
+    bad = {"log": {"level": "loud"}, "locations": [{"provider": "aws"}]}
+    async with App(bad, supervisor=supervisor.host) as app:
+        await until(lambda: bool(supervisor.messages))
+        await announce(supervisor.messages[0]["config"])
+        (flow,) = hass.config_entries.flow.async_progress()
+        result = await submit(hass, flow)
+        assert result["type"] is FlowResultType.CREATE_ENTRY
+        entry = result["result"]
+        assert entry.state is ConfigEntryState.LOADED
+
+        issue = shown(hass)[OPTIONS_PROBLEM]
+        assert issue.learn_more_url == f"homeassistant://config/app/{SLUG}/config"
+        assert issue.translation_placeholders is not None
+        problems = issue.translation_placeholders["problems"]
+        assert "- `log.level` must be one of error, warn, info" in problems
+        assert "- `locations[0].bucket` is missing" in problems
+
+        assert await app.stop() == 0
+        app.set_options({"log": {"level": "info"}, "locations": []})
+        await app.start()
+        await until(lambda: OPTIONS_PROBLEM not in shown(hass))
+        assert await hass.config_entries.async_unload(entry.entry_id)
 
 
 async def test_app_is_known_after_it_was_installed_again(

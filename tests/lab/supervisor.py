@@ -11,6 +11,8 @@ from uuid import uuid4
 
 from aiohttp import web
 
+# What the app may announce.
+_DISCOVERY = ["s3_backup_agent"]
 # What Supervisor says of an installed app; only the name and the slug are looked at.
 _APP = {
     "advanced": False,
@@ -30,7 +32,7 @@ _APP = {
     "detached": False,
     "devices": [],
     "devicetree": False,
-    "discovery": ["s3_backup_agent"],
+    "discovery": _DISCOVERY,
     "dns": [],
     "docker_api": False,
     "documentation": True,
@@ -178,7 +180,7 @@ class Supervisor:
         wanted = {"service": str, "config": dict}
         if {key: type(value) for key, value in body.items()} != wanted:
             return _error("extra keys not allowed", 400)
-        if body["service"] not in _APP["discovery"]:
+        if body["service"] not in _DISCOVERY:
             return _error("Apps must list services they provide via discovery", 403)
         return _ok({"uuid": self._keep(slug, body["service"], body["config"])})
 

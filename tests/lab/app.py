@@ -8,8 +8,9 @@ import tempfile
 from typing import Any, Self
 
 import aiohttp
-from lab.agent import agent_binary
-from lab.process import Process
+
+from .agent import agent_binary
+from .process import Process
 
 START_TIMEOUT_S = 20
 TOKEN = "Supervisor's token for this app"
