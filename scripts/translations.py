@@ -23,7 +23,9 @@ _EXAMPLES = {
     "part_example": "16 MiB",
     "proxy_example": "http://proxy.example.com:3128",
 }
-_HEAD = "# Written by scripts/generate from translations/. Change those, not this one.\n\n"
+_HEAD = (
+    "# Written by scripts/generate from translations/. Change those, not this one.\n\n"
+)
 _PLACEHOLDER = re.compile(r"\{[a-z_]+\}")
 
 type Texts = dict[str, str]

@@ -114,7 +114,8 @@ class Trace:
     @staticmethod
     def _strings(arguments: str) -> list[str]:
         return [
-            text.encode().decode("unicode_escape") for text in _STRING.findall(arguments)
+            text.encode().decode("unicode_escape")
+            for text in _STRING.findall(arguments)
         ]
 
 

@@ -16,7 +16,6 @@ from .supervisor_rules import (
     APP,
     ELEMENT,
     REPOSITORY as REPOSITORY_RULES,
-    SCHEMA,
     TRANSLATIONS,
     Options,
     found,
@@ -92,7 +91,12 @@ def test_security_rating_is_the_best_there_is() -> None:
     for key in ("host_network", "host_pid", "full_access", "docker_api"):
         assert security_rating({**CONFIG, key: True}, has_profile=True) < 8
     assert security_rating(CONFIG, has_profile=False) < 8
-    assert not CONFIG.keys() & {"ports", "privileged", "hassio_api", "homeassistant_api"}
+    assert not CONFIG.keys() & {
+        "ports",
+        "privileged",
+        "hassio_api",
+        "homeassistant_api",
+    }
 
 
 def test_version_and_image_are_those_of_the_agent() -> None:
@@ -120,7 +124,10 @@ def test_supervisor_and_the_agent_agree_on_the_page() -> None:
 def test_repository_has_one_app() -> None:
     """Supervisor takes every file with this name for an app, and the first one for the repository."""
     ignored = {"target", *(REPOSITORY / ".gitignore").read_text().split()}
-    for name, only in (("config", "addon/config.yaml"), ("repository", "repository.yaml")):
+    for name, only in (
+        ("config", "addon/config.yaml"),
+        ("repository", "repository.yaml"),
+    ):
         paths = (path.relative_to(REPOSITORY) for path in found(REPOSITORY, name))
         ours = [str(path) for path in paths if f"{path.parts[0]}/" not in ignored]
         assert ours == [only]

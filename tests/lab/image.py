@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 import shutil
-from typing import override
+from typing import Any, override
 
 import psutil
 
@@ -28,7 +28,7 @@ class Image(App):
 
     def __init__(
         self,
-        options: dict[str, object] | str,
+        options: dict[str, Any] | str,
         *,
         supervisor: str = "127.0.0.1:1",
         hosts: Mapping[str, str] | None = None,
