@@ -7,8 +7,8 @@ const DASHES: &str = "-----";
 /// A PEM with its line ends put back: a field of one line, as an app's options have them, drops them or makes spaces of
 /// them. What is no PEM stays as it is, and is refused by whoever reads it.
 pub(super) fn with_lines(text: &str) -> String {
-    let Some(blocks) = text.split(BEGIN).skip(1).map(block).collect::<Option<Vec<_>>>() else { return text.to_owned() };
-    blocks.concat()
+    let blocks = text.split(BEGIN).skip(1).map(block).collect::<Option<String>>();
+    blocks.filter(|blocks| !blocks.is_empty()).unwrap_or_else(|| text.to_owned())
 }
 
 /// What follows `-----BEGIN `, up to the end of the block; anything behind that is somebody's comment.

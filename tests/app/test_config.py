@@ -1,6 +1,7 @@
 """The app as Supervisor reads it: its configuration, its options, its translations, its repository."""
 
 import json
+from pathlib import Path
 import re
 import struct
 import tomllib
@@ -8,6 +9,7 @@ from typing import Any
 
 from lab.agent import REPOSITORY
 from lab.app import App
+from lab.image import CERTIFICATES
 import pytest
 import voluptuous as vol
 import yaml
@@ -25,6 +27,7 @@ from .supervisor_rules import (
 ADDON = REPOSITORY / "addon"
 CONFIG: dict[str, Any] = yaml.safe_load((ADDON / "config.yaml").read_text())
 LOCATION: dict[str, str] = CONFIG["schema"]["locations"][0]
+DOCS = (ADDON / "DOCS.md").read_text()
 CARGO = tomllib.loads((REPOSITORY / "Cargo.toml").read_text())
 INTEGRATION = REPOSITORY / "hacs" / "custom_components" / "s3_backup_agent"
 MANIFEST = json.loads((INTEGRATION / "manifest.json").read_text())
@@ -267,6 +270,9 @@ async def test_every_option_is_understood() -> None:
     """With each choice of each option, as a form and as YAML give them."""
     key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
     other = next(row for row in PROVIDERS if row["id"] == "other")
+    # The form has one line for it.
+    end = "-----END CERTIFICATE-----"
+    pem = Path(CERTIFICATES).read_text().partition(end)[0] + end
     values: dict[str, list[Any]] = {
         "upload_limit": ["2 MiB", "0", ""],
         "download_limit": ["512 KiB/s"],
@@ -276,6 +282,7 @@ async def test_every_option_is_understood() -> None:
         "part_size": ["16 MiB", "8388608"],
         "concurrency": [1, "16"],
         "outage_seconds": [60, "900"],
+        "ca_certificate": [pem, pem.replace("\n", " "), pem.replace("\n", "")],
         "proxy": ["http://ada:secret@proxy.example.com:3128"],
         "id": ["cellar"],
         "region": [""],
@@ -295,6 +302,22 @@ async def test_every_option_is_understood() -> None:
         assert (await app.get("/v1/info"))["problems"] == []
         found = (await app.get("/v1/locations"))["locations"]
     assert [it["prefix"] for it in found] == [it["prefix"] for it in locations]
+
+
+def test_documentation_has_each_option() -> None:
+    """The Documentation tab says what it is for."""
+    named = re.findall(r"^\| (`.+?) \|", DOCS, re.MULTILINE)
+    documented = {option for row in named for option in re.findall(r"`([\w.]+)`", row)}
+    assert documented == {"log.level", "locations", *LOCATION}
+
+
+async def test_example_of_the_documentation_works() -> None:
+    """Somebody will paste it."""
+    (example,) = re.findall(r"```yaml\n(.+?)```", DOCS, re.DOTALL)
+    async with App(Options(CONFIG).written(yaml.safe_load(example))) as app:
+        assert (await app.get("/v1/info"))["problems"] == []
+        (location,) = (await app.get("/v1/locations"))["locations"]
+        assert location["name"] == "Cellar"
 
 
 @pytest.mark.parametrize("level", choices(CONFIG["schema"]["log"]["level"]))
