@@ -27,7 +27,8 @@ MIB = 1024 * 1024
 NOT_THERE = ("/lib/", "/lib64/", "/usr/lib/", "/etc/ld.so.", "/var/run/nscd/")
 # What is allowed and was not seen: only other kernels, C libraries and settings need it.
 ELSEWHERE = {
-    "/dev/{null,random,urandom}",
+    "/dev/null",
+    "/dev/{random,urandom}",
     "/etc/{gai.conf,host.conf,hosts,nsswitch.conf,resolv.conf,services}",
     "/proc/sys/vm/overcommit_memory",
     "/sys/devices/system/cpu/{online,possible}",
