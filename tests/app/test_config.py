@@ -64,8 +64,18 @@ def choices(kind: str) -> list[str]:
 def test_supervisor_takes_the_app() -> None:
     """Every key is one that it knows, with a value that it takes."""
     APP(CONFIG)
-    assert CONFIG["slug"] == "s3_backup_agent"
-    assert CONFIG["discovery"] == ["s3_backup_agent"]
+    assert CONFIG["slug"] == MANIFEST["domain"]
+    # The only service that Supervisor passes on from it: what the integration listens to.
+    assert CONFIG["discovery"] == [MANIFEST["domain"]]
+    oldest = json.loads((REPOSITORY / "hacs" / "hacs.json").read_text())
+    assert CONFIG["homeassistant"] == oldest["homeassistant"]
+
+
+def test_app_is_up_before_home_assistant_and_during_backups() -> None:
+    """Home Assistant asks for its list soon after its start; an upload may run while the next backup is made."""
+    assert (CONFIG["startup"], CONFIG["boot"]) == ("services", "auto")
+    assert (CONFIG["backup"], CONFIG["init"]) == ("hot", False)
+    assert CONFIG["map"] == ["share:rw"]
 
 
 @pytest.mark.parametrize(
