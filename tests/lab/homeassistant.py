@@ -165,6 +165,12 @@ class HomeAssistant:
         await self.process.stop(timeout_s=60)
         self._process = None
 
+    async def kill(self) -> None:
+        """End it at once, as a power cut does."""
+        await self.process.kill()
+        await self._disconnect()
+        self._process = None
+
     async def come_back_from_restore(self, port: int) -> None:
         """See it restart after a restore, as its supervisor would, and sign in again.
 

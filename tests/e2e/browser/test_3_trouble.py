@@ -99,17 +99,36 @@ async def test_system_health(stage: Stage, frontend: Frontend) -> None:
 
 
 async def test_in_german(stage: Stage, frontend: Frontend) -> None:
-    """All of it is in the person's language."""
+    """All of it is in the person's language; only what the agent and the storage report is in English."""
     await stage.cellar()
     await frontend.speak("de")
     await frontend.open(PAGE)
     await frontend.button("Bucket hinzufügen").click()
-    await frontend.flow.choose("Anbieter", "Garage")
+    other = "Anderer S3-kompatibler Speicher"
+    await frontend.flow.choose("Anbieter", other)
+    await expect(frontend.flow.root.get_by_text(other).first).to_be_visible()
     await frontend.shot("40-german-provider")
     await frontend.flow.press("OK")
-    await frontend.flow.shows("Bucket")
+    await frontend.flow.shows("Bucket bei S3")
+    await frontend.flow.fill(
+        {
+            "Endpunkt": stage.garage.endpoint,
+            "Bucket": CELLAR_BUCKET,
+            "Zugangsschlüssel-ID": stage.garage.key_id,
+            "Geheimer Zugangsschlüssel": "falsch",
+        }
+    )
+    await frontend.flow.press("Erweitert")
     await frontend.shot("41-german-settings")
+    await frontend.flow.press("OK")
+    await frontend.flow.shows("nimmt den Zugangsschlüssel nicht an")
+    await frontend.shot("42-german-wrong-key")
+    await frontend.flow.close(name="Schließen")
     await frontend.open("/config/devices/dashboard")
     await frontend.text("Cellar").click()
-    await frontend.shot("42-german-device")
+    await expect(frontend.text("Fortschritt beim Hochladen")).to_be_visible()
+    await frontend.shot("43-german-device")
+    await frontend.open("/config/backup/settings")
+    await expect(frontend.text("S3 Backup Agent: Cellar")).to_be_visible()
+    await frontend.shot("44-german-picker")
     await frontend.speak("en")
