@@ -573,9 +573,10 @@ async def test_leaves_a_download_when_cancelled(tmp_path: Path) -> None:
         assert download._response.closed
 
 
-async def test_survives_nonsense_among_the_events(tmp_path: Path) -> None:
+@pytest.mark.parametrize("line", [b"nonsense", b"[]", b'"%s"' % (b"x" * 300_000)])
+async def test_survives_nonsense_among_the_events(tmp_path: Path, line: bytes) -> None:
     """A line that is no event ends the stream with an error of the one kind."""
-    answer = b'HTTP/1.1 200 OK\r\n\r\n{"type": "hello"}\nnonsense\n'
+    answer = b'HTTP/1.1 200 OK\r\n\r\n{"type": "hello"}\n%s\n' % line
     async with (
         something_else(tmp_path, answer) as client,
         aclosing(client.events()) as events,
