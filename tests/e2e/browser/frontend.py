@@ -54,9 +54,12 @@ class Frontend:
         own, english = _texts(language), _texts("en")
         self._english = {text for key, text in english.items() if own[key] != text}
 
-    async def shot(self, name: str) -> None:
-        """Keep a screenshot, and look for words that are none."""
+    async def shot(self, name: str, *, of: Locator | None = None) -> None:
+        """Keep a screenshot, on which something can be seen, and look for words that are none."""
         await self.page.wait_for_function(SETTLED)
+        if of is not None:
+            await of.scroll_into_view_if_needed()
+            await expect(of).to_be_in_viewport()
         self._shots.mkdir(parents=True, exist_ok=True)
         await self.page.screenshot(
             path=self._shots / f"{name}.png", animations="disabled"

@@ -96,8 +96,8 @@ async def test_another_provider(stage: Stage, frontend: Frontend) -> None:
     await frontend.flow.press("Submit")
     await frontend.flow.shows("It works with other settings")
     await frontend.flow.press("Change the settings by hand")
-    await frontend.flow.shows("The bucket is in another region")
-    await frontend.shot("10b-wrong-region")
+    error = frontend.flow.root.get_by_text("The bucket is in another region").first
+    await frontend.shot("10b-wrong-region", of=error)
     await frontend.flow.press("Submit")
     await frontend.flow.press("Take these settings")
     await frontend.flow.finish()
