@@ -115,8 +115,9 @@ async def test_home_assistant_ends_during_an_upload(home: Home, ending: str) -> 
         began = time.monotonic()
         await (home.ha.kill() if ending == "killed" else home.ha.stop())
         assert time.monotonic() - began < STOP_LIMIT_S
-        with contextlib.suppress(Exception):
-            await making
+        # Nobody answers it any more.
+        making.cancel()
+        await asyncio.gather(making, return_exceptions=True)
     await home.ha.start()
     await home.ha.sign_in()
     await home.ha.backups.wait_for_agents(2)
@@ -130,9 +131,9 @@ async def test_home_assistant_ends_during_an_upload(home: Home, ending: str) -> 
     backup_id, _ = await home.back_up(home.cellar, name="After")
     assert await home.ha.backups.delete(backup_id) == {}
     assert home.keys(home.cellar) == []
-    # After a power cut what is stored waits for a day, should the same backup be sent again.
+    # Of the one that was cut off parts may wait for a day, should it be sent again; of the other there is nothing.
     unfinished = home.garage.unfinished_uploads(home.cellar.bucket)
-    assert len(unfinished) <= (1 if ending == "killed" else 0)
+    assert all("Cut" in key for key in unfinished)
 
 
 async def _refresh(home: Home) -> None:
