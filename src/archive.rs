@@ -1,11 +1,11 @@
 //! What is inside a backup: the tar is walked while it streams past, and its `backup.json` becomes an `AgentBackup`.
 
+mod header;
 mod manifest;
+mod pax;
 mod walker;
 
-use std::io::{self, Read, Seek};
-
-use tar::Archive;
+use std::io::{self, Read, Seek, SeekFrom};
 
 pub use manifest::Manifest;
 pub use walker::Walker;
@@ -19,9 +19,17 @@ pub enum Error {
     /// A header's checksum or size cannot be right.
     #[error("the tar is damaged: the header at byte {0} is not a tar header")]
     BadHeader(u64),
+    /// An entry that tools read in different ways.
+    #[error(
+        "the tar has an entry that no backup has, before its byte {0}: a sparse file, a link with content, or two names"
+    )]
+    Unusual(u64),
     /// No `backup.json` in it.
     #[error("the tar is not a Home Assistant backup: it holds no backup.json")]
     NoManifest,
+    /// More than one `backup.json`: of these, one tool takes the first and another one the last.
+    #[error("the tar holds two files backup.json")]
+    TwoManifests,
     /// An entry that is kept in memory is larger than any real one.
     #[error("the tar's {0} has {1} bytes, more than the {2} that are read")]
     TooLarge(&'static str, u64, u64),
@@ -31,26 +39,31 @@ pub enum Error {
     /// `backup.json` is not what Home Assistant writes.
     #[error("the backup.json in the tar cannot be read: {0}")]
     BadManifest(#[from] serde_json::Error),
-    /// The file is no tar. The parser's words would repeat what is in the file.
-    #[error("it is not a tar that Home Assistant made")]
-    NotATar,
     /// The file cannot be read.
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
 }
 
-/// Finds the manifest in a file, without reading what is beside it.
+/// Bytes that are read of a file at a time: a header with the headers around it.
+const READ_BYTES: usize = 32 * 1024;
+
+/// Looks through a file, without reading what its entries hold, and gives its manifest.
 ///
 /// # Errors
-/// When the file is not a backup.
-pub fn read_manifest<R: Read + Seek>(file: R) -> Result<Manifest, Error> {
-    for entry in Archive::new(file).entries_with_seek()? {
-        let entry = entry.map_err(|_| Error::NotATar)?;
-        if walker::is_manifest(&entry.path_bytes()) {
-            let mut json = Vec::new();
-            entry.take(walker::MAX_MANIFEST_BYTES).read_to_end(&mut json)?;
-            return Manifest::parse(&json);
+/// When the file is not a complete backup.
+pub fn read_manifest<R: Read + Seek>(mut file: R) -> Result<Manifest, Error> {
+    let (mut walker, mut buffer) = (Walker::default(), vec![0; READ_BYTES]);
+    while !walker.is_at_end() {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        walker.push(&buffer[..read])?;
+        let skippable = i64::try_from(walker.skippable()).map_err(|_| Error::Truncated)?;
+        if skippable > 0 {
+            file.seek(SeekFrom::Current(skippable))?;
+            walker.skip()?;
         }
     }
-    Err(Error::NoManifest)
+    walker.finish()
 }

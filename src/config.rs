@@ -32,7 +32,7 @@ use reader::Reader;
 use supervisor::Defaults;
 
 /// Environment variables.
-type Environment = HashMap<String, String>;
+pub(crate) type Environment = HashMap<String, String>;
 
 /// Everything the agent needs to know, checked.
 #[derive(Debug, Clone)]
@@ -151,7 +151,11 @@ impl Config {
         Self::from_layers(file, Path::new(options), &variables)
     }
 
-    fn from_layers(file: Option<&Path>, options: &Path, environment: &Environment) -> Result<Self, Problems> {
+    pub(crate) fn from_layers(
+        file: Option<&Path>,
+        options: &Path,
+        environment: &Environment,
+    ) -> Result<Self, Problems> {
         let (value, mut problems) = layers::merged(file, options, environment);
         let written = report::written(&value);
         let mut reader = Reader::new(value, environment);

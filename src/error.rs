@@ -31,6 +31,8 @@ pub enum Kind {
     ChecksumMismatch,
     /// The token is missing or wrong.
     Unauthorized,
+    /// The token was missing or wrong too often.
+    TooManyAttempts,
     /// The provider does not accept the key or its signature.
     StorageAuth,
     /// The key may not do this.
@@ -78,7 +80,7 @@ pub struct Facts {
 
 impl Kind {
     /// Every kind, for tables and tests.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::BackupNotFound,
         Self::LocationNotFound,
         Self::UploadNotFound,
@@ -88,6 +90,7 @@ impl Kind {
         Self::SizeMismatch,
         Self::ChecksumMismatch,
         Self::Unauthorized,
+        Self::TooManyAttempts,
         Self::StorageAuth,
         Self::StorageForbidden,
         Self::BucketNotFound,
@@ -119,6 +122,7 @@ impl Kind {
             Self::SizeMismatch => ("size_mismatch", 409, true, "Nothing was kept. Make the backup again."),
             Self::ChecksumMismatch => ("checksum_mismatch", 409, true, "Nothing was kept. Make the backup again."),
             Self::Unauthorized => ("unauthorized", 401, false, "Use the token from the agent's token file."),
+            Self::TooManyAttempts => ("too_many_attempts", 429, true, "Use the token from the agent's token file, and wait a minute."),
             Self::StorageAuth => ("storage_auth", 502, false, "Check the access key ID and the secret access key: is a character missing, or are the two swapped? Or make a new key."),
             Self::StorageForbidden => ("storage_forbidden", 502, false, "Give the key permission to list, read, write and delete in this bucket."),
             Self::BucketNotFound => ("bucket_not_found", 502, false, "Check the bucket's name, or create the bucket at the provider."),

@@ -23,6 +23,8 @@ pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod error;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 pub mod logging;
 pub mod protocol;
 pub mod provider;

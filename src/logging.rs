@@ -1,12 +1,15 @@
 //! The log: one subscriber for standard error and for those who listen, its level changed at run time.
 //!
-//! [`level`] says what is logged, [`relay`] hands [`record`]s on, [`scrub`] keeps secrets out of all that leaves.
+//! [`level`] says what is logged, [`relay`] hands [`record`]s on, [`scrub`] keeps secrets out of all that leaves, [`panics`]
+//! tells bugs like the rest.
 
 pub mod level;
+pub mod panics;
 pub mod record;
 pub mod relay;
 pub mod scrub;
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::str::FromStr;
 
@@ -19,6 +22,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::{Registry, fmt as format};
 
 pub use level::LevelHandle;
+pub use panics::note_panics;
 pub use relay::Relay;
 
 /// Records below this level are left out. A more verbose level is a greater one.
@@ -139,17 +143,35 @@ fn is_own(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with("s3_backup_agent") || *metadata.level() <= tracing::Level::WARN
 }
 
-/// Takes secrets out of whole lines: each record is written in one piece.
+/// A name in a bucket may hold line ends, and what follows would look like a record of its own.
+fn one_line(text: &str) -> Cow<'_, str> {
+    if text.contains(['\n', '\r']) { text.replace('\n', "\\n").replace('\r', "\\r").into() } else { text.into() }
+}
+
+/// Takes secrets and line ends out of whole lines: each record is written in one piece.
 struct Scrubbed<W>(W);
 
 impl<W: Write> Write for Scrubbed<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
-        self.0.write_all(scrub::scrub(&text).as_bytes())?;
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        writeln!(self.0, "{}", one_line(&scrub::scrub(text)))?;
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.0.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_one_line() {
+        let mut written = Vec::new();
+        Scrubbed(&mut written).write_all("left out \"a\nWARN forged\r\": ä\n".as_bytes()).unwrap();
+        assert_eq!(String::from_utf8(written).unwrap(), "left out \"a\\nWARN forged\\r\": ä\n");
     }
 }

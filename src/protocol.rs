@@ -27,6 +27,7 @@
 
 mod access;
 mod admin;
+mod attempts;
 mod backups;
 mod diagnostics;
 mod events;
@@ -35,7 +36,7 @@ mod metrics;
 mod noted;
 mod problem;
 mod providers;
-mod range;
+pub(crate) mod range;
 mod recover;
 mod uploads;
 mod verify;
@@ -49,7 +50,9 @@ use axum::routing::{get, post, put};
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
+use access::Guard;
 pub use access::Token;
+pub use attempts::Peer;
 use problem::Problem;
 
 use crate::agent::Agent;
@@ -105,7 +108,7 @@ pub fn router(state: State) -> Router {
         .route("/v1/uploads/{upload_id}", axum::routing::delete(uploads::cancel))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
-        .layer(from_fn_with_state(state.clone(), access::guard));
+        .layer(from_fn_with_state(Guard::new(state.token.clone()), access::guard));
     open.merge(guarded).layer(map_response(problem::from_refusal)).layer(from_fn(noted::note)).with_state(state)
 }
 

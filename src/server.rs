@@ -1,14 +1,18 @@
 //! The accept loop: connections in, requests to the router, a drain at the end.
 
+mod crowd;
 mod listener;
 mod tls;
 mod unix;
+mod watch;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -17,16 +21,24 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 use tracing::{debug, info, warn};
 
 pub use listener::{Listener, Stream};
 pub use unix::UnixSocket;
+
+use crate::protocol::Peer;
+use crowd::Crowd;
+use watch::Watched;
 
 /// Connections at the same time on one listener. HA needs a handful.
 const MAX_CONNECTIONS: usize = 128;
 
 /// How long a client may take to send the head of a request.
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long a client may take nothing of an answer. A person who pauses a download comes back sooner.
+const TAKE_WITHIN: Duration = Duration::from_mins(10);
 
 /// How long requests under way may go on when the agent stops.
 const DRAIN_LIMIT: Duration = Duration::from_secs(4);
@@ -37,7 +49,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(4);
 /// When the listener cannot go on.
 pub async fn run(mut listener: Listener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
     let graceful = GracefulShutdown::new();
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let (connections, crowd) = (Arc::new(Semaphore::new(MAX_CONNECTIONS)), Crowd::default());
     info!("listening on {}", listener.address());
     loop {
         let next = async {
@@ -48,13 +60,18 @@ pub async fn run(mut listener: Listener, router: Router, shutdown: CancellationT
             () = shutdown.cancelled() => break,
             next = next => next?,
         };
+        let peer = Peer(stream.address());
+        let Some(place) = crowd.enter(peer.0) else {
+            debug!(?peer, "too many connections from one address");
+            continue;
+        };
         let (router, watcher) = (router.clone(), graceful.watcher());
         tokio::spawn(async move {
             match stream.establish().await {
-                Ok(stream) => serve_connection(stream, router, watcher).await,
+                Ok(stream) => serve_connection(stream, peer, router, watcher).await,
                 Err(error) => debug!("a connection failed before its first request: {error}"),
             }
-            drop(permit);
+            drop((permit, place));
         });
     }
     // Closes the socket first: nobody connects to an agent that is stopping.
@@ -65,14 +82,18 @@ pub async fn run(mut listener: Listener, router: Router, shutdown: CancellationT
     Ok(())
 }
 
-async fn serve_connection<S>(stream: S, router: Router, watcher: hyper_util::server::graceful::Watcher)
+async fn serve_connection<S>(stream: S, peer: Peer, router: Router, watcher: hyper_util::server::graceful::Watcher)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let router = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        request
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(Watched::new(stream, TAKE_WITHIN)), TowerToHyperService::new(router));
     if let Err(error) = watcher.watch(connection).await {
         debug!("a connection ended early: {error}");
     }

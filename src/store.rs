@@ -5,6 +5,8 @@
 
 mod copy;
 mod error;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzzing;
 mod http;
 mod key;
 mod limit;
@@ -18,7 +20,7 @@ use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
@@ -231,7 +233,19 @@ impl Store {
                 let message = format!("Could not {action}: it has {} bytes, more than {limit}", answer.meta.size);
                 return Err(Error::new(Outcome::Refused, message));
             }
-            answer.bytes().await.map_err(|error| Error::from_object_store(error, action))
+            // What a server says of the length and what it sends are two things.
+            let failed = |error| Error::from_object_store(error, action);
+            let (mut bytes, mut pieces) = (BytesMut::new(), answer.into_stream().map_err(failed));
+            while let Some(piece) = pieces.try_next().await? {
+                if (bytes.len() + piece.len()) as u64 > limit {
+                    return Err(Error::new(
+                        Outcome::Refused,
+                        format!("Could not {action}: it has more bytes than {limit}"),
+                    ));
+                }
+                bytes.extend_from_slice(&piece);
+            }
+            Ok(bytes.freeze())
         })
         .await
     }

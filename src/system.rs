@@ -1,11 +1,25 @@
 //! The process and the machine it runs on, as Linux shows them in `/proc`. What cannot be read is left out.
 
 use std::fs;
+use std::io;
 
+use nix::sys::prctl::set_dumpable;
+use nix::sys::stat::{Mode, umask};
 use serde::Serialize;
 
 /// Linux counts CPU time for programs in hundredths of a second, whatever its own clock does. Source: proc(5), `USER_HZ`.
 const TICKS_A_SECOND: f64 = 100.0;
+
+/// Keeps what the process knows to itself: the files that it makes are its owner's alone, whatever they are made by and
+/// whatever umask it was started with; and nobody but root sees its memory or its environment, neither in `/proc` nor in a
+/// core dump. Source: prctl(2), `PR_SET_DUMPABLE`.
+///
+/// # Errors
+/// When the kernel does not know of dumps.
+pub fn keep_to_itself() -> io::Result<()> {
+    umask(Mode::S_IRWXG | Mode::S_IRWXO);
+    Ok(set_dumpable(false)?)
+}
 
 /// A look at the process.
 #[derive(Debug, Clone, Serialize)]

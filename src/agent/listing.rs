@@ -48,6 +48,9 @@ const READS_IN_FLIGHT: usize = 32;
 /// The largest metadata object that is read; real ones have a few KiB.
 pub(super) const MAX_METADATA_BYTES: u64 = 1024 * 1024;
 
+/// All metadata that a list keeps: that of tens of thousands of backups.
+const MAX_LIST_BYTES: usize = 128 * 1024 * 1024;
+
 /// One metadata object, read once. Kept as text: a long list of parsed backups would take several times the memory.
 #[derive(Debug)]
 pub struct Metadata {
@@ -321,8 +324,9 @@ impl Listings {
         });
         let mut read = read.buffered(READS_IN_FLIGHT);
         let mut listing = Listing { entries: Vec::new(), skipped: sorted.skipped, orphans: Vec::new(), taken };
-        let mut refused = None;
+        let (mut refused, mut room) = (None, MAX_LIST_BYTES);
         while let Some((key, tar, metadata)) = read.try_next().await? {
+            let metadata = metadata.and_then(|metadata| metadata.within(&mut room));
             listing.add(key, tar, metadata.map_err(|unread| refused.insert(unread).to_string()));
         }
         // One object that the server fails on does not hide the others; a server that fails on all of them is ill.
@@ -422,6 +426,16 @@ impl Metadata {
     #[must_use]
     pub fn sha256(&self) -> Option<&str> {
         self.stored.as_ref()?.sha256.as_deref()
+    }
+
+    /// Takes its bytes from what the list has room for.
+    fn within(self: Arc<Self>, room: &mut usize) -> Result<Arc<Self>, StoreError> {
+        let full = || {
+            let mib = MAX_LIST_BYTES / 1024 / 1024;
+            StoreError::new(Outcome::Refused, format!("the metadata before it has {mib} MiB already"))
+        };
+        *room = room.checked_sub(self.json.get().len()).ok_or_else(full)?;
+        Ok(self)
     }
 
     fn parse(json: &[u8], version: &str) -> Result<Self, StoreError> {

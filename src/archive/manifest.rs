@@ -3,10 +3,14 @@
 //! Source of the mapping: `read_backup` in `homeassistant/components/backup/util.py`.
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::Error;
 use crate::backup::{AddonInfo, AgentBackup, Folder};
+
+/// The most that may be in `extra`, in bytes: a hundred times what is. In memory it takes forty times as much.
+const MAX_EXTRA_BYTES: usize = 256 * 1024;
 
 /// What a backup says of itself.
 #[derive(Debug, Deserialize)]
@@ -23,7 +27,7 @@ pub struct Manifest {
     #[serde(default)]
     homeassistant: Option<HomeAssistant>,
     #[serde(default)]
-    extra: Map<String, Value>,
+    extra: Option<Box<RawValue>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -44,7 +48,7 @@ struct HomeAssistant {
 }
 
 impl Manifest {
-    pub(super) fn parse(json: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, Error> {
         Ok(serde_json::from_slice(json)?)
     }
 
@@ -74,7 +78,8 @@ impl Manifest {
         let folders = self.folders.into_iter().filter(|folder| folder != "homeassistant").map(Value::from);
         let folders: Vec<Folder> = folders.map(serde_json::from_value).collect::<Result<_, _>>()?;
         let addons = self.addons.into_iter();
-        let requested = self.extra.get("supervisor.backup_request_date").and_then(Value::as_str).map(str::to_owned);
+        let extra = read_extra(self.extra.as_deref())?;
+        let requested = extra.get("supervisor.backup_request_date").and_then(Value::as_str).map(str::to_owned);
         let version = self.homeassistant.as_ref().and_then(|homeassistant| homeassistant.version.clone());
         let excluded = self.homeassistant.is_some_and(|homeassistant| homeassistant.exclude_database);
         Ok(AgentBackup {
@@ -82,7 +87,7 @@ impl Manifest {
             backup_id: self.slug,
             date: requested.unwrap_or(self.date),
             database_included: version.is_some() && !excluded,
-            extra_metadata: self.extra,
+            extra_metadata: extra,
             folders,
             homeassistant_included: version.is_some(),
             homeassistant_version: version,
@@ -91,6 +96,14 @@ impl Manifest {
             size,
         })
     }
+}
+
+fn read_extra(extra: Option<&RawValue>) -> Result<Map<String, Value>, Error> {
+    let text = extra.map_or("{}", RawValue::get);
+    if text.len() > MAX_EXTRA_BYTES {
+        return Err(Error::TooLarge("backup.json's \"extra\"", text.len() as u64, MAX_EXTRA_BYTES as u64));
+    }
+    Ok(serde_json::from_str(text)?)
 }
 
 #[cfg(test)]
@@ -117,6 +130,16 @@ mod tests {
         assert_eq!(backup.folders, [Folder::Media, Folder::Addons]);
         assert!(backup.homeassistant_included && !backup.database_included && backup.protected);
         assert_eq!(backup.addons[0].slug, "core_ssh");
+    }
+
+    #[test]
+    fn what_is_too_deep_or_too_large_is_refused() {
+        let with =
+            |extra: &str| read(&format!(r#"{{"slug": "a", "name": "n", "date": "d", "extra": {{"x": {extra}}}}}"#));
+        assert!(with("[1, {}]").is_ok());
+        assert!(matches!(with(&("[".repeat(10_000) + &"]".repeat(10_000))), Err(Error::BadManifest(_))));
+        assert!(matches!(with(&format!("[{}0]", "[0],".repeat(70_000))), Err(Error::TooLarge(..))));
+        assert!(matches!(read(r#"{"slug": "a", "name": "n", "date": "d", "extra": []}"#), Err(Error::BadManifest(_))));
     }
 
     #[test]

@@ -1,23 +1,27 @@
 //! Walks a tar by its headers, in pieces of any size, and keeps only `backup.json`.
 
-use tar::{EntryType, Header, PaxExtensions};
-
+use super::header::{BLOCK, Header, Kind, is_manifest, text};
+use super::pax::Pax;
 use super::{Error, Manifest};
 
-const BLOCK: usize = 512;
-
 /// A real `backup.json` has a few KiB; with hundreds of add-ons some hundred KiB.
-pub(super) const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
+const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
 
 /// A pax header carries names, times and sizes.
 const MAX_PAX_BYTES: u64 = 256 * 1024;
+
+/// A longer name is not the manifest's.
+const MAX_NAME_BYTES: u64 = 64;
 
 /// Takes a tar piece by piece; memory stays bounded whatever is in it.
 #[derive(Debug)]
 pub struct Walker {
     state: State,
     offset: u64,
-    pax_size: Option<u64>,
+    /// What a pax header says of the next entry.
+    pax: Option<Pax>,
+    /// Whether the next entry is the manifest, when a name goes before it.
+    named: Option<bool>,
     manifest: Option<Vec<u8>>,
 }
 
@@ -35,11 +39,14 @@ enum State {
 enum Keep {
     Manifest,
     Pax,
+    GlobalPax,
+    Name,
 }
 
 impl Default for Walker {
     fn default() -> Self {
-        Self { state: State::Header(Vec::with_capacity(BLOCK)), offset: 0, pax_size: None, manifest: None }
+        let state = State::Header(Vec::with_capacity(BLOCK));
+        Self { state, offset: 0, pax: None, named: None, manifest: None }
     }
 }
 
@@ -118,10 +125,8 @@ impl Walker {
                 }
             }
             State::Data { left: 0, padding: 0, keep } => {
-                match keep.take() {
-                    Some((Keep::Manifest, data)) => self.manifest = Some(data),
-                    Some((Keep::Pax, data)) => self.pax_size = pax_size(&data),
-                    None => {}
+                if let Some((keep, data)) = keep.take() {
+                    self.take_in(keep, data)?;
                 }
                 self.state = State::Header(Vec::with_capacity(BLOCK));
             }
@@ -130,39 +135,60 @@ impl Walker {
         Ok(())
     }
 
+    /// Takes what was kept of an entry.
+    fn take_in(&mut self, keep: Keep, data: Vec<u8>) -> Result<(), Error> {
+        match keep {
+            Keep::Manifest => self.manifest = Some(data),
+            Keep::Name => self.named = Some(is_manifest(text(&data))),
+            Keep::Pax => self.pax = Some(Pax::read(&data).filter(|pax| !pax.is_sparse).ok_or(self.unusual())?),
+            // Not every reader heeds it.
+            Keep::GlobalPax if !Pax::read(&data).is_some_and(|pax| pax.is_harmless()) => return Err(self.unusual()),
+            Keep::GlobalPax => {}
+        }
+        Ok(())
+    }
+
     fn entry(&mut self, block: &[u8]) -> Result<State, Error> {
         if block.iter().all(|&byte| byte == 0) {
             return Ok(State::End);
         }
-        let bad = Error::BadHeader(self.offset - BLOCK as u64);
-        let header = Header::from_byte_slice(block);
-        if header.cksum().ok() != Some(checksum(block)) {
-            return Err(bad);
+        let header = Header::read(block).ok_or(Error::BadHeader(self.offset - BLOCK as u64))?;
+        let keep = match header.kind {
+            Kind::Pax | Kind::LongName if self.pax.is_some() || self.named.is_some() => return Err(self.unusual()),
+            Kind::Pax => Some((Keep::Pax, limited("pax header", header.size, MAX_PAX_BYTES)?)),
+            Kind::GlobalPax => Some((Keep::GlobalPax, limited("pax header", header.size, MAX_PAX_BYTES)?)),
+            Kind::LongName if header.size <= MAX_NAME_BYTES => Some((Keep::Name, Vec::new())),
+            Kind::LongName => {
+                self.named = Some(false);
+                None
+            }
+            Kind::LongLink => None,
+            Kind::Sparse => return Err(self.unusual()),
+            Kind::File | Kind::Empty => return self.file(&header),
+        };
+        Ok(State::Data { left: header.size, padding: padding(header.size), keep })
+    }
+
+    /// An ordinary entry, as what goes before it says.
+    fn file(&mut self, header: &Header) -> Result<State, Error> {
+        let (pax, named) = (self.pax.take().unwrap_or_default(), self.named.take());
+        let size = pax.size.unwrap_or(header.size);
+        let is_file = header.kind == Kind::File;
+        if !is_file && size > 0 {
+            return Err(self.unusual());
         }
-        let size = header.entry_size().map_err(|_| bad)?;
-        let keep = match header.entry_type() {
-            EntryType::XHeader => Some((Keep::Pax, limited("pax header", size, MAX_PAX_BYTES)?)),
-            EntryType::XGlobalHeader | EntryType::GNULongName | EntryType::GNULongLink => None,
-            _ => return self.file(header, size),
+        let is_manifest = named.unwrap_or_else(|| is_manifest(pax.name.as_ref().unwrap_or(&header.name)));
+        let keep = match (is_manifest && is_file, &self.manifest) {
+            (false, _) => None,
+            (true, None) => Some((Keep::Manifest, limited("backup.json", size, MAX_MANIFEST_BYTES)?)),
+            (true, Some(_)) => return Err(Error::TwoManifests),
         };
         Ok(State::Data { left: size, padding: padding(size), keep })
     }
 
-    /// An ordinary entry. A pax header before it knows its real size when the header has no room for it (8 GiB).
-    fn file(&mut self, header: &Header, size: u64) -> Result<State, Error> {
-        let size = self.pax_size.take().unwrap_or(size);
-        let keep = if is_manifest(&header.path_bytes()) {
-            Some((Keep::Manifest, limited("backup.json", size, MAX_MANIFEST_BYTES)?))
-        } else {
-            None
-        };
-        Ok(State::Data { left: size, padding: padding(size), keep })
+    fn unusual(&self) -> Error {
+        Error::Unusual(self.offset)
     }
-}
-
-/// Whether an entry of this name is the manifest.
-pub(super) fn is_manifest(name: &[u8]) -> bool {
-    name.strip_prefix(b"./").unwrap_or(name) == b"backup.json"
 }
 
 fn take(into: &mut Vec<u8>, wanted: usize, piece: &[u8]) -> usize {
@@ -185,25 +211,16 @@ fn limited(what: &'static str, size: u64, limit: u64) -> Result<Vec<u8>, Error> 
     if size > limit { Err(Error::TooLarge(what, size, limit)) } else { Ok(Vec::new()) }
 }
 
-/// The sum of all bytes, those of the checksum itself counted as spaces.
-fn checksum(block: &[u8]) -> u32 {
-    let sum = |bytes: &[u8]| bytes.iter().map(|&byte| u32::from(byte)).sum::<u32>();
-    sum(&block[..148]) + 8 * u32::from(b' ') + sum(&block[156..])
-}
-
-fn pax_size(data: &[u8]) -> Option<u64> {
-    let mut records = PaxExtensions::new(data).filter_map(Result::ok);
-    records.find(|record| record.key_bytes() == b"size")?.value().ok()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
+    use tar::Header as Written;
+
     use super::*;
 
     const MANIFEST: &[u8] = br#"{"slug": "abc", "name": "n", "date": "2026-11-20T00:00:00+00:00"}"#;
 
     fn append(tar: &mut tar::Builder<Vec<u8>>, name: &str, data: &[u8]) {
-        let mut header = Header::new_ustar();
+        let mut header = Written::new_ustar();
         header.set_size(data.len() as u64);
         header.set_mode(0o644);
         tar.append_data(&mut header, name, data).unwrap();
@@ -215,6 +232,29 @@ mod tests {
         append(&mut tar, "./empty", b"");
         append(&mut tar, "./backup.json", manifest);
         tar.into_inner().unwrap()
+    }
+
+    fn head(kind: u8, name: &str, size: u64) -> Vec<u8> {
+        let mut header = Written::new_ustar();
+        header.set_path(name).unwrap();
+        header.set_size(size);
+        header.as_mut_bytes()[156] = kind;
+        header.set_cksum();
+        header.as_bytes().to_vec()
+    }
+
+    fn padded(data: &[u8]) -> Vec<u8> {
+        let mut padded = data.to_vec();
+        padded.resize(data.len().next_multiple_of(BLOCK), 0);
+        padded
+    }
+
+    fn entry(kind: u8, name: &str, data: &[u8]) -> Vec<u8> {
+        [head(kind, name, data.len() as u64), padded(data)].concat()
+    }
+
+    fn pax(records: &str) -> Vec<u8> {
+        entry(b'x', "pax", records.as_bytes())
     }
 
     fn walk(tar: &[u8], piece: usize) -> Result<Manifest, Error> {
@@ -269,27 +309,79 @@ mod tests {
 
     #[test]
     fn a_huge_manifest_is_refused_before_it_is_read() {
-        let mut header = Header::new_ustar();
-        header.set_path("backup.json").unwrap();
-        header.set_size(1 << 40);
-        header.set_cksum();
-        assert!(matches!(walk(header.as_bytes(), 512), Err(Error::TooLarge("backup.json", ..))));
+        let header = head(b'0', "backup.json", 1 << 40);
+        assert!(matches!(walk(&header, 512), Err(Error::TooLarge("backup.json", ..))));
+        for kind in [b'x', b'g', b'X'] {
+            assert!(matches!(walk(&head(kind, "pax", 1 << 30), 512), Err(Error::TooLarge("pax header", ..))));
+        }
     }
 
     #[test]
     fn a_pax_header_gives_the_size_that_the_header_has_no_room_for() {
-        let mut tar = tar::Builder::new(Vec::new());
-        tar.append_pax_extensions([("size", &b"600"[..])]).unwrap();
-        let mut header = Header::new_ustar();
-        header.set_path("big").unwrap();
-        header.set_size(0);
+        let tar = [pax("12 size=600\n"), entry(b'0', "big", &[1; 600]), backup(MANIFEST)].concat();
+        let mut without = tar.clone();
+        // The size in the header itself is of no importance then.
+        without[1024..1536].copy_from_slice(&head(b'0', "big", 0));
+        for tar in [tar, without] {
+            assert_eq!(walk(&tar, 333).unwrap().backup_id(), "abc");
+        }
+    }
+
+    #[test]
+    fn the_manifest_is_found_by_any_name_that_home_assistant_knows_it_by() {
+        for before in [pax("22 path=./backup.json\n"), entry(b'L', "././@LongLink", b"./backup.json\0")] {
+            let tar = [before, entry(b'0', "something", MANIFEST), vec![0; 1024]].concat();
+            assert_eq!(walk(&tar, 512).unwrap().backup_id(), "abc");
+        }
+        for before in [pax("9 path=a\n"), entry(b'L', "././@LongLink", &[b'x'; 5000])] {
+            let tar = [before, entry(b'0', "./backup.json", MANIFEST), vec![0; 1024]].concat();
+            assert!(matches!(walk(&tar, 512), Err(Error::NoManifest)), "its name is another one");
+        }
+        let mut header = Written::new_ustar();
+        header.set_path("backup.json").unwrap();
+        header.as_ustar_mut().unwrap().prefix[0] = b'.';
+        header.set_size(MANIFEST.len() as u64);
         header.set_cksum();
-        let mut bytes = tar.into_inner().unwrap();
-        bytes.truncate(1024);
-        bytes.extend(header.as_bytes());
-        bytes.extend([1; 600]);
-        bytes.extend([0; 424]);
-        bytes.extend(backup(MANIFEST));
-        assert_eq!(walk(&bytes, 333).unwrap().backup_id(), "abc");
+        let tar = [header.as_bytes(), &padded(MANIFEST)[..], &[0; 1024]].concat();
+        assert_eq!(walk(&tar, 512).unwrap().backup_id(), "abc", "half of the name is in the prefix");
+    }
+
+    #[test]
+    fn what_two_readers_see_differently_is_refused() {
+        let (one, two) = (entry(b'0', "./backup.json", MANIFEST), entry(b'0', "backup.json", MANIFEST));
+        assert!(matches!(walk(&[&*one, &two].concat(), 512), Err(Error::TwoManifests)));
+        let name = || entry(b'L', "././@LongLink", b"./backup.json\0");
+        for (what, tar) in [
+            ("a folder with data", entry(b'5', "./backup.json", MANIFEST)),
+            ("a link with data", entry(b'2', "x", b"data")),
+            ("an old folder with data", entry(0, "x/", b"data")),
+            ("a link that a pax header gives data", [pax("11 size=60\n"), entry(b'1', "x", b"")].concat()),
+            ("a sparse file", entry(b'S', "x", b"data")),
+            ("a sparse file of the newer kind", [pax("22 GNU.sparse.major=1\n"), one.clone()].concat()),
+            ("a pax header that cannot be read", [pax("99 size=600\n"), one.clone()].concat()),
+            ("a pax header for all", [entry(b'g', "pax", b"11 size=60\n"), one.clone()].concat()),
+            ("two pax headers", [pax("11 size=60\n"), pax("11 size=61\n")].concat()),
+            ("two names", [name(), name()].concat()),
+            ("a name of each kind", [name(), pax("9 path=a\n")].concat()),
+        ] {
+            let tar = [&*tar, &one, &[0; 1024]].concat();
+            assert!(matches!(walk(&tar, 512), Err(Error::Unusual(_))), "{what}: {:?}", walk(&tar, 512));
+        }
+        let link = [entry(b'2', "backup.json", b""), backup(MANIFEST)].concat();
+        assert_eq!(walk(&link, 512).unwrap().backup_id(), "abc", "a link of that name is no manifest");
+    }
+
+    #[test]
+    fn a_file_is_read_as_a_stream_is() {
+        let large = entry(b'0', "./large", &vec![1; 200_000]);
+        let tar = [large, backup(MANIFEST)].concat();
+        let read = |tar: &[u8]| super::super::read_manifest(std::io::Cursor::new(tar));
+        assert_eq!(read(&tar).unwrap().backup_id(), "abc");
+        assert!(matches!(read(&tar[..100_000]), Err(Error::Truncated)));
+        assert!(matches!(read(&tar[..tar.len() - 1024]), Err(Error::Truncated)));
+        assert!(matches!(read(b"no tar"), Err(Error::Truncated)));
+        assert!(matches!(read(&head(b'0', "huge", (1 << 36) - 1)), Err(Error::Truncated)));
+        // Names that go on for gigabytes are not taken into memory.
+        assert!(matches!(read(&head(b'L', "././@LongLink", (1 << 36) - 1)), Err(Error::Truncated)));
     }
 }

@@ -1,5 +1,6 @@
 //! What commands print: lines for people, or one JSON object for scripts.
 
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ impl Output {
     /// Prints a result, as `line` or as `value`.
     pub(super) fn result(self, line: &str, value: &Value) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        if self.json { writeln!(out, "{value}") } else { writeln!(out, "{line}") }
+        if self.json { writeln!(out, "{value}") } else { writeln!(out, "{}", printable(line)) }
     }
 
     /// Says why a command failed, and what to change.
@@ -40,7 +41,7 @@ impl Output {
         drop(if self.json {
             writeln!(io::stdout(), "{}", json!({"error": report}))
         } else {
-            writeln!(io::stderr(), "{}", lines(&report))
+            writeln!(io::stderr(), "{}", printable(&lines(&report)))
         });
     }
 
@@ -57,6 +58,12 @@ impl Output {
         bar.enable_steady_tick(Duration::from_millis(200));
         bar
     }
+}
+
+/// The text without what a terminal would take for orders: a backup's name is whatever its maker wrote.
+fn printable(text: &str) -> Cow<'_, str> {
+    let is_order = |c: char| c.is_control() && c != '\n';
+    if text.contains(is_order) { text.replace(is_order, "\u{fffd}").into() } else { text.into() }
 }
 
 /// An error as people read it.

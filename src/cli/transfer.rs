@@ -133,8 +133,13 @@ fn cannot_write(file: &Path, error: &io::Error) -> io::Error {
 }
 
 async fn write_file(download: Download, path: &Path, bar: &ProgressBar) -> Result<(), Failure> {
-    // A backup may hold every password of a house.
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).await;
+    // A backup may hold every password of a house: what is there already may be read by others, or lead elsewhere.
+    let removed = match fs::remove_file(path).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    };
+    removed.map_err(|error| cannot_write(path, &error))?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).await;
     let file = file.map_err(|error| cannot_write(path, &error))?;
     let file = write_all(download, file, bar).await?;
     file.sync_all().await?;

@@ -16,6 +16,12 @@ pub const APP_OPTIONS_VARIABLE: &str = "S3_BACKUP_AGENT_OPTIONS";
 /// What an environment variable for the agent starts with, as in `S3_BACKUP_AGENT__LOG__LEVEL`.
 pub const ENVIRONMENT_PREFIX: &str = "S3_BACKUP_AGENT__";
 
+/// The largest file that is read; a hundred locations have some 50 KiB.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// The most entries of a list that variables can make: one with a high number would make all before it.
+const MAX_ENTRIES: usize = 100;
+
 /// Puts the layers over one another. Each value remembers where it came from; a file that cannot be read is a problem,
 /// and left out.
 pub(super) fn merged(
@@ -28,6 +34,12 @@ pub(super) fn merged(
     let file = file.map(|file| (file, File::from(file).format(FileFormat::Toml)));
     let options = (options, File::from(options).format(FileFormat::Json).required(false));
     for (path, file) in file.into_iter().chain([options]) {
+        if path.metadata().is_ok_and(|metadata| metadata.len() > MAX_FILE_BYTES) {
+            let message = format!("is larger than {} KiB, so it is no configuration", MAX_FILE_BYTES / 1024);
+            let source = Some(path.display().to_string());
+            problems.push(Problem { source, ..Problem::new("configuration", message) });
+            continue;
+        }
         match file.collect() {
             Ok(_) => builder = builder.add_source(file),
             Err(error) => problems.push(unreadable(&error, path)),
@@ -71,29 +83,62 @@ impl Source for Environment {
         let set = self.0.iter().filter_map(|(name, value)| {
             let path = name.strip_prefix(ENVIRONMENT_PREFIX)?;
             let origin = format!("environment variable {name}");
-            Some((key_of(path), Value::new(Some(&origin), value.as_str())))
+            let value = Value::new(Some(&origin), value.as_str());
+            Some(key_of(path).map(|key| (key, value)).ok_or_else(|| too_many(name)))
         });
-        Ok(set.collect())
+        set.collect()
     }
 }
 
-fn key_of(path: &str) -> String {
-    path.to_lowercase().split("__").fold(String::new(), |key, part| {
-        if !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()) {
-            format!("{key}[{part}]")
-        } else if key.is_empty() {
-            part.to_owned()
+fn too_many(name: &str) -> ConfigError {
+    ConfigError::Message(format!("environment variable {name}: a list has {MAX_ENTRIES} entries at most, from 0"))
+}
+
+/// `None` for an entry that no list has.
+fn key_of(path: &str) -> Option<String> {
+    let mut key = String::new();
+    for part in path.to_lowercase().split("__") {
+        if part.is_empty() || !part.bytes().all(|byte| byte.is_ascii_digit()) {
+            let dot = if key.is_empty() { "" } else { "." };
+            key.extend([dot, part]);
         } else {
-            format!("{key}.{part}")
+            let index = part.parse::<usize>().ok().filter(|index| *index < MAX_ENTRIES)?;
+            key.extend(["[", &index.to_string(), "]"]);
         }
-    })
+    }
+    Some(key)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+    use std::path::Path;
+
+    use super::*;
+
     #[test]
     fn a_variable_names_a_key() {
-        assert_eq!(super::key_of("LOG__LEVEL"), "log.level");
-        assert_eq!(super::key_of("LOCATIONS__0__ACCESS_KEY_ID"), "locations[0].access_key_id");
+        assert_eq!(key_of("LOG__LEVEL").unwrap(), "log.level");
+        assert_eq!(key_of("LOCATIONS__0__ACCESS_KEY_ID").unwrap(), "locations[0].access_key_id");
+    }
+
+    #[test]
+    fn a_variable_cannot_make_a_list_without_end() {
+        for index in ["100", "4000000000", "99999999999999999999999"] {
+            let name = format!("S3_BACKUP_AGENT__LOCATIONS__{index}__BUCKET");
+            let environment = HashMap::from([(name.clone(), "b".to_owned())]);
+            let (_, problems) = merged(None, Path::new("/nowhere"), &environment);
+            assert!(problems[0].to_string().contains(&name), "{problems:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_far_too_large_is_not_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(1 << 40).unwrap();
+        for (toml, json) in [(Some(file.path()), Path::new("/nowhere")), (None, file.path())] {
+            let (_, problems) = merged(toml, json, &HashMap::new());
+            assert!(problems[0].to_string().contains("larger than 1024 KiB"), "{problems:?}");
+        }
     }
 }

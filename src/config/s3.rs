@@ -1,5 +1,8 @@
 //! How to reach a bucket.
 
+use std::fs::File;
+use std::io::{self, Read};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use url::Url;
@@ -277,13 +280,16 @@ fn read_limit(section: &mut Reader<'_>, key: &str, wanted: &str) -> Option<u64> 
     Some(limit).filter(|limit| *limit > 0)
 }
 
+/// The largest file with certificates that is read.
+const MAX_PEM_BYTES: u64 = 2 * 1024 * 1024;
+
 /// A path or the PEM itself.
 fn read_certificate(section: &mut Reader<'_>) -> Option<String> {
     let text = section.text("ca_certificate")?;
     let pem = if text.contains("-----BEGIN") {
         pem::with_lines(&text)
     } else if section.is_local() {
-        match std::fs::read_to_string(&text) {
+        match read_small(&text) {
             Ok(pem) => pem,
             Err(error) => {
                 section.problem("ca_certificate", format!("\"{text}\" cannot be read: {error}"));
@@ -300,6 +306,14 @@ fn read_certificate(section: &mut Reader<'_>) -> Option<String> {
     }
     section.problem("ca_certificate", "holds no certificate in PEM form");
     None
+}
+
+/// All authorities of a system have some 250 KiB.
+fn read_small(path: &str) -> io::Result<String> {
+    let mut text = String::new();
+    let mut file = File::open(path)?.take(MAX_PEM_BYTES + 1);
+    file.read_to_string(&mut text)?;
+    if text.len() as u64 <= MAX_PEM_BYTES { Ok(text) } else { Err(io::Error::other("it is too large")) }
 }
 
 fn read_proxy(section: &mut Reader<'_>) -> Option<Secret> {

@@ -52,7 +52,7 @@ struct Text {
 impl Text {
     fn note(&mut self, field: &Field, value: &str) {
         // Secrets first: half of one could not be recognized.
-        let value = cut(&scrub::scrub(value));
+        let value = cut(&super::one_line(&scrub::scrub(value)));
         match field.name() {
             "message" => self.message = value,
             name => drop(self.fields.insert(name.to_owned(), value.into())),

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 
 use super::Problem;
+use super::attempts::{Attempts, Peer};
 use crate::config::Secret;
 use crate::error::{Error, Kind};
 
@@ -27,15 +28,54 @@ impl Token {
     }
 }
 
+/// Who is let through.
+#[derive(Debug, Clone)]
+pub(super) struct Guard {
+    token: Option<Token>,
+    attempts: Attempts,
+}
+
+impl Guard {
+    pub(super) fn new(token: Option<Token>) -> Self {
+        Self { token, attempts: Attempts::default() }
+    }
+
+    fn admits(&self, token: &Token, request: &Request) -> Result<(), Refusal> {
+        let peer = request.extensions().get::<Peer>().copied().unwrap_or_default();
+        if self.attempts.is_held(peer) {
+            return Err(Refusal::TooMany);
+        }
+        let given = request.headers().get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        if given.is_some_and(|given| token.is(given)) {
+            self.attempts.right(peer);
+            return Ok(());
+        }
+        if self.attempts.wrong(peer) {
+            return Err(Refusal::TooMany);
+        }
+        Err(Refusal::Not(if given.is_none() { "missing" } else { "wrong" }))
+    }
+}
+
+/// Why not.
+enum Refusal {
+    Not(&'static str),
+    TooMany,
+}
+
 /// Lets a call through when it has the token, or none is asked for.
-pub(super) async fn guard(State(state): State<super::State>, request: Request, next: Next) -> Response {
-    let given = request.headers().get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    match &state.token {
-        Some(token) if !given.is_some_and(|given| token.is(given)) => {
-            let what = if given.is_none() { "missing" } else { "wrong" };
+pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let admitted = guard.token.as_ref().map_or(Ok(()), |token| guard.admits(token, &request));
+    match admitted {
+        Ok(()) => next.run(request).await,
+        Err(Refusal::Not(what)) => {
             Problem::from(Error::new(Kind::Unauthorized, format!("The token is {what}."))).into_response()
         }
-        _ => next.run(request).await,
+        Err(Refusal::TooMany) => {
+            let detail = "There were too many calls without the right token.";
+            // Said once in the log, not as often as somebody likes.
+            Problem::from(Error::new(Kind::TooManyAttempts, detail)).into_quiet_response()
+        }
     }
 }
 

@@ -116,9 +116,9 @@ impl Problem {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        self.log();
+impl Problem {
+    /// The answer, without a word in the log.
+    pub(super) fn into_quiet_response(self) -> Response {
         let status = self.status();
         let mut response = (status, Json(self.body())).into_response();
         let problem = HeaderValue::from_static("application/problem+json");
@@ -126,7 +126,19 @@ impl IntoResponse for Problem {
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            // In a new connection, each guess takes its sender as much work as us.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+        }
         response
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        self.log();
+        self.into_quiet_response()
     }
 }
 

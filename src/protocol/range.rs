@@ -8,7 +8,7 @@ use crate::error::{Error, Kind, Result};
 
 /// What a request wants of a backup.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Requested {
+pub(crate) enum Requested {
     /// All of it.
     Whole,
     /// These bytes.
@@ -22,7 +22,7 @@ pub(super) enum Requested {
 /// # Errors
 /// [`Kind::InvalidRequest`] for a header that is not one range of bytes: serving everything instead could cost a
 /// gigabyte that nobody wanted.
-pub(super) fn requested(headers: &HeaderMap, size: u64, e_tag: &str) -> Result<Requested> {
+pub(crate) fn requested(headers: &HeaderMap, size: u64, e_tag: &str) -> Result<Requested> {
     let Some(range) = headers.get(header::RANGE) else { return Ok(Requested::Whole) };
     if headers.get(header::IF_RANGE).is_some_and(|wanted| wanted.as_bytes() != e_tag.as_bytes()) {
         return Ok(Requested::Whole);

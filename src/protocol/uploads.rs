@@ -27,6 +27,9 @@ use crate::error::{Error, Kind};
 /// The largest JSON body; a backup with hundreds of add-ons has some hundred KiB.
 const MAX_JSON_BYTES: usize = 1024 * 1024;
 
+/// How long a client may take over a JSON body.
+const JSON_WITHIN: Duration = Duration::from_secs(30);
+
 /// How long the rest of a refused upload is read, so that its sender hears the answer.
 const DRAIN_WITHIN: Duration = Duration::from_secs(30);
 
@@ -144,9 +147,11 @@ pub(super) async fn cancel(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Reads a JSON body of bounded size.
+/// Reads a JSON body of bounded size, within a bounded time.
 pub(super) async fn read_json<T: DeserializeOwned>(body: Body) -> Result<T, Error> {
     let refused = |why: String| Error::new(Kind::InvalidRequest, format!("The body cannot be read: {why}."));
-    let bytes = to_bytes(body, MAX_JSON_BYTES).await.map_err(|error| refused(error.to_string()))?;
+    let bytes = timeout(JSON_WITHIN, to_bytes(body, MAX_JSON_BYTES)).await;
+    let bytes = bytes.map_err(|_| refused(format!("it did not arrive within {} s", JSON_WITHIN.as_secs())))?;
+    let bytes = bytes.map_err(|error| refused(error.to_string()))?;
     serde_json::from_slice(&bytes).map_err(|error| refused(error.to_string()))
 }

@@ -1,6 +1,7 @@
 //! What is listened on: a Unix socket, or TCP with or without TLS.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -88,6 +89,15 @@ impl Listener {
 }
 
 impl Stream {
+    /// The client's address.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Unix(_) => None,
+            Self::Tcp(stream, _) => stream.peer_addr().ok().map(|address| address.ip().to_canonical()),
+        }
+    }
+
     /// Makes the handshake, where there is one.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 //! A refusal (any status but 2xx) becomes an [`Answer`] inside the error, because the provider's code and headers are
 //! out of reach further up. Retries live in [`super::retry`] and nowhere else.
 
-mod answer;
+pub(super) mod answer;
 mod resolve;
 mod traffic;
 mod watch;
@@ -41,6 +41,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a server may be silent while it copies up to 5 GiB, or puts parts together; not all of them send white space
 /// meanwhile.
 const COPY_TIMEOUT: Duration = Duration::from_mins(10);
+
+/// The largest answer that is not an object's content: a page of a listing, with its keys escaped.
+const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
 /// Idle connections are closed before the shortest keep-alive of a common proxy (60 s) makes them half-dead.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
@@ -127,7 +130,7 @@ impl HttpService for Http {
 
 impl Http {
     async fn attempt(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let may_fail_late = may_fail_late(&request);
+        let (may_fail_late, is_content) = (may_fail_late(&request), reads_content(&request));
         let idle = if may_fail_late { self.idle.max(COPY_TIMEOUT) } else { self.idle };
         let (upload, download) = self.limits(&request);
         let (activity, asked) = (Activity::new(), Asked::by(&request));
@@ -138,6 +141,7 @@ impl Http {
         };
         let (parts, body) = http::Response::from(response).into_parts();
         let body = WatchedResponse::new(body, idle, download, self.shared.counting.clone());
+        let body = if is_content { body } else { body.up_to(MAX_ANSWER_BYTES) };
         if !parts.status.is_success() {
             return Err(self.scrubbed(answer::read(&parts, body, &asked).await).into());
         }
@@ -199,6 +203,11 @@ struct Invalid(url::ParseError);
 fn may_fail_late(request: &HttpRequest) -> bool {
     let completes = request.uri().query().is_some_and(|query| query.contains("uploadId="));
     (request.method() == http::Method::POST && completes) || copies(request)
+}
+
+/// An object's own content may be large; whoever reads it knows how large. Everything else is a document.
+fn reads_content(request: &HttpRequest) -> bool {
+    request.method() == http::Method::GET && request.uri().query().is_none()
 }
 
 fn copies(request: &HttpRequest) -> bool {

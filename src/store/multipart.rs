@@ -17,6 +17,9 @@ use super::error::{Error, Outcome};
 use super::retry::{Patience, retry};
 use super::{ContentType, Key, Store, StoreBackend, path_of};
 
+/// A list of parts has 10,000 of them at most, some 1,000 on a page.
+const MAX_PAGES: usize = 100;
+
 /// A part that is stored: its number, from 0, and what the server called it.
 #[derive(Debug, Clone)]
 pub struct Part {
@@ -51,7 +54,7 @@ pub struct HeldPart {
 /// One page of `ListParts`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct PartsPage {
+pub(super) struct PartsPage {
     #[serde(default)]
     is_truncated: bool,
     #[serde(default)]
@@ -61,7 +64,7 @@ struct PartsPage {
 }
 
 impl PartsPage {
-    fn parse(text: &[u8]) -> Result<Self, quick_xml::DeError> {
+    pub(super) fn parse(text: &[u8]) -> Result<Self, quick_xml::DeError> {
         quick_xml::de::from_reader(text)
     }
 }
@@ -142,7 +145,7 @@ impl Multipart {
         };
         let mut parts = Vec::new();
         let mut after = "0".to_owned();
-        loop {
+        for _ in 0..MAX_PAGES {
             let query = &[("part-number-marker", after.as_str()), ("uploadId", upload_id)];
             let page = retry(patience, || async {
                 let answer = s3.request(Method::GET, Some(&self.key), query, HeaderMap::new(), Bytes::new()).await;
@@ -163,6 +166,7 @@ impl Multipart {
                 None => return Ok(parts),
             }
         }
+        Err(Error::new(Outcome::Refused, format!("Could not {action}: the list of parts has no end")))
     }
 
     /// Stores part `number` from memory, as often as `patience` allows. Parts may be stored at the same time, in a

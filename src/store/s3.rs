@@ -6,7 +6,7 @@
 
 mod dialect;
 mod encryption;
-mod listing;
+pub(super) mod listing;
 mod sign;
 
 use std::sync::Arc;

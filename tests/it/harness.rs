@@ -6,6 +6,7 @@ pub(crate) mod call;
 pub(crate) mod events;
 pub(crate) mod garage;
 mod guard;
+pub(crate) mod liar;
 pub(crate) mod proxy;
 pub(crate) mod quirks;
 pub(crate) mod sample;

@@ -105,7 +105,7 @@ pub(super) async fn read(parts: &http::response::Parts, mut body: WatchedRespons
 }
 
 /// The first words of a web page or of another service's answer.
-fn plain(text: &str) -> String {
+pub(in crate::store) fn plain(text: &str) -> String {
     let mut is_tag = false;
     let outside = text.chars().map(|c| {
         is_tag = c == '<' || (is_tag && c != '>');
@@ -116,7 +116,7 @@ fn plain(text: &str) -> String {
 }
 
 /// Reads an S3 error document.
-fn parse_error(text: &[u8]) -> Option<Answer> {
+pub(in crate::store) fn parse_error(text: &[u8]) -> Option<Answer> {
     #[derive(Deserialize)]
     #[serde(rename = "Error", rename_all = "PascalCase")]
     struct Document {

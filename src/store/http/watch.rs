@@ -22,6 +22,14 @@ const SLICE_BYTES: usize = 256 * 1024;
 #[error("the connection was silent for {} s", .0.as_secs())]
 struct Silence(Duration);
 
+#[derive(Debug, thiserror::Error)]
+#[error("the answer has more bytes than any server needs for it")]
+struct TooLarge;
+
+fn too_large() -> HttpError {
+    HttpError::new(HttpErrorKind::Decode, TooLarge)
+}
+
 pub(super) fn silence(idle: Duration) -> HttpError {
     HttpError::new(HttpErrorKind::Timeout, Silence(idle))
 }
@@ -132,11 +140,26 @@ pub(super) struct WatchedResponse {
     deadline: Pin<Box<Sleep>>,
     turn: Turn,
     counting: Counting,
+    /// Bytes that may still come, where there is a limit.
+    room: Option<usize>,
 }
 
 impl WatchedResponse {
     pub(super) fn new(body: reqwest::Body, idle: Duration, limit: Limit, counting: Counting) -> Self {
-        Self { body, rest: Bytes::new(), idle, deadline: Box::pin(sleep(idle)), turn: Turn::new(limit), counting }
+        let (rest, deadline, turn) = (Bytes::new(), Box::pin(sleep(idle)), Turn::new(limit));
+        Self { body, rest, idle, deadline, turn, counting, room: None }
+    }
+
+    /// The same, ending in an error when it has more bytes than this.
+    pub(super) fn up_to(self, max: usize) -> Self {
+        Self { room: Some(max), ..self }
+    }
+
+    fn take_room(&mut self) -> Result<(), HttpError> {
+        if let Some(room) = &mut self.room {
+            *room = room.checked_sub(self.rest.len()).ok_or_else(too_large)?;
+        }
+        Ok(())
     }
 
     fn extend_deadline(&mut self) {
@@ -163,6 +186,7 @@ impl Body for WatchedResponse {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.extend_deadline();
                     self.rest = frame.into_data().unwrap_or_default();
+                    self.take_room()?;
                 }
                 Poll::Ready(end) => return Poll::Ready(end.map(|frame| frame.map_err(from_reqwest))),
                 Poll::Pending => {

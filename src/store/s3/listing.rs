@@ -20,6 +20,12 @@ const MAX_PAGES: usize = 10_000;
 /// A page holds 1,000 keys of 1,024 bytes, each of which may be escaped.
 const MAX_PAGE_BYTES: usize = 16 * 1024 * 1024;
 
+/// All that a listing may take in memory. A hundred thousand backups take half of it.
+const MAX_LISTING_BYTES: usize = 64 * 1024 * 1024;
+
+/// What an object takes beside its texts.
+const OBJECT_BYTES: usize = size_of::<Object>();
+
 /// What every listing begins with, after its XML declaration.
 const ROOT: &[u8] = b"<ListBucketResult";
 
@@ -37,6 +43,10 @@ impl S3 {
             let page = retry(patience, || self.list_page(folder, token_now, action)).await?;
             let next = page.next_continuation_token.clone().filter(|_| page.is_truncated);
             page.add_to(&mut objects);
+            if size_of_listing(&objects) > MAX_LISTING_BYTES {
+                let why = "the listing is larger than any number of backups makes it";
+                return Err(Error::new(Outcome::Refused, format!("Could not {action}: {why}")));
+            }
             if next.is_none() {
                 return Ok(objects);
             }
@@ -72,8 +82,13 @@ impl S3 {
     }
 }
 
+fn size_of_listing(listing: &Objects) -> usize {
+    let objects = listing.objects.iter().map(|object| object.key.as_str().len() + object.version.len() + OBJECT_BYTES);
+    objects.chain(listing.unreachable.iter().map(|key| key.len() + size_of::<String>())).sum()
+}
+
 /// A web page is XML enough for a reader that does not ask for the root's name, and would be an empty bucket.
-fn read_page(text: &[u8]) -> Result<Page, String> {
+pub(in crate::store) fn read_page(text: &[u8]) -> Result<Page, String> {
     let is_listing = text.windows(ROOT.len()).any(|window| window == ROOT);
     if !is_listing {
         return Err("the answer is not a listing".to_owned());
@@ -89,7 +104,7 @@ fn read_page(text: &[u8]) -> Result<Page, String> {
 /// One page of `ListObjectsV2`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Page {
+pub(in crate::store) struct Page {
     #[serde(default)]
     encoding_type: Option<String>,
     #[serde(default)]
@@ -112,7 +127,7 @@ struct Entry {
 }
 
 impl Page {
-    fn add_to(self, listing: &mut Objects) {
+    pub(in crate::store) fn add_to(self, listing: &mut Objects) {
         let encoded = self.encoding_type.as_deref() == Some("url");
         for entry in self.contents {
             let key = if encoded { decode(&entry.key) } else { Some(entry.key.clone()) };
@@ -131,7 +146,7 @@ impl Page {
 }
 
 /// `encoding-type=url` is form encoding: a space may arrive as `+`, a plus sign as `%2B`.
-fn decode(key: &str) -> Option<String> {
+pub(in crate::store) fn decode(key: &str) -> Option<String> {
     let key = key.replace('+', " ");
     percent_decode_str(&key).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }

@@ -95,6 +95,8 @@ pub(crate) struct Setup {
     pub(crate) secrets: Vec<String>,
     /// The state directory is on a file system that cannot be written.
     pub(crate) state_is_read_only: bool,
+    /// Said in a shell before the program starts.
+    pub(crate) before: String,
     /// Environment variables.
     pub(crate) variables: Vec<(&'static str, String)>,
 }
@@ -128,6 +130,7 @@ impl Setup {
             listen: String::new(),
             secrets,
             state_is_read_only: false,
+            before: String::new(),
             variables: Vec::new(),
         };
         setup.write();
@@ -145,6 +148,18 @@ impl Setup {
     /// Something more that must never be printed.
     pub(crate) fn keeping_secret(mut self, secret: &str) -> Self {
         self.secrets.push(secret.to_owned());
+        self
+    }
+
+    /// Starts the program with this umask.
+    pub(crate) fn with_umask(mut self, umask: &str) -> Self {
+        self.before = format!("umask {umask}");
+        self
+    }
+
+    /// Starts the program where a crash leaves a dump.
+    pub(crate) fn with_dumps(mut self) -> Self {
+        self.before = "ulimit -c unlimited".to_owned();
         self
     }
 
@@ -173,8 +188,12 @@ impl Setup {
             command.args(["--map-root-user", "--mount", "sh", "-c", READ_ONLY, "sh"]);
             command.arg(self.path("state")).arg(BINARY);
             command
-        } else {
+        } else if self.before.is_empty() {
             Command::new(BINARY)
+        } else {
+            let mut command = Command::new("sh");
+            command.args(["-c", &format!("{} && exec \"$0\" \"$@\"", self.before), BINARY]);
+            command
         };
         command.env_clear().env("PATH", "/usr/bin:/bin").current_dir(self.folder.path()).stdin(Stdio::null());
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));

@@ -1,0 +1,138 @@
+//! What others write and the agent reads, one function for each kind: it takes any bytes, and neither panics nor goes on
+//! without end. `fuzz/` calls them with what it thinks of, the tests with what it found so far (`fuzz/corpus/`).
+
+#![expect(clippy::missing_panics_doc, reason = "to panic is how they tell")]
+
+use std::io::Cursor;
+use std::path::Path;
+
+use crate::archive::{self, Manifest, Walker};
+use crate::backup::StoredBackup;
+use crate::config::{Config, Environment, Location};
+use crate::protocol::range;
+pub use crate::store::fuzzing::{answer, key, listing, parts};
+
+/// A tar, in pieces of a size that the first byte says. When the second byte is odd, every block gets the checksum of a
+/// header: without that, hardly a change would get past the first look.
+pub fn tar(data: &[u8]) {
+    let [piece, mend, tar @ ..] = data else { return };
+    let tar = if mend % 2 == 1 { with_checksums(tar) } else { tar.to_vec() };
+    let (whole, pieces) = (walked(tar.chunks(tar.len().max(1))), walked(tar.chunks(usize::from(*piece) + 1)));
+    assert_eq!(whole, pieces, "what is in it depends on the size of the pieces");
+    let read = archive::read_manifest(Cursor::new(&tar)).map(|manifest| manifest.backup_id().to_owned());
+    assert_eq!(read.map_err(|error| error.to_string()), whole, "a file is read in another way than a stream");
+}
+
+fn walked<'t>(mut pieces: impl Iterator<Item = &'t [u8]>) -> Result<String, String> {
+    let mut walker = Walker::default();
+    let found = pieces.try_for_each(|piece| walker.push(piece)).and_then(|()| walker.finish());
+    found.map(|manifest| manifest.backup_id().to_owned()).map_err(|error| error.to_string())
+}
+
+fn with_checksums(tar: &[u8]) -> Vec<u8> {
+    let mut tar = tar.to_vec();
+    for block in tar.chunks_exact_mut(512).filter(|block| block.iter().any(|&byte| byte != 0)) {
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    }
+    tar
+}
+
+/// A `backup.json`: what becomes of it is metadata that is read again.
+pub fn manifest(json: &[u8]) {
+    let Ok(backup) = Manifest::parse(json).and_then(|manifest| manifest.into_agent_backup(1)) else { return };
+    let written = serde_json::to_vec(&StoredBackup { backup, agent: None });
+    metadata(&written.unwrap_or_default());
+}
+
+/// A metadata object: what is read of it is written and read again as the same.
+pub fn metadata(json: &[u8]) {
+    let Ok(stored) = StoredBackup::parse(json) else { return };
+    let again = serde_json::to_vec(&stored).and_then(|json| StoredBackup::parse(&json));
+    assert!(again.is_ok_and(|again| again == stored), "{stored:?} is written as something else");
+    key(stored.backup.suggested_stem().as_bytes());
+}
+
+/// A `Range` header, for an object of a size that the first bytes say.
+pub fn range(data: &[u8]) {
+    let Some((size, text)) = data.split_first_chunk() else { return };
+    let Ok(value) = http::HeaderValue::from_bytes(text) else { return };
+    let (size, headers) = (u64::from_le_bytes(*size), http::HeaderMap::from_iter([(http::header::RANGE, value)]));
+    if let Ok(range::Requested::Part(part)) = range::requested(&headers, size, "\"e\"") {
+        assert!(part.start < part.end && part.end <= size, "{part:?} of {size} bytes");
+    }
+}
+
+/// The app's options, or `agent.toml` when the first byte is odd, under Supervisor or not.
+pub fn options(data: &[u8]) {
+    let Some((kind, text)) = data.split_first() else { return };
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    let mut environment = Environment::from([("A".to_owned(), "1".to_owned()), ("USER".to_owned(), "root".to_owned())]);
+    if kind & 2 == 2 {
+        environment.insert("SUPERVISOR_TOKEN".to_owned(), "a-token-of-supervisor".to_owned());
+    }
+    // Each process has its own file; a memory file system makes it cheap.
+    let file = Path::new("/dev/shm").join(format!("s3-backup-agent-fuzz-{}", std::process::id()));
+    if std::fs::write(&file, text).is_err() {
+        return;
+    }
+    let nothing = Path::new("/nowhere");
+    let (toml, json) = if kind & 1 == 1 { (Some(&*file), nothing) } else { (None, &*file) };
+    match Config::from_layers(toml, json, &environment) {
+        Ok(config) => assert!(config.supervisor.is_some() || config.problems.is_empty()),
+        Err(problems) => assert!(!problems.to_string().is_empty()),
+    }
+}
+
+/// A location's settings, as Home Assistant registers them.
+pub fn settings(json: &[u8]) {
+    let Ok(json) = serde_json::from_slice(json) else { return };
+    match Location::from_json(&json) {
+        Ok((location, _)) => drop(location.report()),
+        Err(problems) => assert!(!problems.is_empty(), "refused without a reason"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Target = (&'static str, fn(&[u8]));
+
+    const TARGETS: [Target; 10] = [
+        ("answer", answer),
+        ("key", key),
+        ("listing", listing),
+        ("manifest", manifest),
+        ("metadata", metadata),
+        ("options", options),
+        ("parts", parts),
+        ("range", range),
+        ("settings", settings),
+        ("tar", tar),
+    ];
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn what_was_ever_found_is_taken() {
+        let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+        assert_eq!(names(&fuzz.join("corpus")), TARGETS.map(|(name, _)| name));
+        assert_eq!(names(&fuzz.join("targets")), TARGETS.map(|(name, _)| format!("{name}.rs")));
+        for (target, run) in TARGETS {
+            let corpus = fuzz.join("corpus").join(target);
+            let inputs = names(&corpus);
+            assert!(inputs.len() >= 5, "{target} has {} inputs", inputs.len());
+            for input in inputs {
+                println!("{target}/{input}");
+                run(&std::fs::read(corpus.join(input)).unwrap());
+            }
+        }
+    }
+}

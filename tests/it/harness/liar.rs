@@ -1,0 +1,111 @@
+//! A server that answers whatever a test wants, without end when it wants that.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::Location;
+
+/// What it answers: the head, and a piece that is sent again and again.
+pub(crate) struct Lie {
+    pub(crate) head: String,
+    /// Sent so many times.
+    pub(crate) piece: Vec<u8>,
+    pub(crate) times: usize,
+}
+
+/// The server. It ends with the runtime of its test.
+pub(crate) struct Liar {
+    endpoint: String,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Lie {
+    /// An answer with this body.
+    pub(crate) fn body(status: &str, headers: &str, body: impl Into<Vec<u8>>) -> Self {
+        let piece = body.into();
+        let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}\r\n", piece.len());
+        Self { head, piece, times: 1 }
+    }
+
+    /// An answer that goes on for a terabyte.
+    pub(crate) fn endless(status: &str, headers: &str, filler: u8) -> Self {
+        let chunk = vec![filler; 1 << 20];
+        let piece = [format!("{:x}\r\n", chunk.len()).as_bytes(), &chunk, b"\r\n"].concat();
+        let head = format!("HTTP/1.1 {status}\r\ntransfer-encoding: chunked\r\n{headers}\r\n");
+        Self { head, piece, times: 1 << 20 }
+    }
+}
+
+impl Liar {
+    /// Answers each request, of which it is given the head and the number, with what `lie` says.
+    pub(crate) async fn start(lie: impl Fn(&str, usize) -> Lie + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let (lie, asked) = (Arc::new(lie), Arc::<AtomicUsize>::default());
+        let counting = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (lie, asked) = (Arc::clone(&lie), Arc::clone(&counting));
+                tokio::spawn(async move { drop(answer(stream, &*lie, &asked).await) });
+            }
+        });
+        Self { endpoint, asked }
+    }
+
+    /// How often it was asked.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// A location there.
+    pub(crate) fn location(&self) -> Location {
+        Location {
+            id: "garage".into(),
+            provider: "other".into(),
+            endpoint: self.endpoint.clone(),
+            region: "us-east-1".into(),
+            bucket: "bucket".into(),
+            prefix: String::new(),
+            key_id: "PLANTEDKEYID".into(),
+            secret: "planted/secret+of+bucket".into(),
+            part_size: "5 MiB".into(),
+            concurrency: 2,
+            outage_seconds: 1,
+            options: vec![("addressing".into(), "path".into()), ("checksum".into(), "sha256".into())],
+        }
+    }
+}
+
+/// One request for each connection: its body, if any, is read to its end.
+async fn answer(
+    mut stream: TcpStream,
+    lie: &(dyn Fn(&str, usize) -> Lie + Sync),
+    asked: &AtomicUsize,
+) -> io::Result<()> {
+    let mut request = Vec::new();
+    let head = loop {
+        if stream.read_buf(&mut request).await? == 0 {
+            return Ok(());
+        }
+        if let Some(end) = request.windows(4).position(|window| window == b"\r\n\r\n") {
+            break String::from_utf8_lossy(&request[..end]).into_owned();
+        }
+    };
+    let length =
+        head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+    while request.len() < head.len() + 4 + length.unwrap_or(0_usize) {
+        if stream.read_buf(&mut request).await? == 0 {
+            return Ok(());
+        }
+    }
+    let Lie { head, piece, times } = lie(&head, asked.fetch_add(1, Ordering::SeqCst));
+    stream.write_all(head.replacen("\r\n", "\r\nconnection: close\r\n", 1).as_bytes()).await?;
+    for _ in 0..times {
+        stream.write_all(&piece).await?;
+    }
+    stream.shutdown().await
+}
