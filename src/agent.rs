@@ -259,6 +259,7 @@ impl Agent {
         options: Options,
     ) -> Result<Arc<Upload>> {
         let location = self.location(location)?;
+        listing::refuse_when_unreadable(&backup)?;
         loop {
             self.refuse_when_stopping()?;
             // One at a time: a backup of the same name that began a moment ago has its key, though nothing is there yet.

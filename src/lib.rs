@@ -16,6 +16,8 @@
 //! | [`provider`] | the providers: endpoints, regions, what is peculiar about each |
 //! | [`system`] | the process, as the kernel shows it |
 //! | [`logging`], [`error`] | what every module shares |
+//!
+//! Built for `fuzz/` and for tests there is `fuzzing`, too: everything that reads what others write.
 
 pub mod agent;
 pub mod archive;

@@ -22,7 +22,7 @@ use tracing::{debug, warn};
 pub use skipped::{SkipCode, SkipCounts, Skipped};
 
 use super::location::{Busy, Location};
-use crate::backup::{AgentMetadata, StoredBackup};
+use crate::backup::{AgentBackup, AgentMetadata, StoredBackup};
 use crate::error::{Error, Kind, Result};
 use crate::store::{Error as StoreError, Key, Object, Objects, Outcome, Patience, Store};
 use sorted::Sorted;
@@ -47,6 +47,9 @@ const READS_IN_FLIGHT: usize = 32;
 
 /// The largest metadata object that is read; real ones have a few KiB.
 pub(super) const MAX_METADATA_BYTES: u64 = 1024 * 1024;
+
+/// What of that this agent's own additions may take.
+const ADDITIONS_BYTES: u64 = 1024;
 
 /// All metadata that a list keeps: that of tens of thousands of backups.
 const MAX_LIST_BYTES: usize = 128 * 1024 * 1024;
@@ -356,6 +359,20 @@ impl Listings {
             warn!(key = skipped.key, "left out of the list of {}: {}", self.store().place(), skipped.reason);
         }
     }
+}
+
+/// Refuses a backup whose metadata would be too large to be read again: it would never be listed.
+///
+/// # Errors
+/// [`Kind::InvalidMetadata`].
+pub(super) fn refuse_when_unreadable(backup: &AgentBackup) -> Result<()> {
+    let bytes = serde_json::to_vec(backup).map_or(u64::MAX, |json| json.len() as u64);
+    if bytes <= MAX_METADATA_BYTES - ADDITIONS_BYTES {
+        return Ok(());
+    }
+    let most = MAX_METADATA_BYTES / 1024;
+    let detail = format!("The backup's metadata has {bytes} bytes, and of more than {most} KiB nothing is listed.");
+    Err(Error::new(Kind::InvalidMetadata, detail))
 }
 
 impl Listing {

@@ -31,6 +31,7 @@ use super::error::{find, innermost};
 use super::key::{Key, Role};
 use super::limit::Limit;
 use crate::config::{Secret, Wire};
+use crate::logging::scrub::HIDDEN;
 
 /// How long a connection may take to come up.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -186,7 +187,12 @@ impl Http {
 
     fn scrubbed(&self, mut answer: Answer) -> Answer {
         for secret in self.shared.secrets.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            answer.message = answer.message.replace(secret.expose(), "***");
+            let Answer { code, message, request_id, region, date, tls_at, .. } = &mut answer;
+            let texts =
+                [Some(code), Some(message), request_id.as_mut(), region.as_mut(), date.as_mut(), tls_at.as_mut()];
+            for text in texts.into_iter().flatten() {
+                *text = text.replace(secret.expose(), HIDDEN);
+            }
         }
         answer
     }

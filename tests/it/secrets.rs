@@ -107,3 +107,64 @@ async fn no_secret_is_in_anything_that_the_agent_lets_out() {
     eventually("standard error has it all", async || agent.printed().contains("path=\"/v1/info\"")).await;
     has_none("standard error", &agent.printed(), &planted);
 }
+
+#[tokio::test]
+async fn no_secret_is_in_anything_that_the_command_line_prints() {
+    let bucket = garage::shared().bucket().await;
+    let proxy = Proxy::before(&bucket.endpoint).await;
+    let encoded = utf8_percent_encode(PROXY_PASSWORD, NON_ALPHANUMERIC).to_string();
+    let way = proxy.endpoint().replace("http://", &format!("http://home:{encoded}@"));
+    let customer_key = BASE64.encode([9; 32]);
+    let location = Location::of(&bucket).with("encryption", "SSE-C").with("encryption_key", &customer_key);
+    let setup = Setup::of(location.with("secret_access_key", "${BUCKET_SECRET}"))
+        .listening(&format!("token = \"{TOKEN}\""))
+        .with_variable("BUCKET_SECRET", &bucket.secret)
+        .with_variable("S3_BACKUP_AGENT__LOCATIONS__0__PROXY", &way)
+        .with_variable("S3_BACKUP_AGENT__LOG__LEVEL", "trace");
+    let planted = planted(&bucket.secret, &customer_key);
+    let sample = Sample::new("a1", "Planted", 11 * MIB);
+    let (tar, back) = (setup.path("in.tar"), setup.path("out.tar"));
+    fs::write(&tar, &sample.tar).unwrap();
+    let [tar, back] = [&tar, &back].map(|path| path.to_str().unwrap());
+    for arguments in [
+        &["check"][..],
+        &["upload", "garage", tar],
+        &["list"],
+        &["verify", "--full"],
+        &["download", "garage", "a1", "-o", back],
+        &["download", "garage", "a1", "-o", back],
+        &["recover", "garage"],
+        &["import", "garage", "--dry-run"],
+        &["delete", "garage", "a1"],
+        &["delete", "garage", "a1"],
+        &["healthcheck"],
+    ] {
+        for json in [&[][..], &["--json"]] {
+            let ran = setup.run(&[json, arguments].concat()).await;
+            has_none("standard error", &ran.stderr, &planted);
+            has_none("standard output", &String::from_utf8_lossy(&ran.stdout), &planted);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_secret_in_the_wrong_place_of_the_configuration_is_not_repeated() {
+    let bucket = garage::shared().bucket().await;
+    let way = "http://home:planted-in-the-way@127.0.0.1:1";
+    for (key, value) in [
+        ("ENDPOINT", "https://home:planted-before-the-host@s3.example.com"),
+        ("ENDPOINT", "ftp://home:planted-before-the-host@s3.example.com"),
+        ("ENDPOINT", "https://s3.example.com/?signature=planted-in-the-query"),
+        ("PROXY", "ftp://home:planted-in-the-way@127.0.0.1"),
+        ("ENCRYPTION_KEY", "planted-key-that-is-none"),
+    ] {
+        let name: &'static str = format!("S3_BACKUP_AGENT__LOCATIONS__0__{key}").leak();
+        let setup = Setup::of(Location::of(&bucket).with("proxy", way).with("encryption", "SSE-C"));
+        let setup = setup.with_variable(name, value).keeping_secret("planted-");
+        for arguments in [&["list"][..], &["--json", "check"], &["serve"]] {
+            let ran = setup.run(arguments).await.ended_with(2);
+            let said = format!("{}{}", ran.text(), ran.stderr);
+            assert!(said.contains(&key.to_lowercase()), "{said}");
+        }
+    }
+}

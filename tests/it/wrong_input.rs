@@ -134,6 +134,20 @@ async fn a_body_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
+async fn metadata_that_could_not_be_read_again_is_refused() {
+    let (agent, bucket) = agent_and_bucket().await;
+    let mut sample = Sample::small("a1");
+    sample.metadata["extra_metadata"]["filler"] = "@".into();
+    // Written out, each of these numbers takes almost four times as much.
+    let filler = format!("[{}0]", "1e15,".repeat(70_000));
+    let body = json!({"backup": sample.metadata, "filename": "a.tar"}).to_string().replace("\"@\"", &filler);
+    let request = agent.request(http::Method::POST, "/v1/locations/garage/uploads").body(body);
+    let answer = agent.send(request).await.unwrap();
+    answer.is_problem(422, "invalid_metadata", &["1024 KiB nothing is listed"]);
+    nothing_is_kept(&agent, &bucket).await;
+}
+
+#[tokio::test]
 async fn metadata_that_home_assistant_would_refuse_is_refused() {
     let (agent, bucket) = agent_and_bucket().await;
     let change = |key: &str, value: Value| {

@@ -6,6 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use tracing::info;
 
 use super::Refusal;
+use crate::agent::listing::refuse_when_unreadable;
 use crate::agent::location::Location;
 use crate::backup::{AgentBackup, AgentMetadata, StoredBackup};
 use crate::error::{Error, Kind, Result};
@@ -21,6 +22,7 @@ const MAX_ID_BYTES: usize = 128;
 pub(super) fn refuse_strange(backup: &AgentBackup, tar: &Object) -> Result<()> {
     let id = &backup.backup_id;
     let is_id = !id.is_empty() && id.len() <= MAX_ID_BYTES && !id.chars().any(|c| c.is_control() || c == '/');
+    refuse_when_unreadable(backup)?;
     let wrong = match (is_id, DateTime::parse_from_rfc3339(&backup.date)) {
         (true, Ok(_)) => return Ok(()),
         (false, _) => "its backup.json has no usable slug",

@@ -1,8 +1,8 @@
 //! A server that answers whatever a test wants, without end when it wants that.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -54,6 +54,25 @@ impl Liar {
             }
         });
         Self { endpoint, asked }
+    }
+
+    /// Answers whatever is sent first with these bytes, and keeps what is sent after them.
+    pub(crate) async fn raw(answer: Vec<u8>) -> (Self, Arc<Mutex<Vec<u8>>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let after = Arc::<Mutex<Vec<u8>>>::default();
+        let keeping = Arc::clone(&after);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut rest = vec![0; 4096];
+                drop(stream.read(&mut rest).await);
+                drop(stream.write_all(&answer).await);
+                rest.clear();
+                drop(stream.read_to_end(&mut rest).await);
+                *keeping.lock().unwrap() = rest;
+            }
+        });
+        (Self { endpoint, asked: Arc::default() }, after)
     }
 
     /// How often it was asked.
