@@ -7,6 +7,7 @@ pub mod download;
 pub mod events;
 pub mod identity;
 mod journal;
+mod kept;
 pub mod listing;
 pub mod location;
 mod look;
@@ -42,6 +43,7 @@ use listing::{Entry, View};
 use location::{Location, Status};
 use registry::Registry;
 use upload::{Discard, Keep, Means, Options, Received, Upload};
+use verify::Records;
 
 /// Uploads at the same time; each may hold a few parts in memory.
 const MAX_UPLOADS: usize = 16;
@@ -60,6 +62,9 @@ pub struct Agent {
     stopping: CancellationToken,
     tasks: TaskTracker,
     journals: Arc<Journals>,
+    records: Records,
+    /// Places whose backups could not be verified, and since when.
+    resting: Mutex<HashMap<String, Instant>>,
 }
 
 impl Agent {
@@ -69,7 +74,7 @@ impl Agent {
     /// When a location's storage cannot be set up.
     pub fn new(locations: Vec<config::Location>, state_dir: &Path) -> Result<Arc<Self>> {
         let events = Events::default();
-        Ok(Arc::new(Self {
+        let agent = Arc::new(Self {
             instance_id: uuid::Uuid::new_v4().to_string(),
             locations: Registry::open(locations, &events)?,
             uploads: Mutex::default(),
@@ -77,7 +82,13 @@ impl Agent {
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
             journals: Journals::new(state_dir),
-        }))
+            records: Records::new(state_dir),
+            resting: Mutex::default(),
+        });
+        for location in agent.locations.all() {
+            agent.show_verification(&location, None);
+        }
+        Ok(agent)
     }
 
     /// Where events come from.
@@ -117,6 +128,7 @@ impl Agent {
         if let Some(before) = before {
             self.abandon_left(&before).await;
         }
+        self.show_verification(&location, None);
         Ok(location)
     }
 
@@ -337,9 +349,10 @@ impl Agent {
         if discarded { Ok(()) } else { Err(upload::not_found(upload_id)) }
     }
 
-    /// Removes from time to time what uploads left that nobody went on with.
+    /// Removes from time to time what uploads left that nobody went on with, and verifies what is to be.
     pub fn keep_tidy(self: &Arc<Self>) {
         self.tasks.spawn(sweep::run(Arc::clone(self)));
+        self.tasks.spawn(verify::follow_schedules(Arc::clone(self)));
     }
 
     /// Begins to stop: nothing new is begun, and content that is on its way is not waited for. What is stored of it stays
@@ -369,6 +382,10 @@ impl Agent {
             journals: Arc::clone(&self.journals),
             options,
         }
+    }
+
+    fn resting(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn uploads(&self) -> MutexGuard<'_, HashMap<String, Arc<Upload>>> {

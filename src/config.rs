@@ -12,6 +12,7 @@ pub mod s3;
 pub mod secret;
 mod size;
 mod supervisor;
+mod verify;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -24,6 +25,7 @@ pub use report::Written;
 pub use s3::{Choice, Encryption, S3Settings, Wire};
 pub use secret::Secret;
 pub use supervisor::Supervisor;
+pub use verify::Verify;
 
 use crate::error::Reason;
 use crate::logging::{Format, Level};

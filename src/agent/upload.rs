@@ -9,6 +9,7 @@ mod place;
 mod plan;
 mod receive;
 mod record;
+mod waiting;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -32,8 +33,9 @@ use super::location::{Hold, Location};
 use super::shutting_down;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::error::{Error, Kind, Result};
-use crate::store::{CopySource, Key, Multipart, Part, Stem};
+use crate::store::{CopySource, Key, Multipart, Part, Stem, Store};
 use record::Record;
+use waiting::{Waiting, Watcher};
 
 /// An upload that nothing happens on is discarded after this long.
 const IDLE_LIMIT: Duration = Duration::from_mins(10);
@@ -49,6 +51,9 @@ pub struct Upload {
     pub backup: AgentBackup,
     /// Size of its parts in bytes.
     pub part_size: u64,
+    /// The location's storage, which tells when it keeps this upload waiting.
+    store: Store,
+    waiting: Waiting,
     stem: Stem,
     /// Its tar has no metadata yet, and is nobody's to adopt.
     _arriving: Hold,
@@ -59,6 +64,8 @@ pub struct Upload {
     told: std::sync::Mutex<UploadState>,
     stored_bytes: AtomicU64,
     resumed_bytes: u64,
+    /// Whether what comes is another stream than the one that an earlier attempt stored parts of.
+    differs: AtomicBool,
     cancel: CancellationToken,
     /// Whoever cancelled it wants nothing of it.
     is_unwanted: AtomicBool,
@@ -162,9 +169,11 @@ impl Upload {
         let sizes = (part_size, backup.size);
         let journals = (Arc::clone(&means.journals), &means.tasks);
         let record = Record::take_over(left, &location, &tar, sizes, journals).await?;
-        let upload = Arc::new(Self {
+        let upload = Arc::new_cyclic(|upload| Self {
             id: uuid::Uuid::new_v4().simple().to_string(),
             part_size,
+            store: location.store.watched(Watcher::of(upload)),
+            waiting: Waiting::default(),
             location,
             backup,
             stem,
@@ -174,6 +183,7 @@ impl Upload {
             told: std::sync::Mutex::new(UploadState::Receiving),
             stored_bytes: AtomicU64::new(0),
             resumed_bytes: record.resumed_bytes(),
+            differs: AtomicBool::new(false),
             cancel: means.stopping.child_token(),
             is_unwanted: AtomicBool::new(false),
             phase: Mutex::new(Phase::Waiting),
@@ -370,8 +380,8 @@ impl Upload {
             if let Some(Tar::Parts(multipart, _)) = tar
                 && let Err(error) = multipart.abort(upload.location.patience()).await
             {
-                warn!("the parts of \"{}\" are left behind: {error}", upload.key());
-                return upload.record.leave();
+                warn!("the parts of \"{}\" are left behind for now: {error}", upload.key());
+                return upload.record.leave_unwanted().await;
             }
             upload.record.end().await;
         });
@@ -392,9 +402,22 @@ impl Upload {
     }
 
     fn tell(&self, state: UploadState, error: Option<Report>) {
+        if !matches!(state, UploadState::Receiving | UploadState::Storing) {
+            self.waiting.end();
+        }
         *self.told.lock().unwrap_or_else(PoisonError::into_inner) = state;
         self.location.history.uploaded(state, self.stored_bytes.load(Ordering::Relaxed));
         self.location.events().send(Event::Upload(Box::new(UploadStatus { error, ..self.status() })));
+    }
+
+    fn is_under_way(&self) -> bool {
+        let told = *self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(told, UploadState::Receiving | UploadState::Storing) && !self.cancel.is_cancelled()
+    }
+
+    /// Tells once more how it stands.
+    fn tell_again(&self) {
+        self.location.events().send(Event::Upload(Box::new(self.status())));
     }
 
     /// How it stands.
@@ -408,6 +431,9 @@ impl Upload {
             started_at: self.started.0.to_rfc3339_opts(SecondsFormat::Secs, true),
             stored_bytes: self.stored_bytes.load(Ordering::Relaxed),
             total_bytes: self.backup.size,
+            resumed_bytes: self.resumed_bytes,
+            differs: self.differs.load(Ordering::Relaxed),
+            waiting: self.waiting.shown(),
             error: None,
         }
     }

@@ -25,7 +25,7 @@ pub(crate) use proxy::{Fault, Proxy, Request};
 pub(crate) use quirks::{Imitation, Quirk};
 pub(crate) use sample::Sample;
 pub(crate) use server::Server;
-pub(crate) use setup::{Location, Setup};
+pub(crate) use setup::{Location, Setup, StateOn};
 
 pub(crate) const MIB: u64 = 1024 * 1024;
 

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use crate::harness::{Agent, Bucket, Location, MIB, Proxy, Sample, Setup, agent_behind_proxy, eventually};
+use crate::harness::{Agent, Bucket, Location, MIB, Proxy, Sample, Setup, StateOn, agent_behind_proxy, eventually};
 
 /// Of 20 MiB in parts of 5 MiB, an agent is killed when some are stored. Gives the bytes that were.
 async fn killed_in_the_middle(agent: &mut Agent, sample: &Sample) -> u64 {
@@ -65,8 +65,13 @@ async fn another_stream_of_the_same_backup_replaces_what_differs() {
     tar[6_000_000] ^= 1;
     let second = first.with_tar(tar);
     let before = proxy.part_bytes();
+    let mut events = agent.events().await;
     let created = agent.create("garage", &second).await.json();
     complete(&agent, &second, created["upload_id"].as_str().unwrap()).await;
+    let told = events.upload("complete").await;
+    assert_eq!((&told["differs"], &told["resumed_bytes"]), (&true.into(), &created["stored_bytes"]), "{told}");
+    let said = agent.printed().lines().filter(|line| line.contains("another stream than before")).count();
+    assert_eq!(said, 1, "{}", agent.printed());
     let sent = proxy.part_bytes() - before;
     assert!((10 * MIB..20 * MIB).contains(&sent), "{sent}");
     stored_whole(&bucket, &second).await;
@@ -153,4 +158,41 @@ async fn without_a_place_for_its_journal_an_upload_succeeds_all_the_same() {
     }
     let warnings = agent.printed().lines().filter(|line| line.contains("state/uploads")).count();
     assert_eq!(warnings, 1, "{}", agent.printed());
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_or_cannot_be_written_costs_the_resume_and_nothing_else() {
+    for state in [StateOn::OneMebibyte, StateOn::ReadOnly] {
+        let bucket = crate::harness::garage::shared().bucket().await;
+        let proxy = Proxy::before(&bucket.endpoint).await;
+        let mut setup = Setup::of(Location { endpoint: proxy.endpoint(), ..Location::of(&bucket) });
+        fs::create_dir_all(setup.path("state")).unwrap();
+        setup.state_on = Some(state);
+        let agent = setup.serve().await;
+        let is_full = matches!(state, StateOn::OneMebibyte);
+        // The disk is full when half of the first one has come, and from the start of the second one.
+        for (id, name) in [("a1", "One"), ("b2", "Two")] {
+            let sample = Sample::new(id, name, 20 * MIB);
+            let mut events = agent.events().await;
+            let upload_id = agent.begin("garage", &sample).await;
+            let mut sending = agent.sending(&upload_id);
+            sending.send(&sample.tar.slice(..13 << 20)).await;
+            events.until(|event| event["stored_bytes"].as_u64() >= Some(5 * MIB)).await;
+            if is_full && id == "a1" {
+                assert_eq!(fs::read_dir(agent.inside("state/uploads")).unwrap().count(), 1, "the test proves nothing");
+                fs::write(agent.inside("state/filler"), vec![0; 2 << 20]).unwrap_err();
+            }
+            sending.send(&sample.tar.slice(13 << 20..)).await;
+            assert_eq!(sending.ended().await.unwrap().status, 200);
+            assert_eq!(agent.complete(&upload_id, &sample).await.status, 200);
+            assert!(agent.download("garage", id).await.unwrap().body == sample.tar);
+        }
+        let warnings = agent.printed().lines().filter(|line| line.contains("uploads go on")).count();
+        assert_eq!(warnings, 1, "{}", agent.printed());
+        assert_eq!(bucket.unfinished().await, Vec::<String>::new());
+        if is_full {
+            // What was begun before the disk was full is gone all the same.
+            assert_eq!(fs::read_dir(agent.inside("state/uploads")).unwrap().count(), 0);
+        }
+    }
 }

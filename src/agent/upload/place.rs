@@ -33,7 +33,7 @@ impl Upload {
     }
 
     async fn store_tar(self: &Arc<Self>, content: &Content, tar: Tar) -> std::result::Result<(), StoreError> {
-        let (store, key, patience) = (&self.location.store, self.tar_key(), self.location.patience());
+        let (store, key, patience) = (&self.store, self.tar_key(), self.location.patience());
         let stored = match tar {
             Tar::Parts(multipart, parts) => {
                 let completed = multipart.complete(&parts, content.size, patience).await;
@@ -74,7 +74,7 @@ impl Upload {
     async fn describe_in_bucket(&self, content: &Content) -> Result<StoredBackup> {
         let location = &self.location;
         let (tar_key, patience) = (self.tar_key(), location.patience());
-        let stored_size = location.store.size(&tar_key, patience).await?;
+        let stored_size = self.store.size(&tar_key, patience).await?;
         if stored_size != content.size {
             let sent = content.size;
             let detail = format!("\"{tar_key}\" has {stored_size} bytes in the bucket, but {sent} were sent.");
@@ -83,7 +83,7 @@ impl Upload {
         let stored = self.describe(content);
         let json = serde_json::to_vec(&stored).map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
         let metadata_key = location.keys.metadata(&self.stem);
-        location.store.write(&metadata_key, json.into(), ContentType::Json, patience).await?;
+        self.store.write(&metadata_key, json.into(), ContentType::Json, patience).await?;
         Ok(stored)
     }
 

@@ -1,6 +1,7 @@
 //! The agent as a process of its own.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -55,6 +56,12 @@ impl Agent {
         let setup = std::mem::replace(&mut ended.setup, unused);
         setup.assert_no_secret(&ended.printed());
         Self::start(setup).await
+    }
+
+    /// A path as the agent sees it, which may have a file system of its own there.
+    pub(crate) fn inside(&self, name: &str) -> PathBuf {
+        let path = self.setup.path(name);
+        Path::new(&format!("/proc/{}/root", self.process.id())).join(path.strip_prefix("/").unwrap())
     }
 
     /// All that it printed so far.

@@ -35,6 +35,8 @@ pub(crate) enum Quirk {
     SlowDownFirst(usize),
     /// Asks to slow down at every so many requests.
     SlowDownEvery(usize),
+    /// Takes its time over a part, and asks to slow down when more than this many come at the same time.
+    BusyAbove(usize),
     /// Closes the connection instead of answering, at every so many requests: in turn before its work and after it.
     /// Source: <https://github.com/minio/minio/issues/9759>.
     HangsUpEvery(usize),
@@ -54,7 +56,7 @@ pub(crate) enum Quirk {
     /// Wants the bucket before the host name, with Alibaba's words.
     /// Sources: <https://github.com/peak/s5cmd/issues/518>, <https://github.com/treeverse/lakeFS/issues/3613>.
     VirtualHostsOnly,
-    /// Lists at most this many objects at a time, whatever was asked for.
+    /// Lists at most this many objects, or unfinished uploads, at a time, whatever was asked for.
     /// Source: `MaxKeys` in Amazon's API reference of `ListObjectsV2` ("might contain fewer keys").
     PageSize(i32),
     /// Is in this region, and names it when a request is signed for another.

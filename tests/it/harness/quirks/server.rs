@@ -36,6 +36,9 @@ use crate::harness::{Bucket, Location, eventually, guard};
 /// How long after an answer a connection is closed by surprise: when the client has read it.
 const SURPRISE: Duration = Duration::from_millis(20);
 
+/// How long a busy server takes over a part.
+const TAKES_ITS_TIME: Duration = Duration::from_millis(200);
+
 /// A server with one bucket and one key.
 pub(crate) struct Imitation {
     pub(crate) bucket: String,
@@ -58,6 +61,8 @@ struct Shared {
     counts: Counts,
     requests: Mutex<Vec<Parts>>,
     quirks_shown: AtomicUsize,
+    /// Parts that are being taken.
+    busy: AtomicUsize,
 }
 
 /// Where the bucket stands in a host name: before `.localhost`.
@@ -264,7 +269,7 @@ struct HangsUp;
 impl Shared {
     fn new(quirks: Quirks, service: S3Service) -> Self {
         let (counts, requests, quirks_shown) = (Counts::default(), Mutex::default(), AtomicUsize::new(0));
-        Self { quirks, service, counts, requests, quirks_shown }
+        Self { quirks, service, counts, requests, quirks_shown, busy: AtomicUsize::new(0) }
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, HangsUp> {
@@ -276,7 +281,9 @@ impl Shared {
         }
         // Whole, so that a client has sent all of it before it reads a refusal.
         let body = body.collect().await.map_err(|_| HangsUp)?.to_bytes();
-        let refused = if turn == Turn::SlowDown { Some(Refusal::slow_down()) } else { refusal(&parts, &self.quirks) };
+        let is_too_busy = self.is_too_busy(&parts).await;
+        let is_to_slow_down = turn == Turn::SlowDown || is_too_busy;
+        let refused = if is_to_slow_down { Some(Refusal::slow_down()) } else { refusal(&parts, &self.quirks) };
         let mut answer = match refused {
             Some(refusal) => {
                 self.quirks_shown.fetch_add(1, Ordering::SeqCst);
@@ -291,6 +298,20 @@ impl Shared {
         let date = now.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
         answer.headers_mut().insert(DATE, HeaderValue::try_from(date).unwrap());
         Ok(answer)
+    }
+
+    async fn is_too_busy(&self, request: &Parts) -> bool {
+        let most = self.quirks.find(|quirk| match quirk {
+            Quirk::BusyAbove(most) => Some(*most),
+            _ => None,
+        });
+        let Some(most) = most.filter(|_| request.uri.query().is_some_and(|query| query.contains("partNumber="))) else {
+            return false;
+        };
+        let is_too_busy = self.busy.fetch_add(1, Ordering::SeqCst) >= most;
+        sleep(TAKES_ITS_TIME).await;
+        self.busy.fetch_sub(1, Ordering::SeqCst);
+        is_too_busy
     }
 
     fn hang_up(&self) -> Result<Response<Body>, HangsUp> {
