@@ -279,9 +279,10 @@ impl Shared {
         if turn == Turn::HangUpBefore {
             return self.hang_up();
         }
+        let before = self.takes(&parts);
         // Whole, so that a client has sent all of it before it reads a refusal.
         let body = body.collect().await.map_err(|_| HangsUp)?.to_bytes();
-        let is_too_busy = self.is_too_busy(&parts).await;
+        let is_too_busy = self.has_taken(before).await;
         let is_to_slow_down = turn == Turn::SlowDown || is_too_busy;
         let refused = if is_to_slow_down { Some(Refusal::slow_down()) } else { refusal(&parts, &self.quirks) };
         let mut answer = match refused {
@@ -300,18 +301,26 @@ impl Shared {
         Ok(answer)
     }
 
-    async fn is_too_busy(&self, request: &Parts) -> bool {
-        let most = self.quirks.find(|quirk| match quirk {
-            Quirk::BusyAbove(most) => Some(*most),
-            _ => None,
-        });
-        let Some(most) = most.filter(|_| request.uri.query().is_some_and(|query| query.contains("partNumber="))) else {
-            return false;
-        };
-        let is_too_busy = self.busy.fetch_add(1, Ordering::SeqCst) >= most;
+    /// Begins to take a part, and gives how many it was taking before; nothing when it is never too busy.
+    fn takes(&self, request: &Parts) -> Option<usize> {
+        let is_part = request.uri.query().is_some_and(|query| query.contains("partNumber="));
+        let counts = is_part && self.busy_above().is_some();
+        counts.then(|| self.busy.fetch_add(1, Ordering::SeqCst))
+    }
+
+    /// Ends taking a part, and says whether it was one too many.
+    async fn has_taken(&self, before: Option<usize>) -> bool {
+        let (Some(before), Some(most)) = (before, self.busy_above()) else { return false };
         sleep(TAKES_ITS_TIME).await;
         self.busy.fetch_sub(1, Ordering::SeqCst);
-        is_too_busy
+        before >= most
+    }
+
+    fn busy_above(&self) -> Option<usize> {
+        self.quirks.find(|quirk| match quirk {
+            Quirk::BusyAbove(most) => Some(*most),
+            _ => None,
+        })
     }
 
     fn hang_up(&self) -> Result<Response<Body>, HangsUp> {
