@@ -145,6 +145,7 @@ struct Content {
     part_size: u64,
     /// None for a copy of what another tool uploaded: nobody has seen its bytes here.
     sha256: Option<String>,
+    crc32: Option<String>,
 }
 
 impl Upload {
@@ -273,7 +274,12 @@ impl Upload {
             self.clean_up(Some(tar));
             return Err(self.fail(error));
         }
-        let content = Content { size: received.size, part_size: self.part_size, sha256: Some(received.sha256) };
+        let content = Content {
+            size: received.size,
+            part_size: self.part_size,
+            sha256: Some(received.sha256),
+            crc32: Some(received.crc32),
+        };
         self.conclude(&mut phase, &content, tar).await
     }
 

@@ -188,12 +188,14 @@ impl Http {
             () = activity.silent_for(idle) => Err(silence(idle)),
         };
         let response = response.inspect_err(|error| {
-            if error.kind() == HttpErrorKind::Timeout {
+            if watch::is_silence(error) {
                 self.renew(&pooled);
             }
         })?;
         let (parts, body) = http::Response::from(response).into_parts();
-        let body = WatchedResponse::new(body, idle, download, self.shared.counting.clone());
+        let pool = self.clone();
+        let body = WatchedResponse::new(body, idle, download, self.shared.counting.clone())
+            .when_silent(move || pool.renew(&pooled));
         if !parts.status.is_success() {
             return Err(self.scrubbed(answer::read(&parts, body, &asked).await).into());
         }
@@ -361,7 +363,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
-            stream.read(&mut [0; 4096]).await.unwrap();
+            assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").await.unwrap();
             std::future::pending::<()>().await;
         });

@@ -165,12 +165,12 @@ struct Page {
     #[serde(default)]
     next_upload_id_marker: Option<String>,
     #[serde(default, rename = "Upload")]
-    uploads: Vec<Upload>,
+    uploads: Vec<Begun>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Upload {
+struct Begun {
     key: String,
     upload_id: String,
     #[serde(default)]

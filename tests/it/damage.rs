@@ -155,12 +155,13 @@ async fn a_bit_that_flips_on_the_wire_up_is_caught_and_sent_again() {
 
 #[tokio::test]
 async fn a_wire_that_damages_everything_ends_the_upload_and_leaves_nothing() {
-    for checksum in ["sha256", "crc64nvme", "off"] {
+    for checksum in ["crc64nvme", "off"] {
         let (agent, proxy, bucket) =
             agent_behind_proxy(|location| *location = location.clone().with("checksum", checksum)).await;
+        // What its ETags are is known by then.
+        agent.upload("garage", &Sample::small("b2")).await;
+        assert_eq!(agent.delete_backup("garage", "b2").await.status, 204);
         let sample = Sample::new("a1", "Damaged", 12 * MIB);
-        agent.upload("garage", &sample).await;
-        assert_eq!(agent.delete_backup("garage", "a1").await.status, 204);
         for _ in 0..10 {
             proxy.fault(|request| request.stores_part(2), Fault::FlipRequest(1_000_000));
         }

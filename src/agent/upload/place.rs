@@ -100,6 +100,7 @@ impl Upload {
             format: 1,
             size: content.size,
             sha256: Some(sha256),
+            crc32: content.crc32.clone(),
             part_size: Some(content.part_size),
             uploaded_at: Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
             duration_ms: u64::try_from(self.started.1.elapsed().as_millis()).ok(),

@@ -37,7 +37,7 @@ use crate::harness::{Bucket, Location, eventually, guard};
 const SURPRISE: Duration = Duration::from_millis(20);
 
 /// How long a busy server takes over a part.
-const TAKES_ITS_TIME: Duration = Duration::from_millis(200);
+const TAKES_ITS_TIME: Duration = Duration::from_secs(2);
 
 /// A server with one bucket and one key.
 pub(crate) struct Imitation {
