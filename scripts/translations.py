@@ -14,7 +14,18 @@ SOURCE = REPOSITORY / "translations"
 INTEGRATION = (
     REPOSITORY / "hacs" / "custom_components" / "s3_backup_agent" / "translations"
 )
+APP = REPOSITORY / "addon" / "translations"
 
+# Supervisor fills in nothing.
+_EXAMPLES = {
+    "endpoint_example": "https://s3.example.com",
+    "limit_example": "2 MiB",
+    "part_example": "16 MiB",
+    "proxy_example": "http://proxy.example.com:3128",
+}
+_HEAD = (
+    "# Written by scripts/generate from translations/. Change those, not this one.\n\n"
+)
 _PLACEHOLDER = re.compile(r"\{[a-z_]+\}")
 
 type Texts = dict[str, str]
@@ -27,10 +38,12 @@ class TranslationError(Exception):
 def generated() -> dict[Path, str]:
     """Return what each generated file should hold."""
     english = _load("en")
-    return {
-        INTEGRATION / f"{language}.json": _json(_resolve(english, language))
-        for language in languages()
-    }
+    files = {}
+    for language in languages():
+        texts = _resolve(english, language)
+        files[INTEGRATION / f"{language}.json"] = _json(_tree(texts, "integration"))
+        files[APP / f"{language}.yaml"] = _yaml(_tree(_with_examples(texts), "app"))
+    return files
 
 
 def languages() -> list[str]:
@@ -84,18 +97,41 @@ def _placeholders(text: str) -> set[str]:
     return set(_PLACEHOLDER.findall(text))
 
 
-def _json(texts: Texts) -> str:
-    """Return the file for Home Assistant."""
+def _with_examples(texts: Texts) -> Texts:
+    """Return the texts of the app with examples in place of what is filled in later."""
+    try:
+        return {
+            key: text.format_map(_EXAMPLES)
+            for key, text in texts.items()
+            if key.startswith("app.")
+        }
+    except (KeyError, ValueError) as err:
+        raise TranslationError(f"app: {err} is no example") from err
+
+
+def _tree(texts: Texts, group: str) -> dict[str, Any]:
+    """Return the texts of a group as Home Assistant nests them."""
     tree: dict[str, Any] = {}
     for key, text in texts.items():
         *path, last = key.split(".")
-        if path[0] != "integration":
+        if path[0] != group:
             continue
         node = tree
         for name in path[1:]:
             node = node.setdefault(name, {})
         node[last] = text
+    return tree
+
+
+def _json(tree: dict[str, Any]) -> str:
+    """Return a file of the integration."""
     return json.dumps(tree, ensure_ascii=False, indent=2) + "\n"
+
+
+def _yaml(tree: dict[str, Any]) -> str:
+    """Return a file of the app."""
+    text = yaml.safe_dump(tree, allow_unicode=True, sort_keys=False, width=1000)
+    return f"{_HEAD}{text}"
 
 
 def main() -> None:
@@ -105,6 +141,7 @@ def main() -> None:
     except TranslationError as err:
         sys.exit(str(err))
     for path, text in files.items():
+        path.parent.mkdir(exist_ok=True)
         path.write_text(text)
 
 

@@ -6,6 +6,7 @@
 mod endpoint;
 pub mod layers;
 pub mod location;
+mod pem;
 mod reader;
 mod report;
 pub mod s3;

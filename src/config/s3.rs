@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use url::Url;
 
 use super::endpoint;
+use super::pem;
 use super::reader::Reader;
 use super::secret::Secret;
 use super::size::ByteSize;
@@ -280,7 +281,7 @@ fn read_limit(section: &mut Reader<'_>, key: &str, wanted: &str) -> Option<u64> 
 fn read_certificate(section: &mut Reader<'_>) -> Option<String> {
     let text = section.text("ca_certificate")?;
     let pem = if text.contains("-----BEGIN") {
-        text
+        pem::with_lines(&text)
     } else if section.is_local() {
         match std::fs::read_to_string(&text) {
             Ok(pem) => pem,

@@ -164,6 +164,33 @@ async def test_app_announces_itself_and_tells_of_wrong_options(
         assert await hass.config_entries.async_unload(entry.entry_id)
 
 
+async def test_app_that_lost_its_token_is_connected_without_a_click(
+    hass: HomeAssistant, supervisor: Supervisor, announce: Announce
+) -> None:
+    """It makes another one, and its own message tells Home Assistant, as soon as Supervisor takes it."""
+    supervisor.tokens[APP_TOKEN] = SLUG
+    async with App({"locations": []}, supervisor=supervisor.host) as app:
+        await until(lambda: bool(supervisor.messages))
+        await announce(supervisor.messages[0]["config"])
+        await submit(hass, hass.config_entries.flow.async_progress()[0])
+        (entry,) = entries(hass)
+        before = app.token
+
+        assert await app.stop() == 0
+        (app.data / "token").unlink()
+        supervisor.is_broken = True
+        await app.start()
+        await until(lambda: "System is not ready" in app.log())
+        supervisor.is_broken = False
+        await until(lambda: supervisor.messages[0]["config"]["token"] != before)
+        await announce(supervisor.messages[0]["config"])
+        assert entries(hass) == [entry]
+        assert entry.data[CONF_TOKEN] == app.token != before
+        assert entry.state is ConfigEntryState.LOADED
+        assert hass.config_entries.flow.async_progress() == []
+        assert await hass.config_entries.async_unload(entry.entry_id)
+
+
 async def test_app_is_known_after_it_was_installed_again(
     hass: HomeAssistant, app: Agent, announce: Announce
 ) -> None:

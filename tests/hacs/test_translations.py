@@ -25,7 +25,8 @@ def test_generated_files_are_up_to_date(translations: ModuleType) -> None:
     """What Home Assistant reads is what scripts/generate makes of translations/, and nothing else is there."""
     files: dict[Path, str] = translations.generated()
     assert {path: path.read_text() for path in files} == files
-    assert set(translations.INTEGRATION.glob("*")) == set(files)
+    folders = (translations.INTEGRATION, translations.APP)
+    assert {path for folder in folders for path in folder.glob("*")} == set(files)
 
 
 @pytest.mark.parametrize(

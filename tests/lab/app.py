@@ -74,11 +74,15 @@ class App:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     async def start(self) -> None:
-        """Start the agent and wait until its own health check says that it is well."""
+        """Start the agent and wait until it is well."""
         self._process = await self.run("serve")
+        await self.until_healthy()
+
+    async def until_healthy(self) -> None:
+        """Wait until the agent's own health check says that it is well."""
         async with asyncio.timeout(START_TIMEOUT_S):
             while await self.exit_code("healthcheck"):
-                self._process.require_alive()
+                self.process.require_alive()
 
     async def stop(self) -> int:
         """Stop the agent as Supervisor does, and return its exit code."""
