@@ -114,7 +114,10 @@ async fn the_metadata_object_has_home_assistants_fields_in_its_order() {
         ]
     );
     let added: Vec<_> = stored["s3_backup_agent"].as_object().unwrap().keys().collect();
-    assert_eq!(added, ["format", "size", "sha256", "crc32", "part_size", "uploaded_at", "duration_ms", "agent_version"]);
+    assert_eq!(
+        added,
+        ["format", "size", "sha256", "crc32", "part_size", "uploaded_at", "duration_ms", "agent_version"]
+    );
 }
 
 #[tokio::test]
