@@ -12,13 +12,17 @@ CHANGELOG = "addon/CHANGELOG.md"
 UNRELEASED = "Unreleased"
 HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 
-# Where the version stands: exactly one match in each file. openapi.json has the protocol's version, which is another.
+# Where the version stands, once in each file. docs/openapi.json has the protocol's, which is another.
 PLACES = {
     "Cargo.toml": r'^name = "s3-backup-agent"\nversion = "(.+)"$',
     "Cargo.lock": r'^name = "s3-backup-agent"\nversion = "(.+)"$',
     "addon/config.yaml": r'^version: "?([^"\s]+)"?$',
     "hacs/custom_components/s3_backup_agent/manifest.json": r'^  "version": "(.+)",?$',
 }
+
+# The image, as people are told to get it: any number of times in any of these files.
+IMAGE = re.compile(r"ghcr\.io/s3-backup-agent/s3-backup-agent:(\d+\.\d+\.\d+)")
+IMAGE_FILES = ("README.md", "docs/*.md", "docker/*.yaml")
 
 
 def main() -> None:
@@ -31,11 +35,13 @@ def main() -> None:
 
 def _agreed(folder: Path) -> str:
     """Return the version that all files name."""
-    found = {path: _match(folder, path).group(1) for path in PLACES}
-    if len(set(found.values())) > 1:
-        lines = [f"  {version}  {path}" for path, version in found.items()]
+    found = [(_match(folder, path).group(1), path) for path in PLACES]
+    for file in _image_files(folder):
+        found += [(it, str(file)) for it in IMAGE.findall(file.read_text())]
+    version = found[0][0]
+    if any(named != version for named, _ in found):
+        lines = [f"  {named}  {path}" for named, path in found]
         sys.exit("\n".join(["These files name different versions:", *lines]))
-    version = found["Cargo.toml"]
     newest = next(HEADING.finditer((folder / CHANGELOG).read_text()), None)
     if newest is None or newest[1] not in {UNRELEASED, version}:
         sys.exit(f"{CHANGELOG} must begin with '## {version}' or '## {UNRELEASED}'.")
@@ -56,7 +62,14 @@ def _write(folder: Path, version: str) -> None:
     for path in PLACES:
         match = _match(folder, path)
         (folder / path).write_text(_replaced(match, version))
+    for file in _image_files(folder):
+        file.write_text(IMAGE.sub(lambda it: _with(it, version), file.read_text()))
     changelog.write_text(_replaced(newest, version))
+
+
+def _image_files(folder: Path) -> list[Path]:
+    """Return the files that may name the image."""
+    return [file for pattern in IMAGE_FILES for file in sorted(folder.glob(pattern))]
 
 
 def _match(folder: Path, path: str) -> re.Match[str]:
@@ -70,10 +83,16 @@ def _match(folder: Path, path: str) -> re.Match[str]:
     return matches[0]
 
 
+def _with(match: re.Match[str], version: str) -> str:
+    """Return what matched, with another version in the place of the first group."""
+    start, end = match.start(1) - match.start(), match.end(1) - match.start()
+    return match[0][:start] + version + match[0][end:]
+
+
 def _replaced(match: re.Match[str], version: str) -> str:
-    """Return a match's whole text with another version in the place of the first group."""
-    start, end = match.span(1)
-    return match.string[:start] + version + match.string[end:]
+    """Return the whole text of a file with another version in one place."""
+    before, after = match.string[: match.start()], match.string[match.end() :]
+    return before + _with(match, version) + after
 
 
 if __name__ == "__main__":

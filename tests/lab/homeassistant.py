@@ -63,10 +63,12 @@ class HomeAssistant:
         *,
         also: Sequence[str] = (),
         log_level: str = "debug",
+        is_new: bool = False,
     ) -> None:
         """Lay out the configuration folder; nothing runs yet.
 
-        `also` are integrations to set up beside the usual; `log_level` is that of ours.
+        `also` are integrations to set up beside the usual; `log_level` is that of ours. One that is new shows its
+        first page and has no user.
         """
         self.version = version
         self.port = free_port()
@@ -77,13 +79,15 @@ class HomeAssistant:
         self._session: aiohttp.ClientSession | None = None
         self._socket: WebSocket | None = None
         self._token = ""
+        self._is_new = is_new
         self.config.mkdir()
         (self.config / "configuration.yaml").write_text(
             CONFIGURATION.format(port=self.port, log_level=log_level)
             + "".join(f"{domain}:\n" for domain in also)
         )
-        (self.config / ".storage").mkdir()
-        (self.config / ".storage" / "onboarding").write_text(json.dumps(ONBOARDING))
+        if not is_new:
+            (self.config / ".storage").mkdir()
+            (self.config / ".storage" / "onboarding").write_text(json.dumps(ONBOARDING))
         if INTEGRATION.exists():
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(
@@ -136,9 +140,10 @@ class HomeAssistant:
         """Start it, make its first user, sign in."""
         try:
             await self.start()
-            await self._onboard()
-            await self.sign_in()
-            await self._confirm_http_configuration()
+            if not self._is_new:
+                await self._onboard()
+                await self.sign_in()
+                await self._confirm_http_configuration()
         except BaseException:
             await self.__aexit__()
             raise
@@ -182,6 +187,29 @@ class HomeAssistant:
         self.port = port
         await self.start()
         await self.sign_in()
+
+    async def restore_at_first_page(
+        self, tar: Path, backup_id: str, password: str
+    ) -> None:
+        """Do what *Upload backup* on the page *Welcome!* does."""
+        path = "/api/onboarding/backup"
+        with tar.open("rb") as file:
+            form = aiohttp.FormData({"file": file})
+            async with self.session.post(
+                f"{self.url}{path}/upload?agent_id=backup.local", data=form
+            ) as response:
+                if not response.ok:
+                    raise LabError(f"upload: {response.status} {await response.text()}")
+        fields = {
+            "backup_id": backup_id,
+            "agent_id": "backup.local",
+            "password": password,
+        }
+        async with self.session.post(
+            f"{self.url}{path}/restore", json=fields
+        ) as response:
+            if not response.ok:
+                raise LabError(f"restore: {response.status} {await response.text()}")
 
     async def sign_in(self) -> None:
         """Sign in with user and password, and open the websocket."""

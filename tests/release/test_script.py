@@ -69,13 +69,21 @@ def test_release_is_one_commit_and_one_tag(scratch: Scratch) -> None:
     assert scratch.text("tag.type") == "tag"
     parent, main = scratch.text("parents").splitlines()
     assert parent == main
-    assert scratch.text("changed").splitlines() == [
+    image = f"ghcr.io/s3-backup-agent/s3-backup-agent:{scratch.text('current')}"
+    assert {*scratch.text("changed").splitlines()} == {
         "Cargo.lock",
         "Cargo.toml",
         "addon/CHANGELOG.md",
         "addon/config.yaml",
         "hacs/custom_components/s3_backup_agent/manifest.json",
-    ]
+        # And wherever people are told which image to get.
+        *(
+            path
+            for path, content in scratch.tree("before").files.items()
+            if path.startswith(("README.md", "docs/", "docker/"))
+            and image.encode() in content
+        ),
+    }
 
 
 def test_nothing_but_the_version_changes(scratch: Scratch) -> None:
