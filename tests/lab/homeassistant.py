@@ -193,6 +193,9 @@ class HomeAssistant:
     ) -> None:
         """Do what *Upload backup* on the page *Welcome!* does."""
         path = "/api/onboarding/backup"
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while not await self._can_restore(f"{path}/info"):
+                await asyncio.sleep(0.1)
         with tar.open("rb") as file:
             form = aiohttp.FormData({"file": file})
             async with self.session.post(
@@ -339,6 +342,10 @@ class HomeAssistant:
             if not response.ok:
                 raise LabError(f"{path}: {response.status} {await response.text()}")
             return await response.json()
+
+    async def _can_restore(self, path: str) -> bool:
+        async with self.session.get(f"{self.url}{path}") as response:
+            return response.ok and (await response.json())["state"] == "idle"
 
     async def _answers(self) -> bool:
         try:
