@@ -11,9 +11,10 @@ PICTURES = REPOSITORY / "docs" / "pictures"
 
 # Name of the picture: the screenshot, and which part of it (left, upper, right, lower).
 CHOSEN = {
-    "add-bucket": ("06-settings", (0, 0, 1200, 950)),
-    "backup": ("21-progress", (0, 0, 1200, 950)),
-    "location": ("13-device", (0, 0, 1200, 950)),
+    "add-bucket": ("06-settings", (305, 35, 895, 485)),
+    "corrected": ("08-corrected", (300, 255, 900, 713)),
+    "progress": ("21-progress", (384, 84, 1074, 610)),
+    "restore": ("23-backup", (383, 60, 1075, 588)),
 }
 COLOURS = 128
 MAX_BYTES = 100_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
+import posixpath
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ else:
     import voluptuous as vol
 
 INTEGRATION = f"custom_components/{DOMAIN}"
+LINK = re.compile(r"""(?:\[[^\]]*\]\(|src="|href=")([^)"\s]+)""")
 
 # hacs/integration, custom_components/hacs/utils/validate.py: HACS_MANIFEST_JSON_SCHEMA.
 HACS_JSON = vol.Schema(
@@ -117,19 +119,19 @@ def test_information_and_licence(tag: Tree) -> None:
     assert b"Apache License" in tag.files["LICENSE"]
 
 
-def test_pictures_of_the_readme_are_there(tag: Tree) -> None:
-    """The Marketplace shows the README of the tag."""
-    readme = tag.files["README.md"].decode()
-    links = re.findall(r"!?\[[^\]]*\]\(([^)#]+)", readme)
-    links += re.findall(r'src="([^"]+)"', readme)
-    local = [link for link in links if "://" not in link]
-    folders = {
-        str(parent) for path in tag.files for parent in PurePosixPath(path).parents
-    }
-    assert local
-    assert [
-        link for link in local if link.rstrip("/") not in {*tag.files, *folders}
-    ] == []
+def test_documents_lead_somewhere(tag: Tree) -> None:
+    """The Marketplace shows the README of the tag, with its pictures; no link in any document is dead."""
+    there = {*tag.files}
+    there |= {str(it) for path in tag.files for it in PurePosixPath(path).parents}
+    links = [
+        (path, posixpath.normpath(posixpath.join(posixpath.dirname(path), link)))
+        for path in tag.files
+        if path.endswith(".md")
+        for link in LINK.findall(tag.files[path].decode())
+        if "://" not in link and not link.startswith("#")
+    ]
+    assert ("README.md", "docs/pictures/progress.png") in links
+    assert [link for link in links if link[1].partition("#")[0] not in there] == []
 
 
 def test_supervisor_finds_the_repository(main: Tree) -> None:
