@@ -86,6 +86,13 @@ def test_release_is_one_commit_and_one_tag(scratch: Scratch) -> None:
     }
 
 
+def test_goes_on_where_it_ended(scratch: Scratch) -> None:
+    """The version was on main already: the same command makes the tag, and no second commit."""
+    attempt = scratch.attempt("resumed")
+    assert attempt.code == 0, attempt.output
+    assert scratch.text("resumed.parents") == scratch.text("parents")
+
+
 def test_nothing_but_the_version_changes(scratch: Scratch) -> None:
     """Line by line, what was the old version is the new one."""
     before, after = scratch.tree("before").files, scratch.tree("main").files
