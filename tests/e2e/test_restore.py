@@ -64,7 +64,7 @@ async def test_a_laptop_brings_the_system_back(system: Home, gone: Gone) -> None
     async with HomeAssistant(system.ha.version, is_new=True) as second:
         assert not (second.config / "proof.txt").exists()
         tar = gone.laptop.folder / "backup.tar"
-        await second.restore_at_first_page(tar, gone.encrypted_id, PASSWORD)
+        await second.backups.restore_at_first_page(tar, gone.encrypted_id, PASSWORD)
         await second.come_back_from_restore(gone.port)
         await assert_first_system_is_back(second, gone)
 

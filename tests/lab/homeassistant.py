@@ -188,32 +188,6 @@ class HomeAssistant:
         await self.start()
         await self.sign_in()
 
-    async def restore_at_first_page(
-        self, tar: Path, backup_id: str, password: str
-    ) -> None:
-        """Do what *Upload backup* on the page *Welcome!* does."""
-        path = "/api/onboarding/backup"
-        async with asyncio.timeout(START_TIMEOUT_S):
-            while not await self._can_restore(f"{path}/info"):
-                await asyncio.sleep(0.1)
-        with tar.open("rb") as file:
-            form = aiohttp.FormData({"file": file})
-            async with self.session.post(
-                f"{self.url}{path}/upload?agent_id=backup.local", data=form
-            ) as response:
-                if not response.ok:
-                    raise LabError(f"upload: {response.status} {await response.text()}")
-        fields = {
-            "backup_id": backup_id,
-            "agent_id": "backup.local",
-            "password": password,
-        }
-        async with self.session.post(
-            f"{self.url}{path}/restore", json=fields
-        ) as response:
-            if not response.ok:
-                raise LabError(f"restore: {response.status} {await response.text()}")
-
     async def sign_in(self) -> None:
         """Sign in with user and password, and open the websocket."""
         handler = {
@@ -342,10 +316,6 @@ class HomeAssistant:
             if not response.ok:
                 raise LabError(f"{path}: {response.status} {await response.text()}")
             return await response.json()
-
-    async def _can_restore(self, path: str) -> bool:
-        async with self.session.get(f"{self.url}{path}") as response:
-            return response.ok and (await response.json())["state"] == "idle"
 
     async def _answers(self) -> bool:
         try:
