@@ -11,7 +11,7 @@ from lab.garage import Garage
 from lab.homeassistant import NEWEST, OLDEST, HomeAssistant
 import pytest
 
-from .home import Home, Log
+from .home import Home, Log, bugs
 
 LOGS = pytest.StashKey[dict[str, Log]]()
 FIGURES = pytest.StashKey[list[str]]()
@@ -66,8 +66,7 @@ def logs(request: pytest.FixtureRequest) -> Iterator[None]:
         "agent": Log(home.agent.log_path),
     }
     yield
-    lines = home_assistant.new_text().splitlines()
-    assert not [line for line in lines if "Unexpected error for s3_backup" in line]
+    assert not bugs(home_assistant.new_text())
 
 
 @pytest.hookimpl(wrapper=True)

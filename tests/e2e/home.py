@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+import re
 import shutil
 import tarfile
 from typing import Any
@@ -20,6 +21,17 @@ from lab.homeassistant import HomeAssistant
 
 MIB = 1 << 20
 CHUNK = 4 * MIB
+
+# What Home Assistant logs of an integration that does not do its part: errors of another kind than it should raise, its
+# event loop held up by files or sleep, and our own errors, which are all bugs. The agent's records have their own logger.
+_BUG = re.compile(
+    r"Unexpected error for s3_backup|blocking call.*s3_backup_agent|ERROR .*\[custom_components\.s3_backup_agent(?!\.agent\])"
+)
+
+
+def bugs(log: str) -> list[str]:
+    """Return what a log of Home Assistant has of bugs."""
+    return [line for line in log.splitlines() if _BUG.search(line)]
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,12 @@ import aiohttp
 from lab.homeassistant import DOMAIN
 import pytest
 
-from .events import back_up_until
+from .events import back_up_until, call_when_storing
 from .home import MIB, Home, Log
 
 PANEL_LIMIT_S = 25
 HALFWAY = 256 * MIB
+STOP_LIMIT_S = 30
 RESUMED = re.compile(r"resumed_bytes=(\d+)")
 
 
@@ -93,6 +94,46 @@ async def test_home_assistant_comes_back_without_a_click(home: Home) -> None:
     assert not [flow for flow in flows if flow["handler"] == DOMAIN]
     assert await home.ha.backups.delete(backup_id) == {}
     home.assert_nothing_left(home.cellar)
+
+
+@pytest.mark.parametrize("ending", ["killed", "stopped"])
+async def test_home_assistant_ends_during_an_upload(home: Home, ending: str) -> None:
+    """Nothing of that backup is seen afterwards, nothing seems to be on its way, and the next one is whole."""
+    storing = asyncio.Event()
+
+    async def note() -> None:
+        storing.set()
+
+    agent_id = home.agent_id(home.cellar)
+    noting = asyncio.create_task(call_when_storing(home.agent, "cellar", note, 1))
+    with home.files("ballast", HALFWAY):
+        making = asyncio.create_task(home.ha.backups.create([agent_id], name="Cut"))
+        try:
+            await asyncio.wait_for(storing.wait(), 60)
+        finally:
+            noting.cancel()
+        began = time.monotonic()
+        await (home.ha.kill() if ending == "killed" else home.ha.stop())
+        assert time.monotonic() - began < STOP_LIMIT_S
+        # Nobody answers it any more.
+        making.cancel()
+        await asyncio.gather(making, return_exceptions=True)
+    await home.ha.start()
+    await home.ha.sign_in()
+    await home.ha.backups.wait_for_agents(2)
+    async with asyncio.timeout(30):
+        while (await _states(home, "cellar"))["sensor.cellar_upload_progress"] != (
+            "unknown"
+        ):
+            await asyncio.sleep(0.2)
+    names = {backup["name"] for backup in (await home.ha.backups.info())["backups"]}
+    assert "Cut" not in names
+    backup_id, _ = await home.back_up(home.cellar, name="After")
+    assert await home.ha.backups.delete(backup_id) == {}
+    assert home.keys(home.cellar) == []
+    # Of the one that was cut off parts may wait for a day, should it be sent again; of the other there is nothing.
+    unfinished = home.garage.unfinished_uploads(home.cellar.bucket)
+    assert all("Cut" in key for key in unfinished)
 
 
 async def _refresh(home: Home) -> None:

@@ -38,6 +38,7 @@ class Agent:
         *,
         token: str | None = None,
         tcp_port: int | None = None,
+        tls: tuple[Path, Path] | None = None,
         locations: Mapping[str, str] | None = None,
         more: str = "",
     ) -> None:
@@ -51,6 +52,8 @@ class Agent:
         self.address = f"unix://{self.socket}"
         self.token = token
         self.tcp_port = tcp_port
+        # The files of the certificate and its key.
+        self.tls = tls
         self.locations = dict(locations or {})
         self.more = more
         self._process: asyncio.subprocess.Process | None = None
@@ -154,6 +157,9 @@ class Agent:
             lines.append(f"token = {json.dumps(self.token)}")
         if self.tcp_port:
             lines.append(f'tcp = "127.0.0.1:{self.tcp_port}"')
+        if self.tls:
+            for key, file in zip(("tls_cert", "tls_key"), self.tls, strict=True):
+                lines.append(f"{key} = {json.dumps(str(file))}")
         for location_id, name in self.locations.items():
             folder = self.folder / "state" / "locations" / location_id
             folder.mkdir(parents=True, exist_ok=True)

@@ -26,9 +26,11 @@ from homeassistant.components.backup import (
 )
 from homeassistant.components.backup.agent import BackupAgentUnreachableError
 from homeassistant.components.backup.const import DATA_MANAGER
+from homeassistant.const import CONF_ADDRESS, CONF_TOKEN
 from homeassistant.core import HomeAssistant
+from homeassistant.setup import async_setup_component
 
-from .agent import REPOSITORY, Agent
+from .agent import REPOSITORY, Agent, free_port
 from .backups import OpenStream, collect, make_backup, streaming
 
 INTEGRATION = REPOSITORY / "hacs" / "custom_components" / DOMAIN
@@ -70,6 +72,31 @@ async def test_keeps_a_backup(agent: Agent, backup_agent: BackupAgent) -> None:
     await backup_agent.async_delete_backup(backup.backup_id)
     assert await backup_agent.async_list_backups() == []
     assert agent.files() == []
+
+
+async def test_keeps_a_backup_over_tcp(hass: HomeAssistant) -> None:
+    """An agent on another machine, with its token, does all of it as well."""
+    assert await async_setup_component(hass, "backup", {})
+    token = "a token of more than sixteen characters"
+    async with Agent(token=token, tcp_port=free_port()) as agent:
+        address = f"http://127.0.0.1:{agent.tcp_port}"
+        entry = MockConfigEntry(
+            domain=DOMAIN, data={CONF_ADDRESS: address, CONF_TOKEN: token}
+        )
+        entry.add_to_hass(hass)
+        assert await hass.config_entries.async_setup(entry.entry_id)
+        await hass.async_block_till_done()
+        found: BackupAgent = hass.data[DATA_MANAGER].backup_agents[f"{DOMAIN}.local"]
+        backup, tar = make_backup(size=30_000_000)
+        progress: list[int] = []
+        await upload(found, backup, streaming(tar), progress)
+        assert progress
+        assert await found.async_list_backups() == [backup]
+        stream = await found.async_download_backup(backup.backup_id)
+        assert await collect(stream) == tar
+        await found.async_delete_backup(backup.backup_id)
+        assert agent.files() == []
+        assert await hass.config_entries.async_unload(entry.entry_id)
 
 
 async def test_reports_progress(backup_agent: BackupAgent) -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 import importlib.util
+import json
 from pathlib import Path
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from custom_components.s3_backup_agent.client import (
     normalize_address,
     transfer as transfer_module,
 )
+from custom_components.s3_backup_agent.client.turns import decode
 from homeassistant.components.backup import AgentBackup, suggested_filename
 
 from .agent import Agent, free_port
@@ -587,9 +589,10 @@ async def test_leaves_a_download_when_cancelled(tmp_path: Path) -> None:
         assert download._response.closed
 
 
-async def test_survives_nonsense_among_the_events(tmp_path: Path) -> None:
+@pytest.mark.parametrize("line", [b"nonsense", b"[]", b'"%s"' % (b"x" * 300_000)])
+async def test_survives_nonsense_among_the_events(tmp_path: Path, line: bytes) -> None:
     """A line that is no event ends the stream with an error of the one kind."""
-    answer = b'HTTP/1.1 200 OK\r\n\r\n{"type": "hello"}\nnonsense\n'
+    answer = b'HTTP/1.1 200 OK\r\n\r\n{"type": "hello"}\n%s\n' % line
     async with (
         something_else(tmp_path, answer) as client,
         aclosing(client.events()) as events,
@@ -598,6 +601,39 @@ async def test_survives_nonsense_among_the_events(tmp_path: Path) -> None:
         with pytest.raises(AgentError) as raised:
             await anext(events)
         assert raised.value.code == "invalid_response"
+
+
+LONG = "x" * 70_000
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"text": LONG},
+        {"before": 1.5, "list": [{"a": [1, {}]}, LONG, "ü", None], "after": []},
+        {"empty": [], "list": [[], [LONG]]},
+        [LONG],
+    ],
+)
+async def test_decodes_what_is_long(answer: Any, indent: int | None) -> None:
+    """In turns, and to the same."""
+    for ascii_only in (True, False):
+        text = json.dumps(answer, indent=indent, ensure_ascii=ascii_only)
+        assert await decode(text.encode()) == answer
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *('{"a": [%s', '{"a": [%s}', '{"a": [%s]', '{"a": [%s]}}', '{"a": [%s] "b"}'),
+        *("{%s}", '{"a" %s}', '{"a": [%s,]}', '{"a": [%s], }', "[%s"),
+    ],
+)
+async def test_decodes_nothing_that_is_broken(text: str) -> None:
+    """However long it is."""
+    with pytest.raises(ValueError, match=r"\w"):
+        await decode((text % f'"{LONG}"').encode())
 
 
 class Writer:

@@ -1,22 +1,28 @@
 """The config flow, with the real agent at the other end."""
 
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.s3_backup_agent.client import AgentClient
 from custom_components.s3_backup_agent.const import CONF_AGENT_ID, CONF_APP, DOMAIN
 from homeassistant.config_entries import (
+    SOURCE_REAUTH,
     SOURCE_RECONFIGURE,
     SOURCE_USER,
     ConfigEntry,
     ConfigEntryState,
 )
-from homeassistant.const import CONF_ADDRESS, CONF_TOKEN
+from homeassistant.const import CONF_ADDRESS, CONF_TOKEN, CONF_VERIFY_SSL
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 
@@ -66,7 +72,7 @@ async def start(hass: HomeAssistant) -> str:
     return flow_id
 
 
-async def submit(hass: HomeAssistant, flow_id: str, **fields: str) -> Any:
+async def submit(hass: HomeAssistant, flow_id: str, **fields: Any) -> Any:
     """Fill in the form."""
     return await hass.config_entries.flow.async_configure(flow_id, fields)
 
@@ -98,6 +104,73 @@ async def test_connects_over_tcp(hass: HomeAssistant, guarded: Agent) -> None:
         CONF_TOKEN: TOKEN,
         CONF_AGENT_ID: result["result"].unique_id,
     }
+
+
+@pytest.fixture
+def own_certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """Return the files of a certificate that signed itself, and of its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "agent")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    files = tmp_path / "cert.pem", tmp_path / "key.pem"
+    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return files
+
+
+async def test_connects_to_a_certificate_of_its_own(
+    hass: HomeAssistant, own_certificate: tuple[Path, Path]
+) -> None:
+    """Only who says so has a certificate accepted that nobody vouches for; that stays, and can be taken back."""
+    port = free_port()
+    async with Agent(token=TOKEN, tcp_port=port, tls=own_certificate) as agent:
+        fields: dict[str, Any] = {
+            CONF_ADDRESS: f"https://127.0.0.1:{port}",
+            CONF_TOKEN: TOKEN,
+        }
+        flow_id = await start(hass)
+        result = await submit(hass, flow_id, **fields)
+        assert result["errors"] == {"base": "cannot_connect"}
+        assert "self-signed" in result["description_placeholders"]["details"]
+        result = await submit(hass, flow_id, **fields, verify_ssl=False)
+        assert result["type"] is FlowResultType.CREATE_ENTRY
+        entry = result["result"]
+        assert entry.state is ConfigEntryState.LOADED
+        assert entry.data[CONF_VERIFY_SSL] is False
+        assert entry.runtime_data.locations.keys() == {"local"}
+
+        result = await reconfigure(hass, entry)
+        (key,) = (key for key in result["data_schema"].schema if key == CONF_VERIFY_SSL)
+        assert key.description == {"suggested_value": False}
+        result = await submit(hass, result["flow_id"], **fields, verify_ssl=True)
+        assert result["errors"] == {"base": "cannot_connect"}
+        hass.config_entries.flow.async_abort(result["flow_id"])
+
+        # Another token changes nothing about it.
+        await agent.stop()
+        agent.token = fields[CONF_TOKEN] = TOKEN[::-1]
+        await agent.start()
+        await hass.config_entries.async_reload(entry.entry_id)
+        (flow,) = entry.async_get_active_flows(hass, {SOURCE_REAUTH})
+        result = await submit(hass, flow["flow_id"], token=agent.token)
+        assert result["reason"] == "reauth_successful"
+        await hass.async_block_till_done()
+        assert entry.state is ConfigEntryState.LOADED
+        assert entry.data[CONF_VERIFY_SSL] is False
+        assert await hass.config_entries.async_unload(entry.entry_id)
 
 
 async def test_shows_what_is_wrong(

@@ -218,6 +218,8 @@ async def test_shows_which_side_is_too_old(
         await agent.kill()
         await agent.start()
         await until(lambda: set(shown(hass)) == {"agent_too_new"})
+        async_fire_time_changed(hass, dt_util.utcnow() + HOUR)
+        assert set(shown(hass)) == {"agent_too_new"}, "nothing has become better"
     await until(lambda: not shown(hass))
 
 

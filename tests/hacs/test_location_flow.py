@@ -17,7 +17,11 @@ from pytest_homeassistant_custom_component.typing import (
 )
 
 from custom_components.s3_backup_agent.check import INVALID_SETTING
-from custom_components.s3_backup_agent.client import AgentClient, Provider
+from custom_components.s3_backup_agent.client import (
+    AGENT_UNREACHABLE,
+    AgentClient,
+    Provider,
+)
 from custom_components.s3_backup_agent.const import CONF_APP, DOMAIN
 from custom_components.s3_backup_agent.errors import FORM_ERRORS, OTHER_ERROR
 from custom_components.s3_backup_agent.location_form import ADVANCED, LocationForm
@@ -505,7 +509,7 @@ async def test_needs_the_agent(
     form = await begin(loaded)
     await agent.stop()
     form = await submit(form, fields)
-    assert form["errors"] == {"base": OTHER_ERROR}
+    assert form["errors"] == {"base": AGENT_UNREACHABLE}
 
     handler = (loaded.entry_id, "location")
     start = hass.config_entries.subentries.async_init
@@ -657,3 +661,10 @@ async def test_knows_all_providers(
         {"value": provider["id"], "label": provider["name"]} for provider in providers
     ]
     assert providers[0]["id"] == "aws"
+    # One of them has no name, and is called differently in each language.
+    key = flow["data_schema"].schema["provider"].config["translation_key"]
+    words = {
+        json.loads(path.read_text())["selector"][key]["options"]["other"]
+        for path in TRANSLATIONS.glob("*.json")
+    }
+    assert len(words) == len(list(TRANSLATIONS.glob("*.json"))) == 12

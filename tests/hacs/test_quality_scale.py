@@ -4,6 +4,7 @@ import ast
 
 import pytest
 
+from .agent import REPOSITORY
 from .test_hassfest import INTEGRATION, load, modules, nodes
 
 # As hassfest has them; those of a tier need those of the tiers before.
@@ -44,6 +45,21 @@ FUNCTIONS = {
 ENTITY_PLATFORMS = ("button.py", "sensor.py")
 
 
+# Where the document has what a rule asks for; what it names of the integration is looked for by itself, below.
+DOCUMENT = REPOSITORY / "docs" / "home-assistant.md"
+PASSAGES = {
+    "docs-data-update": "How fresh it is",
+    "docs-examples": "## Examples",
+    "docs-high-level-description": "The integration puts each of an agent's locations",
+    "docs-installation-instructions": "(../README.md)",
+    "docs-known-limitations": "## What to know",
+    "docs-removal-instructions": "## Remove it",
+    "docs-supported-devices": "(providers.md)",
+    "docs-troubleshooting": "(troubleshooting.md)",
+    "docs-use-cases": "People use it to",
+}
+
+
 def states() -> dict[str, str]:
     """Return whether each rule is done, exempt or still to do."""
     return {
@@ -70,6 +86,43 @@ def test_what_is_done_is_there(rule: str) -> None:
     file, name = FUNCTIONS[rule]
     if states()[rule] == "done":
         assert name in {node.name for node in nodes(ast.AsyncFunctionDef, file)}
+
+
+@pytest.mark.parametrize("rule", PASSAGES)
+def test_what_is_documented_is_there(rule: str) -> None:
+    """The document has a passage for each rule about it, and what that refers to exists."""
+    passage = PASSAGES[rule]
+    assert states()[rule] == "done"
+    assert passage in DOCUMENT.read_text()
+    if passage.startswith("("):
+        assert (DOCUMENT.parent / passage.strip("()")).exists()
+
+
+def test_the_document_names_everything() -> None:
+    """Each field, entity and action is explained, under the name that it has on the screen."""
+    texts = load("translations/en.json")
+    location = texts["config_subentries"]["location"]["step"]["location"]
+    entities = [it["name"] for kind in texts["entity"].values() for it in kind.values()]
+    names = {
+        "docs-actions": [f"`{INTEGRATION.name}.{name}`" for name in texts["services"]],
+        "docs-configuration-parameters": [
+            *location["data"].values(),
+            *location["sections"]["advanced"]["data"].values(),
+        ],
+        "docs-installation-parameters": texts["config"]["step"]["manual"][
+            "data"
+        ].values(),
+        "docs-supported-functions": entities,
+    }
+    document = DOCUMENT.read_text().casefold()
+    missing = {
+        rule: [name for name in named if name.casefold() not in document]
+        for rule, named in names.items()
+    }
+    assert not any(missing.values()), missing
+    documented = {rule for rule in RULES if rule.startswith("docs-")}
+    exempt = {rule for rule, state in states().items() if state == "exempt"}
+    assert documented - exempt == PASSAGES.keys() | names.keys()
 
 
 def test_platforms_say_how_many_updates_run_at_once() -> None:

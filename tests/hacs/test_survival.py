@@ -204,7 +204,8 @@ async def test_survives_a_restart_of_the_agent(
 async def test_gives_up_on_an_agent_that_stays_away(
     backup_agent: BackupAgent, agent: Agent, large: tuple[AgentBackup, bytes]
 ) -> None:
-    """After the time that it is given, the agent is missed as in any other call."""
+    """After the time that it is given, ten minutes, the agent is missed as in any other call."""
+    assert upload_module._PATIENCE_SECONDS == 10 * 60
     backup, tar = large
 
     async def end(number: int) -> None:

@@ -64,6 +64,10 @@ class Process:
         """Return the resident memory that the process has now (VmRSS)."""
         return self._memory_bytes("VmRSS")
 
+    def forget_peak(self) -> None:
+        """Let `peak_rss_bytes` begin again at what the process has now; see proc(5), clear_refs."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
     def _memory_bytes(self, field: str) -> int:
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             name, _, value = line.partition(":")

@@ -8,7 +8,7 @@ from homeassistant.config_entries import (
     ConfigEntryChange,
     ConfigEntryState,
 )
-from homeassistant.const import CONF_ADDRESS, CONF_TOKEN, Platform
+from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import (
     ConfigEntryAuthFailed,
@@ -71,7 +71,7 @@ async def async_setup_entry(
             ask_for_token(hass, entry)
         note_refusal(hass, entry, err)
 
-    client = create_client(hass, entry.data[CONF_ADDRESS], entry.data.get(CONF_TOKEN))
+    client = create_client(hass, entry.data)
     entry.async_on_unload(client.close)
     connection = AgentConnection(
         client,
@@ -124,8 +124,7 @@ async def async_remove_entry(
     """Make the agent forget what was registered, if it is there to be told."""
     remove_all(hass, entry)
     await Schedule(hass, entry.entry_id).forget()
-    address, token = entry.data[CONF_ADDRESS], entry.data.get(CONF_TOKEN)
-    async with create_client(hass, address, token) as client:
+    async with create_client(hass, entry.data) as client:
         for location_id in registrations_of(entry):
             try:
                 await client.remove_location(location_id)

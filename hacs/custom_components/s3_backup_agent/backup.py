@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, override
 from homeassistant.components.backup import AgentBackup, BackupAgent, BackupAgentError
 from homeassistant.core import HomeAssistant, callback
 
-from .client import Backup, Download
+from .client import Backup, Download, Turn
 from .connection import AgentConnection
 from .const import DATA_BACKUP_AGENT_LISTENERS, DOMAIN
 from .errors import agent_errors_as, backup_error
@@ -86,8 +86,13 @@ class S3BackupAgent(BackupAgent):
                 listing["age_seconds"],
                 error["detail"],
             )
-        backups = (self._parse(backup) for backup in listing["backups"])
-        return [backup for backup in backups if backup is not None]
+        turn = Turn()
+        backups: list[AgentBackup] = []
+        for backup in listing["backups"]:
+            await turn.give_way()
+            if (parsed := self._parse(backup)) is not None:
+                backups.append(parsed)
+        return backups
 
     @override
     @agent_errors_as(backup_error)

@@ -9,7 +9,7 @@ from homeassistant.config_entries import (
     ConfigFlowResult,
     ConfigSubentryFlow,
 )
-from homeassistant.const import CONF_ADDRESS, CONF_TOKEN
+from homeassistant.const import CONF_ADDRESS, CONF_TOKEN, CONF_VERIFY_SSL
 from homeassistant.core import callback
 from homeassistant.helpers.selector import (
     TextSelector,
@@ -49,6 +49,7 @@ _AGENT_SCHEMA = vol.Schema(
     {
         vol.Required(CONF_ADDRESS, default=DEFAULT_ADDRESS): str,
         vol.Optional(CONF_TOKEN): _PASSWORD,
+        vol.Optional(CONF_VERIFY_SSL, default=True): bool,
     }
 )
 _TOKEN_SCHEMA = vol.Schema({vol.Optional(CONF_TOKEN): _PASSWORD})
@@ -196,11 +197,10 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
         entry = self._get_reauth_entry()
         errors: dict[str, str] = {}
         if user_input is not None:
-            address = {CONF_ADDRESS: entry.data[CONF_ADDRESS]}
-            data, errors = await self._check(address | user_input)
+            others = {it: entry.data[it] for it in entry.data if it != CONF_TOKEN}
+            data, errors = await self._check(others | user_input)
             if not errors:
-                app = {key: entry.data[key] for key in (CONF_APP,) if key in entry.data}
-                return self.async_update_reload_and_abort(entry, data=app | data)
+                return self.async_update_reload_and_abort(entry, data=data)
         return self._show("reauth_confirm", _TOKEN_SCHEMA, user_input, errors)
 
     async def _check(
@@ -212,13 +212,15 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
             address = normalize_address(user_input[CONF_ADDRESS])
         except InvalidAddressError:
             return {}, {CONF_ADDRESS: "invalid_address"}
-        data = {CONF_ADDRESS: address}
+        data: dict[str, Any] = {CONF_ADDRESS: address}
         if token := user_input.get(CONF_TOKEN, "").strip():
             data[CONF_TOKEN] = token
         if app := user_input.get(CONF_APP):
             data[CONF_APP] = app
+        if not user_input.get(CONF_VERIFY_SSL, True):
+            data[CONF_VERIFY_SSL] = False
         try:
-            async with create_client(self.hass, address, token or None) as client:
+            async with create_client(self.hass, data) as client:
                 info = await client.info()
         except AgentError as err:
             self._details = str(err)

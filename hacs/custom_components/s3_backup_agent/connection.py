@@ -1,11 +1,13 @@
 """The lasting connection to one agent: its locations, and what it tells while it works."""
 
 import asyncio
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from contextlib import aclosing, suppress
 import logging
 import time
+from typing import Any
 
+from homeassistant.const import CONF_ADDRESS, CONF_TOKEN, CONF_VERIFY_SSL
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 
@@ -35,9 +37,11 @@ _MOST_QUESTIONS = 5
 type EventListener = Callable[[Event], None]
 
 
-def create_client(hass: HomeAssistant, address: str, token: str | None) -> AgentClient:
-    """Return a client for the agent at an address; raises InvalidAddressError."""
-    return AgentClient(address, token, session=async_get_clientsession(hass))
+def create_client(hass: HomeAssistant, data: Mapping[str, Any]) -> AgentClient:
+    """Return a client for the agent that an entry's data is about; raises InvalidAddressError."""
+    # Only an agent on another machine can have a certificate that is not to be verified.
+    session = async_get_clientsession(hass, data.get(CONF_VERIFY_SSL, True))
+    return AgentClient(data[CONF_ADDRESS], data.get(CONF_TOKEN), session=session)
 
 
 class AgentConnection:

@@ -20,6 +20,9 @@ USUAL_SOCKETS: Final = (
 CONF_AGENT_ID: Final = "agent_id"
 CONF_APP: Final = "app"
 
+# The agent's word for a provider that it knows nothing about, and which has no name.
+OTHER: Final = "other"
+
 # The config subentries: a location that is kept in Home Assistant.
 SUBENTRY_LOCATION: Final = "location"
 

@@ -7,7 +7,7 @@ from homeassistant.helpers import device_registry as dr
 from homeassistant.util.hass_dict import HassKey
 
 from .connection import AgentConnection
-from .const import CONF_APP, DOMAIN
+from .const import CONF_APP, DOMAIN, OTHER
 from .links import agents_configuration
 from .locations import registrations_of, subentry_of
 
@@ -26,7 +26,9 @@ def device_info(connection: AgentConnection, location_id: str) -> dr.DeviceInfo:
         identifiers={(DOMAIN, location_id)},
         entry_type=dr.DeviceEntryType.SERVICE,
         name=location["name"],
-        manufacturer=connection.providers.get(location["provider"]),
+        manufacturer=None
+        if location["provider"] == OTHER
+        else connection.providers.get(location["provider"]),
         model="/".join(name for name in names if name) or location["endpoint"],
         sw_version=connection.info["version"],
     )

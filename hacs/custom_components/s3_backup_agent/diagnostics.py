@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from homeassistant.components.diagnostics import REDACTED
 from homeassistant.config_entries import ConfigEntryState
-from homeassistant.const import CONF_ADDRESS, CONF_TOKEN
+from homeassistant.const import CONF_TOKEN
 
 from .agent_log import wanted_level
 from .client import AgentClient, AgentError
@@ -97,8 +97,7 @@ async def _ask_agent(
     hass: HomeAssistant, entry: S3BackupAgentConfigEntry
 ) -> dict[str, Any]:
     """Return what an entry's agent says of itself; the entry need not be loaded."""
-    address, token = entry.data[CONF_ADDRESS], entry.data.get(CONF_TOKEN)
-    async with create_client(hass, address, token) as client:
+    async with create_client(hass, entry.data) as client:
         return await _of_agent(client)
 
 

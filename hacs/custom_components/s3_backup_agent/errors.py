@@ -28,11 +28,17 @@ STORAGE_ERRORS: Final = frozenset(
         "wrong_region",
     }
 )
-# What a form can show of a check: these, and what is about one call.
-FORM_ERRORS: Final = STORAGE_ERRORS | {AGENT_TIMEOUT, "object_locked"}
+# What a form can show of a check: these, and what is about one call, or about the agent that was to make it.
+FORM_ERRORS: Final = STORAGE_ERRORS | {
+    AGENT_TIMEOUT,
+    AGENT_UNREACHABLE,
+    "object_locked",
+    "shutting_down",
+    TRANSFER_BROKEN,
+    "unauthorized",
+}
 # All codes that have a sentence of their own under `exceptions` in the translations.
 TRANSLATED: Final = FORM_ERRORS | {
-    AGENT_UNREACHABLE,
     "backup_not_found",
     "cancelled",
     "checksum_mismatch",
@@ -40,10 +46,7 @@ TRANSLATED: Final = FORM_ERRORS | {
     "invalid_metadata",
     "invalid_response",
     "location_not_found",
-    "shutting_down",
     "size_mismatch",
-    TRANSFER_BROKEN,
-    "unauthorized",
     "unsupported_protocol",
 }
 # The sentence for any other.

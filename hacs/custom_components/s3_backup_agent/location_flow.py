@@ -17,6 +17,7 @@ from homeassistant.helpers.selector import (
 
 from .check import Outcome, listed
 from .client import AgentError, Provider, Settings
+from .const import OTHER
 from .links import agents_configuration
 from .location_form import NAME, LocationForm
 from .locations import default_name, place, place_of
@@ -60,7 +61,12 @@ class LocationFlow(ConfigSubentryFlow):
             for provider in self._providers.values()
         ]
         selector = SelectSelector(
-            SelectSelectorConfig(options=options, mode=SelectSelectorMode.DROPDOWN)
+            SelectSelectorConfig(
+                options=options,
+                mode=SelectSelectorMode.DROPDOWN,
+                # Of the one that is no name; the others are called the same everywhere.
+                translation_key=CONF_PROVIDER,
+            )
         )
         configured = ", ".join(
             location["name"]
@@ -209,7 +215,7 @@ class LocationFlow(ConfigSubentryFlow):
             errors=self._errors,
             description_placeholders={
                 "details": self._details,
-                "provider": provider["name"],
+                "provider": "S3" if provider["id"] == OTHER else provider["name"],
                 "documentation": provider["docs"],
                 "keys": provider["keys"]["url"],
                 "endpoint_example": f"`{provider['endpoint_example']}`",

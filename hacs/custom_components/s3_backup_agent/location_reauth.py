@@ -12,7 +12,6 @@ from homeassistant.config_entries import (
     ConfigFlowResult,
     ConfigSubentry,
 )
-from homeassistant.const import CONF_ADDRESS, CONF_TOKEN
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.selector import (
     TextSelector,
@@ -124,9 +123,8 @@ class LocationReauth(ConfigFlow):
 
     async def _try(self, entry: ConfigEntry, settings: Settings) -> Outcome:
         """Try settings; the entry need not be loaded."""
-        address, token = entry.data[CONF_ADDRESS], entry.data.get(CONF_TOKEN)
         try:
-            async with create_client(self.hass, address, token) as client:
+            async with create_client(self.hass, entry.data) as client:
                 return Outcome.of(await client.check_settings(settings))
         except AgentError as err:
             return Outcome.failed(err)

@@ -1,12 +1,13 @@
 """What buttons and actions do with a location."""
 
 from datetime import datetime
+from operator import itemgetter
 from typing import Final
 
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 import homeassistant.util.dt as dt_util
 
-from .client import AgentError, Backup, Checked, CheckStep, Report, Verified
+from .client import AgentError, Backup, Checked, CheckStep, Report, Turn, Verified
 from .connection import AgentConnection
 from .const import DOMAIN
 from .errors import action_error, agent_errors_as
@@ -42,7 +43,13 @@ async def refresh(connection: AgentConnection, location_id: str) -> list[Backup]
     listing = await connection.client.backups(location_id, refresh=True)
     if listing["stale"] and (error := listing["error"]):
         raise AgentError.of(error)
-    return sorted(listing["backups"], key=_date_of, reverse=True)
+    turn = Turn()
+    dated: list[tuple[datetime, Backup]] = []
+    for backup in listing["backups"]:
+        await turn.give_way()
+        dated.append((_date_of(backup), backup))
+    dated.sort(key=itemgetter(0), reverse=True)
+    return [backup for _, backup in dated]
 
 
 def _date_of(backup: Backup) -> datetime:

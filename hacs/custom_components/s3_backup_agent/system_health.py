@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from homeassistant.config_entries import ConfigEntryState
-from homeassistant.const import CONF_ADDRESS, CONF_TOKEN, Platform
+from homeassistant.const import CONF_ADDRESS, Platform
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.translation import async_translate_state
 
@@ -85,10 +85,10 @@ async def _reach(
 
 async def _problem(hass: HomeAssistant, entry: S3BackupAgentConfigEntry) -> str | None:
     """Return why an agent does not answer, if it does not."""
-    address, token = entry.data[CONF_ADDRESS], entry.data.get(CONF_TOKEN)
+    address = entry.data[CONF_ADDRESS]
     try:
         async with (
-            create_client(hass, address, token) as client,
+            create_client(hass, entry.data) as client,
             asyncio.timeout(_REACH_SECONDS),
         ):
             await client.info()

@@ -15,6 +15,8 @@ from .client import AgentError, Event, Location, Skipped
 from .connection import AgentConnection
 from .const import DOMAIN
 from .issues import (
+    AGENT_TOO_NEW,
+    AGENT_TOO_OLD,
     METADATA_WITHOUT_TAR,
     OVERDUE,
     TARS_WITHOUT_METADATA,
@@ -147,6 +149,12 @@ class LocationWatch:
             for location in locations.values()
             if location["backups"] is None and location["id"] not in self._settling
         }
+        if self._connection.lost_at is not None:
+            # Whether they fit together again is only known once the agent is back.
+            kept |= {
+                Issue(kind=kind).issue_id(self._entry)
+                for kind in (AGENT_TOO_OLD, AGENT_TOO_NEW)
+            }
         for issue_id, shown in open_issues(self._hass, self._entry).items():
             about = (shown.data or {}).get("location_id")
             if issue_id not in wanted and issue_id not in kept and about not in unknown:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 from lab.agent import Agent
@@ -12,7 +12,7 @@ from playwright.async_api import async_playwright, expect
 import pytest
 
 from e2e.conftest import FIGURES, LOGS
-from e2e.home import Log
+from e2e.home import Log, bugs
 
 from .frontend import Frontend
 from .stage import Stage
@@ -83,9 +83,12 @@ def pytest_runtest_makereport(
 
 
 @pytest.fixture(autouse=True)
-def browser_logs(request: pytest.FixtureRequest, stage: Stage) -> None:
-    """Keep the logs for a test that fails."""
+def browser_logs(request: pytest.FixtureRequest, stage: Stage) -> Iterator[None]:
+    """Keep the logs for a test that fails, and fail it for an error that nobody expected."""
+    home_assistant = Log(stage.ha.folder / "homeassistant.log")
     request.node.stash[LOGS] = {
-        "Home Assistant": Log(stage.ha.folder / "homeassistant.log"),
+        "Home Assistant": home_assistant,
         "agent": Log(stage.agent.log_path),
     }
+    yield
+    assert not bugs(home_assistant.new_text())

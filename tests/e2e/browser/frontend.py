@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+import json
 from pathlib import Path
 import re
 from typing import Any
 
-from lab.homeassistant import PASSWORD, USER
+from lab.homeassistant import INTEGRATION, PASSWORD, USER
 from playwright.async_api import Locator, Page, expect
 
 HERE = Path(__file__).parent
@@ -28,6 +30,8 @@ class Frontend:
         """Use a page of the browser, and keep screenshots in a folder."""
         self.page = page
         self._shots = shots
+        # What would be English in the language that is spoken.
+        self._english: set[str] = set()
 
     async def sign_in(self) -> None:
         """Sign in with the form."""
@@ -47,15 +51,22 @@ class Frontend:
             "language => localStorage.setItem('selectedLanguage', JSON.stringify(language))",
             language,
         )
+        own, english = _texts(language), _texts("en")
+        self._english = {text for key, text in english.items() if own[key] != text}
 
-    async def shot(self, name: str) -> None:
-        """Keep a screenshot, and look for words that are none."""
+    async def shot(self, name: str, *, of: Locator | None = None) -> None:
+        """Keep a screenshot, on which something can be seen, and look for words that are none."""
         await self.page.wait_for_function(SETTLED)
+        if of is not None:
+            await of.scroll_into_view_if_needed()
+            await expect(of).to_be_in_viewport()
         self._shots.mkdir(parents=True, exist_ok=True)
         await self.page.screenshot(
             path=self._shots / f"{name}.png", animations="disabled"
         )
-        assert not RAW.findall(await self.words())
+        words = await self.words()
+        assert not RAW.findall(words)
+        assert not self._english & set(words.splitlines())
 
     async def words(self) -> str:
         """Return all that can be read on the page."""
@@ -88,6 +99,20 @@ class Frontend:
     def flow(self) -> Flow:
         """The dialog of a flow."""
         return Flow(self.page)
+
+
+def _texts(language: str) -> dict[str, str]:
+    """Return the integration's texts in a language, by their keys."""
+
+    def read(node: Any, key: str) -> Iterator[tuple[str, str]]:
+        if isinstance(node, str):
+            yield key, node
+        else:
+            for name, inner in node.items():
+                yield from read(inner, f"{key}.{name}")
+
+    path = INTEGRATION / "translations" / f"{language}.json"
+    return dict(read(json.loads(path.read_text()), ""))
 
 
 class Flow:
@@ -123,9 +148,9 @@ class Flow:
         await button.click()
         await expect(button).to_be_hidden()
 
-    async def close(self) -> None:
+    async def close(self, *, name: str = "Close") -> None:
         """Close the dialog."""
-        await self.root.get_by_role("button", name="Close").last.click()
+        await self.root.get_by_role("button", name=name).last.click()
         await expect(self.root.locator("dialog[open]")).to_have_count(0)
 
     async def shows(self, text: str | re.Pattern[str], **options: Any) -> None:

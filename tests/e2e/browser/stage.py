@@ -64,6 +64,16 @@ class Stage:
             agents = await self.ha.backups.agents()
         return next(key for key, name in agents.items() if name == "Cellar")
 
+    async def speak(self, language: str) -> None:
+        """Set Home Assistant's own language, in which it names entities when their integration is set up."""
+        await self.ha.socket.call("config/core/update", language=language)
+        await self.ha.socket.call(
+            "call_service",
+            domain="homeassistant",
+            service="reload_config_entry",
+            service_data={"entry_id": await self.entry_id()},
+        )
+
     async def use_for_automatic_backups(self, agent_id: str) -> None:
         """Let automatic backups go to a location, and to Home Assistant's own folder."""
         await self.ha.socket.call(

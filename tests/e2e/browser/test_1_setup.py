@@ -74,7 +74,7 @@ async def test_a_wrong_region_is_corrected_with_one_click(
 
 
 async def test_another_provider(stage: Stage, frontend: Frontend) -> None:
-    """Whatever speaks S3 is added as *other*; a failed step is shown at its field."""
+    """Whatever speaks S3 is added as *other*; a failed step is shown at its field, what would work is offered."""
     await stage.entry_id()
     await begin_location(frontend, "Other S3-compatible storage")
     await frontend.flow.press("Submit")
@@ -91,7 +91,15 @@ async def test_another_provider(stage: Stage, frontend: Frontend) -> None:
     await frontend.flow.shows("The bucket does not exist")
     await frontend.shot("10-no-bucket")
     await frontend.flow.fill({"Bucket": await stage.bucket("ha-attic")})
+    await frontend.flow.press("Advanced")
+    await frontend.flow.fill({"Region": "eu-west-1"})
     await frontend.flow.press("Submit")
+    await frontend.flow.shows("It works with other settings")
+    await frontend.flow.press("Change the settings by hand")
+    error = frontend.flow.root.get_by_text("The bucket is in another region").first
+    await frontend.shot("10b-wrong-region", of=error)
+    await frontend.flow.press("Submit")
+    await frontend.flow.press("Take these settings")
     await frontend.flow.finish()
     await expect(frontend.text("Attic")).to_be_visible()
 

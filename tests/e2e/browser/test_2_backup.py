@@ -46,7 +46,7 @@ async def test_automatic_backups_go_to_the_location(
     await row.locator("ha-switch").click()
     await expect(row.get_by_role("switch")).to_be_checked()
     await assert_our_icon(row)
-    await frontend.shot("20-automatic")
+    await frontend.shot("20-automatic", of=row)
     await stage.wait_for_automatic_backups_at(cellar)
 
 

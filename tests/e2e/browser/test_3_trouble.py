@@ -29,7 +29,7 @@ async def test_a_key_is_changed_and_refused(stage: Stage, frontend: Frontend) ->
     await stage.garage.delete_key(key_id)
     await stage.refresh("Cellar")
     await frontend.open(PAGE)
-    await frontend.shot("32-reauth")
+    await frontend.shot("32-reauth", of=frontend.text("ha-cellar/homeassistant"))
     await frontend.button("Reconfigure").click()
     await frontend.flow.shows("The provider no longer accepts the access key")
     await frontend.shot("33-another-key")
@@ -81,7 +81,7 @@ async def test_debug_logging(stage: Stage, frontend: Frontend) -> None:
     await frontend.press_in_menu(menu.get_by_role("button"), "Show full logs")
     lines = frontend.page.get_by_text("custom_components.s3_backup_agent.agent")
     await expect(lines.last).to_be_visible()
-    await frontend.shot("38-log")
+    await frontend.shot("38-log", of=lines.last)
     await frontend.open(PAGE)
     await frontend.button("Disable").click()
     await expect(frontend.text("Debug logging enabled")).to_be_hidden()
@@ -94,22 +94,42 @@ async def test_system_health(stage: Stage, frontend: Frontend) -> None:
     menu = frontend.page.locator("ha-config-repairs-dashboard ha-dropdown").first
     await frontend.press_in_menu(menu.get_by_role("button"), "System information")
     await expect(frontend.text("Agent version")).to_be_visible()
-    await frontend.text("Agent version").scroll_into_view_if_needed()
-    await frontend.shot("39-system")
+    await frontend.shot("39-system", of=frontend.text("Agent version"))
 
 
 async def test_in_german(stage: Stage, frontend: Frontend) -> None:
-    """All of it is in the person's language."""
+    """All of it is in the person's language; only what the agent and the storage report is in English."""
     await stage.cellar()
+    await stage.speak("de")
     await frontend.speak("de")
     await frontend.open(PAGE)
     await frontend.button("Bucket hinzufügen").click()
-    await frontend.flow.choose("Anbieter", "Garage")
+    other = "Anderer S3-kompatibler Speicher"
+    await frontend.flow.choose("Anbieter", other)
+    chosen = frontend.flow.root.get_by_role("button", name="Anbieter")
+    await expect(chosen).to_contain_text(other)
     await frontend.shot("40-german-provider")
     await frontend.flow.press("OK")
-    await frontend.flow.shows("Bucket")
+    await frontend.flow.shows("Bucket bei S3")
+    await frontend.flow.fill(
+        {
+            "Endpunkt": stage.garage.endpoint,
+            "Bucket": CELLAR_BUCKET,
+            "Zugangsschlüssel-ID": stage.garage.key_id,
+            "Geheimer Zugangsschlüssel": "falsch",
+        }
+    )
+    await frontend.flow.press("Erweitert")
     await frontend.shot("41-german-settings")
+    await frontend.flow.press("OK")
+    await frontend.flow.shows("nimmt den Zugangsschlüssel nicht an")
+    await frontend.shot("42-german-wrong-key")
+    await frontend.flow.close(name="Schließen")
     await frontend.open("/config/devices/dashboard")
     await frontend.text("Cellar").click()
-    await frontend.shot("42-german-device")
+    await expect(frontend.text("Fortschritt beim Hochladen")).to_be_visible()
+    await frontend.shot("43-german-device")
+    await frontend.open("/config/backup/settings")
+    await frontend.shot("44-german-picker", of=frontend.text("S3 Backup Agent: Cellar"))
     await frontend.speak("en")
+    await stage.speak("en")

@@ -38,6 +38,7 @@ from .shapes import (
     Verified,
 )
 from .transfer import Download, UploadBody
+from .turns import Turn
 
 __all__ = [
     "AGENT_TIMEOUT",
@@ -67,6 +68,7 @@ __all__ = [
     "Report",
     "Settings",
     "Skipped",
+    "Turn",
     "UnsupportedProtocolError",
     "Upload",
     "UploadBody",

@@ -1,7 +1,6 @@
 """How a call is made: an address, a token, and an answer of JSON, or of many lines of it."""
 
 from collections.abc import AsyncGenerator
-import json
 from typing import Any, Self
 
 import aiohttp
@@ -16,6 +15,7 @@ from .errors import (
     connection_error,
     problem,
 )
+from .turns import decode
 
 
 class Calls:
@@ -63,7 +63,7 @@ class Calls:
         response = await self._request(method, path, **kwargs)
         try:
             async for line in response.content:
-                yield _decode(line)
+                yield await _object(line)
         except BROKEN as err:
             raise body_error(err) from err
         finally:
@@ -73,7 +73,7 @@ class Calls:
         """Make a call whose answer is JSON."""
         response = await self._request(method, path, **kwargs)
         try:
-            return _decode(await _read(response))
+            return await _object(await _read(response))
         finally:
             response.close()
 
@@ -105,10 +105,10 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
         raise body_error(err) from err
 
 
-def _decode(text: bytes) -> Any:
+async def _object(text: bytes) -> Any:
     """Decode an answer that must be a JSON object."""
     try:
-        answer = json.loads(text)
+        answer = await decode(text)
     except ValueError as err:
         raise AgentError(INVALID_RESPONSE, "The answer is not JSON") from err
     if not isinstance(answer, dict):
