@@ -526,7 +526,9 @@ async def test_notices_content_that_was_damaged(tmp_path: Path) -> None:
         (f"{zlib.crc32(b'some bytes'):08x}", None),
         ("00000000", "checksum_mismatch"),
     ):
-        head = f"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nS3-Backup-Agent-CRC32: {crc32}"
+        head = (
+            f"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nS3-Backup-Agent-CRC32: {crc32}"
+        )
         answer = f"{head}\r\n\r\nsome bytes".encode()
         async with something_else(tmp_path, answer) as client:
             download = await client.download(LOCATION, "id")
