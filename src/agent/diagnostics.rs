@@ -94,7 +94,7 @@ impl LocationDiagnostics {
         Self {
             location: location.status(),
             settings: location.settings.report(),
-            last_check: location.history.last_check(),
+            last_check: location.last_check(),
             list: List::of(location),
             counts: location.history.counts(),
             requests: location.store.traffic(),
