@@ -24,13 +24,13 @@ pub(super) async fn check(State(state): State<super::State>, Path(loc): Path<Str
         return back(&format!("location-{loc}"), state.protocol.agent.check(&loc).await.map(drop));
     }
     match state.protocol.agent.location(&loc) {
-        Ok(_) => lines(state, loc, headers).into_response(),
+        Ok(_) => lines(&state, loc, headers).into_response(),
         Err(error) => refused(&error),
     }
 }
 
 /// The check as it stands after each step, and at its end: a JSON string of HTML in each line.
-fn lines(state: super::State, loc: String, headers: HeaderMap) -> Body {
+fn lines(state: &super::State, loc: String, headers: HeaderMap) -> Body {
     let (watcher, mut told) = mpsc::unbounded_channel::<Step>();
     let agent = state.protocol.agent.clone();
     let checking = tokio::spawn(async move { agent.check_watched(&loc, Some(watcher)).await });

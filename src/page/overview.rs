@@ -72,7 +72,7 @@ pub(super) async fn page(
         problems: &state.protocol.problems,
         uploads: agent.uploads_under_way().into_iter().map(|upload| UploadView::of(upload, &locations)).collect(),
         locations,
-        records: state.protocol.log.relay.last().iter().map(|record| RecordView::of(record)).collect(),
+        records: state.protocol.log.relay.last().iter().map(RecordView::of).collect(),
         record: RecordView::default(),
         level: query.level,
         is_app: state.door.is_app(),
