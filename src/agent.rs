@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -35,7 +36,7 @@ use crate::backup::{AgentBackup, StoredBackup};
 use crate::config;
 use crate::error::{Error, Kind, Result};
 use crate::store::Patience;
-use check::Checked;
+use check::{Checked, Step};
 use download::Download;
 use events::{Events, UploadStatus};
 use journal::Journals;
@@ -227,10 +228,18 @@ impl Agent {
     /// # Errors
     /// [`Kind::LocationNotFound`].
     pub async fn check(&self, location: &str) -> Result<Checked> {
+        self.check_watched(location, None).await
+    }
+
+    /// The same for somebody who wants to know each step as soon as it is known.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub async fn check_watched(&self, location: &str, watcher: Option<UnboundedSender<Step>>) -> Result<Checked> {
         let location = self.location(location)?;
         // Runs on when the client goes away, and removes what it wrote.
         let checking = self.tasks.spawn(async move {
-            let checked = check::check(&location.settings).await;
+            let checked = check::check(&location.settings, watcher).await;
             location.history.checked(&checked);
             checked
         });

@@ -50,6 +50,9 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
 pub use access::Token;
+pub(crate) use admin::PROTOCOL;
+pub(crate) use diagnostics::diagnostics;
+pub(crate) use events::stream as events;
 use problem::Problem;
 
 use crate::agent::Agent;

@@ -5,10 +5,14 @@ mod tls;
 mod unix;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::ConnectInfo;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -17,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 use tracing::{debug, info, warn};
 
 pub use listener::{Listener, Stream};
@@ -50,8 +55,9 @@ pub async fn run(mut listener: Listener, router: Router, shutdown: CancellationT
         };
         let (router, watcher) = (router.clone(), graceful.watcher());
         tokio::spawn(async move {
+            let peer = stream.peer();
             match stream.establish().await {
-                Ok(stream) => serve_connection(stream, router, watcher).await,
+                Ok(stream) => serve_connection(stream, peer, router, watcher).await,
                 Err(error) => debug!("a connection failed before its first request: {error}"),
             }
             drop(permit);
@@ -65,14 +71,24 @@ pub async fn run(mut listener: Listener, router: Router, shutdown: CancellationT
     Ok(())
 }
 
-async fn serve_connection<S>(stream: S, router: Router, watcher: hyper_util::server::graceful::Watcher)
-where
+async fn serve_connection<S>(
+    stream: S,
+    peer: Option<SocketAddr>,
+    router: Router,
+    watcher: hyper_util::server::graceful::Watcher,
+) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let service = router.map_request(move |mut request: Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(ConnectInfo(peer));
+        }
+        request
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     if let Err(error) = watcher.watch(connection).await {
         debug!("a connection ended early: {error}");
     }

@@ -97,7 +97,7 @@ impl LocationDiagnostics {
         Self {
             location: location.status(),
             settings: location.settings.report(),
-            last_check: location.history.last_check(),
+            last_check: location.last_check(),
             last_sweep: location.history.last_sweep(),
             list: List::of(location),
             counts: location.history.counts(),

@@ -34,6 +34,8 @@ pub struct UploadStatus {
     pub location: String,
     /// The backup that is uploaded.
     pub backup_id: String,
+    /// Its name.
+    pub name: String,
     /// How it stands.
     pub state: UploadState,
     /// When it was announced, RFC 3339.

@@ -4,6 +4,7 @@
 //! read is taken from there by key and `ETag`. Lists are cached under a generation: a change in the bucket begins a new
 //! one, so that a listing that was under way when the change came is never served afterwards.
 
+mod rows;
 mod skipped;
 mod sorted;
 
@@ -19,6 +20,7 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
+pub use rows::Row;
 pub use skipped::{SkipCode, SkipCounts, Skipped};
 
 use super::location::{Busy, Location};

@@ -157,6 +157,12 @@ impl Location {
         &self.settings.id
     }
 
+    /// The last check that was made of it.
+    #[must_use]
+    pub fn last_check(&self) -> Option<LastCheck> {
+        self.history.last_check()
+    }
+
     /// How long a transfer to or from it waits for storage that is away.
     #[must_use]
     pub fn patience(&self) -> Patience {

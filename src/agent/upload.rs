@@ -433,6 +433,7 @@ impl Upload {
             upload_id: self.id.clone(),
             location: self.location.id().to_owned(),
             backup_id: self.backup.backup_id.clone(),
+            name: self.backup.name.clone(),
             state: *self.told.lock().unwrap_or_else(PoisonError::into_inner),
             started_at: self.started.0.to_rfc3339_opts(SecondsFormat::Secs, true),
             stored_bytes: self.stored_bytes.load(Ordering::Relaxed),

@@ -27,6 +27,7 @@ mod log;
 mod main_job;
 mod options;
 mod outages;
+mod page;
 mod process;
 mod providers;
 mod quirks;
