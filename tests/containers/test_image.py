@@ -84,7 +84,7 @@ async def test_is_healthy_soon_and_small_at_rest(
     """Locked down as the documentation says: healthy within a second, at most 20 MiB with nothing to do."""
     location = Location.on(garage, await garage.create_bucket("idle"))
     async with Container(settings=settings(location)) as agent:
-        took = await agent.start()
+        took = agent.healthy_after_s
         found = await agent.get(f"/v1/locations/{location.id}/backups")
         assert found["backups"] == []
         await asyncio.sleep(2)
@@ -105,7 +105,6 @@ async def test_runs_as_any_user(user: str) -> None:
     for folder in (agent.state, agent.run):
         os.chown(folder, number, number)
     async with agent:
-        await agent.start()
         state = (await inspect(agent.name))["HostConfig"]
         assert (state["ReadonlyRootfs"], state["CapDrop"]) == (True, ["ALL"])
         status = Path(f"/proc/{await agent.pid()}/status").read_text()

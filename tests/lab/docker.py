@@ -92,6 +92,7 @@ class Container:
         for folder in (self.state, self.run):
             folder.mkdir(mode=0o700)
         self.socket = self.run / "agent.sock"
+        self.healthy_after_s = 0.0
         variables = {
             "S3_BACKUP_AGENT__LISTEN__SOCKET": f"{RUN}/agent.sock",
             **(settings or {}),
@@ -119,8 +120,8 @@ class Container:
         await outside("sh", "-c", f"docker rm --force {self.name} >/dev/null 2>&1 || :")
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    async def start(self) -> float:
-        """Create and start the container; return the seconds from the start of the agent to its first answer."""
+    async def start(self) -> None:
+        """Create and start the container, and measure the time from the start of the agent to its first answer."""
         await docker("create", f"--name={self.name}", *self._options, image())
         starting = asyncio.create_task(docker("start", self.name))
         async with asyncio.timeout(START_TIMEOUT_S):
@@ -128,7 +129,7 @@ class Container:
                 await asyncio.sleep(0.005)
         healthy = time.time()
         await starting
-        return healthy - _started(await self.pid())
+        self.healthy_after_s = healthy - _started(await self.pid())
 
     async def command(self, *arguments: str) -> str:
         """Run a command of the agent in a container of its own, and return what it prints."""
