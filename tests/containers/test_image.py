@@ -76,6 +76,8 @@ async def test_says_what_it_is() -> None:
     assert [name for name in found["Env"] if not name.startswith("PATH=")] == []
     said = await docker("run", "--rm", image(), "--version")
     assert said.split() == ["s3-backup-agent", version]
+    compose = (REPOSITORY / "docker" / "compose.yaml").read_text()
+    assert f"ghcr.io/s3-backup-agent/s3-backup-agent:{version}\n" in compose
 
 
 async def test_is_healthy_soon_and_small_at_rest(
@@ -125,24 +127,30 @@ async def test_finds_hosts_by_name(garage: Garage) -> None:
         assert set(done.values()) == {None}, done
         assert "delete" in done
     async with Container(settings=settings(location)) as agent:
-        assert "cellar.example" in (await steps(agent))["resolve"]["message"]
+        assert "cellar.example" in (await steps(agent))["resolve"]["detail"]
 
 
 @pytest.fixture
 async def secure(tmp_path: Path) -> AsyncIterator[tuple[str, Path]]:
     """Start a server with a certificate of an authority of its own; gives its address and the authority."""
-    authority, key = tmp_path / "authority.pem", tmp_path / "key.pem"
-    await outside(
-        "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=lab",
-        "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", authority,
-    )  # fmt: skip
+    authority, certificate, key = (
+        tmp_path / name for name in ("authority.pem", "server.pem", "key.pem")
+    )
+    make = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2")
+    await outside(*make, "-subj", "/CN=lab", "-keyout", key, "-out", authority)
+    signed = ("-CA", authority, "-CAkey", key, "-addext", "subjectAltName=IP:127.0.0.1")
+    names = ("-subj", "/CN=server", "-addext", "basicConstraints=critical,CA:FALSE")
+    own = tmp_path / "own.pem"
+    await outside(*make, *names, *signed, "-keyout", own, "-out", certificate)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(authority, key)
+    context.load_cert_chain(certificate, own)
 
-    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(hang_up, "127.0.0.1", 0, ssl=context)
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0, ssl=context)
     async with server:
         port = server.sockets[0].getsockname()[1]
         yield f"https://127.0.0.1:{port}", authority
@@ -156,7 +164,7 @@ async def test_trusts_the_authorities_in_its_bundle(
     location = Location.on(garage, "none")
     location.endpoint, location.provider = endpoint, "other"
     async with Container(settings=settings(location)) as agent:
-        assert (await steps(agent))["tls"]["code"]
+        assert (await steps(agent))["tls"]["code"] == "storage_certificate"
     ours = f"--volume={authority}:{BUNDLE}:ro"
     async with Container(ours, settings=settings(location)) as agent:
         assert (await steps(agent))["tls"] is None
