@@ -21,7 +21,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 TAR = REPOSITORY / "tests" / "fixtures" / "home-assistant.tar"
 BINARY = REPOSITORY / "target" / "dist-arm64" / "s3-backup-agent"
-BACKUP_ID = "1a46e01d"
+BACKUP_ID, DATE = "1a46e01d", "2026-11-20T03:04:05+01:00"
 MIB = 1 << 20
 
 
@@ -47,7 +47,7 @@ def large_tar(size: int) -> bytes:
     """Return a backup that is sent in several parts."""
     written = io.BytesIO()
     with tarfile.open(fileobj=written, mode="w") as tar:
-        about = json.dumps({"slug": BACKUP_ID, "name": "Large"}).encode()
+        about = json.dumps({"slug": BACKUP_ID, "name": "Large", "date": DATE}).encode()
         for name, data in (
             ("./backup.json", about),
             ("./homeassistant.tar.gz", os.urandom(size)),
@@ -64,7 +64,7 @@ def backup_of(tar: bytes) -> dict[str, Any]:
         "addons": [],
         "backup_id": BACKUP_ID,
         "database_included": True,
-        "date": "2026-11-20T03:04:05+01:00",
+        "date": DATE,
         "extra_metadata": {},
         "folders": [],
         "homeassistant_included": True,
@@ -98,7 +98,7 @@ async def test_command_line(emulated: Path, location: Location, tmp_path: Path) 
     checked = await run("check", location.id)
     assert {step["error"] for step in checked["steps"]} == {None}
     uploaded = await run("upload", location.id, TAR)
-    backup_id = uploaded["backup_id"]
+    backup_id = uploaded["backup"]["backup_id"]
     (listed,) = (await run("list", location.id))["backups"]
     assert listed["backup_id"] == backup_id
     assert listed["s3_backup_agent"]["sha256"] == sha256(TAR.read_bytes())
