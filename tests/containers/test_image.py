@@ -40,7 +40,10 @@ async def steps(container: Container) -> dict[str, Any]:
     try:
         said = await container.command("--json", "check")
     except LabError as error:
-        said = next(line for line in str(error).splitlines() if line.startswith("{"))
+        lines = [line for line in str(error).splitlines() if line.startswith("{")]
+        if not lines:
+            raise
+        said = lines[0]
     return {step["step"]: step["error"] for step in json.loads(said)["steps"]}
 
 
@@ -128,6 +131,28 @@ async def test_finds_hosts_by_name(garage: Garage) -> None:
         assert "delete" in done
     async with Container(settings=settings(location)) as agent:
         assert "cellar.example" in (await steps(agent))["resolve"]["detail"]
+
+
+async def test_loads_no_module_of_the_system_for_names(
+    garage: Garage, tmp_path: Path
+) -> None:
+    """The static binary on a system that looks up names by modules: one for another C library would crash it."""
+    source, module = tmp_path / "module.c", tmp_path / "libnss_lab.so.2"
+    source.write_text(
+        "__attribute__((constructor)) static void loaded(void) { __builtin_trap(); }"
+    )
+    await outside("cc", "-shared", "-fPIC", "-nostdlib", "-o", module, source)
+    switch = tmp_path / "nsswitch.conf"
+    switch.write_text("hosts: lab files dns\n")
+    location = Location.on(garage, await garage.create_bucket("modules"))
+    location.endpoint = location.endpoint.replace("127.0.0.1", "cellar.example")
+    options = (
+        "--add-host=cellar.example:127.0.0.1",
+        f"--volume={switch}:/etc/nsswitch.conf:ro",
+        f"--volume={module}:/lib/{module.name}:ro",
+    )
+    async with Container(*options, settings=settings(location)) as agent:
+        assert set((await steps(agent)).values()) == {None}
 
 
 @pytest.fixture
