@@ -19,7 +19,8 @@ import pytest
 
 MB = 1_000_000
 MIB = 1 << 20
-IMAGE_LIMIT = 20 * MB
+# What is released is 20 MB at most; what `release` builds for tests is larger by a quarter.
+IMAGE_LIMIT = {"dist": 20 * MB, "release": 25 * MB}
 IDLE_LIMIT = 20 * MIB
 START_LIMIT_S = 1.0
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
@@ -62,8 +63,8 @@ async def test_holds_the_binary_and_the_authorities_alone(
         BUNDLE.removeprefix("/"),
     }
     size = (await inspect(image()))["Size"]
-    figure(f"image: {size / MB:.1f} MB")
-    assert size < IMAGE_LIMIT
+    figure(f"image, built with {os.environ['LAB_PROFILE']}: {size / MB:.1f} MB")
+    assert size < IMAGE_LIMIT[os.environ["LAB_PROFILE"]]
 
 
 async def test_says_what_it_is() -> None:
