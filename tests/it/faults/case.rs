@@ -116,8 +116,8 @@ impl Case {
         ended
     }
 
-    async fn does(&self, agent: &Agent) -> Result<(), Answer> {
-        let expect = |answer: Answer, status: u16| if answer.status == status { Ok(answer) } else { Err(answer) };
+    async fn does(&self, agent: &Agent) -> Result<(), Box<Answer>> {
+        let expect = |answer: Answer, status| if answer.status == status { Ok(answer) } else { Err(Box::new(answer)) };
         match self.deed {
             Deed::UploadSmall | Deed::UploadLarge | Deed::UploadAgain => {
                 let sample = self.sample();

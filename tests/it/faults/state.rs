@@ -44,7 +44,7 @@ fn look(server: &Imitation, samples: &[Sample]) -> Result<Found, (String, String
                 return Err(wrong(format!("{} bytes that nobody uploaded", tar.len())));
             }
             let metadata = key.strip_suffix(".tar").map(|stem| format!("{stem}.metadata.json"));
-            if !metadata.is_some_and(|metadata| server.try_get(&metadata).is_some()) {
+            if metadata.is_none_or(|metadata| server.try_get(&metadata).is_none()) {
                 alone.push(key);
             }
         }

@@ -57,7 +57,7 @@ impl Discard {
                 let service = service_fn(move |request| answer(Arc::clone(&held), request));
                 // A client that goes away is none of the server's business.
                 tokio::spawn(async move {
-                    drop(http1::Builder::new().serve_connection(TokioIo::new(client), service).await)
+                    drop(http1::Builder::new().serve_connection(TokioIo::new(client), service).await);
                 });
             }
         });

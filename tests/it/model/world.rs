@@ -134,15 +134,15 @@ impl World {
             Step::ForeignWrite { foreign, version } => {
                 let sample = self.sample(FOREIGN[foreign], version, false);
                 // The tar's time may have a second's precision, so its size tells the versions apart.
-                let stem = format!("backups/odd name+{} #%ä", sample.id());
-                self.server.put(&format!("{stem}.tar"), &sample.tar);
-                self.server.put(&format!("{stem}.metadata.json"), sample.metadata.to_string());
+                let [tar, metadata] = foreign_keys(sample.id());
+                self.server.put(&tar, &sample.tar);
+                self.server.put(&metadata, sample.metadata.to_string());
                 self.map.became(sample.id(), Some(sample.sha256()));
             }
             Step::ForeignDelete { foreign } => {
-                let stem = format!("backups/odd name+{} #%ä", FOREIGN[foreign]);
-                self.server.remove(&format!("{stem}.metadata.json"));
-                self.server.remove(&format!("{stem}.tar"));
+                let [tar, metadata] = foreign_keys(FOREIGN[foreign]);
+                self.server.remove(&metadata);
+                self.server.remove(&tar);
                 self.map.became(FOREIGN[foreign], None);
             }
             Step::ForeignGarbage { with_tar } => {
@@ -172,7 +172,7 @@ impl World {
         let (tar, size, crc32) = (sample.tar.clone(), sample.size(), sample.crc32());
         let ended = self.call(trouble, |agent| async move {
             let upload = agent.create_upload(HOME, backup, &filename).await?;
-            agent.receive(&upload.id, pieces(tar)).await?;
+            agent.receive(&upload.id, pieces(&tar)).await?;
             agent.complete_upload(&upload.id, size, crc32).await
         });
         match ended {
@@ -196,7 +196,7 @@ impl World {
         let ended = self.call(Trouble::None, |agent| async move {
             let upload = agent.create_upload(HOME, backup, &filename).await?;
             let gone = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
-            let pieces = futures_util::StreamExt::chain(pieces(half), futures_util::stream::iter([Err(gone)]));
+            let pieces = futures_util::StreamExt::chain(pieces(&half), futures_util::stream::iter([Err(gone)]));
             agent.receive(&upload.id, pieces).await
         });
         let Ended::Badly(error) = ended else { panic!("half of a backup was taken for all of it") };
@@ -301,7 +301,7 @@ impl World {
     /// Nothing is there but what was uploaded or another tool wrote.
     fn looks_into_the_bucket(&self) {
         for key in self.server.keys() {
-            if key.ends_with(".tar") && !key.contains("garbage") {
+            if !key.ends_with(".metadata.json") && !key.contains("garbage") {
                 let tar = self.server.get(&key);
                 assert!(self.samples.values().any(|sample| sample.tar == tar), "nobody uploaded \"{key}\"");
             }
@@ -309,12 +309,17 @@ impl World {
     }
 }
 
+/// A name as no agent gives it.
+fn foreign_keys(id: &str) -> [String; 2] {
+    [".tar", ".metadata.json"].map(|ending| format!("backups/odd name+{id} #%ä{ending}"))
+}
+
 fn id(any: usize) -> &'static str {
     OWN.iter().chain(&FOREIGN).nth(any).unwrap()
 }
 
 /// As Home Assistant sends.
-fn pieces(tar: Bytes) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + 'static {
+fn pieces(tar: &Bytes) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + use<> {
     let starts = (0..tar.len()).step_by(1 << 20);
     let pieces: Vec<_> = starts.map(|start| Ok(tar.slice(start..tar.len().min(start + (1 << 20))))).collect();
     futures_util::stream::iter(pieces)
