@@ -205,6 +205,13 @@ impl Agent {
             let start = Instant::now();
             let _changing = location.changing.write().await;
             let entry = location.note_error(location.listings.find(&backup_id).await)?;
+            let listing = location.listings.last();
+            // They would come to light in its place.
+            for earlier in listing.iter().flat_map(|listing| listing.earlier(&backup_id)) {
+                let deleted = location.store.delete(&earlier.key, Patience::INTERACTIVE).await;
+                location.note(deleted.map_err(Error::from))?;
+                location.remove_later(vec![earlier.tar.key], &tasks);
+            }
             // Without its metadata it would look like one that waits to be adopted.
             let _leaving = location.leaving(&entry.tar.key);
             let deleted = location.store.delete(&entry.key, Patience::INTERACTIVE).await;

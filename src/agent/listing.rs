@@ -80,6 +80,8 @@ pub struct Listing {
     pub entries: Vec<Entry>,
     /// What was left out.
     pub skipped: Vec<Skipped>,
+    /// Other backups with the same ids, which are left out.
+    pub copies: Vec<Entry>,
     /// Tars without metadata, also those that an upload may be at.
     pub orphans: Vec<Object>,
     /// When it was taken.
@@ -254,9 +256,10 @@ impl Listings {
         self.outdate();
         if let Some(listing) = last.as_ref() {
             let is_other = |entry: &&Entry| entry.metadata.backup_id != backup_id;
-            let entries = listing.entries.iter().filter(is_other).cloned().collect();
+            let others = |entries: &[Entry]| entries.iter().filter(is_other).cloned().collect();
+            let (entries, copies) = (others(&listing.entries), others(&listing.copies));
             let (skipped, orphans) = (listing.skipped.clone(), listing.orphans.clone());
-            *last = Some(Arc::new(Listing { entries, skipped, orphans, taken: listing.taken }));
+            *last = Some(Arc::new(Listing { entries, skipped, copies, orphans, taken: listing.taken }));
         }
     }
 
@@ -307,8 +310,11 @@ impl Listings {
 
     async fn read(&self, objects: Objects, known: Option<&Listing>, taken: Instant) -> Result<Listing, StoreError> {
         let mut sorted = Sorted::from(objects);
-        let known: HashMap<&Key, &Entry> =
-            known.iter().flat_map(|listing| &listing.entries).map(|entry| (&entry.key, entry)).collect();
+        let known: HashMap<&Key, &Entry> = known
+            .iter()
+            .flat_map(|listing| listing.entries.iter().chain(&listing.copies))
+            .map(|entry| (&entry.key, entry))
+            .collect();
         let pairs = std::mem::take(&mut sorted.pairs);
         let read = stream::iter(pairs).map(|(object, tar)| {
             let known = known.get(&object.key).filter(|entry| entry.metadata.version == object.version);
@@ -322,7 +328,8 @@ impl Listings {
             }
         });
         let mut read = read.buffered(READS_IN_FLIGHT);
-        let mut listing = Listing { entries: Vec::new(), skipped: sorted.skipped, orphans: Vec::new(), taken };
+        let (entries, copies, orphans) = (Vec::new(), Vec::new(), Vec::new());
+        let mut listing = Listing { entries, skipped: sorted.skipped, copies, orphans, taken };
         let mut refused = None;
         while let Some((key, tar, metadata)) = read.try_next().await? {
             listing.add(key, tar, metadata.map_err(|unread| refused.insert(unread).to_string()));
@@ -361,6 +368,13 @@ impl Listing {
     #[must_use]
     pub fn find(&self, backup_id: &str) -> Option<Entry> {
         self.entries.iter().find(|entry| entry.metadata.backup_id == backup_id).cloned()
+    }
+
+    /// Earlier uploads of this backup that were not removed when the last one took their place.
+    #[must_use]
+    pub fn earlier(&self, backup_id: &str) -> Vec<Entry> {
+        let is_ours = |entry: &&Entry| entry.metadata.backup_id == backup_id && entry.metadata.sha256().is_some();
+        self.copies.iter().filter(is_ours).cloned().collect()
     }
 
     /// The key of metadata that is not in the list, though this tar is beside it.
@@ -405,17 +419,15 @@ impl Listing {
             return;
         }
         let kept: std::collections::HashSet<usize> = best.into_values().collect();
-        let mut index = 0;
-        let skipped = &mut self.skipped;
-        self.entries.retain(|entry| {
-            let keep = kept.contains(&index);
-            index += 1;
-            if !keep {
-                let reason = format!("another object has the same backup id, \"{}\"", entry.metadata.backup_id);
-                skipped.push(Skipped::new(entry.key.as_str(), SkipCode::Duplicate, reason));
+        for (index, entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {
+            if kept.contains(&index) {
+                self.entries.push(entry);
+                continue;
             }
-            keep
-        });
+            let reason = format!("another object has the same backup id, \"{}\"", entry.metadata.backup_id);
+            self.skipped.push(Skipped::new(entry.key.as_str(), SkipCode::Duplicate, reason));
+            self.copies.push(entry);
+        }
     }
 }
 

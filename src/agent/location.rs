@@ -225,15 +225,17 @@ impl Location {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Deletes objects in the background, for as long as the storage may be away. No upload gets their keys meanwhile:
-    /// a deletion whose answer was lost must not hit what came after it.
+    /// Deletes objects in the background, one after the other, for as long as the storage may be away. What comes after
+    /// one that resists stays: a tar goes only after its metadata. No upload gets their keys meanwhile: a deletion whose
+    /// answer was lost must not hit what came after it.
     pub(super) fn remove_later(self: &Arc<Self>, keys: Vec<Key>, tasks: &TaskTracker) {
         let holds: Vec<_> = keys.into_iter().map(|key| (self.leaving(&key), key)).collect();
         let location = Arc::clone(self);
         tasks.spawn(async move {
-            for (_leaving, key) in holds {
-                if let Err(error) = location.store.delete(&key, location.patience()).await {
+            for (_, key) in &holds {
+                if let Err(error) = location.store.delete(key, location.patience()).await {
                     warn!("\"{key}\" is left behind: {error}");
+                    return;
                 }
             }
         });

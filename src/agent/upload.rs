@@ -58,6 +58,8 @@ pub struct Upload {
     /// Its tar has no metadata yet, and is nobody's to adopt.
     _arriving: Hold,
     replaced: Vec<Stem>,
+    /// What may be under its key is what an earlier attempt left there.
+    has_left: bool,
     /// When it was announced.
     started: (DateTime<Utc>, Instant),
     /// What was told last.
@@ -167,6 +169,7 @@ impl Upload {
         let (stem, replaced) = location.note(plan::choose_stem(&location, &backup, filename, taken, &left).await)?;
         let tar = location.keys.tar(&stem);
         let arriving = location.arriving(&tar);
+        let has_left = left.iter().any(|left| left.header.key == tar.as_str());
         let sizes = (part_size, backup.size);
         let journals = (Arc::clone(&means.journals), &means.tasks);
         let record = Record::take_over(left, &location, &tar, sizes, journals).await?;
@@ -180,6 +183,7 @@ impl Upload {
             stem,
             _arriving: arriving,
             replaced,
+            has_left,
             started: (Utc::now(), Instant::now()),
             told: std::sync::Mutex::new(UploadState::Receiving),
             stored_bytes: AtomicU64::new(0),

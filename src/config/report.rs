@@ -10,7 +10,7 @@ use crate::logging::scrub::HIDDEN;
 
 /// Keys whose values may be shown; all others are hidden, so that a new setting is hidden until somebody thinks of it.
 /// The id of a key is no secret, but people swap the two.
-const SHOWN: [&str; 29] = [
+const SHOWN: [&str; 30] = [
     "state_dir",
     "socket",
     "tcp",
@@ -40,6 +40,7 @@ const SHOWN: [&str; 29] = [
     "verify_every",
     "verify_sample",
     "verify_mode",
+    "idle_seconds",
 ];
 
 /// The same for what ends in this.
@@ -125,6 +126,7 @@ impl S3Settings {
             "encryption": encryption,
             "upload_limit": self.wire.upload_limit,
             "download_limit": self.wire.download_limit,
+            "idle_seconds": self.wire.idle.map(|idle| idle.as_secs()),
             // Of these it is only said whether they are set.
             "encryption_key": hidden(encryption_key),
             "session_token": hidden(self.session_token.is_some()),

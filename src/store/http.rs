@@ -41,9 +41,9 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may be silent: no byte taken while sending, none arriving while reading.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How long a server may be silent while it copies up to 5 GiB, or puts parts together; not all of them send white space
-/// meanwhile.
-const COPY_TIMEOUT: Duration = Duration::from_mins(10);
+/// So many times as long a server may be silent while it copies up to 5 GiB, or puts parts together; not all of them send
+/// white space meanwhile.
+const COPY_IDLE_FACTOR: u32 = 10;
 
 /// Idle connections are closed before the shortest keep-alive of a common proxy (60 s) makes them half-dead.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
@@ -120,8 +120,8 @@ impl Shared {
 impl Http {
     pub(super) fn new(wire: &Wire, shared: Shared) -> Result<Self, reqwest::Error> {
         let client = Arc::new(RwLock::new(Pooled { client: client(wire)?, number: 0 }));
-        let (wire, has_proxy) = (wire.clone(), wire.proxy.is_some());
-        Ok(Self { client, wire, has_proxy, idle: IDLE_TIMEOUT, shared })
+        let (wire, has_proxy, idle) = (wire.clone(), wire.proxy.is_some(), wire.idle.unwrap_or(IDLE_TIMEOUT));
+        Ok(Self { client, wire, has_proxy, idle, shared })
     }
 
     fn pooled(&self) -> Pooled {
@@ -179,7 +179,7 @@ impl HttpService for Http {
 impl Http {
     async fn attempt(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let may_fail_late = may_fail_late(&request);
-        let idle = if may_fail_late { self.idle.max(COPY_TIMEOUT) } else { self.idle };
+        let idle = if may_fail_late { self.idle * COPY_IDLE_FACTOR } else { self.idle };
         let (upload, download) = self.limits(&request);
         let (activity, asked) = (Activity::new(), Asked::by(&request));
         let (outgoing, pooled) = (self.outgoing(request, &activity, upload)?, self.pooled());

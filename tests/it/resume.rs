@@ -2,13 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::harness::{Agent, Bucket, Location, MIB, Proxy, Sample, Setup, StateOn, agent_behind_proxy, eventually};
 
 /// Of 20 MiB in parts of 5 MiB, an agent is killed when some are stored. Gives the bytes that were.
-async fn killed_in_the_middle(agent: &mut Agent, sample: &Sample) -> u64 {
+pub(crate) async fn killed_in_the_middle(agent: &mut Agent, sample: &Sample) -> u64 {
     let mut events = agent.events().await;
     let upload_id = agent.begin("garage", sample).await;
     let mut sending = agent.sending(&upload_id);
@@ -31,9 +31,22 @@ async fn stored_whole(bucket: &Bucket, sample: &Sample) {
     assert!(bucket.get(&format!("{stem}.tar")).await == sample.tar);
 }
 
-fn journals(agent: &Agent) -> Vec<PathBuf> {
+pub(crate) fn journals(agent: &Agent) -> Vec<PathBuf> {
     let folder = agent.setup.path("state/uploads");
     fs::read_dir(folder).map_or_else(|_| Vec::new(), |files| files.map(|file| file.unwrap().path()).collect())
+}
+
+/// What an agent that has ended noted is more than a day old.
+pub(crate) fn a_day_passes(agent: &Agent) {
+    ages(&agent.setup.path("state/uploads"));
+}
+
+/// The files in a folder come to be 25 hours old.
+pub(crate) fn ages(folder: &Path) {
+    let yesterday = SystemTime::now() - Duration::from_hours(25);
+    for file in fs::read_dir(folder).into_iter().flatten() {
+        File::options().write(true).open(file.unwrap().path()).unwrap().set_modified(yesterday).unwrap();
+    }
 }
 
 #[tokio::test]
@@ -137,8 +150,7 @@ async fn what_nobody_went_on_with_for_a_day_is_removed() {
     assert_eq!(agent.location("garage").await["id"], "garage");
     assert_eq!((bucket.unfinished().await.len(), journals(&agent).len()), (1, 1), "removed too early");
     agent.kill();
-    let yesterday = SystemTime::now() - Duration::from_hours(25);
-    File::options().write(true).open(&journals(&agent)[0]).unwrap().set_modified(yesterday).unwrap();
+    a_day_passes(&agent);
     let agent = Agent::restarted(agent).await;
     bucket.comes_to_be_empty().await;
     eventually("the journal is gone", async || journals(&agent).is_empty()).await;

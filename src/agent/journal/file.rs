@@ -11,6 +11,12 @@ use crate::agent::kept::sync_folder;
 
 const ENDING: &str = "jsonl";
 
+/// Before a journal has its first line on the disk.
+const NEW_ENDING: &str = "new";
+
+/// A process that was killed in that moment left it behind when it is older than this.
+const NEW_FOR: Duration = Duration::from_hours(1);
+
 /// A part's line has some 200 bytes, and an upload has 10,000 parts at most.
 pub(super) const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -29,7 +35,7 @@ impl JournalFile {
             sync_folder(folder)?;
         }
         let name = uuid::Uuid::new_v4().simple().to_string();
-        let (new, path) = (folder.join(format!("{name}.new")), folder.join(format!("{name}.{ENDING}")));
+        let (new, path) = (folder.join(format!("{name}.{NEW_ENDING}")), folder.join(format!("{name}.{ENDING}")));
         let written = write_new(&new, first).and_then(|file| fs::rename(&new, &path).map(|()| file));
         match written {
             Ok(file) => {
@@ -83,9 +89,21 @@ pub(super) fn is_journal(path: &Path) -> bool {
 /// The files that no process holds, with their text up to the last whole line.
 pub(super) fn unlocked(folder: &Path) -> Vec<(PathBuf, io::Result<Opened>)> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let ours = paths.filter(|path| is_journal(path));
+    let (new, others): (Vec<_>, Vec<_>) = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .partition(|path| path.extension().is_some_and(|ending| ending == NEW_ENDING));
+    for path in new {
+        drop(remove_left(&path));
+    }
+    let ours = others.into_iter().filter(|path| is_journal(path));
     ours.filter_map(|path| open(&path).transpose().map(|opened| (path, opened))).collect()
+}
+
+/// Removes a file that never came to be a journal.
+fn remove_left(path: &Path) -> io::Result<()> {
+    let file = File::open(path)?;
+    let age = file.metadata()?.modified()?.elapsed().unwrap_or_default();
+    if age >= NEW_FOR && file.try_lock().is_ok() { fs::remove_file(path) } else { Ok(()) }
 }
 
 fn open(path: &Path) -> io::Result<Option<Opened>> {

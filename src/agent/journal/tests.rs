@@ -139,3 +139,16 @@ async fn what_nobody_wants_is_dead_at_once_until_somebody_goes_on_with_it() {
     drop(again);
     assert!(journals.dead().await.is_empty());
 }
+
+#[tokio::test]
+async fn a_file_that_never_came_to_be_a_journal_goes_when_it_is_old() {
+    let state = tempfile::tempdir().unwrap();
+    let (folder, journals) = (state.path().join("uploads"), Journals::new(state.path()));
+    fs::create_dir(&folder).unwrap();
+    let file = fs::File::create_new(folder.join("killed.new")).unwrap();
+    assert!(left(&journals).await.is_empty());
+    assert!(folder.join("killed.new").exists(), "it may be just about to become one");
+    file.set_modified(std::time::SystemTime::now() - Duration::from_hours(2)).unwrap();
+    assert!(left(&journals).await.is_empty());
+    assert!(!folder.join("killed.new").exists());
+}

@@ -2,13 +2,15 @@
 //!
 //! `s3s` reads requests and checks signatures, `s3s-fs` keeps what it is given in a folder. Around them: [`front`] answers
 //! what a provider answers before it looks at an object, [`storage`] differs in what is done with objects, and
-//! [`server`] in how connections and certificates behave.
+//! [`server`] in how connections and certificates behave; [`failing`] breaks the requests whose numbers it is told.
 
+mod failing;
 mod front;
 mod server;
 mod storage;
 mod tls;
 
+pub(crate) use failing::Failure;
 pub(crate) use server::Imitation;
 pub(crate) use tls::Certificate;
 

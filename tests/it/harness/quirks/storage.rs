@@ -76,6 +76,16 @@ impl Uploads {
         self.lock().values().map(|upload| upload.key.clone()).collect()
     }
 
+    /// Makes all of them look as if they had been begun, and their parts stored, so long ago.
+    pub(super) fn make_older(&self, by: Duration) {
+        for upload in self.lock().values_mut() {
+            upload.begun -= by;
+            for part in upload.parts.values_mut() {
+                part.last_modified = Some(Timestamp::from(upload.begun));
+            }
+        }
+    }
+
     fn parts(&self, id: &str) -> S3Result<BTreeMap<i32, Part>> {
         let uploads = self.lock();
         let upload = uploads.get(id).ok_or_else(|| s3_error!(NoSuchUpload, "The specified upload does not exist."))?;
@@ -228,6 +238,10 @@ fn request<T>(input: T) -> S3Request<T> {
     }
 }
 
+fn is_gone(error: &S3Error) -> bool {
+    matches!(error.code(), S3ErrorCode::NoSuchKey)
+}
+
 fn error(code: &'static str, status: u16, message: &'static str) -> S3Error {
     let mut error = S3Error::with_message(S3ErrorCode::from_bytes(code.as_bytes()).unwrap(), message);
     error.set_status_code(StatusCode::from_u16(status).unwrap());
@@ -261,7 +275,9 @@ impl S3 for Storage {
         let bucket = request.input.bucket.clone();
         let mut answer = self.fs.list_objects_v2(request).await?;
         for object in answer.output.contents.iter_mut().flatten() {
-            object.e_tag = self.e_tag(&bucket, object.key.as_deref().unwrap_or_default()).await?;
+            let e_tag = self.e_tag(&bucket, object.key.as_deref().unwrap_or_default()).await;
+            // One that was deleted since has none.
+            object.e_tag = e_tag.or_else(|error| if is_gone(&error) { Ok(None) } else { Err(error) })?;
             object.storage_class = None;
         }
         if answer.output.encoding_type.as_ref().map(EncodingType::as_str) == Some(EncodingType::URL) {
