@@ -1,4 +1,4 @@
-"""Makes Home Assistant's translation files from translations/, or says what is wrong with those."""
+"""Makes the files that Home Assistant and the agent's page read from translations/, or says what is wrong with those."""
 
 from collections.abc import Iterator
 import json
@@ -15,6 +15,7 @@ INTEGRATION = (
     REPOSITORY / "hacs" / "custom_components" / "s3_backup_agent" / "translations"
 )
 APP = REPOSITORY / "addon" / "translations"
+PAGE = REPOSITORY / "src" / "page" / "words"
 
 # Supervisor fills in nothing.
 _EXAMPLES = {
@@ -26,6 +27,7 @@ _EXAMPLES = {
 _HEAD = (
     "# Written by scripts/generate from translations/. Change those, not this one.\n\n"
 )
+
 _PLACEHOLDER = re.compile(r"\{[a-z_]+\}")
 
 type Texts = dict[str, str]
@@ -43,6 +45,7 @@ def generated() -> dict[Path, str]:
         texts = _resolve(english, language)
         files[INTEGRATION / f"{language}.json"] = _json(_tree(texts, "integration"))
         files[APP / f"{language}.yaml"] = _yaml(_tree(_with_examples(texts), "app"))
+        files[PAGE / f"{language}.json"] = _json(_tree(texts, "page"))
     return files
 
 
@@ -124,7 +127,7 @@ def _tree(texts: Texts, group: str) -> dict[str, Any]:
 
 
 def _json(tree: dict[str, Any]) -> str:
-    """Return a file of the integration."""
+    """Return a file of the integration or of the page."""
     return json.dumps(tree, ensure_ascii=False, indent=2) + "\n"
 
 

@@ -7,6 +7,7 @@ pub mod download;
 pub mod events;
 pub mod identity;
 mod journal;
+mod kept;
 pub mod listing;
 pub mod location;
 mod look;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -34,7 +36,7 @@ use crate::backup::{AgentBackup, StoredBackup};
 use crate::config;
 use crate::error::{Error, Kind, Result};
 use crate::store::Patience;
-use check::Checked;
+use check::{Checked, Step};
 use download::Download;
 use events::{Events, UploadStatus};
 use journal::Journals;
@@ -42,6 +44,7 @@ use listing::{Entry, View};
 use location::{Location, Status};
 use registry::Registry;
 use upload::{Discard, Keep, Means, Options, Received, Upload};
+use verify::Records;
 
 /// Uploads at the same time; each may hold a few parts in memory.
 const MAX_UPLOADS: usize = 16;
@@ -60,6 +63,9 @@ pub struct Agent {
     stopping: CancellationToken,
     tasks: TaskTracker,
     journals: Arc<Journals>,
+    records: Records,
+    /// Places whose backups could not be verified, and since when.
+    resting: Mutex<HashMap<String, Instant>>,
 }
 
 impl Agent {
@@ -69,7 +75,7 @@ impl Agent {
     /// When a location's storage cannot be set up.
     pub fn new(locations: Vec<config::Location>, state_dir: &Path) -> Result<Arc<Self>> {
         let events = Events::default();
-        Ok(Arc::new(Self {
+        let agent = Arc::new(Self {
             instance_id: uuid::Uuid::new_v4().to_string(),
             locations: Registry::open(locations, &events)?,
             uploads: Mutex::default(),
@@ -77,7 +83,13 @@ impl Agent {
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
             journals: Journals::new(state_dir),
-        }))
+            records: Records::new(state_dir),
+            resting: Mutex::default(),
+        });
+        for location in agent.locations.all() {
+            agent.show_verification(&location, None);
+        }
+        Ok(agent)
     }
 
     /// Where events come from.
@@ -117,6 +129,7 @@ impl Agent {
         if let Some(before) = before {
             self.abandon_left(&before).await;
         }
+        self.show_verification(&location, None);
         Ok(location)
     }
 
@@ -192,6 +205,13 @@ impl Agent {
             let start = Instant::now();
             let _changing = location.changing.write().await;
             let entry = location.note_error(location.listings.find(&backup_id).await)?;
+            let listing = location.listings.last();
+            // They would come to light in its place.
+            for earlier in listing.iter().flat_map(|listing| listing.earlier(&backup_id)) {
+                let deleted = location.store.delete(&earlier.key, Patience::INTERACTIVE).await;
+                location.note(deleted.map_err(Error::from))?;
+                location.remove_later(vec![earlier.tar.key], &tasks);
+            }
             // Without its metadata it would look like one that waits to be adopted.
             let _leaving = location.leaving(&entry.tar.key);
             let deleted = location.store.delete(&entry.key, Patience::INTERACTIVE).await;
@@ -215,10 +235,18 @@ impl Agent {
     /// # Errors
     /// [`Kind::LocationNotFound`].
     pub async fn check(&self, location: &str) -> Result<Checked> {
+        self.check_watched(location, None).await
+    }
+
+    /// The same for somebody who wants to know each step as soon as it is known.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub async fn check_watched(&self, location: &str, watcher: Option<UnboundedSender<Step>>) -> Result<Checked> {
         let location = self.location(location)?;
         // Runs on when the client goes away, and removes what it wrote.
         let checking = self.tasks.spawn(async move {
-            let checked = check::check(&location.settings).await;
+            let checked = check::check(&location.settings, watcher).await;
             location.history.checked(&checked);
             checked
         });
@@ -338,9 +366,10 @@ impl Agent {
         if discarded { Ok(()) } else { Err(upload::not_found(upload_id)) }
     }
 
-    /// Removes from time to time what uploads left that nobody went on with.
+    /// Removes from time to time what uploads left that nobody went on with, and verifies what is to be.
     pub fn keep_tidy(self: &Arc<Self>) {
         self.tasks.spawn(sweep::run(Arc::clone(self)));
+        self.tasks.spawn(verify::follow_schedules(Arc::clone(self)));
     }
 
     /// Begins to stop: nothing new is begun, and content that is on its way is not waited for. What is stored of it stays
@@ -370,6 +399,10 @@ impl Agent {
             journals: Arc::clone(&self.journals),
             options,
         }
+    }
+
+    fn resting(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn uploads(&self) -> MutexGuard<'_, HashMap<String, Arc<Upload>>> {

@@ -80,6 +80,10 @@ pub struct AgentMetadata {
     pub size: u64,
     /// SHA-256 of the tar, 64 lower-case hex digits; none for a tar that was adopted: nobody has seen its bytes here.
     pub sha256: Option<String>,
+    /// CRC-32 of the tar, eight lower-case hex digits: whoever downloads it can compare that in passing. Earlier versions
+    /// did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crc32: Option<String>,
     /// Size in bytes of the parts it was uploaded in; a smaller tar went up in one request. None where that is unknown.
     pub part_size: Option<u64>,
     /// When the upload finished, RFC 3339.

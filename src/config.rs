@@ -13,6 +13,7 @@ pub mod s3;
 pub mod secret;
 mod size;
 mod supervisor;
+mod verify;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -25,6 +26,7 @@ pub use report::Written;
 pub use s3::{Choice, Encryption, S3Settings, Wire};
 pub use secret::Secret;
 pub use supervisor::Supervisor;
+pub use verify::Verify;
 
 use crate::error::Reason;
 use crate::logging::{Format, Level};
@@ -65,12 +67,12 @@ pub struct Listen {
     /// File that holds the token; made with a random one when it is missing.
     pub token_file: Option<PathBuf>,
     /// Address of the page for people.
-    pub page: Option<SocketAddr>,
-    /// Who may open the page there.
+    pub page: Option<Tcp>,
+    /// Who may open the page there without the token.
     pub page_from: Vec<IpAddr>,
 }
 
-/// The TCP listener.
+/// A TCP listener.
 #[derive(Debug, Clone)]
 pub struct Tcp {
     /// Address and port.
@@ -195,12 +197,18 @@ impl Listen {
         }
         let token_file = section.path("token_file");
         let token_file = token_file.or_else(|| defaults.has_token_file.then(|| state_dir.join("token")));
-        let mut tcp = Tcp::read(section);
+        let tls = TlsFiles::read(section);
+        let is_safe = section.boolean("tcp_without_tls").unwrap_or(false);
+        let mut tcp = Tcp::read(section, "tcp", tls.clone(), is_safe);
         if section.has("tcp") && token.is_none() && token_file.is_none() {
             section.problem("tcp", "needs a token: set listen.token_file (it is made when missing) or listen.token");
             tcp = None;
         }
-        let page = section.parsed("page", "an address with a port, such as \"127.0.0.1:8099\"");
+        // Supervisor speaks no TLS with its apps, on a network that is theirs alone.
+        let page = match defaults.page {
+            Some(address) => Tcp::read(section, "page", None, true).or(Some(Tcp { address, tls: None })),
+            None => Tcp::read(section, "page", tls, is_safe),
+        };
         let page_from = section.texts("page_from").map(|addresses| {
             let parsed = addresses.iter().filter_map(|address| address.parse().ok()).collect::<Vec<_>>();
             if parsed.len() < addresses.len() {
@@ -208,30 +216,27 @@ impl Listen {
             }
             parsed
         });
-        Self {
-            socket,
-            tcp,
-            token,
-            token_file,
-            page: page.or(defaults.page),
-            page_from: page_from.unwrap_or(defaults.page_from),
+        Self { socket, tcp, token, token_file, page, page_from: page_from.unwrap_or(defaults.page_from) }
+    }
+}
+
+impl TlsFiles {
+    fn read(section: &mut Reader<'_>) -> Option<Self> {
+        let certificate = section.path("tls_cert");
+        let key = section.path("tls_key");
+        if certificate.is_some() != key.is_some() {
+            section.problem("tls_cert", "belongs together with listen.tls_key: set both or neither");
         }
+        Some(Self { certificate: certificate?, key: key? })
     }
 }
 
 impl Tcp {
-    fn read(section: &mut Reader<'_>) -> Option<Self> {
-        let certificate = section.path("tls_cert");
-        let key = section.path("tls_key");
-        let without_tls = section.boolean("tcp_without_tls").unwrap_or(false);
-        if certificate.is_some() != key.is_some() {
-            section.problem("tls_cert", "belongs together with listen.tls_key: set both or neither");
-        }
-        let tls = certificate.zip(key).map(|(certificate, key)| TlsFiles { certificate, key });
-        let address: SocketAddr = section.parsed("tcp", "an address with a port, such as \"127.0.0.1:8099\"")?;
-        if tls.is_none() && !address.ip().is_loopback() && !without_tls {
+    fn read(section: &mut Reader<'_>, key: &str, tls: Option<TlsFiles>, is_safe: bool) -> Option<Self> {
+        let address: SocketAddr = section.parsed(key, "an address with a port, such as \"127.0.0.1:8099\"")?;
+        if tls.is_none() && !address.ip().is_loopback() && !is_safe {
             section.problem(
-                "tcp",
+                key,
                 "would send backups and the token unencrypted over the network: set listen.tls_cert and listen.tls_key, \
                  or listen.tcp_without_tls = true when the network itself is safe",
             );

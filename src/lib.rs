@@ -8,6 +8,7 @@
 //! | [`cli`] | the command line, a second front on the agent |
 //! | [`supervisor`] | how Home Assistant learns of the agent, when it is an app |
 //! | [`server`] | sockets |
+//! | [`page`] | HTTP and HTML: the page for people |
 //! | [`protocol`] | HTTP and JSON |
 //! | [`agent`] | locations, backups and uploads |
 //! | [`archive`] | the inside of a backup's tar |
@@ -28,6 +29,7 @@ pub mod error;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 pub mod logging;
+pub mod page;
 pub mod protocol;
 pub mod provider;
 pub mod server;

@@ -52,7 +52,10 @@ use tokio_util::sync::CancellationToken;
 
 use access::Guard;
 pub use access::Token;
+pub(crate) use admin::PROTOCOL;
 pub use attempts::Peer;
+pub(crate) use diagnostics::diagnostics;
+pub(crate) use events::stream as events;
 use problem::Problem;
 
 use crate::agent::Agent;

@@ -7,11 +7,13 @@ mod unix;
 mod watch;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::ConnectInfo;
+use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -60,8 +62,8 @@ pub async fn run(mut listener: Listener, router: Router, shutdown: CancellationT
             () = shutdown.cancelled() => break,
             next = next => next?,
         };
-        let peer = Peer(stream.address());
-        let Some(place) = crowd.enter(peer.0) else {
+        let peer = stream.peer();
+        let Some(place) = crowd.enter(peer.map(|peer| peer.ip().to_canonical())) else {
             debug!(?peer, "too many connections from one address");
             continue;
         };
@@ -82,18 +84,25 @@ pub async fn run(mut listener: Listener, router: Router, shutdown: CancellationT
     Ok(())
 }
 
-async fn serve_connection<S>(stream: S, peer: Peer, router: Router, watcher: hyper_util::server::graceful::Watcher)
-where
+async fn serve_connection<S>(
+    stream: S,
+    peer: Option<SocketAddr>,
+    router: Router,
+    watcher: hyper_util::server::graceful::Watcher,
+) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let router = router.map_request(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(peer);
+    let service = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer.map(|peer| peer.ip().to_canonical())));
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(ConnectInfo(peer));
+        }
         request
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
-        .serve_connection(TokioIo::new(Watched::new(stream, TAKE_WITHIN)), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(Watched::new(stream, TAKE_WITHIN)), TowerToHyperService::new(service));
     if let Err(error) = watcher.watch(connection).await {
         debug!("a connection ended early: {error}");
     }

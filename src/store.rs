@@ -4,13 +4,16 @@
 //! layers, outermost first: retry, then `object_store`, then the signing in [`s3`], then [`http`]'s single watched attempt.
 
 mod copy;
+mod e_tag;
 mod error;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzzing;
 mod http;
 mod key;
+mod leftover;
 mod limit;
 mod multipart;
+mod pace;
 mod reach;
 mod retry;
 mod s3;
@@ -18,7 +21,9 @@ mod stat;
 
 use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
@@ -34,13 +39,16 @@ pub use copy::CopySource;
 pub use error::{Error, Outcome, clock_offset};
 pub use http::Traffic;
 pub use key::{Key, Keys, Role, Stem, flat_folder};
+pub use leftover::{Leftover, Leftovers};
 pub use multipart::{Multipart, Part};
 pub use reach::Route;
-pub use retry::{Backoff, Patience, retry};
+pub use retry::{Backoff, Patience, Watch, retry};
 pub use s3::Dialect;
 pub use stat::{Checksum, Stat};
 
-use crate::config::{Backend, Location, S3Settings};
+use crate::config::{Backend, Encryption, Location, S3Settings};
+use crate::provider;
+use e_tag::Verdict;
 use s3::S3;
 
 /// What a listing says of an object.
@@ -82,12 +90,14 @@ pub struct Store {
     objects: Arc<dyn ObjectStore>,
     place: Arc<str>,
     storage_class: Option<Arc<str>>,
+    watch: Option<Arc<dyn Watch>>,
 }
 
 #[derive(Debug)]
 enum StoreBackend {
     S3(S3),
-    Directory,
+    /// Its path.
+    Directory(PathBuf),
 }
 
 /// Content types of the objects the agent writes.
@@ -127,8 +137,8 @@ impl Store {
                     .and_then(|()| LocalFileSystem::new_with_prefix(path));
                 let objects = opened.map_err(|error| Error::from_object_store(error, &format!("open {place}")))?;
                 let objects = objects.with_fsync(true).with_automatic_cleanup(false);
-                let (backend, objects) = (Arc::new(StoreBackend::Directory), Arc::new(objects));
-                Ok(Self { backend, objects, place: place.into(), storage_class: None })
+                let (backend, objects) = (Arc::new(StoreBackend::Directory(path.clone())), Arc::new(objects));
+                Ok(Self { backend, objects, place: place.into(), storage_class: None, watch: None })
             }
         }
     }
@@ -147,7 +157,21 @@ impl Store {
     fn of_bucket(s3: S3, settings: &S3Settings) -> Self {
         let place = format!("bucket \"{}\" at {}", settings.bucket, settings.endpoint).into();
         let (objects, storage_class) = (s3.objects(), settings.storage_class.as_deref().map(Arc::from));
-        Self { backend: Arc::new(StoreBackend::S3(s3)), objects, place, storage_class }
+        Self { backend: Arc::new(StoreBackend::S3(s3)), objects, place, storage_class, watch: None }
+    }
+
+    /// The same storage for somebody who wants to know when a write waits for it.
+    #[must_use]
+    pub fn watched(&self, watch: Arc<dyn Watch>) -> Self {
+        Self { watch: Some(watch), ..self.clone() }
+    }
+
+    /// Tries a write again by the one policy.
+    async fn retry<T, F>(&self, patience: Patience, attempt: impl FnMut() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        retry::retry_watched(patience, self.watch.clone(), attempt).await
     }
 
     /// The bucket or directory, for messages.
@@ -161,7 +185,7 @@ impl Store {
     pub fn dialect(&self) -> Option<Dialect> {
         match &*self.backend {
             StoreBackend::S3(s3) => Some(s3.dialect()),
-            StoreBackend::Directory => None,
+            StoreBackend::Directory(_) => None,
         }
     }
 
@@ -170,16 +194,26 @@ impl Store {
     pub fn traffic(&self) -> Option<Traffic> {
         match &*self.backend {
             StoreBackend::S3(s3) => Some(s3.traffic()),
-            StoreBackend::Directory => None,
+            StoreBackend::Directory(_) => None,
         }
     }
 
-    /// How many parts may be on their way when a location asks for `wanted`: a directory takes them in order.
+    /// How many parts may be on their way when a location asks for `wanted`: fewer after a provider asked to slow down,
+    /// and a directory takes them in order.
     #[must_use]
     pub fn parts_in_flight(&self, wanted: usize) -> usize {
         match &*self.backend {
-            StoreBackend::S3(_) => wanted,
-            StoreBackend::Directory => 1,
+            StoreBackend::S3(s3) => wanted.min(s3.pace().allowed()),
+            StoreBackend::Directory(_) => 1,
+        }
+    }
+
+    /// How many parts are on their way at most, when the provider asked for fewer than it was sent.
+    #[must_use]
+    pub fn slowed_to(&self) -> Option<usize> {
+        match &*self.backend {
+            StoreBackend::S3(s3) => s3.pace().slowed_to(),
+            StoreBackend::Directory(_) => None,
         }
     }
 
@@ -191,7 +225,7 @@ impl Store {
         let action = format!("list {}", self.place);
         match &*self.backend {
             StoreBackend::S3(s3) => s3.list(folder, patience, &action).await,
-            StoreBackend::Directory => self.list_directory(folder, &action).await,
+            StoreBackend::Directory(_) => self.list_directory(folder, &action).await,
         }
     }
 
@@ -203,7 +237,7 @@ impl Store {
         let action = format!("list {}", self.place);
         match &*self.backend {
             StoreBackend::S3(s3) => s3.peek(folder, patience, &action).await,
-            StoreBackend::Directory => self.list_directory(folder, &action).await.map(drop),
+            StoreBackend::Directory(_) => self.list_directory(folder, &action).await.map(drop),
         }
     }
 
@@ -279,7 +313,7 @@ impl Store {
     /// [`Outcome::NotFound`], and what else a request can come to.
     pub async fn size(&self, key: &Key, patience: Patience) -> Result<u64, Error> {
         let action = &self.action("find", key);
-        retry(patience, || async move {
+        self.retry(patience, || async move {
             let meta = self.objects.head(&path_of(key)?).await;
             Ok(meta.map_err(|error| Error::from_object_store(error, action))?.size)
         })
@@ -291,15 +325,42 @@ impl Store {
     /// # Errors
     /// What a write can come to; afterwards the object is there whole, or not at all.
     pub async fn write(&self, key: &Key, data: Bytes, kind: ContentType, patience: Patience) -> Result<(), Error> {
-        let action = &self.action("write", key);
-        retry(patience, || {
+        let (action, differed) = (&self.action("write", key), &AtomicBool::new(false));
+        let written = self.retry(patience, || {
             let (payload, options) = (PutPayload::from(data.clone()), PutOptions::from(self.attributes(kind)));
+            let data = data.clone();
             async move {
                 let written = self.objects.put_opts(&path_of(key)?, payload, options).await;
-                written.map(drop).map_err(|error| Error::from_object_store(error, action))
+                let written = written.map_err(|error| Error::from_object_store(error, action))?;
+                self.compare(written.e_tag.as_deref().unwrap_or_default(), &data, differed, action)
             }
-        })
-        .await
+        });
+        written.await.inspect_err(|error| self.note_damage(error))
+    }
+
+    /// Compares an `ETag` with the MD5 of what was sent, where nothing else makes sure that it arrived as it was: a
+    /// checksum in a header is compared by the provider.
+    fn compare(&self, e_tag: &str, data: &Bytes, differed: &AtomicBool, action: &str) -> Result<(), Error> {
+        let StoreBackend::S3(s3) = &*self.backend else { return Ok(()) };
+        let is_checked = matches!(s3.dialect().checksum, provider::Checksum::Crc32c | provider::Checksum::Crc64Nvme);
+        let is_opaque = matches!(s3.encryption(), Encryption::Kms(_) | Encryption::Customer(_));
+        if is_checked || is_opaque {
+            return Ok(());
+        }
+        let is_again = differed.swap(true, Ordering::Relaxed);
+        match s3.e_tags().judge(e_tag, data, is_again) {
+            Verdict::Fine => Ok(()),
+            Verdict::Differs => {
+                let message = format!("Could not {action}: what arrived there has another MD5 than what was sent");
+                Err(Error::new(Outcome::Damaged, message))
+            }
+        }
+    }
+
+    fn note_damage(&self, error: &Error) {
+        if let (Outcome::Damaged, StoreBackend::S3(s3)) = (error.outcome, &*self.backend) {
+            s3.e_tags().forget();
+        }
     }
 
     /// Deletes an object; one that is not there is as good as deleted.
@@ -327,7 +388,7 @@ impl Store {
                 let class = class.map(|class| (Attribute::StorageClass, AttributeValue::from(class.to_owned())));
                 [content_type].into_iter().chain(class).collect()
             }
-            StoreBackend::Directory => Attributes::new(),
+            StoreBackend::Directory(_) => Attributes::new(),
         }
     }
 

@@ -18,6 +18,15 @@ say() {
     printf '%s\n' "$*" >&2
 }
 
+# Prints this machine's architecture as Docker and Debian call it.
+architecture() {
+    case $(uname -m) in
+    x86_64) echo amd64 ;;
+    aarch64) echo arm64 ;;
+    *) uname -m ;;
+    esac
+}
+
 # Makes a Debian forky root file system at ROOT with PACKAGES (with commas between) and what they depend on.
 make_debian() {
     local root=$1 packages=$2 script=/usr/share/debootstrap/scripts/forky

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 use tracing::info;
 use url::Host;
@@ -73,7 +74,7 @@ pub struct Note {
 pub async fn check_json(settings: &serde_json::Value) -> Checked {
     match Location::from_json(settings) {
         Ok((location, notes)) => {
-            let mut checked = check(&location).await;
+            let mut checked = check(&location, None).await;
             checked.notes.extend(notes.into_iter().map(Note::from));
             checked
         }
@@ -81,10 +82,10 @@ pub async fn check_json(settings: &serde_json::Value) -> Checked {
     }
 }
 
-/// Tries a location's settings.
-pub async fn check(location: &Location) -> Checked {
+/// Tries a location's settings. Whoever watches hears of each step of the settings as they are when it is known.
+pub async fn check(location: &Location, watcher: Option<UnboundedSender<Step>>) -> Checked {
     let start = Instant::now();
-    let mut trial = Trial::of(location.clone(), None).await;
+    let mut trial = Trial::watched(location.clone(), None, watcher).await;
     let corrected = match &location.backend {
         Backend::S3(settings) if !trial.ok() => correct(location, settings, &mut trial).await,
         _ => None,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::events::UploadStatus;
 use super::journal::JournalStatus;
 use super::listing::Skipped;
-use super::location::{Counts, LastCheck, Location, Status};
+use super::location::{Counts, LastCheck, LastSweep, Location, Status};
 use super::{Agent, MAX_UPLOADS, MAX_UPLOADS_OF_ONE, listing};
 use crate::store::Traffic;
 
@@ -26,9 +26,12 @@ struct LocationDiagnostics {
     location: Status,
     settings: serde_json::Value,
     last_check: Option<LastCheck>,
+    last_sweep: Option<LastSweep>,
     list: Option<List>,
     counts: Counts,
     requests: Option<Traffic>,
+    /// Parts at the same time, after the provider asked for fewer.
+    slowed_to: Option<usize>,
 }
 
 #[derive(Debug, Serialize)]
@@ -94,10 +97,12 @@ impl LocationDiagnostics {
         Self {
             location: location.status(),
             settings: location.settings.report(),
-            last_check: location.history.last_check(),
+            last_check: location.last_check(),
+            last_sweep: location.history.last_sweep(),
             list: List::of(location),
             counts: location.history.counts(),
             requests: location.store.traffic(),
+            slowed_to: location.store.slowed_to().filter(|parts| *parts < location.settings.parts_in_flight()),
         }
     }
 }

@@ -34,6 +34,8 @@ pub struct UploadStatus {
     pub location: String,
     /// The backup that is uploaded.
     pub backup_id: String,
+    /// Its name.
+    pub name: String,
     /// How it stands.
     pub state: UploadState,
     /// When it was announced, RFC 3339.
@@ -42,6 +44,12 @@ pub struct UploadStatus {
     pub stored_bytes: u64,
     /// Bytes announced.
     pub total_bytes: u64,
+    /// Bytes that an earlier attempt had stored when this one began.
+    pub resumed_bytes: u64,
+    /// Whether this is another stream than the earlier attempt's, so that what differs is stored anew.
+    pub differs: bool,
+    /// What storage it waits for, and since when.
+    pub waiting: Option<Report>,
     /// Why it failed.
     pub error: Option<Report>,
 }
@@ -89,7 +97,7 @@ pub struct Report {
     pub hint: String,
     /// The provider's own code.
     pub provider_code: Option<String>,
-    /// When it first happened, RFC 3339; only in a location's status.
+    /// When it first happened, RFC 3339; only in a location's status and for what waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
 }

@@ -1,11 +1,11 @@
 //! Who this agent is: an id that is made once and kept, so that it stays the same over restarts and upgrades.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::Path;
 
 use tracing::warn;
+
+use super::kept::keep;
 
 /// Name of the file in the state directory.
 const FILE: &str = "agent_id";
@@ -20,7 +20,7 @@ pub fn agent_id(state_dir: &Path) -> String {
         return id;
     }
     let id = uuid::Uuid::new_v4().simple().to_string();
-    if let Err(error) = keep(&path, &id) {
+    if let Err(error) = keep(&path, format!("{id}\n").as_bytes()) {
         warn!("\"{}\" cannot be written: {error}; the agent has another id after the next start", path.display());
     }
     id
@@ -30,17 +30,6 @@ fn parse(text: &str) -> Option<String> {
     let id = text.trim();
     let is_id = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'));
     is_id.then(|| id.to_owned())
-}
-
-/// Appears whole or not at all: half an id after a power cut would be replaced by another one.
-fn keep(path: &Path, id: &str) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    let written = writeln!(file, "{id}").and_then(|()| file.sync_all()).and_then(|()| fs::rename(&new, path));
-    if written.is_err() {
-        drop(fs::remove_file(&new));
-    }
-    written
 }
 
 #[cfg(test)]

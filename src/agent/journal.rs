@@ -26,7 +26,7 @@ use file::JournalFile;
 pub(super) use overview::JournalStatus;
 
 /// What was stored for an upload that nobody goes on with is kept this long.
-const KEPT_FOR: Duration = Duration::from_hours(24);
+pub(super) const KEPT_FOR: Duration = Duration::from_hours(24);
 
 /// The first line: which upload this is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +63,8 @@ enum Line {
     Part(StoredPart),
     /// The part with this number is about to be replaced.
     Replacing(usize),
+    /// Nobody wants what is stored, but the storage was away when it was to be removed.
+    Unwanted,
 }
 
 /// The journals of one state directory.
@@ -88,6 +90,17 @@ pub(super) struct Left {
     pub(super) header: Header,
     pub(super) parts: BTreeMap<usize, StoredPart>,
     pub(super) journal: Journal,
+    /// How long nothing was added to it.
+    age: Duration,
+    is_unwanted: bool,
+}
+
+/// What a journal says.
+#[derive(Debug, PartialEq, Eq)]
+struct Parsed {
+    header: Header,
+    parts: BTreeMap<usize, StoredPart>,
+    is_unwanted: bool,
 }
 
 impl Header {
@@ -125,27 +138,29 @@ impl Journals {
     /// Uploads to a folder of a place that were left.
     pub(super) async fn left_in(self: &Arc<Self>, place: &str, folder: &str) -> Vec<Left> {
         let _looking = self.looking.lock().await;
-        let mut left = self.all(Duration::ZERO).await;
+        let mut left = self.all().await;
         left.retain(|left| left.header.place == place && left.header.key.starts_with(folder));
         left
     }
 
-    /// Uploads that were left, and that nothing happened on for a day.
-    pub(super) async fn old(self: &Arc<Self>) -> Vec<Left> {
+    /// Uploads that were left and are dead: nothing happened on them for a day, or nobody wants them.
+    pub(super) async fn dead(self: &Arc<Self>) -> Vec<Left> {
         let _looking = self.looking.lock().await;
-        self.all(KEPT_FOR).await
+        let mut left = self.all().await;
+        left.retain(|left| left.is_unwanted || left.age >= KEPT_FOR);
+        left
     }
 
-    async fn all(self: &Arc<Self>, age: Duration) -> Vec<Left> {
+    async fn all(self: &Arc<Self>) -> Vec<Left> {
         let journals = Arc::clone(self);
-        let read = spawn_blocking(move || file::unlocked(&journals.folder, age)).await.unwrap_or_default();
+        let read = spawn_blocking(move || file::unlocked(&journals.folder)).await.unwrap_or_default();
         let mut left = Vec::new();
         for (path, opened) in read {
-            let parsed = opened.map(|(file, text)| parse(&text).map(|parsed| (file, parsed)));
+            let parsed = opened.map(|(file, text, age)| parse(&text).map(|parsed| (file, parsed, age)));
             match parsed {
-                Ok(Some((file, (header, parts)))) => {
+                Ok(Some((file, Parsed { header, parts, is_unwanted }, age))) => {
                     let journal = Journal { file: Arc::new(file), journals: Arc::clone(self) };
-                    left.push(Left { header, parts, journal });
+                    left.push(Left { header, parts, journal, age, is_unwanted });
                 }
                 _ if self.is_known(&path) => {}
                 Ok(None) => warn!("\"{}\" is ignored: it is not the journal of an upload", path.display()),
@@ -188,6 +203,11 @@ impl Journal {
         self.add(Line::Replacing(number)).await;
     }
 
+    /// What is stored could not be removed; it is tried again.
+    pub(super) async fn unwanted(&self) {
+        self.add(Line::Unwanted).await;
+    }
+
     /// The upload has ended, and nothing of it is left to go on with.
     pub(super) async fn end(self) {
         let file = Arc::clone(&self.file);
@@ -216,18 +236,23 @@ fn line(line: &Line) -> io::Result<Vec<u8>> {
 }
 
 /// Reads up to the first line that is no line of ours.
-fn parse(text: &[u8]) -> Option<(Header, BTreeMap<usize, StoredPart>)> {
+fn parse(text: &[u8]) -> Option<Parsed> {
     let mut lines = text.split_inclusive(|&byte| byte == b'\n').map_while(|line| serde_json::from_slice(line).ok());
     let Some(Line::Upload(header)) = lines.next() else { return None };
-    let mut parts = BTreeMap::new();
+    let (mut parts, mut is_unwanted) = (BTreeMap::new(), false);
     for line in lines {
         match line {
-            Line::Part(part) => drop(parts.insert(part.number, part)),
+            Line::Part(part) => {
+                // Somebody goes on with it.
+                is_unwanted = false;
+                parts.insert(part.number, part);
+            }
             Line::Replacing(number) => drop(parts.remove(&number)),
+            Line::Unwanted => is_unwanted = true,
             Line::Upload(_) => return None,
         }
     }
-    Some((header, parts))
+    Some(Parsed { header, parts, is_unwanted })
 }
 
 #[cfg(test)]

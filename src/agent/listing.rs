@@ -4,6 +4,7 @@
 //! read is taken from there by key and `ETag`. Lists are cached under a generation: a change in the bucket begins a new
 //! one, so that a listing that was under way when the change came is never served afterwards.
 
+mod rows;
 mod skipped;
 mod sorted;
 
@@ -19,6 +20,7 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
+pub use rows::Row;
 pub use skipped::{SkipCode, SkipCounts, Skipped};
 
 use super::location::{Busy, Location};
@@ -84,6 +86,8 @@ pub struct Listing {
     pub entries: Vec<Entry>,
     /// What was left out.
     pub skipped: Vec<Skipped>,
+    /// Other backups with the same ids, which are left out.
+    pub copies: Vec<Entry>,
     /// Tars without metadata, also those that an upload may be at.
     pub orphans: Vec<Object>,
     /// When it was taken.
@@ -258,9 +262,10 @@ impl Listings {
         self.outdate();
         if let Some(listing) = last.as_ref() {
             let is_other = |entry: &&Entry| entry.metadata.backup_id != backup_id;
-            let entries = listing.entries.iter().filter(is_other).cloned().collect();
+            let others = |entries: &[Entry]| entries.iter().filter(is_other).cloned().collect();
+            let (entries, copies) = (others(&listing.entries), others(&listing.copies));
             let (skipped, orphans) = (listing.skipped.clone(), listing.orphans.clone());
-            *last = Some(Arc::new(Listing { entries, skipped, orphans, taken: listing.taken }));
+            *last = Some(Arc::new(Listing { entries, skipped, copies, orphans, taken: listing.taken }));
         }
     }
 
@@ -311,8 +316,11 @@ impl Listings {
 
     async fn read(&self, objects: Objects, known: Option<&Listing>, taken: Instant) -> Result<Listing, StoreError> {
         let mut sorted = Sorted::from(objects);
-        let known: HashMap<&Key, &Entry> =
-            known.iter().flat_map(|listing| &listing.entries).map(|entry| (&entry.key, entry)).collect();
+        let known: HashMap<&Key, &Entry> = known
+            .iter()
+            .flat_map(|listing| listing.entries.iter().chain(&listing.copies))
+            .map(|entry| (&entry.key, entry))
+            .collect();
         let pairs = std::mem::take(&mut sorted.pairs);
         let read = stream::iter(pairs).map(|(object, tar)| {
             let known = known.get(&object.key).filter(|entry| entry.metadata.version == object.version);
@@ -326,7 +334,8 @@ impl Listings {
             }
         });
         let mut read = read.buffered(READS_IN_FLIGHT);
-        let mut listing = Listing { entries: Vec::new(), skipped: sorted.skipped, orphans: Vec::new(), taken };
+        let (entries, copies, orphans) = (Vec::new(), Vec::new(), Vec::new());
+        let mut listing = Listing { entries, skipped: sorted.skipped, copies, orphans, taken };
         let (mut refused, mut room) = (None, MAX_LIST_BYTES);
         while let Some((key, tar, metadata)) = read.try_next().await? {
             let metadata = metadata.and_then(|metadata| metadata.within(&mut room));
@@ -382,6 +391,13 @@ impl Listing {
         self.entries.iter().find(|entry| entry.metadata.backup_id == backup_id).cloned()
     }
 
+    /// Earlier uploads of this backup that were not removed when the last one took their place.
+    #[must_use]
+    pub fn earlier(&self, backup_id: &str) -> Vec<Entry> {
+        let is_ours = |entry: &&Entry| entry.metadata.backup_id == backup_id && entry.metadata.sha256().is_some();
+        self.copies.iter().filter(is_ours).cloned().collect()
+    }
+
     /// The key of metadata that is not in the list, though this tar is beside it.
     #[must_use]
     pub fn metadata_of(&self, tar: &str) -> Option<&str> {
@@ -424,17 +440,15 @@ impl Listing {
             return;
         }
         let kept: std::collections::HashSet<usize> = best.into_values().collect();
-        let mut index = 0;
-        let skipped = &mut self.skipped;
-        self.entries.retain(|entry| {
-            let keep = kept.contains(&index);
-            index += 1;
-            if !keep {
-                let reason = format!("another object has the same backup id, \"{}\"", entry.metadata.backup_id);
-                skipped.push(Skipped::new(entry.key.as_str(), SkipCode::Duplicate, reason));
+        for (index, entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {
+            if kept.contains(&index) {
+                self.entries.push(entry);
+                continue;
             }
-            keep
-        });
+            let reason = format!("another object has the same backup id, \"{}\"", entry.metadata.backup_id);
+            self.skipped.push(Skipped::new(entry.key.as_str(), SkipCode::Duplicate, reason));
+            self.copies.push(entry);
+        }
     }
 }
 

@@ -15,11 +15,12 @@ use super::events::{Event, Events, Report};
 pub(in crate::agent) use busy::{Busy, Hold};
 
 use super::listing::Listings;
+use super::verify::{Record, Verdict};
 use crate::config::{self, Backend, Origin};
 use crate::error::{Error, Kind, Result};
 use crate::store::{Key, Keys, Object, Patience, Store};
 use history::History;
-pub use history::{Counts, LastCheck};
+pub use history::{Counts, LastCheck, LastSweep};
 pub use numbers::{LastUpload, Numbers};
 
 /// A location, shared by everything that works on it.
@@ -60,6 +61,8 @@ struct Health {
     error: Option<Report>,
     /// As the listeners know them.
     numbers: Numbers,
+    /// What is known of its backups, and what kept it from being known.
+    verified: (Record, Option<Report>),
 }
 
 /// A location as the protocol shows it; never a secret in it.
@@ -88,6 +91,8 @@ pub struct Status {
     /// What the last list says.
     #[serde(flatten)]
     pub numbers: Numbers,
+    /// How its backups did when they were verified.
+    pub verification: Option<Verdict>,
 }
 
 impl Location {
@@ -152,6 +157,12 @@ impl Location {
         &self.settings.id
     }
 
+    /// The last check that was made of it.
+    #[must_use]
+    pub fn last_check(&self) -> Option<LastCheck> {
+        self.history.last_check()
+    }
+
     /// How long a transfer to or from it waits for storage that is away.
     #[must_use]
     pub fn patience(&self) -> Patience {
@@ -214,15 +225,17 @@ impl Location {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Deletes objects in the background, for as long as the storage may be away. No upload gets their keys meanwhile:
-    /// a deletion whose answer was lost must not hit what came after it.
+    /// Deletes objects in the background, one after the other, for as long as the storage may be away. What comes after
+    /// one that resists stays: a tar goes only after its metadata. No upload gets their keys meanwhile: a deletion whose
+    /// answer was lost must not hit what came after it.
     pub(super) fn remove_later(self: &Arc<Self>, keys: Vec<Key>, tasks: &TaskTracker) {
         let holds: Vec<_> = keys.into_iter().map(|key| (self.leaving(&key), key)).collect();
         let location = Arc::clone(self);
         tasks.spawn(async move {
-            for (_leaving, key) in holds {
-                if let Err(error) = location.store.delete(&key, location.patience()).await {
+            for (_, key) in &holds {
+                if let Err(error) = location.store.delete(key, location.patience()).await {
                     warn!("\"{key}\" is left behind: {error}");
+                    return;
                 }
             }
         });
@@ -231,6 +244,11 @@ impl Location {
     /// Whether a deletion of this object is under way.
     pub(super) fn is_removing(&self, key: &Key) -> bool {
         self.busy.is_leaving(key)
+    }
+
+    /// Whether an upload of this agent has this key.
+    pub(super) fn is_arriving(&self, key: &Key) -> bool {
+        self.busy.is_arriving(key)
     }
 
     /// Says that an upload has this key, for as long as what comes back lives.
@@ -264,9 +282,9 @@ impl Location {
             (Backend::S3(s3), None) => (s3.endpoint.to_string(), None, Some(s3.bucket.clone())),
             (Backend::Directory(path), _) => (format!("file://{}", path.display()), None, None),
         };
-        let (asked, error) = {
+        let (asked, error, (record, why_not)) = {
             let health = self.health();
-            (health.asked, health.error.clone())
+            (health.asked, health.error.clone(), health.verified.clone())
         };
         Status {
             id: self.settings.id.clone(),
@@ -288,6 +306,19 @@ impl Location {
             },
             error,
             numbers: Numbers::of(self.listings.last().as_deref()),
+            verification: Verdict::of(&record, self, why_not),
+        }
+    }
+
+    /// Takes what is known of its backups, and tells the listeners when that is something new.
+    pub(super) fn set_verification(&self, record: Record, why_not: Option<Report>) {
+        let is_new = {
+            let mut health = self.health();
+            let before = std::mem::replace(&mut health.verified, (record, why_not));
+            before != health.verified
+        };
+        if is_new {
+            self.events.send(Event::Location { location: self.status().into() });
         }
     }
 

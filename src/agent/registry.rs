@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use tokio::sync::Notify;
 use tracing::info;
 
 use super::events::{Event, Events};
@@ -20,11 +21,17 @@ pub(super) struct Registry {
     /// By place, and kept when a location is forgotten: something of it may still be deleted in the background.
     locks: Mutex<HashMap<String, Locks>>,
     events: Events,
+    new_one: Notify,
 }
 
 impl Registry {
     pub(super) fn open(settings: Vec<config::Location>, events: &Events) -> Result<Self> {
-        let registry = Self { locations: RwLock::default(), locks: Mutex::default(), events: events.clone() };
+        let registry = Self {
+            locations: RwLock::default(),
+            locks: Mutex::default(),
+            events: events.clone(),
+            new_one: Notify::new(),
+        };
         let open = |settings: config::Location| {
             let locks = registry.locks(&settings);
             Location::open(settings, locks, events.clone())
@@ -53,6 +60,11 @@ impl Registry {
             .find(|location| location.store.place() == place && key.starts_with(location.keys.folder()))
     }
 
+    /// Waits until a location is registered or gets new settings.
+    pub(super) async fn new_one(&self) {
+        self.new_one.notified().await;
+    }
+
     /// Registers a location, or gives one that is registered new settings.
     pub(super) fn put(&self, settings: config::Location) -> Result<Arc<Location>> {
         let location = {
@@ -76,6 +88,7 @@ impl Registry {
         };
         info!(id = location.id(), "registered location \"{}\"", location.settings.name);
         self.events.send(Event::Location { location: location.status().into() });
+        self.new_one.notify_one();
         Ok(location)
     }
 

@@ -9,6 +9,7 @@ mod place;
 mod plan;
 mod receive;
 mod record;
+mod waiting;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -32,8 +33,9 @@ use super::location::{Hold, Location};
 use super::shutting_down;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::error::{Error, Kind, Result};
-use crate::store::{CopySource, Key, Multipart, Part, Stem};
+use crate::store::{CopySource, Key, Multipart, Part, Stem, Store};
 use record::Record;
+use waiting::{Waiting, Watcher};
 
 /// An upload that nothing happens on is discarded after this long.
 const IDLE_LIMIT: Duration = Duration::from_mins(10);
@@ -49,16 +51,23 @@ pub struct Upload {
     pub backup: AgentBackup,
     /// Size of its parts in bytes.
     pub part_size: u64,
+    /// The location's storage, which tells when it keeps this upload waiting.
+    store: Store,
+    waiting: Waiting,
     stem: Stem,
     /// Its tar has no metadata yet, and is nobody's to adopt.
     _arriving: Hold,
     replaced: Vec<Stem>,
+    /// What may be under its key is what an earlier attempt left there.
+    has_left: bool,
     /// When it was announced.
     started: (DateTime<Utc>, Instant),
     /// What was told last.
     told: std::sync::Mutex<UploadState>,
     stored_bytes: AtomicU64,
     resumed_bytes: u64,
+    /// Whether what comes is another stream than the one that an earlier attempt stored parts of.
+    differs: AtomicBool,
     cancel: CancellationToken,
     /// Whoever cancelled it wants nothing of it.
     is_unwanted: AtomicBool,
@@ -138,6 +147,7 @@ struct Content {
     part_size: u64,
     /// None for a copy of what another tool uploaded: nobody has seen its bytes here.
     sha256: Option<String>,
+    crc32: Option<String>,
 }
 
 impl Upload {
@@ -159,21 +169,26 @@ impl Upload {
         let (stem, replaced) = location.note(plan::choose_stem(&location, &backup, filename, taken, &left).await)?;
         let tar = location.keys.tar(&stem);
         let arriving = location.arriving(&tar);
+        let has_left = left.iter().any(|left| left.header.key == tar.as_str());
         let sizes = (part_size, backup.size);
         let journals = (Arc::clone(&means.journals), &means.tasks);
         let record = Record::take_over(left, &location, &tar, sizes, journals).await?;
-        let upload = Arc::new(Self {
+        let upload = Arc::new_cyclic(|upload| Self {
             id: uuid::Uuid::new_v4().simple().to_string(),
             part_size,
+            store: location.store.watched(Watcher::of(upload)),
+            waiting: Waiting::default(),
             location,
             backup,
             stem,
             _arriving: arriving,
             replaced,
+            has_left,
             started: (Utc::now(), Instant::now()),
             told: std::sync::Mutex::new(UploadState::Receiving),
             stored_bytes: AtomicU64::new(0),
             resumed_bytes: record.resumed_bytes(),
+            differs: AtomicBool::new(false),
             cancel: means.stopping.child_token(),
             is_unwanted: AtomicBool::new(false),
             phase: Mutex::new(Phase::Waiting),
@@ -263,7 +278,12 @@ impl Upload {
             self.clean_up(Some(tar));
             return Err(self.fail(error));
         }
-        let content = Content { size: received.size, part_size: self.part_size, sha256: Some(received.sha256) };
+        let content = Content {
+            size: received.size,
+            part_size: self.part_size,
+            sha256: Some(received.sha256),
+            crc32: Some(received.crc32),
+        };
         self.conclude(&mut phase, &content, tar).await
     }
 
@@ -370,8 +390,8 @@ impl Upload {
             if let Some(Tar::Parts(multipart, _)) = tar
                 && let Err(error) = multipart.abort(upload.location.patience()).await
             {
-                warn!("the parts of \"{}\" are left behind: {error}", upload.key());
-                return upload.record.leave();
+                warn!("the parts of \"{}\" are left behind for now: {error}", upload.key());
+                return upload.record.leave_unwanted().await;
             }
             upload.record.end().await;
         });
@@ -392,9 +412,22 @@ impl Upload {
     }
 
     fn tell(&self, state: UploadState, error: Option<Report>) {
+        if !matches!(state, UploadState::Receiving | UploadState::Storing) {
+            self.waiting.end();
+        }
         *self.told.lock().unwrap_or_else(PoisonError::into_inner) = state;
         self.location.history.uploaded(state, self.stored_bytes.load(Ordering::Relaxed));
         self.location.events().send(Event::Upload(Box::new(UploadStatus { error, ..self.status() })));
+    }
+
+    fn is_under_way(&self) -> bool {
+        let told = *self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        matches!(told, UploadState::Receiving | UploadState::Storing) && !self.cancel.is_cancelled()
+    }
+
+    /// Tells once more how it stands.
+    fn tell_again(&self) {
+        self.location.events().send(Event::Upload(Box::new(self.status())));
     }
 
     /// How it stands.
@@ -404,10 +437,14 @@ impl Upload {
             upload_id: self.id.clone(),
             location: self.location.id().to_owned(),
             backup_id: self.backup.backup_id.clone(),
+            name: self.backup.name.clone(),
             state: *self.told.lock().unwrap_or_else(PoisonError::into_inner),
             started_at: self.started.0.to_rfc3339_opts(SecondsFormat::Secs, true),
             stored_bytes: self.stored_bytes.load(Ordering::Relaxed),
             total_bytes: self.backup.size,
+            resumed_bytes: self.resumed_bytes,
+            differs: self.differs.load(Ordering::Relaxed),
+            waiting: self.waiting.shown(),
             error: None,
         }
     }

@@ -5,6 +5,8 @@
 //! are what kept the agent from looking.
 
 mod hashes;
+mod records;
+mod schedule;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -27,6 +29,9 @@ use crate::backup::StoredBackup;
 use crate::error::Result;
 use crate::store::{Checksum, Object, Outcome, Patience, Stat};
 use hashes::Hashes;
+pub(super) use records::{Record, Records};
+pub use schedule::Verification as Verdict;
+pub(super) use schedule::run as follow_schedules;
 
 /// How often a caller hears how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
@@ -137,17 +142,24 @@ impl Agent {
     ///
     /// # Errors
     /// [`Kind::BackupNotFound`], [`Kind::ShuttingDown`], and what a listing can come to.
-    pub async fn verify(&self, location: &str, backup_id: &str, mode: Mode) -> Result<Verification> {
+    pub async fn verify(self: &Arc<Self>, location: &str, backup_id: &str, mode: Mode) -> Result<Verification> {
         self.refuse_when_stopping()?;
         let entry = self.find(location, backup_id).await?;
         let location = self.location(location)?;
         let (sender, steps) = mpsc::channel(1);
-        let task = tokio::spawn(async move { run(location, entry, mode, sender).await });
+        let agent = Arc::clone(self);
+        let task = tokio::spawn(async move { run(agent, location, entry, mode, sender).await });
         Ok(Verification { steps, task: Some(AbortOnDropHandle::new(task)) })
     }
 }
 
-async fn run(location: Arc<Location>, entry: Entry, mode: Mode, steps: mpsc::Sender<Step>) -> Result<Verified> {
+async fn run(
+    agent: Arc<Agent>,
+    location: Arc<Location>,
+    entry: Entry,
+    mode: Mode,
+    steps: mpsc::Sender<Step>,
+) -> Result<Verified> {
     let (key, place) = (&entry.tar.key, location.store.place());
     let mut look = Verifying::begin(&location, &entry, mode);
     let metadata = look.metadata().await?;
@@ -159,6 +171,7 @@ async fn run(location: Arc<Location>, entry: Entry, mode: Mode, steps: mpsc::Sen
         look.compare(manifest, metadata.as_ref());
     }
     let verified = look.verified;
+    agent.note_verified(&location, &entry, &verified);
     for finding in &verified.problems {
         warn!(backup_id = entry.metadata.backup_id, key = key.as_str(), "{} {}", place, finding.detail);
     }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::output::{Output, lines, size};
@@ -82,25 +81,12 @@ pub(super) async fn list(agent: &Arc<Agent>, location: Option<&str>, output: Out
     failure.map_or(Ok(()), Err)
 }
 
-/// What a line of the list shows.
-#[derive(Deserialize)]
-struct Row {
-    backup_id: String,
-    date: String,
-    name: String,
-}
-
 fn show(id: &str, view: &View, output: Output) -> Result<(), Failure> {
-    let entries = &view.listing.entries;
-    let mut rows: Vec<(Row, u64)> = entries
-        .iter()
-        .filter_map(|entry| Some((serde_json::from_str(entry.metadata.json.get()).ok()?, entry.tar.size)))
-        .collect();
-    rows.sort_by(|(a, _), (b, _)| b.date.cmp(&a.date));
+    let (entries, rows) = (&view.listing.entries, view.listing.rows());
     let mut text = format!("{id}: {} backup{}", rows.len(), if rows.len() == 1 { "" } else { "s" });
-    for (row, bytes) in &rows {
-        let date = row.date.get(..16).unwrap_or(&row.date).replace('T', " ");
-        let _ = write!(text, "\n  {date}  {:>11}  {}  {}", size(*bytes), row.backup_id, row.name);
+    for row in &rows {
+        let (date, bytes) = (row.date.get(..16).unwrap_or(&row.date).replace('T', " "), size(row.size_bytes));
+        let _ = write!(text, "\n  {date}  {bytes:>11}  {}  {}", row.backup_id, row.name);
     }
     for skipped in &view.listing.skipped {
         let _ = write!(text, "\n  left out: \"{}\", {}", skipped.key, skipped.reason);

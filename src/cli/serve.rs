@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use axum::http::header::HOST;
@@ -24,6 +25,7 @@ use super::Failure;
 use super::output::Output;
 use crate::agent::{Agent, identity};
 use crate::config::{Config, Listen, Origin, Problem, Secret};
+use crate::page::{self, Guests};
 use crate::protocol::{State, Token, router};
 use crate::server::{Listener, UnixSocket, run};
 use crate::store::Store;
@@ -57,14 +59,15 @@ pub(super) async fn serve(mut config: Config) -> Result<(), Failure> {
         started_at: Utc::now(),
         draining: shutdown.clone(),
     };
-    let listeners = listeners(&config.listen).await?;
+    let guests = Guests { from: config.listen.page_from.clone(), are_supervisor: config.supervisor.is_some() };
+    let page = page::router(state.clone(), guests).map_err(io::Error::other)?;
+    let listeners = listeners(&config.listen, &router(state), &page).await?;
     say_what_starts(&config);
     if let Some(supervisor) = config.supervisor.clone() {
         tokio::spawn(announce(supervisor, config.listen.clone(), token, shutdown.clone()));
     }
-    let router = router(state);
     let mut servers: JoinSet<io::Result<()>> =
-        listeners.into_iter().map(|listener| run(listener, router.clone(), shutdown.clone())).collect();
+        listeners.into_iter().map(|(listener, router)| run(listener, router, shutdown.clone())).collect();
     let stopped = tokio::select! {
         stopped = told_to_stop() => stopped,
         Some(ended) = servers.join_next() => ended.map_err(io::Error::other).flatten(),
@@ -92,10 +95,16 @@ impl Config {
     }
 }
 
-async fn listeners(listen: &Listen) -> io::Result<Vec<Listener>> {
-    let mut listeners = vec![Listener::Unix(UnixSocket::bind(&listen.socket).await?)];
+/// What is listened on, each with what answers there.
+async fn listeners(listen: &Listen, protocol: &Router, page: &Router) -> io::Result<Vec<(Listener, Router)>> {
+    let mut listeners = vec![(Listener::Unix(UnixSocket::bind(&listen.socket).await?), protocol.clone())];
     if let Some(tcp) = &listen.tcp {
-        listeners.push(Listener::tcp(tcp).await?);
+        listeners.push((Listener::tcp(tcp, "listen.tcp").await?, protocol.clone()));
+    }
+    if let Some(tcp) = &listen.page {
+        let listener = Listener::tcp(tcp, "listen.page").await?;
+        info!("the page for people is at {}", listener.address());
+        listeners.push((listener, page.clone()));
     }
     Ok(listeners)
 }

@@ -62,7 +62,7 @@ async fn all(agent: &Arc<Agent>, id: &str, mode: Mode, summary: &mut Summary, ou
 }
 
 /// Moves the bar on from where it stands.
-async fn run(agent: &Agent, id: &str, backup_id: &str, mode: Mode, bar: &ProgressBar) -> Result<Verified> {
+async fn run(agent: &Arc<Agent>, id: &str, backup_id: &str, mode: Mode, bar: &ProgressBar) -> Result<Verified> {
     let (mut verification, start) = (agent.verify(id, backup_id, mode).await?, bar.position());
     while let Some(step) = verification.next().await {
         match step? {

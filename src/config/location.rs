@@ -10,6 +10,7 @@ use super::Problem;
 use super::reader::Reader;
 use super::s3::{S3Settings, Wire};
 use super::size::ByteSize;
+use super::verify::Verify;
 
 /// Parts are this large unless the location or a very large backup says otherwise.
 pub const DEFAULT_PART_SIZE: u64 = 8 * MIB;
@@ -60,6 +61,8 @@ pub struct Location {
     pub concurrency: usize,
     /// How long a transfer waits for storage that is away.
     pub outage: Duration,
+    /// Whether its backups are verified on a schedule.
+    pub verify: Option<Verify>,
     /// Where it is defined.
     pub origin: Origin,
 }
@@ -85,6 +88,7 @@ impl Location {
             part_size: DEFAULT_PART_SIZE,
             concurrency: DEFAULT_CONCURRENCY,
             outage: DEFAULT_OUTAGE,
+            verify: None,
             origin: Origin::Embedded,
         }
     }
@@ -100,6 +104,7 @@ impl Location {
         }
         let outage =
             section.parsed("outage_seconds", "a number of seconds").map_or(DEFAULT_OUTAGE, Duration::from_secs);
+        let verify = Verify::read(section);
         let backend = read_backend(section)?;
         let provider = match &backend {
             Backend::Directory(_) => "directory".to_owned(),
@@ -119,6 +124,7 @@ impl Location {
             part_size,
             concurrency,
             outage,
+            verify,
             origin: if section.is_local() { Origin::Configuration } else { Origin::Registered },
         })
     }

@@ -10,7 +10,7 @@ use crate::logging::scrub::HIDDEN;
 
 /// Keys whose values may be shown; all others are hidden, so that a new setting is hidden until somebody thinks of it.
 /// The id of a key is no secret, but people swap the two.
-const SHOWN: [&str; 26] = [
+const SHOWN: [&str; 30] = [
     "state_dir",
     "socket",
     "tcp",
@@ -37,6 +37,10 @@ const SHOWN: [&str; 26] = [
     "part_size",
     "concurrency",
     "outage_seconds",
+    "verify_every",
+    "verify_sample",
+    "verify_mode",
+    "idle_seconds",
 ];
 
 /// The same for what ends in this.
@@ -96,6 +100,11 @@ impl Location {
             "part_size": self.part_size,
             "concurrency": self.concurrency,
             "outage_seconds": self.outage.as_secs(),
+            "verify": self.verify.map(|verify| json!({
+                "every_seconds": verify.every.as_secs(),
+                "sample": verify.sample,
+                "mode": if verify.full { "full" } else { "quick" },
+            })),
             "storage": backend,
         })
     }
@@ -117,6 +126,7 @@ impl S3Settings {
             "encryption": encryption,
             "upload_limit": self.wire.upload_limit,
             "download_limit": self.wire.download_limit,
+            "idle_seconds": self.wire.idle.map(|idle| idle.as_secs()),
             // Of these it is only said whether they are set.
             "encryption_key": hidden(encryption_key),
             "session_token": hidden(self.session_token.is_some()),

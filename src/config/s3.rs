@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -77,6 +78,8 @@ pub struct Wire {
     pub upload_limit: Option<u64>,
     /// Bytes a second on the way down.
     pub download_limit: Option<u64>,
+    /// How long the storage may be silent in the middle of a request; none is the usual time.
+    pub idle: Option<Duration>,
 }
 
 impl S3Settings {
@@ -265,6 +268,7 @@ impl Wire {
             proxy: read_proxy(section),
             upload_limit: read_limit(section, "upload_limit", rate),
             download_limit: read_limit(section, "download_limit", rate),
+            idle: read_idle(section),
         }
     }
 }
@@ -278,6 +282,14 @@ fn read_limit(section: &mut Reader<'_>, key: &str, wanted: &str) -> Option<u64> 
         section.problem(key, "must be \"16 KiB\" a second or more, or 0 for no limit");
     }
     Some(limit).filter(|limit| *limit > 0)
+}
+
+fn read_idle(section: &mut Reader<'_>) -> Option<Duration> {
+    let seconds = section.parsed("idle_seconds", "a number of seconds")?;
+    if !(1..=3600).contains(&seconds) {
+        section.problem("idle_seconds", "must be a number from 1 to 3600");
+    }
+    Some(Duration::from_secs(seconds))
 }
 
 /// The largest file with certificates that is read.

@@ -2,7 +2,7 @@
 //!
 //! Source: "App configuration" and "Communication" in Home Assistant's developer documentation.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::{Environment, Secret};
@@ -65,7 +65,7 @@ impl Defaults {
             socket: None,
             has_token_file: false,
             page: None,
-            page_from: vec![Ipv4Addr::LOCALHOST.into()],
+            page_from: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
         }
     }
 }

@@ -209,7 +209,8 @@ fn under_supervisor_everything_is_where_home_assistant_finds_it() {
     assert_eq!(config.state_dir, Path::new("/data"));
     assert_eq!(config.listen.socket, Path::new("/share/s3_backup_agent/agent.sock"));
     assert_eq!(config.listen.token_file.as_deref(), Some(Path::new("/data/token")));
-    assert_eq!(config.listen.page, Some("0.0.0.0:8099".parse().unwrap()));
+    let page = config.listen.page.unwrap();
+    assert_eq!((page.address, page.tls.is_some()), ("0.0.0.0:8099".parse().unwrap(), false));
     assert_eq!(config.listen.page_from, ["172.30.32.2".parse::<IpAddr>().unwrap()]);
     assert_eq!(config.locations, [], "no backup may end up on the machine that it is to survive");
     assert_eq!(config.supervisor.unwrap().host, "supervisor");

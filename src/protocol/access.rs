@@ -23,7 +23,8 @@ impl Token {
         Self(digest(&SHA256, secret.expose().as_bytes()))
     }
 
-    fn is(&self, given: &[u8]) -> bool {
+    /// Whether this is it; takes as long whatever is given.
+    pub(crate) fn is(&self, given: &[u8]) -> bool {
         self.0.as_ref().ct_eq(digest(&SHA256, given).as_ref()).into()
     }
 }

@@ -16,7 +16,7 @@ use crate::logging::Level;
 use crate::logging::scrub::scrub;
 
 /// Version of the protocol, the 1 in `/v1/`.
-const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 1;
 
 const CAPABILITIES: &[&str] = &[
     "upload",

@@ -13,6 +13,9 @@ use super::range::{Requested, requested};
 use crate::agent::events::Report;
 use crate::agent::listing::Skipped;
 
+/// Says the CRC-32 of a whole tar, where it is known, so that what is damaged behind the agent is noticed as well.
+const CRC32: HeaderName = HeaderName::from_static("s3-backup-agent-crc32");
+
 #[derive(Deserialize)]
 pub(super) struct ListQuery {
     #[serde(default)]
@@ -89,6 +92,10 @@ pub(super) async fn content(
     put_header(header::ACCEPT_RANGES, "bytes");
     put_header(header::CONTENT_LENGTH, &(sent.end - sent.start).to_string());
     put_header(header::ETAG, &e_tag.unwrap_or_default());
+    let crc32 = entry.metadata.stored.as_ref().and_then(|stored| stored.crc32.as_deref());
+    if let Some(crc32) = crc32.filter(|_| status == StatusCode::OK) {
+        put_header(CRC32, crc32);
+    }
     if status == StatusCode::PARTIAL_CONTENT {
         put_header(header::CONTENT_RANGE, &format!("bytes {}-{}/{size}", sent.start, sent.end - 1));
     }

@@ -39,7 +39,7 @@ struct Log {
 }
 
 /// `GET /v1/diagnostics`
-pub(super) async fn diagnostics(State(state): State<super::State>) -> Result<Json<Value>, Problem> {
+pub(crate) async fn diagnostics(State(state): State<super::State>) -> Result<Json<Value>, Problem> {
     let now = Utc::now();
     let (level, effective_level) = state.log.level.get();
     let records = state.log.relay.last().into_iter().map(Arc::unwrap_or_clone).collect();

@@ -25,13 +25,13 @@ use crate::logging::relay::{Listener, Told};
 const PING_EVERY: Duration = Duration::from_secs(15);
 
 #[derive(Deserialize)]
-pub(super) struct EventsQuery {
+pub(crate) struct EventsQuery {
     /// Log records of this level and above come along.
     log: Option<Level>,
 }
 
 /// `GET /v1/events`
-pub(super) async fn stream(State(state): State<super::State>, Query(query): Query<EventsQuery>) -> Response {
+pub(crate) async fn stream(State(state): State<super::State>, Query(query): Query<EventsQuery>) -> Response {
     let lines = stream::unfold(Lines::of(state, query.log), |mut lines| async move {
         let line = lines.next().await?;
         Some((line, lines))

@@ -80,6 +80,14 @@ fn status(page: &mut Page, locations: &[Figures]) {
     each(page, "last_upload_duration_seconds", "How long its upload took.", locations, |figures| {
         last(figures, |upload| upload.duration_ms.map(|duration| number(duration) / 1000.0))
     });
+    each(page, "location_damaged_backups", "Backups that were found to be damaged.", locations, |figures| {
+        figures.status.verification.as_ref().map(|verification| number(verification.damaged.len() as u64))
+    });
+    let verified = "When the schedule last verified backups.";
+    each(page, "location_verified_timestamp_seconds", verified, locations, |figures| {
+        let at = figures.status.verification.as_ref()?.verified_at.as_deref()?;
+        Some(number(DateTime::parse_from_rfc3339(at).ok()?.timestamp().unsigned_abs()))
+    });
     let mut skipped =
         page.gauge("s3_backup_agent_location_skipped", "Objects that the last list left out, by their code.");
     for figures in locations {

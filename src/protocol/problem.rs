@@ -16,7 +16,7 @@ const MAX_REFUSAL_BYTES: usize = 4096;
 
 /// An error on its way to the client.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     error: Error,
     settings: Vec<config::Problem>,
 }

@@ -1,7 +1,7 @@
 //! What is listened on: a Unix socket, or TCP with or without TLS.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -39,14 +39,14 @@ pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 impl Listener {
-    /// Listens on TCP.
+    /// Listens on TCP; `key` is the setting that has the address.
     ///
     /// # Errors
     /// When the port is taken, or the certificate cannot be used.
-    pub async fn tcp(settings: &Tcp) -> io::Result<Self> {
+    pub async fn tcp(settings: &Tcp, key: &str) -> io::Result<Self> {
         let acceptor = settings.tls.as_ref().map(tls::acceptor).transpose()?;
         let bound = TcpListener::bind(settings.address).await.map_err(|error| {
-            let why = format!("Cannot listen on {}: {error}. Choose another port for listen.tcp.", settings.address);
+            let why = format!("Cannot listen on {}: {error}. Choose another port for {key}.", settings.address);
             io::Error::new(error.kind(), why)
         });
         Ok(Self::Tcp(bound?, acceptor))
@@ -89,12 +89,12 @@ impl Listener {
 }
 
 impl Stream {
-    /// The client's address.
+    /// Where it is from, when that is an address.
     #[must_use]
-    pub fn address(&self) -> Option<IpAddr> {
+    pub fn peer(&self) -> Option<SocketAddr> {
         match self {
             Self::Unix(_) => None,
-            Self::Tcp(stream, _) => stream.peer_addr().ok().map(|address| address.ip().to_canonical()),
+            Self::Tcp(stream, _) => stream.peer_addr().ok(),
         }
     }
 

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use serde::Deserialize;
 
 use super::error::{Error, Outcome};
-use super::retry::{Patience, retry};
+use super::retry::Patience;
 use super::s3::{S3, encode_key};
 use super::{Key, Object, Store, StoreBackend};
 use crate::config::Encryption;
@@ -80,7 +80,7 @@ impl Store {
         let mut headers = source.headers(None);
         headers.extend(self.storage_class.as_deref().map(|class| ("x-amz-storage-class", class.to_owned())));
         headers.extend(encryption(s3.encryption()));
-        copied(s3, key, &[], &headers, patience, action).await.map(drop)
+        self.retry(patience, || copied(s3, key, &[], &headers, action)).await.map(drop)
     }
 }
 
@@ -97,13 +97,12 @@ fn encryption(encryption: &Encryption) -> Headers {
     }
 }
 
-/// Has something copied, as often as `patience` allows, and gives the `ETag` of what came of it.
+/// Has something copied, in one attempt, and gives the `ETag` of what came of it.
 pub(super) async fn copied(
     s3: &S3,
     key: &Key,
     query: &[(&str, &str)],
     headers: &Headers,
-    patience: Patience,
     action: &str,
 ) -> Result<String, Error> {
     let refused = |why: String| Error::new(Outcome::Refused, format!("Could not {action}: {why}"));
@@ -111,18 +110,14 @@ pub(super) async fn copied(
     for (name, value) in headers {
         map.insert(*name, HeaderValue::from_str(value).map_err(|error| refused(error.to_string()))?);
     }
-    let map = &map;
-    retry(patience, || async move {
-        let answer = match s3.request(Method::PUT, Some(key), query, map.clone(), Bytes::new()).await {
-            Ok(answer) => answer.into_body().bytes().await,
-            Err(error) => Err(error),
-        };
-        let text = answer.map_err(|error| Error::from_http(error, action))?;
-        match quick_xml::de::from_reader::<_, Copied>(&text[..]) {
-            Ok(copied) if !copied.e_tag.is_empty() => Ok(copied.e_tag),
-            // A server that takes the header for nothing has stored an empty object and answers without a document.
-            _ => Err(refused("the answer is not that of a copy".into())),
-        }
-    })
-    .await
+    let answer = match s3.request(Method::PUT, Some(key), query, map, Bytes::new()).await {
+        Ok(answer) => answer.into_body().bytes().await,
+        Err(error) => Err(error),
+    };
+    let text = answer.map_err(|error| Error::from_http(error, action))?;
+    match quick_xml::de::from_reader::<_, Copied>(&text[..]) {
+        Ok(copied) if !copied.e_tag.is_empty() => Ok(copied.e_tag),
+        // A server that takes the header for nothing has stored an empty object and answers without a document.
+        _ => Err(refused("the answer is not that of a copy".into())),
+    }
 }

@@ -41,6 +41,8 @@ pub enum Outcome {
     Throttled,
     /// The provider had an error of its own (5xx).
     ServerError,
+    /// What arrived there is not what was sent.
+    Damaged,
     /// No space or quota left.
     Full,
     /// Retention or object lock forbids it.
@@ -70,6 +72,7 @@ impl Outcome {
             Self::Unreachable | Self::ServerError => Kind::StorageUnreachable,
             Self::Timeout => Kind::StorageTimeout,
             Self::Throttled => Kind::StorageThrottled,
+            Self::Damaged => Kind::ChecksumMismatch,
             Self::Full => Kind::StorageFull,
             Self::Locked => Kind::ObjectLocked,
             Self::NotFound | Self::Changed | Self::NoSuchUpload | Self::NotS3 | Self::Refused => Kind::StorageError,
@@ -166,6 +169,20 @@ impl Error {
     /// Whether the answer is that nothing can be asked for in this way: without TLS, or with this proxy.
     pub(super) fn is_on_the_way(error: &HttpError) -> bool {
         matches!(find::<Answer>(error).and_then(reason_of), Some(Reason::TlsNeeded | Reason::ProxyFailed))
+    }
+
+    /// The same without its cause, for one more who is told.
+    #[must_use]
+    pub fn replica(&self) -> Self {
+        Self {
+            outcome: self.outcome,
+            reason: self.reason,
+            message: self.message.clone(),
+            provider_code: self.provider_code.clone(),
+            request_id: self.request_id.clone(),
+            region: self.region.clone(),
+            source: None,
+        }
     }
 
     fn caused_by(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
@@ -344,6 +361,12 @@ fn by_code(code: &str, message: &str) -> Option<Outcome> {
         | "RequestLimitExceeded"
         | "ServiceUnavailable" => Outcome::Throttled,
         "InternalError" => Outcome::ServerError,
+        // The second is Garage's, the third Ceph's.
+        "BadDigest"
+        | "InvalidDigest"
+        | "XAmzContentSHA256Mismatch"
+        | "XAmzContentChecksumMismatch"
+        | "IncompleteBody" => Outcome::Damaged,
         // Its status, 501, says that the server is at fault, but trying again does not help.
         "NotImplemented" => Outcome::Refused,
         // The last two are MinIO's and Ceph's.

@@ -19,6 +19,7 @@ use object_store::client::{
     HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
 };
 use reqwest::Certificate;
+use tracing::debug;
 
 pub(super) use answer::Answer;
 use answer::Asked;
@@ -27,9 +28,11 @@ pub use traffic::Traffic;
 use traffic::{Attempt, Counting};
 use watch::{Activity, WatchedRequest, WatchedResponse, silence};
 
+use super::e_tag::ETags;
 use super::error::{find, innermost};
 use super::key::{Key, Role};
 use super::limit::Limit;
+use super::pace::Pace;
 use crate::config::{Secret, Wire};
 use crate::logging::scrub::HIDDEN;
 
@@ -39,9 +42,9 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may be silent: no byte taken while sending, none arriving while reading.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How long a server may be silent while it copies up to 5 GiB, or puts parts together; not all of them send white space
-/// meanwhile.
-const COPY_TIMEOUT: Duration = Duration::from_mins(10);
+/// So many times as long a server may be silent while it copies up to 5 GiB, or puts parts together; not all of them send
+/// white space meanwhile.
+const COPY_IDLE_FACTOR: u32 = 10;
 
 /// The largest answer that is not an object's content: a page of a listing, with its keys escaped.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
@@ -49,13 +52,28 @@ const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 /// Idle connections are closed before the shortest keep-alive of a common proxy (60 s) makes them half-dead.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
+/// A peer that acknowledges nothing for this long is gone, whatever its last word was: a line that changed its address
+/// says none. Linux then gives the connection up by itself.
+const GONE_AFTER: Duration = Duration::from_secs(30);
+
+/// How often an idle connection is asked whether it lives.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+
 /// One client, with its own pool of connections.
 #[derive(Debug, Clone)]
 pub(super) struct Http {
-    client: reqwest::Client,
+    client: Arc<RwLock<Pooled>>,
+    wire: Wire,
     has_proxy: bool,
     idle: Duration,
     shared: Shared,
+}
+
+/// A client with its number.
+#[derive(Debug, Clone)]
+struct Pooled {
+    client: reqwest::Client,
+    number: u64,
 }
 
 /// What goes on when a location gets other settings: transfers that are under way have it too.
@@ -68,6 +86,8 @@ pub(super) struct Shared {
     /// The location's id, for the log.
     location: Arc<str>,
     counting: Counting,
+    pace: Pace,
+    e_tags: ETags,
 }
 
 impl Shared {
@@ -78,6 +98,14 @@ impl Shared {
     /// What the requests came to so far.
     pub(super) fn traffic(&self) -> Traffic {
         self.counting.now()
+    }
+
+    pub(super) fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
+    pub(super) fn e_tags(&self) -> &ETags {
+        &self.e_tags
     }
 
     /// Takes the limits of these settings, and keeps these secrets too.
@@ -95,28 +123,51 @@ impl Shared {
 
 impl Http {
     pub(super) fn new(wire: &Wire, shared: Shared) -> Result<Self, reqwest::Error> {
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("s3-backup-agent/", env!("CARGO_PKG_VERSION")))
-            .http1_only()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .dns_resolver(Arc::new(resolve::SystemResolver))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-            .tcp_keepalive(Duration::from_secs(15));
-        if let Some(pem) = &wire.ca_certificate {
-            builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem.as_bytes())?);
+        let client = Arc::new(RwLock::new(Pooled { client: client(wire)?, number: 0 }));
+        let (wire, has_proxy, idle) = (wire.clone(), wire.proxy.is_some(), wire.idle.unwrap_or(IDLE_TIMEOUT));
+        Ok(Self { client, wire, has_proxy, idle, shared })
+    }
+
+    fn pooled(&self) -> Pooled {
+        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Begins with new connections, when this was the pool that went silent: its others may be as dead, and each would
+    /// cost one more time-out to find out.
+    fn renew(&self, silent: &Pooled) {
+        let mut pooled = self.client.write().unwrap_or_else(PoisonError::into_inner);
+        if pooled.number == silent.number
+            && let Ok(client) = client(&self.wire)
+        {
+            debug!(location = &*self.shared.location, "a connection went silent: beginning with new ones");
+            *pooled = Pooled { client, number: silent.number + 1 };
         }
-        if let Some(proxy) = &wire.proxy {
-            builder = builder.proxy(reqwest::Proxy::all(proxy.expose())?);
-        }
-        let (client, has_proxy) = (builder.build()?, wire.proxy.is_some());
-        Ok(Self { client, has_proxy, idle: IDLE_TIMEOUT, shared })
     }
 
     pub(super) fn into_client(self) -> HttpClient {
         HttpClient::new(self)
     }
+}
+
+fn client(wire: &Wire) -> Result<reqwest::Client, reqwest::Error> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("s3-backup-agent/", env!("CARGO_PKG_VERSION")))
+        .http1_only()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .dns_resolver(Arc::new(resolve::SystemResolver))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        .tcp_keepalive(KEEPALIVE)
+        .tcp_keepalive_interval(KEEPALIVE)
+        .tcp_user_timeout(GONE_AFTER);
+    if let Some(pem) = &wire.ca_certificate {
+        builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem.as_bytes())?);
+    }
+    if let Some(proxy) = &wire.proxy {
+        builder = builder.proxy(reqwest::Proxy::all(proxy.expose())?);
+    }
+    builder.build()
 }
 
 #[async_trait]
@@ -132,16 +183,23 @@ impl HttpService for Http {
 impl Http {
     async fn attempt(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let (may_fail_late, is_content) = (may_fail_late(&request), reads_content(&request));
-        let idle = if may_fail_late { self.idle.max(COPY_TIMEOUT) } else { self.idle };
+        let idle = if may_fail_late { self.idle * COPY_IDLE_FACTOR } else { self.idle };
         let (upload, download) = self.limits(&request);
         let (activity, asked) = (Activity::new(), Asked::by(&request));
-        let outgoing = self.outgoing(request, &activity, upload)?;
+        let (outgoing, pooled) = (self.outgoing(request, &activity, upload)?, self.pooled());
         let response = tokio::select! {
-            response = self.client.execute(outgoing) => response.map_err(|error| self.failed(error))?,
-            () = activity.silent_for(idle) => return Err(silence(idle)),
+            response = pooled.client.execute(outgoing) => response.map_err(|error| self.failed(error)),
+            () = activity.silent_for(idle) => Err(silence(idle)),
         };
+        let response = response.inspect_err(|error| {
+            if watch::is_silence(error) {
+                self.renew(&pooled);
+            }
+        })?;
         let (parts, body) = http::Response::from(response).into_parts();
-        let body = WatchedResponse::new(body, idle, download, self.shared.counting.clone());
+        let pool = self.clone();
+        let body = WatchedResponse::new(body, idle, download, self.shared.counting.clone())
+            .when_silent(move || pool.renew(&pooled));
         let body = if is_content { body } else { body.up_to(MAX_ANSWER_BYTES) };
         if !parts.status.is_success() {
             return Err(self.scrubbed(answer::read(&parts, body, &asked).await).into());
@@ -267,7 +325,80 @@ fn from_reqwest(error: reqwest::Error) -> HttpError {
 
 #[cfg(test)]
 mod tests {
+    use object_store::client::HttpRequestBody;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
+
+    const IDLE: Duration = Duration::from_millis(300);
+
+    /// Answers the first request of each connection, or none, and is silent from then on. Nothing is closed.
+    async fn falls_silent(answers: bool) -> (Http, HttpRequest) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut kept = Vec::new();
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = [0; 4096];
+                if answers && stream.read(&mut head).await.unwrap() > 0 {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+                }
+                kept.push(stream);
+            }
+        });
+        let http = Http { idle: IDLE, ..Http::new(&Wire::default(), Shared::default()).unwrap() };
+        let mut request = HttpRequest::new(HttpRequestBody::empty());
+        *request.uri_mut() = format!("http://{address}/bucket/").parse().unwrap();
+        (http, request)
+    }
+
+    fn is_silence<T>(result: Result<T, HttpError>) -> bool {
+        result.is_err_and(|error| error.kind() == HttpErrorKind::Timeout && innermost(&error).contains("silent"))
+    }
+
+    #[tokio::test]
+    async fn a_server_that_never_answers_is_not_waited_for_for_ever() {
+        let (http, request) = falls_silent(false).await;
+        assert!(is_silence(http.call(request).await));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_takes_no_more_of_a_body_is_not_waited_for_for_ever() {
+        let (http, mut request) = falls_silent(false).await;
+        *request.method_mut() = http::Method::PUT;
+        // More than all the buffers on the way hold.
+        *request.body_mut() = HttpRequestBody::from(Bytes::from(vec![0; 64 << 20]));
+        assert!(is_silence(http.call(request).await));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_stops_in_the_middle_is_not_waited_for_for_ever() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").await.unwrap();
+            std::future::pending::<()>().await;
+        });
+        let (http, mut request) = falls_silent(false).await;
+        *request.uri_mut() = format!("http://{address}/bucket/").parse().unwrap();
+        let answer = http.call(request).await.unwrap();
+        assert!(is_silence(read_up_to(100, answer.into_body()).await));
+    }
+
+    /// A router that forgot its connections, or a line that came back with another address, closes nothing.
+    #[tokio::test]
+    async fn half_dead_connections_cost_one_time_out_and_not_one_each() {
+        let (http, request) = falls_silent(true).await;
+        for answer in futures_util::future::join_all((0..4).map(|_| http.call(request.clone()))).await {
+            assert!(answer.is_ok(), "{answer:?}");
+        }
+        assert!(is_silence(http.call(request.clone()).await), "the test would prove nothing");
+        let answer = http.call(request).await;
+        assert!(answer.is_ok(), "it asked another connection of the same pool: {answer:?}");
+    }
 
     #[tokio::test]
     async fn an_answer_without_end_is_not_read_to_its_end() {

@@ -8,6 +8,7 @@ use std::fmt;
 const FOLDER: &str = "backups/";
 const TAR: &str = ".tar";
 const METADATA: &str = ".metadata.json";
+const PROBE: &str = ".s3-backup-agent-check-";
 
 /// Longest stem that is written: S3 allows keys of 1,024 bytes, and a prefix and an ending need room as well. File
 /// systems allow 255 bytes for one name.
@@ -125,7 +126,15 @@ impl Keys {
     /// The key of an object that only a check writes.
     #[must_use]
     pub fn probe(&self, id: &str) -> Key {
-        Key(format!("{}.s3-backup-agent-check-{id}", self.folder))
+        Key(format!("{}{PROBE}{id}", self.folder))
+    }
+
+    /// Whether an agent writes such a key for this location: not one of a location below it, and nothing foreign.
+    #[must_use]
+    pub fn may_be_ours(&self, key: &Key) -> bool {
+        let Some(name) = key.0.strip_prefix(&self.folder) else { return false };
+        let is_probe = name.starts_with(PROBE) && !name.contains('/');
+        (is_probe || key.role() != Role::Foreign) && !key.is_in_location_below(&self.folder)
     }
 }
 
@@ -180,6 +189,23 @@ mod tests {
         let stem = Stem::from_filename("Nightly_2026.tar");
         assert_eq!(Keys::new("").tar(&stem).as_str(), "backups/Nightly_2026.tar");
         assert_eq!(Keys::new("/a/b/").metadata(&stem).as_str(), "a/b/backups/Nightly_2026.metadata.json");
+    }
+
+    #[test]
+    fn what_others_keep_in_the_bucket_is_not_ours() {
+        let keys = Keys::new("home");
+        for ours in ["home/backups/a.tar", "home/backups/a/b.metadata.json", "home/backups/.s3-backup-agent-check-1"] {
+            assert!(keys.may_be_ours(&Key::new(ours)), "{ours}");
+        }
+        for other in [
+            "backups/a.tar",
+            "home2/backups/a.tar",
+            "home/a.tar",
+            "home/backups/a.zip",
+            "home/backups/in/backups/a.tar",
+        ] {
+            assert!(!keys.may_be_ours(&Key::new(other)), "{other}");
+        }
     }
 
     #[test]

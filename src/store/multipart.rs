@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -14,11 +15,18 @@ use tokio::sync::Mutex;
 
 use super::copy::{self, CopySource};
 use super::error::{Error, Outcome};
+use super::http::read_up_to;
 use super::retry::{Patience, retry};
 use super::{ContentType, Key, Store, StoreBackend, path_of};
 
-/// A list of parts has 10,000 of them at most, some 1,000 on a page.
-const MAX_PAGES: usize = 100;
+/// More than a location may ask for at once: with that many the provider is at full pace again.
+const MOST_IN_FLIGHT: usize = 16;
+
+/// An upload has 10,000 parts at most; some servers tell a hundred at a time.
+const MAX_PAGES: usize = 1000;
+
+/// A thousand parts take a quarter of it.
+const MAX_PAGE_BYTES: usize = 2 * 1024 * 1024;
 
 /// A part that is stored: its number, from 0, and what the server called it.
 #[derive(Debug, Clone)]
@@ -49,6 +57,9 @@ pub struct HeldPart {
     pub e_tag: String,
     /// Bytes.
     pub size: u64,
+    /// When it was stored, as the server says it.
+    #[serde(default)]
+    pub last_modified: Option<String>,
 }
 
 /// One page of `ListParts`.
@@ -101,14 +112,15 @@ impl Multipart {
             StoreBackend::S3(s3) => {
                 let s3 = s3.multipart();
                 let client = &s3;
-                let upload_id = retry(patience, || async move {
-                    let started = client.create_multipart_opts(place, options()).await;
-                    started.map_err(|error| Error::from_object_store(error, action))
-                })
-                .await?;
+                let upload_id = store
+                    .retry(patience, || async move {
+                        let started = client.create_multipart_opts(place, options()).await;
+                        started.map_err(|error| Error::from_object_store(error, action))
+                    })
+                    .await?;
                 Kind::S3 { s3, upload_id }
             }
-            StoreBackend::Directory => {
+            StoreBackend::Directory(_) => {
                 let started = store.objects.put_multipart_opts(&path, options()).await;
                 let upload = started.map_err(|error| Error::from_object_store(error, action))?;
                 Kind::Directory(Arc::new(Mutex::new(upload)))
@@ -123,6 +135,12 @@ impl Multipart {
         let StoreBackend::S3(s3) = &*store.backend else { return None };
         let kind = Kind::S3 { s3: s3.multipart(), upload_id: upload_id.to_owned() };
         Some(Self { store: store.clone(), key: key.clone(), path: path_of(key).ok()?, kind })
+    }
+
+    /// The same upload by another handle of its storage.
+    #[must_use]
+    pub fn in_store(&self, store: &Store) -> Self {
+        Self { store: store.clone(), ..self.clone() }
     }
 
     /// Its id, to resume it by.
@@ -150,7 +168,7 @@ impl Multipart {
             let page = retry(patience, || async {
                 let answer = s3.request(Method::GET, Some(&self.key), query, HeaderMap::new(), Bytes::new()).await;
                 let text = match answer {
-                    Ok(answer) => answer.into_body().bytes().await,
+                    Ok(answer) => read_up_to(MAX_PAGE_BYTES, answer.into_body()).await,
                     Err(error) => Err(error),
                 };
                 let text = text.map_err(|error| Error::from_http(error, action))?;
@@ -179,11 +197,17 @@ impl Multipart {
         let failed = |error| Error::from_object_store(error, action);
         match &self.kind {
             Kind::S3 { s3, upload_id } => {
-                let stored = retry(patience, || {
-                    let payload = PutPayload::from(data.clone());
-                    async move { s3.put_part(&self.path, upload_id, number, payload).await.map_err(failed) }
+                let differed = &AtomicBool::new(false);
+                let stored = self.in_turn(patience, || {
+                    let data = data.clone();
+                    async move {
+                        let payload = PutPayload::from(data.clone());
+                        let stored = s3.put_part(&self.path, upload_id, number, payload).await.map_err(failed)?;
+                        self.store.compare(&stored.content_id, &data, differed, action)?;
+                        Ok(stored.content_id)
+                    }
                 });
-                Ok(Part { number, e_tag: stored.await?.content_id })
+                Ok(Part { number, e_tag: stored.await.inspect_err(|error| self.store.note_damage(error))? })
             }
             Kind::Directory(upload) => {
                 let written = upload.lock().await.put_part(PutPayload::from(data));
@@ -210,8 +234,31 @@ impl Multipart {
         };
         let number_text = (number + 1).to_string();
         let query = &[("partNumber", number_text.as_str()), ("uploadId", upload_id)];
-        let e_tag = copy::copied(s3, &self.key, query, &source.headers(Some(range)), patience, action).await?;
+        let headers = &source.headers(Some(range));
+        let e_tag = self.in_turn(patience, || copy::copied(s3, &self.key, query, headers, action)).await?;
         Ok(Part { number, e_tag })
+    }
+
+    /// Tries a part again and again, never more of them at the same time than the provider takes.
+    async fn in_turn<T, F>(&self, patience: Patience, mut attempt: impl FnMut() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let StoreBackend::S3(s3) = &*self.store.backend else { return self.store.retry(patience, attempt).await };
+        let attempt = || {
+            let attempt = attempt();
+            async move {
+                let turn = s3.pace().turn().await;
+                let result = attempt.await;
+                match &result {
+                    Ok(_) => turn.taken(MOST_IN_FLIGHT),
+                    Err(error) if error.outcome == Outcome::Throttled => turn.refused(),
+                    Err(_) => drop(turn),
+                }
+                result
+            }
+        };
+        self.store.retry(patience, attempt).await
     }
 
     /// Makes the object of its parts, which must be all of them, in order. `size` is what the object must then have:
@@ -224,11 +271,15 @@ impl Multipart {
         let failed = |error| Error::from_object_store(error, action);
         match &self.kind {
             Kind::S3 { s3, upload_id } => {
-                let completed = retry(patience, || {
-                    let parts = parts.iter().map(|part| PartId { content_id: part.e_tag.clone() }).collect();
-                    async move { s3.complete_multipart(&self.path, upload_id, parts).await.map(drop).map_err(failed) }
-                })
-                .await;
+                let completed =
+                    self.store
+                        .retry(patience, || {
+                            let parts = parts.iter().map(|part| PartId { content_id: part.e_tag.clone() }).collect();
+                            async move {
+                                s3.complete_multipart(&self.path, upload_id, parts).await.map(drop).map_err(failed)
+                            }
+                        })
+                        .await;
                 match completed {
                     Err(error) if error.outcome == Outcome::NoSuchUpload => self.was_completed(size, error).await,
                     completed => completed,

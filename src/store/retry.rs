@@ -3,8 +3,10 @@
 //! Every attempt is signed anew, so a long outage does not end in an expired signature; object_store's own retries are
 //! off for that reason.
 
+use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -17,6 +19,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// Throttling starts with a longer pause: the provider asked for fewer requests, not for the same one again.
 const FIRST_PAUSE_THROTTLED: Duration = Duration::from_secs(1);
+
+/// Bytes that were damaged on their way are sent again this often: more than that is no accident.
+const MAX_DAMAGED: u32 = 3;
 
 /// How long a call is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,18 +42,45 @@ impl Patience {
     }
 }
 
+/// Who wants to know that a call waits for storage that is away.
+pub trait Watch: fmt::Debug + Send + Sync {
+    /// An attempt failed, and another one will be made after a pause.
+    fn waits(&self, error: &Error);
+
+    /// A call that had waited succeeded.
+    fn goes_on(&self);
+}
+
 /// Calls `attempt` until it succeeds, fails for good, or `patience` is at its end.
 ///
 /// # Errors
 /// The last attempt's error.
-pub async fn retry<T, F>(patience: Patience, mut attempt: impl FnMut() -> F) -> Result<T, Error>
+pub async fn retry<T, F>(patience: Patience, attempt: impl FnMut() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {
-    let mut backoff = Backoff::new(patience);
+    retry_watched(patience, None, attempt).await
+}
+
+/// The same before the eyes of somebody.
+///
+/// # Errors
+/// The last attempt's error.
+pub(super) async fn retry_watched<T, F>(
+    patience: Patience,
+    watch: Option<Arc<dyn Watch>>,
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let mut backoff = Backoff { watch, ..Backoff::new(patience) };
     loop {
         match attempt().await {
-            Ok(value) => return Ok(value),
+            Ok(value) => {
+                backoff.end();
+                return Ok(value);
+            }
             Err(error) => backoff.pause(error).await?,
         }
     }
@@ -61,13 +93,15 @@ pub struct Backoff {
     /// When it first went wrong: an attempt that was slow but under way has used none of the patience.
     failing_since: Option<Instant>,
     retries: u32,
+    damaged: u32,
+    watch: Option<Arc<dyn Watch>>,
 }
 
 impl Backoff {
     /// Starts with all of its patience.
     #[must_use]
     pub fn new(patience: Patience) -> Self {
-        Self { patience, failing_since: None, retries: 0 }
+        Self { patience, failing_since: None, retries: 0, damaged: 0, watch: None }
     }
 
     /// Waits before the next attempt.
@@ -77,13 +111,25 @@ impl Backoff {
     pub async fn pause(&mut self, error: Error) -> Result<(), Error> {
         let pause = pause(error.outcome, self.retries);
         let failing_since = *self.failing_since.get_or_insert_with(Instant::now);
-        if !error.outcome.is_transient() || failing_since.elapsed() + pause > self.patience.0 {
+        self.damaged += u32::from(error.outcome == Outcome::Damaged);
+        let may_succeed =
+            error.outcome.is_transient() || (error.outcome == Outcome::Damaged && self.damaged <= MAX_DAMAGED);
+        if !may_succeed || failing_since.elapsed() + pause > self.patience.0 {
             return Err(error);
         }
         self.retries += 1;
         warn!(retries = self.retries, pause_ms = pause.as_millis(), "{error}; trying again");
+        if let Some(watch) = self.watch.as_ref().filter(|_| error.outcome.is_transient()) {
+            watch.waits(&error);
+        }
         sleep(pause).await;
         Ok(())
+    }
+
+    fn end(self) {
+        if let Some(watch) = self.watch.filter(|_| self.retries > 0) {
+            watch.goes_on();
+        }
     }
 }
 
@@ -120,6 +166,13 @@ mod tests {
         assert!(attempts(patience, Outcome::Unreachable, 8).await.1);
         let (count, succeeded, elapsed) = attempts(patience, Outcome::Timeout, u32::MAX).await;
         assert!(!succeeded && count > 30 && elapsed > Duration::from_secs(580), "{count} in {elapsed:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_damaged_again_and_again_is_no_accident() {
+        let patience = Patience::lasting(Duration::from_mins(10));
+        assert!(attempts(patience, Outcome::Damaged, 4).await.1);
+        assert_eq!(attempts(patience, Outcome::Damaged, u32::MAX).await.0, 4);
     }
 
     #[tokio::test(start_paused = true)]

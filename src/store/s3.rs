@@ -21,9 +21,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 pub use dialect::Dialect;
 
+use super::e_tag::ETags;
 use super::error::{Error, Outcome};
 use super::http::{Http, Shared, Traffic};
 use super::key::Key;
+use super::pace::Pace;
 use crate::config::{Encryption, S3Settings, Secret};
 pub(super) use sign::unusable;
 use sign::{Signer, Signing};
@@ -102,6 +104,16 @@ impl S3 {
 
     pub(super) fn bucket(&self) -> &str {
         &self.bucket
+    }
+
+    /// How many parts the provider takes at the same time.
+    pub(super) fn pace(&self) -> &Pace {
+        self.shared.pace()
+    }
+
+    /// What its `ETag`s are.
+    pub(super) fn e_tags(&self) -> &ETags {
+        self.shared.e_tags()
     }
 
     /// How objects of this bucket are encrypted.

@@ -216,7 +216,7 @@ def settings() -> set[str]:
         section = {"Listen": "listen.", "Tcp": "listen.", "Log": "log."}
         prefix = section.get(part.partition(" ")[0], "")
         found |= {f"{prefix}{key}" for key in asked.findall(part)}
-    for name in ("location.rs", "s3.rs", "endpoint.rs"):
+    for name in ("location.rs", "s3.rs", "endpoint.rs", "verify.rs"):
         text = (SOURCE / "config" / name).read_text()
         found |= {f"locations.{key}" for key in asked.findall(text)}
     fields = {field["id"] for row in PROVIDERS for field in row.get("fields", ())}
@@ -292,6 +292,8 @@ async def test_every_option_is_understood() -> None:
         "part_size": ["16 MiB", "8388608"],
         "concurrency": [1, "16"],
         "outage_seconds": [60, "900"],
+        "verify_every": ["7d", "12h", "off", ""],
+        "verify_sample": ["3", "all"],
         "ca_certificate": [pem, pem.replace("\n", " "), pem.replace("\n", "")],
         "proxy": ["http://ada:secret@proxy.example.com:3128"],
         "id": ["cellar"],

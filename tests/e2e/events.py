@@ -5,12 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 import json
-from typing import Any
+from typing import Any, Protocol
 
-from lab.agent import Agent, Location
+import aiohttp
+from lab.agent import Location
 from lab.backups import Outcome
 
 from .home import Home
+
+
+class Reachable(Protocol):
+    """An agent, wherever it runs."""
+
+    def client(self) -> aiohttp.ClientSession:
+        """Return an HTTP client on its socket."""
 
 
 async def back_up_until(
@@ -34,7 +42,7 @@ async def back_up_until(
 
 
 async def call_when_storing(
-    agent: Agent, location: str, then: Callable[[], Awaitable[None]], at_bytes: int
+    agent: Reachable, location: str, then: Callable[[], Awaitable[None]], at_bytes: int
 ) -> None:
     """Follow the agent's events until an upload has so many bytes in the bucket, then do something."""
     async for event in events(agent):
@@ -47,7 +55,7 @@ async def call_when_storing(
             return
 
 
-async def events(agent: Agent) -> AsyncIterator[dict[str, Any]]:
+async def events(agent: Reachable) -> AsyncIterator[dict[str, Any]]:
     """Follow the agent's events."""
     async with agent.client() as client, client.get("/v1/events") as response:
         async for line in response.content:

@@ -90,26 +90,7 @@ class Home:
 
     def stored(self, location: Location, backup_id: str) -> Stored:
         """Find a backup in the bucket, without the agent's help."""
-        client = self.garage.client()
-        for key in self.keys(location):
-            if key.endswith(".metadata.json"):
-                metadata = json.load(
-                    client.get_object(Bucket=location.bucket, Key=key)["Body"]
-                )
-                if metadata["backup_id"] == backup_id:
-                    return self._read(location, key, metadata)
-        raise AssertionError(f"no metadata of {backup_id} in {self.keys(location)}")
-
-    def _read(self, location: Location, key: str, metadata: dict[str, Any]) -> Stored:
-        tar_key = key.removesuffix(".metadata.json") + ".tar"
-        body = self.garage.client().get_object(Bucket=location.bucket, Key=tar_key)[
-            "Body"
-        ]
-        digest, size = hashlib.sha256(), 0
-        while chunk := body.read(CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-        return Stored(tar_key, key, metadata, size, digest.hexdigest())
+        return stored(self.garage, location.bucket, backup_id)
 
     @contextlib.contextmanager
     def files(self, name: str, size: int) -> Iterator[Path]:
@@ -122,6 +103,27 @@ class Home:
             yield folder
         finally:
             shutil.rmtree(folder)
+
+
+def stored(garage: Garage, bucket: str, backup_id: str) -> Stored:
+    """Find a backup in a bucket, and read it."""
+    client, keys = garage.client(), garage.bucket_keys(bucket)
+    for key in keys:
+        if key.endswith(".metadata.json"):
+            metadata = json.load(client.get_object(Bucket=bucket, Key=key)["Body"])
+            if metadata["backup_id"] == backup_id:
+                return _read(client, bucket, key, metadata)
+    raise AssertionError(f"no metadata of {backup_id} in {keys}")
+
+
+def _read(client: Any, bucket: str, key: str, metadata: dict[str, Any]) -> Stored:
+    tar_key = key.removesuffix(".metadata.json") + ".tar"
+    body = client.get_object(Bucket=bucket, Key=tar_key)["Body"]
+    digest, size = hashlib.sha256(), 0
+    while chunk := body.read(CHUNK):
+        digest.update(chunk)
+        size += len(chunk)
+    return Stored(tar_key, key, metadata, size, digest.hexdigest())
 
 
 class Log:

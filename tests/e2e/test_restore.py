@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 import tempfile
 
-from lab.backups import LOCAL
 from lab.homeassistant import HomeAssistant
 import pytest
 
 from .home import Home
+from .laptop import LAPTOP, Laptop, a_year_later
 
 PASSWORD = "a password that only its owner knows"
 PROOF = "The first system was here.\n"
@@ -24,15 +25,15 @@ class Gone:
     port: int
     plain_id: str
     encrypted_id: str
-    tar: Path
+    laptop: Laptop
 
 
 @pytest.fixture(scope="module")
 async def gone(system: Home) -> AsyncIterator[Gone]:
-    """Make a system, back it up twice, download one backup, and end the system."""
+    """Make a system, back it up twice, and end it."""
     agent_id = system.agent_id(system.cellar)
     with tempfile.TemporaryDirectory(prefix="e2e-") as folder:
-        tar = Path(folder) / "plain.tar"
+        laptop = Laptop(Path(folder), system.cellar)
         async with HomeAssistant(system.ha.version) as first:
             await first.add_agent(system.agent.address)
             await first.backups.wait_for_agents(2)
@@ -43,8 +44,7 @@ async def gone(system: Home) -> AsyncIterator[Gone]:
             )
             assert plain.backup_id is not None
             assert locked.backup_id is not None
-            await first.backups.download(plain.backup_id, agent_id, tar)
-        yield Gone(first.port, plain.backup_id, locked.backup_id, tar)
+        yield Gone(first.port, plain.backup_id, locked.backup_id, laptop)
     await system.clear()
 
 
@@ -57,14 +57,14 @@ async def assert_first_system_is_back(second: HomeAssistant, gone: Gone) -> None
         assert "s3_backup_agent.cellar" in listed["agents"]
 
 
-async def test_a_downloaded_tar_restores_another_system(
-    system: Home, gone: Gone
-) -> None:
-    """Downloaded through the agent, uploaded to a second system, restored there."""
-    async with HomeAssistant(system.ha.version) as second:
+async def test_a_laptop_brings_the_system_back(system: Home, gone: Gone) -> None:
+    """docs/disaster-recovery.md: downloaded with the binary alone, given to the first page of a new Home Assistant."""
+    printed = await gone.laptop.follow(LAPTOP, gone.encrypted_id)
+    assert "Locked, before the fire" in printed
+    async with HomeAssistant(system.ha.version, is_new=True) as second:
         assert not (second.config / "proof.txt").exists()
-        assert await second.backups.upload(gone.tar, [LOCAL]) == gone.plain_id
-        await second.backups.restore(gone.plain_id, LOCAL)
+        tar = gone.laptop.folder / "backup.tar"
+        await second.backups.restore_at_first_page(tar, gone.encrypted_id, PASSWORD)
         await second.come_back_from_restore(gone.port)
         await assert_first_system_is_back(second, gone)
 
@@ -80,3 +80,16 @@ async def test_the_bucket_restores_another_system(system: Home, gone: Gone) -> N
         )
         await second.come_back_from_restore(gone.port)
         await assert_first_system_is_back(second, gone)
+
+
+async def test_lost_metadata_comes_back(system: Home, gone: Gone) -> None:
+    """docs/disaster-recovery.md: of the backups only the tars are left; then they are listed again, and whole."""
+    bucket, client = system.cellar.bucket, system.garage.client()
+    for key in system.garage.bucket_keys(bucket):
+        if key.endswith(".metadata.json"):
+            await asyncio.to_thread(client.delete_object, Bucket=bucket, Key=key)
+    async with a_year_later(system.garage.endpoint) as endpoint:
+        printed = await gone.laptop.follow("The list is empty", endpoint=endpoint)
+    assert gone.plain_id in printed.split("list home")[-1]
+    for backup_id in (gone.plain_id, gone.encrypted_id):
+        await gone.laptop.follow("Is it whole?", backup_id)

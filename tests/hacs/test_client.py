@@ -520,6 +520,24 @@ async def test_notices_content_cut_short(tmp_path: Path) -> None:
         assert raised.value.code == "transfer_broken"
 
 
+async def test_notices_content_that_was_damaged(tmp_path: Path) -> None:
+    """Bytes that are not those that the agent read are an error, at their end."""
+    for crc32, code in (
+        (f"{zlib.crc32(b'some bytes'):08x}", None),
+        ("00000000", "checksum_mismatch"),
+    ):
+        head = (
+            f"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nS3-Backup-Agent-CRC32: {crc32}"
+        )
+        answer = f"{head}\r\n\r\nsome bytes".encode()
+        async with something_else(tmp_path, answer) as client:
+            download = await client.download(LOCATION, "id")
+            assert await anext(download) == b"some bytes"
+            with pytest.raises(AgentError if code else StopAsyncIteration) as raised:
+                await anext(download)
+            assert getattr(raised.value, "code", None) == code
+
+
 async def test_waits_only_so_long(tmp_path: Path) -> None:
     """Silence ends a call."""
     quick = aiohttp.ClientTimeout(total=0.05)

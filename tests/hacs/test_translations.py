@@ -22,10 +22,10 @@ def translations() -> ModuleType:
 
 
 def test_generated_files_are_up_to_date(translations: ModuleType) -> None:
-    """What Home Assistant reads is what scripts/generate makes of translations/, and nothing else is there."""
+    """What is read is what scripts/generate makes of translations/, and nothing else is there."""
     files: dict[Path, str] = translations.generated()
     assert {path: path.read_text() for path in files} == files
-    folders = (translations.INTEGRATION, translations.APP)
+    folders = (translations.INTEGRATION, translations.APP, translations.PAGE)
     assert {path for folder in folders for path in folder.glob("*")} == set(files)
 
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::call::ids;
-use crate::harness::{MIB, Sample, agent_and_bucket, eventually};
+use crate::harness::{Bucket, Fault, MIB, Request, Sample, agent_and_bucket, agent_behind_proxy, eventually};
 
 fn reason<'l>(list: &'l Value, key: &str) -> &'l str {
     let skipped = list["skipped"].as_array().unwrap().iter().find(|skipped| skipped["key"] == key);
@@ -119,4 +119,108 @@ async fn our_additions_that_make_no_sense_are_as_good_as_none() {
     bucket.put_backup("", "x", &sample).await;
     assert_eq!(ids(&agent.list("garage").await), ["a1"]);
     assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+}
+
+async fn stored_whole(bucket: &Bucket, sample: &Sample) {
+    let stem = format!("backups/{}", sample.stem());
+    bucket.comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")]).await;
+    assert!(bucket.get(&format!("{stem}.tar")).await == sample.tar, "the tar in the bucket is another one");
+}
+
+/// The provider compares a checksum, or the agent the `ETag`: nothing is left that nobody looks at.
+#[tokio::test]
+async fn a_bit_that_flips_on_the_wire_up_is_caught_and_sent_again() {
+    for checksum in ["sha256", "crc64nvme", "crc32c", "off"] {
+        let (agent, proxy, bucket) =
+            agent_behind_proxy(|location| *location = location.clone().with("checksum", checksum)).await;
+        let large = Sample::new("a1", "Large", 12 * MIB);
+        proxy.fault(|request| request.stores_part(1), Fault::FlipRequest(1_000_000));
+        proxy.fault(|request| request.stores_part(3), Fault::FlipRequest(100_000));
+        agent.upload("garage", &large).await;
+        assert_eq!(proxy.faults_left(), 0, "the test would prove nothing");
+        for (part, times) in [(1, 2), (2, 1), (3, 2)] {
+            assert_eq!(proxy.count(|request| request.stores_part(part)), times, "{checksum}: part {part}");
+        }
+        stored_whole(&bucket, &large).await;
+        assert_eq!(agent.delete_backup("garage", "a1").await.status, 204);
+        let small = Sample::small("b2");
+        proxy.fault(|request| request.writes(".tar"), Fault::FlipRequest(20_000));
+        proxy.fault(|request| request.writes(".metadata.json"), Fault::FlipRequest(30));
+        agent.upload("garage", &small).await;
+        assert_eq!(proxy.faults_left(), 0, "the test would prove nothing");
+        stored_whole(&bucket, &small).await;
+        assert_eq!(bucket.json(&format!("backups/{}.metadata.json", small.stem())).await["backup_id"], "b2");
+    }
+}
+
+#[tokio::test]
+async fn a_wire_that_damages_everything_ends_the_upload_and_leaves_nothing() {
+    for checksum in ["crc64nvme", "off"] {
+        let (agent, proxy, bucket) =
+            agent_behind_proxy(|location| *location = location.clone().with("checksum", checksum)).await;
+        // What its ETags are is known by then.
+        agent.upload("garage", &Sample::small("b2")).await;
+        assert_eq!(agent.delete_backup("garage", "b2").await.status, 204);
+        let sample = Sample::new("a1", "Damaged", 12 * MIB);
+        for _ in 0..10 {
+            proxy.fault(|request| request.stores_part(2), Fault::FlipRequest(1_000_000));
+        }
+        let arrived = agent.content(&agent.begin("garage", &sample).await, sample.tar.clone()).await;
+        arrived.is_problem(409, "checksum_mismatch", &["part 2", &sample.stem()]);
+        bucket.comes_to_be_empty().await;
+        proxy.forget_faults();
+        agent.upload("garage", &sample).await;
+        stored_whole(&bucket, &sample).await;
+    }
+}
+
+#[tokio::test]
+async fn a_bit_that_flips_on_the_wire_down_breaks_the_download_and_is_named() {
+    let (agent, proxy, _bucket) = agent_behind_proxy(|_| {}).await;
+    let sample = Sample::new("a1", "Damaged", 12 * MIB);
+    agent.upload("garage", &sample).await;
+    proxy.fault(|request: &Request| request.reads(".tar"), Fault::FlipAnswer(1_000_000));
+    assert!(agent.download("garage", "a1").await.is_err(), "a damaged backup came whole");
+    assert_eq!(proxy.faults_left(), 0, "the test would prove nothing");
+    eventually("the log names it", async || agent.printed().contains("The backup \"a1\" is damaged")).await;
+    assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar, "only the wire was damaged");
+}
+
+#[tokio::test]
+async fn a_bit_that_flips_on_the_socket_is_caught_before_there_is_a_backup() {
+    let (agent, bucket) = agent_and_bucket().await;
+    for size in [40_960, 12 * MIB] {
+        let sample = Sample::new("a1", "Damaged", size);
+        let mut flipped = sample.tar.to_vec();
+        flipped[2000] ^= 1;
+        let upload_id = agent.begin("garage", &sample).await;
+        assert_eq!(agent.content(&upload_id, flipped).await.status, 200, "nobody can know yet");
+        let answer = agent.complete(&upload_id, &sample).await;
+        answer.is_problem(409, "checksum_mismatch", &["CRC-32", &sample.crc32()]);
+        bucket.comes_to_be_empty().await;
+    }
+}
+
+#[tokio::test]
+async fn a_hash_or_a_size_that_changed_in_the_metadata_is_caught_and_named() {
+    let (agent, bucket) = agent_and_bucket().await;
+    let sample = Sample::small("a1");
+    agent.upload("garage", &sample).await;
+    let key = format!("backups/{}.metadata.json", sample.stem());
+    let good = bucket.json(&key).await;
+    let change = async |field: &str, value: Value| {
+        let mut metadata = good.clone();
+        metadata["s3_backup_agent"][field] = value;
+        bucket.put(&key, metadata.to_string()).await;
+    };
+    change("sha256", json!(Sample::small("b2").sha256())).await;
+    assert_eq!(agent.listed("garage").await, ["a1"], "only reading all of it tells");
+    assert!(agent.download("garage", "a1").await.is_err(), "it came whole");
+    eventually("the log names it", async || agent.printed().contains("The backup \"a1\" is damaged")).await;
+    change("size", json!(40_961)).await;
+    let list = agent.refreshed("garage").await;
+    assert_eq!(list["backups"], json!([]));
+    assert!(reason(&list, &key).contains("40961"), "{list:#}");
+    change("sha256", json!("not a hash")).await;
+    assert!(agent.download("garage", "a1").await.map_or(true, |answer| answer.status != 200), "nothing proves it");
 }

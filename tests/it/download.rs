@@ -20,6 +20,7 @@ async fn ranges_are_served_as_http_asks_for() {
     let (size, part) = (sample.tar.len(), 5 * 1024 * 1024);
     let whole = range(&agent, &[]).await;
     assert_eq!((whole.status, whole.header("accept-ranges")), (200, "bytes"));
+    assert_eq!(whole.header("s3-backup-agent-crc32"), sample.crc32());
     let e_tag = whole.header("etag").to_owned();
     assert!(e_tag.starts_with('"') && e_tag.len() > 2, "{e_tag}");
 
@@ -40,6 +41,7 @@ async fn ranges_are_served_as_http_asks_for() {
         assert_eq!(answer.header("content-range"), content_range, "{asked}");
         assert_eq!(answer.header("content-length"), wanted.len().to_string(), "{asked}");
         assert_eq!(answer.header("etag"), e_tag, "{asked}");
+        assert_eq!(answer.header("s3-backup-agent-crc32"), "", "it is not that of a range");
     }
     for asked in [format!("bytes={size}-"), "bytes=20-10".into(), "bytes=-0".into()] {
         let answer = range(&agent, &[("range", &asked)]).await;

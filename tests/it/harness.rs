@@ -3,6 +3,7 @@
 pub(crate) mod agent;
 pub(crate) mod bucket;
 pub(crate) mod call;
+pub(crate) mod discard;
 pub(crate) mod events;
 pub(crate) mod garage;
 mod guard;
@@ -23,10 +24,10 @@ pub(crate) use agent::Agent;
 pub(crate) use bucket::Bucket;
 pub(crate) use garage::Garage;
 pub(crate) use proxy::{Fault, Proxy, Request};
-pub(crate) use quirks::{Imitation, Quirk};
+pub(crate) use quirks::{Failure, Imitation, Quirk};
 pub(crate) use sample::Sample;
 pub(crate) use server::Server;
-pub(crate) use setup::{Location, Setup};
+pub(crate) use setup::{Location, Setup, StateOn};
 
 pub(crate) const MIB: u64 = 1024 * 1024;
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{Agent, Location, Sample, Setup, agent_and_bucket, garage};
+use crate::harness::{Agent, Location, Sample, Setup, StateOn, agent_and_bucket, garage};
 
 async fn id(agent: &Agent) -> String {
     let info = agent.get("/v1/info").await.json();
@@ -39,7 +39,7 @@ async fn a_command_makes_none() {
 async fn where_nothing_can_be_kept_it_is_new_each_time_and_backups_still_travel() {
     let mut setup = Setup::of(Location::of(&garage::shared().bucket().await));
     fs::create_dir(setup.path("state")).unwrap();
-    setup.state_is_read_only = true;
+    setup.state_on = Some(StateOn::ReadOnly);
     let agent = setup.serve().await;
     let before = id(&agent).await;
     let printed = agent.printed();

@@ -44,6 +44,24 @@ async fn what_is_left_out_has_a_code_and_is_counted() {
     assert_eq!(agent.location("garage").await["skipped"], counts);
 }
 
+/// An agent that was killed before it removed what its last upload replaced leaves two of one backup.
+#[tokio::test]
+async fn an_earlier_upload_of_a_backup_goes_with_it() {
+    let (agent, _proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    let sample = Sample::small("a1");
+    agent.upload("garage", &sample).await;
+    let stem = format!("backups/{}", sample.stem());
+    for (ending, data) in
+        [(".tar", sample.tar.clone()), (".metadata.json", bucket.get(&format!("{stem}.metadata.json")).await)]
+    {
+        bucket.put(&format!("{stem}_a1{ending}"), data).await;
+    }
+    assert_eq!(agent.listed("garage").await, ["a1"]);
+    assert_eq!(agent.delete_backup("garage", "a1").await.status, 204);
+    assert_eq!(agent.listed("garage").await, Vec::<String>::new());
+    bucket.comes_to_be_empty().await;
+}
+
 #[tokio::test]
 async fn a_tar_that_just_came_may_be_somebodys_upload() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;

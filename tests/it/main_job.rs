@@ -9,8 +9,8 @@ fn stored_metadata(sample: &Sample, part_size: u64) -> Value {
     let mut metadata = sample.metadata.clone();
     metadata["size"] = sample.size().into();
     metadata["s3_backup_agent"] = json!({
-        "format": 1, "size": sample.size(), "sha256": sample.sha256(), "part_size": part_size,
-        "agent_version": env!("CARGO_PKG_VERSION"),
+        "format": 1, "size": sample.size(), "sha256": sample.sha256(), "crc32": sample.crc32(),
+        "part_size": part_size, "agent_version": env!("CARGO_PKG_VERSION"),
     });
     metadata
 }
@@ -114,7 +114,10 @@ async fn the_metadata_object_has_home_assistants_fields_in_its_order() {
         ]
     );
     let added: Vec<_> = stored["s3_backup_agent"].as_object().unwrap().keys().collect();
-    assert_eq!(added, ["format", "size", "sha256", "part_size", "uploaded_at", "duration_ms", "agent_version"]);
+    assert_eq!(
+        added,
+        ["format", "size", "sha256", "crc32", "part_size", "uploaded_at", "duration_ms", "agent_version"]
+    );
 }
 
 #[tokio::test]

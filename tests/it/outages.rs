@@ -170,3 +170,52 @@ async fn without_an_earlier_list_the_error_is_the_answer() {
     proxy.set_away(false);
     assert_eq!(agent.list("garage").await["backups"], json!([]));
 }
+
+#[tokio::test]
+async fn who_waits_for_storage_is_shown_to_wait() {
+    let (agent, proxy, _bucket) = agent_behind_proxy(|_| {}).await;
+    let mut events = agent.events().await;
+    let sample = Sample::new("a1", "Waiting", 30 * MIB);
+    let upload_id = agent.begin("garage", &sample).await;
+    let mut sending = agent.sending(&upload_id);
+    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
+    events.until(|event| event["stored_bytes"].as_u64() > Some(0)).await;
+    proxy.set_away(true);
+    let rest = sample.tar.slice(12 * 1024 * 1024..);
+    let back = async {
+        let waits = events.until(|event| event["upload_id"] == upload_id && !event["waiting"].is_null()).await;
+        let shown = waits.last().unwrap();
+        assert_eq!((&shown["state"], &shown["error"]), (&json!("receiving"), &serde_json::Value::Null), "{shown}");
+        assert_eq!(shown["waiting"]["code"], "storage_unreachable", "{shown}");
+        assert!(shown["waiting"]["since"].as_str().is_some(), "{shown}");
+        let listed = agent.get("/v1/uploads").await.json()["uploads"][0]["waiting"].clone();
+        assert_eq!((&listed["code"], &listed["since"]), (&shown["waiting"]["code"], &shown["waiting"]["since"]));
+        let location = agent.location("garage").await;
+        assert_eq!((&location["status"], &location["error"]["code"]), (&json!("error"), &json!("storage_unreachable")));
+        proxy.set_away(false);
+        let goes_on = events.until(|event| event["upload_id"] == upload_id && event["waiting"].is_null()).await;
+        assert_eq!(goes_on.last().unwrap()["state"], "receiving");
+        assert_eq!(agent.location("garage").await["status"], "ok");
+    };
+    tokio::join!(back, sending.send(&rest));
+    assert_eq!(sending.ended().await.unwrap().status, 200);
+    assert_eq!(agent.complete(&upload_id, &sample).await.status, 200);
+    assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+}
+
+/// The first part is on its way before the bucket is asked for an upload in parts.
+#[tokio::test]
+async fn storage_that_goes_away_before_the_first_part_is_waited_for() {
+    let (agent, proxy, _bucket) = agent_behind_proxy(|_| {}).await;
+    let sample = Sample::new("a1", "Early", 12 * MIB);
+    let upload_id = agent.begin("garage", &sample).await;
+    proxy.set_away(true);
+    let back = async {
+        // Longer than a person in front of a screen would wait.
+        tokio::time::sleep(std::time::Duration::from_secs(14)).await;
+        proxy.set_away(false);
+    };
+    let (arrived, ()) = tokio::join!(agent.content(&upload_id, sample.tar.clone()), back);
+    assert_eq!(arrived.status, 200, "{arrived:?}");
+    assert_eq!(agent.complete(&upload_id, &sample).await.status, 200);
+}

@@ -77,6 +77,19 @@ async fn a_provider_that_asks_to_slow_down_again_and_again() {
 }
 
 #[tokio::test]
+async fn a_provider_that_is_busy_gets_fewer_parts_at_a_time() {
+    let server = Imitation::with([Quirk::BusyAbove(2)]).await;
+    let agent = Setup::of(Location { concurrency: 8, ..server.location() }).serve().await;
+    let sample = Sample::new("a1", "Busy", 60 * MIB);
+    agent.upload("other", &sample).await;
+    let slowed_to = agent.get("/v1/diagnostics").await.json()["locations"][0]["slowed_to"].as_u64();
+    assert!(slowed_to.is_some_and(|parts| parts <= 4), "{slowed_to:?}");
+    // Of twelve parts, eight at a time would be refused again and again.
+    assert!(server.quirks_shown() <= 12, "it was refused {} times", server.quirks_shown());
+    assert!(agent.download("other", "a1").await.unwrap().body == sample.tar);
+}
+
+#[tokio::test]
 async fn a_provider_that_hangs_up_again_and_again() {
     let server = the_main_job_succeeds([Quirk::HangsUpEvery(5)]).await;
     assert!(server.quirks_shown() > 5);

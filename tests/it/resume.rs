@@ -1,13 +1,14 @@
 //! An agent that is killed in the middle: what was stored is not sent again.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::harness::{Agent, Bucket, Location, MIB, Proxy, Sample, Setup, agent_behind_proxy, eventually};
+use crate::harness::{Agent, Bucket, Location, MIB, Proxy, Sample, Setup, StateOn, agent_behind_proxy, eventually};
 
 /// Of 20 MiB in parts of 5 MiB, an agent is killed when some are stored. Gives the bytes that were.
-async fn killed_in_the_middle(agent: &mut Agent, sample: &Sample) -> u64 {
+pub(crate) async fn killed_in_the_middle(agent: &mut Agent, sample: &Sample) -> u64 {
     let mut events = agent.events().await;
     let upload_id = agent.begin("garage", sample).await;
     let mut sending = agent.sending(&upload_id);
@@ -30,9 +31,22 @@ async fn stored_whole(bucket: &Bucket, sample: &Sample) {
     assert!(bucket.get(&format!("{stem}.tar")).await == sample.tar);
 }
 
-fn journals(agent: &Agent) -> Vec<PathBuf> {
+pub(crate) fn journals(agent: &Agent) -> Vec<PathBuf> {
     let folder = agent.setup.path("state/uploads");
     fs::read_dir(folder).map_or_else(|_| Vec::new(), |files| files.map(|file| file.unwrap().path()).collect())
+}
+
+/// What an agent that has ended noted is more than a day old.
+pub(crate) fn a_day_passes(agent: &Agent) {
+    ages(&agent.setup.path("state/uploads"));
+}
+
+/// The files in a folder come to be 25 hours old.
+pub(crate) fn ages(folder: &Path) {
+    let yesterday = SystemTime::now() - Duration::from_hours(25);
+    for file in fs::read_dir(folder).into_iter().flatten() {
+        File::options().write(true).open(file.unwrap().path()).unwrap().set_modified(yesterday).unwrap();
+    }
 }
 
 #[tokio::test]
@@ -65,8 +79,13 @@ async fn another_stream_of_the_same_backup_replaces_what_differs() {
     tar[6_000_000] ^= 1;
     let second = first.with_tar(tar);
     let before = proxy.part_bytes();
+    let mut events = agent.events().await;
     let created = agent.create("garage", &second).await.json();
     complete(&agent, &second, created["upload_id"].as_str().unwrap()).await;
+    let told = events.upload("complete").await;
+    assert_eq!((&told["differs"], &told["resumed_bytes"]), (&true.into(), &created["stored_bytes"]), "{told}");
+    let said = agent.printed().lines().filter(|line| line.contains("another stream than before")).count();
+    assert_eq!(said, 1, "{}", agent.printed());
     let sent = proxy.part_bytes() - before;
     assert!((10 * MIB..20 * MIB).contains(&sent), "{sent}");
     stored_whole(&bucket, &second).await;
@@ -131,8 +150,7 @@ async fn what_nobody_went_on_with_for_a_day_is_removed() {
     assert_eq!(agent.location("garage").await["id"], "garage");
     assert_eq!((bucket.unfinished().await.len(), journals(&agent).len()), (1, 1), "removed too early");
     agent.kill();
-    let yesterday = SystemTime::now() - Duration::from_hours(25);
-    File::options().write(true).open(&journals(&agent)[0]).unwrap().set_modified(yesterday).unwrap();
+    a_day_passes(&agent);
     let agent = Agent::restarted(agent).await;
     bucket.comes_to_be_empty().await;
     eventually("the journal is gone", async || journals(&agent).is_empty()).await;
@@ -153,4 +171,52 @@ async fn without_a_place_for_its_journal_an_upload_succeeds_all_the_same() {
     }
     let warnings = agent.printed().lines().filter(|line| line.contains("state/uploads")).count();
     assert_eq!(warnings, 1, "{}", agent.printed());
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_or_cannot_be_written_costs_the_resume_and_nothing_else() {
+    for state in [StateOn::OneMebibyte, StateOn::ReadOnly] {
+        let bucket = crate::harness::garage::shared().bucket().await;
+        let proxy = Proxy::before(&bucket.endpoint).await;
+        let mut setup = Setup::of(Location { endpoint: proxy.endpoint(), ..Location::of(&bucket) });
+        fs::create_dir_all(setup.path("state")).unwrap();
+        setup.state_on = Some(state);
+        let agent = setup.serve().await;
+        let is_full = matches!(state, StateOn::OneMebibyte);
+        // The disk is full when half of the first one has come, and from the start of the second one.
+        for (id, name) in [("a1", "One"), ("b2", "Two")] {
+            let sample = Sample::new(id, name, 20 * MIB);
+            let mut events = agent.events().await;
+            let upload_id = agent.begin("garage", &sample).await;
+            let mut sending = agent.sending(&upload_id);
+            sending.send(&sample.tar.slice(..13 << 20)).await;
+            events.until(|event| event["stored_bytes"].as_u64() >= Some(10 * MIB)).await;
+            if is_full && id == "a1" {
+                fill_up(&agent);
+            }
+            sending.send(&sample.tar.slice(13 << 20..)).await;
+            assert_eq!(sending.ended().await.unwrap().status, 200);
+            assert_eq!(agent.complete(&upload_id, &sample).await.status, 200);
+            assert!(agent.download("garage", id).await.unwrap().body == sample.tar);
+            if is_full {
+                // What was begun before the disk was full is gone all the same.
+                assert_eq!(fs::read_dir(agent.inside("state/uploads")).unwrap().count(), 0);
+                drop(fs::write(agent.inside("state/more"), vec![0; 2 << 20]));
+            }
+        }
+        let warnings = agent.printed().lines().filter(|line| line.contains("uploads go on")).count();
+        assert_eq!(warnings, 1, "{}", agent.printed());
+        assert_eq!(bucket.unfinished().await, Vec::<String>::new());
+    }
+}
+
+/// Leaves no room on the disk, and none in the last page of the one journal, which spaces do not harm.
+fn fill_up(agent: &Agent) {
+    let journals: Vec<_> =
+        fs::read_dir(agent.inside("state/uploads")).unwrap().map(|file| file.unwrap().path()).collect();
+    assert_eq!(journals.len(), 1, "the test would prove nothing");
+    let size = usize::try_from(fs::metadata(&journals[0]).unwrap().len()).unwrap();
+    let mut journal = File::options().append(true).open(&journals[0]).unwrap();
+    journal.write_all(&vec![b' '; 4090 - size]).unwrap();
+    fs::write(agent.inside("state/filler"), vec![0; 2 << 20]).unwrap_err();
 }

@@ -48,6 +48,8 @@ class Location:
     secret_access_key: str
     provider: str = "garage"
     outage_seconds: int | None = None
+    idle_seconds: int | None = None
+    part_size: str | None = None
 
     @classmethod
     def on(
@@ -59,6 +61,8 @@ class Location:
         name: str = "Garage in the cellar",
         prefix: str = "homeassistant",
         outage_seconds: int | None = None,
+        idle_seconds: int | None = None,
+        part_size: str | None = None,
     ) -> Location:
         """Return a location in a bucket of this server."""
         return cls(
@@ -71,6 +75,8 @@ class Location:
             access_key_id=garage.key_id,
             secret_access_key=garage.secret_key,
             outage_seconds=outage_seconds,
+            idle_seconds=idle_seconds,
+            part_size=part_size,
         )
 
     def key(self, name: str) -> str:

@@ -1,16 +1,18 @@
 """The agent as Supervisor runs it: its options in a file, everything else from the environment."""
 
 import asyncio
+from collections.abc import Sequence
 import json
 from pathlib import Path
 import shutil
 import tempfile
 from typing import Any, Self
+import zlib
 
 import aiohttp
 
 from .agent import agent_binary
-from .process import Process
+from .process import Process, free_port
 
 START_TIMEOUT_S = 20
 TOKEN = "Supervisor's token for this app"
@@ -24,7 +26,11 @@ class App:
     """
 
     def __init__(
-        self, options: dict[str, Any] | str, *, supervisor: str = "127.0.0.1:1"
+        self,
+        options: dict[str, Any] | str,
+        *,
+        supervisor: str = "127.0.0.1:1",
+        page_from: Sequence[str] = (),
     ) -> None:
         """Prepare a container; nothing runs yet."""
         self.folder = Path(tempfile.mkdtemp(prefix="app-"))
@@ -32,6 +38,8 @@ class App:
         self.data.mkdir()
         self.socket = self.folder / "share" / "s3_backup_agent" / "agent.sock"
         self.supervisor = supervisor
+        self.page_port = free_port()
+        self._page_from = page_from
         self.set_options(options)
         self._process: Process | None = None
 
@@ -97,8 +105,10 @@ class App:
             "S3_BACKUP_AGENT_OPTIONS": str(self.data / "options.json"),
             "S3_BACKUP_AGENT__STATE_DIR": str(self.data),
             "S3_BACKUP_AGENT__LISTEN__SOCKET": str(self.socket),
-            "S3_BACKUP_AGENT__LISTEN__PAGE": "127.0.0.1:0",
+            "S3_BACKUP_AGENT__LISTEN__PAGE": f"127.0.0.1:{self.page_port}",
         }
+        for number, address in enumerate(self._page_from):
+            environment[f"S3_BACKUP_AGENT__LISTEN__PAGE_FROM__{number}"] = address
         log = self.folder / "agent.log"
         return await Process.start(
             log, agent_binary(), *arguments, environment=environment
@@ -112,12 +122,38 @@ class App:
         """Return what the agent, and commands, have said so far."""
         return (self.folder / "agent.log").read_text(errors="replace")
 
-    async def get(self, path: str) -> Any:
-        """Return what the agent answers to one GET with the token."""
+    def client(self) -> aiohttp.ClientSession:
+        """Return an HTTP client on the socket that has the token."""
         connector = aiohttp.UnixConnector(path=str(self.socket))
         headers = {"Authorization": f"Bearer {self.token}"}
+        return aiohttp.ClientSession(
+            "http://agent",
+            connector=connector,
+            headers=headers,
+            timeout=aiohttp.ClientTimeout(total=None),
+        )
+
+    async def get(self, path: str) -> Any:
+        """Return what the agent answers to one GET with the token."""
         async with (
-            aiohttp.ClientSession("http://agent", connector=connector) as client,
-            client.get(path, headers=headers, raise_for_status=True) as response,
+            self.client() as client,
+            client.get(path, raise_for_status=True) as response,
         ):
             return await response.json()
+
+    async def upload(self, location: str, backup: dict[str, Any], tar: bytes) -> int:
+        """Upload a backup as Home Assistant does; return the last status, 200 when it exists."""
+        async with self.client() as client:
+            announced = {"backup": backup, "filename": f"{backup['backup_id']}.tar"}
+            async with client.post(
+                f"/v1/locations/{location}/uploads",
+                json=announced,
+                raise_for_status=True,
+            ) as response:
+                upload = f"/v1/uploads/{(await response.json())['upload_id']}"
+            async with client.put(f"{upload}/content", data=tar) as response:
+                if not response.ok:
+                    return response.status
+            counted = {"size": len(tar), "crc32": f"{zlib.crc32(tar):08x}"}
+            async with client.post(f"{upload}/complete", json=counted) as response:
+                return response.status

@@ -17,6 +17,7 @@ from .websocket import DisconnectedError
 if TYPE_CHECKING:
     from .homeassistant import HomeAssistant
 
+START_TIMEOUT_S = 120
 BACKUP_TIMEOUT_S = 600
 LOCAL = "backup.local"
 READ_SIZE = 1 << 20
@@ -127,23 +128,6 @@ class Backups:
         )["agent_errors"]
         return errors
 
-    async def upload(self, file: Path, agent_ids: list[str]) -> str:
-        """Upload a tar to locations, and give the backup's id."""
-        form = aiohttp.FormData()
-        query = [("agent_id", agent_id) for agent_id in agent_ids]
-        with file.open("rb") as tar:
-            form.add_field(
-                "file", tar, filename=file.name, content_type="application/x-tar"
-            )
-            url = f"{self._home.url}/api/backup/upload"
-            async with self._home.session.post(
-                url, params=query, data=form, headers=self._home.headers
-            ) as response:
-                if not response.ok:
-                    raise LabError(f"upload: {response.status} {await response.text()}")
-                backup_id: str = (await response.json())["backup_id"]
-                return backup_id
-
     async def restore(
         self, backup_id: str, agent_id: str, *, password: str | None = None
     ) -> None:
@@ -154,6 +138,29 @@ class Backups:
             await self._home.socket.call(
                 "backup/restore", backup_id=backup_id, agent_id=agent_id, **fields
             )
+
+    async def restore_at_first_page(
+        self, tar: Path, backup_id: str, password: str
+    ) -> None:
+        """Do what *Upload backup* on the page *Welcome!* does, before there is any user."""
+        base = f"{self._home.url}/api/onboarding/backup"
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while not await self._is_idle(f"{base}/info"):
+                await asyncio.sleep(0.1)
+        with tar.open("rb") as file:
+            form = aiohttp.FormData({"file": file})
+            await self._post(f"{base}/upload?agent_id={LOCAL}", data=form)
+        fields = {"backup_id": backup_id, "agent_id": LOCAL, "password": password}
+        await self._post(f"{base}/restore", json=fields)
+
+    async def _is_idle(self, url: str) -> bool:
+        async with self._home.session.get(url) as response:
+            return response.ok and (await response.json())["state"] == "idle"
+
+    async def _post(self, url: str, **content: Any) -> None:
+        async with self._home.session.post(url, **content) as response:
+            if not response.ok:
+                raise LabError(f"{url}: {response.status} {await response.text()}")
 
     @staticmethod
     def _note(outcome: Outcome, event: Event) -> None:

@@ -63,10 +63,12 @@ class HomeAssistant:
         *,
         also: Sequence[str] = (),
         log_level: str = "debug",
+        is_new: bool = False,
     ) -> None:
         """Lay out the configuration folder; nothing runs yet.
 
-        `also` are integrations to set up beside the usual; `log_level` is that of ours.
+        `also` are integrations to set up beside the usual; `log_level` is that of ours. One that is new shows its
+        first page and has no user.
         """
         self.version = version
         self.port = free_port()
@@ -77,13 +79,15 @@ class HomeAssistant:
         self._session: aiohttp.ClientSession | None = None
         self._socket: WebSocket | None = None
         self._token = ""
+        self._is_new = is_new
         self.config.mkdir()
         (self.config / "configuration.yaml").write_text(
             CONFIGURATION.format(port=self.port, log_level=log_level)
             + "".join(f"{domain}:\n" for domain in also)
         )
-        (self.config / ".storage").mkdir()
-        (self.config / ".storage" / "onboarding").write_text(json.dumps(ONBOARDING))
+        if not is_new:
+            (self.config / ".storage").mkdir()
+            (self.config / ".storage" / "onboarding").write_text(json.dumps(ONBOARDING))
         if INTEGRATION.exists():
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(
@@ -136,9 +140,10 @@ class HomeAssistant:
         """Start it, make its first user, sign in."""
         try:
             await self.start()
-            await self._onboard()
-            await self.sign_in()
-            await self._confirm_http_configuration()
+            if not self._is_new:
+                await self._onboard()
+                await self.sign_in()
+                await self._confirm_http_configuration()
         except BaseException:
             await self.__aexit__()
             raise

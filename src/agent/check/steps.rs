@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
@@ -41,6 +42,8 @@ pub(super) struct Trial {
     pub(super) dialect: Option<Dialect>,
     /// When to give up; cleaning up has its own time.
     until: Option<Instant>,
+    /// Who wants to know each step as soon as it is known.
+    watcher: Option<UnboundedSender<Step>>,
 }
 
 /// A step failed, and is noted.
@@ -49,8 +52,17 @@ struct Stopped;
 impl Trial {
     /// Tries the settings, up to the first step that fails.
     pub(super) async fn of(location: Location, until: Option<Instant>) -> Self {
+        Self::watched(location, until, None).await
+    }
+
+    /// The same for somebody who watches.
+    pub(super) async fn watched(
+        location: Location,
+        until: Option<Instant>,
+        watcher: Option<UnboundedSender<Step>>,
+    ) -> Self {
         let made = missing_folders(&location);
-        let mut trial = Self { location, steps: Vec::new(), notes: Vec::new(), dialect: None, until };
+        let mut trial = Self { location, steps: Vec::new(), notes: Vec::new(), dialect: None, until, watcher };
         // A failed step has been noted; there is nothing more to say.
         drop(trial.run().await);
         for folder in made {
@@ -196,7 +208,12 @@ impl Trial {
         let ok = error.is_none();
         let detail = error.as_ref().map(|error| error.detail.as_str());
         debug!(location = self.location.id, step, ok, duration_ms, detail, "checked a step");
-        self.steps.push(Step { step, ok, duration_ms, error, key: None });
+        let done = Step { step, ok, duration_ms, error, key: None };
+        if let Some(watcher) = &self.watcher {
+            // Fails when nobody watches any more.
+            drop(watcher.send(done.clone()));
+        }
+        self.steps.push(done);
         if ok { Ok(()) } else { Err(Stopped) }
     }
 }

@@ -56,8 +56,9 @@ impl Copying {
         let source = source.ok_or_else(|| Error::new(Kind::StorageError, "The buckets are at two endpoints."))?;
         let (size, single_limit) = (entry.tar.size, self.inside.single);
         let sha256 = entry.metadata.sha256().map(str::to_owned);
+        let crc32 = entry.metadata.stored.as_ref().and_then(|stored| stored.crc32.clone());
         let upload = self.create(entry, backup.clone(), Some(self.inside.part_size)).await?;
-        let inside = Inside { source, size, sha256, single_limit };
+        let inside = Inside { source, size, sha256, crc32, single_limit };
         let id = upload.id.clone();
         // Runs on when the caller goes away, so that it ends in order.
         let copying = self.agent.tasks.spawn(async move { upload.copy_inside(inside).await });

@@ -7,7 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::agent::kept::sync_folder;
+
 const ENDING: &str = "jsonl";
+
+/// Before a journal has its first line on the disk.
+const NEW_ENDING: &str = "new";
+
+/// A process that was killed in that moment left it behind when it is older than this.
+const NEW_FOR: Duration = Duration::from_hours(1);
 
 /// A part's line has some 200 bytes, and an upload has 10,000 parts at most.
 pub(super) const MAX_BYTES: u64 = 16 * 1024 * 1024;
@@ -22,13 +30,16 @@ pub(super) struct JournalFile {
 impl JournalFile {
     /// Makes a file that holds `first`. It appears under its name when that line is on the disk.
     pub(super) fn create(folder: &Path, first: &[u8]) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        if !folder.exists() {
+            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            sync_folder(folder)?;
+        }
         let name = uuid::Uuid::new_v4().simple().to_string();
-        let (new, path) = (folder.join(format!("{name}.new")), folder.join(format!("{name}.{ENDING}")));
+        let (new, path) = (folder.join(format!("{name}.{NEW_ENDING}")), folder.join(format!("{name}.{ENDING}")));
         let written = write_new(&new, first).and_then(|file| fs::rename(&new, &path).map(|()| file));
         match written {
             Ok(file) => {
-                File::open(folder)?.sync_all()?;
+                sync_folder(&path)?;
                 Ok(Self { path, file: Mutex::new(file) })
             }
             Err(error) => {
@@ -59,8 +70,8 @@ impl JournalFile {
     }
 }
 
-/// A file and its text.
-type Opened = (JournalFile, Vec<u8>);
+/// A file, its text, and how long nothing was added to it.
+type Opened = (JournalFile, Vec<u8>, Duration);
 
 fn write_new(path: &Path, first: &[u8]) -> io::Result<File> {
     let mut file = File::options().read(true).write(true).create_new(true).mode(0o600).open(path)?;
@@ -75,21 +86,33 @@ pub(super) fn is_journal(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending == ENDING)
 }
 
-/// The files that no process holds and nothing was added to for `age`, with their text up to the last whole line.
-pub(super) fn unlocked(folder: &Path, age: Duration) -> Vec<(PathBuf, io::Result<Opened>)> {
+/// The files that no process holds, with their text up to the last whole line.
+pub(super) fn unlocked(folder: &Path) -> Vec<(PathBuf, io::Result<Opened>)> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let ours = paths.filter(|path| is_journal(path));
-    ours.filter_map(|path| open(&path, age).transpose().map(|opened| (path, opened))).collect()
+    let (new, others): (Vec<_>, Vec<_>) = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .partition(|path| path.extension().is_some_and(|ending| ending == NEW_ENDING));
+    for path in new {
+        drop(remove_left(&path));
+    }
+    let ours = others.into_iter().filter(|path| is_journal(path));
+    ours.filter_map(|path| open(&path).transpose().map(|opened| (path, opened))).collect()
 }
 
-fn open(path: &Path, age: Duration) -> io::Result<Option<Opened>> {
+/// Removes a file that never came to be a journal.
+fn remove_left(path: &Path) -> io::Result<()> {
+    let file = File::open(path)?;
+    let age = file.metadata()?.modified()?.elapsed().unwrap_or_default();
+    if age >= NEW_FOR && file.try_lock().is_ok() { fs::remove_file(path) } else { Ok(()) }
+}
+
+fn open(path: &Path) -> io::Result<Option<Opened>> {
     let mut file = File::options().read(true).write(true).open(path)?;
-    // A clock that was set back makes a file young, which only keeps it longer.
-    let is_young = |file: &File| Ok::<_, io::Error>(file.metadata()?.modified()?.elapsed().unwrap_or_default() < age);
-    if is_young(&file)? || file.try_lock().is_err() {
+    if file.try_lock().is_err() {
         return Ok(None);
     }
+    // A clock that was set back makes a file young, which only keeps it longer.
+    let age = file.metadata()?.modified()?.elapsed().unwrap_or_default();
     let mut text = Vec::new();
     Read::by_ref(&mut file).take(MAX_BYTES).read_to_end(&mut text)?;
     let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
@@ -97,5 +120,5 @@ fn open(path: &Path, age: Duration) -> io::Result<Option<Opened>> {
         file.set_len(whole as u64)?;
         text.truncate(whole);
     }
-    Ok(Some((JournalFile { path: path.to_owned(), file: Mutex::new(file) }, text)))
+    Ok(Some((JournalFile { path: path.to_owned(), file: Mutex::new(file) }, text, age)))
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 
-use super::{Journals, file, parse};
+use super::{Journals, Parsed, file, parse};
 
 /// One journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,6 +29,11 @@ pub(in crate::agent) struct JournalStatus {
 }
 
 impl Journals {
+    /// Whether there is a journal of an upload of this key, under way or left for the next attempt.
+    pub(in crate::agent) async fn know(&self, place: &str, key: &str) -> bool {
+        self.overview().await.iter().any(|status| status.place == place && status.key == key)
+    }
+
     /// All journals that can be read, those of uploads under way included.
     pub(in crate::agent) async fn overview(&self) -> Vec<JournalStatus> {
         let folder = self.folder.clone();
@@ -49,7 +54,7 @@ fn status(path: &Path) -> io::Result<Option<JournalStatus>> {
     let age = file.metadata()?.modified()?.elapsed().unwrap_or_default();
     let mut text = Vec::new();
     file.take(file::MAX_BYTES).read_to_end(&mut text)?;
-    Ok(parse(&text).map(|(header, parts)| JournalStatus {
+    Ok(parse(&text).map(|Parsed { header, parts, .. }| JournalStatus {
         place: header.place,
         key: header.key,
         backup_id: header.backup_id,

@@ -108,3 +108,47 @@ async fn a_state_directory_that_cannot_be_written_only_costs_the_resume() {
     assert!(journals.begin(header()).await.is_none());
     assert!(left(&journals).await.is_empty());
 }
+
+#[tokio::test]
+async fn a_journal_of_an_earlier_version_is_understood() {
+    let state = tempfile::tempdir().unwrap();
+    fs::create_dir(state.path().join("uploads")).unwrap();
+    let text = r#"{"upload":{"place":"bucket \"b\" at http://s3/","key":"p/backups/Nightly.tar","backup_id":"a1","upload_id":"u1","part_size":5242880}}
+{"part":{"number":0,"size":5242880,"e_tag":"\"e0\"","hash":"crc64nvme:0000000000000000"}}
+"#;
+    fs::write(state.path().join("uploads/a.jsonl"), text).unwrap();
+    let found = left(&Journals::new(state.path())).await.remove(0);
+    assert_eq!((found.parts.len(), found.header.size), (1, None));
+    assert!(found.header.is_of(5 << 20, 16 << 20) && found.header.is_of(5 << 20, 17 << 20));
+}
+
+#[tokio::test]
+async fn what_nobody_wants_is_dead_at_once_until_somebody_goes_on_with_it() {
+    let state = tempfile::tempdir().unwrap();
+    let journals = Journals::new(state.path());
+    let journal = journals.begin(header()).await.unwrap();
+    journal.note(part(0)).await;
+    drop(journal);
+    assert!(journals.dead().await.is_empty(), "it waits for the next attempt");
+    left(&journals).await.remove(0).journal.unwanted().await;
+    assert_eq!(journals.dead().await.len(), 1);
+    let again = left(&journals).await.remove(0);
+    assert_eq!(again.parts.len(), 1, "what is there is as good as before");
+    assert!(journals.dead().await.is_empty(), "it is in somebody's hands");
+    again.journal.note(part(1)).await;
+    drop(again);
+    assert!(journals.dead().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_file_that_never_came_to_be_a_journal_goes_when_it_is_old() {
+    let state = tempfile::tempdir().unwrap();
+    let (folder, journals) = (state.path().join("uploads"), Journals::new(state.path()));
+    fs::create_dir(&folder).unwrap();
+    let file = fs::File::create_new(folder.join("killed.new")).unwrap();
+    assert!(left(&journals).await.is_empty());
+    assert!(folder.join("killed.new").exists(), "it may be just about to become one");
+    file.set_modified(std::time::SystemTime::now() - Duration::from_hours(2)).unwrap();
+    assert!(left(&journals).await.is_empty());
+    assert!(!folder.join("killed.new").exists());
+}

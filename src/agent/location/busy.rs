@@ -43,11 +43,15 @@ impl Busy {
         lock(&self.leaving).contains_key(key)
     }
 
+    pub(super) fn is_arriving(&self, key: &Key) -> bool {
+        lock(&self.arriving).contains_key(key)
+    }
+
     /// Whether nobody is at this tar that has no metadata: no upload or deletion of this agent, and, by its age, no
     /// upload of another one. A tar of unknown age may be of any.
     pub(in crate::agent) fn is_settled(&self, tar: &Object) -> bool {
         let is_old = tar.modified.is_some_and(|modified| Utc::now() - modified >= SETTLED_AFTER);
-        is_old && !self.is_leaving(&tar.key) && !lock(&self.arriving).contains_key(&tar.key)
+        is_old && !self.is_leaving(&tar.key) && !self.is_arriving(&tar.key)
     }
 
     fn hold(self: &Arc<Self>, key: &Key, held: fn(&Self) -> &Held) -> Hold {

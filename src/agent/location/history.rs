@@ -19,6 +19,7 @@ pub(in crate::agent) struct History {
     downloaded_bytes: AtomicU64,
     deleted: AtomicU64,
     check: Mutex<Option<(DateTime<Utc>, Checked)>>,
+    sweep: Mutex<Option<LastSweep>>,
 }
 
 /// Counters since the agent started.
@@ -46,6 +47,19 @@ pub struct LastCheck {
     /// What it found.
     #[serde(flatten)]
     pub checked: Checked,
+}
+
+/// A look for what uploads left that never ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LastSweep {
+    /// When it was looked, RFC 3339.
+    pub swept_at: String,
+    /// Uploads that have not ended, those under way included; none where the storage does not tell.
+    pub unfinished: Option<usize>,
+    /// How many of them were dead and were removed.
+    pub removed: usize,
+    /// Why not all that should be removed is.
+    pub error: Option<String>,
 }
 
 impl History {
@@ -79,6 +93,16 @@ impl History {
         let check = self.check.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, checked) = check.clone()?;
         Some(LastCheck { checked_at: at.to_rfc3339_opts(SecondsFormat::Secs, true), checked })
+    }
+
+    pub(in crate::agent) fn swept(&self, unfinished: Option<usize>, removed: usize, error: Option<String>) {
+        let swept_at = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
+        let sweep = LastSweep { swept_at, unfinished, removed, error };
+        *self.sweep.lock().unwrap_or_else(PoisonError::into_inner) = Some(sweep);
+    }
+
+    pub(in crate::agent) fn last_sweep(&self) -> Option<LastSweep> {
+        self.sweep.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(in crate::agent) fn counts(&self) -> Counts {

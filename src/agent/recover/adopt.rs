@@ -87,9 +87,10 @@ fn describe(backup: &AgentBackup, tar: &Object) -> StoredBackup {
         format: 1,
         size: tar.size,
         sha256: None,
+        crc32: None,
         part_size: None,
         // It became a backup now, but it was uploaded then.
-        uploaded_at: tar.modified.unwrap_or_else(Utc::now).to_rfc3339_opts(SecondsFormat::Secs, true),
+        uploaded_at: tar.modified.unwrap_or_else(Utc::now).to_rfc3339_opts(SecondsFormat::Millis, true),
         duration_ms: None,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
     };

@@ -17,6 +17,7 @@ pub(in crate::agent) struct Inside {
     pub(in crate::agent) size: u64,
     /// As it was uploaded, when that is known.
     pub(in crate::agent) sha256: Option<String>,
+    pub(in crate::agent) crc32: Option<String>,
     /// Bytes that are copied in one request; what is larger is copied in parts.
     pub(in crate::agent) single_limit: u64,
 }
@@ -34,12 +35,12 @@ impl Upload {
         }
         *phase = Phase::Ended;
         self.tell(UploadState::Receiving, None);
-        let (size, sha256) = (inside.size, inside.sha256.clone());
+        let (size, sha256, crc32) = (inside.size, inside.sha256.clone(), inside.crc32.clone());
         if size <= inside.single_limit {
-            let content = Content { size, part_size: inside.single_limit, sha256 };
+            let content = Content { size, part_size: inside.single_limit, sha256, crc32 };
             return self.conclude(&mut phase, &content, Tar::Inside(inside.source)).await;
         }
-        let content = Content { size, part_size: self.part_size, sha256 };
+        let content = Content { size, part_size: self.part_size, sha256, crc32 };
         let mut parts = Parts::new(self);
         let copied = tokio::select! {
             () = self.cancel.cancelled() => Err(self.cancelled()),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use tracing::{info, warn};
 use super::Upload;
 use crate::agent::journal::{Header, Journal, StoredPart, hash_of};
 use crate::error::{Error, Kind, Result};
-use crate::store::{CopySource, Error as StoreError, Multipart, Part, Patience};
+use crate::store::{CopySource, Error as StoreError, Multipart, Part};
 
 /// How long parts under way may take when the sender has left or the agent stops. Its sender hears of that within the four
 /// seconds in which requests end.
@@ -136,8 +137,9 @@ impl<'u> Parts<'u> {
     async fn begin(&mut self) -> Result<Multipart> {
         if let Some((resumed, journal)) = self.upload.record.resume() {
             (self.known, self.journal) = (resumed.parts, Some(journal));
-            self.multipart = Some(resumed.multipart.clone());
-            return Ok(resumed.multipart);
+            let multipart = resumed.multipart.in_store(&self.upload.store);
+            self.multipart = Some(multipart.clone());
+            return Ok(multipart);
         }
         let multipart = self.start().await?;
         self.multipart = Some(multipart.clone());
@@ -151,10 +153,10 @@ impl<'u> Parts<'u> {
     async fn start(&self) -> Result<Multipart> {
         // A task of its own: when the upload is cancelled meanwhile, the server may have heard of it all the same.
         let location = &self.upload.location;
-        let (store, key, patience) = (location.store.clone(), self.upload.tar_key(), location.patience());
+        let (store, key, patience) = (self.upload.store.clone(), self.upload.tar_key(), location.patience());
         let (sender, started) = oneshot::channel();
         self.upload.means.tasks.spawn(async move {
-            let started = Multipart::start(&store, &key, Patience::INTERACTIVE).await;
+            let started = Multipart::start(&store, &key, patience).await;
             if let Err(Ok(unwanted)) = sender.send(started)
                 && let Err(error) = unwanted.abort(patience).await
             {
@@ -167,7 +169,15 @@ impl<'u> Parts<'u> {
 
     /// Another stream than the one that was interrupted: an encrypted backup is encrypted anew each time.
     async fn replacing(&self, number: usize) {
-        info!(part = number + 1, "the part of \"{}\" is another one than was stored before", self.upload.key());
+        if !self.upload.differs.swap(true, Ordering::Relaxed) {
+            let (upload_id, key) = (&self.upload.id, self.upload.key());
+            info!(
+                upload_id,
+                part = number + 1,
+                "\"{key}\" comes as another stream than before: what differs is stored anew"
+            );
+            self.upload.tell_again();
+        }
         if let Some(journal) = &self.journal {
             journal.replacing(number).await;
         }

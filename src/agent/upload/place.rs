@@ -7,12 +7,16 @@ use chrono::Utc;
 use super::{Content, Keep, Tar, Upload};
 use crate::backup::{AgentBackup, AgentMetadata, StoredBackup};
 use crate::error::{Error, Kind, Result};
-use crate::store::{ContentType, Error as StoreError};
+use crate::store::{ContentType, Error as StoreError, Outcome};
 
 impl Upload {
     pub(super) async fn put_in_place(self: &Arc<Self>, content: &Content, tar: Tar) -> Result<StoredBackup> {
         let location = &self.location;
         let _changing = location.changing.read().await;
+        if let Err(error) = self.refuse_when_taken().await {
+            self.leave_or_clean_up(Some(tar), &error);
+            return Err(error);
+        }
         if let Err(error) = self.store_tar(content, tar).await {
             // The tar may have arrived, and only the answer was lost. A refusal changed nothing.
             if error.outcome.is_transient() && self.means.options.keep != Keep::Failed {
@@ -32,8 +36,23 @@ impl Upload {
         }
     }
 
+    /// Another agent on the same folder may have chosen the same name since, and both would write over each other.
+    async fn refuse_when_taken(&self) -> Result<()> {
+        let (location, key) = (&self.location, self.tar_key());
+        match location.store.size(&key, location.patience()).await {
+            Err(error) if error.outcome == Outcome::NotFound => Ok(()),
+            Err(error) => Err(error.into()),
+            Ok(_) if self.has_left => Ok(()),
+            Ok(_) => {
+                let place = location.store.place();
+                let detail = format!("Something else wrote \"{key}\" to {place} while this backup was on its way.");
+                Err(Error::new(Kind::StorageError, detail).with_hint("Upload it again: it gets another name."))
+            }
+        }
+    }
+
     async fn store_tar(self: &Arc<Self>, content: &Content, tar: Tar) -> std::result::Result<(), StoreError> {
-        let (store, key, patience) = (&self.location.store, self.tar_key(), self.location.patience());
+        let (store, key, patience) = (&self.store, self.tar_key(), self.location.patience());
         let stored = match tar {
             Tar::Parts(multipart, parts) => {
                 let completed = multipart.complete(&parts, content.size, patience).await;
@@ -74,7 +93,7 @@ impl Upload {
     async fn describe_in_bucket(&self, content: &Content) -> Result<StoredBackup> {
         let location = &self.location;
         let (tar_key, patience) = (self.tar_key(), location.patience());
-        let stored_size = location.store.size(&tar_key, patience).await?;
+        let stored_size = self.store.size(&tar_key, patience).await?;
         if stored_size != content.size {
             let sent = content.size;
             let detail = format!("\"{tar_key}\" has {stored_size} bytes in the bucket, but {sent} were sent.");
@@ -83,15 +102,16 @@ impl Upload {
         let stored = self.describe(content);
         let json = serde_json::to_vec(&stored).map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
         let metadata_key = location.keys.metadata(&self.stem);
-        location.store.write(&metadata_key, json.into(), ContentType::Json, patience).await?;
+        self.store.write(&metadata_key, json.into(), ContentType::Json, patience).await?;
         Ok(stored)
     }
 
     /// An earlier copy of this backup goes when the new one is complete, not before.
     fn remove_replaced(&self) {
-        let keys = |stem| [self.location.keys.metadata(stem), self.location.keys.tar(stem)];
-        let keys: Vec<_> = self.replaced.iter().flat_map(keys).collect();
-        self.location.remove_later(keys, &self.means.tasks);
+        for stem in &self.replaced {
+            let keys = vec![self.location.keys.metadata(stem), self.location.keys.tar(stem)];
+            self.location.remove_later(keys, &self.means.tasks);
+        }
     }
 
     fn describe(&self, content: &Content) -> StoredBackup {
@@ -100,8 +120,9 @@ impl Upload {
             format: 1,
             size: content.size,
             sha256: Some(sha256),
+            crc32: content.crc32.clone(),
             part_size: Some(content.part_size),
-            uploaded_at: Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+            uploaded_at: Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
             duration_ms: u64::try_from(self.started.1.elapsed().as_millis()).ok(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         });

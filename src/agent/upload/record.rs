@@ -92,6 +92,15 @@ impl Record {
         !self.open().is_empty() || self.resumed.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
+    /// Leaves to the sweep what could not be removed.
+    pub(super) async fn leave_unwanted(&self) {
+        let open = self.open().clone();
+        for journal in open {
+            journal.unwanted().await;
+        }
+        self.leave();
+    }
+
     /// Leaves everything to the next attempt.
     pub(super) fn leave(&self) {
         drop(self.resumed.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -158,7 +167,10 @@ pub(in crate::agent) fn abandon(
         if let Some(multipart) = multipart(&location, &header)
             && let Err(error) = multipart.abort(location.patience()).await
         {
-            warn!("the parts of \"{}\" are left behind: {error}", header.key);
+            warn!("the parts of \"{}\" are left behind for now: {error}", header.key);
+            if let Some(journal) = journal {
+                journal.unwanted().await;
+            }
             return;
         }
         if let Some(journal) = journal {

@@ -1,5 +1,6 @@
 //! Bodies on their way: slice by slice, within the limit, watched for silence.
 
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::from_reqwest;
 use super::traffic::Counting;
+use crate::store::error::find;
 use crate::store::limit::Limit;
 
 /// Request bodies are handed over in slices of this size, so that progress can be seen.
@@ -32,6 +34,15 @@ fn too_large() -> HttpError {
 
 pub(super) fn silence(idle: Duration) -> HttpError {
     HttpError::new(HttpErrorKind::Timeout, Silence(idle))
+}
+
+/// Whether a connection that was up fell silent: no byte moved, or the kernel heard nothing of the other side any more.
+pub(super) fn is_silence(error: &HttpError) -> bool {
+    let is_given_up = || {
+        let io = find::<io::Error>(error).map(io::Error::kind);
+        error.kind() == HttpErrorKind::Interrupted && io == Some(io::ErrorKind::TimedOut)
+    };
+    find::<Silence>(error).is_some() || is_given_up()
 }
 
 /// When bytes last moved on a request.
@@ -142,12 +153,16 @@ pub(super) struct WatchedResponse {
     counting: Counting,
     /// Bytes that may still come, where there is a limit.
     room: Option<usize>,
+    when_silent: Option<WhenSilent>,
 }
+
+/// What is done once when a connection falls silent.
+type WhenSilent = Box<dyn FnOnce() + Send + Sync>;
 
 impl WatchedResponse {
     pub(super) fn new(body: reqwest::Body, idle: Duration, limit: Limit, counting: Counting) -> Self {
         let (rest, deadline, turn) = (Bytes::new(), Box::pin(sleep(idle)), Turn::new(limit));
-        Self { body, rest, idle, deadline, turn, counting, room: None }
+        Self { body, rest, idle, deadline, turn, counting, room: None, when_silent: None }
     }
 
     /// The same, ending in an error when it has more bytes than this.
@@ -160,6 +175,11 @@ impl WatchedResponse {
             *room = room.checked_sub(self.rest.len()).ok_or_else(too_large)?;
         }
         Ok(())
+    }
+
+    /// The same with something to do when it falls silent.
+    pub(super) fn when_silent(self, act: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self { when_silent: Some(Box::new(act)), ..self }
     }
 
     fn extend_deadline(&mut self) {
@@ -190,7 +210,11 @@ impl Body for WatchedResponse {
                 }
                 Poll::Ready(end) => return Poll::Ready(end.map(|frame| frame.map_err(from_reqwest))),
                 Poll::Pending => {
-                    return self.deadline.as_mut().poll(context).map(|()| Some(Err(silence(self.idle))));
+                    ready!(self.deadline.as_mut().poll(context));
+                    if let Some(act) = self.when_silent.take() {
+                        act();
+                    }
+                    return Poll::Ready(Some(Err(silence(self.idle))));
                 }
             }
         }

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Generator, Iterator
-from pathlib import Path
 
 from lab.agent import Agent
+from lab.browser import launch_options
 from lab.garage import Garage
 from lab.homeassistant import NEWEST, REPOSITORY, HomeAssistant
 from playwright.async_api import async_playwright, expect
@@ -17,7 +17,6 @@ from e2e.home import Log, bugs
 from .frontend import Frontend
 from .stage import Stage
 
-BROWSER = Path(__file__).with_name("chromium")
 SHOTS = REPOSITORY / "target" / "screenshots"
 TIMEOUT_MS = 30_000
 FAILED = pytest.StashKey[bool]()
@@ -44,9 +43,7 @@ async def signed_in(
     """Open the browser and sign in."""
     expect.set_options(timeout=TIMEOUT_MS)
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=BROWSER, args=["--disable-gpu", "--disable-quic"]
-        )
+        browser = await playwright.chromium.launch(**launch_options())
         context = await browser.new_context(
             base_url=stage.ha.url,
             viewport={"width": 1200, "height": 950},

@@ -1,6 +1,7 @@
 //! The agent as a process of its own.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -57,6 +58,12 @@ impl Agent {
         Self::start(setup).await
     }
 
+    /// A path as the agent sees it, which may have a file system of its own there.
+    pub(crate) fn inside(&self, name: &str) -> PathBuf {
+        let path = self.setup.path(name);
+        Path::new(&format!("/proc/{}/root", self.process.id())).join(path.strip_prefix("/").unwrap())
+    }
+
     /// All that it printed so far.
     pub(crate) fn printed(&self) -> String {
         self.printed.lock().unwrap().clone()
@@ -69,7 +76,6 @@ impl Agent {
         peak.trim().strip_suffix("kB").unwrap().trim().parse::<u64>().unwrap() * 1024
     }
 
-    /// The id of its process.
     pub(crate) fn pid(&self) -> u32 {
         self.process.id()
     }

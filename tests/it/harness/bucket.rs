@@ -135,6 +135,15 @@ impl Bucket {
         keys
     }
 
+    /// Begins an upload in parts, stores one of them, and leaves it so; gives its id.
+    pub(crate) async fn leave_unfinished(&self, key: &str) -> String {
+        let text = self.call(Method::POST, &format!("{}?uploads=", path(key)), Bytes::new()).await;
+        let begun: Entry = quick_xml::de::from_str(str::from_utf8(&text).unwrap()).unwrap();
+        let part = format!("{}?partNumber=1&uploadId={}", path(key), utf8_percent_encode(&begun.upload_id, QUERY));
+        self.call(Method::PUT, &part, Bytes::from_static(b"a part")).await;
+        begun.upload_id
+    }
+
     /// Aborts all multipart uploads, as a lifecycle rule does.
     pub(crate) async fn abort_unfinished(&self) {
         for entry in self.page("/?encoding-type=url&uploads=").await.contents {

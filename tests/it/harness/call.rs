@@ -177,6 +177,11 @@ impl Client {
         self.following("/v1/events").await
     }
 
+    /// The same on the agent's page.
+    pub(crate) async fn page_events(&self) -> Events {
+        self.following("/events").await
+    }
+
     /// Events with the log records of this level and above.
     pub(crate) async fn log(&self, level: &str) -> Events {
         self.following(&format!("/v1/events?log={level}")).await

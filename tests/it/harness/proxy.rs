@@ -1,8 +1,9 @@
 //! A network that fails: a proxy between agent and server that knows requests, counts them, and breaks chosen ones.
 //!
-//! Bytes go through unchanged, so signatures stay right; only the ages of what a listing names can be made up.
+//! Bytes go through unchanged, so signatures stay right, unless a fault says otherwise; the ages of what a listing names
+//! can be made up.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::{Buf, BytesMut};
@@ -65,6 +66,10 @@ pub(crate) enum Fault {
     Hold(Arc<Semaphore>),
     /// The server does its work; its answer is held back until the semaphore lets it through.
     HoldAnswer(Arc<Semaphore>),
+    /// A bit of the request's body is another one when it arrives, in the byte with this index.
+    FlipRequest(u64),
+    /// A bit of the answer is another one when it arrives, in the byte with this index, head included.
+    FlipAnswer(u64),
     /// The proxy answers in the server's place: status line and body.
     Answer(&'static str, &'static str),
 }
@@ -76,7 +81,9 @@ struct Shared {
     requests: Mutex<Vec<Request>>,
     faults: Mutex<Vec<(Matcher, Fault)>>,
     is_away: watch::Sender<bool>,
-    ages: AtomicBool,
+    /// Hours by which all that was written, and every upload that was begun, looks older.
+    written_ago: AtomicI64,
+    begun_ago: AtomicI64,
 }
 
 /// A proxy before one server.
@@ -95,7 +102,8 @@ impl Proxy {
             requests: Mutex::default(),
             faults: Mutex::default(),
             is_away: watch::Sender::new(false),
-            ages: AtomicBool::new(false),
+            written_ago: AtomicI64::new(0),
+            begun_ago: AtomicI64::new(0),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Self { port, shared, _accepting: AbortOnDropHandle::new(accepting) }
@@ -133,7 +141,13 @@ impl Proxy {
 
     /// Makes everything in a listing look as if it had been written two hours ago.
     pub(crate) fn make_old(&self) {
-        self.shared.ages.store(true, Ordering::SeqCst);
+        self.shared.written_ago.store(2, Ordering::SeqCst);
+    }
+
+    /// Makes it look as if every upload had been begun, and every object and part written, so many hours earlier.
+    pub(crate) fn make_older(&self, begun_hours: i64, written_hours: i64) {
+        self.shared.begun_ago.store(begun_hours, Ordering::SeqCst);
+        self.shared.written_ago.store(written_hours, Ordering::SeqCst);
     }
 
     /// Bytes of all parts so far, each as often as it was sent.
@@ -168,6 +182,7 @@ async fn connection(client: TcpStream, shared: &Shared) {
     let (from_client, mut to_client) = client.into_split();
     let (mut from_server, to_server) = server.into_split();
     let (allowed, gate) = (AtomicU64::new(u64::MAX), Mutex::new(None::<Arc<Semaphore>>));
+    let flip = AtomicU64::new(u64::MAX);
     let answers = async {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
@@ -175,9 +190,10 @@ async fn connection(client: TcpStream, shared: &Shared) {
             if let Some(held) = held {
                 drop(held.acquire().await);
             }
-            if shared.ages.load(Ordering::SeqCst) {
-                make_old(&mut buffer[..read]);
+            for (tag, hours) in [("<LastModified>", &shared.written_ago), ("<Initiated>", &shared.begun_ago)] {
+                make_older(&mut buffer[..read], tag.as_bytes(), hours.load(Ordering::SeqCst));
             }
+            flip_bit(&flip, &mut buffer[..read]);
             let pass = usize::try_from(allowed.load(Ordering::SeqCst)).unwrap().min(read);
             if to_client.write_all(&buffer[..pass]).await.is_err() || pass < read {
                 return;
@@ -189,20 +205,35 @@ async fn connection(client: TcpStream, shared: &Shared) {
     };
     tokio::select! {
         () = answers => {}
-        () = requests(from_client, to_server, shared, &allowed, &gate) => {}
+        () = requests(from_client, to_server, shared, &allowed, &gate, &flip) => {}
     }
 }
 
+/// Flips a bit when the byte that `index` counts down to is among these.
+fn flip_bit(index: &AtomicU64, bytes: &mut [u8]) {
+    let at = index.load(Ordering::SeqCst);
+    if at == u64::MAX {
+        return;
+    }
+    let rest = at.checked_sub(bytes.len() as u64);
+    if rest.is_none() {
+        bytes[usize::try_from(at).unwrap()] ^= 1;
+    }
+    index.store(rest.unwrap_or(u64::MAX), Ordering::SeqCst);
+}
+
 /// A time keeps its length, so nothing else of the answer changes.
-fn make_old(answer: &mut [u8]) {
-    const TAG: &[u8] = b"<LastModified>";
+fn make_older(answer: &mut [u8], tag: &[u8], hours: i64) {
     const FORM: &str = "%Y-%m-%dT%H:%M:%S";
-    let places: Vec<_> = answer.windows(TAG.len()).enumerate().filter(|(_, bytes)| *bytes == TAG).collect();
-    let starts: Vec<_> = places.iter().map(|(index, _)| index + TAG.len()).collect();
+    if hours == 0 {
+        return;
+    }
+    let places: Vec<_> = answer.windows(tag.len()).enumerate().filter(|(_, bytes)| *bytes == tag).collect();
+    let starts: Vec<_> = places.iter().map(|(index, _)| index + tag.len()).collect();
     for start in starts {
         let time = &mut answer[start..start + 19];
         let written = NaiveDateTime::parse_from_str(str::from_utf8(time).unwrap(), FORM).unwrap();
-        time.copy_from_slice((written - TimeDelta::hours(2)).format(FORM).to_string().as_bytes());
+        time.copy_from_slice((written - TimeDelta::hours(hours)).format(FORM).to_string().as_bytes());
     }
 }
 
@@ -212,16 +243,19 @@ async fn requests(
     shared: &Shared,
     allowed: &AtomicU64,
     gate: &Mutex<Option<Arc<Semaphore>>>,
+    flip: &AtomicU64,
 ) {
     let mut buffer = BytesMut::new();
     while let Some((head, request)) = next_head(&mut client, &mut buffer).await {
         let fault = shared.take_fault(&request);
         let length = request.length;
         shared.requests.lock().unwrap().push(request);
-        let mut cut_at = u64::MAX;
+        let (mut cut_at, flip_request) = (u64::MAX, AtomicU64::new(u64::MAX));
         match fault {
             Some(Fault::CutRequest(bytes)) => cut_at = bytes,
             Some(Fault::CutAnswer(bytes)) => allowed.store(bytes, Ordering::SeqCst),
+            Some(Fault::FlipRequest(index)) => flip_request.store(index, Ordering::SeqCst),
+            Some(Fault::FlipAnswer(index)) => flip.store(index, Ordering::SeqCst),
             Some(Fault::Hold(gate)) => drop(gate.acquire().await),
             Some(Fault::HoldAnswer(held)) => *gate.lock().unwrap() = Some(held),
             Some(Fault::Answer(status, body)) => return answer(client, status, body, length, buffer).await,
@@ -237,6 +271,7 @@ async fn requests(
             }
             let take = (length - sent).min(buffer.len() as u64).min(cut_at - sent);
             let take = usize::try_from(take).unwrap();
+            flip_bit(&flip_request, &mut buffer[..take]);
             if server.write_all(&buffer[..take]).await.is_err() {
                 return;
             }

@@ -2,13 +2,15 @@
 //!
 //! `s3s` reads requests and checks signatures, `s3s-fs` keeps what it is given in a folder. Around them: [`front`] answers
 //! what a provider answers before it looks at an object, [`storage`] differs in what is done with objects, and
-//! [`server`] in how connections and certificates behave.
+//! [`server`] in how connections and certificates behave; [`failing`] breaks the requests whose numbers it is told.
 
+mod failing;
 mod front;
 mod server;
 mod storage;
 mod tls;
 
+pub(crate) use failing::Failure;
 pub(crate) use server::Imitation;
 pub(crate) use tls::Certificate;
 
@@ -35,6 +37,8 @@ pub(crate) enum Quirk {
     SlowDownFirst(usize),
     /// Asks to slow down at every so many requests.
     SlowDownEvery(usize),
+    /// Takes its time over a part, and asks to slow down when more than this many come at the same time.
+    BusyAbove(usize),
     /// Closes the connection instead of answering, at every so many requests: in turn before its work and after it.
     /// Source: <https://github.com/minio/minio/issues/9759>.
     HangsUpEvery(usize),
@@ -54,7 +58,7 @@ pub(crate) enum Quirk {
     /// Wants the bucket before the host name, with Alibaba's words.
     /// Sources: <https://github.com/peak/s5cmd/issues/518>, <https://github.com/treeverse/lakeFS/issues/3613>.
     VirtualHostsOnly,
-    /// Lists at most this many objects at a time, whatever was asked for.
+    /// Lists at most this many objects, or unfinished uploads, at a time, whatever was asked for.
     /// Source: `MaxKeys` in Amazon's API reference of `ListObjectsV2` ("might contain fewer keys").
     PageSize(i32),
     /// Is in this region, and names it when a request is signed for another.

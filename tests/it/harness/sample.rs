@@ -58,6 +58,11 @@ impl Sample {
         format!("{}.tar", text.split_whitespace().collect::<Vec<_>>().join("_"))
     }
 
+    /// A stem that is the backup's own.
+    pub(crate) fn stem_with_id(&self) -> String {
+        format!("{}_{}", self.stem(), self.id())
+    }
+
     pub(crate) fn stem(&self) -> String {
         self.filename().strip_suffix(".tar").unwrap().to_owned()
     }

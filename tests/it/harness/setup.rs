@@ -93,18 +93,32 @@ pub(crate) struct Setup {
     pub(crate) listen: String,
     /// Never to be seen in anything that the program prints.
     pub(crate) secrets: Vec<String>,
-    /// The state directory is on a file system that cannot be written.
-    pub(crate) state_is_read_only: bool,
+    /// The state directory is on a file system of its own, made so.
+    pub(crate) state_on: Option<StateOn>,
     /// Said in a shell before the program starts.
     pub(crate) before: String,
     /// Environment variables.
     pub(crate) variables: Vec<(&'static str, String)>,
 }
 
-/// Makes a folder read-only for one command.
-const READ_ONLY: &str = r#"
-mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && shift && exec "$@"
-"#;
+/// A file system for the state directory, which one command alone sees.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum StateOn {
+    /// It cannot be written.
+    ReadOnly,
+    /// It has room for 1 MiB.
+    OneMebibyte,
+}
+
+impl StateOn {
+    fn script(self) -> String {
+        let mount = match self {
+            Self::ReadOnly => "mount --bind \"$1\" \"$1\" && mount -o remount,ro,bind \"$1\"",
+            Self::OneMebibyte => "mount -t tmpfs -o size=1m,mode=700 tmpfs \"$1\"",
+        };
+        format!("{mount} && shift && exec \"$@\"")
+    }
+}
 
 /// What a command came to.
 pub(crate) struct Ran {
@@ -124,15 +138,8 @@ impl Setup {
         let locations: Vec<_> = locations.into_iter().collect();
         let secrets = locations.iter().map(|location| location.secret.clone());
         let secrets = secrets.filter(|secret| !secret.is_empty() && !secret.starts_with("${")).collect();
-        let setup = Self {
-            folder,
-            locations,
-            listen: String::new(),
-            secrets,
-            state_is_read_only: false,
-            before: String::new(),
-            variables: Vec::new(),
-        };
+        let (listen, before, state_on, variables) = (String::new(), String::new(), None, Vec::new());
+        let setup = Self { folder, locations, listen, secrets, state_on, before, variables };
         setup.write();
         setup
     }
@@ -183,9 +190,9 @@ impl Setup {
 
     /// The program with this configuration and nothing of the tests' own environment that could change it.
     pub(crate) fn command(&self) -> Command {
-        let mut command = if self.state_is_read_only {
+        let mut command = if let Some(state) = self.state_on {
             let mut command = Command::new("unshare");
-            command.args(["--map-root-user", "--mount", "sh", "-c", READ_ONLY, "sh"]);
+            command.args(["--map-root-user", "--mount", "sh", "-c", &state.script(), "sh"]);
             command.arg(self.path("state")).arg(BINARY);
             command
         } else if self.before.is_empty() {

@@ -16,6 +16,9 @@ INVALID_RESPONSE: Final = "invalid_response"
 TRANSFER_BROKEN: Final = "transfer_broken"
 UNSUPPORTED_PROTOCOL: Final = "unsupported_protocol"
 
+# One that both sides find out.
+CHECKSUM_MISMATCH: Final = "checksum_mismatch"
+
 # All that aiohttp raises about a connection or what came over it.
 BROKEN: Final = (aiohttp.ClientError, HttpProcessingError, OSError)
 

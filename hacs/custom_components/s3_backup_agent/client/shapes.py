@@ -216,6 +216,7 @@ class UploadStatus(TypedDict):
     error: Report | None
     # Absent in older agents.
     started_at: NotRequired[str]
+    name: NotRequired[str]
 
 
 class Problem(TypedDict):
@@ -253,6 +254,7 @@ class Event(TypedDict):
     started_at: NotRequired[str]
     location: NotRequired[str | Location]
     backup_id: NotRequired[str]
+    name: NotRequired[str]
     state: NotRequired[str]
     stored_bytes: NotRequired[int]
     total_bytes: NotRequired[int]

@@ -8,7 +8,7 @@ from typing import Final, Self, override
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 
-from .errors import BROKEN, body_error
+from .errors import BROKEN, CHECKSUM_MISMATCH, AgentError, body_error
 
 try:
     # Several times faster; Home Assistant has it for its own HTTP server.
@@ -20,6 +20,7 @@ except ImportError:
 # silence ends it.
 IDLE_SECONDS: Final = 30 * 60
 _SOCKET_BUFFER_BYTES: Final = 1024 * 1024
+_CRC32_HEADER: Final = "S3-Backup-Agent-CRC32"
 
 
 class Download:
@@ -29,6 +30,9 @@ class Download:
         """Read the body of a response."""
         self.size = response.content_length
         self._response = response
+        # Older agents, and backups that they or other tools uploaded, have none.
+        self._wanted: str | None = response.headers.get(_CRC32_HEADER)
+        self._crc = 0
 
     def __aiter__(self) -> Self:
         """Return the iterator."""
@@ -47,7 +51,13 @@ class Download:
             raise
         if not chunk:
             self._response.close()
+            if self._wanted is not None and self._wanted != f"{self._crc:08x}":
+                raise AgentError(
+                    CHECKSUM_MISMATCH,
+                    f"The CRC-32 of what arrived is not {self._wanted}: it was damaged on its way from the agent",
+                )
             raise StopAsyncIteration
+        self._crc = crc32(chunk, self._crc)
         return chunk
 
     async def aclose(self) -> None:

@@ -54,6 +54,18 @@ impl Refusal {
         Self::new(503, "SlowDown", "Please reduce your request rate.")
     }
 
+    pub(super) fn unavailable() -> Self {
+        Self::new(503, "ServiceUnavailable", "Service is unable to handle request.")
+    }
+
+    pub(super) fn denied() -> Self {
+        Self::new(403, "AccessDenied", "Access Denied")
+    }
+
+    pub(super) fn internal_error() -> Self {
+        Self::new(500, "InternalError", "We encountered an internal error. Please try again.")
+    }
+
     pub(super) fn answer(self) -> Response<Body> {
         let Self { status, code, message, more, headers } = self;
         let text = format!(

@@ -1,6 +1,7 @@
 //! The server itself: connections, and a look at what it holds.
 
 use std::fs;
+use std::future::pending;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,11 +10,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::Utc;
-use http::header::DATE;
+use futures_util::TryStreamExt;
+use http::header::{CONTENT_LENGTH, DATE};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -27,6 +29,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::failing::{Failing, Failure};
 use super::front::{Counts, Refusal, Turn, refusal};
 use super::storage::{Keys, Permissions, Storage, Uploads};
 use super::tls::Identity;
@@ -35,6 +38,9 @@ use crate::harness::{Bucket, Location, eventually, guard};
 
 /// How long after an answer a connection is closed by surprise: when the client has read it.
 const SURPRISE: Duration = Duration::from_millis(20);
+
+/// How long a busy server takes over a part.
+const TAKES_ITS_TIME: Duration = Duration::from_secs(2);
 
 /// A server with one bucket and one key.
 pub(crate) struct Imitation {
@@ -56,8 +62,11 @@ struct Shared {
     quirks: Quirks,
     service: S3Service,
     counts: Counts,
+    failing: Failing,
     requests: Mutex<Vec<Parts>>,
     quirks_shown: AtomicUsize,
+    /// Parts that are being taken.
+    busy: AtomicUsize,
 }
 
 /// Where the bucket stands in a host name: before `.localhost`.
@@ -132,6 +141,26 @@ impl Imitation {
         .with("ca_certificate", &self.authority)
     }
 
+    /// Makes `count` requests fail, beginning with number `from` of those that come from now on.
+    pub(crate) fn fail(&self, from: usize, count: usize, failure: Failure) {
+        self.shared.failing.plan(from, count, failure);
+    }
+
+    /// Answers all requests again, and counts them anew.
+    pub(crate) fn heal(&self) {
+        self.shared.failing.heal();
+    }
+
+    /// Number of requests since [`Self::fail`] or [`Self::heal`].
+    pub(crate) fn requests_since(&self) -> usize {
+        self.shared.failing.seen()
+    }
+
+    /// Makes every unfinished upload look as if it had been begun, and its parts stored, so long ago.
+    pub(crate) fn make_older(&self, by: Duration) {
+        self.uploads.make_older(by);
+    }
+
     /// Whether it was made with this quirk.
     pub(crate) fn has(&self, quirk: &Quirk) -> bool {
         self.shared.quirks.has(quirk)
@@ -163,7 +192,12 @@ impl Imitation {
 
     /// Reads an object past all quirks.
     pub(crate) fn get(&self, key: &str) -> Bytes {
-        fs::read(self.folder.path().join(&self.bucket).join(key)).unwrap().into()
+        self.try_get(key).unwrap()
+    }
+
+    /// The same for one that may be gone.
+    pub(crate) fn try_get(&self, key: &str) -> Option<Bytes> {
+        fs::read(self.folder.path().join(&self.bucket).join(key)).ok().map(Bytes::from)
     }
 
     /// Writes an object past all quirks.
@@ -171,6 +205,11 @@ impl Imitation {
         let path = self.folder.path().join(&self.bucket).join(key);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, data).unwrap();
+    }
+
+    /// Removes an object past all quirks, if it is there.
+    pub(crate) fn remove(&self, key: &str) {
+        drop(fs::remove_file(self.folder.path().join(&self.bucket).join(key)));
     }
 
     /// Number of requests so far that `matches`.
@@ -261,10 +300,24 @@ async fn serve(stream: Box<dyn Stream>, shared: Arc<Shared>) {
 #[error("the server hangs up")]
 struct HangsUp;
 
+/// The first half of an answer; the connection breaks in its place where it has no body.
+async fn cut(answer: Response<Body>) -> Result<Response<Body>, HangsUp> {
+    let (mut parts, body) = answer.into_parts();
+    let body = body.collect().await.map_err(|_| HangsUp)?.to_bytes();
+    if body.is_empty() {
+        return Err(HangsUp);
+    }
+    parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    let half = Ok(body.slice(..body.len() / 2));
+    let pieces = futures_util::stream::iter([half, Err(std::io::Error::other(HangsUp))]);
+    Ok(Response::from_parts(parts, Body::http_body(StreamBody::new(pieces.map_ok(Frame::data)))))
+}
+
 impl Shared {
     fn new(quirks: Quirks, service: S3Service) -> Self {
         let (counts, requests, quirks_shown) = (Counts::default(), Mutex::default(), AtomicUsize::new(0));
-        Self { quirks, service, counts, requests, quirks_shown }
+        let (failing, busy) = (Failing::default(), AtomicUsize::new(0));
+        Self { quirks, service, counts, failing, requests, quirks_shown, busy }
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, HangsUp> {
@@ -274,9 +327,23 @@ impl Shared {
         if turn == Turn::HangUpBefore {
             return self.hang_up();
         }
+        let failure = self.failing.next();
+        match failure {
+            Some(Failure::CutBefore) => return Err(HangsUp),
+            Some(Failure::HangsBefore) => return pending().await,
+            _ => {}
+        }
+        let before = self.takes(&parts);
         // Whole, so that a client has sent all of it before it reads a refusal.
         let body = body.collect().await.map_err(|_| HangsUp)?.to_bytes();
-        let refused = if turn == Turn::SlowDown { Some(Refusal::slow_down()) } else { refusal(&parts, &self.quirks) };
+        let is_too_busy = self.has_taken(before).await;
+        let is_to_slow_down = turn == Turn::SlowDown || is_too_busy;
+        let refused = match failure {
+            Some(Failure::Unavailable) => Some(Refusal::unavailable()),
+            Some(Failure::Denied) => Some(Refusal::denied()),
+            _ if is_to_slow_down => Some(Refusal::slow_down()),
+            _ => refusal(&parts, &self.quirks),
+        };
         let mut answer = match refused {
             Some(refusal) => {
                 self.quirks_shown.fetch_add(1, Ordering::SeqCst);
@@ -287,10 +354,39 @@ impl Shared {
         if turn == Turn::HangUpAfter {
             return self.hang_up();
         }
+        match failure {
+            Some(Failure::CutAfter) => return Err(HangsUp),
+            Some(Failure::HangsAfter) => return pending().await,
+            Some(Failure::FailsAfter) => answer = Refusal::internal_error().answer(),
+            Some(Failure::CutAnswer) => answer = cut(answer).await?,
+            _ => {}
+        }
         let now = Utc::now() + self.quirks.clock_offset();
         let date = now.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
         answer.headers_mut().insert(DATE, HeaderValue::try_from(date).unwrap());
         Ok(answer)
+    }
+
+    /// Begins to take a part, and gives how many it was taking before; nothing when it is never too busy.
+    fn takes(&self, request: &Parts) -> Option<usize> {
+        let is_part = request.uri.query().is_some_and(|query| query.contains("partNumber="));
+        let counts = is_part && self.busy_above().is_some();
+        counts.then(|| self.busy.fetch_add(1, Ordering::SeqCst))
+    }
+
+    /// Ends taking a part, and says whether it was one too many.
+    async fn has_taken(&self, before: Option<usize>) -> bool {
+        let (Some(before), Some(most)) = (before, self.busy_above()) else { return false };
+        sleep(TAKES_ITS_TIME).await;
+        self.busy.fetch_sub(1, Ordering::SeqCst);
+        before >= most
+    }
+
+    fn busy_above(&self) -> Option<usize> {
+        self.quirks.find(|quirk| match quirk {
+            Quirk::BusyAbove(most) => Some(*most),
+            _ => None,
+        })
     }
 
     fn hang_up(&self) -> Result<Response<Body>, HangsUp> {

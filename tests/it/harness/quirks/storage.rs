@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -18,7 +18,7 @@ use s3s::dto::{
     GetBucketLocationInput, GetBucketLocationOutput, GetObjectInput, GetObjectOutput, HeadBucketInput,
     HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput,
     ListObjectsV2Input, ListObjectsV2Output, ListPartsInput, ListPartsOutput, MultipartUpload, Part, PutObjectInput,
-    PutObjectOutput, StorageClass, UploadPartInput, UploadPartOutput,
+    PutObjectOutput, StorageClass, Timestamp, UploadPartInput, UploadPartOutput,
 };
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
@@ -44,10 +44,17 @@ pub(super) struct Storage {
 #[derive(Clone, Default)]
 pub(super) struct Uploads(Arc<Mutex<BTreeMap<String, Upload>>>);
 
-#[derive(Default)]
 struct Upload {
     key: String,
+    begun: SystemTime,
     parts: BTreeMap<i32, Part>,
+}
+
+impl Upload {
+    fn shown(&self, id: &str, key: Option<String>) -> MultipartUpload {
+        let initiated = Some(Timestamp::from(self.begun));
+        MultipartUpload { key, upload_id: Some(id.to_owned()), initiated, ..MultipartUpload::default() }
+    }
 }
 
 /// The one key that is known.
@@ -67,6 +74,16 @@ impl Uploads {
     /// Keys of the uploads that were neither completed nor aborted.
     pub(super) fn keys(&self) -> Vec<String> {
         self.lock().values().map(|upload| upload.key.clone()).collect()
+    }
+
+    /// Makes all of them look as if they had been begun, and their parts stored, so long ago.
+    pub(super) fn make_older(&self, by: Duration) {
+        for upload in self.lock().values_mut() {
+            upload.begun -= by;
+            for part in upload.parts.values_mut() {
+                part.last_modified = Some(Timestamp::from(upload.begun));
+            }
+        }
     }
 
     fn parts(&self, id: &str) -> S3Result<BTreeMap<i32, Part>> {
@@ -221,6 +238,10 @@ fn request<T>(input: T) -> S3Request<T> {
     }
 }
 
+fn is_gone(error: &S3Error) -> bool {
+    matches!(error.code(), S3ErrorCode::NoSuchKey)
+}
+
 fn error(code: &'static str, status: u16, message: &'static str) -> S3Error {
     let mut error = S3Error::with_message(S3ErrorCode::from_bytes(code.as_bytes()).unwrap(), message);
     error.set_status_code(StatusCode::from_u16(status).unwrap());
@@ -254,7 +275,9 @@ impl S3 for Storage {
         let bucket = request.input.bucket.clone();
         let mut answer = self.fs.list_objects_v2(request).await?;
         for object in answer.output.contents.iter_mut().flatten() {
-            object.e_tag = self.e_tag(&bucket, object.key.as_deref().unwrap_or_default()).await?;
+            let e_tag = self.e_tag(&bucket, object.key.as_deref().unwrap_or_default()).await;
+            // One that was deleted since has none.
+            object.e_tag = e_tag.or_else(|error| if is_gone(&error) { Ok(None) } else { Err(error) })?;
             object.storage_class = None;
         }
         if answer.output.encoding_type.as_ref().map(EncodingType::as_str) == Some(EncodingType::URL) {
@@ -317,7 +340,7 @@ impl S3 for Storage {
         let key = request.input.key.clone();
         let answer = self.fs.create_multipart_upload(request).await?;
         let id = answer.output.upload_id.clone().unwrap_or_default();
-        self.uploads.lock().insert(id, Upload { key, ..Upload::default() });
+        self.uploads.lock().insert(id, Upload { key, begun: SystemTime::now(), parts: BTreeMap::new() });
         Ok(answer)
     }
 
@@ -329,9 +352,11 @@ impl S3 for Storage {
         let size = request.input.content_length;
         let mut answer = self.fs.upload_part(request).await?;
         answer.output.e_tag = self.shown_if_any(answer.output.e_tag);
-        let e_tag = answer.output.e_tag.clone();
+        let (e_tag, last_modified) = (answer.output.e_tag.clone(), Some(Timestamp::from(SystemTime::now())));
         if let Some(upload) = self.uploads.lock().get_mut(&id) {
-            upload.parts.insert(number, Part { e_tag, part_number: Some(number), size, ..Part::default() });
+            upload
+                .parts
+                .insert(number, Part { e_tag, part_number: Some(number), size, last_modified, ..Part::default() });
         }
         Ok(answer)
     }
@@ -353,18 +378,25 @@ impl S3 for Storage {
         &self,
         request: S3Request<ListMultipartUploadsInput>,
     ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
-        let prefix = request.input.prefix.unwrap_or_default();
-        let is_encoded = request.input.encoding_type.is_some();
+        let ListMultipartUploadsInput { prefix, encoding_type, key_marker, upload_id_marker, .. } = request.input;
+        let (prefix, most) = (prefix.unwrap_or_default(), self.page_size(request.input.max_uploads));
+        let is_encoded = encoding_type.is_some();
+        let shown = |key: &str| Some(if is_encoded { encode(key) } else { key.to_owned() });
         let uploads = self.uploads.lock();
-        let uploads = uploads.iter().filter(|(_, upload)| upload.key.starts_with(&prefix)).map(|(id, upload)| {
-            let key = if is_encoded { encode(&upload.key) } else { upload.key.clone() };
-            MultipartUpload { key: Some(key), upload_id: Some(id.clone()), ..MultipartUpload::default() }
-        });
+        let mut left: Vec<_> = uploads.iter().filter(|(_, upload)| upload.key.starts_with(&prefix)).collect();
+        left.sort_by_key(|(id, upload)| (&upload.key, *id));
+        let after = (key_marker.unwrap_or_default(), upload_id_marker.unwrap_or_default());
+        left.retain(|(id, upload)| (&upload.key, *id) > (&after.0, &after.1));
+        let is_truncated = left.len() > usize::try_from(most).unwrap();
+        left.truncate(usize::try_from(most).unwrap());
+        let last = left.last().filter(|_| is_truncated);
         Ok(S3Response::new(ListMultipartUploadsOutput {
             bucket: Some(request.input.bucket),
-            encoding_type: request.input.encoding_type,
-            is_truncated: Some(false),
-            uploads: Some(uploads.collect()),
+            encoding_type,
+            is_truncated: Some(is_truncated),
+            next_key_marker: last.and_then(|(_, upload)| shown(&upload.key)),
+            next_upload_id_marker: last.map(|(id, _)| (*id).clone()),
+            uploads: Some(left.iter().map(|(id, upload)| upload.shown(id, shown(&upload.key))).collect()),
             ..ListMultipartUploadsOutput::default()
         }))
     }

@@ -1,0 +1,154 @@
+//! Verifies backups from time to time, where a location asks for it.
+//!
+//! What was due while the agent was not running is done when it runs again. A run that the storage or the agent's end
+//! interrupts counts as none, but what it had looked at is noted: the next one goes on with the others.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, interval};
+use tracing::{info, warn};
+
+use super::records::{Record, Run};
+use super::{Mode, Verified};
+use crate::agent::Agent;
+use crate::agent::events::Report;
+use crate::agent::listing::Entry;
+use crate::agent::location::Location;
+use crate::config::Verify;
+use crate::error::{Kind, Result};
+
+/// How often it is looked whether something is due.
+const INTERVAL: Duration = Duration::from_mins(1);
+
+/// How long a storage that could not be asked is left alone.
+const AGAIN_AFTER: Duration = Duration::from_hours(1);
+
+/// How a location's backups did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Verification {
+    /// When the schedule last came to its end, RFC 3339.
+    pub verified_at: Option<String>,
+    /// When it is due next; none without a schedule.
+    pub next_at: Option<String>,
+    /// How closely it looked.
+    pub mode: Option<Mode>,
+    /// How many backups it looked at.
+    pub backups: usize,
+    /// How many bytes it read.
+    pub read_bytes: u64,
+    /// Backups that were found to be damaged, by the schedule or somebody's wish, and are still there.
+    pub damaged: Vec<String>,
+    /// What kept it from its end the last time.
+    pub error: Option<Report>,
+}
+
+impl Verification {
+    /// What is shown of a record; nothing where there is nothing to say.
+    pub(in crate::agent) fn of(record: &Record, location: &Location, error: Option<Report>) -> Option<Self> {
+        let text = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let (listing, run) = (location.listings.last(), record.last_run.as_ref());
+        let damaged = record.damaged(|id, version| {
+            listing.as_ref().is_none_or(|listing| listing.find(id).is_some_and(|entry| entry.tar.version == version))
+        });
+        let next_at = location.settings.verify.map(|verify| text(record.due_at(every(verify), Utc::now())));
+        (run.is_some() || next_at.is_some() || !damaged.is_empty()).then(|| Self {
+            verified_at: run.map(|run| text(run.at)),
+            next_at,
+            mode: run.map(|run| run.mode),
+            backups: run.map_or(0, |run| run.backups),
+            read_bytes: run.map_or(0, |run| run.read_bytes),
+            damaged,
+            error,
+        })
+    }
+}
+
+fn every(verify: Verify) -> TimeDelta {
+    TimeDelta::from_std(verify.every).unwrap_or(TimeDelta::MAX)
+}
+
+/// Follows the schedules until the agent stops.
+pub(in crate::agent) async fn run(agent: Arc<Agent>) {
+    let mut ticks = interval(INTERVAL);
+    let following = async {
+        loop {
+            ticks.tick().await;
+            for location in agent.locations.all() {
+                agent.follow_schedule(&location).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = agent.stopping().cancelled() => {}
+        () = following => {}
+    }
+}
+
+impl Agent {
+    /// Shows in a location's status what is known of its backups.
+    pub(in crate::agent) fn show_verification(&self, location: &Location, error: Option<Report>) {
+        location.set_verification(self.records.of(&location.settings.place()), error);
+    }
+
+    async fn follow_schedule(self: &Arc<Self>, location: &Arc<Location>) {
+        let Some(verify) = location.settings.verify else { return };
+        let (place, now) = (location.settings.place(), Utc::now());
+        let is_due = self.records.of(&place).due_at(every(verify), now) <= now;
+        // An upload has the line to itself.
+        if !is_due || self.is_resting(&place) || !self.uploads_under_way().is_empty() {
+            return;
+        }
+        let error = match self.verify_some(location, verify).await {
+            Ok(()) => None,
+            Err(error) => {
+                warn!(location = location.id(), "verifying backups ended early: {error}");
+                self.resting().insert(place, Instant::now());
+                Some(Report::from(&error))
+            }
+        };
+        self.show_verification(location, error);
+    }
+
+    fn is_resting(&self, place: &str) -> bool {
+        self.resting().get(place).is_some_and(|since| since.elapsed() < AGAIN_AFTER)
+    }
+
+    async fn verify_some(self: &Arc<Self>, location: &Arc<Location>, verify: Verify) -> Result<()> {
+        let mode = if verify.full { Mode::Full } else { Mode::Quick };
+        let place = location.settings.place();
+        let listing = location.note(location.listings.taken().await)?;
+        let mut entries: Vec<_> = listing.entries.iter().collect();
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.tar.modified));
+        let ids: Vec<_> = entries.iter().map(|entry| entry.metadata.backup_id.clone()).collect();
+        let there: BTreeSet<_> = ids.iter().cloned().collect();
+        let (mut backups, mut read_bytes) = (0, 0);
+        for id in self.records.of(&place).choose(ids, verify.sample) {
+            let Some(entry) = listing.find(&id) else { continue };
+            // Nobody listens to how far it is.
+            let (sender, _) = mpsc::channel(1);
+            let verified = match super::run(Arc::clone(self), Arc::clone(location), entry, mode, sender).await {
+                // Deleted since the list was taken.
+                Err(error) if error.kind() == Kind::BackupNotFound => continue,
+                verified => verified?,
+            };
+            backups += 1;
+            read_bytes += verified.read_bytes;
+            self.show_verification(location, None);
+        }
+        info!(location = location.id(), backups, read_bytes, "verified backups in {}", location.store.place());
+        self.records.ended(&place, Run { at: Utc::now(), mode, backups, read_bytes }, &there);
+        Ok(())
+    }
+
+    /// Notes what a look at a backup came to.
+    pub(super) fn note_verified(&self, location: &Location, entry: &Entry, verified: &Verified) {
+        let (id, version) = (&entry.metadata.backup_id, &entry.tar.version);
+        self.records.note(&location.settings.place(), id, version, verified);
+        self.show_verification(location, None);
+    }
+}

@@ -1,0 +1,81 @@
+//! What the page's buttons do. A form comes back to the page; the script may ask for the lines of a check instead.
+
+use std::convert::Infallible;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::header::{ACCEPT, HeaderMap, LOCATION};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use futures_util::{StreamExt, stream};
+use tokio::sync::mpsc;
+use tracing::info;
+
+use super::check::CheckView;
+use crate::agent::check::Step;
+use crate::error::{Error, Kind, Result};
+
+/// What the script asks for.
+const LINES: &str = "application/x-ndjson";
+
+/// `POST /locations/{loc}/check`
+pub(super) async fn check(State(state): State<super::State>, Path(loc): Path<String>, headers: HeaderMap) -> Response {
+    if headers.get(ACCEPT).is_none_or(|accepted| accepted != LINES) {
+        return back(&format!("location-{loc}"), state.protocol.agent.check(&loc).await.map(drop));
+    }
+    match state.protocol.agent.location(&loc) {
+        Ok(_) => lines(&state, loc, headers).into_response(),
+        Err(error) => refused(&error),
+    }
+}
+
+/// The check as it stands after each step, and at its end: a JSON string of HTML in each line.
+fn lines(state: &super::State, loc: String, headers: HeaderMap) -> Body {
+    let (watcher, mut told) = mpsc::unbounded_channel::<Step>();
+    let agent = state.protocol.agent.clone();
+    let checking = tokio::spawn(async move { agent.check_watched(&loc, Some(watcher)).await });
+    let steps = stream::poll_fn(move |context| told.poll_recv(context));
+    let running = steps.scan(Vec::new(), |done: &mut Vec<Step>, step| {
+        done.push(step);
+        std::future::ready(Some(done.clone()))
+    });
+    let running = stream::once(std::future::ready(Vec::new())).chain(running);
+    let languages = state.languages.clone();
+    let (asked, at_the_end) = (headers.clone(), languages.clone());
+    let running = running.map(move |steps| CheckView::running(languages.of(&asked), &steps).line());
+    let ended = stream::once(checking).filter_map(move |ended| {
+        let checked = ended.ok().and_then(Result::ok);
+        let line = checked.map(|checked| CheckView::just_ended(at_the_end.of(&headers), &checked).line());
+        std::future::ready(line)
+    });
+    Body::from_stream(running.chain(ended).map(Ok::<_, Infallible>))
+}
+
+/// `POST /uploads/{upload_id}/cancel`
+pub(super) async fn cancel(State(state): State<super::State>, Path(upload_id): Path<String>) -> Response {
+    let cancelled = match state.protocol.agent.cancel_upload(&upload_id).await {
+        Ok(()) => {
+            info!(upload_id, "cancelled on the page");
+            Ok(())
+        }
+        // It came to its end by itself, which the page shows.
+        Err(error) if error.kind() == Kind::UploadNotFound => Ok(()),
+        Err(error) => Err(error),
+    };
+    back("uploads", cancelled)
+}
+
+/// Back to the page, at this part of it. Relative, like everything on the page.
+fn back(part: &str, done: Result<()>) -> Response {
+    let place = HeaderValue::from_str(&format!("../../#{part}"));
+    match (done, place) {
+        (Ok(()), Ok(place)) => (StatusCode::SEE_OTHER, [(LOCATION, place)]).into_response(),
+        (Ok(()), Err(_)) => StatusCode::NO_CONTENT.into_response(),
+        (Err(error), _) => refused(&error),
+    }
+}
+
+fn refused(error: &Error) -> Response {
+    let status = StatusCode::from_u16(error.kind().facts().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, format!("{error}\n")).into_response()
+}

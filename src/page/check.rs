@@ -1,0 +1,107 @@
+//! A check as the page shows it: while it runs, and afterwards.
+
+use std::collections::BTreeMap;
+
+use askama::Template;
+use bytes::Bytes;
+use chrono::{SecondsFormat, Utc};
+
+use super::human;
+use super::words::Words;
+use crate::agent::check::{Checked, Note, Step};
+use crate::agent::events::Report;
+use crate::agent::location::LastCheck;
+use crate::error::Reason;
+
+/// A check.
+#[derive(Debug, Template)]
+#[template(path = "check.html")]
+pub(super) struct CheckView<'w> {
+    words: &'w Words,
+    is_running: bool,
+    /// When it ended, RFC 3339.
+    at: String,
+    steps: Vec<StepView<'w>>,
+    /// Settings that would work, with what is to be said of them.
+    corrected: Option<(&'w str, BTreeMap<String, String>)>,
+    notes: Vec<Note>,
+}
+
+#[derive(Debug)]
+struct StepView<'w> {
+    name: &'w str,
+    duration_ms: u64,
+    error: Option<ErrorView<'w>>,
+}
+
+/// An error: a sentence in the person's language around the agent's own report, and what helps.
+#[derive(Debug, Template)]
+#[template(path = "error.html")]
+pub(super) struct ErrorView<'w> {
+    before: &'w str,
+    after: &'w str,
+    report: Report,
+}
+
+impl<'w> CheckView<'w> {
+    /// A check of which these steps are done.
+    pub(super) fn running(words: &'w Words, steps: &[Step]) -> Self {
+        let steps = steps.iter().map(|step| StepView::of(words, step)).collect();
+        Self { words, is_running: true, at: String::new(), steps, corrected: None, notes: Vec::new() }
+    }
+
+    /// One that ended now.
+    pub(super) fn just_ended(words: &'w Words, checked: &Checked) -> Self {
+        let at = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
+        Self::ended(words, &LastCheck { checked_at: at, checked: checked.clone() })
+    }
+
+    /// One that ended some time ago.
+    pub(super) fn ended(words: &'w Words, last: &LastCheck) -> Self {
+        let checked = &last.checked;
+        // An endpoint without TLS was only asked whether it is there: see `agent::check`.
+        let is_untried = checked.error().is_some_and(|error| error.reason == Reason::NoTls.code());
+        let heading = if is_untried { &words.check.untried } else { &words.check.corrected };
+        Self {
+            is_running: false,
+            at: last.checked_at.clone(),
+            corrected: checked.corrected.clone().map(|corrected| (heading.as_str(), corrected)),
+            notes: checked.notes.clone(),
+            ..Self::running(words, &checked.steps)
+        }
+    }
+
+    fn failed(&self) -> Option<&ErrorView<'w>> {
+        self.steps.iter().find_map(|step| step.error.as_ref())
+    }
+
+    /// What it comes to, in a few words.
+    fn outcome(&self) -> &str {
+        match self.failed() {
+            _ if self.is_running => &self.words.check.running,
+            Some(error) => self.words.status("error", Some(&error.report)),
+            None => &self.words.check.works,
+        }
+    }
+
+    /// A line of the stream: its HTML as a JSON string.
+    pub(super) fn line(&self) -> Bytes {
+        let html = self.render().unwrap_or_default();
+        format!("{}\n", serde_json::Value::from(html)).into()
+    }
+}
+
+impl<'w> StepView<'w> {
+    fn of(words: &'w Words, step: &Step) -> Self {
+        let name = words.step(step.step);
+        let error = step.error.as_ref().map(|error| ErrorView::of(words, error));
+        Self { name, duration_ms: step.duration_ms, error }
+    }
+}
+
+impl<'w> ErrorView<'w> {
+    pub(super) fn of(words: &'w Words, report: &Report) -> Self {
+        let (before, after) = words.around_error(report.code);
+        Self { before, after, report: report.clone() }
+    }
+}

@@ -1,0 +1,118 @@
+//! A location as the page shows it: how it stands, its last check, its backups.
+
+use std::time::Duration;
+
+use chrono::{SecondsFormat, Utc};
+use tokio::time::timeout;
+
+use super::check::{CheckView, ErrorView};
+use super::words::Words;
+use crate::agent::Agent;
+use crate::agent::listing::{Row, Skipped, View};
+use crate::agent::location::{LastCheck, Location, Status};
+use crate::error;
+use crate::provider;
+
+/// How long the page waits for a list; one that takes longer is on the page as soon as it is there.
+const LIST_WITHIN: Duration = Duration::from_secs(2);
+
+/// Backups that are shown at once; the others wait to be asked for.
+const SHOWN: usize = 10;
+
+/// Left-out objects that are named; there may be thousands.
+const MAX_SKIPPED: usize = 50;
+
+/// A location.
+#[derive(Debug)]
+pub(super) struct LocationView<'w> {
+    pub(super) status: Status,
+    pub(super) is_embedded: bool,
+    pub(super) status_words: &'w str,
+    pub(super) error: Option<ErrorView<'w>>,
+    pub(super) check: Option<CheckView<'w>>,
+    pub(super) backups: BackupsView,
+}
+
+/// The backups in it.
+#[derive(Debug, Default)]
+pub(super) struct BackupsView {
+    /// The first list is being taken.
+    pub(super) is_waiting: bool,
+    /// There is a list.
+    pub(super) is_known: bool,
+    /// Since when the list is no longer sure, RFC 3339.
+    pub(super) stale_since: Option<String>,
+    pub(super) newest: Vec<Row>,
+    pub(super) older: Vec<Row>,
+    pub(super) total_bytes: u64,
+    pub(super) skipped: Vec<Skipped>,
+    pub(super) skipped_count: usize,
+}
+
+impl<'w> LocationView<'w> {
+    /// Asks for its list, then looks how it stands.
+    pub(super) async fn of(agent: &Agent, words: &'w Words, location: &Location) -> Self {
+        let listed = timeout(LIST_WITHIN, agent.list(location.id(), false)).await;
+        let backups = BackupsView::of(location, listed.ok());
+        let (status, last_check) = (location.status(), location.last_check());
+        let found = last_check.as_ref().and_then(|last| last.checked.error());
+        // What a check has just found stands with its step.
+        let error = status.error.as_ref().filter(|error| found.is_none_or(|found| found.code != error.code));
+        Self {
+            is_embedded: status.source == "embedded",
+            status_words: words.status(status.status, status.error.as_ref()),
+            error: error.map(|error| ErrorView::of(words, error)),
+            check: last_check.as_ref().map(|last: &LastCheck| CheckView::ended(words, last)),
+            backups,
+            status,
+        }
+    }
+
+    /// Since when there is trouble, RFC 3339.
+    pub(super) fn since(&self) -> Option<&str> {
+        self.status.error.as_ref()?.since.as_deref()
+    }
+
+    /// Provider, bucket and folder, endpoint.
+    pub(super) fn place(&self) -> String {
+        let status = &self.status;
+        let provider = provider::find(&status.provider).filter(|provider| provider.id != "other");
+        let provider = provider.map_or("", |provider| &provider.name);
+        let folder = join([status.bucket.as_deref().unwrap_or_default(), &status.prefix], "/");
+        join([provider, &folder, status.endpoint.trim_end_matches('/')], " · ")
+    }
+}
+
+impl BackupsView {
+    fn of(location: &Location, listed: Option<error::Result<View>>) -> Self {
+        let (listing, is_stale) = match listed {
+            Some(Ok(view)) => (Some(view.listing), view.error.is_some()),
+            // The list is late, or there is none: the last one is better than nothing.
+            Some(Err(_)) => (location.listings.last(), true),
+            None => (location.listings.last(), false),
+        };
+        let Some(listing) = listing else { return Self { is_waiting: !is_stale, ..Self::default() } };
+        let mut newest = listing.rows();
+        let older = newest.split_off(newest.len().min(SHOWN));
+        let taken = Utc::now() - listing.taken.elapsed();
+        Self {
+            is_waiting: false,
+            is_known: true,
+            stale_since: is_stale.then(|| taken.to_rfc3339_opts(SecondsFormat::Secs, true)),
+            total_bytes: listing.entries.iter().map(|entry| entry.tar.size).sum(),
+            skipped: listing.skipped.iter().take(MAX_SKIPPED).cloned().collect(),
+            skipped_count: listing.skipped.len(),
+            newest,
+            older,
+        }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.newest.len() + self.older.len()
+    }
+}
+
+/// Those that are not empty, side by side.
+fn join<const N: usize>(parts: [&str; N], between: &str) -> String {
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(between)
+}

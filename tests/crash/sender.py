@@ -1,0 +1,139 @@
+"""Sends one backup, or deletes one, as Home Assistant does: again and again until the agent says that it is done.
+
+A process of its own, because it is killed. What it is to do comes as JSON on standard input; it prints a line of JSON for
+each step. Only the standard library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import http.client
+import json
+from pathlib import Path
+import socket
+import sys
+import time
+from typing import Any, override
+import zlib
+
+PIECE = 256 * 1024
+PATIENCE_S = 120
+PAUSE_S = 0.1
+
+
+class Connection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: str) -> None:
+        """Connect to this socket when it is needed."""
+        super().__init__("agent", timeout=60)
+        self._path = path
+
+    @override
+    def connect(self) -> None:
+        """Open the connection."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(60)
+        self.sock.connect(self._path)
+
+
+class RefusedError(Exception):
+    """The agent answered with an error."""
+
+    def __init__(self, status: int, text: str) -> None:
+        """Keep what it said."""
+        super().__init__(f"{status} {text}")
+        self.status = status
+
+
+def say(step: str, **facts: Any) -> None:
+    """Print a step at once."""
+    sys.stdout.write(json.dumps({"step": step, **facts}) + "\n")
+    sys.stdout.flush()
+
+
+def call(path: str, method: str, target: str, body: Any = None) -> Any:
+    """Make one call, and give the JSON that came."""
+    connection = Connection(path)
+    try:
+        data = json.dumps(body) if isinstance(body, dict) else body
+        headers = {"Content-Type": "application/json"}
+        connection.request(method, target, data, headers, encode_chunked=True)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+    finally:
+        connection.close()
+    if answer.status >= 400:
+        raise RefusedError(answer.status, text)
+    return json.loads(text) if text else None
+
+
+def pieces(tar: Path) -> Iterator[bytes]:
+    """Read the tar, and say how far it is sent."""
+    sent = 0
+    with tar.open("rb") as file:
+        while piece := file.read(PIECE):
+            yield piece
+            sent += len(piece)
+            say("sent", sent=sent)
+
+
+def upload(job: dict[str, Any]) -> None:
+    """Make one attempt."""
+    created = call(
+        job["socket"],
+        "POST",
+        f"/v1/locations/{job['location']}/uploads",
+        {"backup": job["backup"], "filename": job["filename"]},
+    )
+    say("created", stored=created["stored_bytes"])
+    target = f"/v1/uploads/{created['upload_id']}"
+    tar = Path(job["tar"])
+    arrived = call(job["socket"], "PUT", f"{target}/content", pieces(tar))
+    say("arrived", stored=created["stored_bytes"])
+    crc32 = 0
+    with tar.open("rb") as file:
+        while piece := file.read(PIECE):
+            crc32 = zlib.crc32(piece, crc32)
+    call(
+        job["socket"],
+        "POST",
+        f"{target}/complete",
+        {"size": tar.stat().st_size, "crc32": f"{crc32:08x}"},
+    )
+    say("done", sha256=arrived["sha256"])
+
+
+def delete(job: dict[str, Any]) -> None:
+    """Make one attempt; what is gone is gone."""
+    backup_id = job["backup"]["backup_id"]
+    say("created", stored=0)
+    try:
+        call(
+            job["socket"],
+            "DELETE",
+            f"/v1/locations/{job['location']}/backups/{backup_id}",
+        )
+    except RefusedError as error:
+        if error.status != http.HTTPStatus.NOT_FOUND:
+            raise
+    say("done")
+
+
+def main() -> None:
+    """Do the job; an agent that is away or changes its mind is asked again."""
+    job = json.loads(sys.stdin.read())
+    do = delete if job["do"] == "delete" else upload
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return do(job)
+        except (OSError, http.client.HTTPException, RefusedError) as error:
+            say("failed", error=f"{type(error).__name__}: {error}")
+            if time.monotonic() > deadline:
+                sys.exit(1)
+        time.sleep(PAUSE_S)
+
+
+if __name__ == "__main__":
+    main()

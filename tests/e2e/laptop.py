@@ -1,0 +1,95 @@
+"""A laptop on which somebody follows docs/disaster-recovery.md to the letter."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+import contextlib
+from datetime import UTC, datetime
+import hashlib
+import os
+from pathlib import Path
+import re
+import shutil
+
+from lab.agent import Location, agent_binary
+from lab.document import code, section
+
+DOCUMENT = "disaster-recovery.md"
+LAPTOP = "From a laptop"
+NAME = "s3-backup-agent-amd64"
+MODIFIED = re.compile(rb"(?<=<LastModified>)\d{4}")
+
+
+class Laptop:
+    """A folder with what can be downloaded from a release, and nothing else."""
+
+    def __init__(self, folder: Path, location: Location) -> None:
+        """Lay out the folder; the bucket is this location's."""
+        self.folder = folder
+        shutil.copy(agent_binary(), folder / NAME)
+        checksum = hashlib.sha256((folder / NAME).read_bytes()).hexdigest()
+        # As scripts/release-files writes it, with files that nobody downloaded.
+        (folder / "SHA256SUMS").write_text(f"{checksum}  {NAME}\n{'0' * 64}  other\n")
+        (settings,) = code(section(DOCUMENT, LAPTOP), "toml")
+        (folder / "agent.toml").write_text(settings)
+        self._environment = _settings(
+            endpoint=location.endpoint,
+            region=location.region,
+            bucket=location.bucket,
+            access_key_id=location.access_key_id,
+            secret_access_key=location.secret_access_key,
+        )
+
+    async def follow(
+        self, heading: str, backup_id: str = "", *, endpoint: str | None = None
+    ) -> str:
+        """Run all commands of a section, and return what they print; each must succeed."""
+        commands = "".join(code(section(DOCUMENT, heading), "sh"))
+        assert commands
+        changed = _settings(endpoint=endpoint) if endpoint else {}
+        child = await asyncio.create_subprocess_exec(
+            "bash",
+            "-euxo",
+            "pipefail",
+            "-c",
+            commands.replace("BACKUP_ID", backup_id),
+            cwd=self.folder,
+            env={**os.environ, **self._environment, **changed},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await child.communicate()
+        assert child.returncode == 0, output.decode()
+        return output.decode()
+
+
+def _settings(**settings: str) -> dict[str, str]:
+    """Return what puts settings in the place of those in agent.toml."""
+    prefix = "S3_BACKUP_AGENT__LOCATIONS__0__"
+    return {f"{prefix}{name.upper()}": value for name, value in settings.items()}
+
+
+@contextlib.asynccontextmanager
+async def a_year_later(endpoint: str) -> AsyncIterator[str]:
+    """Give an endpoint for which everything in its buckets is a year old."""
+    host, _, port = endpoint.removeprefix("http://").partition(":")
+    last_year = f"{datetime.now(UTC).year - 1}".encode()
+
+    async def pump(
+        source: asyncio.StreamReader, sink: asyncio.StreamWriter, year: bytes
+    ) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await source.read(1 << 16):
+                sink.write(MODIFIED.sub(year, data) if year else data)
+                await sink.drain()
+        sink.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream, to_upstream = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(
+            pump(reader, to_upstream, b""), pump(upstream, writer, last_year)
+        )
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -1,0 +1,167 @@
+//! Backups that are verified by themselves, where somebody asks for it.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Agent, Bucket, Location, Proxy, Sample, Setup, eventually, garage};
+
+/// An agent that verifies, and a bucket that holds these backups when it starts.
+async fn verifying(options: &[(&str, &str)], ids: &[&str]) -> (Agent, Proxy, Bucket) {
+    let bucket = garage::shared().bucket().await;
+    let proxy = Proxy::before(&bucket.endpoint).await;
+    let plain = Setup::of(Location::of(&bucket)).serve().await;
+    for id in ids {
+        plain.upload("garage", &Sample::new(id, id, 40_960)).await;
+    }
+    let location = Location { endpoint: proxy.endpoint(), ..Location::of(&bucket) };
+    let location = options.iter().fold(location, |location, (key, value)| location.with(key, value));
+    (Setup::of(location).serve().await, proxy, bucket)
+}
+
+async fn damage(bucket: &Bucket, id: &str) {
+    let sample = Sample::new(id, id, 40_960);
+    let mut tar = sample.tar.to_vec();
+    tar[2000] ^= 1;
+    bucket.put(&format!("backups/{}.tar", sample.stem()), tar).await;
+}
+
+async fn verification(agent: &Agent) -> Value {
+    agent.location("garage").await["verification"].clone()
+}
+
+async fn verified(agent: &Agent) -> Value {
+    eventually("they are verified", async || !verification(agent).await["verified_at"].is_null()).await;
+    verification(agent).await
+}
+
+fn record(agent: &Agent) -> PathBuf {
+    agent.setup.path("state/verified.json")
+}
+
+/// Restarts it as if it had last followed its schedule so many days ago.
+async fn restarted_after(mut agent: Agent, days: i64) -> Agent {
+    agent.kill();
+    let mut record: Value = serde_json::from_slice(&fs::read(self::record(&agent)).unwrap()).unwrap();
+    for place in record.as_object_mut().unwrap().values_mut() {
+        let at = chrono::Utc::now() - chrono::TimeDelta::days(days);
+        place["last_run"]["at"] = json!(at.to_rfc3339());
+    }
+    fs::write(self::record(&agent), record.to_string()).unwrap();
+    Agent::restarted(agent).await
+}
+
+#[tokio::test]
+async fn nothing_is_read_unless_somebody_asks_for_it() {
+    let (agent, proxy, _bucket) = verifying(&[], &["a1"]).await;
+    assert_eq!(verification(&agent).await, Value::Null);
+    assert_eq!(proxy.count(|request| request.reads(".tar")), 0);
+    assert!(!record(&agent).exists());
+}
+
+#[tokio::test]
+async fn what_is_damaged_is_found_and_said_until_it_is_gone() {
+    let (agent, _proxy, bucket) =
+        verifying(&[("verify_every", "7d"), ("verify_sample", "all")], &["good", "bad", "other"]).await;
+    assert_eq!(verified(&agent).await["damaged"], json!([]));
+    damage(&bucket, "bad").await;
+    let agent = restarted_after(agent, 8).await;
+    let mut events = agent.events().await;
+    events.until(|event| event["location"]["verification"]["damaged"] == json!(["bad"])).await;
+    eventually("it comes to its end", async || verification(&agent).await["backups"] == 3).await;
+    let found = verification(&agent).await;
+    assert_eq!((&found["mode"], &found["error"]), (&json!("full"), &Value::Null), "{found}");
+    assert!(found["read_bytes"].as_u64() >= Some(3 * 40_960), "{found}");
+    let metrics = agent.get("/metrics").await;
+    let metrics = str::from_utf8(&metrics.body).unwrap();
+    assert!(metrics.contains("s3_backup_agent_location_damaged_backups{location=\"garage\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("s3_backup_agent_location_verified_timestamp_seconds{location=\"garage\"} "), "{metrics}");
+    assert!(agent.printed().contains("The SHA-256 of"), "the log names it");
+
+    // Said after a restart too, without reading anything again; gone with the backup.
+    let agent = restarted_after(agent, 1).await;
+    assert_eq!(verification(&agent).await["damaged"], json!(["bad"]));
+    assert_eq!(agent.delete_backup("garage", "bad").await.status, 204);
+    assert_eq!(verification(&agent).await["damaged"], json!([]));
+    agent.upload("garage", &Sample::new("bad", "bad", 40_960)).await;
+    assert_eq!(agent.listed("garage").await, ["bad", "good", "other"]);
+    assert_eq!(verification(&agent).await["damaged"], json!([]), "this is another one");
+}
+
+#[tokio::test]
+async fn a_run_that_is_not_due_is_not_made_and_one_that_was_missed_is() {
+    let (agent, proxy, _bucket) = verifying(&[("verify_every", "7d")], &["a1"]).await;
+    let first = verified(&agent).await;
+    let next: chrono::DateTime<chrono::Utc> = first["next_at"].as_str().unwrap().parse().unwrap();
+    assert_eq!((next - chrono::Utc::now()).num_hours(), 7 * 24 - 1, "{first}");
+    let read = || proxy.count(|request| request.reads(".tar"));
+    let before = read();
+    assert!(before > 0, "the test would prove nothing");
+    let agent = restarted_after(agent, 6).await;
+    agent.listed("garage").await;
+    assert_eq!(read(), before);
+    let agent = restarted_after(agent, 8).await;
+    eventually("what was missed is done", async || read() > before).await;
+    drop(agent);
+}
+
+#[tokio::test]
+async fn a_sample_comes_to_every_backup_in_turn() {
+    let (mut agent, proxy, _bucket) =
+        verifying(&[("verify_every", "1d"), ("verify_mode", "quick")], &["a", "b", "c"]).await;
+    verified(&agent).await;
+    for _ in 0..2 {
+        agent = restarted_after(agent, 2).await;
+        let start = chrono::Utc::now().timestamp() - 1;
+        eventually("it is verified again", async || {
+            let at = verification(&agent).await["verified_at"].as_str().unwrap().to_owned();
+            at.parse::<chrono::DateTime<chrono::Utc>>().unwrap().timestamp() >= start
+        })
+        .await;
+        assert_eq!(verification(&agent).await["backups"], 1);
+    }
+    for id in ["a", "b", "c"] {
+        let stem = Sample::new(id, id, 40_960).stem();
+        let reads = proxy.count(|request| request.reads(&format!("{stem}.tar")));
+        assert!(reads > 0, "{id} was never looked at");
+    }
+}
+
+#[tokio::test]
+async fn storage_that_is_away_is_said_and_the_run_is_still_due() {
+    let (agent, proxy, bucket) = verifying(&[("verify_every", "7d")], &["a1"]).await;
+    verified(&agent).await;
+    damage(&bucket, "a1").await;
+    proxy.set_away(true);
+    let agent = restarted_after(agent, 8).await;
+    eventually("it says why", async || !verification(&agent).await["error"].is_null()).await;
+    let failed = verification(&agent).await;
+    assert_eq!((&failed["error"]["code"], &failed["damaged"]), (&json!("storage_unreachable"), &json!([])), "{failed}");
+    proxy.set_away(false);
+    let agent = restarted_after(agent, 8).await;
+    eventually("it is found", async || verification(&agent).await["damaged"] == json!(["a1"])).await;
+}
+
+#[tokio::test]
+async fn what_a_person_finds_out_is_kept_as_well() {
+    let (agent, _proxy, bucket) = verifying(&[], &["a1"]).await;
+    damage(&bucket, "a1").await;
+    let body = json!({"mode": "full"});
+    assert_eq!(agent.post("/v1/locations/garage/backups/a1/verify", &body).await.status, 200);
+    let found = verification(&agent).await;
+    assert_eq!((&found["damaged"], &found["next_at"]), (&json!(["a1"]), &Value::Null), "{found}");
+}
+
+#[tokio::test]
+async fn a_schedule_that_is_none_is_named() {
+    for (key, value, word) in [
+        ("verify_every", "weekly", "verify_every"),
+        ("verify_sample", "0", "verify_sample"),
+        ("verify_mode", "half", "verify_mode"),
+    ] {
+        let location = Location::of(&garage::shared().bucket().await).with(key, value);
+        let ran = Setup::of(location).run(&["check"]).await.ended_with(2);
+        assert!(ran.stderr.contains(word), "{}", ran.stderr);
+    }
+}

@@ -1,0 +1,163 @@
+"""The tag is what HACS and Home Assistant's Marketplace install; main is what Supervisor reads."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+import posixpath
+import re
+from typing import TYPE_CHECKING, Any
+
+from awesomeversion import AwesomeVersion, AwesomeVersionStrategy
+import pytest
+import yaml
+
+from .conftest import DOMAIN, Scratch, Tree
+
+if TYPE_CHECKING:
+    import probatio as vol
+else:
+    import voluptuous as vol
+
+INTEGRATION = f"custom_components/{DOMAIN}"
+LINK = re.compile(r"""(?:\[[^\]]*\]\(|src="|href=")([^)"\s]+)""")
+
+# hacs/integration, custom_components/hacs/utils/validate.py: HACS_MANIFEST_JSON_SCHEMA.
+HACS_JSON = vol.Schema(
+    {
+        vol.Required("name"): str,
+        vol.Optional("content_in_root"): bool,
+        vol.Optional("country"): vol.Any(str, [str]),
+        vol.Optional("filename"): str,
+        vol.Optional("hacs"): str,
+        vol.Optional("hide_default_branch"): bool,
+        vol.Optional("homeassistant"): str,
+        vol.Optional("persistent_directory"): str,
+        vol.Optional("render_readme"): bool,
+        vol.Optional("zip_release"): bool,
+    }
+)
+# The same file: INTEGRATION_MANIFEST_JSON_SCHEMA.
+MANIFEST = vol.Schema(
+    {
+        vol.Required("codeowners"): list,
+        vol.Required("documentation"): vol.Url(),
+        vol.Required("domain"): str,
+        vol.Required("issue_tracker"): vol.Url(),
+        vol.Required("name"): str,
+        vol.Required("version"): vol.Coerce(AwesomeVersion),
+    },
+    extra=vol.ALLOW_EXTRA,
+)
+# home-assistant/supervisor, supervisor/store/validate.py: SCHEMA_REPOSITORY_CONFIG.
+REPOSITORY_YAML = vol.Schema(
+    {
+        vol.Required("name"): str,
+        vol.Optional("url"): vol.Url(),
+        vol.Optional("maintainer"): str,
+    },
+    extra=vol.REMOVE_EXTRA,
+)
+
+
+def below(tree: Tree, folder: str) -> dict[str, bytes]:
+    """Return the files of a folder by their paths in it."""
+    return {
+        path.removeprefix(f"{folder}/"): content
+        for path, content in tree.files.items()
+        if path.startswith(f"{folder}/")
+    }
+
+
+def test_tag_is_main_and_what_hacs_holds(main: Tree, tag: Tree) -> None:
+    """Nothing else, byte for byte."""
+    lifted = below(main, "hacs")
+    assert {PurePosixPath(path).parts[0] for path in lifted} == {
+        "custom_components",
+        "hacs.json",
+    }
+    assert not main.files.keys() & lifted.keys()
+    assert tag.files == main.files | lifted
+
+
+def test_main_has_no_integration_at_its_root(main: Tree) -> None:
+    """There it would be twice in the work of everybody."""
+    assert not {path.split("/")[0] for path in main.files} & {
+        "custom_components",
+        "hacs.json",
+    }
+
+
+def test_hacs_json(tag: Tree) -> None:
+    """HACS: validate/hacsjson.py; the oldest Home Assistant is a version."""
+    content = HACS_JSON(tag.json("hacs.json"))
+    assert not content.get("zip_release")
+    assert AwesomeVersion(content["homeassistant"]).valid
+
+
+def test_manifest(tag: Tree, scratch: Scratch) -> None:
+    """HACS: validate/integration_manifest.py; the tag's version is in it, in a form that HA's loader takes."""
+    manifest = MANIFEST(tag.json(f"{INTEGRATION}/manifest.json"))
+    assert manifest["domain"] == DOMAIN
+    assert manifest["version"] == scratch.next
+    AwesomeVersion(manifest["version"], ensure_strategy=AwesomeVersionStrategy.SEMVER)
+
+
+def test_hacs_finds_one_integration(tag: Tree) -> None:
+    """HACS: repositories/integration.py takes the first folder there; there is no other."""
+    folders = {path.split("/")[0] for path in below(tag, "custom_components")}
+    assert folders == {DOMAIN}
+
+
+def test_brand_images(tag: Tree) -> None:
+    """HACS: validate/brands.py looks for this file before it asks the repository of brands."""
+    assert tag.files[f"{INTEGRATION}/brand/icon.png"].startswith(b"\x89PNG")
+
+
+def test_information_and_licence(tag: Tree) -> None:
+    """HACS: validate/information.py and license.py."""
+    assert tag.files["README.md"]
+    assert b"Apache License" in tag.files["LICENSE"]
+
+
+def test_documents_lead_somewhere(tag: Tree) -> None:
+    """The Marketplace shows the README of the tag, with its pictures; no link in any document is dead."""
+    there = {*tag.files}
+    there |= {str(it) for path in tag.files for it in PurePosixPath(path).parents}
+    links = [
+        (path, posixpath.normpath(posixpath.join(posixpath.dirname(path), link)))
+        for path in tag.files
+        if path.endswith(".md")
+        for link in LINK.findall(tag.files[path].decode())
+        if "://" not in link and not link.startswith("#")
+    ]
+    assert ("README.md", "docs/pictures/progress.png") in links
+    assert [link for link in links if link[1].partition("#")[0] not in there] == []
+
+
+def test_supervisor_finds_the_repository(main: Tree) -> None:
+    """Supervisor: store/data.py, _read_git_repository."""
+    assert not {"repository.json", "repository.yml"} & main.files.keys()
+    content = REPOSITORY_YAML(yaml.safe_load(main.files["repository.yaml"]))
+    assert content["name"]
+
+
+@pytest.mark.parametrize("name", ["main", "tag"])
+def test_supervisor_finds_one_app(scratch: Scratch, name: str) -> None:
+    """Supervisor: store/data.py, _find_app_configs, takes every config.yaml that is not below a hidden folder."""
+    found = [
+        path
+        for path in scratch.tree(name).files
+        if (it := PurePosixPath(path)).stem == "config"
+        and it.suffix in {".yaml", ".yml", ".json"}
+        and not any(part.startswith(".") or part == "rootfs" for part in it.parts)
+    ]
+    assert found == ["addon/config.yaml"]
+
+
+def test_supervisor_offers_this_version(main: Tree, scratch: Scratch) -> None:
+    """The image's tag is the version of the app, and for the architectures that are built."""
+    app: dict[str, Any] = yaml.safe_load(main.files["addon/config.yaml"])
+    assert app["version"] == scratch.next
+    assert app["slug"] == DOMAIN
+    assert app["image"] == "ghcr.io/s3-backup-agent/s3-backup-agent"
+    assert {*app["arch"]} == {"amd64", "aarch64"}
