@@ -77,6 +77,15 @@ class Panel:
         async with self.client() as client, client.get(path) as response:
             return await response.json()
 
+    async def verify(self, backup_id: str) -> Any:
+        """Return what comes of a full look at a backup."""
+        path = f"{self._location}/backups/{backup_id}/verify"
+        async with (
+            self.client() as client,
+            client.post(path, json={"mode": "full"}) as response,
+        ):
+            return json.loads((await response.text()).splitlines()[-1])
+
     async def content(self, backup_id: str) -> bytes:
         """Download a backup."""
         path = f"{self._location}/backups/{backup_id}/content"

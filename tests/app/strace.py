@@ -109,7 +109,8 @@ class Trace:
         """Return the path of an open file as the program knows it."""
         opened = _OPENED.match(arguments)
         assert opened, arguments
-        return "/" + str(Path(opened[1]).relative_to(self._root))
+        real = Path(opened[1])
+        return f"/{real.relative_to(self._root)}" + "/" * real.is_dir()
 
     @staticmethod
     def _strings(arguments: str) -> list[str]:

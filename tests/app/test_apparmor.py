@@ -98,6 +98,7 @@ async def main_job(app: Image) -> None:
     await panel.back_up("large", 30 * MIB)
     assert await panel.backups() == {"small", "large"}
     assert await panel.content("large") == panel.tars["large"]
+    assert (await panel.verify("large"))["ok"]
     await panel.delete("small")
     await panel.get("/v1/diagnostics")
     assert await app.exit_code("check", "cellar") == 0, app.log()

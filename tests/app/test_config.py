@@ -51,6 +51,7 @@ LEFT_OUT = {
     "listen.token": "a random one, which Home Assistant is told",
     "listen.token_file": "in /data",
     "locations.credentials": "the environment of an app has no keys",
+    "locations.idle_seconds": "a minute suits every storage that people are known to have",
 }
 
 
@@ -208,12 +209,12 @@ def settings() -> set[str]:
     """Return what the agent's code asks its configuration for."""
     asked = re.compile(
         r"(?:\.(?:text|texts|path|secret|boolean|parsed(?:::<\w+>)?)\(|"
-        r"(?:needed|read_limit)\(section, )\"(\w+)\""
+        r"(?:needed|read_limit|Tcp::read)\(section, )\"(\w+)\""
     )
     config = (SOURCE / "config.rs").read_text().partition("#[cfg(test)]")[0]
     found = set()
     for part in re.split(r"\nimpl ", config):
-        section = {"Listen": "listen.", "Tcp": "listen.", "Log": "log."}
+        section = {"Listen": "listen.", "TlsFiles": "listen.", "Log": "log."}
         prefix = section.get(part.partition(" ")[0], "")
         found |= {f"{prefix}{key}" for key in asked.findall(part)}
     for name in ("location.rs", "s3.rs", "endpoint.rs", "verify.rs"):

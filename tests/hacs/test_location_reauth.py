@@ -164,7 +164,7 @@ async def test_does_not_need_the_entry_to_be_loaded(
     form = await kept.answer(
         flow, access_key_id=garage.key_id, secret_access_key=garage.secret_key
     )
-    assert form["errors"] == {"base": "agent_error"}
+    assert form["errors"] == {"base": "agent_unreachable"}
     await agent.start()
     result = await kept.answer(
         flow, access_key_id=garage.key_id, secret_access_key=garage.secret_key
