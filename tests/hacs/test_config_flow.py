@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.s3_backup_agent.client import AgentClient
+from custom_components.s3_backup_agent.client import AgentClient, AgentError
 from custom_components.s3_backup_agent.const import CONF_AGENT_ID, CONF_APP, DOMAIN
 from homeassistant.config_entries import (
     SOURCE_REAUTH,
@@ -104,6 +104,29 @@ async def test_connects_over_tcp(hass: HomeAssistant, guarded: Agent) -> None:
         CONF_TOKEN: TOKEN,
         CONF_AGENT_ID: result["result"].unique_id,
     }
+
+
+async def test_says_to_wait_after_many_wrong_tokens(
+    hass: HomeAssistant, guarded: Agent
+) -> None:
+    """The next one is not even looked at, which is another thing than an agent that is away; it is tried again."""
+    url = f"http://127.0.0.1:{guarded.tcp_port}"
+    async with AgentClient(url, "wrong") as client:
+        for _ in range(20):
+            with pytest.raises(AgentError, match="The token is wrong"):
+                await client.info()
+    result = await submit(hass, await start(hass), address=url, token=TOKEN)
+    assert result["errors"] == {CONF_TOKEN: "too_many_attempts"}
+    details = result["description_placeholders"]["details"]
+    assert details.startswith("There were too many calls without the right token.")
+
+    data = {CONF_ADDRESS: url, CONF_TOKEN: TOKEN}
+    entry = MockConfigEntry(domain=DOMAIN, data=data)
+    entry.add_to_hass(hass)
+    assert not await hass.config_entries.async_setup(entry.entry_id)
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+    assert entry.error_reason_translation_key == "too_many_attempts"
+    assert await hass.config_entries.async_unload(entry.entry_id)
 
 
 @pytest.fixture

@@ -414,6 +414,32 @@ async def test_takes_a_part_size(
     assert subentry.data["part_size"] == "16 MiB"
 
 
+async def test_verifies_on_a_schedule_if_wanted(
+    loaded: MockConfigEntry, fields: Fields, begin: Call, submit: Call
+) -> None:
+    """It is off without it, a time that is none is told, and the agent follows the one that was taken."""
+    verify = {"verify_every": "7d", "verify_sample": "all", "verify_mode": "quick"}
+    form = await begin(loaded)
+    assert all(shown(form)[ADVANCED][name] is None for name in verify)
+    wrong = {**fields, ADVANCED: {**verify, "verify_every": "weekly"}}
+    form = await submit(form, wrong)
+    assert form["errors"] == {ADVANCED: INVALID_SETTING}
+    assert "verify_every: must be" in form["description_placeholders"]["details"]
+    assert shown(form)[ADVANCED]["verify_mode"] == "quick"
+    result = await submit(form, {**fields, ADVANCED: verify})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    (subentry,) = loaded.subentries.values()
+    assert verify.items() <= subentry.data.items()
+
+    def verification(subentry: ConfigSubentry) -> Any:
+        return loaded.runtime_data.locations[subentry.unique_id]["verification"]
+
+    assert verification(subentry)["next_at"]
+    form = await submit(await begin(loaded), {**fields, "prefix": "never"})
+    assert form["type"] is FlowResultType.CREATE_ENTRY
+    assert verification(list(loaded.subentries.values())[-1]) is None
+
+
 async def test_token_belongs_to_its_key(client: AgentClient) -> None:
     """A temporary key's token is a secret that stays with it, and goes with it."""
     (garage,) = [it for it in await client.providers() if it["id"] == "garage"]
@@ -637,7 +663,7 @@ async def test_has_words_for_every_field(language: str, client: AgentClient) -> 
         main |= {str(key) for key in schema.schema if key != ADVANCED}
         inner = schema.schema[ADVANCED].schema.schema
         advanced |= {str(key) for key in inner}
-        for name in ("addressing", "checksum"):
+        for name in ("addressing", "checksum", "verify_mode"):
             options = strings["selector"][name]["options"]
             assert inner[name].config["options"] == list(options)
     assert set(step["data"]) == set(step["data_description"]) == main

@@ -58,6 +58,7 @@ _NOTHING = vol.Schema({})
 # Which field an error belongs to, and what it is called in the translations; any other is about the connection.
 _FIELD_ERRORS = {
     "unauthorized": (CONF_TOKEN, "invalid_auth"),
+    "too_many_attempts": (CONF_TOKEN, "too_many_attempts"),
     UNSUPPORTED_PROTOCOL: ("base", "unsupported_protocol"),
     "invalid_response": ("base", "not_an_agent"),
 }

@@ -34,6 +34,7 @@ FORM_ERRORS: Final = STORAGE_ERRORS | {
     AGENT_UNREACHABLE,
     "object_locked",
     "shutting_down",
+    "too_many_attempts",
     TRANSFER_BROKEN,
     "unauthorized",
 }

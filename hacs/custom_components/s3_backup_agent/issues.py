@@ -14,6 +14,7 @@ from homeassistant.util import dt as dt_util
 
 from .client import (
     AgentError,
+    Backup,
     Location,
     LocationError,
     OptionProblem,
@@ -32,6 +33,7 @@ UNREACHABLE: Final = "unreachable"
 WRONG_REGION: Final = "wrong_region"
 TARS_WITHOUT_METADATA: Final = "tars_without_metadata"
 METADATA_WITHOUT_TAR: Final = "metadata_without_tar"
+BACKUP_DAMAGED: Final = "backup_damaged"
 OVERDUE: Final = "overdue"
 OPTIONS_PROBLEM: Final = "options_problem"
 AGENT_TOO_OLD: Final = "agent_too_old"
@@ -50,7 +52,9 @@ _KIND_OF_CODE: Final = {
     "storage_certificate": "certificate",
     "storage_full": "storage_full",
 }
-_SHOWN_KEYS: Final = 10
+_SHOWN: Final = 10
+# Where Home Assistant makes and deletes backups.
+_BACKUPS_PAGE: Final = "homeassistant://config/backup/backups"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +178,19 @@ def overdue_issue(location: Location, since: datetime) -> Issue:
         location_id=location["id"],
         placeholders=placeholders,
         is_error=False,
-        page="homeassistant://config/backup/backups",
+        page=_BACKUPS_PAGE,
+    )
+
+
+def damaged_issue(location: Location, listed: list[Backup]) -> Issue:
+    """Return what is shown of backups that were found to be damaged, by name when they are listed."""
+    known = {backup["backup_id"]: backup for backup in listed}
+    lines = [_line_of(it, known.get(it)) for it in damaged_in(location)]
+    return Issue(
+        kind=BACKUP_DAMAGED,
+        location_id=location["id"],
+        placeholders={"location": location["name"], "backups": shortened(lines)},
+        page=_BACKUPS_PAGE,
     )
 
 
@@ -182,18 +198,28 @@ def leftover_issue(
     location: Location, kind: str, keys: list[str], *, is_fixable: bool = False
 ) -> Issue:
     """Return what is shown of objects that are only half of a backup."""
-    shown = "\n".join(f"- `{key}`" for key in keys[:_SHOWN_KEYS])
     return Issue(
         kind=kind,
         location_id=location["id"],
         placeholders={
             "location": location["name"],
             "count": str(len(keys)),
-            "keys": shown + ("\n- …" if len(keys) > _SHOWN_KEYS else ""),
+            "keys": shortened([f"- `{key}`" for key in keys]),
         },
         is_error=False,
         is_fixable=is_fixable,
     )
+
+
+def shortened(lines: list[str]) -> str:
+    """Return the first of many lines."""
+    return "\n".join(lines[:_SHOWN] + (["- …"] if len(lines) > _SHOWN else []))
+
+
+def damaged_in(location: Location) -> list[str]:
+    """Return the ids of the backups that the agent knows to be damaged."""
+    verification = location.get("verification")
+    return verification["damaged"] if verification else []
 
 
 def down_since(location: Location) -> datetime | None:
@@ -213,6 +239,15 @@ def _placeholders(location: Location, error: LocationError) -> dict[str, str]:
         "bucket": location["bucket"] or "",
         "details": str(AgentError.of(error)),
     }
+
+
+def _line_of(backup_id: str, backup: Backup | None) -> str:
+    """Return a backup as the backup panel shows it: many have the same name, and only their dates tell them apart."""
+    if backup is None:
+        return f"- `{backup_id}`"
+    made_at = dt_util.parse_datetime(backup["date"])
+    date = _local(made_at) if made_at else backup["date"]
+    return f"- {backup['name']}, {date} (`{backup_id}`)"
 
 
 def _local(when: datetime) -> str:

@@ -78,6 +78,9 @@ class LocationForm:
             "part_size": _TEXT,
             "upload_limit": _TEXT,
             "download_limit": _TEXT,
+            "verify_every": _TEXT,
+            "verify_sample": _TEXT,
+            "verify_mode": _words("verify_mode", "quick", "full"),
             "ca_certificate": _LINES,
             "proxy": _TEXT,
         }

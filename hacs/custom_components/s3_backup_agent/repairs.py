@@ -9,7 +9,7 @@ from homeassistant.core import HomeAssistant
 
 from .check import Outcome, listed
 from .client import AgentClient, AgentError, Recovery, Settings
-from .issues import TARS_WITHOUT_METADATA, WRONG_REGION
+from .issues import TARS_WITHOUT_METADATA, WRONG_REGION, shortened
 from .locations import kept_here
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ else:
     import voluptuous as vol
 
 _NOTHING: Final = vol.Schema({})
-_SHOWN: Final = 10
 
 
 async def async_create_fix_flow(
@@ -142,7 +141,7 @@ class AdoptTars(_LocationFix):
         if not found["recovered"]:
             return self._report(found)
         backups = [f"- {tar['name']} (`{tar['key']}`)" for tar in found["recovered"]]
-        return self._ask(backups=_shortened(backups), rest=_failures(found))
+        return self._ask(backups=shortened(backups), rest=_failures(found))
 
     async def async_step_confirm(
         self, user_input: dict[str, str] | None = None
@@ -171,9 +170,4 @@ class AdoptTars(_LocationFix):
 
 def _failures(found: Recovery) -> str:
     """Return what cannot be adopted, and why, as a list in Markdown."""
-    return _shortened([f"- `{tar['key']}`: {tar['detail']}" for tar in found["failed"]])
-
-
-def _shortened(lines: list[str]) -> str:
-    """Return the first of many lines."""
-    return "\n".join(lines[:_SHOWN] + (["- …"] if len(lines) > _SHOWN else []))
+    return shortened([f"- `{tar['key']}`: {tar['detail']}" for tar in found["failed"]])

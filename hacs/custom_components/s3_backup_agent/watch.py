@@ -11,7 +11,7 @@ from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.event import async_track_time_interval
 from homeassistant.util import dt as dt_util
 
-from .client import AgentError, Event, Location, Skipped
+from .client import AgentError, Event, Listing, Location
 from .connection import AgentConnection
 from .const import DOMAIN
 from .issues import (
@@ -23,6 +23,8 @@ from .issues import (
     UNREACHABLE,
     UNREACHABLE_FOR,
     Issue,
+    damaged_in,
+    damaged_issue,
     down_since,
     error_issues,
     leftover_issue,
@@ -69,8 +71,8 @@ class LocationWatch:
         self._asking: set[str] = set()
         # Since when a storage is away, also when the agent was started again meanwhile.
         self._down_since: dict[str, datetime] = {}
-        # What is left over in a location, with the counts that it was asked for.
-        self._skipped: dict[str, tuple[dict[str, int], list[Skipped]]] = {}
+        # The list that has the names for what the agent tells of a location, with what it was asked for.
+        self._lists: dict[str, tuple[object, Listing | None]] = {}
 
     async def start(self) -> None:
         """Watch until the entry is unloaded."""
@@ -211,7 +213,7 @@ class LocationWatch:
             missing = self._schedule.missing_since(location["id"], uploaded_at)
             if missing and location["backups"] is not None:
                 yield overdue_issue(location, missing)
-        yield from self._leftovers(location)
+        yield from self._bad_backups(location)
 
     def _is_down_since(self, location: Location) -> datetime | None:
         """Return since when a storage is away, once that is long enough or was shown already."""
@@ -230,37 +232,46 @@ class LocationWatch:
             return since
         return None
 
-    def _leftovers(self, location: Location) -> Iterator[Issue]:
-        """Yield what is only half of a backup, once it is known by name."""
+    def _bad_backups(self, location: Location) -> Iterator[Issue]:
+        """Yield which backups are damaged, and what is only half of one, once that is known by name."""
         counts = location.get("skipped") or {}
-        if not any(counts.get(code) for code in _LEFTOVERS.values()):
-            self._skipped.pop(location["id"], None)
+        damaged = damaged_in(location)
+        if not damaged and not any(counts.get(code) for code in _LEFTOVERS.values()):
+            self._lists.pop(location["id"], None)
             return
-        known, skipped = self._skipped.get(location["id"], ({}, []))
-        if known != counts:
-            self._skipped[location["id"]] = (counts, skipped)
-            self._entry.async_create_background_task(
-                self._hass,
-                self._name(location["id"], counts),
-                f"{DOMAIN} leftovers",
-                eager_start=False,
-            )
+        listing = self._listing(location, (counts, damaged))
+        if damaged:
+            yield damaged_issue(location, listing["backups"] if listing else [])
         can_adopt = "recover" in self._connection.info["capabilities"]
+        skipped = listing["skipped"] if listing else []
         for kind, code in _LEFTOVERS.items():
             keys = [left["key"] for left in skipped if left.get("code") == code]
             is_fixable = kind == TARS_WITHOUT_METADATA
             if keys and counts.get(code) and (can_adopt or not is_fixable):
                 yield leftover_issue(location, kind, keys, is_fixable=is_fixable)
 
-    async def _name(self, location_id: str, counts: dict[str, int]) -> None:
-        """Ask what it is that was counted."""
+    def _listing(self, location: Location, about: object) -> Listing | None:
+        """Return the last list, and ask for another when it is about something else; while the agent has none, it fails."""
+        known, listing = self._lists.get(location["id"], (None, None))
+        if known != about and location["backups"] is not None:
+            self._lists[location["id"]] = (about, listing)
+            self._entry.async_create_background_task(
+                self._hass,
+                self._name(location["id"], about),
+                f"{DOMAIN} names",
+                eager_start=False,
+            )
+        return listing
+
+    async def _name(self, location_id: str, about: object) -> None:
+        """Ask what it is that was told of."""
         try:
             listing = await self._connection.client.backups(location_id)
         except AgentError:
             # With the next look.
-            self._skipped.pop(location_id, None)
+            self._lists.pop(location_id, None)
             return
-        self._skipped[location_id] = (counts, listing["skipped"])
+        self._lists[location_id] = (about, listing)
         self.look()
 
     @callback

@@ -44,6 +44,12 @@ class LastUpload(TypedDict):
     duration_ms: int | None
 
 
+class Verification(TypedDict):
+    """What verifying a location's backups showed; the key that is used here."""
+
+    damaged: list[str]
+
+
 class Location(TypedDict):
     """A place where backups are kept."""
 
@@ -62,6 +68,7 @@ class Location(TypedDict):
     # Absent in older agents.
     last_upload: NotRequired[LastUpload | None]
     skipped: NotRequired[dict[str, int] | None]
+    verification: NotRequired[Verification | None]
 
 
 # The settings of a location, as `docs/configuration.md` has them; all of them are texts.
