@@ -66,6 +66,9 @@ class Calls:
                 yield await _object(line)
         except BROKEN as err:
             raise body_error(err) from err
+        except ValueError as err:
+            # What aiohttp 3.13 raises of a line that is too long for it; Home Assistant 2026.3 has that one.
+            raise AgentError(INVALID_RESPONSE, f"Not an agent's answer: {err}") from err
         finally:
             response.close()
 
