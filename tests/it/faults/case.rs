@@ -58,12 +58,12 @@ impl Cases {
             Case { deed, number, failure, span, location: format!("case{index}"), server, samples }
         });
         let cases = join_all(cases).await;
-        // Little patience, three seconds until a silent server is given up, and little to compute for so many at once.
+        // Little patience, five seconds until a silent server is given up, and little to compute for so many at once.
         let location = |case: &Case| Location {
             id: case.location.clone(),
             // What fails once is well at the next attempt, which may be late on a busy machine.
-            outage_seconds: if case.span == Span::Once { 30 } else { 5 },
-            ..case.server.location().with("idle_seconds", "3").with("checksum", "off")
+            outage_seconds: if case.span == Span::Once { 30 } else { 8 },
+            ..case.server.location().with("idle_seconds", "5").with("checksum", "off")
         };
         let agent = Setup::with(cases.iter().map(location)).serve().await;
         Self { agent, cases }
