@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-import io
 import json
-import random
-import tarfile
 from typing import Any
 import zlib
 
 import aiohttp
 from lab.app import App
+from lab.sample import make_sample
 
 CHUNK = 1024 * 1024
+NAME = "Before the update"
+DATE = "2026-11-20T04:47:12.345678+01:00"
 
 
 class Panel:
@@ -66,7 +66,7 @@ class Panel:
     async def _begin(
         self, client: aiohttp.ClientSession, backup_id: str, size: int
     ) -> tuple[dict[str, Any], bytes]:
-        backup, tar = make_backup(backup_id, size)
+        backup, tar = make_sample(backup_id, size, NAME, DATE)
         self.tars[backup_id] = tar
         body = {"backup": backup, "filename": f"{backup_id}.tar"}
         async with client.post(f"{self._location}/uploads", json=body) as response:
@@ -111,44 +111,3 @@ async def _chunks(
         yield tar[start : start + CHUNK]
     if then is not None:
         await then.wait()
-
-
-def make_backup(backup_id: str, size: int) -> tuple[dict[str, Any], bytes]:
-    """Return what Home Assistant says of a backup, and its tar."""
-    about = {
-        "slug": backup_id,
-        "name": "Before the update",
-        "date": "2026-11-20T04:47:12.345678+01:00",
-        "type": "partial",
-        "version": 2,
-        "compressed": True,
-        "folders": ["media"],
-        "addons": [],
-        "extra": {"instance_id": "abc", "with_automatic_settings": False},
-        "homeassistant": {"version": "2026.11.0", "exclude_database": False},
-        "protected": False,
-    }
-    content = {
-        "./homeassistant.tar.gz": random.Random(backup_id).randbytes(size),
-        "./backup.json": json.dumps(about).encode(),
-    }
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for path, data in content.items():
-            member = tarfile.TarInfo(path)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    backup = {
-        "addons": [],
-        "backup_id": backup_id,
-        "database_included": True,
-        "date": about["date"],
-        "extra_metadata": about["extra"],
-        "folders": about["folders"],
-        "homeassistant_included": True,
-        "homeassistant_version": "2026.11.0",
-        "name": about["name"],
-        "protected": False,
-        "size": len(buffer.getvalue()),
-    }
-    return backup, buffer.getvalue()
