@@ -1,5 +1,6 @@
 //! The agent's log records in somebody else's log.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -123,7 +124,9 @@ async fn a_burst_is_bounded_and_counted_and_costs_no_other_event() {
     assert!(seen.iter().all(|event| event["type"] != "lost"), "other events were lost");
     let stored: Vec<_> = seen.iter().filter(|event| event["type"] == "upload").collect();
     let steps: Vec<_> = stored.iter().map(|event| event["stored_bytes"].as_u64().unwrap()).collect();
-    assert!(steps.is_sorted() && steps.contains(&(20 * MIB)) && steps[steps.len() - 1] == sample.size(), "{steps:?}");
+    // Four whole parts and a small one, which may come to be stored before the last whole one.
+    let parts = steps.iter().filter(|step| **step > 0).collect::<BTreeSet<_>>().len();
+    assert!(steps.is_sorted() && parts == 5 && steps[steps.len() - 1] == sample.size(), "{steps:?}");
 }
 
 /// Records, and those that were left out.
