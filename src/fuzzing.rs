@@ -10,7 +10,7 @@ use crate::archive::{self, Manifest, Walker};
 use crate::backup::StoredBackup;
 use crate::config::{Config, Environment, Location};
 use crate::protocol::range;
-pub use crate::store::fuzzing::{answer, key, listing, parts};
+pub use crate::store::fuzzing::{answer, key, listing, parts, uploads};
 
 /// A tar, in pieces of a size that the first byte says. When the second byte is odd, every block gets the checksum of a
 /// header: without that, hardly a change would get past the first look.
@@ -100,7 +100,7 @@ mod tests {
 
     type Target = (&'static str, fn(&[u8]));
 
-    const TARGETS: [Target; 10] = [
+    const TARGETS: [Target; 11] = [
         ("answer", answer),
         ("key", key),
         ("listing", listing),
@@ -111,6 +111,7 @@ mod tests {
         ("range", range),
         ("settings", settings),
         ("tar", tar),
+        ("uploads", uploads),
     ];
 
     fn names(folder: &Path) -> Vec<String> {

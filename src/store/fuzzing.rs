@@ -7,6 +7,7 @@ use percent_encoding::percent_decode_str;
 use super::error::Error;
 use super::http::answer::{parse_error, plain};
 use super::key::{Key, Keys, Stem};
+use super::leftover::UploadsPage;
 use super::multipart::PartsPage;
 use super::s3::encode_key;
 use super::s3::listing::{Page, decode, read_page};
@@ -37,6 +38,17 @@ pub fn answer(text: &[u8]) {
 /// A list of an upload's parts.
 pub fn parts(text: &[u8]) {
     drop(PartsPage::parse(text));
+}
+
+/// A page of a list of unfinished uploads: nothing of another folder is ever taken for ours, and what is can be asked for.
+pub fn uploads(text: &[u8]) {
+    const FOLDER: &str = "home/backups/";
+    let Some(page) = UploadsPage::read(text) else { return };
+    for leftover in page.leftovers(FOLDER) {
+        assert!(leftover.key.as_str().starts_with(FOLDER), "{leftover:?} is somebody else's");
+        assert!(path_of(&leftover.key).is_ok(), "{leftover:?} cannot be asked for");
+    }
+    assert!(page.next().is_none_or(|(key, _)| !key.is_empty()), "the next page would be the first");
 }
 
 /// A backup's name: its keys can be asked for, and come back from every way that they are written.

@@ -29,6 +29,9 @@ const MAX_PAGES: usize = 100;
 /// A page holds 1,000 keys of 1,024 bytes, each of which may be escaped, and their ids.
 const MAX_PAGE_BYTES: usize = 16 * 1024 * 1024;
 
+/// Keys and ids of all pages together. A listing that is larger is of no server's.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
+
 /// Folders within folders that are looked into.
 const MAX_DEPTH: usize = 16;
 
@@ -42,6 +45,14 @@ pub struct Leftover {
     /// When it was begun.
     pub begun: DateTime<Utc>,
     what: What,
+}
+
+impl Leftover {
+    /// What it takes in memory.
+    fn bytes(&self) -> usize {
+        let id = if let What::Upload(id) = &self.what { id.len() } else { 0 };
+        size_of::<Self>() + self.key.as_str().len() + id
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,10 +127,14 @@ impl S3 {
     async fn unfinished(&self, folder: &str, patience: Patience, action: &str) -> Result<Leftovers, Error> {
         let refused = |why: &str| Error::new(Outcome::Refused, format!("Could not {action}: {why}"));
         let (mut all, mut after): (Vec<Leftover>, Option<(String, String)>) = (Vec::new(), None);
+        let mut room = MAX_BYTES;
         for _ in 0..MAX_PAGES {
             let (page, date) = retry(patience, || self.unfinished_page(folder, after.as_ref(), action)).await?;
             let next = page.next();
+            let before = all.len();
             all.extend(page.leftovers(folder));
+            let taken = all[before..].iter().map(Leftover::bytes).sum();
+            room = room.checked_sub(taken).ok_or_else(|| refused("the listing is too long"))?;
             match next {
                 // Without the server's clock nobody can tell how old anything is.
                 None => return Ok(Leftovers { all, now: date.ok_or_else(|| refused("the answer has no date"))? }),
@@ -135,7 +150,7 @@ impl S3 {
         folder: &str,
         after: Option<&(String, String)>,
         action: &str,
-    ) -> Result<(Page, Option<DateTime<Utc>>), Error> {
+    ) -> Result<(UploadsPage, Option<DateTime<Utc>>), Error> {
         let mut query = vec![("encoding-type", "url")];
         query.extend(after.map(|(key, _)| ("key-marker", key.as_str())));
         query.push(("prefix", folder));
@@ -146,7 +161,7 @@ impl S3 {
         let date = answer.headers().get("date").and_then(|date| date.to_str().ok());
         let date = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok()).map(|date| date.to_utc());
         let text = read_up_to(MAX_PAGE_BYTES, answer.into_body()).await.map_err(failed)?;
-        let page = Page::read(&text)
+        let page = UploadsPage::read(&text)
             .ok_or_else(|| Error::new(Outcome::NotS3, format!("Could not {action}: the answer is no such list")))?;
         Ok((page, date))
     }
@@ -155,7 +170,7 @@ impl S3 {
 /// One page of `ListMultipartUploads`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Page {
+pub(super) struct UploadsPage {
     #[serde(default)]
     encoding_type: Option<String>,
     #[serde(default)]
@@ -177,20 +192,20 @@ struct Begun {
     initiated: String,
 }
 
-impl Page {
-    fn read(text: &[u8]) -> Option<Self> {
+impl UploadsPage {
+    pub(super) fn read(text: &[u8]) -> Option<Self> {
         let is_list = text.windows(ROOT.len()).any(|window| window == ROOT);
         is_list.then(|| quick_xml::de::from_reader(text).ok()).flatten()
     }
 
     /// Markers of the next page. One without a key leads nowhere.
-    fn next(&self) -> Option<(String, String)> {
+    pub(super) fn next(&self) -> Option<(String, String)> {
         let key = self.next_key_marker.as_deref().filter(|key| self.is_truncated && !key.is_empty())?;
         Some((self.decoded(key)?, self.next_upload_id_marker.clone().unwrap_or_default()))
     }
 
     /// Those under `folder`, whatever the server takes a prefix for. What has no time may be of just now.
-    fn leftovers(&self, folder: &str) -> impl Iterator<Item = Leftover> {
+    pub(super) fn leftovers(&self, folder: &str) -> impl Iterator<Item = Leftover> {
         self.uploads.iter().filter_map(move |upload| {
             let key = self.decoded(&upload.key)?;
             let is_ours = key.starts_with(folder) && Path::parse(&key).is_ok_and(|path| path.as_ref() == key);
@@ -241,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_page_tells_keys_byte_for_byte_and_the_way_to_the_next() {
-        let page = Page::read(
+        let page = UploadsPage::read(
             br"<ListMultipartUploadsResult><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>
             <NextKeyMarker>p/backups/a+%23</NextKeyMarker><NextUploadIdMarker>u2</NextUploadIdMarker>
             <Upload><Key>p/backups/a+%23.tar</Key><UploadId>u1</UploadId><Initiated>2026-11-20T04:47:12.000Z</Initiated></Upload>
@@ -259,10 +274,11 @@ mod tests {
     #[test]
     fn what_is_no_list_is_none() {
         for text in ["", "<html>Welcome</html>", "<ListMultipartUploadsResult>"] {
-            assert!(Page::read(text.as_bytes()).is_none(), "{text}");
+            assert!(UploadsPage::read(text.as_bytes()).is_none(), "{text}");
         }
-        let last =
-            Page::read(b"<ListMultipartUploadsResult><NextKeyMarker>a</NextKeyMarker></ListMultipartUploadsResult>");
+        let last = UploadsPage::read(
+            b"<ListMultipartUploadsResult><NextKeyMarker>a</NextKeyMarker></ListMultipartUploadsResult>",
+        );
         assert_eq!(last.unwrap().next(), None);
     }
 
