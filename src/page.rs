@@ -19,7 +19,6 @@ mod actions;
 mod assets;
 mod check;
 mod escape;
-mod failures;
 mod headers;
 mod human;
 mod location;

@@ -53,6 +53,7 @@ use tokio_util::sync::CancellationToken;
 use access::Guard;
 pub use access::Token;
 pub(crate) use admin::PROTOCOL;
+pub(crate) use attempts::Attempts;
 pub use attempts::Peer;
 pub(crate) use diagnostics::diagnostics;
 pub(crate) use events::stream as events;

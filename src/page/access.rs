@@ -17,9 +17,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::Guests;
-use super::failures::Failures;
 use super::words::Words;
-use crate::protocol::Token;
+use crate::protocol::{Attempts, Peer, Token};
 
 /// Lets a request through, or says why not.
 pub(super) async fn guard(State(state): State<super::State>, request: Request, next: Next) -> Response {
@@ -40,7 +39,7 @@ pub(super) async fn guard(State(state): State<super::State>, request: Request, n
 pub(super) struct Door {
     guests: Guests,
     token: Option<Token>,
-    failures: Failures,
+    attempts: Attempts,
 }
 
 /// Why somebody is not let in.
@@ -58,7 +57,7 @@ enum Refusal {
 
 impl Door {
     pub(super) fn new(guests: Guests, token: Option<Token>) -> Self {
-        Self { guests, token, failures: Failures::default() }
+        Self { guests, token, attempts: Attempts::default() }
     }
 
     /// Whether the agent is Supervisor's app.
@@ -79,16 +78,18 @@ impl Door {
     }
 
     fn without_token(&self, token: &Token, address: IpAddr, headers: &HeaderMap) -> Option<Refusal> {
-        if self.failures.must_wait(address) {
+        let peer = Peer(Some(address));
+        if self.attempts.is_held(peer) {
             return Some(Refusal::Wait);
         }
+        // A browser first asks without one.
         let Some(given) = password(headers) else { return Some(Refusal::Token) };
         if token.is(&given) {
+            self.attempts.right(peer);
             return None;
         }
         tracing::warn!(%address, "a wrong token for the page");
-        self.failures.note(address);
-        Some(Refusal::Token)
+        Some(if self.attempts.wrong(peer) { Refusal::Wait } else { Refusal::Token })
     }
 }
 
@@ -130,6 +131,7 @@ fn is_called_by_address(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
+    use std::time::Duration;
 
     use super::*;
     use crate::config::Secret;
@@ -181,12 +183,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_guesses_has_to_wait_even_with_the_right_token() {
+    async fn who_guesses_has_to_wait_but_not_who_has_shown_the_token() {
         let door = door(false, Some("correct-horse-battery"));
-        for _ in 0..10 {
-            assert_eq!(refusal(&door, STRANGER, "127.0.0.1", Some("guessed")), Some(Refusal::Token));
+        let guess = |from| refusal(&door, from, "127.0.0.1", Some("guessed"));
+        let show = |from| refusal(&door, from, "127.0.0.1", Some("correct-horse-battery"));
+        let (stranger, owner) = (STRANGER, IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3)));
+        assert_eq!(show(owner), None);
+        for from in [stranger, owner] {
+            let answers: Vec<_> = (0..30).map(|_| guess(from)).collect();
+            assert_eq!(answers[0], Some(Refusal::Token));
+            assert_eq!(answers[29], Some(Refusal::Wait));
         }
-        assert_eq!(refusal(&door, STRANGER, "127.0.0.1", Some("correct-horse-battery")), Some(Refusal::Wait));
+        assert_eq!(show(stranger), Some(Refusal::Wait), "even with the right token");
+        assert_eq!(show(owner), None);
         assert_eq!(refusal(&door, GUEST, "127.0.0.1", None), None);
+        tokio::time::advance(Duration::from_mins(1)).await;
+        assert_eq!(show(stranger), None);
     }
 }

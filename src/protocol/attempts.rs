@@ -30,7 +30,7 @@ const MAX_SOURCES: usize = 1024;
 
 /// What is known of those who ask.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Attempts(Arc<Mutex<HashMap<Peer, Source>>>);
+pub(crate) struct Attempts(Arc<Mutex<HashMap<Peer, Source>>>);
 
 #[derive(Debug, Default)]
 struct Source {
@@ -53,7 +53,7 @@ impl Source {
 
 impl Attempts {
     /// Whether this peer is not listened to for now.
-    pub(super) fn is_held(&self, peer: Peer) -> bool {
+    pub(crate) fn is_held(&self, peer: Peer) -> bool {
         let mut sources = self.sources();
         let source = sources.get_mut(&known_as(peer));
         source.is_some_and(|source| {
@@ -63,14 +63,14 @@ impl Attempts {
     }
 
     /// Notes the right token.
-    pub(super) fn right(&self, peer: Peer) {
+    pub(crate) fn right(&self, peer: Peer) {
         if peer.0.is_some() {
             self.sources().entry(known_as(peer)).or_default().is_proven = true;
         }
     }
 
     /// Notes a wrong token, and says whether these are too many.
-    pub(super) fn wrong(&self, peer: Peer) -> bool {
+    pub(crate) fn wrong(&self, peer: Peer) -> bool {
         let mut sources = self.sources();
         let mut key = known_as(peer);
         if sources.len() >= MAX_SOURCES && !sources.contains_key(&key) {
