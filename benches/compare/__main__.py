@@ -18,8 +18,8 @@ import tempfile
 from typing import Any
 
 from lab.agent import Agent, Location
+from lab.network import Link, Loopback, Network, leave_the_machines_network, tcp_settings
 
-from .network import Link, Loopback, Network, leave_the_machines_network, tcp_settings
 from .processes import Client, Meter, touch_memory
 from .report import BARE, OURS, PEER, Results, Run
 from .sample import LargeBackup, many_backups
@@ -286,7 +286,12 @@ async def main() -> int:
             networks.append(Loopback())
         if "link" in options.networks:
             link = stack.enter_context(
-                Link(options.rtt_ms, options.mbit, options.queue_bytes, options.mtu)
+                Link(
+                    rtt_ms=options.rtt_ms,
+                    mbit=options.mbit,
+                    queue_bytes=options.queue_bytes,
+                    mtu=options.mtu,
+                )
             )
             networks.append(link)
         server = await stack.enter_async_context(Server())

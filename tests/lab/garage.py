@@ -1,4 +1,4 @@
-"""A real S3 server: one Garage node on loopback, with its data in a folder of its own."""
+"""A real S3 server: one Garage node, with its data in a folder of its own."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import aiohttp
 
+from .network import LOOPBACK_ADDRESS
 from .parts import part
 from .process import LabError, Process, free_port
 
@@ -30,7 +31,7 @@ rpc_secret = "{rpc_secret}"
 
 [s3_api]
 s3_region = "{region}"
-api_bind_addr = "127.0.0.1:{s3_port}"
+api_bind_addr = "{host}:{s3_port}"
 
 [admin]
 api_bind_addr = "127.0.0.1:{admin_port}"
@@ -45,8 +46,9 @@ class Garage:
     take the server away in the middle of a transfer and bring it back.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = LOOPBACK_ADDRESS) -> None:
         """Choose ports and make the configuration; nothing runs yet."""
+        self.host = host
         self.region = REGION
         self.key_id = ""
         self.secret_key = ""
@@ -58,6 +60,7 @@ class Garage:
             CONFIGURATION.format(
                 folder=self.folder,
                 region=REGION,
+                host=host,
                 s3_port=self._s3_port,
                 admin_port=self._admin_port,
                 rpc_port=free_port(),
@@ -70,7 +73,7 @@ class Garage:
     @property
     def endpoint(self) -> str:
         """The URL of the S3 API."""
-        return f"http://127.0.0.1:{self._s3_port}"
+        return f"http://{self.host}:{self._s3_port}"
 
     @property
     def is_running(self) -> bool:
@@ -232,7 +235,7 @@ class Garage:
     async def _answers(self) -> bool:
         try:
             await self._admin("GetClusterStatus")
-            _, writer = await asyncio.open_connection("127.0.0.1", self._s3_port)
+            _, writer = await asyncio.open_connection(self.host, self._s3_port)
         except aiohttp.ClientError, LabError, OSError:
             return False
         writer.close()

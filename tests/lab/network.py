@@ -1,4 +1,4 @@
-"""The two networks: plain loopback, and a link with a round-trip time and a rate."""
+"""Networks for tests and benchmarks: plain loopback, and a link with a round-trip time, a rate and its faults."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from contextlib import contextmanager
 import json
 import os
 from pathlib import Path
+import signal
 import subprocess
 from typing import Any, Self
 
-LINK_BINARY = Path(__file__).parents[1] / "link" / "target" / "release" / "link"
+from .parts import part
+from .process import LabError
+
 # Addresses set aside for benchmarks of networks (RFC 2544).
 NEAR_ADDRESS, FAR_ADDRESS = "198.18.0.1", "198.18.0.2"
 LOOPBACK_ADDRESS = "127.0.0.1"
@@ -42,14 +45,18 @@ class Link:
     name = "link"
     server_address = FAR_ADDRESS
 
-    def __init__(self, rtt_ms: int, mbit: int, queue_bytes: int, mtu: int) -> None:
+    def __init__(
+        self,
+        *,
+        rtt_ms: int,
+        mbit: int,
+        queue_bytes: int,
+        mtu: int = 1500,
+        loss_percent: int = 0,
+    ) -> None:
         """Choose the link's qualities; nothing runs yet."""
-        self.rtt_ms, self.mbit, self.queue_bytes, self.mtu = (
-            rtt_ms,
-            mbit,
-            queue_bytes,
-            mtu,
-        )
+        self.rtt_ms, self.mbit, self.queue_bytes = rtt_ms, mbit, queue_bytes
+        self.mtu, self.loss_percent = mtu, loss_percent
         self.counters: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
@@ -58,18 +65,22 @@ class Link:
             "--rtt-ms": self.rtt_ms,
             "--mbit": self.mbit,
             "--queue-bytes": self.queue_bytes,
+            "--loss-percent": self.loss_percent,
         }
         arguments = [str(part) for option in options.items() for part in option]
         self._process = subprocess.Popen(
-            ["setpriv", "--pdeathsig=KILL", LINK_BINARY, *arguments],
+            [
+                "setpriv",
+                "--pdeathsig=KILL",
+                part("link-target/release/link", "link"),
+                *arguments,
+            ],
             stdout=subprocess.PIPE,
             text=True,
         )
         assert self._process.stdout is not None
         if self._process.stdout.readline() != "ready\n":
-            raise RuntimeError(
-                "the link did not start: root and /dev/net/tun are needed"
-            )
+            raise LabError("the link did not start: root and /dev/net/tun are needed")
         self._far = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         self._near = os.open(f"/proc/{self._process.pid}/ns/net", os.O_RDONLY)
         self._set_up(FAR_ADDRESS, NEAR_ADDRESS)
@@ -101,6 +112,14 @@ class Link:
         finally:
             os.setns(self._far, os.CLONE_NEWNET)
 
+    def toggle_cut(self) -> None:
+        """Cut the line, or mend it: packets are lost, and nobody is told."""
+        self._process.send_signal(signal.SIGUSR1)
+
+    def forget(self) -> None:
+        """Lose all packets of the connections that there were so far, as a router does that was started anew."""
+        self._process.send_signal(signal.SIGUSR2)
+
     def to_json(self) -> dict[str, Any]:
         """Describe the link and what passed through it."""
         return {
@@ -108,6 +127,7 @@ class Link:
             "mbit": self.mbit,
             "queue_bytes": self.queue_bytes,
             "mtu": self.mtu,
+            "loss_percent": self.loss_percent,
             "counters": self.counters,
         }
 

@@ -7,11 +7,17 @@
 //! both devices exist, and its counters as one line of JSON when it gets SIGTERM or SIGINT. Addresses and MTU are the
 //! caller's to set, with `ip`; `/proc/PID/ns/net` is the way into the near end, which is gone when the link ends.
 //!
+//! What goes wrong with a line, no end is told of it:
+//! - `--loss-percent 2` loses so many packets of each direction, always the same ones of a run.
+//! - SIGUSR1 cuts the line, and the next one mends it.
+//! - SIGUSR2 has it forget every connection that it has carried so far, as a router does that is started anew: their
+//!   packets are lost from then on, those of new connections are not.
+//!
 //! The devices carry TCP segmentation offload as a real network card does: the kernel hands over up to 64 KiB at
 //! once together with the size of the segments it stands for. The rate is charged for every segment with its own
 //! headers, so that TCP meets the same link as without the offload, and one core is spared 80,000 packets a second.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
@@ -27,6 +33,8 @@ use nix::sys::time::TimeSpec;
 
 /// `struct virtio_net_hdr`, which comes before each packet (`linux/virtio_net.h`).
 const VNET_HEADER: usize = 10;
+/// Its number among the protocols over IPv4.
+const TCP: u8 = 6;
 /// Largest IPv4 packet.
 const LARGEST_PACKET: usize = 65_535;
 const DEVICE: &[u8] = b"link0";
@@ -39,11 +47,67 @@ nix::ioctl_write_ptr_bad!(tunsetiff, libc::TUNSETIFF, libc::ifreq);
 nix::ioctl_write_int_bad!(tunsetoffload, libc::TUNSETOFFLOAD);
 
 static STOP: AtomicBool = AtomicBool::new(false);
+static CUT: AtomicBool = AtomicBool::new(false);
+static FORGET: AtomicBool = AtomicBool::new(false);
 
 struct Settings {
     rtt: Duration,
     bits_per_second: u64,
     queue_bytes: u64,
+    loss_percent: u64,
+}
+
+/// What the line does to packets beside carrying them.
+#[derive(Default)]
+struct Faults {
+    carried: HashSet<Connection>,
+    forgotten: HashSet<Connection>,
+    /// State of the generator that says which packets are lost.
+    random: u64,
+}
+
+/// The two ends of a TCP connection, address and port, the lower one first.
+type Connection = [[u8; 6]; 2];
+
+impl Faults {
+    /// Takes note of a packet, and says whether the line loses it.
+    fn lose(&mut self, packet: &[u8], settings: &Settings) -> bool {
+        if FORGET.swap(false, Ordering::Relaxed) {
+            self.forgotten.extend(self.carried.drain());
+        }
+        if CUT.load(Ordering::Relaxed) || self.is_unlucky(settings.loss_percent) {
+            return true;
+        }
+        let Some(connection) = connection_of(packet) else { return false };
+        if self.forgotten.contains(&connection) {
+            return true;
+        }
+        self.carried.insert(connection);
+        false
+    }
+
+    /// The generator is `SplitMix64`.
+    fn is_unlucky(&mut self, percent: u64) -> bool {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % 100 < percent
+    }
+}
+
+/// Whose a buffer from the device is, when that is TCP over IPv4.
+fn connection_of(buffer: &[u8]) -> Option<Connection> {
+    let packet = buffer.get(VNET_HEADER..)?;
+    let (version, header_length) = (packet.first()? >> 4, usize::from(packet[0] & 0xf) * 4);
+    let ports = packet.get(header_length..header_length + 4)?;
+    if version != 4 || packet.get(9) != Some(&TCP) {
+        return None;
+    }
+    let end = |address: &[u8], port: &[u8]| [address[0], address[1], address[2], address[3], port[0], port[1]];
+    let mut ends = [end(&packet[12..16], &ports[..2]), end(&packet[16..20], &ports[2..])];
+    ends.sort_unstable();
+    Some(ends)
 }
 
 /// One direction: packets wait in `line` until the moment they come out at the other end.
@@ -87,9 +151,12 @@ impl Direction {
     }
 
     /// Takes in everything that waits at `from`, if anything does.
-    fn fill(&mut self, from: &mut File, buffer: &mut [u8], settings: &Settings) -> io::Result<()> {
+    fn fill(&mut self, from: &mut File, buffer: &mut [u8], settings: &Settings, faults: &mut Faults) -> io::Result<()> {
         loop {
             match from.read(buffer) {
+                Ok(length) if faults.lose(&buffer[..length], settings) => {
+                    self.dropped_segments += on_the_wire(&buffer[..length]).0;
+                }
                 Ok(length) => self.accept(&buffer[..length], Instant::now(), settings),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 // The device is not up yet.
@@ -148,7 +215,9 @@ fn bytes_in(time: Duration, bits_per_second: u64) -> u64 {
 }
 
 /// Makes the device in the namespace where we are. It stays there while the file is open, wherever we go.
-fn device() -> io::Result<File> {
+///
+/// Without `is_offloaded` each buffer is one packet, so that one packet can be lost.
+fn device(is_offloaded: bool) -> io::Result<File> {
     let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")?;
     // SAFETY: `ifreq` is plain integers and a union of them, for which zero is a valid value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
@@ -157,7 +226,8 @@ fn device() -> io::Result<File> {
     }
     let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
     request.ifr_ifru.ifru_flags = i16::try_from(flags).map_err(io::Error::other)?;
-    let offloads = libc::c_int::try_from(TUN_F_CSUM | TUN_F_TSO4).map_err(io::Error::other)?;
+    let offloads = if is_offloaded { TUN_F_CSUM | TUN_F_TSO4 } else { 0 };
+    let offloads = libc::c_int::try_from(offloads).map_err(io::Error::other)?;
     // SAFETY: the descriptor is open, and the kernel reads one `ifreq` and one integer.
     unsafe {
         tunsetiff(file.as_raw_fd(), &raw const request)?;
@@ -167,15 +237,16 @@ fn device() -> io::Result<File> {
 }
 
 fn carry(settings: &Settings) -> io::Result<()> {
-    let mut far = device()?;
+    let is_offloaded = settings.loss_percent == 0;
+    let mut far = device(is_offloaded)?;
     unshare(CloneFlags::CLONE_NEWNET)?;
-    let mut near = device()?;
+    let mut near = device(is_offloaded)?;
     let (mut out, mut back) = (Direction::new("near_to_far"), Direction::new("far_to_near"));
-    let mut buffer = vec![0; VNET_HEADER + LARGEST_PACKET];
+    let (mut buffer, mut faults) = (vec![0; VNET_HEADER + LARGEST_PACKET], Faults::default());
     println!("ready");
     while !STOP.load(Ordering::Relaxed) {
-        out.fill(&mut near, &mut buffer, settings)?;
-        back.fill(&mut far, &mut buffer, settings)?;
+        out.fill(&mut near, &mut buffer, settings, &mut faults)?;
+        back.fill(&mut far, &mut buffer, settings, &mut faults)?;
         out.drain(&mut far);
         back.drain(&mut near);
 
@@ -193,7 +264,7 @@ fn carry(settings: &Settings) -> io::Result<()> {
 
 fn settings() -> Result<Settings, String> {
     let mut arguments = std::env::args_os().skip(1);
-    let (mut rtt_ms, mut mbit, mut queue_bytes) = (50, 1000, 6_250_000);
+    let (mut rtt_ms, mut mbit, mut queue_bytes, mut loss_percent) = (50, 1000, 6_250_000, 0);
     while let Some(name) = arguments.next() {
         let value = arguments
             .next()
@@ -203,29 +274,34 @@ fn settings() -> Result<Settings, String> {
             Some("--rtt-ms") => rtt_ms = value,
             Some("--mbit") => mbit = value.max(1),
             Some("--queue-bytes") => queue_bytes = value,
+            Some("--loss-percent") => loss_percent = value,
             _ => return Err(format!("no such option: {}", name.display())),
         }
     }
     let rtt = Duration::from_millis(rtt_ms);
-    Ok(Settings { rtt, bits_per_second: mbit * 1_000_000, queue_bytes })
+    Ok(Settings { rtt, bits_per_second: mbit * 1_000_000, queue_bytes, loss_percent })
 }
 
-extern "C" fn stop(_: libc::c_int) {
-    STOP.store(true, Ordering::Relaxed);
+extern "C" fn on_signal(number: libc::c_int) {
+    match number {
+        libc::SIGUSR1 => drop(CUT.fetch_not(Ordering::Relaxed)),
+        libc::SIGUSR2 => FORGET.store(true, Ordering::Relaxed),
+        _ => STOP.store(true, Ordering::Relaxed),
+    }
 }
 
 fn main() -> std::process::ExitCode {
     let settings = match settings() {
         Ok(settings) => settings,
         Err(problem) => {
-            eprintln!("{problem}\nusage: link [--rtt-ms 50] [--mbit 1000] [--queue-bytes 6250000]");
+            eprintln!("{problem}\nusage: link [--rtt-ms 50] [--mbit 1000] [--queue-bytes 6250000] [--loss-percent 0]");
             return 2.into();
         }
     };
-    let on_signal = SigAction::new(SigHandler::Handler(stop), SaFlags::empty(), SigSet::empty());
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        // SAFETY: the handler only stores to an atomic, which is safe at any moment.
-        if let Err(error) = unsafe { sigaction(signal, &on_signal) } {
+    let action = SigAction::new(SigHandler::Handler(on_signal), SaFlags::empty(), SigSet::empty());
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1, Signal::SIGUSR2] {
+        // SAFETY: the handler only changes an atomic, which is safe at any moment.
+        if let Err(error) = unsafe { sigaction(signal, &action) } {
             eprintln!("cannot handle {signal}: {error}");
             return 1.into();
         }
@@ -254,7 +330,7 @@ mod tests {
     }
 
     fn settings(queue_bytes: u64) -> Settings {
-        Settings { rtt: Duration::from_millis(50), bits_per_second: 1_000_000_000, queue_bytes }
+        Settings { rtt: Duration::from_millis(50), bits_per_second: 1_000_000_000, queue_bytes, loss_percent: 0 }
     }
 
     #[test]
@@ -286,5 +362,36 @@ mod tests {
             direction.accept(&[0; VNET_HEADER + 1250], start, &settings(2500));
         }
         assert_eq!((direction.line.len(), direction.dropped_segments), (2, 1));
+    }
+
+    /// A buffer with a packet of TCP from one port to another, from one address to another.
+    fn of_connection(from: (u8, u16), to: (u8, u16)) -> Vec<u8> {
+        let mut buffer = segmented(100, 1448);
+        buffer[VNET_HEADER] = 0x45;
+        buffer[VNET_HEADER + 9] = TCP;
+        for (at, (address, port)) in [(0, from), (1, to)] {
+            buffer[VNET_HEADER + 15 + at * 4] = address;
+            buffer[VNET_HEADER + 20 + at * 2..][..2].copy_from_slice(&port.to_be_bytes());
+        }
+        buffer
+    }
+
+    #[test]
+    fn a_line_forgets_the_connections_of_before_in_both_directions() {
+        let (mut faults, settings) = (Faults::default(), settings(1));
+        let (old, back) = (of_connection((1, 5000), (2, 80)), of_connection((2, 80), (1, 5000)));
+        assert!(!faults.lose(&old, &settings) && !faults.lose(&back, &settings));
+        FORGET.store(true, Ordering::Relaxed);
+        assert!(faults.lose(&old, &settings) && faults.lose(&back, &settings));
+        let new = of_connection((1, 5001), (2, 80));
+        assert!(!faults.lose(&new, &settings) && faults.lose(&old, &settings));
+        assert!(!faults.lose(&[0; VNET_HEADER + 84], &settings), "what is no connection has nothing to forget");
+    }
+
+    #[test]
+    fn as_many_packets_are_lost_as_was_asked_for() {
+        let mut faults = Faults::default();
+        let lost = (0..10_000).filter(|_| faults.is_unlucky(3)).count();
+        assert!((250..350).contains(&lost), "{lost}");
     }
 }

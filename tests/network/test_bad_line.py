@@ -1,0 +1,73 @@
+"""Backups over a line that is slow, loses packets, is cut, or forgets its connections."""
+
+import asyncio
+import os
+import time
+
+from .far_bucket import BUCKET, MIB, far_bucket
+
+# An uplink as people have it, with the queue of a router that does not care.
+LINE = {"rtt_ms": 40, "mbit": 20, "queue_bytes": 250_000}
+# Longer than the half minute after which the kernel gives a connection up.
+OUTAGE_S = int(os.environ.get("S3_BACKUP_AGENT_TEST_OUTAGE_SECONDS", "40"))
+BACKUP_ID = "5a1c0de5"
+
+
+async def test_packets_that_get_lost() -> None:
+    """Two of a hundred packets never arrive, in each direction."""
+    async with far_bucket(**LINE, loss_percent=2) as far:
+        sha256 = await far.upload(BACKUP_ID, 24 * MIB)
+        far.holds(sha256, BACKUP_ID)
+        assert await far.listed() == [BACKUP_ID]
+        assert await far.download(BACKUP_ID) == sha256
+    assert far.link.counters["near_to_far"]["dropped_segments"] > 100
+
+
+async def test_a_line_that_is_cut_in_the_middle_of_an_upload() -> None:
+    """Nobody is told that the line is cut. The upload waits, shows it, and goes on; what was stored is not sent again."""
+    size = 48 * MIB
+    async with far_bucket(**LINE) as far:
+        uploading = asyncio.create_task(far.upload(BACKUP_ID, size))
+        await far.until(lambda upload: upload["stored_bytes"] >= 16 * MIB, 60)
+        far.link.toggle_cut()
+        cut_at = time.monotonic()
+        shown = await far.until(lambda upload: upload["waiting"], OUTAGE_S)
+        assert shown["waiting"]["code"] in {"storage_timeout", "storage_unreachable"}
+        assert shown["state"] == "receiving"
+        assert await far.status() == "error"
+        await asyncio.sleep(cut_at + OUTAGE_S - time.monotonic())
+        assert not uploading.done()
+        far.link.toggle_cut()
+        far.holds(await uploading, BACKUP_ID)
+        assert await far.status() == "ok"
+    # Four parts were on their way when it was cut.
+    assert far.link.counters["near_to_far"]["wire_bytes"] < size * 1.1 + 4 * 8 * MIB
+
+
+async def test_a_router_that_forgets_its_connections() -> None:
+    """All connections are dead without a word, those in use and those that wait: new ones are made."""
+    async with far_bucket(**LINE) as far:
+        uploading = asyncio.create_task(far.upload(BACKUP_ID, 40 * MIB))
+        await far.until(lambda upload: upload["stored_bytes"] >= 16 * MIB, 60)
+        far.link.forget()
+        sha256 = await uploading
+        far.holds(sha256, BACKUP_ID)
+
+        # The first list may be one from memory, marked as such; the next one has a new connection.
+        assert await far.listed() == [BACKUP_ID]
+        far.link.forget()
+        first = await far.agent.get(f"{far.location}/backups?refresh=true")
+        assert [backup["backup_id"] for backup in first["backups"]] == [BACKUP_ID]
+        assert await far.listed() == [BACKUP_ID]
+
+        forgotten = False
+
+        def forget(received: int) -> None:
+            nonlocal forgotten
+            if received > 16 * MIB and not forgotten:
+                forgotten = True
+                far.link.forget()
+
+        assert await far.download(BACKUP_ID, at=forget) == sha256
+        assert forgotten
+        assert far.garage.bucket_objects(BUCKET)
