@@ -13,6 +13,7 @@ pub mod location;
 mod look;
 pub mod recover;
 mod registry;
+mod removal;
 mod sweep;
 pub mod upload;
 pub mod verify;
@@ -30,12 +31,11 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::config;
 use crate::error::{Error, Kind, Result};
-use crate::store::Patience;
 use check::{Checked, Step};
 use download::Download;
 use events::{Events, UploadStatus};
@@ -43,6 +43,7 @@ use journal::Journals;
 use listing::{Entry, View};
 use location::{Location, Status};
 use registry::Registry;
+use removal::abandon;
 use upload::{Discard, Keep, Means, Options, Received, Upload};
 use verify::Records;
 
@@ -154,7 +155,7 @@ impl Agent {
         let place = location.store.place();
         for left in self.journals.left_in(place, location.keys.folder()).await {
             if self.locations.with(place, &left.header.key).is_none() {
-                upload::abandon(location, left.header, Some(left.journal), &self.tasks);
+                abandon(location, left, &self.tasks);
             }
         }
     }
@@ -199,33 +200,11 @@ impl Agent {
     /// [`Kind::BackupNotFound`], and what a request can come to; the backup is there as before then.
     pub async fn delete(&self, location: &str, backup_id: &str) -> Result<()> {
         let (location, backup_id) = (self.location(location)?, backup_id.to_owned());
-        let tasks = self.tasks.clone();
+        let (journals, tasks) = (Arc::clone(&self.journals), self.tasks.clone());
         // Runs on when the client goes away: half a deletion helps nobody.
         let deleting = self.tasks.spawn(async move {
-            let start = Instant::now();
             let _changing = location.changing.write().await;
-            let entry = location.note_error(location.listings.find(&backup_id).await)?;
-            let listing = location.listings.last();
-            // They would come to light in its place.
-            for earlier in listing.iter().flat_map(|listing| listing.earlier(&backup_id)) {
-                let deleted = location.store.delete(&earlier.key, Patience::INTERACTIVE).await;
-                location.note(deleted.map_err(Error::from))?;
-                location.remove_later(vec![earlier.tar.key], &tasks);
-            }
-            // Without its metadata it would look like one that waits to be adopted.
-            let _leaving = location.leaving(&entry.tar.key);
-            let deleted = location.store.delete(&entry.key, Patience::INTERACTIVE).await;
-            location.note(deleted.map_err(Error::from))?;
-            location.changed(&backup_id);
-            location.history.deleted();
-            let (key, size_bytes) = (entry.tar.key, entry.tar.size);
-            let (duration_ms, place) = (start.elapsed().as_millis(), location.store.place());
-            info!(location = location.id(), size_bytes, duration_ms, "deleted \"{key}\" from {place}");
-            if let Err(error) = location.store.delete(&key, Patience::INTERACTIVE).await {
-                warn!("{error}; its metadata is gone, so it goes on in the background");
-                location.remove_later(vec![key], &tasks);
-            }
-            Ok(())
+            removal::delete(&location, &backup_id, &journals, &tasks).await
         });
         deleting.await.map_err(stopped)?
     }

@@ -32,7 +32,8 @@ use futures_util::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    Attribute, AttributeValue, Attributes, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutOptions, PutPayload,
+    Attribute, AttributeValue, Attributes, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutOptions,
+    PutPayload,
 };
 
 pub use copy::CopySource;
@@ -62,6 +63,17 @@ pub struct Object {
     pub version: String,
     /// When it was written; S3 has the start of an upload in parts for that.
     pub modified: Option<DateTime<Utc>>,
+}
+
+impl From<ObjectMeta> for Object {
+    fn from(meta: ObjectMeta) -> Self {
+        Self {
+            key: Key::new(meta.location.as_ref()),
+            size: meta.size,
+            version: meta.e_tag.unwrap_or_else(|| meta.last_modified.to_rfc3339()),
+            modified: Some(meta.last_modified),
+        }
+    }
 }
 
 /// One answer of a listing, and what could not be read of it.
@@ -243,12 +255,7 @@ impl Store {
 
     async fn list_directory(&self, folder: &str, action: &str) -> Result<Objects, Error> {
         let folder = Path::parse(folder).map_err(|error| Error::new(Outcome::Refused, error.to_string()))?;
-        let listed = self.objects.list(Some(&folder)).map_ok(|meta| Object {
-            key: Key::new(meta.location.as_ref()),
-            size: meta.size,
-            version: meta.e_tag.unwrap_or_else(|| meta.last_modified.to_rfc3339()),
-            modified: Some(meta.last_modified),
-        });
+        let listed = self.objects.list(Some(&folder)).map_ok(Object::from);
         let objects = listed.try_collect().await.map_err(|error| Error::from_object_store(error, action))?;
         Ok(Objects { objects, unreachable: Vec::new() })
     }
@@ -312,10 +319,18 @@ impl Store {
     /// # Errors
     /// [`Outcome::NotFound`], and what else a request can come to.
     pub async fn size(&self, key: &Key, patience: Patience) -> Result<u64, Error> {
+        self.object(key, patience).await.map(|object| object.size)
+    }
+
+    /// What a listing would say of an object.
+    ///
+    /// # Errors
+    /// As [`Self::size`].
+    pub async fn object(&self, key: &Key, patience: Patience) -> Result<Object, Error> {
         let action = &self.action("find", key);
         self.retry(patience, || async move {
             let meta = self.objects.head(&path_of(key)?).await;
-            Ok(meta.map_err(|error| Error::from_object_store(error, action))?.size)
+            Ok(meta.map_err(|error| Error::from_object_store(error, action))?.into())
         })
         .await
     }

@@ -1,5 +1,5 @@
 //! What is known of uploads that have not ended, in `state_dir/uploads/`: when the sender leaves or the agent ends, only
-//! what is missing is sent afterwards.
+//! what is missing is sent afterwards. Deletions that have not ended are noted there as well.
 //!
 //! One file for each upload: a line of JSON that says what it is, then a line for each part that is stored, each synced
 //! to the disk. Lines are only added, so a torn write costs the last one and nothing else. A file is locked for as long
@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
+use super::removal::Removal;
 use file::JournalFile;
 pub(super) use overview::JournalStatus;
 
@@ -65,6 +66,10 @@ enum Line {
     Replacing(usize),
     /// Nobody wants what is stored, but the storage was away when it was to be removed.
     Unwanted,
+    /// What is in place under the key has to go.
+    Removing(Removal),
+    /// Another attempt goes on with it.
+    Wanted,
 }
 
 /// The journals of one state directory.
@@ -90,6 +95,8 @@ pub(super) struct Left {
     pub(super) header: Header,
     pub(super) parts: BTreeMap<usize, StoredPart>,
     pub(super) journal: Journal,
+    /// What has to go from its place, too.
+    pub(super) removal: Option<Removal>,
     /// How long nothing was added to it.
     age: Duration,
     is_unwanted: bool,
@@ -100,6 +107,7 @@ pub(super) struct Left {
 struct Parsed {
     header: Header,
     parts: BTreeMap<usize, StoredPart>,
+    removal: Option<Removal>,
     is_unwanted: bool,
 }
 
@@ -107,6 +115,13 @@ impl Header {
     /// Whether an upload in parts of this size, of a tar of that size, may go on with it.
     pub(super) fn is_of(&self, part_size: u64, size: u64) -> bool {
         self.part_size == part_size && self.size.is_none_or(|announced| announced == size)
+    }
+}
+
+impl Left {
+    /// Whether it would be removed by the next sweep, had it no other end.
+    pub(super) fn is_doomed(&self) -> bool {
+        self.is_unwanted || self.removal.is_some()
     }
 }
 
@@ -143,11 +158,11 @@ impl Journals {
         left
     }
 
-    /// Uploads that were left and are dead: nothing happened on them for a day, or nobody wants them.
+    /// What was left and is dead: nothing happened on it for a day, nobody wants it, or it has to go.
     pub(super) async fn dead(self: &Arc<Self>) -> Vec<Left> {
         let _looking = self.looking.lock().await;
         let mut left = self.all().await;
-        left.retain(|left| left.is_unwanted || left.age >= KEPT_FOR);
+        left.retain(|left| left.is_doomed() || left.age >= KEPT_FOR);
         left
     }
 
@@ -158,9 +173,9 @@ impl Journals {
         for (path, opened) in read {
             let parsed = opened.map(|(file, text, age)| parse(&text).map(|parsed| (file, parsed, age)));
             match parsed {
-                Ok(Some((file, Parsed { header, parts, is_unwanted }, age))) => {
+                Ok(Some((file, Parsed { header, parts, removal, is_unwanted }, age))) => {
                     let journal = Journal { file: Arc::new(file), journals: Arc::clone(self) };
-                    left.push(Left { header, parts, journal, age, is_unwanted });
+                    left.push(Left { header, parts, journal, removal, age, is_unwanted });
                 }
                 _ if self.is_known(&path) => {}
                 Ok(None) => warn!("\"{}\" is ignored: it is not the journal of an upload", path.display()),
@@ -208,6 +223,16 @@ impl Journal {
         self.add(Line::Unwanted).await;
     }
 
+    /// What is in place is about to be removed.
+    pub(super) async fn removing(&self, removal: Removal) {
+        self.add(Line::Removing(removal)).await;
+    }
+
+    /// What is stored is gone on with, whatever was to become of it.
+    pub(super) async fn wanted(&self) {
+        self.add(Line::Wanted).await;
+    }
+
     /// The upload has ended, and nothing of it is left to go on with.
     pub(super) async fn end(self) {
         let file = Arc::clone(&self.file);
@@ -239,20 +264,18 @@ fn line(line: &Line) -> io::Result<Vec<u8>> {
 fn parse(text: &[u8]) -> Option<Parsed> {
     let mut lines = text.split_inclusive(|&byte| byte == b'\n').map_while(|line| serde_json::from_slice(line).ok());
     let Some(Line::Upload(header)) = lines.next() else { return None };
-    let (mut parts, mut is_unwanted) = (BTreeMap::new(), false);
+    let mut parsed = Parsed { header, parts: BTreeMap::new(), removal: None, is_unwanted: false };
     for line in lines {
         match line {
-            Line::Part(part) => {
-                // Somebody goes on with it.
-                is_unwanted = false;
-                parts.insert(part.number, part);
-            }
-            Line::Replacing(number) => drop(parts.remove(&number)),
-            Line::Unwanted => is_unwanted = true,
+            Line::Part(part) => drop(parsed.parts.insert(part.number, part)),
+            Line::Replacing(number) => drop(parsed.parts.remove(&number)),
+            Line::Unwanted => parsed.is_unwanted = true,
+            Line::Removing(removal) => parsed.removal = Some(removal),
+            Line::Wanted => (parsed.removal, parsed.is_unwanted) = (None, false),
             Line::Upload(_) => return None,
         }
     }
-    Some(Parsed { header, parts, is_unwanted })
+    Some(parsed)
 }
 
 #[cfg(test)]

@@ -8,8 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::Utc;
 use serde::Serialize;
-use tokio_util::task::TaskTracker;
-use tracing::warn;
 
 use super::events::{Event, Events, Report};
 pub(in crate::agent) use busy::{Busy, Hold};
@@ -223,22 +221,6 @@ impl Location {
 
     fn health(&self) -> MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Deletes objects in the background, one after the other, for as long as the storage may be away. What comes after
-    /// one that resists stays: a tar goes only after its metadata. No upload gets their keys meanwhile: a deletion whose
-    /// answer was lost must not hit what came after it.
-    pub(super) fn remove_later(self: &Arc<Self>, keys: Vec<Key>, tasks: &TaskTracker) {
-        let holds: Vec<_> = keys.into_iter().map(|key| (self.leaving(&key), key)).collect();
-        let location = Arc::clone(self);
-        tasks.spawn(async move {
-            for (_, key) in &holds {
-                if let Err(error) = location.store.delete(key, location.patience()).await {
-                    warn!("\"{key}\" is left behind: {error}");
-                    return;
-                }
-            }
-        });
     }
 
     /// Whether a deletion of this object is under way.

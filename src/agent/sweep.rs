@@ -5,37 +5,37 @@
 //! location's own folder, has a name that an agent gives and was not touched for a day by the storage's own clock is
 //! removed, so that neither another instance's upload nor another tool's is hit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::{Instant, interval};
 use tracing::{debug, info, warn};
 
 use super::Agent;
 use super::journal::KEPT_FOR;
 use super::location::Location;
-use super::upload::abandon;
+use super::removal::abandon;
 use crate::store::{Leftover, Leftovers, Patience};
 
 /// How often the journal is looked at, and a storage that could not be asked is asked again.
 const INTERVAL: Duration = Duration::from_hours(1);
 
 /// How often a storage is asked.
-const ASKED_EVERY: Duration = Duration::from_hours(24);
+const ASKED_EVERY: Duration = Duration::from_hours(6);
 
 /// Looks at the start, when a location is new, and then once in a while, until the agent stops.
 pub(super) async fn run(agent: Arc<Agent>) {
-    let (mut ticks, mut asked) = (interval(INTERVAL), HashMap::new());
+    let (mut ticks, mut sweep) = (interval(INTERVAL), Sweep::default());
     let sweeping = async {
         loop {
             tokio::select! {
-                _ = ticks.tick() => sweep_journals(&agent).await,
+                _ = ticks.tick() => {}
                 () = agent.locations.new_one() => {}
             }
-            for location in agent.locations.all() {
-                ask(&agent, &location, &mut asked).await;
-            }
+            sweep.journals(&agent).await;
+            sweep.storages(&agent).await;
         }
     };
     tokio::select! {
@@ -44,37 +44,61 @@ pub(super) async fn run(agent: Arc<Agent>) {
     }
 }
 
-async fn sweep_journals(agent: &Agent) {
-    for left in agent.journals.dead().await {
-        let (place, key) = (&left.header.place, &left.header.key);
-        let Some(location) = agent.locations.with(place, key) else {
-            // It may come back.
-            debug!("parts of \"{key}\" are left in {place}, which is no location's now");
-            continue;
+/// What earlier looks came to.
+#[derive(Debug, Default)]
+struct Sweep {
+    /// When each storage was asked.
+    asked: HashMap<String, Instant>,
+    /// Keys and places that were spoken of, since no location leads there.
+    told: HashSet<String>,
+}
+
+impl Sweep {
+    async fn journals(&mut self, agent: &Agent) {
+        for left in agent.journals.dead().await {
+            let (place, key) = (&left.header.place, &left.header.key);
+            if let Some(location) = agent.locations.with(place, key) {
+                info!("nobody goes on with \"{key}\" in {place}: what is left of it goes");
+                abandon(&location, left, &agent.tasks);
+            } else if self.told.insert(format!("{key} {place}")) {
+                warn!("what an upload left of \"{key}\" stays in {place}, which is no location's now");
+            }
+        }
+    }
+
+    async fn storages(&mut self, agent: &Agent) {
+        let is_due = |location: &Arc<Location>| {
+            let asked = self.asked.get(&place(location));
+            asked.is_none_or(|at| at.elapsed() >= ASKED_EVERY)
         };
-        info!("nobody went on with the upload of \"{key}\" to {place}: removing its parts");
-        abandon(&location, left.header, Some(left.journal), &agent.tasks);
+        let due = agent.locations.all().into_iter().filter(is_due);
+        // At the same time: one that is slow to answer keeps no other from its turn.
+        let looks = due.map(async |location| ask(agent, &location).await.then(|| (place(&location), Instant::now())));
+        self.asked.extend(join_all(looks).await.into_iter().flatten());
     }
 }
 
-/// Asks a storage for what is unfinished, when that was not done for a while.
-async fn ask(agent: &Agent, location: &Arc<Location>, asked: &mut HashMap<String, Instant>) {
-    let place = format!("{} {}", location.id(), location.settings.place());
-    if asked.get(&place).is_some_and(|at| at.elapsed() < ASKED_EVERY) {
-        return;
-    }
+fn place(location: &Location) -> String {
+    format!("{} {}", location.id(), location.settings.place())
+}
+
+/// Asks a storage for what is unfinished, and says whether that is done for a while.
+async fn ask(agent: &Agent, location: &Arc<Location>) -> bool {
     match location.store.leftovers(location.keys.folder(), Patience::INTERACTIVE).await {
         Ok(found) => {
-            asked.insert(place, Instant::now());
             let (unfinished, (removed, error)) = (found.all.len(), remove_dead(agent, location, found).await);
             location.history.swept(Some(unfinished), removed, error);
+            true
         }
         // With the next look.
-        Err(error) if error.outcome.is_transient() => debug!("{error}"),
+        Err(error) if error.outcome.is_transient() => {
+            debug!("{error}");
+            false
+        }
         Err(error) => {
-            asked.insert(place, Instant::now());
             debug!("{error}; only what the journal knows of is removed");
             location.history.swept(None, 0, Some(error.to_string()));
+            true
         }
     }
 }

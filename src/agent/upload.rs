@@ -25,7 +25,6 @@ use tracing::{info, warn};
 
 pub(super) use inside::Inside;
 pub use receive::Received;
-pub(super) use record::abandon;
 
 use super::events::{Event, Report, UploadState, UploadStatus};
 use super::journal::Journals;
@@ -92,6 +91,8 @@ pub(super) struct Options {
     pub(super) keep: Keep,
     /// Size of its parts in bytes, in place of the location's.
     pub(super) part_size: Option<u64>,
+    /// Whether the agent sends it itself.
+    pub(super) is_from_agent: bool,
 }
 
 /// When what an upload stored stays for the next attempt at it. What is wrong, and what a person cancelled, never does.
@@ -138,6 +139,13 @@ enum Tar {
     Parts(Multipart, Vec<Part>),
     /// At the same endpoint already, and small enough for one request.
     Inside(CopySource),
+}
+
+impl Tar {
+    /// The upload in parts that it is stored by.
+    fn multipart(&self) -> Option<Multipart> {
+        if let Self::Parts(multipart, _) = self { Some(multipart.clone()) } else { None }
+    }
 }
 
 /// What is known of a tar's bytes.

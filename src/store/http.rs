@@ -9,16 +9,19 @@ mod resolve;
 mod traffic;
 mod watch;
 
+use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::Method;
 use http_body_util::BodyExt;
 use object_store::client::{
     HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
 };
 use reqwest::Certificate;
+use tokio::time::sleep;
 use tracing::debug;
 
 pub(super) use answer::Answer;
@@ -55,6 +58,10 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 /// A peer that acknowledges nothing for this long is gone, whatever its last word was: a line that changed its address
 /// says none. Linux then gives the connection up by itself.
 const GONE_AFTER: Duration = Duration::from_secs(30);
+
+/// After so much silence a read is asked for once more, on a new connection: the first may be half-dead, and somebody waits
+/// in front of a screen. Whichever answers first counts.
+const ASKED_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// How often an idle connection is asked whether it lives.
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -188,7 +195,7 @@ impl Http {
         let (activity, asked) = (Activity::new(), Asked::by(&request));
         let (outgoing, pooled) = (self.outgoing(request, &activity, upload)?, self.pooled());
         let response = tokio::select! {
-            response = pooled.client.execute(outgoing) => response.map_err(|error| self.failed(error)),
+            response = self.answer(outgoing, &pooled) => response.map_err(|error| self.failed(error)),
             () = activity.silent_for(idle) => Err(silence(idle)),
         };
         let response = response.inspect_err(|error| {
@@ -211,6 +218,23 @@ impl Http {
             });
         }
         Ok(HttpResponse::from_parts(parts, HttpResponseBody::new(body)))
+    }
+
+    /// The answer to a request, or to the same one asked again.
+    async fn answer(&self, request: reqwest::Request, pooled: &Pooled) -> reqwest::Result<reqwest::Response> {
+        let again = request.try_clone().filter(|_| matches!(*request.method(), Method::GET | Method::HEAD));
+        let mut first = pin!(pooled.client.execute(request));
+        let Some(again) = again else { return first.await };
+        tokio::select! {
+            response = &mut first => return response,
+            () = sleep(ASKED_AGAIN_AFTER) => self.renew(pooled),
+        }
+        let mut second = pin!(self.pooled().client.execute(again));
+        // One that fails says nothing of the other.
+        tokio::select! {
+            response = &mut first => if response.is_ok() { response } else { second.await },
+            response = &mut second => if response.is_ok() { response } else { first.await },
+        }
     }
 
     /// The limits are for backups; a list or a backup's metadata never waits behind one.
@@ -398,6 +422,18 @@ mod tests {
         assert!(is_silence(http.call(request.clone()).await), "the test would prove nothing");
         let answer = http.call(request).await;
         assert!(answer.is_ok(), "it asked another connection of the same pool: {answer:?}");
+    }
+
+    #[tokio::test]
+    async fn a_read_on_a_half_dead_connection_does_not_wait_for_the_time_out() {
+        let (http, request) = falls_silent(true).await;
+        let http = Http { idle: IDLE_TIMEOUT, ..http };
+        for answer in futures_util::future::join_all((0..4).map(|_| http.call(request.clone()))).await {
+            assert!(answer.is_ok(), "{answer:?}");
+        }
+        let start = std::time::Instant::now();
+        assert!(http.call(request).await.is_ok());
+        assert!((ASKED_AGAIN_AFTER..IDLE_TIMEOUT).contains(&start.elapsed()), "{:?}", start.elapsed());
     }
 
     #[tokio::test]

@@ -38,6 +38,7 @@ mod process;
 mod providers;
 mod quirks;
 mod recover;
+mod removal;
 mod resume;
 mod schedule;
 mod secrets;

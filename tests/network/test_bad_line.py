@@ -8,8 +8,8 @@ from .far_bucket import BUCKET, MIB, far_bucket
 
 # An uplink as people have it, with the queue of a router that does not care.
 LINE = {"rtt_ms": 40, "mbit": 20, "queue_bytes": 250_000}
-# Longer than the half minute after which the kernel gives a connection up.
-OUTAGE_S = int(os.environ.get("S3_BACKUP_AGENT_TEST_OUTAGE_SECONDS", "40"))
+# The kernel gives a connection up after half a minute, and a new one does not come up for ten seconds.
+OUTAGE_S = int(os.environ.get("S3_BACKUP_AGENT_TEST_OUTAGE_SECONDS", "55"))
 BACKUP_ID = "5a1c0de5"
 
 
@@ -53,11 +53,8 @@ async def test_a_router_that_forgets_its_connections() -> None:
         sha256 = await uploading
         far.holds(sha256, BACKUP_ID)
 
-        # The first list may be one from memory, marked as such; the next one has a new connection.
-        assert await far.listed() == [BACKUP_ID]
+        # Whoever looks at the list meets a dead connection, and is given a fresh list all the same.
         far.link.forget()
-        first = await far.agent.get(f"{far.location}/backups?refresh=true")
-        assert [backup["backup_id"] for backup in first["backups"]] == [BACKUP_ID]
         assert await far.listed() == [BACKUP_ID]
 
         forgotten = False

@@ -87,7 +87,7 @@ impl Copying {
     async fn create(&self, entry: &Entry, backup: AgentBackup, part_size: Option<u64>) -> Result<Arc<Upload>> {
         let stem = entry.key.stem_in(&self.folder).map_or_else(|| backup.suggested_stem(), str::to_owned);
         let backup = AgentBackup { size: entry.tar.size, ..backup };
-        let options = Options { keep: Keep::Failed, part_size };
+        let options = Options { keep: Keep::Failed, part_size, is_from_agent: true };
         self.agent.create_upload_with(self.to.id(), backup, &format!("{stem}.tar"), options).await
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::agent::kept::sync_folder;
 
@@ -111,8 +111,11 @@ fn open(path: &Path) -> io::Result<Option<Opened>> {
     if file.try_lock().is_err() {
         return Ok(None);
     }
-    // A clock that was set back makes a file young, which only keeps it longer.
-    let age = file.metadata()?.modified()?.elapsed().unwrap_or_default();
+    let age = file.metadata()?.modified()?.elapsed().unwrap_or_else(|_| {
+        // A clock that was set back: without this, it would never come to be old.
+        drop(file.set_modified(SystemTime::now()));
+        Duration::ZERO
+    });
     let mut text = Vec::new();
     Read::by_ref(&mut file).take(MAX_BYTES).read_to_end(&mut text)?;
     let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);

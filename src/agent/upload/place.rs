@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use chrono::Utc;
+use tracing::warn;
 
 use super::{Content, Keep, Tar, Upload};
+use crate::agent::removal::{Deletion, Removal, abort, erase};
 use crate::backup::{AgentBackup, AgentMetadata, StoredBackup};
 use crate::error::{Error, Kind, Result};
-use crate::store::{ContentType, Error as StoreError, Outcome};
+use crate::store::{ContentType, Error as StoreError, Key, Multipart, Object, Outcome};
 
 impl Upload {
     pub(super) async fn put_in_place(self: &Arc<Self>, content: &Content, tar: Tar) -> Result<StoredBackup> {
@@ -17,23 +19,32 @@ impl Upload {
             self.leave_or_clean_up(Some(tar), &error);
             return Err(error);
         }
-        if let Err(error) = self.store_tar(content, tar).await {
-            // The tar may have arrived, and only the answer was lost. A refusal changed nothing.
-            if error.outcome.is_transient() && self.means.options.keep != Keep::Failed {
-                self.erase();
+        let (multipart, is_copy) = (tar.multipart(), matches!(tar, Tar::Inside(_)));
+        if let Err(error) = self.store_tar(tar, content.size).await {
+            let (is_transient, is_damaged) = (error.outcome.is_transient(), error.outcome == Outcome::Damaged);
+            if is_transient && self.means.options.keep == Keep::Failed {
+                self.record.leave();
+            } else if is_copy {
+                // A server that takes the request for another one has stored something else.
+                self.erased(removal_of(content, None), None).await;
+            } else if is_transient || is_damaged {
+                // The tar may have arrived, and only the answer was lost.
+                self.erase(removal_of(content, None), multipart).await;
+            } else {
+                self.clean_up(multipart.map(|multipart| Tar::Parts(multipart, Vec::new())));
             }
             return Err(error.into());
         }
-        match self.describe_in_bucket(content).await {
-            Ok(stored) => {
-                self.remove_replaced();
-                Ok(stored)
-            }
-            Err(error) => {
-                self.erase();
-                Err(error)
-            }
+        let (described, version) = match self.confirmed(content).await {
+            Ok(tar) => (self.describe_in_bucket(content).await, Some(tar.version)),
+            Err(error) => (Err(error), None),
+        };
+        if described.is_ok() {
+            self.remove_replaced();
+        } else {
+            self.erase(removal_of(content, version), None).await;
         }
+        described
     }
 
     /// Another agent on the same folder may have chosen the same name since, and both would write over each other.
@@ -42,7 +53,8 @@ impl Upload {
         match location.store.size(&key, location.patience()).await {
             Err(error) if error.outcome == Outcome::NotFound => Ok(()),
             Err(error) => Err(error.into()),
-            Ok(_) if self.has_left => Ok(()),
+            // What an earlier attempt left there has no metadata.
+            Ok(_) if self.has_left && !self.is_described().await? => Ok(()),
             Ok(_) => {
                 let place = location.store.place();
                 let detail = format!("Something else wrote \"{key}\" to {place} while this backup was on its way.");
@@ -51,20 +63,18 @@ impl Upload {
         }
     }
 
-    async fn store_tar(self: &Arc<Self>, content: &Content, tar: Tar) -> std::result::Result<(), StoreError> {
+    async fn is_described(&self) -> Result<bool> {
+        let (location, metadata) = (&self.location, self.location.keys.metadata(&self.stem));
+        match location.store.size(&metadata, location.patience()).await {
+            Err(error) if error.outcome == Outcome::NotFound => Ok(false),
+            described => Ok(described.map(|_| true)?),
+        }
+    }
+
+    async fn store_tar(self: &Arc<Self>, tar: Tar, size: u64) -> std::result::Result<(), StoreError> {
         let (store, key, patience) = (&self.store, self.tar_key(), self.location.patience());
-        let stored = match tar {
-            Tar::Parts(multipart, parts) => {
-                let completed = multipart.complete(&parts, content.size, patience).await;
-                match &completed {
-                    Ok(()) => {}
-                    Err(error) if error.outcome.is_transient() && self.means.options.keep == Keep::Failed => {
-                        self.record.leave();
-                    }
-                    Err(_) => self.clean_up(Some(Tar::Parts(multipart, parts))),
-                }
-                return completed;
-            }
+        match tar {
+            Tar::Parts(multipart, parts) => multipart.complete(&parts, size, patience).await,
             Tar::Whole(data) => {
                 self.begin_in_one_request().await;
                 store.write(&key, data, ContentType::Tar, patience).await
@@ -73,11 +83,7 @@ impl Upload {
                 self.begin_in_one_request().await;
                 store.copy(&source, &key, patience).await
             }
-        };
-        if stored.as_ref().is_err_and(|error| !error.outcome.is_transient()) {
-            self.clean_up(None);
         }
-        stored
     }
 
     /// Says whose tar it is that comes to be under this key.
@@ -89,29 +95,46 @@ impl Upload {
         drop(self.record.begin(self.header(None), &self.means.tasks).await);
     }
 
-    /// Confirms the tar's size and writes the metadata.
-    async fn describe_in_bucket(&self, content: &Content) -> Result<StoredBackup> {
-        let location = &self.location;
-        let (tar_key, patience) = (self.tar_key(), location.patience());
-        let stored_size = self.store.size(&tar_key, patience).await?;
-        if stored_size != content.size {
-            let sent = content.size;
-            let detail = format!("\"{tar_key}\" has {stored_size} bytes in the bucket, but {sent} were sent.");
+    /// The tar in its place, which must have the size that was sent.
+    async fn confirmed(&self, content: &Content) -> Result<Object> {
+        let tar = self.store.object(&self.tar_key(), self.location.patience()).await?;
+        if tar.size != content.size {
+            let detail =
+                format!("\"{}\" has {} bytes in the bucket, but {} were sent.", tar.key, tar.size, content.size);
             return Err(Error::new(Kind::StorageError, detail));
         }
+        Ok(tar)
+    }
+
+    async fn describe_in_bucket(&self, content: &Content) -> Result<StoredBackup> {
         let stored = self.describe(content);
         let json = serde_json::to_vec(&stored).map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
-        let metadata_key = location.keys.metadata(&self.stem);
-        self.store.write(&metadata_key, json.into(), ContentType::Json, patience).await?;
+        let metadata = self.location.keys.metadata(&self.stem);
+        self.store.write(&metadata, json.into(), ContentType::Json, self.location.patience()).await?;
         Ok(stored)
     }
 
     /// An earlier copy of this backup goes when the new one is complete, not before.
-    fn remove_replaced(&self) {
-        for stem in &self.replaced {
-            let keys = vec![self.location.keys.metadata(stem), self.location.keys.tar(stem)];
-            self.location.remove_later(keys, &self.means.tasks);
+    fn remove_replaced(self: &Arc<Self>) {
+        for stem in self.replaced.clone() {
+            let upload = Arc::clone(self);
+            self.means.tasks.spawn(async move {
+                let tar = upload.location.keys.tar(&stem);
+                if let Err(error) = upload.remove_copy(&tar).await {
+                    warn!("an earlier copy of the backup, \"{tar}\", is left behind: {error}");
+                }
+            });
         }
+    }
+
+    async fn remove_copy(&self, tar: &Key) -> std::result::Result<(), StoreError> {
+        let (location, patience) = (&self.location, self.location.patience());
+        let tar = location.store.object(tar, patience).await?;
+        let (id, journals) = (&self.backup.backup_id, &self.means.journals);
+        if let Some(deletion) = Deletion::begin(location, &tar, id, patience, journals).await? {
+            deletion.finish(patience, &self.means.tasks).await;
+        }
+        Ok(())
     }
 
     fn describe(&self, content: &Content) -> StoredBackup {
@@ -129,11 +152,30 @@ impl Upload {
         StoredBackup { backup, agent }
     }
 
-    /// Removes what is in place of an upload that failed at the very end, metadata first.
-    fn erase(&self) {
-        let keys = vec![self.location.keys.metadata(&self.stem), self.tar_key()];
-        self.location.remove_later(keys, &self.means.tasks);
-        // The journal goes on saying whose tar that is, should the agent be killed before it is gone.
-        self.record.leave();
+    /// Removes what is in place of an upload that failed at the very end, metadata first, in the background.
+    async fn erase(self: &Arc<Self>, removal: Removal, multipart: Option<Multipart>) {
+        // Before anybody is told: the agent may be killed at any moment.
+        self.record.removing(&removal).await;
+        let upload = Arc::clone(self);
+        self.means.tasks.spawn(async move { upload.erased(removal, multipart).await });
     }
+
+    async fn erased(&self, removal: Removal, multipart: Option<Multipart>) {
+        let (location, key) = (&self.location, self.tar_key());
+        // No upload gets the key meanwhile: a deletion whose answer was lost must not hit what came after it.
+        let _leaving = location.leaving(&key);
+        let is_aborted = match multipart {
+            Some(multipart) => abort(location, &multipart, key.as_str()).await,
+            None => true,
+        };
+        if is_aborted && erase(location, &key, &self.backup.backup_id, &removal).await {
+            self.record.end().await;
+        } else {
+            self.record.leave();
+        }
+    }
+}
+
+fn removal_of(content: &Content, version: Option<String>) -> Removal {
+    Removal::Failed { sha256: content.sha256.clone(), version }
 }

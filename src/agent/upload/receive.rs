@@ -7,7 +7,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use bytes::{Bytes, BytesMut};
 use crc_fast::{CrcAlgorithm, Digest};
 use futures_util::{Stream, StreamExt};
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use super::parts::{Parts, Piece};
 use super::{Tar, Upload};
@@ -15,7 +15,7 @@ use crate::agent::download::hex;
 use crate::archive::{self, Walker};
 use crate::error::{Error, Kind, Result};
 
-/// How long a sender may be silent.
+/// How long a sender may be silent. The agent itself, when it copies, waits for its source as long as for any storage.
 const SENDER_IDLE_LIMIT: Duration = Duration::from_mins(10);
 
 /// What arrived.
@@ -97,13 +97,15 @@ impl<'u> Intake<'u> {
                     self.progress(stored?);
                     continue;
                 }
-                next = timeout(SENDER_IDLE_LIMIT, body.next()) => next,
+                next = body.next() => next,
+                () = sleep(SENDER_IDLE_LIMIT), if !self.upload.means.options.is_from_agent => {
+                    Some(Err(io::ErrorKind::TimedOut.into()))
+                }
             };
             match next {
-                Ok(Some(Ok(piece))) => self.take(piece).await?,
-                Ok(Some(Err(error))) => return Err(sender_gone(error)),
-                Ok(None) => break,
-                Err(_) => return Err(sender_gone(io::Error::from(io::ErrorKind::TimedOut))),
+                Some(Ok(piece)) => self.take(piece).await?,
+                Some(Err(error)) => return Err(sender_gone(error)),
+                None => break,
             }
         }
         self.finish().await

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::super::journal::{Header, Journal, Journals, Left, StoredPart};
 use super::super::location::Location;
+use super::super::removal::{Removal, abandon, abort, multipart};
 use crate::error::Result;
 use crate::store::{Error as StoreError, Key, Multipart, Outcome, Patience};
 
@@ -44,8 +45,11 @@ impl Record {
         let (mut open, mut resumed) = (Vec::new(), None);
         for left in left {
             if left.header.key != key.as_str() {
-                abandon(location, left.header, Some(left.journal), tasks);
+                abandon(location, left, tasks);
                 continue;
+            }
+            if left.is_doomed() {
+                left.journal.wanted().await;
             }
             let usable = if resumed.is_none() { usable(location, &left, part_size, size).await? } else { None };
             if let Some((multipart, parts)) = usable {
@@ -53,7 +57,12 @@ impl Record {
             } else {
                 // It goes on saying whose tar it is that may be under this key.
                 open.push(left.journal);
-                abandon(location, left.header, None, tasks);
+                let location = Arc::clone(location);
+                tasks.spawn(async move {
+                    if let Some(multipart) = multipart(&location, &left.header) {
+                        abort(&location, &multipart, &left.header.key).await;
+                    }
+                });
             }
         }
         Ok(Self { journals, open: Mutex::new(open), resumed: Mutex::new(resumed) })
@@ -99,6 +108,14 @@ impl Record {
             journal.unwanted().await;
         }
         self.leave();
+    }
+
+    /// Notes that what is in place has to go.
+    pub(super) async fn removing(&self, removal: &Removal) {
+        let open = self.open().clone();
+        for journal in open {
+            journal.removing(removal.clone()).await;
+        }
     }
 
     /// Leaves everything to the next attempt.
@@ -147,34 +164,6 @@ async fn usable(
     Ok(Some((multipart, parts)))
 }
 
-fn multipart(location: &Location, header: &Header) -> Option<Multipart> {
-    Multipart::resume(&location.store, &Key::new(&header.key), header.upload_id.as_ref()?)
-}
-
 fn is_gone(error: &StoreError) -> bool {
     matches!(error.outcome, Outcome::NoSuchUpload | Outcome::NotFound)
-}
-
-/// Removes the parts of an upload that nobody goes on with, then its journal.
-pub(in crate::agent) fn abandon(
-    location: &Arc<Location>,
-    header: Header,
-    journal: Option<Journal>,
-    tasks: &TaskTracker,
-) {
-    let location = Arc::clone(location);
-    tasks.spawn(async move {
-        if let Some(multipart) = multipart(&location, &header)
-            && let Err(error) = multipart.abort(location.patience()).await
-        {
-            warn!("the parts of \"{}\" are left behind for now: {error}", header.key);
-            if let Some(journal) = journal {
-                journal.unwanted().await;
-            }
-            return;
-        }
-        if let Some(journal) = journal {
-            journal.end().await;
-        }
-    });
 }

@@ -1,0 +1,240 @@
+//! What has to go from a location, and goes even when the agent is killed or the storage is away meanwhile.
+//!
+//! It is noted in the journal first, and the sweep carries out what was left. Before anything is removed it is looked at
+//! whose it is: another agent on the same folder may have taken the name since.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use super::journal::{Header, Journal, Journals, Left};
+use super::listing::MAX_METADATA_BYTES;
+use super::location::{Hold, Location};
+use crate::backup::StoredBackup;
+use crate::error::Result;
+use crate::store::{Error as StoreError, Key, Multipart, Object, Outcome, Patience};
+
+type StoreResult<T> = std::result::Result<T, StoreError>;
+
+/// What has to go, as the journal notes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Removal {
+    /// What is in place of an upload that failed at its end, which its sender was told: the metadata with this hash of
+    /// the tar, when it got there, and the tar, of this version where that was seen.
+    Failed { sha256: Option<String>, version: Option<String> },
+    /// The tar of this version, of a backup that was deleted. Where its metadata is still there, nothing was deleted.
+    Deleted { version: String },
+}
+
+/// A backup whose metadata is deleted; its tar follows.
+#[derive(Debug)]
+pub(super) struct Deletion {
+    location: Arc<Location>,
+    tar: Key,
+    journal: Option<Journal>,
+    /// Without its metadata it would look like one that waits to be adopted.
+    _leaving: Hold,
+}
+
+impl Deletion {
+    /// Deletes the metadata of the backup whose tar this is: it is invisible then. Nothing when another backup is
+    /// described there by now, or none.
+    ///
+    /// # Errors
+    /// What a request can come to; the backup is there as before then, or the sweep ends what was begun.
+    pub(super) async fn begin(
+        location: &Arc<Location>,
+        tar: &Object,
+        backup_id: &str,
+        patience: Patience,
+        journals: &Arc<Journals>,
+    ) -> StoreResult<Option<Self>> {
+        let Some(metadata) = tar.key.metadata_of_tar() else { return Ok(None) };
+        match described(location, &metadata, patience).await? {
+            Described::Backup(stored) if stored.backup.backup_id == backup_id => {}
+            _ => return Ok(None),
+        }
+        let leaving = location.leaving(&tar.key);
+        let removal = Removal::Deleted { version: tar.version.clone() };
+        let journal = journals.begin(header(location, &tar.key, backup_id)).await;
+        if let Some(journal) = &journal {
+            journal.removing(removal).await;
+        }
+        location.store.delete(&metadata, patience).await?;
+        Ok(Some(Self { location: Arc::clone(location), tar: tar.key.clone(), journal, _leaving: leaving }))
+    }
+
+    /// Deletes the tar; one that resists is deleted in the background, for as long as the storage may be away.
+    pub(super) async fn finish(self, patience: Patience, tasks: &TaskTracker) {
+        match self.location.store.delete(&self.tar, patience).await {
+            Ok(()) => self.end().await,
+            Err(error) => {
+                warn!("{error}; its metadata is gone, so it goes on in the background");
+                tasks.spawn(async move {
+                    match self.location.store.delete(&self.tar, self.location.patience()).await {
+                        Ok(()) => self.end().await,
+                        Err(error) => warn!("\"{}\" is left behind for now: {error}", self.tar),
+                    }
+                });
+            }
+        }
+    }
+
+    async fn end(self) {
+        if let Some(journal) = self.journal {
+            journal.end().await;
+        }
+    }
+}
+
+/// Deletes a backup: the metadata of all its copies, then their tars.
+///
+/// # Errors
+/// [`crate::error::Kind::BackupNotFound`], and what a request can come to.
+pub(super) async fn delete(
+    location: &Arc<Location>,
+    backup_id: &str,
+    journals: &Arc<Journals>,
+    tasks: &TaskTracker,
+) -> Result<()> {
+    let (start, patience) = (Instant::now(), Patience::INTERACTIVE);
+    let entry = location.note_error(location.listings.find(backup_id).await)?;
+    // Earlier copies first: they would come to light in its place.
+    let mut copies = location.listings.last().map_or_else(Vec::new, |listing| listing.earlier(backup_id));
+    copies.push(entry);
+    let (mut deletions, mut failed) = (Vec::new(), None);
+    for copy in &copies {
+        match Deletion::begin(location, &copy.tar, backup_id, patience, journals).await {
+            Ok(deletion) => deletions.extend(deletion),
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        }
+    }
+    location.changed(backup_id);
+    let was_there = !deletions.is_empty();
+    for deletion in deletions {
+        let tar = deletion.tar.clone();
+        deletion.finish(patience, tasks).await;
+        let (duration_ms, place) = (start.elapsed().as_millis(), location.store.place());
+        info!(location = location.id(), duration_ms, "deleted \"{tar}\" from {place}");
+    }
+    location.note(failed.map_or(Ok(()), |error| Err(error.into())))?;
+    if !was_there {
+        // Somebody else deleted it since the list was taken.
+        return Err(location.listings.not_found(backup_id));
+    }
+    location.history.deleted();
+    Ok(())
+}
+
+/// What a metadata object says.
+enum Described {
+    Nothing,
+    Backup(Box<StoredBackup>),
+    Unreadable,
+}
+
+async fn described(location: &Location, metadata: &Key, patience: Patience) -> StoreResult<Described> {
+    match location.store.read(metadata, MAX_METADATA_BYTES, patience).await {
+        Ok(json) => {
+            let stored = StoredBackup::parse(&json);
+            Ok(stored.map_or(Described::Unreadable, |stored| Described::Backup(Box::new(stored))))
+        }
+        Err(error) if error.outcome == Outcome::NotFound => Ok(Described::Nothing),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes what is in place of an upload that failed, and that nobody else can be at; says whether it is gone.
+pub(super) async fn erase(location: &Location, tar: &Key, backup_id: &str, removal: &Removal) -> bool {
+    let gone = carry_out(location, tar, backup_id, removal, |_| true).await;
+    gone.inspect_err(|error| warn!("\"{tar}\" is left behind for now: {error}")).is_ok()
+}
+
+/// Removes what an upload or a deletion left that nobody goes on with, then its journal. What resists is left to the sweep.
+pub(super) fn abandon(location: &Arc<Location>, left: Left, tasks: &TaskTracker) {
+    let location = Arc::clone(location);
+    tasks.spawn(async move {
+        let Left { header, journal, removal, .. } = left;
+        if let Some(multipart) = multipart(&location, &header)
+            && !abort(&location, &multipart, &header.key).await
+        {
+            return journal.unwanted().await;
+        }
+        let Some(removal) = removal else { return journal.end().await };
+        let key = Key::new(&header.key);
+        let is_settled = |tar: &Object| location.is_settled(tar);
+        match carry_out(&location, &key, &header.backup_id, &removal, is_settled).await {
+            Ok(true) => journal.end().await,
+            Ok(false) => {}
+            Err(error) => warn!("\"{key}\" is left behind for now: {error}"),
+        }
+    });
+}
+
+/// Aborts an upload in parts, and says whether it is gone.
+pub(super) async fn abort(location: &Location, multipart: &Multipart, key: &str) -> bool {
+    let aborted = multipart.abort(location.patience()).await;
+    aborted.inspect_err(|error| warn!("the parts of \"{key}\" are left behind for now: {error}")).is_ok()
+}
+
+/// The upload in parts that a journal tells of.
+pub(super) fn multipart(location: &Location, header: &Header) -> Option<Multipart> {
+    Multipart::resume(&location.store, &Key::new(&header.key), header.upload_id.as_ref()?)
+}
+
+/// Removes what has to go. Not yet, when a tar is there that is not known to be it, and that is not `may_go`.
+async fn carry_out(
+    location: &Location,
+    tar: &Key,
+    backup_id: &str,
+    removal: &Removal,
+    may_go: impl Fn(&Object) -> bool,
+) -> StoreResult<bool> {
+    let (store, patience) = (&location.store, location.patience());
+    let Some(metadata) = tar.metadata_of_tar() else { return Ok(true) };
+    let is_it = match (described(location, &metadata, patience).await?, removal) {
+        (Described::Nothing, _) => false,
+        (Described::Backup(stored), Removal::Failed { sha256, .. })
+            if stored.backup.backup_id == backup_id
+                && stored.agent.as_ref().and_then(|agent| agent.sha256.as_ref()) == sha256.as_ref() =>
+        {
+            store.delete(&metadata, patience).await?;
+            true
+        }
+        // A backup has this name now.
+        _ => return Ok(true),
+    };
+    let found = match store.object(tar, patience).await {
+        Ok(found) => found,
+        Err(error) if error.outcome == Outcome::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    match removal {
+        Removal::Deleted { version } | Removal::Failed { version: Some(version), .. } => {
+            if !is_same(version, &found.version) {
+                return Ok(true);
+            }
+        }
+        Removal::Failed { version: None, .. } if !is_it && !may_go(&found) => return Ok(false),
+        Removal::Failed { .. } => {}
+    }
+    let _leaving = location.leaving(tar);
+    store.delete(tar, patience).await.map(|()| true)
+}
+
+/// Servers do not agree with themselves on the quotation marks of an `ETag`.
+fn is_same(one: &str, other: &str) -> bool {
+    one.trim_matches('"') == other.trim_matches('"')
+}
+
+fn header(location: &Location, tar: &Key, backup_id: &str) -> Header {
+    let (place, key, backup_id) = (location.store.place().to_owned(), tar.to_string(), backup_id.to_owned());
+    Header { place, key, backup_id, upload_id: None, part_size: 0, size: None }
+}

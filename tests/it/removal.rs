@@ -1,0 +1,165 @@
+//! What has to go does go, whoever dies meanwhile; what has come in its place stays.
+
+use serde_json::json;
+
+use crate::harness::{
+    Agent, Bucket, Fault, MIB, Proxy, Request, Sample, agent_and_bucket, agent_behind_proxy, eventually,
+};
+use crate::resume::journals;
+
+fn keys(sample: &Sample) -> [String; 2] {
+    [format!("backups/{}.metadata.json", sample.stem()), format!("backups/{}.tar", sample.stem())]
+}
+
+/// The bucket holds this backup and nothing else, and no journal is left.
+async fn only_this_is_left(agent: &Agent, bucket: &Bucket, sample: &Sample) {
+    let [metadata, tar] = keys(sample);
+    bucket.comes_to_hold(&[&metadata, &tar]).await;
+    eventually("nothing is left to be done", async || journals(agent).is_empty()).await;
+    assert!(bucket.get(&tar).await == sample.tar);
+    assert_eq!(bucket.json(&metadata).await["backup_id"], sample.id());
+}
+
+async fn nothing_is_left(agent: &Agent, bucket: &Bucket) {
+    bucket.comes_to_be_empty().await;
+    eventually("nothing is left to be done", async || journals(agent).is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_small_tar_that_arrived_damaged_goes() {
+    let off = |location: &mut crate::harness::Location| *location = location.clone().with("checksum", "off");
+    let (agent, proxy, bucket) = agent_behind_proxy(off).await;
+    let (first, sample) = (Sample::new("a0", "First", 40_960), Sample::small("a1"));
+    agent.upload("garage", &first).await;
+    (0..10).for_each(|_| proxy.fault(|request| request.writes(".tar"), Fault::FlipRequest(20_000)));
+    let upload_id = agent.begin("garage", &sample).await;
+    assert_eq!(agent.content(&upload_id, sample.tar.clone()).await.status, 200);
+    agent.complete(&upload_id, &sample).await.is_problem(409, "checksum_mismatch", &[]);
+    only_this_is_left(&agent, &bucket, &first).await;
+    proxy.forget_faults();
+    agent.upload("garage", &sample).await;
+    assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+}
+
+/// An upload whose metadata meets this fault, and the storage goes away then; the agent gives up, and is killed.
+async fn failed_at_the_end(size: u64, fault: impl Fn() -> Fault) -> (Agent, Proxy, Bucket) {
+    let (mut agent, proxy, bucket) = agent_behind_proxy(|location| location.outage_seconds = 2).await;
+    let sample = Sample::new("a1", "Failed", size);
+    let upload_id = agent.begin("garage", &sample).await;
+    assert_eq!(agent.content(&upload_id, sample.tar.clone()).await.status, 200);
+    proxy.fault(|request| request.writes(".metadata.json"), fault());
+    let away = async {
+        eventually("the metadata is on its way", async || proxy.faults_left() == 0).await;
+        eventually("the tar is in its place", async || bucket.keys().await.contains(&keys(&sample)[1])).await;
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        proxy.set_away(true);
+    };
+    let (answer, ()) = tokio::join!(agent.complete(&upload_id, &sample), away);
+    answer.is_problem(503, "storage_unreachable", &[]);
+    eventually("it gives up", async || agent.printed().contains("is left behind for now")).await;
+    agent.kill();
+    proxy.set_away(false);
+    assert!(bucket.keys().await.contains(&keys(&sample)[1]), "the test would prove nothing");
+    (Agent::restarted(agent).await, proxy, bucket)
+}
+
+#[tokio::test]
+async fn the_tar_of_an_upload_that_failed_goes_when_the_storage_is_back() {
+    for size in [40_960, 11 * MIB] {
+        let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+        let (agent, _proxy, bucket) = failed_at_the_end(size, || Fault::Hold(std::sync::Arc::clone(&gate))).await;
+        nothing_is_left(&agent, &bucket).await;
+    }
+}
+
+/// The sender was told that there is no such backup, though its metadata arrived.
+#[tokio::test]
+async fn a_backup_that_was_said_to_have_failed_goes_when_the_storage_is_back() {
+    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let (agent, _proxy, bucket) = failed_at_the_end(40_960, || Fault::HoldAnswer(std::sync::Arc::clone(&gate))).await;
+    nothing_is_left(&agent, &bucket).await;
+    assert!(agent.listed("garage").await.is_empty());
+}
+
+/// Kills the agent in the middle of a deletion, before the request that `matches`.
+async fn killed_while_deleting(sample: &Sample, matches: fn(&Request) -> bool) -> (Agent, Proxy, Bucket) {
+    let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    agent.upload("garage", sample).await;
+    let _gate = proxy.hold(matches);
+    tokio::select! {
+        answer = agent.delete_backup("garage", sample.id()) => panic!("{answer:?}"),
+        () = eventually("the request is on its way", async || proxy.faults_left() == 0) => {}
+    }
+    agent.kill();
+    (Agent::restarted(agent).await, proxy, bucket)
+}
+
+#[tokio::test]
+async fn a_deletion_that_had_begun_is_ended_after_a_kill() {
+    let sample = Sample::small("a1");
+    let (agent, _proxy, bucket) = killed_while_deleting(&sample, |request| request.deletes(".tar")).await;
+    nothing_is_left(&agent, &bucket).await;
+}
+
+#[tokio::test]
+async fn a_deletion_that_had_not_begun_leaves_the_backup_as_it_was() {
+    let sample = Sample::small("a1");
+    let (agent, _proxy, bucket) = killed_while_deleting(&sample, |request| request.deletes(".metadata.json")).await;
+    only_this_is_left(&agent, &bucket, &sample).await;
+    assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+}
+
+#[tokio::test]
+async fn a_deletion_spares_another_backup_that_has_the_name_by_now() {
+    let (agent, bucket) = agent_and_bucket().await;
+    let (old, new) = (Sample::small("a1"), Sample::small("b2"));
+    agent.upload("garage", &old).await;
+    assert_eq!(agent.listed("garage").await, ["a1"]);
+    // Another agent on the same folder deletes the one and uploads the other.
+    bucket.put_backup("", &old.stem(), &new).await;
+    agent.delete_backup("garage", "a1").await.is_problem(404, "backup_not_found", &["a1"]);
+    assert_eq!(agent.refreshed("garage").await["backups"][0]["backup_id"], "b2");
+    only_this_is_left(&agent, &bucket, &new).await;
+}
+
+#[tokio::test]
+async fn a_new_copy_replaces_its_own_earlier_one_and_not_what_has_the_name_by_now() {
+    let (agent, bucket) = agent_and_bucket().await;
+    let (again, other) = (Sample::small("a1"), Sample::small("b2"));
+    agent.upload("garage", &again).await;
+    let upload_id = agent.begin("garage", &again).await;
+    assert_eq!(agent.content(&upload_id, again.tar.clone()).await.status, 200);
+    assert_eq!(agent.delete_backup("garage", "a1").await.status, 204);
+    agent.upload("garage", &other).await;
+    assert_eq!(bucket.json(&keys(&other)[0]).await["backup_id"], "b2", "the test would prove nothing");
+    assert_eq!(agent.complete(&upload_id, &again).await.status, 200);
+    eventually("nothing is left to be done", async || journals(&agent).is_empty()).await;
+    let mut listed = agent.listed("garage").await;
+    listed.sort();
+    assert_eq!(listed, ["a1", "b2"]);
+    assert!(agent.download("garage", "b2").await.unwrap().body == other.tar);
+}
+
+#[tokio::test]
+async fn an_upload_that_goes_on_does_not_write_over_what_has_its_name_by_now() {
+    let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    let (sample, other) = (Sample::small("a1"), Sample::small("b2"));
+    let upload_id = agent.begin("garage", &sample).await;
+    assert_eq!(agent.content(&upload_id, sample.tar.clone()).await.status, 200);
+    let _gate = proxy.hold(|request| request.writes(".metadata.json"));
+    tokio::select! {
+        answer = agent.complete(&upload_id, &sample) => panic!("{answer:?}"),
+        () = eventually("the metadata is on its way", async || proxy.faults_left() == 0) => {}
+    }
+    agent.kill();
+    assert_eq!(bucket.keys().await, [keys(&sample)[1].clone()], "the test would prove nothing");
+
+    let agent = Agent::restarted(agent).await;
+    let upload_id = agent.begin("garage", &sample).await;
+    assert_eq!(agent.content(&upload_id, sample.tar.clone()).await.status, 200);
+    bucket.put_backup("", &sample.stem(), &other).await;
+    agent.complete(&upload_id, &sample).await.is_problem(502, "storage_error", &["Something else wrote"]);
+    assert_eq!(agent.refreshed("garage").await["backups"].as_array().map(Vec::len), Some(1));
+    only_this_is_left(&agent, &bucket, &other).await;
+    assert_eq!(agent.get("/v1/uploads").await.json()["uploads"], json!([]));
+}
