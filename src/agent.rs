@@ -351,6 +351,11 @@ impl Agent {
         self.tasks.spawn(verify::follow_schedules(Arc::clone(self)));
     }
 
+    /// Removes once what uploads and deletions left that nobody goes on with, as far as the journal knows of it.
+    pub async fn end_what_was_left(&self) {
+        sweep::Sweep::default().journals(self).await;
+    }
+
     /// Begins to stop: nothing new is begun, and content that is on its way is not waited for. What is stored of it stays
     /// for the next attempt.
     pub fn begin_to_stop(&self) {

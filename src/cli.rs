@@ -201,6 +201,16 @@ pub async fn run(cli: Cli) -> ExitCode {
     }
 }
 
+impl Command {
+    /// Whether it changes what is in a bucket.
+    const fn writes(&self) -> bool {
+        matches!(
+            self,
+            Self::Upload { .. } | Self::Delete { .. } | Self::Copy { .. } | Self::Import { .. } | Self::Recover { .. }
+        )
+    }
+}
+
 async fn dispatch(cli: &Cli, output: Output) -> Result<(), Failure> {
     let config = Config::load(cli.config.as_deref())?;
     if matches!(cli.command, Command::Serve) {
@@ -220,6 +230,10 @@ async fn dispatch(cli: &Cli, output: Output) -> Result<(), Failure> {
         result = ask(&agent, &cli.command, output) => result,
         signal = serve::told_to_stop() => Err(signal.map_or_else(Failure::Io, |()| Failure::Interrupted)),
     };
+    if cli.command.writes() {
+        // There may be no `serve` that does it.
+        agent.end_what_was_left().await;
+    }
     // What a failed upload left is removed before the program ends.
     agent.stop(CLEAN_UP_LIMIT).await;
     result

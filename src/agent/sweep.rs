@@ -46,7 +46,7 @@ pub(super) async fn run(agent: Arc<Agent>) {
 
 /// What earlier looks came to.
 #[derive(Debug, Default)]
-struct Sweep {
+pub(super) struct Sweep {
     /// When each storage was asked.
     asked: HashMap<String, Instant>,
     /// Keys and places that were spoken of, since no location leads there.
@@ -54,7 +54,7 @@ struct Sweep {
 }
 
 impl Sweep {
-    async fn journals(&mut self, agent: &Agent) {
+    pub(super) async fn journals(&mut self, agent: &Agent) {
         for left in agent.journals.dead().await {
             let (place, key) = (&left.header.place, &left.header.key);
             if let Some(location) = agent.locations.with(place, key) {

@@ -261,12 +261,19 @@ impl Multipart {
         self.store.retry(patience, attempt).await
     }
 
-    /// Makes the object of its parts, which must be all of them, in order. `size` is what the object must then have:
-    /// when the answer to an earlier attempt was lost, the upload is gone because it succeeded.
+    /// Makes the object of its parts, which must be all of them, in order. `size` is what the object must then have, and
+    /// another version than what was there before: when the answer to an earlier attempt was lost, the upload is gone
+    /// because it succeeded.
     ///
     /// # Errors
     /// What a request can come to.
-    pub async fn complete(&self, parts: &[Part], size: u64, patience: Patience) -> Result<(), Error> {
+    pub async fn complete(
+        &self,
+        parts: &[Part],
+        size: u64,
+        before: Option<&str>,
+        patience: Patience,
+    ) -> Result<(), Error> {
         let action = &self.store.action("complete the upload of", &self.key);
         let failed = |error| Error::from_object_store(error, action);
         match &self.kind {
@@ -281,7 +288,9 @@ impl Multipart {
                         })
                         .await;
                 match completed {
-                    Err(error) if error.outcome == Outcome::NoSuchUpload => self.was_completed(size, error).await,
+                    Err(error) if error.outcome == Outcome::NoSuchUpload => {
+                        self.was_completed(size, before, error).await
+                    }
                     completed => completed,
                 }
             }
@@ -289,9 +298,9 @@ impl Multipart {
         }
     }
 
-    async fn was_completed(&self, size: u64, error: Error) -> Result<(), Error> {
-        match self.store.size(&self.key, Patience::INTERACTIVE).await {
-            Ok(stored) if stored == size => Ok(()),
+    async fn was_completed(&self, size: u64, before: Option<&str>, error: Error) -> Result<(), Error> {
+        match self.store.object(&self.key, Patience::INTERACTIVE).await {
+            Ok(stored) if stored.size == size && before != Some(&stored.version) => Ok(()),
             Err(unclear) if unclear.outcome.is_transient() => Err(unclear),
             _ => Err(error),
         }

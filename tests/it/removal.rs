@@ -3,9 +3,10 @@
 use serde_json::json;
 
 use crate::harness::{
-    Agent, Bucket, Fault, MIB, Proxy, Request, Sample, agent_and_bucket, agent_behind_proxy, eventually,
+    Agent, Bucket, Fault, Location, MIB, Proxy, Request, Sample, Setup, agent_and_bucket, agent_behind_proxy,
+    eventually, garage,
 };
-use crate::resume::journals;
+use crate::resume::{ages, journals};
 
 fn keys(sample: &Sample) -> [String; 2] {
     [format!("backups/{}.metadata.json", sample.stem()), format!("backups/{}.tar", sample.stem())]
@@ -27,7 +28,7 @@ async fn nothing_is_left(agent: &Agent, bucket: &Bucket) {
 
 #[tokio::test]
 async fn a_small_tar_that_arrived_damaged_goes() {
-    let off = |location: &mut crate::harness::Location| *location = location.clone().with("checksum", "off");
+    let off = |location: &mut Location| *location = location.clone().with("checksum", "off");
     let (agent, proxy, bucket) = agent_behind_proxy(off).await;
     let (first, sample) = (Sample::new("a0", "First", 40_960), Sample::small("a1"));
     agent.upload("garage", &first).await;
@@ -162,4 +163,63 @@ async fn an_upload_that_goes_on_does_not_write_over_what_has_its_name_by_now() {
     assert_eq!(agent.refreshed("garage").await["backups"].as_array().map(Vec::len), Some(1));
     only_this_is_left(&agent, &bucket, &other).await;
     assert_eq!(agent.get("/v1/uploads").await.json()["uploads"], json!([]));
+}
+
+/// The setup of a command that was killed in the middle of an upload, with one part stored.
+async fn a_command_was_killed(sample: &Sample) -> (Setup, Proxy, Bucket) {
+    let bucket = garage::shared().bucket().await;
+    let proxy = Proxy::before(&bucket.endpoint).await;
+    let setup = Setup::of(Location { endpoint: proxy.endpoint(), ..Location::of(&bucket) });
+    let file = setup.path("backup.tar");
+    std::fs::write(&file, &sample.tar).unwrap();
+    let _gate = proxy.hold(|request| request.stores_part(2));
+    let mut process = setup.command().args(["upload", "garage", file.to_str().unwrap()]).spawn().unwrap();
+    eventually("a part is stored", async || proxy.faults_left() == 0 && proxy.part_bytes() > 5 * MIB).await;
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert_eq!(bucket.unfinished().await.len(), 1, "the test would prove nothing");
+    ages(&setup.path("state/uploads"));
+    (setup, proxy, bucket)
+}
+
+#[tokio::test]
+async fn what_a_killed_command_left_goes_with_the_next_one_that_writes() {
+    let (setup, _proxy, bucket) = a_command_was_killed(&Sample::new("a1", "Killed", 11 * MIB)).await;
+    let file = setup.path("backup.tar");
+    std::fs::write(&file, Sample::small("b2").tar).unwrap();
+    setup.run(&["list", "garage"]).await.ended_with(0);
+    assert_eq!(bucket.unfinished().await.len(), 1, "a look changes nothing");
+    setup.run(&["upload", "garage", file.to_str().unwrap()]).await.ended_with(0);
+    assert_eq!((bucket.unfinished().await.len(), bucket.keys().await.len()), (0, 2));
+}
+
+#[tokio::test]
+async fn what_a_killed_command_left_goes_when_the_agent_looks() {
+    let (setup, _proxy, bucket) = a_command_was_killed(&Sample::new("a1", "Killed", 11 * MIB)).await;
+    let agent = setup.serve().await;
+    nothing_is_left(&agent, &bucket).await;
+}
+
+/// The same state directory, at the same time: neither takes what the other is at.
+#[tokio::test]
+async fn a_command_beside_the_agent_leaves_its_upload_alone() {
+    let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    let (ours, its) = (Sample::new("a1", "Agent's", 11 * MIB), Sample::new("b2", "Command's", 11 * MIB));
+    let upload_id = agent.begin("garage", &ours).await;
+    let gate = proxy.hold(|request| request.stores_part(2));
+    let other = async {
+        eventually("the agent's upload is half stored", async || proxy.faults_left() == 0).await;
+        let file = agent.setup.path("backup.tar");
+        std::fs::write(&file, &its.tar).unwrap();
+        for _ in 0..2 {
+            agent.setup.run(&["upload", "garage", file.to_str().unwrap()]).await.ended_with(0);
+        }
+        agent.setup.run(&["delete", "garage", "b2"]).await.ended_with(0);
+        gate.add_permits(1);
+    };
+    let (arrived, ()) = tokio::join!(agent.content(&upload_id, ours.tar.clone()), other);
+    assert_eq!(arrived.status, 200, "{arrived:?}");
+    assert_eq!(agent.complete(&upload_id, &ours).await.status, 200);
+    only_this_is_left(&agent, &bucket, &ours).await;
+    assert!(agent.download("garage", "a1").await.unwrap().body == ours.tar);
 }

@@ -15,12 +15,15 @@ impl Upload {
     pub(super) async fn put_in_place(self: &Arc<Self>, content: &Content, tar: Tar) -> Result<StoredBackup> {
         let location = &self.location;
         let _changing = location.changing.read().await;
-        if let Err(error) = self.refuse_when_taken().await {
-            self.leave_or_clean_up(Some(tar), &error);
-            return Err(error);
-        }
+        let before = match self.refuse_when_taken().await {
+            Ok(before) => before.map(|left| left.version),
+            Err(error) => {
+                self.leave_or_clean_up(Some(tar), &error);
+                return Err(error);
+            }
+        };
         let (multipart, is_copy) = (tar.multipart(), matches!(tar, Tar::Inside(_)));
-        if let Err(error) = self.store_tar(tar, content.size).await {
+        if let Err(error) = self.store_tar(tar, content.size, before.as_deref()).await {
             let (is_transient, is_damaged) = (error.outcome.is_transient(), error.outcome == Outcome::Damaged);
             if is_transient && self.means.options.keep == Keep::Failed {
                 self.record.leave();
@@ -47,14 +50,15 @@ impl Upload {
         described
     }
 
-    /// Another agent on the same folder may have chosen the same name since, and both would write over each other.
-    async fn refuse_when_taken(&self) -> Result<()> {
+    /// Another agent on the same folder may have chosen the same name since, and both would write over each other. Gives
+    /// the tar that an earlier attempt left there.
+    async fn refuse_when_taken(&self) -> Result<Option<Object>> {
         let (location, key) = (&self.location, self.tar_key());
-        match location.store.size(&key, location.patience()).await {
-            Err(error) if error.outcome == Outcome::NotFound => Ok(()),
+        match location.store.object(&key, location.patience()).await {
+            Err(error) if error.outcome == Outcome::NotFound => Ok(None),
             Err(error) => Err(error.into()),
-            // What an earlier attempt left there has no metadata.
-            Ok(_) if self.has_left && !self.is_described().await? => Ok(()),
+            // It has no metadata.
+            Ok(left) if self.has_left && !self.is_described().await? => Ok(Some(left)),
             Ok(_) => {
                 let place = location.store.place();
                 let detail = format!("Something else wrote \"{key}\" to {place} while this backup was on its way.");
@@ -71,10 +75,15 @@ impl Upload {
         }
     }
 
-    async fn store_tar(self: &Arc<Self>, tar: Tar, size: u64) -> std::result::Result<(), StoreError> {
+    async fn store_tar(
+        self: &Arc<Self>,
+        tar: Tar,
+        size: u64,
+        before: Option<&str>,
+    ) -> std::result::Result<(), StoreError> {
         let (store, key, patience) = (&self.store, self.tar_key(), self.location.patience());
         match tar {
-            Tar::Parts(multipart, parts) => multipart.complete(&parts, size, patience).await,
+            Tar::Parts(multipart, parts) => multipart.complete(&parts, size, before, patience).await,
             Tar::Whole(data) => {
                 self.begin_in_one_request().await;
                 store.write(&key, data, ContentType::Tar, patience).await
