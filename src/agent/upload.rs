@@ -3,6 +3,7 @@
 //! The order of writes is the promise: the tar first, its size confirmed, the metadata last. A backup exists when its
 //! metadata does. The work runs in tasks of its own, so that a client that goes away cannot stop the cleaning up.
 
+mod ending;
 mod inside;
 mod parts;
 mod place;
@@ -13,7 +14,6 @@ mod waiting;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -29,15 +29,11 @@ pub use receive::Received;
 use super::events::{Event, Report, UploadState, UploadStatus};
 use super::journal::Journals;
 use super::location::{Hold, Location};
-use super::shutting_down;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::error::{Error, Kind, Result};
 use crate::store::{CopySource, Key, Multipart, Part, Stem, Store};
 use record::Record;
 use waiting::{Waiting, Watcher};
-
-/// An upload that nothing happens on is discarded after this long.
-const IDLE_LIMIT: Duration = Duration::from_mins(10);
 
 /// An upload.
 #[derive(Debug)]
@@ -313,96 +309,9 @@ impl Upload {
         }
     }
 
-    /// Stops the upload. Returns false when it is too late: the backup exists.
-    pub(super) async fn discard(self: &Arc<Self>, what: Discard) -> bool {
-        self.is_unwanted.fetch_or(what == Discard::All, Ordering::SeqCst);
-        self.cancel.cancel();
-        // Waits for `receive` to notice.
-        let mut phase = self.phase.lock().await;
-        match std::mem::replace(&mut *phase, Phase::Ended) {
-            Phase::Waiting if what == Discard::All => self.clean_up(None),
-            Phase::Waiting => self.record.leave(),
-            Phase::Received(_, tar) => self.leave_or_clean_up(Some(tar), &self.cancelled()),
-            Phase::Complete => {
-                *phase = Phase::Complete;
-                return false;
-            }
-            // Whoever sent the content was told.
-            Phase::Ended => return true,
-        }
-        self.tell(UploadState::Cancelled, None);
-        true
-    }
-
-    /// Discards the upload when nothing happens on it for too long.
-    pub(super) async fn expire(self: Arc<Self>) {
-        loop {
-            let before = self.stored_bytes.load(Ordering::Relaxed);
-            tokio::select! {
-                () = self.cancel.cancelled() => return,
-                () = tokio::time::sleep(IDLE_LIMIT) => {}
-            }
-            if self.has_ended() {
-                return;
-            }
-            let is_receiving = self.phase.try_lock().is_err();
-            if !is_receiving && self.stored_bytes.load(Ordering::Relaxed) == before {
-                warn!(upload_id = self.id, "nobody went on with the upload of \"{}\"", self.key());
-                self.discard(Discard::Unfinished).await;
-                return;
-            }
-        }
-    }
-
     /// Whether it has ended, one way or another.
     pub(super) fn has_ended(&self) -> bool {
         self.phase.try_lock().is_ok_and(|phase| matches!(*phase, Phase::Complete | Phase::Ended))
-    }
-
-    /// Why it ends when it is told to.
-    fn cancelled(&self) -> Error {
-        if self.means.stopping.is_cancelled() && !self.is_unwanted.load(Ordering::SeqCst) {
-            return shutting_down();
-        }
-        Error::new(Kind::Cancelled, "The upload was cancelled.")
-    }
-
-    /// Whether what is stored stays for the next attempt, when the upload ends for this reason.
-    fn keeps_after(&self, why: &Error) -> bool {
-        if self.is_unwanted.load(Ordering::SeqCst) {
-            return false;
-        }
-        match (why.kind(), self.means.options.keep) {
-            (Kind::InvalidMetadata | Kind::SizeMismatch | Kind::ChecksumMismatch, _) | (_, Keep::Nothing) => false,
-            // A sender that leaves makes a request that cannot be read to its end.
-            (Kind::Cancelled | Kind::ShuttingDown | Kind::InvalidRequest, Keep::Interrupted) => true,
-            (_, keep) => keep == Keep::Failed,
-        }
-    }
-
-    /// What nothing on this machine knows of cannot be gone on with, and nobody would remove it later.
-    fn leave_or_clean_up(self: &Arc<Self>, tar: Option<Tar>, why: &Error) {
-        if self.keeps_after(why) && self.record.is_noted() {
-            self.record.leave();
-        } else {
-            self.clean_up(tar);
-        }
-    }
-
-    /// Aborts a multipart upload in the background, for as long as the storage may be away; one that was to be gone on
-    /// with as well.
-    fn clean_up(self: &Arc<Self>, tar: Option<Tar>) {
-        let resumed = self.record.resume().map(|(resumed, _)| Tar::Parts(resumed.multipart, Vec::new()));
-        let (tar, upload) = (resumed.or(tar), Arc::clone(self));
-        self.means.tasks.spawn(async move {
-            if let Some(Tar::Parts(multipart, _)) = tar
-                && let Err(error) = multipart.abort(upload.location.patience()).await
-            {
-                warn!("the parts of \"{}\" are left behind for now: {error}", upload.key());
-                return upload.record.leave_unwanted().await;
-            }
-            upload.record.end().await;
-        });
     }
 
     fn progress(&self, stored_bytes: u64) {

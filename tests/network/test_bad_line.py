@@ -4,6 +4,8 @@ import asyncio
 import os
 import time
 
+import pytest
+
 from .far_bucket import BUCKET, MIB, far_bucket
 
 # An uplink as people have it, with the queue of a router that does not care.
@@ -23,6 +25,7 @@ async def test_packets_that_get_lost() -> None:
     assert far.link.counters["near_to_far"]["dropped_segments"] > 100
 
 
+@pytest.mark.timeout(300 + OUTAGE_S)
 async def test_a_line_that_is_cut_in_the_middle_of_an_upload() -> None:
     """Nobody is told that the line is cut. The upload waits, shows it, and goes on; what was stored is not sent again."""
     size = 48 * MIB

@@ -6,10 +6,10 @@ use chrono::Utc;
 use tracing::warn;
 
 use super::{Content, Keep, Tar, Upload};
-use crate::agent::removal::{Deletion, Removal, abort, erase};
+use crate::agent::removal::{Deletion, Removal};
 use crate::backup::{AgentBackup, AgentMetadata, StoredBackup};
 use crate::error::{Error, Kind, Result};
-use crate::store::{ContentType, Error as StoreError, Key, Multipart, Object, Outcome};
+use crate::store::{ContentType, Error as StoreError, Key, Object, Outcome};
 
 impl Upload {
     pub(super) async fn put_in_place(self: &Arc<Self>, content: &Content, tar: Tar) -> Result<StoredBackup> {
@@ -159,29 +159,6 @@ impl Upload {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         });
         StoredBackup { backup, agent }
-    }
-
-    /// Removes what is in place of an upload that failed at the very end, metadata first, in the background.
-    async fn erase(self: &Arc<Self>, removal: Removal, multipart: Option<Multipart>) {
-        // Before anybody is told: the agent may be killed at any moment.
-        self.record.removing(&removal).await;
-        let upload = Arc::clone(self);
-        self.means.tasks.spawn(async move { upload.erased(removal, multipart).await });
-    }
-
-    async fn erased(&self, removal: Removal, multipart: Option<Multipart>) {
-        let (location, key) = (&self.location, self.tar_key());
-        // No upload gets the key meanwhile: a deletion whose answer was lost must not hit what came after it.
-        let _leaving = location.leaving(&key);
-        let is_aborted = match multipart {
-            Some(multipart) => abort(location, &multipart, key.as_str()).await,
-            None => true,
-        };
-        if is_aborted && erase(location, &key, &self.backup.backup_id, &removal).await {
-            self.record.end().await;
-        } else {
-            self.record.leave();
-        }
     }
 }
 
