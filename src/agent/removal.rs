@@ -41,31 +41,30 @@ pub(super) struct Deletion {
 }
 
 impl Deletion {
-    /// Deletes the metadata of the backup whose tar this is: it is invisible then. Nothing when another backup is
-    /// described there by now, or none.
+    /// Deletes the metadata of the backup whose tar has this key, and this version: it is invisible then. Nothing when
+    /// another backup is described there by now, or none.
     ///
     /// # Errors
     /// What a request can come to; the backup is there as before then, or the sweep ends what was begun.
     pub(super) async fn begin(
         location: &Arc<Location>,
-        tar: &Object,
+        (tar, version): (&Key, &str),
         backup_id: &str,
         patience: Patience,
         journals: &Arc<Journals>,
     ) -> StoreResult<Option<Self>> {
-        let Some(metadata) = tar.key.metadata_of_tar() else { return Ok(None) };
+        let Some(metadata) = tar.metadata_of_tar() else { return Ok(None) };
         match described(location, &metadata, patience).await? {
             Described::Backup(stored) if stored.backup.backup_id == backup_id => {}
             _ => return Ok(None),
         }
-        let leaving = location.leaving(&tar.key);
-        let removal = Removal::Deleted { version: tar.version.clone() };
-        let journal = journals.begin(header(location, &tar.key, backup_id)).await;
+        let leaving = location.leaving(tar);
+        let journal = journals.begin(header(location, tar, backup_id)).await;
         if let Some(journal) = &journal {
-            journal.removing(removal).await;
+            journal.removing(Removal::Deleted { version: version.to_owned() }).await;
         }
         location.store.delete(&metadata, patience).await?;
-        Ok(Some(Self { location: Arc::clone(location), tar: tar.key.clone(), journal, _leaving: leaving }))
+        Ok(Some(Self { location: Arc::clone(location), tar: tar.clone(), journal, _leaving: leaving }))
     }
 
     /// Deletes the tar; one that resists is deleted in the background, for as long as the storage may be away.
@@ -108,7 +107,7 @@ pub(super) async fn delete(
     copies.push(entry);
     let (mut deletions, mut failed) = (Vec::new(), None);
     for copy in &copies {
-        match Deletion::begin(location, &copy.tar, backup_id, patience, journals).await {
+        match Deletion::begin(location, (&copy.tar.key, &copy.tar.version), backup_id, patience, journals).await {
             Ok(deletion) => deletions.extend(deletion),
             Err(error) => {
                 failed = Some(error);
@@ -116,8 +115,10 @@ pub(super) async fn delete(
             }
         }
     }
-    location.changed(backup_id);
     let was_there = !deletions.is_empty();
+    if was_there || failed.is_none() {
+        location.changed(backup_id);
+    }
     for deletion in deletions {
         let tar = deletion.tar.clone();
         deletion.finish(patience, tasks).await;

@@ -138,9 +138,13 @@ impl Upload {
 
     async fn remove_copy(&self, tar: &Key) -> std::result::Result<(), StoreError> {
         let (location, patience) = (&self.location, self.location.patience());
-        let tar = location.store.object(tar, patience).await?;
+        let version = match location.store.object(tar, patience).await {
+            Ok(found) => found.version,
+            Err(error) if error.outcome == Outcome::NotFound => String::new(),
+            Err(error) => return Err(error),
+        };
         let (id, journals) = (&self.backup.backup_id, &self.means.journals);
-        if let Some(deletion) = Deletion::begin(location, &tar, id, patience, journals).await? {
+        if let Some(deletion) = Deletion::begin(location, (tar, &version), id, patience, journals).await? {
             deletion.finish(patience, &self.means.tasks).await;
         }
         Ok(())
