@@ -151,8 +151,8 @@ def forms(hass: HomeAssistant) -> LocationForms:
 @pytest.fixture
 def fields(settings: Settings) -> Fields:
     """Return what to enter for a new bucket."""
-    del settings["provider"]
-    return {**settings, ADVANCED: {}}
+    entered = {key: text for key, text in settings.items() if key != "provider"}
+    return {**entered, ADVANCED: {}}
 
 
 @pytest.fixture
