@@ -1,4 +1,4 @@
-# Shared by the scripts of this folder: where the slow parts are kept, and how two builds of one part keep apart.
+# Shared by the scripts: where the slow parts are kept, how two builds of one part keep apart, and what runs at once.
 # shellcheck shell=bash
 
 REPOSITORY=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd -P)
@@ -16,6 +16,30 @@ lock_part() {
 # Tells a person what takes long; standard output is for the part's path alone.
 say() {
     printf '%s\n' "$*" >&2
+}
+
+# Runs FUNCTION with each ARGUMENT, all at the same time, and shows what each has printed when it has ended; fails when
+# one of them did.
+at_once() {
+    local function=$1 folder argument failed=0
+    local -A running=()
+    shift
+    folder=$(mktemp -d)
+    # Each is a process group of its own, or it would not hear of an interrupt.
+    set -m
+    for argument; do
+        "$function" "$argument" >"$folder/$argument" 2>&1 &
+        running[$argument]=$!
+    done
+    set +m
+    trap 'kill -INT -- "${running[@]/#/-}"; wait; rm -rf "$folder"; exit 130' INT TERM
+    for argument; do
+        wait "${running[$argument]}" || failed=1
+        cat "$folder/$argument"
+    done
+    trap - INT TERM
+    rm -rf "$folder"
+    return "$failed"
 }
 
 # Prints this machine's architecture as Docker and Debian call it.

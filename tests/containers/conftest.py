@@ -1,34 +1,3 @@
 """What the tests of containers share: figures, and a server for buckets."""
 
-from __future__ import annotations
-
-from collections.abc import AsyncIterator, Callable
-
-from lab.garage import Garage
-import pytest
-
-FIGURES = pytest.StashKey[list[str]]()
-
-
-@pytest.fixture(scope="session")
-async def garage() -> AsyncIterator[Garage]:
-    """Start an S3 server."""
-    async with Garage() as garage:
-        yield garage
-
-
-@pytest.fixture
-def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Note a measured figure, which is shown at the end of the run."""
-    figures: list[str] = request.config.stash.setdefault(FIGURES, [])
-    return figures.append
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """Show the figures."""
-    if figures := config.stash.get(FIGURES, []):
-        terminalreporter.section("measured")
-        for line in figures:
-            terminalreporter.write_line(line)
+pytest_plugins = ["lab.fixtures"]

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import hashlib
-import io
 import json
 import os
 from pathlib import Path
-import tarfile
 import time
 from typing import Any
 import zlib
@@ -16,6 +14,7 @@ import zlib
 from lab.agent import Agent, Location
 from lab.garage import Garage
 from lab.process import Process
+from lab.sample import pack
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -45,17 +44,13 @@ async def location(garage: Garage, request: pytest.FixtureRequest) -> Location:
 
 def large_tar(size: int) -> bytes:
     """Return a backup that is sent in several parts."""
-    written = io.BytesIO()
-    with tarfile.open(fileobj=written, mode="w") as tar:
-        about = json.dumps({"slug": BACKUP_ID, "name": "Large", "date": DATE}).encode()
-        for name, data in (
-            ("./backup.json", about),
-            ("./homeassistant.tar.gz", os.urandom(size)),
-        ):
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    return written.getvalue()
+    about = {"slug": BACKUP_ID, "name": "Large", "date": DATE}
+    return pack(
+        {
+            "./backup.json": json.dumps(about).encode(),
+            "./homeassistant.tar.gz": os.urandom(size),
+        }
+    )
 
 
 def backup_of(tar: bytes) -> dict[str, Any]:

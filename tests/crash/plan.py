@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 import hashlib
-import io
 import json
 from pathlib import Path
 from random import Random
 import tarfile
 from typing import Any, override
+
+from lab.sample import pack
 
 MIB = 1 << 20
 VICTIMS = ("agent", "sender", "server")
@@ -98,14 +99,11 @@ def make(random: Random, number: int, folder: Path) -> Backup:
     name, size = f"Round {number}", sizes(random)
     manifest = {"slug": backup_id, "name": name, "date": "2026-11-20T04:47:12+01:00"}
     tar = folder / f"{backup_id}.tar"
-    with tarfile.open(tar, "w", format=tarfile.GNU_FORMAT) as archive:
-        for member, data in (
-            ("./homeassistant.tar.gz", random.randbytes(size)),
-            ("./backup.json", json.dumps(manifest).encode()),
-        ):
-            info = tarfile.TarInfo(member)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
+    content = {
+        "./homeassistant.tar.gz": random.randbytes(size),
+        "./backup.json": json.dumps(manifest).encode(),
+    }
+    tar.write_bytes(pack(content, tarfile.GNU_FORMAT))
     backup = {
         "addons": [],
         "backup_id": backup_id,

@@ -1,8 +1,8 @@
-"""What the end-to-end tests share: one S3 server, and one Home Assistant with its agent for each version."""
+"""What the end-to-end tests share: one Home Assistant with its agent for each version."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 import tempfile
 
@@ -13,16 +13,10 @@ import pytest
 
 from .home import Home, Log, bugs
 
+pytest_plugins = ["lab.fixtures"]
+
 LOGS = pytest.StashKey[dict[str, Log]]()
-FIGURES = pytest.StashKey[list[str]]()
 LOG_SHOWN = 20_000
-
-
-@pytest.fixture(scope="session")
-async def garage() -> AsyncIterator[Garage]:
-    """Start an S3 server."""
-    async with Garage() as garage:
-        yield garage
 
 
 @pytest.fixture(scope="session", params=[NEWEST, OLDEST])
@@ -79,23 +73,6 @@ def pytest_runtest_makereport(
         for name, log in item.stash.get(LOGS, {}).items():
             report.sections.append((f"log of {name}", log.new_text()[-LOG_SHOWN:]))
     return report
-
-
-@pytest.fixture
-def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Note a measured figure, which is shown at the end of the run."""
-    figures: list[str] = request.config.stash.setdefault(FIGURES, [])
-    return figures.append
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """Show the figures."""
-    if figures := config.stash.get(FIGURES, []):
-        terminalreporter.section("measured")
-        for line in figures:
-            terminalreporter.write_line(line)
 
 
 @pytest.fixture

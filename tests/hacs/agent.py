@@ -14,6 +14,9 @@ import aiohttp
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_SECONDS = 20
+# The id of the embedded location.
+LOCATION = "local"
+TOKEN = "a token of more than sixteen characters"
 
 
 def binary() -> Path:
@@ -28,6 +31,12 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def toml_of(location: Mapping[str, str]) -> str:
+    """Return the agent's configuration of a location."""
+    lines = [f"{key} = {json.dumps(text)}" for key, text in location.items()]
+    return "\n".join(["[[locations]]", *lines])
 
 
 class Agent:
@@ -163,10 +172,7 @@ class Agent:
         for location_id, name in self.locations.items():
             folder = self.folder / "state" / "locations" / location_id
             folder.mkdir(parents=True, exist_ok=True)
-            lines += [
-                "[[locations]]",
-                f"id = {json.dumps(location_id)}",
-                f"name = {json.dumps(name)}",
-                f"endpoint = {json.dumps(f'file://{folder}')}",
-            ]
+            endpoint = f"file://{folder}"
+            location = {"id": location_id, "name": name, "endpoint": endpoint}
+            lines.append(toml_of(location))
         return "\n".join([*lines, self.more, ""])

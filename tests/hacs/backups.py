@@ -1,10 +1,15 @@
 """Backups as Home Assistant makes them, small or large, and streams of them as it hands them over."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any
 
 from lab.sample import make_sample
 
-from homeassistant.components.backup import AgentBackup
+from custom_components.s3_backup_agent.client import AgentClient
+from homeassistant.components.backup import AgentBackup, BackupAgent, suggested_filename
+
+from .agent import LOCATION
 
 CHUNK = 1024 * 1024
 DATE = "2026-11-20T04:47:12.345678+01:00"
@@ -40,3 +45,71 @@ def streaming(
 async def collect(stream: AsyncIterator[bytes]) -> bytes:
     """Return all that a stream yields."""
     return b"".join([chunk async for chunk in stream])
+
+
+async def upload(
+    backup_agent: BackupAgent,
+    backup: AgentBackup,
+    open_stream: OpenStream,
+    progress: list[int] | None = None,
+) -> None:
+    """Upload as the backup manager does."""
+
+    def on_progress(*, bytes_uploaded: int, **kwargs: Any) -> None:
+        if progress is not None:
+            progress.append(bytes_uploaded)
+
+    await backup_agent.async_upload_backup(
+        open_stream=open_stream, backup=backup, on_progress=on_progress
+    )
+
+
+async def send(
+    client: AgentClient, backup: AgentBackup, open_stream: OpenStream
+) -> dict[str, Any]:
+    """Upload to the embedded location as the integration does."""
+    name = suggested_filename(backup)
+    return await client.upload(LOCATION, backup.as_dict(), name, open_stream)
+
+
+class Interrupted:
+    """A backup whose stream meets something in the middle, and is counted."""
+
+    def __init__(
+        self,
+        tar: bytes,
+        meet: Callable[[int], Awaitable[None]] | None = None,
+        *,
+        at: int = 40_000_000,
+    ) -> None:
+        """Meet it after so many bytes, whole millions, with the number of the stream."""
+        self.tar, self.meet, self.at = tar, meet, at
+        self.opened = 0
+        self.closed = 0
+
+    async def open(self) -> AsyncIterator[bytes]:
+        """Open it."""
+        self.opened += 1
+        return self._stream(self.opened)
+
+    async def _stream(self, number: int) -> AsyncIterator[bytes]:
+        try:
+            for start in range(0, len(self.tar), 1_000_000):
+                if start == self.at and self.meet:
+                    await self.meet(number)
+                yield self.tar[start : start + 1_000_000]
+        finally:
+            self.closed += 1
+
+
+class Stalling(Interrupted):
+    """A backup whose stream waits in the middle until it is told to go on."""
+
+    def __init__(self, tar: bytes, at: int) -> None:
+        """Wait after so many bytes."""
+        super().__init__(tar, self._wait, at=at)
+        self.stalled, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def _wait(self, number: int) -> None:
+        self.stalled.set()
+        await self.go_on.wait()

@@ -1,7 +1,6 @@
 """The actions, as an automation takes them."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 
@@ -20,12 +19,8 @@ from homeassistant.exceptions import (
 )
 
 from .agent import Agent
-from .backups import make_backup, streaming
-from .test_backup import upload
-from .test_entities import Stalling, deaf, device, make_entry, settings_of, value
-from .test_init import until
-
-__all__ = ["deaf", "make_entry"]
+from .backups import Stalling, make_backup, streaming, upload
+from .home import MakeEntry, device, settings_of, until, value
 
 
 async def act(
@@ -62,7 +57,7 @@ async def _call(
 
 
 async def test_checks_a_location(
-    hass: HomeAssistant, garage: Garage, make_entry: Callable[..., MockConfigEntry]
+    hass: HomeAssistant, garage: Garage, make_entry: MakeEntry
 ) -> None:
     """A check says that all is well, or what is not; without a response, the latter is an error."""
     entry = make_entry(cellar=settings_of(garage, "no-such-bucket"))

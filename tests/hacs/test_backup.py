@@ -18,7 +18,6 @@ from custom_components.s3_backup_agent import errors, upload as upload_module
 from custom_components.s3_backup_agent.client import AgentError, agent as agent_module
 from custom_components.s3_backup_agent.const import DOMAIN
 from homeassistant.components.backup import (
-    AgentBackup,
     BackupAgent,
     BackupAgentError,
     BackupNotFound,
@@ -31,26 +30,9 @@ from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component
 
 from .agent import REPOSITORY, Agent, free_port
-from .backups import OpenStream, collect, make_backup, streaming
+from .backups import collect, make_backup, streaming, upload
 
 INTEGRATION = REPOSITORY / "hacs" / "custom_components" / DOMAIN
-
-
-async def upload(
-    backup_agent: BackupAgent,
-    backup: AgentBackup,
-    open_stream: OpenStream,
-    progress: list[int] | None = None,
-) -> None:
-    """Upload as the backup manager does."""
-
-    def on_progress(*, bytes_uploaded: int, **kwargs: Any) -> None:
-        if progress is not None:
-            progress.append(bytes_uploaded)
-
-    await backup_agent.async_upload_backup(
-        open_stream=open_stream, backup=backup, on_progress=on_progress
-    )
 
 
 async def test_keeps_a_backup(agent: Agent, backup_agent: BackupAgent) -> None:

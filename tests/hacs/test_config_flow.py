@@ -26,10 +26,8 @@ from homeassistant.const import CONF_ADDRESS, CONF_TOKEN, CONF_VERIFY_SSL
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 
-from .agent import Agent, free_port
-from .test_client import http, something_else
-
-TOKEN = "a token of more than sixteen characters"
+from .agent import TOKEN, Agent, free_port
+from .impostor import http, impostor
 
 
 @pytest.fixture
@@ -217,7 +215,7 @@ async def test_shows_what_is_wrong(
     assert suggested[CONF_ADDRESS] == "/nowhere.sock"
     assert not suggested.get(CONF_TOKEN)
 
-    async with something_else(tmp_path, http("200 OK", "<html>")) as other:
+    async with impostor(tmp_path, http("200 OK", "<html>")) as other:
         result = await submit(hass, flow_id, address=other.address)
     assert result["errors"] == {"base": "not_an_agent"}
 

@@ -31,13 +31,9 @@ from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.setup import async_setup_component
 
-from .agent import Agent, free_port
-from .test_init import impatient, until
-from .test_issues import shown
+from .agent import TOKEN, Agent, free_port
+from .home import shown, until
 
-__all__ = ["impatient"]
-
-TOKEN = "a token of more than sixteen characters"
 SLUG = "local_s3_backup_agent"
 
 type Announce = Callable[..., Coroutine[None, None, None]]

@@ -1,9 +1,9 @@
 """The devices and entities of locations: pushed by the agent, there while it is, gone with their location."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
-from unittest.mock import AsyncMock, patch
+from unittest.mock import patch
 
 from lab.garage import Garage
 import pytest
@@ -17,27 +17,14 @@ from custom_components.s3_backup_agent.button import BUTTONS
 from custom_components.s3_backup_agent.const import CONF_APP, DOMAIN
 from custom_components.s3_backup_agent.sensor import PROBLEMS, SENSORS
 from homeassistant.components.backup import BackupAgent
-from homeassistant.components.button import SERVICE_PRESS
-from homeassistant.const import (
-    ATTR_ENTITY_ID,
-    CONF_ADDRESS,
-    STATE_UNAVAILABLE,
-    STATE_UNKNOWN,
-    Platform,
-)
+from homeassistant.const import CONF_ADDRESS, STATE_UNAVAILABLE, STATE_UNKNOWN
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr, entity_registry as er
-from homeassistant.setup import async_setup_component
 
 from .agent import Agent
-from .backups import make_backup
-from .test_backup import upload
-from .test_init import impatient, until
-
-__all__ = ["impatient"]
-
-type Settings = dict[str, str]
+from .backups import Stalling, make_backup, upload
+from .home import MakeEntry, device, entity_id, press, settings_of, until, value
 
 
 @pytest.fixture(autouse=True)
@@ -47,66 +34,6 @@ def all_enabled() -> Any:
         "homeassistant.helpers.entity.Entity.entity_registry_enabled_default", True
     ):
         yield
-
-
-@pytest.fixture
-def deaf() -> Any:
-    """Listen to no events but those of the test."""
-    with patch.object(connection_module.AgentConnection, "run", AsyncMock()):
-        yield
-
-
-def entity_id(hass: HomeAssistant, key: str, location_id: str = "local") -> str:
-    """Return the id of an entity of a location."""
-    platform = Platform.BUTTON if key in {it.key for it in BUTTONS} else Platform.SENSOR
-    found = er.async_get(hass).async_get_entity_id(
-        platform, DOMAIN, f"{location_id}_{key}"
-    )
-    assert found is not None, key
-    return found
-
-
-def value(hass: HomeAssistant, key: str, location_id: str = "local") -> str:
-    """Return the state of an entity of a location."""
-    state = hass.states.get(entity_id(hass, key, location_id))
-    assert state is not None, key
-    return state.state
-
-
-def device(hass: HomeAssistant, location_id: str = "local") -> dr.DeviceEntry | None:
-    """Return the device of a location."""
-    registry = dr.async_get(hass)
-    for entry in hass.config_entries.async_entries(DOMAIN):
-        for found in dr.async_entries_for_config_entry(registry, entry.entry_id):
-            if (DOMAIN, location_id) in found.identifiers:
-                return found
-    return None
-
-
-async def press(hass: HomeAssistant, key: str, location_id: str = "local") -> None:
-    """Press a button of a location."""
-    target = {ATTR_ENTITY_ID: entity_id(hass, key, location_id)}
-    await hass.services.async_call(
-        Platform.BUTTON, SERVICE_PRESS, target, blocking=True
-    )
-
-
-class Stalling:
-    """A stream that waits in the middle."""
-
-    def __init__(self, tar: bytes, at: int) -> None:
-        """Wait after so many bytes."""
-        self.tar, self.at = tar, at
-        self.go_on = asyncio.Event()
-
-    async def open(self) -> AsyncIterator[bytes]:
-        """Open it."""
-        return self._stream()
-
-    async def _stream(self) -> AsyncIterator[bytes]:
-        yield self.tar[: self.at]
-        await self.go_on.wait()
-        yield self.tar[self.at :]
 
 
 async def test_shows_each_location(
@@ -228,10 +155,10 @@ async def test_ignores_the_locations_of_others(
 
 
 async def test_reports_a_problem_of_the_storage(
-    hass: HomeAssistant, garage: Garage, make_entry: Callable[..., MockConfigEntry]
+    hass: HomeAssistant, garage: Garage, make_entry: MakeEntry
 ) -> None:
     """A bucket that is missing is the location's status, and what its button says."""
-    entry = make_entry(cellar=settings_of(garage, "no-such-bucket"))
+    entry = make_entry(cellar=settings_of(garage, "no-such-bucket", prefix="folder"))
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
     with pytest.raises(HomeAssistantError, match="The bucket does not exist"):
@@ -246,49 +173,11 @@ async def test_reports_a_problem_of_the_storage(
     assert found.model == "no-such-bucket/folder"
 
 
-def settings_of(garage: Garage, bucket: str) -> Settings:
-    """Return the settings of a location."""
-    return {
-        "provider": "garage",
-        "endpoint": garage.endpoint,
-        "bucket": bucket,
-        "prefix": "folder",
-        "access_key_id": garage.key_id,
-        "secret_access_key": garage.secret_key,
-    }
-
-
-@pytest.fixture
-async def make_entry(hass: HomeAssistant, agent: Agent) -> Callable[..., Any]:
-    """Return what makes an entry for the agent, with locations of these settings by their ids."""
-    assert await async_setup_component(hass, "backup", {})
-
-    def make_entry(**locations: Settings) -> MockConfigEntry:
-        entry = MockConfigEntry(
-            domain=DOMAIN,
-            data={CONF_ADDRESS: agent.address},
-            subentries_data=[
-                {
-                    "data": settings,
-                    "subentry_type": "location",
-                    "title": f"The {location_id}",
-                    "unique_id": location_id,
-                }
-                for location_id, settings in locations.items()
-            ],
-        )
-        entry.add_to_hass(hass)
-        return entry
-
-    return make_entry
-
-
 async def test_belongs_to_its_subentry(
-    hass: HomeAssistant, garage: Garage, make_entry: Callable[..., MockConfigEntry]
+    hass: HomeAssistant, garage: Garage, bucket: str, make_entry: MakeEntry
 ) -> None:
     """A location that is kept in Home Assistant has its entities below its subentry, and they go with it."""
-    bucket = await garage.create_bucket("entities")
-    entry = make_entry(cellar=settings_of(garage, bucket))
+    entry = make_entry(cellar=settings_of(garage, bucket, prefix="folder"))
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
     (subentry_id,) = entry.subentries

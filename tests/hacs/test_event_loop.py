@@ -24,8 +24,7 @@ from homeassistant.components.backup import AgentBackup, BackupAgent
 from homeassistant.core import HomeAssistant
 
 from .agent import Agent
-from .backups import make_backup
-from .test_backup import upload
+from .backups import make_backup, upload
 
 MIB = 1 << 20
 SIZE_MIB = 1024

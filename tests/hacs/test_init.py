@@ -1,53 +1,23 @@
 """Setting up, following the agent through its restarts, and unloading."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.s3_backup_agent import connection as connection_module
 from custom_components.s3_backup_agent.backup import (
     async_register_backup_agents_listener,
 )
 from custom_components.s3_backup_agent.const import DOMAIN
-from homeassistant.components.backup.const import DATA_MANAGER
 from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntryState
 from homeassistant.const import CONF_ADDRESS, CONF_TOKEN
 from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component
 
-from .agent import Agent
-
-TOKEN = "a token of more than sixteen characters"
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    """Wait until a condition holds."""
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-def agents_of(hass: HomeAssistant) -> dict[str, str]:
-    """Return the names of our backup locations by their ids."""
-    return {
-        agent_id: agent.name
-        for agent_id, agent in hass.data[DATA_MANAGER].backup_agents.items()
-        if agent.domain == DOMAIN
-    }
-
-
-@pytest.fixture
-def impatient() -> Any:
-    """Try at once to reach a lost agent again."""
-    with (
-        patch.object(connection_module, "_FIRST_DELAY_SECONDS", 0.01),
-        patch.object(connection_module, "_LAST_DELAY_SECONDS", 0.05),
-    ):
-        yield
+from .agent import TOKEN, Agent
+from .home import agents_of, until
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
-import secrets
 from typing import Any
 
 from lab.garage import Garage
@@ -10,19 +9,13 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.s3_backup_agent.client import AgentClient, AgentError
-from custom_components.s3_backup_agent.const import DOMAIN
 from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntryState, ConfigSubentry
-from homeassistant.const import CONF_ADDRESS, CONF_TOKEN
+from homeassistant.const import CONF_TOKEN
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
-from homeassistant.setup import async_setup_component
 
-from .agent import Agent
-from .test_init import TOKEN, impatient, until
-
-__all__ = ["impatient"]
-
-type Settings = dict[str, str]
+from .agent import TOKEN, Agent
+from .home import MakeEntry, Settings, until
 
 
 @dataclass
@@ -72,35 +65,13 @@ class Kept:
 
 @pytest.fixture
 async def kept(
-    hass: HomeAssistant, agent: Agent, garage: Garage, impatient: None
+    hass: HomeAssistant, settings: Settings, make_entry: MakeEntry, impatient: None
 ) -> Kept:
     """Return an entry with a location whose secret is wrong, set up."""
-    assert await async_setup_component(hass, "backup", {})
-    right = {
-        "provider": "garage",
-        "endpoint": garage.endpoint,
-        "bucket": await garage.create_bucket(f"bucket-{secrets.token_hex(4)}"),
-        "access_key_id": garage.key_id,
-        "secret_access_key": garage.secret_key,
-    }
-    wrong = {**right, "secret_access_key": "f" * 64}
-    entry = MockConfigEntry(
-        domain=DOMAIN,
-        title="S3 Backup Agent",
-        data={CONF_ADDRESS: agent.address},
-        subentries_data=[
-            {
-                "data": wrong,
-                "subentry_type": "location",
-                "title": "The cellar",
-                "unique_id": "cellar",
-            }
-        ],
-    )
-    entry.add_to_hass(hass)
+    entry = make_entry(cellar={**settings, "secret_access_key": "f" * 64})
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
-    return Kept(hass, entry, right)
+    return Kept(hass, entry, settings)
 
 
 async def test_asks_for_another_key(kept: Kept, garage: Garage) -> None:

@@ -1,76 +1,24 @@
 """Locations that are kept in Home Assistant: the agent knows them whenever it runs."""
 
 import asyncio
-from collections.abc import Callable
 import itertools
-import secrets
 from typing import Any
 from unittest.mock import patch
 
-from lab.garage import Garage
 import pytest
-from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.s3_backup_agent.client import AgentClient, AgentError
 from custom_components.s3_backup_agent.const import DOMAIN
 from custom_components.s3_backup_agent.locations import place_of
 from homeassistant.components.backup.const import DATA_MANAGER
 from homeassistant.config_entries import ConfigEntryState, ConfigSubentry
-from homeassistant.const import CONF_ADDRESS
 from homeassistant.core import HomeAssistant
-from homeassistant.setup import async_setup_component
 
 from .agent import Agent
 from .backups import collect, make_backup, streaming
-from .test_init import agents_of, impatient, until
-
-__all__ = ["impatient"]
+from .home import MakeEntry, Settings, agents_of, until
 
 LOCAL = {f"{DOMAIN}.local": "Local directory"}
-
-type Settings = dict[str, str]
-
-
-@pytest.fixture(autouse=True)
-async def backup(hass: HomeAssistant) -> None:
-    """Set up Home Assistant's backup integration."""
-    assert await async_setup_component(hass, "backup", {})
-
-
-@pytest.fixture
-async def settings(garage: Garage) -> Settings:
-    """Return the settings of a location."""
-    return {
-        "provider": "garage",
-        "endpoint": garage.endpoint,
-        "bucket": await garage.create_bucket(f"bucket-{secrets.token_hex(4)}"),
-        "access_key_id": garage.key_id,
-        "secret_access_key": garage.secret_key,
-    }
-
-
-@pytest.fixture
-def make_entry(hass: HomeAssistant, agent: Agent) -> Callable[..., MockConfigEntry]:
-    """Return what makes an entry for the agent, with locations of these settings by their ids."""
-
-    def make_entry(**locations: Settings) -> MockConfigEntry:
-        entry = MockConfigEntry(
-            domain=DOMAIN,
-            data={CONF_ADDRESS: agent.address},
-            subentries_data=[
-                {
-                    "data": settings,
-                    "subentry_type": "location",
-                    "title": f"The {location_id}",
-                    "unique_id": location_id,
-                }
-                for location_id, settings in locations.items()
-            ],
-        )
-        entry.add_to_hass(hass)
-        return entry
-
-    return make_entry
 
 
 def with_local(*location_ids: str) -> dict[str, str]:
@@ -96,7 +44,7 @@ async def test_keeps_backups_in_a_registered_location(
     agent: Agent,
     client: AgentClient,
     settings: Settings,
-    make_entry: Callable[..., MockConfigEntry],
+    make_entry: MakeEntry,
 ) -> None:
     """A location of Home Assistant's is a backup location like any other, also after a restart of the agent."""
     entry = make_entry(cellar=settings)
@@ -134,7 +82,7 @@ async def test_follows_what_is_kept_here(
     *,
     client: AgentClient,
     settings: Settings,
-    make_entry: Callable[..., MockConfigEntry],
+    make_entry: MakeEntry,
 ) -> None:
     """Locations come, are renamed and go without a restart, and the agent forgets those that went."""
     entry = make_entry()
@@ -171,7 +119,7 @@ async def test_goes_on_without_a_refused_location(
     agent: Agent,
     client: AgentClient,
     settings: Settings,
-    make_entry: Callable[..., MockConfigEntry],
+    make_entry: MakeEntry,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A location that the agent does not take, or has itself, hinders no other one."""
@@ -199,7 +147,7 @@ async def test_leaves_alone_what_others_registered(
     *,
     client: AgentClient,
     settings: Settings,
-    make_entry: Callable[..., MockConfigEntry],
+    make_entry: MakeEntry,
 ) -> None:
     """An agent may serve two Home Assistants; each sees its own locations and those of the agent."""
     await client.put_location("theirs", {**settings, "prefix": "theirs"})
@@ -219,7 +167,7 @@ async def test_is_removed_without_the_agent(
     *,
     agent: Agent,
     settings: Settings,
-    make_entry: Callable[..., MockConfigEntry],
+    make_entry: MakeEntry,
 ) -> None:
     """An agent that is gone does not keep its entry alive."""
     entry = make_entry(cellar=settings)
@@ -235,7 +183,7 @@ async def test_makes_good_what_failed(
     *,
     client: AgentClient,
     settings: Settings,
-    make_entry: Callable[..., MockConfigEntry],
+    make_entry: MakeEntry,
 ) -> None:
     """A change that the agent could not be told is told with its next ping."""
     entry = make_entry(cellar=settings, attic={**settings, "prefix": "attic"})
@@ -278,7 +226,7 @@ async def test_makes_good_what_failed(
 
 
 async def test_waits_for_an_agent_that_goes_during_the_setup(
-    hass: HomeAssistant, settings: Settings, make_entry: Callable[..., MockConfigEntry]
+    hass: HomeAssistant, settings: Settings, make_entry: MakeEntry
 ) -> None:
     """An agent that cannot be told of the locations is waited for like one that is not there."""
     entry = make_entry(cellar=settings)

@@ -16,11 +16,10 @@ import pytest
 
 from homeassistant.components.backup import AgentBackup
 
-from .agent import REPOSITORY, Agent
+from .agent import REPOSITORY, TOKEN, Agent
 from .backups import make_backup
 
 OPENAPI = json.loads((REPOSITORY / "docs" / "openapi.json").read_text())
-TOKEN = "a token of more than sixteen characters"
 
 
 def close(schema: Any) -> None:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 import os
-import secrets
 import time
 from typing import Any
 from unittest.mock import patch
@@ -18,20 +17,15 @@ from custom_components.s3_backup_agent.client import AgentClient, AgentError
 from custom_components.s3_backup_agent.const import DOMAIN
 from custom_components.s3_backup_agent.repairs import async_create_fix_flow
 from homeassistant.components.repairs import ConfirmRepairFlow
-from homeassistant.const import CONF_ADDRESS
 from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component
 
 from .agent import Agent
 from .backups import make_backup
-from .test_init import impatient, until
-from .test_issues import shown
-
-__all__ = ["impatient"]
+from .home import MakeEntry, Settings, settings_of, shown, until
 
 PATH = "/api/repairs/issues/fix"
 
-type Settings = dict[str, str]
 type Fix = Callable[[str], Coroutine[None, None, Any]]
 type Confirm = Callable[[Any], Coroutine[None, None, Any]]
 
@@ -72,36 +66,17 @@ def confirm(hass: HomeAssistant, http: Any) -> Confirm:
 
 
 @pytest.fixture
-async def settings(garage: Garage) -> Settings:
+def settings(garage: Garage, bucket: str) -> Settings:
     """Return the settings of a location with a wrong region."""
-    return {
-        "provider": "garage",
-        "endpoint": garage.endpoint,
-        "region": "us-east-1",
-        "bucket": await garage.create_bucket(f"bucket-{secrets.token_hex(4)}"),
-        "access_key_id": garage.key_id,
-        "secret_access_key": garage.secret_key,
-    }
+    return settings_of(garage, bucket, region="us-east-1")
 
 
 @pytest.fixture
 async def wrong(
-    hass: HomeAssistant, agent: Agent, http: Any, settings: Settings, impatient: None
+    hass: HomeAssistant, make_entry: MakeEntry, settings: Settings, impatient: None
 ) -> MockConfigEntry:
     """Return the entry with this location, after the region was found to be wrong."""
-    entry = MockConfigEntry(
-        domain=DOMAIN,
-        data={CONF_ADDRESS: agent.address},
-        subentries_data=[
-            {
-                "data": settings,
-                "subentry_type": "location",
-                "title": "The cellar",
-                "unique_id": "cellar",
-            }
-        ],
-    )
-    entry.add_to_hass(hass)
+    entry = make_entry(cellar=settings)
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
     await ask(entry)

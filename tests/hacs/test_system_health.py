@@ -18,8 +18,8 @@ from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component
 
 from .agent import Agent
+from .home import until
 from .test_hassfest import load
-from .test_init import until
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,17 @@ import tarfile
 from typing import Any
 
 
+def pack(content: dict[str, bytes], tar_format: int = tarfile.DEFAULT_FORMAT) -> bytes:
+    """Return a tar that holds this, in this order."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tar_format) as tar:
+        for path, data in content.items():
+            member = tarfile.TarInfo(path)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return packed.getvalue()
+
+
 def make_sample(
     backup_id: str, size: int, name: str, date: str
 ) -> tuple[dict[str, Any], bytes]:
@@ -25,17 +36,13 @@ def make_sample(
         "homeassistant": {"version": "2026.11.0", "exclude_database": False},
         "protected": False,
     }
-    content = {
-        "./homeassistant.tar.gz": random.Random(backup_id).randbytes(size),
-        "./media.tar.gz": b"media",
-        "./backup.json": json.dumps(about).encode(),
-    }
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for path, data in content.items():
-            member = tarfile.TarInfo(path)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
+    tar = pack(
+        {
+            "./homeassistant.tar.gz": random.Random(backup_id).randbytes(size),
+            "./media.tar.gz": b"media",
+            "./backup.json": json.dumps(about).encode(),
+        }
+    )
     backup = {
         "addons": [],
         "backup_id": backup_id,
@@ -47,6 +54,6 @@ def make_sample(
         "homeassistant_version": "2026.11.0",
         "name": name,
         "protected": False,
-        "size": len(buffer.getvalue()),
+        "size": len(tar),
     }
-    return backup, buffer.getvalue()
+    return backup, tar

@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator, Generator, Iterator
 
 from lab.agent import Agent
 from lab.browser import launch_options
+from lab.fixtures import FIGURES
 from lab.garage import Garage
 from lab.homeassistant import NEWEST, REPOSITORY, HomeAssistant
 from playwright.async_api import async_playwright, expect
 import pytest
 
-from e2e.conftest import FIGURES, LOGS
+from e2e.conftest import LOGS
 from e2e.home import Log, bugs
 
 from .frontend import Frontend

@@ -1,0 +1,43 @@
+"""Something at an address that is not the agent."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from custom_components.s3_backup_agent.client import AgentClient
+
+# Of what it announces, it sends a tenth.
+CUT_SHORT = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nsome bytes"
+
+
+@asynccontextmanager
+async def impostor(
+    folder: Path, answer: bytes, *, silent: bool = False
+) -> AsyncIterator[AgentClient]:
+    """Return a client of something that gives one answer to everything, and may say no more but stay."""
+    left = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        if silent:
+            await left.wait()
+        writer.close()
+
+    path = folder / "else.sock"
+    server = await asyncio.start_unix_server(serve, path)
+    try:
+        async with AgentClient(f"unix://{path}") as client:
+            yield client
+    finally:
+        left.set()
+        server.close()
+        await server.wait_closed()
+
+
+def http(status: str, body: str, *headers: str) -> bytes:
+    """Return an answer."""
+    head = (f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers)
+    return "\r\n".join((*head, "", body)).encode()

@@ -1,0 +1,89 @@
+"""What the client receives: whole, or an error; and it may be left at any time."""
+
+import asyncio
+from pathlib import Path
+import zlib
+
+import pytest
+
+from custom_components.s3_backup_agent.client import AgentClient, AgentError
+
+from .agent import LOCATION, Agent
+from .backups import collect, make_backup, send, streaming
+from .impostor import CUT_SHORT, impostor
+
+
+async def test_closes_a_download_early(client: AgentClient) -> None:
+    """A download may be left in the middle, or before it began."""
+    backup, tar = make_backup(size=20_000_000)
+    await send(client, backup, streaming(tar))
+    for read in (0, 1):
+        download = await client.download(LOCATION, backup.backup_id)
+        for _ in range(read):
+            assert await anext(download)
+        await download.aclose()
+    assert await collect(await client.download(LOCATION, backup.backup_id)) == tar
+
+
+@pytest.mark.parametrize("size", [100_000, 20_000_000])
+async def test_breaks_on_damaged_content(
+    agent: Agent, client: AgentClient, size: int
+) -> None:
+    """Stored bytes that have changed never look like a whole backup."""
+    backup, tar = make_backup(size=size)
+    await send(client, backup, streaming(tar))
+    (path,) = (path for path in agent.files() if path.suffix == ".tar")
+    damaged = bytearray(tar)
+    damaged[size // 2] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(AgentError) as raised:
+        await collect(await client.download(LOCATION, backup.backup_id))
+    assert raised.value.code in ("transfer_broken", "checksum_mismatch")
+
+
+async def test_refuses_content_of_unknown_length(tmp_path: Path) -> None:
+    """Content without a length could be cut short unnoticed."""
+    answer = b"HTTP/1.1 200 OK\r\n\r\nsome bytes"
+    async with impostor(tmp_path, answer) as client:
+        with pytest.raises(AgentError) as raised:
+            await client.download(LOCATION, "id")
+        assert raised.value.code == "invalid_response"
+
+
+async def test_notices_content_cut_short(tmp_path: Path) -> None:
+    """Fewer bytes than announced are an error, not an end."""
+    async with impostor(tmp_path, CUT_SHORT) as client:
+        download = await client.download(LOCATION, "id")
+        assert await anext(download) == b"some bytes"
+        with pytest.raises(AgentError) as raised:
+            await anext(download)
+        assert raised.value.code == "transfer_broken"
+
+
+async def test_notices_content_that_was_damaged(tmp_path: Path) -> None:
+    """Bytes that are not those that the agent read are an error, at their end."""
+    for crc32, code in (
+        (f"{zlib.crc32(b'some bytes'):08x}", None),
+        ("00000000", "checksum_mismatch"),
+    ):
+        head = (
+            f"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nS3-Backup-Agent-CRC32: {crc32}"
+        )
+        answer = f"{head}\r\n\r\nsome bytes".encode()
+        async with impostor(tmp_path, answer) as client:
+            download = await client.download(LOCATION, "id")
+            assert await anext(download) == b"some bytes"
+            with pytest.raises(AgentError if code else StopAsyncIteration) as raised:
+                await anext(download)
+            assert getattr(raised.value, "code", None) == code
+
+
+async def test_leaves_a_download_when_cancelled(tmp_path: Path) -> None:
+    """Whoever waits for the next bytes may be cancelled; the connection goes with it."""
+    async with impostor(tmp_path, CUT_SHORT, silent=True) as client:
+        download = await client.download(LOCATION, "id")
+        assert await anext(download) == b"some bytes"
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await anext(download)
+        assert download._response.closed

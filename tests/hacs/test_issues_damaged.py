@@ -1,0 +1,120 @@
+"""Damaged backups are shown on the page of repairs by name, until they are whole again or gone."""
+
+import asyncio
+from datetime import datetime
+from typing import Any
+from unittest.mock import patch
+
+from lab.garage import Garage
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.s3_backup_agent.client import AgentError
+from custom_components.s3_backup_agent.const import DOMAIN
+from homeassistant.components.backup import suggested_filename
+from homeassistant.const import CONF_ADDRESS
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.util import dt as dt_util
+
+from .agent import Agent, toml_of
+from .backups import DATE, make_backup, streaming
+from .home import Settings, Tell, shown, until
+
+
+def as_shown(date: str) -> str:
+    """Return a backup's date as it is shown."""
+    return dt_util.as_local(datetime.fromisoformat(date)).strftime("%Y-%m-%d %H:%M")
+
+
+def damaged(hass: HomeAssistant) -> list[str]:
+    """Return the lines about damaged backups that are shown."""
+    placeholders = shown(hass)["backup_damaged"].translation_placeholders
+    assert placeholders is not None
+    return placeholders["backups"].splitlines()
+
+
+async def test_names_damaged_backups(
+    hass: HomeAssistant, loaded: MockConfigEntry, tell: Tell
+) -> None:
+    """Shown at once, some of many, and by name and date as soon as there is a list that has them."""
+    client = loaded.runtime_data.client
+    ids = [f"{number:08x}" for number in range(12)]
+    found: dict[str, Any] = {"verification": {"damaged": ids}}
+    with patch.object(client, "backups") as asked:
+        tell(backups=None, **found)
+        await asyncio.sleep(0.05)
+        assert not asked.called, "there is none yet"
+    (issue,) = shown(hass).values()
+    assert issue.translation_key == "backup_damaged"
+    assert issue.severity is ir.IssueSeverity.ERROR
+    assert not issue.is_fixable
+    assert issue.learn_more_url == "homeassistant://config/backup/backups"
+    assert damaged(hass) == [*(f"- `{it}`" for it in ids[:10]), "- …"]
+
+    about = {"name": "Nightly", "date": DATE}
+    listing = {
+        "skipped": [],
+        "backups": [{"backup_id": ids[0], **about}, {"backup_id": "whole", **about}],
+    }
+    with patch.object(client, "backups", side_effect=AgentError("x", "no")) as asked:
+        tell(**found)
+        await until(lambda: asked.call_count)
+    with patch.object(client, "backups", return_value=listing) as asked:
+        tell(**found)
+        named = f"- Nightly, {as_shown(DATE)} (`{ids[0]}`)"
+        await until(lambda: damaged(hass)[0] == named)
+        tell(**found)
+        assert damaged(hass)[:2] == [named, f"- `{ids[1]}`"]
+        assert asked.call_count == 1
+        tell("storage_unreachable", **found)
+        assert set(shown(hass)) == {"backup_damaged"}, "it is no better for that"
+    tell(verification={"damaged": []})
+    assert shown(hass) == {}
+    tell(verification=None)
+    assert shown(hass) == {}
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_shows_damage_until_it_is_gone(
+    hass: HomeAssistant, garage: Garage, configured: Settings
+) -> None:
+    """With a real bucket: a schedule or a call finds it; then the backup is whole again, or is deleted."""
+    backup, tar = make_backup()
+    flipped = tar[:-2000] + bytes([tar[-2000] ^ 1]) + tar[-1999:]
+
+    async def put(content: bytes) -> None:
+        (key,) = (it for it in garage.bucket_keys(bucket) if it.endswith(".tar"))
+        garage.client().put_object(Bucket=bucket, Key=key, Body=content)
+        await client.backups("cellar", refresh=True)
+
+    bucket = configured["bucket"]
+    async with Agent(more=toml_of(configured)) as agent:
+        entry = MockConfigEntry(domain=DOMAIN, data={CONF_ADDRESS: agent.address})
+        entry.add_to_hass(hass)
+        assert await hass.config_entries.async_setup(entry.entry_id)
+        client = entry.runtime_data.client
+        name = suggested_filename(backup)
+        await client.upload("cellar", backup.as_dict(), name, streaming(tar))
+        await put(flipped)
+        assert shown(hass) == {}
+        await agent.stop()
+        agent.more = toml_of({**configured, "verify_every": "7d"})
+        await agent.start()
+        await until(lambda: set(shown(hass)) == {"backup_damaged"})
+        placeholders = shown(hass)["backup_damaged"].translation_placeholders
+        assert placeholders is not None
+        assert placeholders["location"] == "The cellar"
+        line = f"- Before the update, {as_shown(DATE)} (`{backup.backup_id}`)"
+        await until(lambda: damaged(hass) == [line])
+
+        await put(tar)
+        await client.verify("cellar", backup.backup_id, full=True)
+        await until(lambda: not shown(hass))
+
+        await put(flipped)
+        await client.verify("cellar", backup.backup_id, full=True)
+        await until(lambda: set(shown(hass)) == {"backup_damaged"})
+        await client.delete("cellar", backup.backup_id)
+        await until(lambda: not shown(hass))
+        assert await hass.config_entries.async_unload(entry.entry_id)

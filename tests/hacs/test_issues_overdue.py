@@ -1,0 +1,155 @@
+"""Automatic backups that do not come are shown on the page of repairs."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from freezegun.api import FrozenDateTimeFactory
+import pytest
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_fire_time_changed,
+)
+
+from custom_components.s3_backup_agent.const import DOMAIN
+from homeassistant.components.backup.config import Day, ScheduleRecurrence
+from homeassistant.components.backup.const import DATA_MANAGER
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.util import dt as dt_util
+
+from .home import Tell, shown
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def schedule(hass: HomeAssistant, loaded: MockConfigEntry) -> Any:
+    """Return Home Assistant's automatic backups, with this location among their places."""
+    data = hass.data[DATA_MANAGER].config.data
+    data.create_backup.agent_ids = [f"{DOMAIN}.local"]
+    return data
+
+
+def uploaded(when: datetime) -> dict[str, Any]:
+    """Return a location's last upload."""
+    about = {"backup_id": "x", "size_bytes": 1, "duration_ms": 1}
+    return {"last_upload": {**about, "uploaded_at": when.isoformat()}}
+
+
+async def test_shows_that_backups_do_not_come(
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    tell: Tell,
+    schedule: Any,
+    freezer: FrozenDateTimeFactory,
+) -> None:
+    """One may be missing, a second one is shown; over restarts, and until one comes."""
+    now = dt_util.now().replace(hour=9, minute=0, second=0, microsecond=0)
+    freezer.move_to(now)
+    schedule.schedule.recurrence = ScheduleRecurrence.DAILY
+    tell(**uploaded(now - 10 * DAY))
+    assert shown(hass) == {}, "it has just become part of it"
+    freezer.move_to(now + 1 * DAY + 12 * HOUR)
+    tell(**uploaded(now - 10 * DAY))
+    assert shown(hass) == {}
+    freezer.move_to(now + 2 * DAY + 3 * HOUR)
+    tell(**uploaded(now - 10 * DAY))
+    assert shown(hass) == {}, "the second one may be on its way"
+    freezer.move_to(now + 2 * DAY + 12 * HOUR)
+    tell(last_upload=None)
+    (issue,) = shown(hass).values()
+    assert issue.translation_key == "overdue"
+    assert issue.severity is ir.IssueSeverity.WARNING
+    assert issue.translation_placeholders is not None
+    first = (now + DAY).strftime("%Y-%m-%d 04:45")
+    assert issue.translation_placeholders["since"] == first
+
+    async_fire_time_changed(hass)
+    await hass.async_block_till_done()
+    assert await hass.config_entries.async_reload(loaded.entry_id)
+    tell(last_upload=None)
+    assert set(shown(hass)) == {"overdue"}
+    tell(**uploaded(dt_util.utcnow()))
+    assert shown(hass) == {}
+
+
+async def test_misses_no_backups_before_there_is_a_list(
+    hass: HomeAssistant, tell: Tell, schedule: Any, freezer: FrozenDateTimeFactory
+) -> None:
+    """Nobody knows what is in the bucket then; what was shown before stays."""
+    schedule.schedule.recurrence = ScheduleRecurrence.DAILY
+    nothing: dict[str, Any] = {"backups": None, "last_upload": None}
+    tell(status="unknown", **nothing)
+    freezer.move_to(dt_util.utcnow() + 4 * DAY)
+    tell(status="unknown", **nothing)
+    tell("storage_error", **nothing)
+    assert shown(hass) == {}
+    tell(last_upload=None)
+    assert set(shown(hass)) == {"overdue"}, "it was expected all the time"
+    tell("storage_error", **nothing)
+    assert set(shown(hass)) == {"overdue"}
+    tell(**uploaded(dt_util.utcnow()))
+    assert shown(hass) == {}
+
+
+@pytest.mark.parametrize("how", ["never", "elsewhere", "no days"])
+async def test_expects_backups_only_where_they_should_come(
+    hass: HomeAssistant,
+    tell: Tell,
+    schedule: Any,
+    freezer: FrozenDateTimeFactory,
+    how: str,
+) -> None:
+    """A location that is not, or no longer, part of automatic backups lacks nothing."""
+    now = dt_util.utcnow()
+    schedule.schedule.recurrence = ScheduleRecurrence.DAILY
+    tell(last_upload=None)
+    freezer.move_to(now + 4 * DAY)
+    tell(last_upload=None)
+    assert set(shown(hass)) == {"overdue"}
+    if how == "never":
+        schedule.schedule.recurrence = ScheduleRecurrence.NEVER
+    elif how == "elsewhere":
+        schedule.create_backup.agent_ids = ["backup.local"]
+    else:
+        schedule.schedule.recurrence = ScheduleRecurrence.CUSTOM_DAYS
+    tell(last_upload=None)
+    assert shown(hass) == {}
+
+
+async def test_expects_nothing_of_an_agent_that_does_not_tell(
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    tell: Tell,
+    schedule: Any,
+    freezer: FrozenDateTimeFactory,
+) -> None:
+    """An older agent does not say when it uploaded."""
+    del loaded.runtime_data.locations["local"]["last_upload"]
+    schedule.schedule.recurrence = ScheduleRecurrence.DAILY
+    tell()
+    freezer.move_to(dt_util.utcnow() + 4 * DAY)
+    tell()
+    assert shown(hass) == {}
+
+
+async def test_expects_backups_as_often_as_they_are_made(
+    hass: HomeAssistant, tell: Tell, schedule: Any, freezer: FrozenDateTimeFactory
+) -> None:
+    """Once a week is enough where it is so wanted; a new rhythm starts anew."""
+    monday = datetime(2026, 11, 23, 20, tzinfo=dt_util.get_default_time_zone())
+    freezer.move_to(monday)
+    schedule.schedule.recurrence = ScheduleRecurrence.CUSTOM_DAYS
+    schedule.schedule.days = [Day.SUNDAY]
+    schedule.schedule.time = datetime(2026, 1, 1, 3).time()
+    tell(**uploaded(monday))
+    freezer.move_to(monday + 12 * DAY)
+    tell(**uploaded(monday))
+    assert shown(hass) == {}
+    freezer.move_to(monday + 13 * DAY)
+    tell(**uploaded(monday))
+    assert set(shown(hass)) == {"overdue"}
+    schedule.schedule.recurrence = ScheduleRecurrence.DAILY
+    tell(**uploaded(monday))
+    assert shown(hass) == {}

@@ -1,0 +1,155 @@
+"""A bucket is added in Home Assistant: its form, with the real agent and a real S3 server."""
+
+from typing import Any
+
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.s3_backup_agent.check import INVALID_SETTING
+from custom_components.s3_backup_agent.const import CONF_APP, DOMAIN
+from custom_components.s3_backup_agent.location_form import ADVANCED
+from homeassistant.config_entries import ConfigSubentry
+from homeassistant.const import CONF_ADDRESS
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
+
+from .agent import Agent, toml_of
+from .location_forms import Fields, LocationForms, values_of
+
+
+async def test_adds_a_bucket(
+    loaded: MockConfigEntry, fields: Fields, forms: LocationForms
+) -> None:
+    """The bucket and its key are enough, and are kept as the agent takes them."""
+    form = await forms.begin(loaded)
+    assert form["description_placeholders"]["provider"] == "Garage"
+    result = await forms.submit(form, {**fields, "bucket": f" {fields['bucket']} "})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    (subentry,) = loaded.subentries.values()
+    assert subentry.title == fields["bucket"]
+    assert subentry.subentry_type == "location"
+    assert subentry.unique_id is not None
+    assert subentry.unique_id.startswith("ha-")
+    del fields[ADVANCED]
+    assert subentry.data == {"provider": "garage", **fields}
+
+
+async def test_adds_a_bucket_with_everything(
+    hass: HomeAssistant, loaded: MockConfigEntry, fields: Fields, forms: LocationForms
+) -> None:
+    """What else there is goes to the agent too, and is kept."""
+    advanced = {
+        "region": "garage",
+        "addressing": "path",
+        "checksum": "auto",
+        "encryption": "SSE-C",
+        "encryption_key": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+        "upload_limit": "2 MiB",
+    }
+    fields |= {"prefix": "home/cellar", "name": "Cellar", ADVANCED: advanced}
+    subentry = await forms.add(loaded, fields)
+    assert subentry.title == "Cellar"
+    del fields[ADVANCED], fields["name"], advanced["checksum"]
+    assert subentry.data == {"provider": "garage", **fields, **advanced}
+    location = loaded.runtime_data.locations[subentry.unique_id]
+    assert (location["name"], location["prefix"]) == ("Cellar", "home/cellar")
+
+
+async def test_takes_a_part_size(
+    loaded: MockConfigEntry, fields: Fields, forms: LocationForms
+) -> None:
+    """And says when it cannot be."""
+    form = await forms.submit(
+        await forms.begin(loaded), {**fields, ADVANCED: {"part_size": "1 MiB"}}
+    )
+    assert form["errors"] == {ADVANCED: INVALID_SETTING}
+    result = await forms.submit(form, {**fields, ADVANCED: {"part_size": "16 MiB"}})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    (subentry,) = loaded.subentries.values()
+    assert subentry.data["part_size"] == "16 MiB"
+
+
+async def test_verifies_on_a_schedule_if_wanted(
+    loaded: MockConfigEntry, fields: Fields, forms: LocationForms
+) -> None:
+    """It is off without it, a time that is none is told, and the agent follows the one that was taken."""
+    verify = {"verify_every": "7d", "verify_sample": "all", "verify_mode": "quick"}
+    form = await forms.begin(loaded)
+    assert all(values_of(form)[ADVANCED][name] is None for name in verify)
+    wrong = {**fields, ADVANCED: {**verify, "verify_every": "weekly"}}
+    form = await forms.submit(form, wrong)
+    assert form["errors"] == {ADVANCED: INVALID_SETTING}
+    assert "verify_every: must be" in form["description_placeholders"]["details"]
+    assert values_of(form)[ADVANCED]["verify_mode"] == "quick"
+    result = await forms.submit(form, {**fields, ADVANCED: verify})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    (subentry,) = loaded.subentries.values()
+    assert verify.items() <= subentry.data.items()
+
+    def verification(subentry: ConfigSubentry) -> Any:
+        return loaded.runtime_data.locations[subentry.unique_id]["verification"]
+
+    assert verification(subentry)["next_at"]
+    form = await forms.submit(await forms.begin(loaded), {**fields, "prefix": "never"})
+    assert form["type"] is FlowResultType.CREATE_ENTRY
+    assert verification(list(loaded.subentries.values())[-1]) is None
+
+
+async def test_adds_a_folder_of_a_bucket_once(
+    hass: HomeAssistant,
+    *,
+    loaded: MockConfigEntry,
+    fields: Fields,
+    forms: LocationForms,
+) -> None:
+    """The same folder is no second location; another one is; and a removed one comes back under its id."""
+    first = await forms.add(loaded, fields)
+    same = {**fields, "endpoint": f"{fields['endpoint']}/", "prefix": "/"}
+    result = await forms.submit(await forms.begin(loaded), same)
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "already_configured"
+    second = await forms.add(loaded, {**fields, "prefix": "attic"})
+    assert second.title == f"{fields['bucket']}/attic"
+    assert second.unique_id != first.unique_id
+
+    assert hass.config_entries.async_remove_subentry(loaded, first.subentry_id)
+    again = await forms.add(loaded, fields)
+    assert again.unique_id == first.unique_id
+    assert again.subentry_id != first.subentry_id
+
+
+async def test_does_not_add_what_the_agent_has(
+    hass: HomeAssistant, fields: Fields, forms: LocationForms
+) -> None:
+    """A folder of the agent's own configuration is there already."""
+    settings = {key: text for key, text in fields.items() if key != ADVANCED}
+    async with Agent(more=toml_of(settings)) as agent:
+        entry = MockConfigEntry(domain=DOMAIN, data={CONF_ADDRESS: agent.address})
+        entry.add_to_hass(hass)
+        assert await hass.config_entries.async_setup(entry.entry_id)
+        form = await forms.begin(entry)
+        result = await forms.submit(form, fields)
+        assert result["type"] is FlowResultType.ABORT
+        assert result["reason"] == "already_configured"
+        assert await hass.config_entries.async_unload(entry.entry_id)
+
+
+async def test_says_what_the_agent_has(
+    hass: HomeAssistant, forms: LocationForms
+) -> None:
+    """Locations of the agent's own configuration are named, with the page where they are changed."""
+    async with Agent(locations={"here": "Here", "there": "There"}) as agent:
+        entry = MockConfigEntry(
+            domain=DOMAIN, data={CONF_ADDRESS: agent.address, CONF_APP: "local_agent"}
+        )
+        entry.add_to_hass(hass)
+        assert await hass.config_entries.async_setup(entry.entry_id)
+        first = await forms.open(entry)
+        assert first["step_id"] == "beside_configured"
+        placeholders = first["description_placeholders"]
+        assert placeholders == {
+            "configured": "Here, There",
+            "page": "/config/app/local_agent/config",
+        }
+        form = await forms.submit(first, {"provider": "garage"})
+        assert form["step_id"] == "location"
+        assert await hass.config_entries.async_unload(entry.entry_id)

@@ -1,0 +1,203 @@
+"""What is wrong with a bucket that somebody adds is said beside the field, and what would work is offered."""
+
+from typing import Any
+from unittest.mock import patch
+
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.s3_backup_agent.check import INVALID_SETTING
+from custom_components.s3_backup_agent.client import AGENT_UNREACHABLE, AgentClient
+from custom_components.s3_backup_agent.location_form import ADVANCED
+from homeassistant.config_entries import SOURCE_RECONFIGURE, SOURCE_USER
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
+
+from .agent import Agent, free_port
+from .location_forms import Fields, LocationForms, is_required, values_of
+
+
+async def test_says_what_is_wrong_beside_the_field(
+    loaded: MockConfigEntry, fields: Fields, forms: LocationForms
+) -> None:
+    """Each step that fails is about a field, and the next try may succeed."""
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    tried: list[tuple[Fields, dict[str, str], str]] = [
+        ({"endpoint": nowhere}, {"endpoint": "storage_unreachable"}, "port"),
+        ({"bucket": "nowhere"}, {"bucket": "bucket_not_found"}, "nowhere"),
+        ({"bucket": "a/b"}, {"bucket": INVALID_SETTING}, "the name alone"),
+        (
+            {"access_key_id": "GK000000000000000000000000"},
+            {"access_key_id": "storage_auth"},
+            "access key ID",
+        ),
+        (
+            {"secret_access_key": "wrong"},
+            {"secret_access_key": "storage_auth"},
+            "secret",
+        ),
+        (
+            {"bucket": "no", ADVANCED: {"upload_limit": "much", "proxy": "x"}},
+            {"bucket": INVALID_SETTING, ADVANCED: INVALID_SETTING},
+            "upload_limit: must be",
+        ),
+        (
+            {ADVANCED: {"encryption": "SSE-C"}},
+            {"base": INVALID_SETTING},
+            "encryption_key: must be 32 bytes",
+        ),
+    ]
+    form = await forms.begin(loaded)
+    for change, errors, details in tried:
+        form = await forms.submit(form, {**fields, **change})
+        assert form["type"] is FlowResultType.FORM, form
+        assert form["step_id"] == "location"
+        assert form["errors"] == errors
+        assert details in form["description_placeholders"]["details"]
+        collapsed = form["data_schema"].schema[ADVANCED].options["collapsed"]
+        assert collapsed is (ADVANCED not in errors)
+    form = await forms.submit(form, fields)
+    assert form["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_keeps_what_was_entered(
+    loaded: MockConfigEntry, fields: Fields, forms: LocationForms
+) -> None:
+    """After an error only the wrong field must be entered again; secrets stay without being shown."""
+    secret = fields.pop("secret_access_key")
+    form = await forms.begin(loaded)
+    proxy = f"http://me:hidden@127.0.0.1:{free_port()}"
+    fields |= {"name": "Cellar", ADVANCED: {"proxy": proxy}}
+    form = await forms.submit(form, {**fields, "secret_access_key": secret})
+    assert form["errors"] == {ADVANCED: "storage_unreachable"}
+    values = values_of(form)
+    assert values["secret_access_key"] is None
+    assert not is_required(form, "secret_access_key")
+    assert (values["name"], values["bucket"]) == ("Cellar", fields["bucket"])
+    shown_proxy = proxy.replace(":hidden", "")
+    assert values[ADVANCED]["proxy"] == shown_proxy
+    assert "hidden" not in str(form)
+
+    # Shown and sent back, it is still the one with the password.
+    form = await forms.submit(form, {**fields, ADVANCED: {"proxy": shown_proxy}})
+    assert form["errors"] == {ADVANCED: "storage_unreachable"}
+    result = await forms.submit(form, {**fields, ADVANCED: {}})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    (subentry,) = loaded.subentries.values()
+    assert subentry.data["secret_access_key"] == secret
+    assert "proxy" not in subentry.data
+
+
+async def test_offers_what_would_work(
+    loaded: MockConfigEntry, fields: Fields, forms: LocationForms
+) -> None:
+    """A wrong region is put right with one click."""
+    form = await forms.begin(loaded, "other")
+    wrong = {**fields, ADVANCED: {"region": "eu-west-1"}}
+    menu = await forms.submit(form, wrong)
+    assert menu["type"] is FlowResultType.MENU
+    assert menu["step_id"] == "corrected"
+    assert menu["menu_options"] == ["take", "location"]
+    assert menu["description_placeholders"]["changes"] == "- `region`: `garage`"
+    assert menu["description_placeholders"]["details"]
+
+    # By hand, it is there with its error.
+    form = await forms.submit(menu, {"next_step_id": "location"})
+    assert form["type"] is FlowResultType.FORM
+    assert set(form["errors"]) == {ADVANCED}
+    assert values_of(form)[ADVANCED]["region"] == "eu-west-1"
+
+    menu = await forms.submit(form, {**wrong, "secret_access_key": ""})
+    result = await forms.submit(menu, {"next_step_id": "take"})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    (subentry,) = loaded.subentries.values()
+    assert subentry.data["region"] == "garage"
+    assert subentry.data["provider"] == "other"
+
+
+async def test_offers_to_leave_tls_out(
+    loaded: MockConfigEntry, fields: Fields, forms: LocationForms
+) -> None:
+    """A server without TLS is reached without it, once that was agreed to."""
+    endpoint = fields["endpoint"].replace("http:", "https:")
+    menu = await forms.submit(
+        await forms.begin(loaded), {**fields, "endpoint": endpoint}
+    )
+    changes = menu["description_placeholders"]["changes"]
+    assert changes == f"- `endpoint`: `{fields['endpoint']}`"
+    form = await forms.submit(menu, {"next_step_id": "location"})
+    assert form["errors"] == {"endpoint": "storage_certificate"}
+    assert values_of(form)["endpoint"] == endpoint
+
+
+async def test_offers_a_setting_that_was_meant(
+    loaded: MockConfigEntry, fields: Fields, forms: LocationForms
+) -> None:
+    """An endpoint with the bucket in it is what providers' pages show."""
+    form = await forms.begin(loaded)
+    endpoint = f"{fields['endpoint']}/{fields['bucket']}"
+    menu = await forms.submit(form, {**fields, "endpoint": endpoint})
+    changes = menu["description_placeholders"]["changes"]
+    assert changes == f"- `endpoint`: `{fields['endpoint']}`"
+    result = await forms.submit(menu, {"next_step_id": "take"})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_says_what_is_worth_knowing(
+    loaded: MockConfigEntry, fields: Fields, forms: LocationForms
+) -> None:
+    """What works may still have a note, and so may what does not."""
+    note = {"code": "plain_http", "key": "endpoint", "message": "It is not encrypted."}
+    check = AgentClient.check_settings
+
+    async def with_note(client: AgentClient, settings: Any) -> Any:
+        return {**await check(client, settings), "notes": [note]}
+
+    with patch.object(AgentClient, "check_settings", with_note):
+        form = await forms.submit(
+            await forms.begin(loaded), {**fields, "bucket": "no-such"}
+        )
+        details = form["description_placeholders"]["details"]
+        assert details.endswith("\nIt is not encrypted.")
+        result = await forms.submit(form, fields)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert result["description"] == "notes"
+    assert result["description_placeholders"] == {"notes": "It is not encrypted."}
+
+
+async def test_needs_the_agent(
+    hass: HomeAssistant,
+    *,
+    agent: Agent,
+    loaded: MockConfigEntry,
+    fields: Fields,
+    forms: LocationForms,
+) -> None:
+    """Without its agent nothing can be added, and what was entered is not lost."""
+    form = await forms.begin(loaded)
+    await agent.stop()
+    form = await forms.submit(form, fields)
+    assert form["errors"] == {"base": AGENT_UNREACHABLE}
+
+    handler = (loaded.entry_id, "location")
+    start = hass.config_entries.subentries.async_init
+    result = await start(handler, context={"source": SOURCE_USER})
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "cannot_connect"
+
+    await agent.start()
+    result = await forms.submit(form, {**fields, "secret_access_key": ""})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    (subentry,) = loaded.subentries.values()
+    assert await hass.config_entries.async_unload(loaded.entry_id)
+    for result in (
+        await start(handler, context={"source": SOURCE_USER}),
+        await start(
+            handler,
+            context={
+                "source": SOURCE_RECONFIGURE,
+                "subentry_id": subentry.subentry_id,
+            },
+        ),
+    ):
+        assert result["type"] is FlowResultType.ABORT
+        assert result["reason"] == "entry_not_loaded"
