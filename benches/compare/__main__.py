@@ -18,7 +18,13 @@ import tempfile
 from typing import Any
 
 from lab.agent import Agent, Location
-from lab.network import Link, Loopback, Network, leave_the_machines_network, tcp_settings
+from lab.network import (
+    Link,
+    Loopback,
+    Network,
+    leave_the_machines_network,
+    tcp_settings,
+)
 
 from .processes import Client, Meter, touch_memory
 from .report import BARE, OURS, PEER, Results, Run

@@ -10,7 +10,6 @@ from typing import Any
 from lab.garage import Garage
 from lab.network import Network
 
-
 # At the level `info`, Garage logs each request: `127.0.0.1:50000 (key GK…) GET /bucket/key`, without the key when
 # the URL is presigned.
 REQUEST = re.compile(rb"[\d.]+:\d+ (?:\(key \w+\) )?([A-Z]+) (/\S*)")

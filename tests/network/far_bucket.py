@@ -32,7 +32,9 @@ class FarBucket:
 
     async def upload(self, backup_id: str, size: int) -> str:
         """Upload a backup as Home Assistant does; gives its SHA-256."""
-        backup, tar = make_sample(backup_id, size, "Far away", "2026-11-20T04:47:12+01:00")
+        backup, tar = make_sample(
+            backup_id, size, "Far away", "2026-11-20T04:47:12+01:00"
+        )
         sha256 = hashlib.sha256(tar).hexdigest()
         ours = {"size": len(tar), "crc32": f"{zlib.crc32(tar):08x}"}
         async with self.agent.client() as client:
@@ -47,7 +49,9 @@ class FarBucket:
             assert answer.ok, await answer.text()
         return sha256
 
-    async def download(self, backup_id: str, *, at: Callable[[int], None] | None = None) -> str:
+    async def download(
+        self, backup_id: str, *, at: Callable[[int], None] | None = None
+    ) -> str:
         """Download a backup, and tell each time how much of it is there; gives its SHA-256."""
         digest, received = hashlib.sha256(), 0
         path = f"{self.location}/backups/{backup_id}/content"
