@@ -5,6 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use serde_json::{Value, json};
+
 use crate::harness::{Agent, Bucket, Location, MIB, Proxy, Sample, Setup, StateOn, agent_behind_proxy, eventually};
 
 /// Of 20 MiB in parts of 5 MiB, an agent is killed when some are stored. Gives the bytes that were.
@@ -66,6 +68,29 @@ async fn an_upload_goes_on_where_a_killed_agent_stopped() {
     stored_whole(&bucket, &sample).await;
     assert_eq!(journals(&agent), Vec::<PathBuf>::new());
     assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_where_an_agent_of_an_earlier_version_stopped() {
+    let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    let sample = Sample::new("a1", "Upgraded", 20 * MIB);
+    let stored = killed_in_the_middle(&mut agent, &sample).await;
+    let journal = journals(&agent).pop().unwrap();
+    let text = fs::read_to_string(&journal).unwrap();
+    let (first, parts) = text.split_once('\n').unwrap();
+    let mut first: Value = serde_json::from_str(first).unwrap();
+    // Earlier versions did not note it.
+    assert_eq!(first["upload"].as_object_mut().unwrap().remove("size"), Some(json!(sample.size())));
+    fs::write(&journal, format!("{first}\n{parts}")).unwrap();
+    let sent_before = proxy.part_bytes();
+    let agent = Agent::restarted(agent).await;
+    let created = agent.create("garage", &sample).await.json();
+    assert!(created["stored_bytes"].as_u64() >= Some(stored), "{created} {stored}");
+    complete(&agent, &sample, created["upload_id"].as_str().unwrap()).await;
+    let sent_again = sent_before + proxy.part_bytes() - 20 * MIB;
+    assert!(sent_again <= 20 * MIB - stored, "{sent_again} bytes travelled twice, {stored} were stored");
+    stored_whole(&bucket, &sample).await;
+    assert_eq!(journals(&agent), Vec::<PathBuf>::new());
 }
 
 #[tokio::test]
