@@ -232,7 +232,27 @@ async fn a_disk_that_is_full_or_cannot_be_written_costs_the_resume_and_nothing_e
         let warnings = agent.printed().lines().filter(|line| line.contains("uploads go on")).count();
         assert_eq!(warnings, 1, "{}", agent.printed());
         assert_eq!(bucket.unfinished().await, Vec::<String>::new());
+        what_verifying_finds_is_known_all_the_same(&agent, &bucket).await;
     }
+}
+
+/// Whether or not it can be written down, and beside a command that verifies as well.
+async fn what_verifying_finds_is_known_all_the_same(agent: &Agent, bucket: &Bucket) {
+    let sample = Sample::new("b2", "Two", 20 * MIB);
+    let mut damaged = sample.tar.to_vec();
+    damaged[10_000_000] ^= 1;
+    bucket.put(&format!("backups/{}.tar", sample.stem()), damaged).await;
+    agent.setup.run(&["verify", "garage", "b2", "--full"]).await.ended_with(5);
+    for id in ["a1", "b2"] {
+        let path = format!("/v1/locations/garage/backups/{id}/verify");
+        let answer = agent.post(&path, &json!({"mode": "full"})).await;
+        let last = answer.body.split(|&byte| byte == b'\n').rev().nth(1).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(last).unwrap()["ok"], id == "a1", "{answer:?}");
+    }
+    assert_eq!(agent.location("garage").await["verification"]["damaged"], json!(["b2"]));
+    assert_eq!(agent.get("/v1/info").await.status, 200);
+    let warnings = agent.printed().lines().filter(|line| line.contains("verify::records")).count();
+    assert_eq!(warnings, 1, "{}", agent.printed());
 }
 
 /// Leaves no room on the disk, and none in the last page of the one journal, which spaces do not harm.
