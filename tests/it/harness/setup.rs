@@ -122,6 +122,8 @@ pub(crate) enum StateOn {
     ReadOnly,
     /// It has room for 1 MiB.
     OneMebibyte,
+    /// It has room for nothing.
+    Full,
 }
 
 impl StateOn {
@@ -129,6 +131,7 @@ impl StateOn {
         let mount = match self {
             Self::ReadOnly => "mount --bind \"$1\" \"$1\" && mount -o remount,ro,bind \"$1\"",
             Self::OneMebibyte => "mount -t tmpfs -o size=1m,mode=700 tmpfs \"$1\"",
+            Self::Full => "mount -t tmpfs -o nr_inodes=1,mode=700 tmpfs \"$1\"",
         };
         format!("{mount} && shift && exec \"$@\"")
     }
