@@ -7,9 +7,11 @@ use std::path::Path;
 
 /// Puts a file in place of what was there, readable by its owner alone. After a power cut there is the old one or the new
 /// one, never half of it.
-pub(super) fn keep(path: &Path, text: &[u8]) -> io::Result<()> {
+pub(crate) fn keep(path: &Path, text: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    // What a process that was killed left is not written over: somebody else may be able to read that file.
+    drop(fs::remove_file(&new));
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&new)?;
     let written = file.write_all(text).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&new, path));
     if written.is_err() {
         drop(fs::remove_file(&new));

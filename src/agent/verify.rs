@@ -171,7 +171,6 @@ async fn run(
         look.compare(manifest, metadata.as_ref());
     }
     let verified = look.verified;
-    agent.note_verified(&location, &entry, &verified);
     for finding in &verified.problems {
         warn!(backup_id = entry.metadata.backup_id, key = key.as_str(), "{} {}", place, finding.detail);
     }
@@ -189,6 +188,7 @@ async fn run(
             location.outdated();
         }
     }
+    agent.note_verified(&location, &entry, &verified).await;
     Ok(verified)
 }
 

@@ -1,8 +1,9 @@
 //! `serve` and `healthcheck`.
 
-use std::fs::{self, DirBuilder, File, TryLockError};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+mod state_dir;
+mod token;
+
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use tracing::{error, info, warn};
 use super::Failure;
 use super::output::Output;
 use crate::agent::{Agent, identity};
-use crate::config::{Config, Listen, Origin, Problem, Secret};
+use crate::config::{Config, Listen, Origin, Problem};
 use crate::page::{self, Guests};
 use crate::protocol::{State, Token, router};
 use crate::server::{Listener, UnixSocket, run};
@@ -44,8 +45,8 @@ pub(super) async fn serve(mut config: Config) -> Result<(), Failure> {
         config.leave_out_unusable();
     }
     let log = logging::start(config.log.level, config.log.format).map_err(io::Error::other)?;
-    let _lock = lock(&config.state_dir)?;
-    let token = token(&config.listen, config.supervisor.is_some())?;
+    let _lock = state_dir::lock(&config.state_dir)?;
+    let token = token::of(&config.listen, config.supervisor.is_some())?;
     let agent = Agent::new(config.locations.clone(), &config.state_dir)?;
     agent.keep_tidy();
     let shutdown = CancellationToken::new();
@@ -132,72 +133,6 @@ pub(super) async fn told_to_stop() -> io::Result<()> {
         _ = interrupt.recv() => info!("told to stop (SIGINT)"),
     }
     Ok(())
-}
-
-/// One agent for one state directory.
-fn lock(state_dir: &Path) -> io::Result<File> {
-    let named = |error: io::Error| {
-        io::Error::new(
-            error.kind(),
-            format!(
-                "The state directory \"{}\" cannot be used: {error}. Set state_dir to a directory that the agent may write.",
-                state_dir.display()
-            ),
-        )
-    };
-    // Backups of the embedded location are in it, and a backup may hold every password of a house.
-    DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(named)?;
-    let path = state_dir.join("agent.lock");
-    let file = match File::options().create(true).append(true).mode(0o600).open(&path) {
-        // The folder itself can be locked although nothing can be written there.
-        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
-            warn!("the state directory \"{}\" cannot be written: {error}", state_dir.display());
-            File::open(state_dir)
-        }
-        opened => opened,
-    };
-    let file = file.map_err(named)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            let taken = format!(
-                "Another agent runs with the state directory \"{}\": stop that one first.",
-                state_dir.display()
-            );
-            Err(io::Error::new(io::ErrorKind::AddrInUse, taken))
-        }
-        Err(TryLockError::Error(error)) => Err(named(error)),
-    }
-}
-
-/// The token from the configuration or its file; a file that is missing is made. One that holds no token is replaced
-/// when `may_replace` says so: nobody but Supervisor has to know what was in it.
-fn token(listen: &Listen, may_replace: bool) -> io::Result<Option<Secret>> {
-    if let Some(token) = &listen.token {
-        return Ok(Some(token.clone()));
-    }
-    let Some(path) = &listen.token_file else { return Ok(None) };
-    let named = |error: io::Error| {
-        io::Error::new(error.kind(), format!("The token file \"{}\" cannot be used: {error}", path.display()))
-    };
-    let read = fs::read_to_string(path).and_then(|text| match text.trim() {
-        token if token.len() >= 16 => Ok(Secret::new(token)),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the token in it is shorter than 16 characters")),
-    });
-    match read {
-        Ok(token) => return Ok(Some(token)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) if may_replace && error.kind() == io::ErrorKind::InvalidData => {
-            warn!("\"{}\" holds no token: {error}; making another one", path.display());
-            fs::remove_file(path).map_err(named)?;
-        }
-        Err(error) => return Err(named(error)),
-    }
-    let token = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
-    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path).map_err(named)?;
-    writeln!(file, "{token}").and_then(|()| file.sync_all()).map_err(named)?;
-    info!("made a token in \"{}\"", path.display());
-    Ok(Some(Secret::new(token)))
 }
 
 /// Asks the agent behind the configured socket whether it is well.

@@ -27,7 +27,7 @@ pub(crate) use proxy::{Fault, Proxy, Request};
 pub(crate) use quirks::{Failure, Imitation, Quirk};
 pub(crate) use sample::Sample;
 pub(crate) use server::Server;
-pub(crate) use setup::{Location, Setup, StateOn};
+pub(crate) use setup::{Location, Setup, StateOn, as_somebody_else};
 
 pub(crate) const MIB: u64 = 1024 * 1024;
 

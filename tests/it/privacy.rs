@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
-use crate::harness::{Location, MIB, Sample, Setup, garage};
+use crate::harness::{Location, MIB, Sample, Setup, as_somebody_else, garage};
 
 /// All files and folders below this one with their modes.
 fn modes(folder: &Path, found: &mut Vec<(String, u32)>) {
@@ -128,11 +128,30 @@ async fn no_secret_is_among_the_arguments_of_the_process() {
     let arguments = fs::read(format!("/proc/{}/cmdline", agent.pid())).unwrap();
     let arguments = String::from_utf8(arguments).unwrap();
     assert!(arguments.contains("--config") && !arguments.contains(&bucket.secret), "{arguments}");
-    // Its environment belongs to root since it started: an agent that runs as somebody else shows it to nobody else.
     let help = agent.setup.run(&["serve", "--help"]).await.ended_with(0);
     for word in ["secret", "token", "password"] {
         assert!(!help.text().to_lowercase().contains(word), "an option asks for a secret: {}", help.text());
     }
+}
+
+#[tokio::test]
+async fn its_environment_is_shown_to_nobody_else_who_runs_as_the_same_user() {
+    let bucket = garage::shared().bucket().await;
+    let location = Location { secret: "${BUCKET_SECRET}".into(), ..Location::of(&bucket) };
+    let setup = Setup::of(location).with_variable("BUCKET_SECRET", &bucket.secret).keeping_secret(&bucket.secret);
+    let agent = setup.run_by_somebody_else().serve().await;
+    agent.upload("garage", &Sample::small("a1")).await;
+    let read = |pid: u32| as_somebody_else().args(["cat", &format!("/proc/{pid}/environ")]).output().unwrap();
+    let refused = read(agent.pid());
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.stdout.is_empty() && said.contains("Permission denied"), "{refused:?}");
+    // Without this nobody might be shown any, and the test would prove nothing.
+    let mut other = as_somebody_else().args(["sleep", "60"]).env("PLAIN", "to be seen").spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let shown = read(other.id());
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("to be seen"), "{shown:?}");
 }
 
 #[tokio::test]

@@ -4,9 +4,13 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use tokio::net::UnixStream;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixStream};
 
-use crate::harness::{Agent, Location, MIB, Sample, Setup, agent_and_bucket, agent_behind_proxy, eventually, garage};
+use crate::harness::{
+    Agent, Location, MIB, Sample, Setup, StateOn, agent_and_bucket, agent_behind_proxy, eventually, garage,
+};
 
 #[tokio::test]
 async fn only_its_owner_may_use_the_socket() {
@@ -186,4 +190,112 @@ async fn killed_during_an_upload_it_shows_no_half_backup_afterwards() {
     agent.complete(&upload_id, &sample).await.is_problem(404, "upload_not_found", &["again"]);
     agent.upload("garage", &sample).await;
     assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+}
+
+async fn setup() -> Setup {
+    Setup::of(Location::of(&garage::shared().bucket().await))
+}
+
+#[tokio::test]
+async fn a_state_directory_that_cannot_be_used_is_a_warning() {
+    let (mut full, mut read_only) = (setup().await, setup().await);
+    for (setup, state) in [(&mut full, StateOn::Full), (&mut read_only, StateOn::ReadOnly)] {
+        fs::create_dir(setup.path("state")).unwrap();
+        setup.state_on = Some(state);
+    }
+    let (somebody_elses, impossible) = (setup().await.run_by_somebody_else(), setup().await);
+    fs::create_dir(somebody_elses.path("state")).unwrap();
+    fs::write(impossible.path("state"), "a file in the folder's place").unwrap();
+    for setup in [full, read_only, somebody_elses, impossible] {
+        let agent = setup.serve().await;
+        for sample in [Sample::small("a1"), Sample::new("b2", "Large", 12 * MIB)] {
+            agent.upload("garage", &sample).await;
+            assert!(agent.download("garage", sample.id()).await.unwrap().body == sample.tar);
+        }
+        let printed = agent.printed();
+        let warning = printed.lines().find(|line| line.contains("WARN") && line.contains("Set state_dir"));
+        assert!(warning.is_some_and(|line| line.contains("interrupted uploads start over")), "{printed}");
+    }
+}
+
+#[tokio::test]
+async fn a_state_directory_that_cannot_be_written_is_still_one_agents_alone() {
+    let mut setup = setup().await;
+    fs::create_dir(setup.path("state")).unwrap();
+    setup.state_on = Some(StateOn::ReadOnly);
+    let agent = setup.serve().await;
+    let ran = agent.setup.run(&["serve"]).await.ended_with(1);
+    assert!(ran.stderr.contains("Another agent runs"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn a_token_file_that_a_power_cut_left_empty_is_made_anew() {
+    for torn in ["", "\n", "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"] {
+        let setup = setup().await;
+        let file = setup.path("token");
+        fs::write(&file, torn).unwrap();
+        let mut agent = setup.listening(&format!("token_file = {file:?}")).serve().await;
+        let token = fs::read_to_string(&file).unwrap().trim().to_owned();
+        agent.setup.secrets.push(token.clone());
+        assert_eq!(token.len(), 64, "256 bits in hex digits");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(agent.client.clone().with_token(&token).get("/v1/info").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_token_file_that_somebody_wrote_is_never_replaced() {
+    let setup = setup().await;
+    let file = setup.path("token");
+    fs::write(&file, "too short\n").unwrap();
+    let setup = setup.listening(&format!("token_file = {file:?}"));
+    let ran = setup.run(&["serve"]).await.ended_with(1);
+    assert!(ran.stderr.contains("shorter than 16 characters"), "{}", ran.stderr);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "too short\n");
+}
+
+#[tokio::test]
+async fn a_token_that_cannot_be_kept_is_one_that_nobody_could_know() {
+    let mut setup = setup().await;
+    let file = setup.path("state/token");
+    fs::create_dir(setup.path("state")).unwrap();
+    setup.state_on = Some(StateOn::Full);
+    let ran = setup.listening(&format!("token_file = {file:?}")).run(&["serve"]).await.ended_with(1);
+    assert!(ran.stderr.contains(file.to_str().unwrap()) && ran.stderr.contains("No space"), "{}", ran.stderr);
+}
+
+/// The token that the next message to Supervisor has.
+async fn announced(supervisor: &TcpListener) -> String {
+    let (mut stream, _) = supervisor.accept().await.unwrap();
+    let mut text = String::new();
+    let body = loop {
+        let mut bytes = [0; 4096];
+        let read = stream.read(&mut bytes).await.unwrap();
+        text += str::from_utf8(&bytes[..read]).unwrap();
+        let body = text.split_once("\r\n\r\n").map(|(_, body)| serde_json::from_str::<Value>(body));
+        if let Some(Ok(body)) = body {
+            break body;
+        }
+        assert!(read > 0, "{text}");
+    };
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+    body["config"]["token"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn under_supervisor_a_token_that_cannot_be_kept_is_handed_over_all_the_same() {
+    let supervisor = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut setup = setup().await.listening("page = \"127.0.0.1:0\"");
+    fs::create_dir(setup.path("state")).unwrap();
+    setup.state_on = Some(StateOn::Full);
+    let host = supervisor.local_addr().unwrap().to_string();
+    let setup = setup.with_variable("SUPERVISOR_TOKEN", "of Supervisor").with_variable("SUPERVISOR", &host);
+    let mut agent = setup.keeping_secret("of Supervisor").serve().await;
+    let token = announced(&supervisor).await;
+    agent.setup.secrets.push(token.clone());
+    let client = agent.client.clone().with_token(&token);
+    assert_eq!(client.get("/v1/info").await.status, 200);
+    assert_eq!(agent.get("/v1/info").await.status, 401);
+    client.upload("garage", &Sample::small("a1")).await;
+    assert!(agent.printed().contains("another token after the next start"), "{}", agent.printed());
 }

@@ -5,6 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use serde_json::{Value, json};
+
 use crate::harness::{Agent, Bucket, Location, MIB, Proxy, Sample, Setup, StateOn, agent_behind_proxy, eventually};
 
 /// Of 20 MiB in parts of 5 MiB, an agent is killed when some are stored. Gives the bytes that were.
@@ -66,6 +68,29 @@ async fn an_upload_goes_on_where_a_killed_agent_stopped() {
     stored_whole(&bucket, &sample).await;
     assert_eq!(journals(&agent), Vec::<PathBuf>::new());
     assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_where_an_agent_of_an_earlier_version_stopped() {
+    let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    let sample = Sample::new("a1", "Upgraded", 20 * MIB);
+    let stored = killed_in_the_middle(&mut agent, &sample).await;
+    let journal = journals(&agent).pop().unwrap();
+    let text = fs::read_to_string(&journal).unwrap();
+    let (first, parts) = text.split_once('\n').unwrap();
+    let mut first: Value = serde_json::from_str(first).unwrap();
+    // Earlier versions did not note it.
+    assert_eq!(first["upload"].as_object_mut().unwrap().remove("size"), Some(json!(sample.size())));
+    fs::write(&journal, format!("{first}\n{parts}")).unwrap();
+    let sent_before = proxy.part_bytes();
+    let agent = Agent::restarted(agent).await;
+    let created = agent.create("garage", &sample).await.json();
+    assert!(created["stored_bytes"].as_u64() >= Some(stored), "{created} {stored}");
+    complete(&agent, &sample, created["upload_id"].as_str().unwrap()).await;
+    let sent_again = sent_before + proxy.part_bytes() - 20 * MIB;
+    assert!(sent_again <= 20 * MIB - stored, "{sent_again} bytes travelled twice, {stored} were stored");
+    stored_whole(&bucket, &sample).await;
+    assert_eq!(journals(&agent), Vec::<PathBuf>::new());
 }
 
 #[tokio::test]
@@ -207,7 +232,27 @@ async fn a_disk_that_is_full_or_cannot_be_written_costs_the_resume_and_nothing_e
         let warnings = agent.printed().lines().filter(|line| line.contains("uploads go on")).count();
         assert_eq!(warnings, 1, "{}", agent.printed());
         assert_eq!(bucket.unfinished().await, Vec::<String>::new());
+        what_verifying_finds_is_known_all_the_same(&agent, &bucket).await;
     }
+}
+
+/// Whether or not it can be written down, and beside a command that verifies as well.
+async fn what_verifying_finds_is_known_all_the_same(agent: &Agent, bucket: &Bucket) {
+    let sample = Sample::new("b2", "Two", 20 * MIB);
+    let mut damaged = sample.tar.to_vec();
+    damaged[10_000_000] ^= 1;
+    bucket.put(&format!("backups/{}.tar", sample.stem()), damaged).await;
+    agent.setup.run(&["verify", "garage", "b2", "--full"]).await.ended_with(5);
+    for id in ["a1", "b2"] {
+        let path = format!("/v1/locations/garage/backups/{id}/verify");
+        let answer = agent.post(&path, &json!({"mode": "full"})).await;
+        let last = answer.body.split(|&byte| byte == b'\n').rev().nth(1).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(last).unwrap()["ok"], id == "a1", "{answer:?}");
+    }
+    assert_eq!(agent.location("garage").await["verification"]["damaged"], json!(["b2"]));
+    assert_eq!(agent.get("/v1/info").await.status, 200);
+    let warnings = agent.printed().lines().filter(|line| line.contains("verify::records")).count();
+    assert_eq!(warnings, 1, "{}", agent.printed());
 }
 
 /// Leaves no room on the disk, and none in the last page of the one journal, which spaces do not harm.

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Agent, Bucket, Location, Proxy, Sample, Setup, eventually, garage};
+use crate::harness::{Agent, Bucket, Fault, Location, Proxy, Sample, Setup, eventually, garage};
 
 /// An agent that verifies, and a bucket that holds these backups when it starts.
 async fn verifying(options: &[(&str, &str)], ids: &[&str]) -> (Agent, Proxy, Bucket) {
@@ -40,16 +41,22 @@ fn record(agent: &Agent) -> PathBuf {
     agent.setup.path("state/verified.json")
 }
 
-/// Restarts it as if it had last followed its schedule so many days ago.
-async fn restarted_after(mut agent: Agent, days: i64) -> Agent {
+/// Restarts it with what it knows of its one location changed.
+async fn restarted_with(mut agent: Agent, change: impl Fn(&mut Value)) -> Agent {
     agent.kill();
     let mut record: Value = serde_json::from_slice(&fs::read(self::record(&agent)).unwrap()).unwrap();
-    for place in record.as_object_mut().unwrap().values_mut() {
-        let at = chrono::Utc::now() - chrono::TimeDelta::days(days);
-        place["last_run"]["at"] = json!(at.to_rfc3339());
-    }
+    record.as_object_mut().unwrap().values_mut().for_each(change);
     fs::write(self::record(&agent), record.to_string()).unwrap();
     Agent::restarted(agent).await
+}
+
+fn ran_before(place: &mut Value, days: i64) {
+    place["last_run"]["at"] = json!((chrono::Utc::now() - chrono::TimeDelta::days(days)).to_rfc3339());
+}
+
+/// Restarts it as if it had last followed its schedule so many days ago.
+async fn restarted_after(agent: Agent, days: i64) -> Agent {
+    restarted_with(agent, |place| ran_before(place, days)).await
 }
 
 #[tokio::test]
@@ -141,6 +148,51 @@ async fn storage_that_is_away_is_said_and_the_run_is_still_due() {
     proxy.set_away(false);
     let agent = restarted_after(agent, 8).await;
     eventually("it is found", async || verification(&agent).await["damaged"] == json!(["a1"])).await;
+}
+
+#[tokio::test]
+async fn a_backup_that_cannot_be_read_does_not_hide_the_others() {
+    const ARCHIVED: &str = "<Error><Code>InvalidObjectState</Code><Message>It is archived.</Message></Error>";
+    const LOST: &str = "<Error><Code>InternalError</Code><Message>A block is lost.</Message></Error>";
+    for (status, body) in [("403 Forbidden", ARCHIVED), ("500 Internal Server Error", LOST)] {
+        let every = [("verify_every", "7d"), ("verify_mode", "quick"), ("verify_sample", "all")];
+        let (agent, proxy, _bucket) = verifying(&every, &["a", "bad", "b"]).await;
+        assert_eq!(verified(&agent).await["backups"], 3);
+        let tar = format!("{}.tar", Sample::new("bad", "bad", 40_960).stem());
+        for _ in 0..100 {
+            let tar = tar.clone();
+            proxy.fault(move |request| request.reads(&tar), Fault::Answer(status, body));
+        }
+        let agent = restarted_with(agent, |place| {
+            ran_before(place, 8);
+            // One that nobody ever looked at comes first.
+            assert!(place["backups"].as_object_mut().unwrap().remove("bad").is_some(), "{place}");
+        })
+        .await;
+        eventually("it comes to its end", async || verification(&agent).await["backups"] == 2).await;
+        let found = verification(&agent).await;
+        assert!(found["error"]["detail"].as_str().is_some_and(|said| said.contains(&tar)), "{found}");
+        assert_eq!(found["damaged"], json!([]), "what cannot be read is not what was read to be damaged");
+        proxy.forget_faults();
+    }
+}
+
+#[tokio::test]
+async fn each_look_waits_until_no_upload_is_under_way() {
+    let every = [("verify_every", "7d"), ("verify_sample", "all")];
+    let (agent, proxy, _bucket) = verifying(&every, &["a", "b"]).await;
+    verified(&agent).await;
+    let gate = proxy.hold(|request| request.reads(".tar"));
+    let agent = restarted_after(agent, 8).await;
+    eventually("the first one is looked at", async || proxy.faults_left() == 0).await;
+    let upload_id = agent.begin("garage", &Sample::new("c", "c", 40_960)).await;
+    gate.add_permits(1);
+    let looks = || agent.printed().lines().filter(|line| line.contains("is as it should be")).count();
+    eventually("the first one is known", async || looks() == 1).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(looks(), 1, "an upload has the line to itself");
+    assert_eq!(agent.cancel(&upload_id).await.status, 204);
+    eventually("it goes on", async || looks() == 2).await;
 }
 
 #[tokio::test]

@@ -184,3 +184,15 @@ async fn more_uploads_than_the_agent_takes_are_refused_until_one_ends() {
     assert_eq!(agent.listed("f0").await, ["next"]);
     assert_eq!(bucket.keys().await.len(), 2);
 }
+
+#[tokio::test]
+async fn a_name_whose_metadata_is_too_large_to_be_any_is_taken() {
+    let (agent, bucket) = agent_and_bucket().await;
+    let (sample, huge) = (Sample::small("a1"), vec![b' '; 2 * 1024 * 1024]);
+    let taken = format!("backups/{}.metadata.json", sample.stem());
+    bucket.put(&taken, huge.clone()).await;
+    agent.upload("garage", &sample).await;
+    assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+    assert!(bucket.get(&taken).await == huge, "it was written over");
+    assert_eq!(bucket.keys().await.len(), 3);
+}

@@ -86,6 +86,38 @@ async fn a_torn_line_costs_that_line_alone() {
 }
 
 #[tokio::test]
+async fn whatever_a_power_cut_leaves_at_the_end_costs_nothing_before_it() {
+    let state = tempfile::tempdir().unwrap();
+    let journals = Journals::new(state.path());
+    let journal = journals.begin(header()).await.unwrap();
+    journal.note(part(0)).await;
+    journal.note(part(1)).await;
+    drop(journal);
+    let (file, whole) = (only_file(state.path()), fs::read(only_file(state.path())).unwrap());
+    let line = line(&Line::Part(part(2))).unwrap();
+    // Zeros where nothing came to the disk, of some of a line or of all of it; what was on the disk before.
+    let [half, zeros] = [line.len() / 2, line.len()].map(|end| vec![0; end]);
+    let tails = [
+        zeros.clone(),
+        vec![0; 4096],
+        [&line[..half.len()], &half[..]].concat(),
+        [&half[..], &line[half.len()..line.len() - 1]].concat(),
+        b"\xff\xfe\x80{\"part\":".to_vec(),
+        b"{\"part\":{\"number\":2}}".to_vec(),
+    ];
+    for tail in tails {
+        fs::write(&file, [&whole[..], &tail].concat()).unwrap();
+        let found = left(&journals).await.remove(0);
+        assert_eq!(found.parts.keys().copied().collect::<Vec<_>>(), [0, 1], "{:?}", String::from_utf8_lossy(&tail));
+        // What is added now can be read again.
+        found.journal.note(part(5)).await;
+        drop(found);
+        let parts = left(&journals).await.remove(0).parts;
+        assert_eq!(parts.into_keys().collect::<Vec<_>>(), [0, 1, 5], "{:?}", String::from_utf8_lossy(&tail));
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_journal_is_left_alone() {
     let state = tempfile::tempdir().unwrap();
     let journals = Journals::new(state.path());

@@ -6,7 +6,7 @@ use crate::agent::location::Location;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::config::location::MAX_PART_SIZE;
 use crate::error::{Error, Kind, Result};
-use crate::store::{Outcome, Patience, Stem};
+use crate::store::{Key, Outcome, Patience, Stem};
 
 /// Names that are tried for a backup before it is given up.
 const MAX_STEMS: usize = 20;
@@ -43,6 +43,8 @@ pub(super) async fn choose_stem(
                     replaced.push(stem);
                 }
             }
+            // What no list shows is somebody's all the same.
+            Err(error) if error.outcome == Outcome::Refused && is_too_large(location, &metadata).await => {}
             Err(error) if error.outcome != Outcome::NotFound => return Err(error.into()),
             Err(_) if free.is_some() => {}
             Err(_) => match location.store.size(&tar, Patience::INTERACTIVE).await {
@@ -60,6 +62,12 @@ pub(super) async fn choose_stem(
     }
     let detail = format!("All names for the backup \"{}\" are taken in {}.", backup.backup_id, location.store.place());
     Err(Error::new(Kind::StorageError, detail).with_hint("Remove copies of it that are no longer needed."))
+}
+
+/// Whether an object is larger than any metadata that this agent reads.
+async fn is_too_large(location: &Location, metadata: &Key) -> bool {
+    let size = location.store.size(metadata, Patience::INTERACTIVE).await;
+    size.is_ok_and(|size| size > MAX_METADATA_BYTES)
 }
 
 /// The smallest part size that keeps a backup within the number of parts, with room for one that turns out larger.

@@ -2,11 +2,17 @@
 //! due, and what is damaged stays said until it is gone or found to be whole.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use super::{Mode, Verified};
@@ -14,10 +20,21 @@ use crate::agent::kept::keep;
 
 const FILE: &str = "verified.json";
 
-/// The records of all locations. They are read and written each time: a command may verify beside the agent that runs.
-#[derive(Debug)]
+/// Locked while the file is changed: a command may verify beside the agent that runs.
+const LOCK: &str = "verified.lock";
+
+/// How often it is looked whether another process is done with the file, and how long in between.
+const LOOKS: usize = 100;
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// The records of all locations. They are read and written each time, so that two processes know the same.
+#[derive(Debug, Clone)]
 pub(in crate::agent) struct Records {
-    folder: PathBuf,
+    folder: Arc<Path>,
+    /// What could not be written, by place. It holds until it is, or until this process ends.
+    unwritten: Arc<Mutex<Places>>,
+    /// Held while they are changed.
+    changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 type Places = BTreeMap<String, Record>;
@@ -29,6 +46,9 @@ pub(in crate::agent) struct Record {
     pub(super) last_run: Option<Run>,
     /// By the backup's id.
     pub(super) backups: BTreeMap<String, Seen>,
+    /// When a backup could not be looked at, by its id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    unread: BTreeMap<String, DateTime<Utc>>,
 }
 
 /// One time that the schedule came to its end.
@@ -53,7 +73,7 @@ pub(super) struct Seen {
 
 impl Records {
     pub(in crate::agent) fn new(state_dir: &Path) -> Self {
-        Self { folder: state_dir.to_owned() }
+        Self { folder: state_dir.into(), unwritten: Arc::default(), changing: Arc::default() }
     }
 
     pub(in crate::agent) fn of(&self, place: &str) -> Record {
@@ -62,45 +82,85 @@ impl Records {
 
     /// What cannot be read is as good as none: everything is due then.
     fn read(&self) -> Places {
-        fs::read(self.folder.join(FILE)).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+        let text = fs::read(self.folder.join(FILE)).ok();
+        let mut places: Places = text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        places.extend(self.unwritten().clone());
+        places
+    }
+
+    fn unwritten(&self) -> MutexGuard<'_, Places> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes a look at a backup.
-    pub(super) fn note(&self, place: &str, backup_id: &str, version: &str, verified: &Verified) {
+    pub(super) async fn note(&self, place: &str, backup_id: &str, version: &str, verified: &Verified) {
         let (mode, is_damaged, version) = (verified.mode, !verified.ok, version.to_owned());
-        let seen = Seen { at: Utc::now(), mode, is_damaged, version };
-        self.change(place, |record| {
-            match record.backups.get(backup_id).filter(|before| before.version == seen.version) {
+        let (id, seen) = (backup_id.to_owned(), Seen { at: Utc::now(), mode, is_damaged, version });
+        self.change(place, move |record| {
+            record.unread.remove(&id);
+            match record.backups.get(&id).filter(|before| before.version == seen.version) {
                 // Less than a whole look proves nothing against what a whole one found.
                 Some(before) if before.is_damaged && before.mode == Mode::Full && mode == Mode::Quick => {}
-                _ => drop(record.backups.insert(backup_id.to_owned(), seen)),
+                _ => drop(record.backups.insert(id, seen)),
             }
-        });
+        })
+        .await;
+    }
+
+    /// Notes that a backup could not be looked at: the others come first the next time.
+    pub(super) async fn unread(&self, place: &str, backup_id: &str) {
+        let id = backup_id.to_owned();
+        self.change(place, |record| record.unread.extend([(id, Utc::now())])).await;
     }
 
     /// Notes the end of a run, and forgets backups that are not there any more.
-    pub(super) fn ended(&self, place: &str, run: Run, there: &BTreeSet<String>) {
-        self.change(place, |record| {
+    pub(super) async fn ended(&self, place: &str, run: Run, there: BTreeSet<String>) {
+        self.change(place, move |record| {
             record.last_run = Some(run);
             record.backups.retain(|id, _| there.contains(id));
-        });
+            record.unread.retain(|id, _| there.contains(id));
+        })
+        .await;
     }
 
-    fn change(&self, place: &str, change: impl FnOnce(&mut Record)) {
-        // A command that has no state directory has nothing to remember either.
-        if !self.folder.exists() {
-            return;
-        }
-        let written = File::open(&self.folder).and_then(|folder| {
-            folder.lock()?;
-            let mut places = self.read();
-            change(places.entry(place.to_owned()).or_default());
-            keep(&self.folder.join(FILE), &serde_json::to_vec_pretty(&places)?)
+    async fn change(&self, place: &str, change: impl FnOnce(&mut Record) + Send + 'static) {
+        let (records, place) = (self.clone(), place.to_owned());
+        let changing = Arc::clone(&self.changing).lock_owned().await;
+        let changed = spawn_blocking(move || {
+            records.change_now(&place, change);
+            drop(changing);
         });
-        if let Err(error) = written {
+        drop(changed.await);
+    }
+
+    fn change_now(&self, place: &str, change: impl FnOnce(&mut Record)) {
+        let locked = self.lock();
+        let mut places = self.read();
+        change(places.entry(place.to_owned()).or_default());
+        let written = locked.and_then(|lock| {
+            keep(&self.folder.join(FILE), &serde_json::to_vec_pretty(&places)?)?;
+            lock.unlock()
+        });
+        let mut unwritten = self.unwritten();
+        let Err(error) = written else { return unwritten.clear() };
+        // Said once; and a command that has no state directory has nothing to remember either.
+        if unwritten.is_empty() && self.folder.exists() {
             let folder = self.folder.display();
-            warn!("\"{folder}\" cannot be written: {error}; what was found out about a backup is forgotten");
+            warn!("\"{folder}\" cannot be written: {error}; what verifying finds is forgotten when the agent ends");
         }
+        unwritten.extend(places.remove_entry(place));
+    }
+
+    fn lock(&self) -> io::Result<File> {
+        let file = File::options().create(true).append(true).mode(0o600).open(self.folder.join(LOCK))?;
+        for _ in 0..LOOKS {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) => sleep(LOOK_EVERY),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::WouldBlock, "another process holds it"))
     }
 }
 
@@ -110,11 +170,10 @@ impl Record {
         self.last_run.as_ref().map(|run| run.at).filter(|at| *at <= now).map_or(now, |at| at + every)
     }
 
-    /// Those that nobody looked at for the longest time, as many as `sample` says. `ids` begin with the newest.
-    pub(super) fn choose(&self, ids: Vec<String>, sample: Option<usize>) -> Vec<String> {
+    /// First those that nobody looked at, or tried to, for the longest time. `ids` begin with the newest.
+    pub(super) fn in_turn(&self, ids: Vec<String>) -> Vec<String> {
         let mut ids = ids;
-        ids.sort_by_key(|id| self.backups.get(id).map(|seen| seen.at));
-        ids.truncate(sample.unwrap_or(usize::MAX));
+        ids.sort_by_key(|id| self.backups.get(id).map(|seen| seen.at).max(self.unread.get(id).copied()));
         ids
     }
 
@@ -135,12 +194,12 @@ mod tests {
         Verified { ok, mode, size_bytes: 1, read_bytes: 1, sha256: None, problems: Vec::new() }
     }
 
-    #[test]
-    fn what_is_known_lasts_over_a_restart() {
+    #[tokio::test]
+    async fn what_is_known_lasts_over_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let records = Records::new(folder.path());
-        records.note("here", "a1", "v1", &verified(Mode::Full, false));
-        records.note("here", "b2", "v1", &verified(Mode::Quick, true));
+        records.note("here", "a1", "v1", &verified(Mode::Full, false)).await;
+        records.note("here", "b2", "v1", &verified(Mode::Quick, true)).await;
         let again = Records::new(folder.path());
         assert_eq!(again.of("here"), records.of("here"));
         assert_eq!(again.of("here").damaged(|_, _| true), ["a1"]);
@@ -149,29 +208,59 @@ mod tests {
         assert_eq!(Records::new(folder.path()).of("here"), Record::default());
     }
 
-    #[test]
-    fn a_quick_look_does_not_acquit() {
+    #[tokio::test]
+    async fn a_quick_look_does_not_acquit() {
         let folder = tempfile::tempdir().unwrap();
         let records = Records::new(folder.path());
         for (mode, ok, damaged) in
             [(Mode::Full, false, 1), (Mode::Quick, true, 1), (Mode::Full, true, 0), (Mode::Quick, false, 1)]
         {
-            records.note("here", "a1", "v1", &verified(mode, ok));
+            records.note("here", "a1", "v1", &verified(mode, ok)).await;
             assert_eq!(records.of("here").damaged(|_, _| true).len(), damaged, "{mode:?} {ok}");
         }
         assert_eq!(records.of("here").damaged(|_, version| version == "v2").len(), 0, "it is another one now");
     }
 
-    #[test]
-    fn those_that_were_not_looked_at_for_long_come_first() {
+    #[tokio::test]
+    async fn those_that_were_not_looked_at_for_long_come_first() {
         let folder = tempfile::tempdir().unwrap();
         let records = Records::new(folder.path());
-        let ids = || ["new", "b", "a"].map(str::to_owned).to_vec();
-        assert_eq!(records.of("here").choose(ids(), Some(2)), ["new", "b"]);
-        records.note("here", "new", "v1", &verified(Mode::Full, true));
-        records.note("here", "b", "v1", &verified(Mode::Full, true));
-        assert_eq!(records.of("here").choose(ids(), Some(2)), ["a", "new"]);
-        assert_eq!(records.of("here").choose(ids(), None).len(), 3);
+        let in_turn = || records.of("here").in_turn(["new", "b", "a"].map(str::to_owned).to_vec());
+        assert_eq!(in_turn(), ["new", "b", "a"]);
+        records.note("here", "new", "v1", &verified(Mode::Full, true)).await;
+        records.note("here", "b", "v1", &verified(Mode::Full, true)).await;
+        assert_eq!(in_turn(), ["a", "new", "b"]);
+        records.unread("here", "a").await;
+        assert_eq!(in_turn(), ["new", "b", "a"], "one that cannot be read does not come before the others for ever");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_written_is_known_until_it_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let (records, lock) = (Records::new(folder.path()), folder.path().join(LOCK));
+        fs::create_dir(&lock).unwrap();
+        records.note("here", "a1", "v1", &verified(Mode::Full, false)).await;
+        records.note("there", "a1", "v1", &verified(Mode::Full, true)).await;
+        assert_eq!(records.of("here").damaged(|_, _| true), ["a1"]);
+        assert_eq!(Records::new(folder.path()).of("here"), Record::default());
+        fs::remove_dir(&lock).unwrap();
+        records.note("here", "b2", "v1", &verified(Mode::Full, false)).await;
+        for place in ["here", "there"] {
+            assert_eq!(Records::new(folder.path()).of(place), records.of(place));
+        }
+        assert_eq!(records.of("here").damaged(|_, _| true), ["a1", "b2"]);
+    }
+
+    #[tokio::test]
+    async fn another_process_is_waited_for_but_not_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Records::new(folder.path());
+        let held = records.lock().unwrap();
+        records.note("here", "a1", "v1", &verified(Mode::Full, false)).await;
+        assert_eq!(records.of("here").damaged(|_, _| true), ["a1"]);
+        drop(held);
+        records.unread("here", "a1").await;
+        assert_eq!(Records::new(folder.path()).of("here"), records.of("here"));
     }
 
     #[test]

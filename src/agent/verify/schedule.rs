@@ -1,8 +1,10 @@
 //! Verifies backups from time to time, where a location asks for it.
 //!
 //! What was due while the agent was not running is done when it runs again. A run that the storage or the agent's end
-//! interrupts counts as none, but what it had looked at is noted: the next one goes on with the others.
+//! interrupts counts as none, but what it had looked at is noted: the next one goes on with the others. So does one that
+//! meets a backup that cannot be read, and it counts.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, interval, sleep};
 use tracing::{info, warn};
 
 use super::records::{Record, Run};
@@ -20,10 +22,13 @@ use crate::agent::events::Report;
 use crate::agent::listing::Entry;
 use crate::agent::location::Location;
 use crate::config::Verify;
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 
 /// How often it is looked whether something is due.
 const INTERVAL: Duration = Duration::from_mins(1);
+
+/// How often it is looked whether uploads have ended.
+const UPLOADS_PASS: Duration = Duration::from_secs(1);
 
 /// How long a storage that could not be asked is left alone.
 const AGAIN_AFTER: Duration = Duration::from_hours(1);
@@ -43,7 +48,7 @@ pub struct Verification {
     pub read_bytes: u64,
     /// Backups that were found to be damaged, by the schedule or somebody's wish, and are still there.
     pub damaged: Vec<String>,
-    /// What kept it from its end the last time.
+    /// What kept it the last time from its end, or from looking at one of them.
     pub error: Option<Report>,
 }
 
@@ -104,51 +109,80 @@ impl Agent {
             return;
         }
         let error = match self.verify_some(location, verify).await {
-            Ok(()) => None,
+            Ok(unread) => unread,
             Err(error) => {
                 warn!(location = location.id(), "verifying backups ended early: {error}");
                 self.resting().insert(place, Instant::now());
-                Some(Report::from(&error))
+                Some(error)
             }
         };
-        self.show_verification(location, error);
+        self.show_verification(location, error.as_ref().map(Report::from));
     }
 
     fn is_resting(&self, place: &str) -> bool {
         self.resting().get(place).is_some_and(|since| since.elapsed() < AGAIN_AFTER)
     }
 
-    async fn verify_some(self: &Arc<Self>, location: &Arc<Location>, verify: Verify) -> Result<()> {
+    /// Looks at as many as the schedule says. One that cannot be read is not one of them; the first such error is given.
+    async fn verify_some(self: &Arc<Self>, location: &Arc<Location>, verify: Verify) -> Result<Option<Error>> {
         let mode = if verify.full { Mode::Full } else { Mode::Quick };
-        let place = location.settings.place();
-        let listing = location.note(location.listings.taken().await)?;
-        let mut entries: Vec<_> = listing.entries.iter().collect();
-        entries.sort_by_key(|entry| std::cmp::Reverse(entry.tar.modified));
-        let ids: Vec<_> = entries.iter().map(|entry| entry.metadata.backup_id.clone()).collect();
+        let (place, wanted) = (location.settings.place(), verify.sample.unwrap_or(usize::MAX));
+        let ids = newest_first(location).await?;
         let there: BTreeSet<_> = ids.iter().cloned().collect();
-        let (mut backups, mut read_bytes) = (0, 0);
-        for id in self.records.of(&place).choose(ids, verify.sample) {
-            let Some(entry) = listing.find(&id) else { continue };
-            // Nobody listens to how far it is.
-            let (sender, _) = mpsc::channel(1);
-            let verified = match super::run(Arc::clone(self), Arc::clone(location), entry, mode, sender).await {
+        let (mut backups, mut read_bytes, mut unread) = (0, 0, None);
+        for id in self.records.of(&place).in_turn(ids) {
+            if backups == wanted {
+                break;
+            }
+            self.let_uploads_pass().await;
+            match self.verify_unheard(location, &id, mode).await {
+                Ok(verified) => {
+                    backups += 1;
+                    read_bytes += verified.read_bytes;
+                    self.show_verification(location, None);
+                }
                 // Deleted since the list was taken.
-                Err(error) if error.kind() == Kind::BackupNotFound => continue,
-                verified => verified?,
-            };
-            backups += 1;
-            read_bytes += verified.read_bytes;
-            self.show_verification(location, None);
+                Err(error) if error.kind() == Kind::BackupNotFound => {}
+                Err(error) => {
+                    // Storage that cannot be asked says nothing of this backup.
+                    location.listings.taken().await?;
+                    warn!(location = location.id(), backup_id = id, "a backup could not be verified: {error}");
+                    self.records.unread(&place, &id).await;
+                    unread.get_or_insert(error);
+                }
+            }
         }
         info!(location = location.id(), backups, read_bytes, "verified backups in {}", location.store.place());
-        self.records.ended(&place, Run { at: Utc::now(), mode, backups, read_bytes }, &there);
-        Ok(())
+        self.records.ended(&place, Run { at: Utc::now(), mode, backups, read_bytes }, there).await;
+        Ok(unread)
+    }
+
+    /// An upload has the line to itself.
+    async fn let_uploads_pass(&self) {
+        while !self.uploads_under_way().is_empty() {
+            sleep(UPLOADS_PASS).await;
+        }
+    }
+
+    /// Looks at a backup while nobody listens to how far it is.
+    async fn verify_unheard(self: &Arc<Self>, location: &Arc<Location>, id: &str, mode: Mode) -> Result<Verified> {
+        // It may be another one since the last look.
+        let entry = location.listings.find(id).await?;
+        let (sender, _) = mpsc::channel(1);
+        super::run(Arc::clone(self), Arc::clone(location), entry, mode, sender).await
     }
 
     /// Notes what a look at a backup came to.
-    pub(super) fn note_verified(&self, location: &Location, entry: &Entry, verified: &Verified) {
+    pub(super) async fn note_verified(&self, location: &Location, entry: &Entry, verified: &Verified) {
         let (id, version) = (&entry.metadata.backup_id, &entry.tar.version);
-        self.records.note(&location.settings.place(), id, version, verified);
+        self.records.note(&location.settings.place(), id, version, verified).await;
         self.show_verification(location, None);
     }
+}
+
+async fn newest_first(location: &Location) -> Result<Vec<String>> {
+    let listing = location.note(location.listings.taken().await)?;
+    let mut entries: Vec<_> = listing.entries.iter().collect();
+    entries.sort_by_key(|entry| Reverse(entry.tar.modified));
+    Ok(entries.into_iter().map(|entry| entry.metadata.backup_id.clone()).collect())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::chown;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -10,6 +11,17 @@ use serde_json::Map;
 use super::{Agent, Bucket, guard};
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_s3-backup-agent");
+
+/// A user and a group that own nothing.
+const SOMEBODY_ELSE: u32 = 65_534;
+
+/// The start of a command that somebody else runs.
+pub(crate) fn as_somebody_else() -> Command {
+    let mut command = Command::new("setpriv");
+    let (user, group) = (format!("--reuid={SOMEBODY_ELSE}"), format!("--regid={SOMEBODY_ELSE}"));
+    command.args([&user, &group, "--clear-groups"]);
+    command
+}
 
 /// One `[[locations]]` section.
 #[derive(Clone)]
@@ -97,6 +109,8 @@ pub(crate) struct Setup {
     pub(crate) state_on: Option<StateOn>,
     /// Said in a shell before the program starts.
     pub(crate) before: String,
+    /// Somebody else than who runs the tests runs the program.
+    pub(crate) is_somebody_elses: bool,
     /// Environment variables.
     pub(crate) variables: Vec<(&'static str, String)>,
 }
@@ -108,6 +122,8 @@ pub(crate) enum StateOn {
     ReadOnly,
     /// It has room for 1 MiB.
     OneMebibyte,
+    /// It has room for nothing.
+    Full,
 }
 
 impl StateOn {
@@ -115,6 +131,7 @@ impl StateOn {
         let mount = match self {
             Self::ReadOnly => "mount --bind \"$1\" \"$1\" && mount -o remount,ro,bind \"$1\"",
             Self::OneMebibyte => "mount -t tmpfs -o size=1m,mode=700 tmpfs \"$1\"",
+            Self::Full => "mount -t tmpfs -o nr_inodes=1,mode=700 tmpfs \"$1\"",
         };
         format!("{mount} && shift && exec \"$@\"")
     }
@@ -139,7 +156,8 @@ impl Setup {
         let secrets = locations.iter().map(|location| location.secret.clone());
         let secrets = secrets.filter(|secret| !secret.is_empty() && !secret.starts_with("${")).collect();
         let (listen, before, state_on, variables) = (String::new(), String::new(), None, Vec::new());
-        let setup = Self { folder, locations, listen, secrets, state_on, before, variables };
+        let is_somebody_elses = false;
+        let setup = Self { folder, locations, listen, secrets, state_on, before, is_somebody_elses, variables };
         setup.write();
         setup
     }
@@ -170,6 +188,13 @@ impl Setup {
         self
     }
 
+    /// Somebody else runs the program, and owns its folder. What is in the folder already stays as it is.
+    pub(crate) fn run_by_somebody_else(mut self) -> Self {
+        chown(self.folder.path(), Some(SOMEBODY_ELSE), Some(SOMEBODY_ELSE)).unwrap();
+        self.is_somebody_elses = true;
+        self
+    }
+
     /// Sets an environment variable.
     pub(crate) fn with_variable(mut self, name: &'static str, value: &str) -> Self {
         self.variables.push((name, value.to_owned()));
@@ -194,6 +219,10 @@ impl Setup {
             let mut command = Command::new("unshare");
             command.args(["--map-root-user", "--mount", "sh", "-c", &state.script(), "sh"]);
             command.arg(self.path("state")).arg(BINARY);
+            command
+        } else if self.is_somebody_elses {
+            let mut command = as_somebody_else();
+            command.arg(BINARY);
             command
         } else if self.before.is_empty() {
             Command::new(BINARY)
