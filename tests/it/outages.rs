@@ -1,11 +1,13 @@
 //! Storage that goes away in the middle: for good, for a moment, while listing.
 
+use std::time::Duration;
+
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::harness::call::{content_path, ids};
 use crate::harness::garage::away_for;
-use crate::harness::{Garage, Location, MIB, Sample, Setup, agent_behind_proxy, eventually};
+use crate::harness::{Fault, Garage, Location, MIB, Request, Sample, Setup, agent_behind_proxy, eventually, garage};
 
 #[tokio::test]
 async fn an_upload_sits_out_a_restart_of_the_server() {
@@ -36,7 +38,7 @@ async fn an_upload_sits_out_a_restart_of_the_server() {
         }
     };
     let back = async {
-        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
         garage.start().await;
     };
     tokio::join!(rest, back);
@@ -153,7 +155,7 @@ async fn a_bucket_that_does_not_answer_keeps_nobody_waiting_for_long() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     bucket.put_backup("", "x", &Sample::small("a1")).await;
     agent.list("garage").await;
-    let _held = [proxy.hold(crate::harness::Request::is_list), proxy.hold(crate::harness::Request::is_list)];
+    let _held = [proxy.hold(Request::is_list), proxy.hold(Request::is_list)];
     let start = Instant::now();
     let (refreshed, listed) = tokio::join!(agent.refreshed("garage"), agent.list("garage"));
     assert!(start.elapsed().as_secs() < 25, "{:?}", start.elapsed());
@@ -203,6 +205,51 @@ async fn who_waits_for_storage_is_shown_to_wait() {
     assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
 }
 
+/// The storage itself is well, and what is between answers in its place: the same upload waits for it, and who looks at a
+/// list does not.
+async fn is_waited_for(answer: Fault, code: &str) {
+    let (agent, proxy, _bucket) = agent_behind_proxy(|_| {}).await;
+    assert_eq!(agent.list("garage").await["stale"], false);
+    let mut events = agent.events().await;
+    let sample = Sample::new("a1", "Waiting", 30 * MIB);
+    let upload_id = agent.begin("garage", &sample).await;
+    let mut sending = agent.sending(&upload_id);
+    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
+    events.until(|event| event["stored_bytes"].as_u64() > Some(0)).await;
+    for _ in 0..100 {
+        proxy.fault(|request| request.path.contains("partNumber="), answer.clone());
+        proxy.fault(Request::is_list, answer.clone());
+    }
+    let rest = sample.tar.slice(12 * 1024 * 1024..);
+    let back = async {
+        let waits = events.until(|event| event["upload_id"] == upload_id && !event["waiting"].is_null()).await;
+        assert_eq!(waits.last().unwrap()["waiting"]["code"], code, "{waits:#?}");
+        let (start, asked) = (Instant::now(), proxy.count(Request::is_list));
+        let list = agent.refreshed("garage").await;
+        assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+        assert_eq!((&list["stale"], &list["error"]["code"]), (&json!(true), &json!(code)));
+        assert_eq!(proxy.count(Request::is_list), asked + 1);
+        proxy.forget_faults();
+    };
+    tokio::join!(back, sending.send(&rest));
+    assert_eq!(sending.ended().await.unwrap().status, 200);
+    assert_eq!(agent.complete(&upload_id, &sample).await.status, 200);
+    assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_off_is_waited_for() {
+    let skewed = "<Error><Code>RequestTimeTooSkewed</Code><Message>The difference between the request time and the \
+        current time is too large.</Message></Error>";
+    is_waited_for(Fault::Answer("403 Forbidden", skewed), "clock_skew").await;
+}
+
+/// As a reverse proxy says it that has lost its server.
+#[tokio::test]
+async fn a_page_where_the_storage_was_is_waited_for() {
+    is_waited_for(Fault::Answer("404 Not Found", "404 page not found"), "storage_error").await;
+}
+
 /// The first part is on its way before the bucket is asked for an upload in parts.
 #[tokio::test]
 async fn storage_that_goes_away_before_the_first_part_is_waited_for() {
@@ -212,7 +259,7 @@ async fn storage_that_goes_away_before_the_first_part_is_waited_for() {
     proxy.set_away(true);
     let back = async {
         // Longer than a person in front of a screen would wait.
-        tokio::time::sleep(std::time::Duration::from_secs(14)).await;
+        tokio::time::sleep(Duration::from_secs(14)).await;
         proxy.set_away(false);
     };
     let (arrived, ()) = tokio::join!(agent.content(&upload_id, sample.tar.clone()), back);
