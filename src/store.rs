@@ -23,7 +23,6 @@ use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
@@ -46,9 +45,7 @@ pub use retry::{Backoff, Patience, Watch, retry};
 pub use s3::Dialect;
 pub use stat::{Checksum, Stat};
 
-use crate::config::{Backend, Encryption, Location, S3Settings};
-use crate::provider;
-use e_tag::Verdict;
+use crate::config::{Backend, Location, S3Settings};
 use s3::S3;
 
 /// What a listing says of an object.
@@ -325,42 +322,22 @@ impl Store {
     /// # Errors
     /// What a write can come to; afterwards the object is there whole, or not at all.
     pub async fn write(&self, key: &Key, data: Bytes, kind: ContentType, patience: Patience) -> Result<(), Error> {
-        let (action, differed) = (&self.action("write", key), &AtomicBool::new(false));
-        let written = self.retry(patience, || {
-            let (payload, options) = (PutPayload::from(data.clone()), PutOptions::from(self.attributes(kind)));
+        let action = &self.action("write", key);
+        self.retry(patience, || {
             let data = data.clone();
             async move {
-                let written = self.objects.put_opts(&path_of(key)?, payload, options).await;
-                let written = written.map_err(|error| Error::from_object_store(error, action))?;
-                self.compare(written.e_tag.as_deref().unwrap_or_default(), &data, differed, action)
+                let e_tag = self.put(key, data.clone(), kind, action).await?;
+                self.compare(key, &e_tag, &data, action).await
             }
-        });
-        written.await.inspect_err(|error| self.note_damage(error))
+        })
+        .await
     }
 
-    /// Compares an `ETag` with the MD5 of what was sent, where nothing else makes sure that it arrived as it was: a
-    /// checksum in a header is compared by the provider.
-    fn compare(&self, e_tag: &str, data: &Bytes, differed: &AtomicBool, action: &str) -> Result<(), Error> {
-        let StoreBackend::S3(s3) = &*self.backend else { return Ok(()) };
-        let is_checked = matches!(s3.dialect().checksum, provider::Checksum::Crc32c | provider::Checksum::Crc64Nvme);
-        let is_opaque = matches!(s3.encryption(), Encryption::Kms(_) | Encryption::Customer(_));
-        if is_checked || is_opaque {
-            return Ok(());
-        }
-        let is_again = differed.swap(true, Ordering::Relaxed);
-        match s3.e_tags().judge(e_tag, data, is_again) {
-            Verdict::Fine => Ok(()),
-            Verdict::Differs => {
-                let message = format!("Could not {action}: what arrived there has another MD5 than what was sent");
-                Err(Error::new(Outcome::Damaged, message))
-            }
-        }
-    }
-
-    fn note_damage(&self, error: &Error) {
-        if let (Outcome::Damaged, StoreBackend::S3(s3)) = (error.outcome, &*self.backend) {
-            s3.e_tags().forget();
-        }
+    /// Writes an object in one attempt, and gives its `ETag`.
+    async fn put(&self, key: &Key, data: Bytes, kind: ContentType, action: &str) -> Result<String, Error> {
+        let options = PutOptions::from(self.attributes(kind));
+        let written = self.objects.put_opts(&path_of(key)?, PutPayload::from(data), options).await;
+        Ok(written.map_err(|error| Error::from_object_store(error, action))?.e_tag.unwrap_or_default())
     }
 
     /// Deletes an object; one that is not there is as good as deleted.

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -211,17 +210,16 @@ impl Multipart {
         let failed = |error| Error::from_object_store(error, action);
         match &self.kind {
             Kind::S3 { s3, upload_id } => {
-                let differed = &AtomicBool::new(false);
                 let stored = self.in_turn(patience, || {
                     let data = data.clone();
                     async move {
                         let payload = PutPayload::from(data.clone());
                         let stored = s3.put_part(&self.path, upload_id, number, payload).await.map_err(failed)?;
-                        self.store.compare(&stored.content_id, &data, differed, action)?;
+                        self.store.compare(&self.key, &stored.content_id, &data, action).await?;
                         Ok(stored.content_id)
                     }
                 });
-                Ok(Part { number, e_tag: stored.await.inspect_err(|error| self.store.note_damage(error))? })
+                Ok(Part { number, e_tag: stored.await? })
             }
             Kind::Directory(upload) => {
                 let written = upload.lock().await.put_part(PutPayload::from(data));
