@@ -4,6 +4,7 @@
 //! layers, outermost first: retry, then `object_store`, then the signing in [`s3`], then [`http`]'s single watched attempt.
 
 mod copy;
+mod directory;
 mod e_tag;
 mod error;
 #[cfg(any(fuzzing, test))]
@@ -20,21 +21,19 @@ mod s3;
 mod stat;
 
 use std::ops::Range;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
     Attribute, AttributeValue, Attributes, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutOptions, PutPayload,
 };
 
 pub use copy::CopySource;
+use directory::Directory;
 pub use error::{Error, Outcome, clock_offset};
 pub use http::Traffic;
 pub use key::{Key, Keys, Role, Stem, flat_folder};
@@ -84,7 +83,6 @@ pub struct Body {
 #[derive(Debug, Clone)]
 pub struct Store {
     backend: Arc<StoreBackend>,
-    objects: Arc<dyn ObjectStore>,
     place: Arc<str>,
     storage_class: Option<Arc<str>>,
     watch: Option<Arc<dyn Watch>>,
@@ -93,8 +91,7 @@ pub struct Store {
 #[derive(Debug)]
 enum StoreBackend {
     S3(S3),
-    /// Its path.
-    Directory(PathBuf),
+    Directory(Directory),
 }
 
 /// Content types of the objects the agent writes.
@@ -119,23 +116,17 @@ impl ContentType {
 }
 
 impl Store {
-    /// Opens a location's storage. Nothing is sent yet.
+    /// Opens a location's storage. Nothing is sent yet, and a directory is made when it is first needed.
     ///
     /// # Errors
-    /// When a directory cannot be made, or a client cannot be set up with these settings.
+    /// When a client cannot be set up with these settings.
     pub fn open(location: &Location) -> Result<Self, Error> {
         match &location.backend {
             Backend::S3(settings) => Ok(Self::of_bucket(S3::open(settings, &location.id)?, settings)),
             Backend::Directory(path) => {
-                let folder = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-                let place = format!("directory \"{}\"", path.display());
-                let opened = folder
-                    .map_err(|source| object_store::Error::Generic { store: "directory", source: Box::new(source) })
-                    .and_then(|()| LocalFileSystem::new_with_prefix(path));
-                let objects = opened.map_err(|error| Error::from_object_store(error, &format!("open {place}")))?;
-                let objects = objects.with_fsync(true).with_automatic_cleanup(false);
-                let (backend, objects) = (Arc::new(StoreBackend::Directory(path.clone())), Arc::new(objects));
-                Ok(Self { backend, objects, place: place.into(), storage_class: None, watch: None })
+                let place = format!("directory \"{}\"", path.display()).into();
+                let backend = Arc::new(StoreBackend::Directory(Directory::new(path)));
+                Ok(Self { backend, place, storage_class: None, watch: None })
             }
         }
     }
@@ -153,8 +144,16 @@ impl Store {
 
     fn of_bucket(s3: S3, settings: &S3Settings) -> Self {
         let place = format!("bucket \"{}\" at {}", settings.bucket, settings.endpoint).into();
-        let (objects, storage_class) = (s3.objects(), settings.storage_class.as_deref().map(Arc::from));
-        Self { backend: Arc::new(StoreBackend::S3(s3)), objects, place, storage_class, watch: None }
+        let storage_class = settings.storage_class.as_deref().map(Arc::from);
+        Self { backend: Arc::new(StoreBackend::S3(s3)), place, storage_class, watch: None }
+    }
+
+    /// What it is made of, when it can be asked.
+    async fn objects(&self, action: &str) -> Result<Arc<dyn ObjectStore>, Error> {
+        match &*self.backend {
+            StoreBackend::S3(s3) => Ok(s3.objects()),
+            StoreBackend::Directory(directory) => directory.objects(action).await,
+        }
     }
 
     /// The same storage for somebody who wants to know when a write waits for it.
@@ -240,7 +239,8 @@ impl Store {
 
     async fn list_directory(&self, folder: &str, action: &str) -> Result<Objects, Error> {
         let folder = Path::parse(folder).map_err(|error| Error::new(Outcome::Refused, error.to_string()))?;
-        let listed = self.objects.list(Some(&folder)).map_ok(|meta| Object {
+        let objects = self.objects(action).await?;
+        let listed = objects.list(Some(&folder)).map_ok(|meta| Object {
             key: Key::new(meta.location.as_ref()),
             size: meta.size,
             version: meta.e_tag.unwrap_or_else(|| meta.last_modified.to_rfc3339()),
@@ -258,7 +258,7 @@ impl Store {
         let action = &self.action("read", key);
         retry(patience, || async move {
             let path = path_of(key)?;
-            let answer = self.objects.get_opts(&path, GetOptions::default()).await;
+            let answer = self.objects(action).await?.get_opts(&path, GetOptions::default()).await;
             let answer = answer.map_err(|error| Error::from_object_store(error, action))?;
             if answer.meta.size > limit {
                 let message = format!("Could not {action}: it has {} bytes, more than {limit}", answer.meta.size);
@@ -293,7 +293,7 @@ impl Store {
             if_match: e_tag.map(str::to_owned),
             ..GetOptions::default()
         };
-        let answer = self.objects.get_opts(&path_of(key)?, options).await;
+        let answer = self.objects(&action).await?.get_opts(&path_of(key)?, options).await;
         let answer = answer.map_err(|error| Error::from_object_store(error, &action))?;
         let meta = answer.meta.clone();
         // Some servers ignore If-Match.
@@ -311,7 +311,7 @@ impl Store {
     pub async fn size(&self, key: &Key, patience: Patience) -> Result<u64, Error> {
         let action = &self.action("find", key);
         self.retry(patience, || async move {
-            let meta = self.objects.head(&path_of(key)?).await;
+            let meta = self.objects(action).await?.head(&path_of(key)?).await;
             Ok(meta.map_err(|error| Error::from_object_store(error, action))?.size)
         })
         .await
@@ -336,7 +336,8 @@ impl Store {
     /// Writes an object in one attempt, and gives its `ETag`.
     async fn put(&self, key: &Key, data: Bytes, kind: ContentType, action: &str) -> Result<String, Error> {
         let options = PutOptions::from(self.attributes(kind));
-        let written = self.objects.put_opts(&path_of(key)?, PutPayload::from(data), options).await;
+        let objects = self.objects(action).await?;
+        let written = objects.put_opts(&path_of(key)?, PutPayload::from(data), options).await;
         Ok(written.map_err(|error| Error::from_object_store(error, action))?.e_tag.unwrap_or_default())
     }
 
@@ -347,7 +348,7 @@ impl Store {
     pub async fn delete(&self, key: &Key, patience: Patience) -> Result<(), Error> {
         let action = &self.action("delete", key);
         retry(patience, || async move {
-            let deleted = self.objects.delete(&path_of(key)?).await;
+            let deleted = self.objects(action).await?.delete(&path_of(key)?).await;
             deleted.map_err(|error| Error::from_object_store(error, action)).or_else(|error| match error.outcome {
                 Outcome::NotFound => Ok(()),
                 _ => Err(error),

@@ -8,15 +8,15 @@ use http::{HeaderMap, Method};
 use object_store::aws::AmazonS3;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectStore, PutMultipartOptions, PutPayload};
+use object_store::{MultipartUpload, PutMultipartOptions, PutPayload};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::copy::{self, CopySource};
 use super::error::{Error, Outcome};
 use super::http::read_up_to;
-use super::s3::S3;
 use super::retry::{Patience, retry};
+use super::s3::S3;
 use super::{ContentType, Key, Store, StoreBackend, path_of};
 
 /// More than a location may ask for at once: with that many the provider is at full pace again.
@@ -30,9 +30,9 @@ const MAX_PAGES: usize = 1000;
 
 /// A thousand parts take a quarter of it.
 const MAX_PAGE_BYTES: usize = 2 * 1024 * 1024;
+
 /// All pages together; as many parts as there may be take a quarter of it, too.
 const MAX_LIST_BYTES: usize = 20 * 1024 * 1024;
-
 
 /// A part that is stored: its number, from 0, and what the server called it.
 #[derive(Debug, Clone)]
@@ -126,10 +126,8 @@ impl Multipart {
                     .await?;
                 Kind::S3 { s3, upload_id }
             }
-            StoreBackend::Directory(_) => {
-                let started = store.objects.put_multipart_opts(&path, options()).await;
-                let upload = started.map_err(|error| Error::from_object_store(error, action))?;
-                Kind::Directory(Arc::new(Mutex::new(upload)))
+            StoreBackend::Directory(directory) => {
+                Kind::Directory(Arc::new(Mutex::new(directory.begin(path.clone(), action).await?)))
             }
         };
         Ok(Self { store: store.clone(), key: key.clone(), path, kind })
@@ -172,13 +170,13 @@ impl Multipart {
         let mut after = "0".to_owned();
         for _ in 0..MAX_PAGES {
             let query = &[("part-number-marker", after.as_str()), ("uploadId", upload_id)];
+            let (page, bytes) = retry(patience, || self.parts_page(s3, query, action)).await?;
+            let next = page.next_part_number_marker.filter(|next| page.is_truncated && *next != after);
+            parts.extend(page.parts);
             room = room.checked_sub(bytes).ok_or_else(|| refused("the list of parts is too long"))?;
             if parts.len() > MAX_PARTS {
                 return Err(refused("the list has more parts than an upload can have"));
             }
-            let (page, bytes) = retry(patience, || self.parts_page(s3, query, action)).await?;
-            let next = page.next_part_number_marker.filter(|next| page.is_truncated && *next != after);
-            parts.extend(page.parts);
             match next {
                 Some(next) => after = next,
                 None => return Ok(parts),
