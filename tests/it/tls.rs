@@ -12,6 +12,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -114,6 +115,79 @@ async fn a_bucket_with_an_old_version_is_refused() {
         // With 1.2 it is the suite that is wrong.
         assert_eq!(alert == Some(70), version < 3, "protocol_version is alert 70, this is {alert:?} to 3.{version}");
     }
+}
+
+/// A listener that takes connections and says nothing.
+async fn silent() -> (SocketAddr, AbortOnDropHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let accepting = async move {
+        let mut held = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            held.push(stream);
+        }
+    };
+    (address, AbortOnDropHandle::new(tokio::spawn(accepting)))
+}
+
+/// The one location is given up, while another one is served.
+async fn is_given_up(change: impl FnOnce(&mut Location)) {
+    let bucket = garage::shared().bucket().await;
+    let mut stalled = Location { id: "stalled".into(), ..Location::of(&bucket) };
+    change(&mut stalled);
+    let agent = Setup::with([Location::of(&bucket), stalled]).serve().await;
+    let start = Instant::now();
+    let refused = async {
+        agent.get("/v1/locations/stalled/backups").await.is_problem(504, "storage_timeout", &[]);
+        start.elapsed()
+    };
+    let beside = async {
+        agent.upload("garage", &Sample::small("a1")).await;
+        start.elapsed()
+    };
+    let (refused, beside) = tokio::join!(refused, beside);
+    // Home Assistant waits for a list for 20 seconds.
+    assert!(refused < Duration::from_secs(25), "{refused:?}");
+    assert!(beside < refused, "the other one waited as well: {beside:?}");
+}
+
+#[tokio::test]
+async fn a_bucket_whose_handshake_never_ends_is_given_up() {
+    let (address, _silent) = silent().await;
+    is_given_up(|location| location.endpoint = format!("https://{address}")).await;
+}
+
+#[tokio::test]
+async fn a_proxy_that_never_answers_connect_is_given_up() {
+    let (address, _silent) = silent().await;
+    is_given_up(|location| {
+        location.endpoint = "https://storage.example.com".into();
+        *location = location.clone().with("proxy", &format!("http://{address}"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_makes_no_handshake_is_hung_up_on() {
+    let (agent, address, certificate) = with_tls().await;
+    let mut streams = Vec::new();
+    // Nothing, and the half of what a client says first.
+    for said in [&[][..], &hello(3)[..20]] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(said).await.unwrap();
+        streams.push(stream);
+    }
+    let root = reqwest::Certificate::from_pem(certificate.as_bytes()).unwrap();
+    let knows = http().tls_certs_only([root]).resolve("localhost", address).build().unwrap();
+    let client = Client::new(knows, &format!("https://localhost:{}", address.port()));
+    assert!(client.is_well().await, "others wait for them");
+    let start = Instant::now();
+    for mut stream in streams {
+        let mut rest = Vec::new();
+        drop(timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await.expect("it is waited for"));
+    }
+    assert!(start.elapsed() > Duration::from_secs(5), "a slow client has no time: {:?}", start.elapsed());
+    drop(agent);
 }
 
 /// TLS before a server, with a certificate that can be changed; what is open breaks then.
