@@ -1,5 +1,7 @@
-//! Storage that goes away in the middle: for good, for a moment, while listing.
+//! Storage that goes away in the middle: for good, for a moment, while listing; or that is full.
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
@@ -7,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::harness::call::{content_path, ids};
 use crate::harness::garage::away_for;
+use crate::harness::swift::Swift;
 use crate::harness::{Fault, Garage, Location, MIB, Request, Sample, Setup, agent_behind_proxy, eventually, garage};
 
 #[tokio::test]
@@ -43,6 +46,73 @@ async fn an_upload_sits_out_a_restart_of_the_server() {
     };
     tokio::join!(rest, back);
     assert!(body == sample.tar, "the download differs after the restart");
+}
+
+/// Its storage is another maker's: four services, which keep parts as objects of their own.
+#[tokio::test]
+async fn an_upload_sits_out_a_restart_of_swift() {
+    let swift = Swift::start();
+    let bucket = swift.bucket().await;
+    let location = Location { provider: "swift".into(), ..Location::of(&bucket) };
+    let agent = Setup::of(location).serve().await;
+    let mut events = agent.events().await;
+    let sample = Sample::new("a1", "Patient", 30 * MIB);
+    let upload_id = agent.begin("garage", &sample).await;
+    let mut sending = agent.sending(&upload_id);
+    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
+    events.until(|event| event["stored_bytes"].as_u64() > Some(0)).await;
+    let away = async {
+        swift.kill();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert!(!swift.answers().await, "the test would prove nothing");
+        swift.start_again();
+    };
+    let rest = sample.tar.slice(12 * 1024 * 1024..);
+    tokio::join!(away, sending.send(&rest));
+    let arrived = sending.ended().await.unwrap();
+    assert_eq!((arrived.status, &arrived.json()["sha256"]), (200, &json!(sample.sha256())), "{arrived:?}");
+    assert!(agent.printed().contains("trying again"), "it did not notice");
+    assert_eq!(agent.complete(&upload_id, &sample).await.status, 200);
+    assert!(bucket.get(&format!("backups/{}.tar", sample.stem())).await == sample.tar);
+    assert!(bucket.unfinished().await.is_empty());
+    assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+}
+
+#[tokio::test]
+async fn a_directory_that_is_full_keeps_nothing_of_what_does_not_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display();
+    let location = Location {
+        id: "disk".into(),
+        provider: String::new(),
+        endpoint: format!("file://{path}"),
+        region: String::new(),
+        bucket: String::new(),
+        key_id: String::new(),
+        secret: String::new(),
+        ..Location::of(&garage::shared().bucket().await)
+    };
+    let mut setup = Setup::of(location);
+    // A file system that the agent alone sees.
+    let mount = format!("mount -t tmpfs -o size=1m,mode=700 tmpfs {path} && exec \"$0\" \"$@\"");
+    setup.before = format!("exec unshare --map-root-user --mount sh -c '{mount}' \"$0\" \"$@\"");
+    let agent = setup.serve().await;
+    let inside = format!("/proc/{}/root{path}/backups", agent.pid());
+    let held = || fs::read_dir(Path::new(&inside)).map_or(0, Iterator::count);
+    for size in [2 * MIB, 12 * MIB] {
+        let large = Sample::new("a1", "Too large", size);
+        let upload_id = agent.begin("disk", &large).await;
+        // What is no larger than a part is written at the end.
+        let arrived = agent.content(&upload_id, large.tar.clone()).await;
+        let answer = if arrived.status == 200 { agent.complete(&upload_id, &large).await } else { arrived };
+        answer.is_problem(507, "storage_full", &[&large.stem()]);
+        eventually("nothing of it is left", async || held() == 0).await;
+    }
+    let small = Sample::new("b2", "Small", 100 * 1024);
+    agent.upload("disk", &small).await;
+    assert_eq!(held(), 2, "it is not on that file system");
+    assert_eq!(agent.listed("disk").await, ["b2"]);
+    assert!(agent.download("disk", "b2").await.unwrap().body == small.tar);
 }
 
 #[tokio::test]
