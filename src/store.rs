@@ -4,6 +4,7 @@
 //! layers, outermost first: retry, then `object_store`, then the signing in [`s3`], then [`http`]'s single watched attempt.
 
 mod copy;
+mod directory;
 mod e_tag;
 mod error;
 #[cfg(any(fuzzing, test))]
@@ -20,16 +21,12 @@ mod s3;
 mod stat;
 
 use std::ops::Range;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
     Attribute, AttributeValue, Attributes, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutOptions,
@@ -37,6 +34,7 @@ use object_store::{
 };
 
 pub use copy::CopySource;
+use directory::Directory;
 pub use error::{Error, Outcome, clock_offset};
 pub use http::Traffic;
 pub use key::{Key, Keys, Role, Stem, flat_folder};
@@ -47,9 +45,7 @@ pub use retry::{Backoff, Patience, Watch, retry};
 pub use s3::Dialect;
 pub use stat::{Checksum, Stat};
 
-use crate::config::{Backend, Encryption, Location, S3Settings};
-use crate::provider;
-use e_tag::Verdict;
+use crate::config::{Backend, Location, S3Settings};
 use s3::S3;
 
 /// What a listing says of an object.
@@ -99,7 +95,6 @@ pub struct Body {
 #[derive(Debug, Clone)]
 pub struct Store {
     backend: Arc<StoreBackend>,
-    objects: Arc<dyn ObjectStore>,
     place: Arc<str>,
     storage_class: Option<Arc<str>>,
     watch: Option<Arc<dyn Watch>>,
@@ -108,8 +103,7 @@ pub struct Store {
 #[derive(Debug)]
 enum StoreBackend {
     S3(S3),
-    /// Its path.
-    Directory(PathBuf),
+    Directory(Directory),
 }
 
 /// Content types of the objects the agent writes.
@@ -134,23 +128,17 @@ impl ContentType {
 }
 
 impl Store {
-    /// Opens a location's storage. Nothing is sent yet.
+    /// Opens a location's storage. Nothing is sent yet, and a directory is made when it is first needed.
     ///
     /// # Errors
-    /// When a directory cannot be made, or a client cannot be set up with these settings.
+    /// When a client cannot be set up with these settings.
     pub fn open(location: &Location) -> Result<Self, Error> {
         match &location.backend {
             Backend::S3(settings) => Ok(Self::of_bucket(S3::open(settings, &location.id)?, settings)),
             Backend::Directory(path) => {
-                let folder = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-                let place = format!("directory \"{}\"", path.display());
-                let opened = folder
-                    .map_err(|source| object_store::Error::Generic { store: "directory", source: Box::new(source) })
-                    .and_then(|()| LocalFileSystem::new_with_prefix(path));
-                let objects = opened.map_err(|error| Error::from_object_store(error, &format!("open {place}")))?;
-                let objects = objects.with_fsync(true).with_automatic_cleanup(false);
-                let (backend, objects) = (Arc::new(StoreBackend::Directory(path.clone())), Arc::new(objects));
-                Ok(Self { backend, objects, place: place.into(), storage_class: None, watch: None })
+                let place = format!("directory \"{}\"", path.display()).into();
+                let backend = Arc::new(StoreBackend::Directory(Directory::new(path)));
+                Ok(Self { backend, place, storage_class: None, watch: None })
             }
         }
     }
@@ -168,8 +156,16 @@ impl Store {
 
     fn of_bucket(s3: S3, settings: &S3Settings) -> Self {
         let place = format!("bucket \"{}\" at {}", settings.bucket, settings.endpoint).into();
-        let (objects, storage_class) = (s3.objects(), settings.storage_class.as_deref().map(Arc::from));
-        Self { backend: Arc::new(StoreBackend::S3(s3)), objects, place, storage_class, watch: None }
+        let storage_class = settings.storage_class.as_deref().map(Arc::from);
+        Self { backend: Arc::new(StoreBackend::S3(s3)), place, storage_class, watch: None }
+    }
+
+    /// What it is made of, when it can be asked.
+    async fn objects(&self, action: &str) -> Result<Arc<dyn ObjectStore>, Error> {
+        match &*self.backend {
+            StoreBackend::S3(s3) => Ok(s3.objects()),
+            StoreBackend::Directory(directory) => directory.objects(action).await,
+        }
     }
 
     /// The same storage for somebody who wants to know when a write waits for it.
@@ -255,7 +251,8 @@ impl Store {
 
     async fn list_directory(&self, folder: &str, action: &str) -> Result<Objects, Error> {
         let folder = Path::parse(folder).map_err(|error| Error::new(Outcome::Refused, error.to_string()))?;
-        let listed = self.objects.list(Some(&folder)).map_ok(Object::from);
+        let objects = self.objects(action).await?;
+        let listed = objects.list(Some(&folder)).map_ok(Object::from);
         let objects = listed.try_collect().await.map_err(|error| Error::from_object_store(error, action))?;
         Ok(Objects { objects, unreachable: Vec::new() })
     }
@@ -268,7 +265,7 @@ impl Store {
         let action = &self.action("read", key);
         retry(patience, || async move {
             let path = path_of(key)?;
-            let answer = self.objects.get_opts(&path, GetOptions::default()).await;
+            let answer = self.objects(action).await?.get_opts(&path, GetOptions::default()).await;
             let answer = answer.map_err(|error| Error::from_object_store(error, action))?;
             if answer.meta.size > limit {
                 let message = format!("Could not {action}: it has {} bytes, more than {limit}", answer.meta.size);
@@ -303,7 +300,7 @@ impl Store {
             if_match: e_tag.map(str::to_owned),
             ..GetOptions::default()
         };
-        let answer = self.objects.get_opts(&path_of(key)?, options).await;
+        let answer = self.objects(&action).await?.get_opts(&path_of(key)?, options).await;
         let answer = answer.map_err(|error| Error::from_object_store(error, &action))?;
         let meta = answer.meta.clone();
         // Some servers ignore If-Match.
@@ -329,7 +326,7 @@ impl Store {
     pub async fn object(&self, key: &Key, patience: Patience) -> Result<Object, Error> {
         let action = &self.action("find", key);
         self.retry(patience, || async move {
-            let meta = self.objects.head(&path_of(key)?).await;
+            let meta = self.objects(action).await?.head(&path_of(key)?).await;
             Ok(meta.map_err(|error| Error::from_object_store(error, action))?.into())
         })
         .await
@@ -340,42 +337,23 @@ impl Store {
     /// # Errors
     /// What a write can come to; afterwards the object is there whole, or not at all.
     pub async fn write(&self, key: &Key, data: Bytes, kind: ContentType, patience: Patience) -> Result<(), Error> {
-        let (action, differed) = (&self.action("write", key), &AtomicBool::new(false));
-        let written = self.retry(patience, || {
-            let (payload, options) = (PutPayload::from(data.clone()), PutOptions::from(self.attributes(kind)));
+        let action = &self.action("write", key);
+        self.retry(patience, || {
             let data = data.clone();
             async move {
-                let written = self.objects.put_opts(&path_of(key)?, payload, options).await;
-                let written = written.map_err(|error| Error::from_object_store(error, action))?;
-                self.compare(written.e_tag.as_deref().unwrap_or_default(), &data, differed, action)
+                let e_tag = self.put(key, data.clone(), kind, action).await?;
+                self.compare(key, &e_tag, &data, action).await
             }
-        });
-        written.await.inspect_err(|error| self.note_damage(error))
+        })
+        .await
     }
 
-    /// Compares an `ETag` with the MD5 of what was sent, where nothing else makes sure that it arrived as it was: a
-    /// checksum in a header is compared by the provider.
-    fn compare(&self, e_tag: &str, data: &Bytes, differed: &AtomicBool, action: &str) -> Result<(), Error> {
-        let StoreBackend::S3(s3) = &*self.backend else { return Ok(()) };
-        let is_checked = matches!(s3.dialect().checksum, provider::Checksum::Crc32c | provider::Checksum::Crc64Nvme);
-        let is_opaque = matches!(s3.encryption(), Encryption::Kms(_) | Encryption::Customer(_));
-        if is_checked || is_opaque {
-            return Ok(());
-        }
-        let is_again = differed.swap(true, Ordering::Relaxed);
-        match s3.e_tags().judge(e_tag, data, is_again) {
-            Verdict::Fine => Ok(()),
-            Verdict::Differs => {
-                let message = format!("Could not {action}: what arrived there has another MD5 than what was sent");
-                Err(Error::new(Outcome::Damaged, message))
-            }
-        }
-    }
-
-    fn note_damage(&self, error: &Error) {
-        if let (Outcome::Damaged, StoreBackend::S3(s3)) = (error.outcome, &*self.backend) {
-            s3.e_tags().forget();
-        }
+    /// Writes an object in one attempt, and gives its `ETag`.
+    async fn put(&self, key: &Key, data: Bytes, kind: ContentType, action: &str) -> Result<String, Error> {
+        let options = PutOptions::from(self.attributes(kind));
+        let objects = self.objects(action).await?;
+        let written = objects.put_opts(&path_of(key)?, PutPayload::from(data), options).await;
+        Ok(written.map_err(|error| Error::from_object_store(error, action))?.e_tag.unwrap_or_default())
     }
 
     /// Deletes an object; one that is not there is as good as deleted.
@@ -385,7 +363,7 @@ impl Store {
     pub async fn delete(&self, key: &Key, patience: Patience) -> Result<(), Error> {
         let action = &self.action("delete", key);
         retry(patience, || async move {
-            let deleted = self.objects.delete(&path_of(key)?).await;
+            let deleted = self.objects(action).await?.delete(&path_of(key)?).await;
             deleted.map_err(|error| Error::from_object_store(error, action)).or_else(|error| match error.outcome {
                 Outcome::NotFound => Ok(()),
                 _ => Err(error),

@@ -101,6 +101,9 @@ pub struct Error {
     pub request_id: Option<String>,
     /// The region that the provider named.
     pub region: Option<String>,
+    /// Whether it may pass although it is no [transient](Outcome::is_transient) outcome: a clock is set, or a proxy finds
+    /// its server again. A transfer waits for that, and nobody in front of a screen does.
+    pub may_pass: bool,
     /// What caused it.
     #[source]
     pub source: Option<Box<dyn StdError + Send + Sync>>,
@@ -109,8 +112,8 @@ pub struct Error {
 impl Error {
     /// An error without a provider's words.
     pub fn new(outcome: Outcome, message: impl Into<String>) -> Self {
-        let (message, reason) = (message.into(), None);
-        Self { outcome, reason, message, provider_code: None, request_id: None, region: None, source: None }
+        let (message, reason, may_pass) = (message.into(), None, false);
+        Self { outcome, reason, message, provider_code: None, request_id: None, region: None, may_pass, source: None }
     }
 
     /// Tells what came of a call from the error that `object_store` gives. `action` completes "could not …".
@@ -131,7 +134,8 @@ impl Error {
         let reason = transport::reason_of(&error);
         let at = if reason == Some(Reason::ProxyFailed) { "the proxy cannot be used: " } else { "" };
         let message = format!("Could not {action}: {at}{}", innermost(&error));
-        Self { reason, ..Self::new(outcome, message) }.caused_by(error)
+        let may_pass = transport::is_not_valid_yet(&error);
+        Self { reason, may_pass, ..Self::new(outcome, message) }.caused_by(error)
     }
 
     pub(super) fn from_answer(answer: &Answer, action: &str) -> Self {
@@ -150,6 +154,7 @@ impl Error {
             provider_code: (!answer.code.is_empty()).then(|| answer.code.clone()),
             request_id: answer.request_id.clone(),
             region: answer.region.clone(),
+            may_pass: answer::may_pass(answer, outcome),
             ..Self::new(outcome, format!("Could not {action}: {said}"))
         }
     }
@@ -181,6 +186,7 @@ impl Error {
             provider_code: self.provider_code.clone(),
             request_id: self.request_id.clone(),
             region: self.region.clone(),
+            may_pass: self.may_pass,
             source: None,
         }
     }

@@ -10,6 +10,7 @@ mod traffic;
 mod watch;
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -95,6 +96,7 @@ pub(super) struct Shared {
     counting: Counting,
     pace: Pace,
     e_tags: ETags,
+    was_s3: Arc<AtomicBool>,
 }
 
 impl Shared {
@@ -113,6 +115,16 @@ impl Shared {
 
     pub(super) fn e_tags(&self) -> &ETags {
         &self.e_tags
+    }
+
+    /// Whether an S3 server has answered.
+    pub(super) fn was_s3(&self) -> bool {
+        self.was_s3.load(Ordering::Relaxed)
+    }
+
+    /// An S3 server has answered: what says otherwise from now on is between here and there.
+    pub(super) fn note_s3(&self) {
+        self.was_s3.store(true, Ordering::Relaxed);
     }
 
     /// Takes the limits of these settings, and keeps these secrets too.
@@ -209,11 +221,11 @@ impl Http {
             .when_silent(move || pool.renew(&pooled));
         let body = if is_content { body } else { body.up_to(MAX_ANSWER_BYTES) };
         if !parts.status.is_success() {
-            return Err(self.scrubbed(answer::read(&parts, body, &asked).await).into());
+            return Err(self.noted(answer::read(&parts, body, &asked).await).into());
         }
         if may_fail_late {
             return answer::late(parts, body).await.map_err(|late| match late {
-                answer::Late::Refused(answer) => self.scrubbed(answer).into(),
+                answer::Late::Refused(answer) => self.noted(answer).into(),
                 answer::Late::Broken(error) => error,
             });
         }
@@ -265,6 +277,14 @@ impl Http {
             *outgoing.body_mut() = Some(reqwest::Body::wrap(watched));
         }
         Ok(outgoing)
+    }
+
+    /// The answer with what is known of who gave it, and without a secret.
+    fn noted(&self, answer: Answer) -> Answer {
+        if answer.is_s3 && !answer.code.is_empty() {
+            self.shared.note_s3();
+        }
+        self.scrubbed(Answer { was_s3: self.shared.was_s3(), ..answer })
     }
 
     fn scrubbed(&self, mut answer: Answer) -> Answer {

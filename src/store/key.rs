@@ -59,6 +59,12 @@ impl Key {
         self.0.strip_prefix(folder)?.strip_suffix(METADATA)
     }
 
+    /// The key of a probe in the same folder.
+    pub(super) fn probe_beside(&self, id: &str) -> Self {
+        let folder = self.0.rfind('/').map_or("", |slash| &self.0[..=slash]);
+        Self(format!("{folder}{PROBE}{id}"))
+    }
+
     /// Whether it lies in a location's own folder somewhere below this one.
     #[must_use]
     pub fn is_in_location_below(&self, folder: &str) -> bool {

@@ -13,7 +13,6 @@ use http::{HeaderMap, Method};
 use object_store::path::Path;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
-use tokio::task::spawn_blocking;
 
 use super::error::{Error, Outcome};
 use super::http::read_up_to;
@@ -81,9 +80,9 @@ impl Store {
         let action = &format!("list the unfinished uploads in {}", self.place);
         match &*self.backend {
             StoreBackend::S3(s3) => s3.unfinished(folder, patience, action).await,
-            StoreBackend::Directory(root) => {
-                let (root, folder) = (root.clone(), folder.to_owned());
-                let all = spawn_blocking(move || unnamed_files(&root, &folder)).await.unwrap_or_default();
+            StoreBackend::Directory(directory) => {
+                let folder = folder.to_owned();
+                let all = directory.with_files(action, move |root| unnamed_files(root, &folder)).await?;
                 Ok(Leftovers { all, now: Utc::now() })
             }
         }
@@ -98,7 +97,12 @@ impl Store {
                 stored.chain([Some(leftover.begun)]).collect::<Option<Vec<DateTime<Utc>>>>()?.into_iter().max()
             }
             // A file that is written to has a new time.
-            What::File(path) => Some(fs::metadata(path).ok()?.modified().ok()?.into()),
+            What::File(path) => {
+                let StoreBackend::Directory(directory) = &*self.backend else { return None };
+                let (path, action) = (path.clone(), format!("look at \"{}\"", path.display()));
+                let found = directory.with_files(&action, move |_| fs::metadata(path)).await.ok()?;
+                Some(found.ok()?.modified().ok()?.into())
+            }
         }
     }
 
@@ -112,13 +116,16 @@ impl Store {
                 Some(multipart) => multipart.abort(patience).await,
                 None => Ok(()),
             },
-            What::File(path) => match fs::remove_file(path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    let action = format!("remove \"{}\"", path.display());
-                    Err(Error::from_failure(Outcome::Refused, error, &action))
+            What::File(path) => {
+                let StoreBackend::Directory(directory) = &*self.backend else { return Ok(()) };
+                let (path, action) = (path.clone(), format!("remove \"{}\"", path.display()));
+                match directory.with_files(&action, move |_| fs::remove_file(path)).await? {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        Err(Error::from_failure(Outcome::Refused, error, &action))
+                    }
+                    _ => Ok(()),
                 }
-                _ => Ok(()),
-            },
+            }
         }
     }
 }

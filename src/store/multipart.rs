@@ -2,14 +2,13 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use object_store::aws::AmazonS3;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectStore, PutMultipartOptions, PutPayload};
+use object_store::{MultipartUpload, PutMultipartOptions, PutPayload};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
@@ -17,16 +16,23 @@ use super::copy::{self, CopySource};
 use super::error::{Error, Outcome};
 use super::http::read_up_to;
 use super::retry::{Patience, retry};
+use super::s3::S3;
 use super::{ContentType, Key, Store, StoreBackend, path_of};
 
 /// More than a location may ask for at once: with that many the provider is at full pace again.
 const MOST_IN_FLIGHT: usize = 16;
 
-/// An upload has 10,000 parts at most; some servers tell a hundred at a time.
+/// What an upload has at most. Source: "Multipart upload limits" in Amazon's user guide.
+const MAX_PARTS: usize = 10_000;
+
+/// Some servers tell a hundred parts at a time.
 const MAX_PAGES: usize = 1000;
 
 /// A thousand parts take a quarter of it.
 const MAX_PAGE_BYTES: usize = 2 * 1024 * 1024;
+
+/// All pages together; as many parts as there may be take a quarter of it, too.
+const MAX_LIST_BYTES: usize = 20 * 1024 * 1024;
 
 /// A part that is stored: its number, from 0, and what the server called it.
 #[derive(Debug, Clone)]
@@ -120,10 +126,8 @@ impl Multipart {
                     .await?;
                 Kind::S3 { s3, upload_id }
             }
-            StoreBackend::Directory(_) => {
-                let started = store.objects.put_multipart_opts(&path, options()).await;
-                let upload = started.map_err(|error| Error::from_object_store(error, action))?;
-                Kind::Directory(Arc::new(Mutex::new(upload)))
+            StoreBackend::Directory(directory) => {
+                Kind::Directory(Arc::new(Mutex::new(directory.begin(path.clone(), action).await?)))
             }
         };
         Ok(Self { store: store.clone(), key: key.clone(), path, kind })
@@ -161,30 +165,37 @@ impl Multipart {
         let (StoreBackend::S3(s3), Some(upload_id)) = (&*self.store.backend, self.upload_id()) else {
             return Ok(Vec::new());
         };
-        let mut parts = Vec::new();
+        let refused = |why: &str| Error::new(Outcome::Refused, format!("Could not {action}: {why}"));
+        let (mut parts, mut room) = (Vec::new(), MAX_LIST_BYTES);
         let mut after = "0".to_owned();
         for _ in 0..MAX_PAGES {
             let query = &[("part-number-marker", after.as_str()), ("uploadId", upload_id)];
-            let page = retry(patience, || async {
-                let answer = s3.request(Method::GET, Some(&self.key), query, HeaderMap::new(), Bytes::new()).await;
-                let text = match answer {
-                    Ok(answer) => read_up_to(MAX_PAGE_BYTES, answer.into_body()).await,
-                    Err(error) => Err(error),
-                };
-                let text = text.map_err(|error| Error::from_http(error, action))?;
-                PartsPage::parse(&text).map_err(|error| {
-                    Error::new(Outcome::Refused, format!("Could not {action}: the answer is no list of parts: {error}"))
-                })
-            })
-            .await?;
+            let (page, bytes) = retry(patience, || self.parts_page(s3, query, action)).await?;
             let next = page.next_part_number_marker.filter(|next| page.is_truncated && *next != after);
             parts.extend(page.parts);
+            room = room.checked_sub(bytes).ok_or_else(|| refused("the list of parts is too long"))?;
+            if parts.len() > MAX_PARTS {
+                return Err(refused("the list has more parts than an upload can have"));
+            }
             match next {
                 Some(next) => after = next,
                 None => return Ok(parts),
             }
         }
-        Err(Error::new(Outcome::Refused, format!("Could not {action}: the list of parts has no end")))
+        Err(refused("the list of parts has no end"))
+    }
+
+    /// One page of them, and how many bytes it took.
+    async fn parts_page(&self, s3: &S3, query: &[(&str, &str)], action: &str) -> Result<(PartsPage, usize), Error> {
+        let text = match s3.request(Method::GET, Some(&self.key), query, HeaderMap::new(), Bytes::new()).await {
+            Ok(answer) => read_up_to(MAX_PAGE_BYTES, answer.into_body()).await,
+            Err(error) => Err(error),
+        };
+        let text = text.map_err(|error| Error::from_http(error, action))?;
+        let page = PartsPage::parse(&text).map_err(|error| {
+            Error::new(Outcome::Refused, format!("Could not {action}: the answer is no list of parts: {error}"))
+        })?;
+        Ok((page, text.len()))
     }
 
     /// Stores part `number` from memory, as often as `patience` allows. Parts may be stored at the same time, in a
@@ -197,17 +208,16 @@ impl Multipart {
         let failed = |error| Error::from_object_store(error, action);
         match &self.kind {
             Kind::S3 { s3, upload_id } => {
-                let differed = &AtomicBool::new(false);
                 let stored = self.in_turn(patience, || {
                     let data = data.clone();
                     async move {
                         let payload = PutPayload::from(data.clone());
                         let stored = s3.put_part(&self.path, upload_id, number, payload).await.map_err(failed)?;
-                        self.store.compare(&stored.content_id, &data, differed, action)?;
+                        self.store.compare(&self.key, &stored.content_id, &data, action).await?;
                         Ok(stored.content_id)
                     }
                 });
-                Ok(Part { number, e_tag: stored.await.inspect_err(|error| self.store.note_damage(error))? })
+                Ok(Part { number, e_tag: stored.await? })
             }
             Kind::Directory(upload) => {
                 let written = upload.lock().await.put_part(PutPayload::from(data));

@@ -1,4 +1,4 @@
-//! The one retry policy: exponential back-off with jitter, for transient outcomes only, bounded by time.
+//! The one retry policy: exponential back-off with jitter, for what may be otherwise the next time only, bounded by time.
 //!
 //! Every attempt is signed anew, so a long outage does not end in an expired signature; object_store's own retries are
 //! off for that reason.
@@ -25,20 +25,29 @@ const MAX_DAMAGED: u32 = 3;
 
 /// How long a call is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience(Duration);
+pub struct Patience {
+    lasts: Duration,
+    /// Whether nobody watches: then a clock may be set, or a proxy mended, meanwhile.
+    is_of_transfer: bool,
+}
 
 impl Patience {
     /// For calls that somebody waits for in front of a screen. HA shows no list of backups before the slowest agent
     /// has answered, so this stays below the 20 seconds that a listing may take.
-    pub const INTERACTIVE: Self = Self(Duration::from_secs(12));
+    pub const INTERACTIVE: Self = Self { lasts: Duration::from_secs(12), is_of_transfer: false };
 
     /// One attempt.
-    pub const NONE: Self = Self(Duration::ZERO);
+    pub const NONE: Self = Self { lasts: Duration::ZERO, is_of_transfer: false };
 
     /// For transfers: long enough to sit out an outage of `duration`.
     #[must_use]
     pub const fn lasting(duration: Duration) -> Self {
-        Self(duration)
+        Self { lasts: duration, is_of_transfer: true }
+    }
+
+    /// Whether waiting may help against `error`.
+    const fn waits_for(self, error: &Error) -> bool {
+        error.outcome.is_transient() || (self.is_of_transfer && error.may_pass)
     }
 }
 
@@ -112,14 +121,14 @@ impl Backoff {
         let pause = pause(error.outcome, self.retries);
         let failing_since = *self.failing_since.get_or_insert_with(Instant::now);
         self.damaged += u32::from(error.outcome == Outcome::Damaged);
-        let may_succeed =
-            error.outcome.is_transient() || (error.outcome == Outcome::Damaged && self.damaged <= MAX_DAMAGED);
-        if !may_succeed || failing_since.elapsed() + pause > self.patience.0 {
+        let waits = self.patience.waits_for(&error);
+        let may_succeed = waits || (error.outcome == Outcome::Damaged && self.damaged <= MAX_DAMAGED);
+        if !may_succeed || failing_since.elapsed() + pause > self.patience.lasts {
             return Err(error);
         }
         self.retries += 1;
         warn!(retries = self.retries, pause_ms = pause.as_millis(), "{error}; trying again");
-        if let Some(watch) = self.watch.as_ref().filter(|_| error.outcome.is_transient()) {
+        if let Some(watch) = self.watch.as_ref().filter(|_| waits) {
             watch.waits(&error);
         }
         sleep(pause).await;
@@ -179,5 +188,20 @@ mod tests {
     async fn a_refusal_is_final() {
         assert_eq!(attempts(Patience::INTERACTIVE, Outcome::Auth, 2).await.0, 1);
         assert_eq!(attempts(Patience::NONE, Outcome::Unreachable, 2).await.0, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_transfer_waits_for_what_may_pass() {
+        for (patience, expected) in [(Patience::lasting(Duration::from_mins(10)), 3), (Patience::INTERACTIVE, 1)] {
+            let mut count = 0;
+            let result = retry(patience, || {
+                count += 1;
+                let error = Error { may_pass: true, ..Error::new(Outcome::ClockSkew, "no") };
+                let result = if count >= 3 { Ok(()) } else { Err(error) };
+                async { result }
+            });
+            drop(result.await);
+            assert_eq!(count, expected, "{patience:?}");
+        }
     }
 }

@@ -13,7 +13,7 @@ pub(crate) mod quirks;
 pub(crate) mod sample;
 pub(crate) mod server;
 pub(crate) mod setup;
-mod swift;
+pub(crate) mod swift;
 
 use std::path::Path;
 use std::time::Duration;

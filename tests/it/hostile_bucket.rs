@@ -1,6 +1,8 @@
 //! A bucket that lies: whatever it answers, the agent says what is wrong, takes no more memory and lives on.
 
 use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 
@@ -150,6 +152,44 @@ async fn metadata_of_all_backups_together_has_a_limit() {
     assert!((100..140).contains(&backups), "{backups} are listed");
     assert!(list["skipped"][0]["reason"].as_str().unwrap().contains("128 MiB already"), "{}", list["skipped"][0]);
     assert!(agent.peak_memory() < 2 * MEMORY, "it took {} MiB", agent.peak_memory() / MIB);
+}
+
+#[tokio::test]
+async fn a_list_of_parts_without_end_is_given_up() {
+    let upload =
+        "<Upload><Key>backups/old.tar</Key><UploadId>u</UploadId><Initiated>2020-01-01T00:00:00Z</Initiated></Upload>";
+    let uploads = format!("<ListMultipartUploadsResult>{upload}</ListMultipartUploadsResult>");
+    let part = |number: usize, filler: usize| {
+        let e_tag = "e".repeat(filler);
+        format!(
+            "<Part><PartNumber>{number}</PartNumber><ETag>{e_tag}</ETag><Size>1</Size>\
+             <LastModified>2020-01-01T00:00:00Z</LastModified></Part>"
+        )
+    };
+    // As many as a page may have and more than an upload may have; and few that take much.
+    for (count, filler, pages) in [(1000, 32, 11), (10, 200_000, 11)] {
+        let asked = Arc::<AtomicUsize>::default();
+        let (counting, uploads) = (Arc::clone(&asked), uploads.clone());
+        let (agent, _liar) = lied_to(move |head, number| {
+            if head.contains("?encoding-type=url&uploads") || head.contains("&uploads=") {
+                return Lie::body("200 OK", "date: Fri, 20 Nov 2026 04:47:12 GMT\r\n", uploads.clone());
+            }
+            if !head.contains("uploadId=u") || !head.starts_with("GET ") {
+                return empty();
+            }
+            counting.fetch_add(1, Ordering::SeqCst);
+            let more = format!("<IsTruncated>true</IsTruncated><NextPartNumberMarker>{number}</NextPartNumberMarker>");
+            let parts: String = (0..count).map(|part_number| part(part_number, filler)).collect();
+            Lie::body("200 OK", "", format!("<ListPartsResult>{more}{parts}</ListPartsResult>"))
+        })
+        .await;
+        let swept = async || agent.get("/v1/diagnostics").await.json()["locations"][0]["last_sweep"].take();
+        eventually("it is given up", async || !swept().await.is_null()).await;
+        let swept = swept().await;
+        assert_eq!((&swept["unfinished"], &swept["removed"]), (&json!(1), &json!(0)), "{swept}");
+        assert_eq!(asked.load(Ordering::SeqCst), pages, "{count} parts a page");
+        is_well(&agent).await;
+    }
 }
 
 #[tokio::test]

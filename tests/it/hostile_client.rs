@@ -9,8 +9,8 @@ use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::access::free_address;
-use crate::harness::call::{Client, http};
-use crate::harness::{Agent, Location, Setup, agent_and_bucket, eventually, garage};
+use crate::harness::call::{Client, content_path, http};
+use crate::harness::{Agent, Location, MIB, Sample, Setup, agent_and_bucket, eventually, garage};
 
 const TOKEN: &str = "correct-horse-battery-staple";
 
@@ -129,6 +129,34 @@ async fn who_says_nothing_or_too_slowly_is_not_waited_for() {
     let said = String::from_utf8_lossy(&said);
     assert!(said.starts_with("HTTP/1.1 400") && said.contains("did not arrive within 30 s"), "{said}");
     assert!(trickle < limit, "a head that comes byte by byte went on for {trickle:?}");
+}
+
+/// As who pauses a download, or whose disk is busy. The storage's own limit for silence is no limit for the client.
+#[tokio::test]
+async fn a_client_that_takes_nothing_costs_little_and_gets_the_rest_when_it_goes_on() {
+    let location = Location::of(&garage::shared().bucket().await).with("idle_seconds", "2");
+    let agent = Setup::of(location).serve().await;
+    let sample = Sample::new("a1", "Paused", 60 * MIB);
+    agent.upload("garage", &sample).await;
+    let before = agent.peak_memory();
+    let mut paused = Vec::new();
+    for _ in 0..3 {
+        let mut answer = agent.request(http::Method::GET, &content_path("garage", "a1")).send().await.unwrap();
+        paused.push((answer.chunk().await.unwrap().unwrap().to_vec(), answer));
+    }
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(10) {
+        assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar, "another client's");
+        assert_eq!(agent.listed("garage").await, ["a1"]);
+    }
+    let taken = agent.peak_memory().saturating_sub(before);
+    assert!(taken < 3 * 40 * MIB, "{} MiB for what nobody takes", taken / MIB);
+    for (mut body, mut answer) in paused {
+        while let Some(chunk) = answer.chunk().await.unwrap() {
+            body.extend_from_slice(&chunk);
+        }
+        assert!(body == sample.tar, "{} of {} bytes", body.len(), sample.tar.len());
+    }
 }
 
 #[tokio::test]

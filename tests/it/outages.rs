@@ -1,11 +1,16 @@
-//! Storage that goes away in the middle: for good, for a moment, while listing.
+//! Storage that goes away in the middle: for good, for a moment, while listing; or that is full.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::harness::call::{content_path, ids};
 use crate::harness::garage::away_for;
-use crate::harness::{Garage, Location, MIB, Sample, Setup, agent_behind_proxy, eventually};
+use crate::harness::swift::Swift;
+use crate::harness::{Fault, Garage, Location, MIB, Request, Sample, Setup, agent_behind_proxy, eventually, garage};
 
 #[tokio::test]
 async fn an_upload_sits_out_a_restart_of_the_server() {
@@ -36,11 +41,78 @@ async fn an_upload_sits_out_a_restart_of_the_server() {
         }
     };
     let back = async {
-        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
         garage.start().await;
     };
     tokio::join!(rest, back);
     assert!(body == sample.tar, "the download differs after the restart");
+}
+
+/// Its storage is another maker's: four services, which keep parts as objects of their own.
+#[tokio::test]
+async fn an_upload_sits_out_a_restart_of_swift() {
+    let swift = Swift::start();
+    let bucket = swift.bucket().await;
+    let location = Location { provider: "swift".into(), ..Location::of(&bucket) };
+    let agent = Setup::of(location).serve().await;
+    let mut events = agent.events().await;
+    let sample = Sample::new("a1", "Patient", 30 * MIB);
+    let upload_id = agent.begin("garage", &sample).await;
+    let mut sending = agent.sending(&upload_id);
+    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
+    events.until(|event| event["stored_bytes"].as_u64() > Some(0)).await;
+    let away = async {
+        swift.kill();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert!(!swift.answers().await, "the test would prove nothing");
+        swift.start_again();
+    };
+    let rest = sample.tar.slice(12 * 1024 * 1024..);
+    tokio::join!(away, sending.send(&rest));
+    let arrived = sending.ended().await.unwrap();
+    assert_eq!((arrived.status, &arrived.json()["sha256"]), (200, &json!(sample.sha256())), "{arrived:?}");
+    assert!(agent.printed().contains("trying again"), "it did not notice");
+    assert_eq!(agent.complete(&upload_id, &sample).await.status, 200);
+    assert!(bucket.get(&format!("backups/{}.tar", sample.stem())).await == sample.tar);
+    assert!(bucket.unfinished().await.is_empty());
+    assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+}
+
+#[tokio::test]
+async fn a_directory_that_is_full_keeps_nothing_of_what_does_not_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display();
+    let location = Location {
+        id: "disk".into(),
+        provider: String::new(),
+        endpoint: format!("file://{path}"),
+        region: String::new(),
+        bucket: String::new(),
+        key_id: String::new(),
+        secret: String::new(),
+        ..Location::of(&garage::shared().bucket().await)
+    };
+    let mut setup = Setup::of(location);
+    // A file system that the agent alone sees.
+    let mount = format!("mount -t tmpfs -o size=1m,mode=700 tmpfs {path} && exec \"$0\" \"$@\"");
+    setup.before = format!("exec unshare --map-root-user --mount sh -c '{mount}' \"$0\" \"$@\"");
+    let agent = setup.serve().await;
+    let inside = format!("/proc/{}/root{path}/backups", agent.pid());
+    let held = || fs::read_dir(Path::new(&inside)).map_or(0, Iterator::count);
+    for size in [2 * MIB, 12 * MIB] {
+        let large = Sample::new("a1", "Too large", size);
+        let upload_id = agent.begin("disk", &large).await;
+        // What is no larger than a part is written at the end.
+        let arrived = agent.content(&upload_id, large.tar.clone()).await;
+        let answer = if arrived.status == 200 { agent.complete(&upload_id, &large).await } else { arrived };
+        answer.is_problem(507, "storage_full", &[&large.stem()]);
+        eventually("nothing of it is left", async || held() == 0).await;
+    }
+    let small = Sample::new("b2", "Small", 100 * 1024);
+    agent.upload("disk", &small).await;
+    assert_eq!(held(), 2, "it is not on that file system");
+    assert_eq!(agent.listed("disk").await, ["b2"]);
+    assert!(agent.download("disk", "b2").await.unwrap().body == small.tar);
 }
 
 #[tokio::test]
@@ -153,7 +225,7 @@ async fn a_bucket_that_does_not_answer_keeps_nobody_waiting_for_long() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     bucket.put_backup("", "x", &Sample::small("a1")).await;
     agent.list("garage").await;
-    let _held = [proxy.hold(crate::harness::Request::is_list), proxy.hold(crate::harness::Request::is_list)];
+    let _held = [proxy.hold(Request::is_list), proxy.hold(Request::is_list)];
     let start = Instant::now();
     let (refreshed, listed) = tokio::join!(agent.refreshed("garage"), agent.list("garage"));
     assert!(start.elapsed().as_secs() < 25, "{:?}", start.elapsed());
@@ -203,6 +275,51 @@ async fn who_waits_for_storage_is_shown_to_wait() {
     assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
 }
 
+/// The storage itself is well, and what is between answers in its place: the same upload waits for it, and who looks at a
+/// list does not.
+async fn is_waited_for(answer: Fault, code: &str) {
+    let (agent, proxy, _bucket) = agent_behind_proxy(|_| {}).await;
+    assert_eq!(agent.list("garage").await["stale"], false);
+    let mut events = agent.events().await;
+    let sample = Sample::new("a1", "Waiting", 30 * MIB);
+    let upload_id = agent.begin("garage", &sample).await;
+    let mut sending = agent.sending(&upload_id);
+    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
+    events.until(|event| event["stored_bytes"].as_u64() > Some(0)).await;
+    for _ in 0..100 {
+        proxy.fault(|request| request.path.contains("partNumber="), answer.clone());
+        proxy.fault(Request::is_list, answer.clone());
+    }
+    let rest = sample.tar.slice(12 * 1024 * 1024..);
+    let back = async {
+        let waits = events.until(|event| event["upload_id"] == upload_id && !event["waiting"].is_null()).await;
+        assert_eq!(waits.last().unwrap()["waiting"]["code"], code, "{waits:#?}");
+        let (start, asked) = (Instant::now(), proxy.count(Request::is_list));
+        let list = agent.refreshed("garage").await;
+        assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+        assert_eq!((&list["stale"], &list["error"]["code"]), (&json!(true), &json!(code)));
+        assert_eq!(proxy.count(Request::is_list), asked + 1);
+        proxy.forget_faults();
+    };
+    tokio::join!(back, sending.send(&rest));
+    assert_eq!(sending.ended().await.unwrap().status, 200);
+    assert_eq!(agent.complete(&upload_id, &sample).await.status, 200);
+    assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_off_is_waited_for() {
+    let skewed = "<Error><Code>RequestTimeTooSkewed</Code><Message>The difference between the request time and the \
+        current time is too large.</Message></Error>";
+    is_waited_for(Fault::Answer("403 Forbidden", skewed), "clock_skew").await;
+}
+
+/// As a reverse proxy says it that has lost its server.
+#[tokio::test]
+async fn a_page_where_the_storage_was_is_waited_for() {
+    is_waited_for(Fault::Answer("404 Not Found", "404 page not found"), "storage_error").await;
+}
+
 /// The first part is on its way before the bucket is asked for an upload in parts.
 #[tokio::test]
 async fn storage_that_goes_away_before_the_first_part_is_waited_for() {
@@ -212,7 +329,7 @@ async fn storage_that_goes_away_before_the_first_part_is_waited_for() {
     proxy.set_away(true);
     let back = async {
         // Longer than a person in front of a screen would wait.
-        tokio::time::sleep(std::time::Duration::from_secs(14)).await;
+        tokio::time::sleep(Duration::from_secs(14)).await;
         proxy.set_away(false);
     };
     let (arrived, ()) = tokio::join!(agent.content(&upload_id, sample.tar.clone()), back);

@@ -36,6 +36,7 @@ on_each_server! {
     an_upload_that_is_cancelled_leaves_nothing
     an_upload_whose_last_answer_is_lost_is_complete
     a_part_whose_answer_is_lost_is_stored_again
+    what_is_damaged_each_time_is_never_acknowledged
     a_download_that_breaks_goes_on_where_it_was
     a_check_succeeds_and_leaves_nothing
     a_region_that_nobody_gave_is_found
@@ -176,6 +177,32 @@ async fn an_upload_whose_last_answer_is_lost_is_complete(server: Server) {
 
 async fn a_part_whose_answer_is_lost_is_stored_again(server: Server) {
     upload_with(server, |request| request.stores_part(2), Fault::CutAnswer(0)).await;
+}
+
+/// Nobody but the agent compares anything here, and it has seen no answer that was right.
+async fn what_is_damaged_each_time_is_never_acknowledged(server: Server) {
+    // All that is written, and only what is large: then the agent's own probe arrives as it was.
+    for index in [10, 1_000_000] {
+        let bucket = server.bucket().await;
+        let proxy = Proxy::before(&bucket.endpoint).await;
+        let location = Location { endpoint: proxy.endpoint(), ..server.location(&bucket) };
+        let agent = Setup::of(location.with("checksum", "off")).serve().await;
+        for _ in 0..100 {
+            proxy.fault(|request| request.method == "PUT", Fault::FlipRequest(index));
+        }
+        let sample = Sample::new("a1", "Damaged", 12 * MIB);
+        for attempt in 0..3 {
+            let upload_id = agent.begin("home", &sample).await;
+            let arrived = agent.content(&upload_id, sample.tar.clone()).await;
+            arrived.is_problem(409, "checksum_mismatch", &["MD5"]);
+            assert!(agent.refreshed("home").await["backups"] == json!([]), "attempt {attempt}");
+            bucket.comes_to_be_empty().await;
+        }
+        assert!(proxy.faults_left() > 0, "the test would prove nothing");
+        proxy.forget_faults();
+        agent.upload("home", &sample).await;
+        assert!(agent.download("home", "a1").await.unwrap().body == sample.tar);
+    }
 }
 
 async fn a_download_that_breaks_goes_on_where_it_was(server: Server) {

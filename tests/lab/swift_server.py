@@ -1,6 +1,7 @@
 """A real S3 server: OpenStack Swift with its S3 API, one device in a folder, its four services on loopback.
 
-Runs with Swift's own Python, in the root file system that `scripts/parts/swift` makes, and ends when it is killed:
+Runs with Swift's own Python, in the root file system that `scripts/parts/swift` makes, and ends when it is killed; started
+again in the same folder, it goes on with what it holds:
 
     scripts/in-root "$(scripts/parts/swift)" python3 tests/lab/swift_server.py FOLDER PORT
 
@@ -108,7 +109,8 @@ def serve(folder: Path, service: str) -> NoReturn:
 def main() -> None:
     """Start everything."""
     folder, port = Path(sys.argv[1]), int(sys.argv[2])
-    configure(folder, port)
+    if not (folder / "proxy.conf").exists():
+        configure(folder, port)
     for service in BACKENDS:
         start(folder, service)
     serve(folder, "proxy")

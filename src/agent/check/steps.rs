@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
@@ -61,14 +62,12 @@ impl Trial {
         until: Option<Instant>,
         watcher: Option<UnboundedSender<Step>>,
     ) -> Self {
-        let made = missing_folders(&location);
+        let made = missing_folders(&location).await;
         let mut trial = Self { location, steps: Vec::new(), notes: Vec::new(), dialect: None, until, watcher };
         // A failed step has been noted; there is nothing more to say.
         drop(trial.run().await);
-        for folder in made {
-            // One that holds something by now stays.
-            drop(std::fs::remove_dir(folder));
-        }
+        // One that holds something by now stays.
+        in_thread(move || made.iter().for_each(|folder| drop(std::fs::remove_dir(folder)))).await;
         trial
     }
 
@@ -254,10 +253,15 @@ async fn two_parts(store: &Store, key: &Key, started: &mut Option<Multipart>) ->
 }
 
 /// Folders that a check of a directory makes, the deepest first.
-fn missing_folders(location: &Location) -> Vec<PathBuf> {
+async fn missing_folders(location: &Location) -> Vec<PathBuf> {
     let Backend::Directory(path) = &location.backend else { return Vec::new() };
     let folder = path.join(Keys::new(&location.prefix).folder());
-    folder.ancestors().take_while(|folder| !folder.exists()).map(PathBuf::from).collect()
+    in_thread(move || folder.ancestors().take_while(|folder| !folder.exists()).map(PathBuf::from).collect()).await
+}
+
+/// Does what may wait for a network mount; when that does not answer, the steps say so.
+async fn in_thread<T: Default + Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    timeout(STEP_LIMIT, spawn_blocking(work)).await.ok().and_then(std::result::Result::ok).unwrap_or_default()
 }
 
 /// A clock's error, before the name of the other clock.

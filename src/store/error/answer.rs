@@ -27,6 +27,16 @@ pub(super) fn outcome_of(answer: &Answer) -> Outcome {
     })
 }
 
+/// Whether the same request may be answered otherwise later, by what changes beside the storage: this machine's clock, or
+/// a proxy that answers in the place of a server it does not reach.
+pub(super) fn may_pass(answer: &Answer, outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::ClockSkew => true,
+        Outcome::NotS3 => answer.was_s3 && answer.tls_at.is_none(),
+        _ => false,
+    }
+}
+
 /// What the answer says beyond its outcome.
 ///
 /// Sources: Amazon's list of error codes; Garage 2.5 answers `AccessDenied` for keys and signatures as well.
@@ -176,5 +186,17 @@ pub(super) mod tests {
         assert_eq!((outcome_of(&page(407)), reason_of(&page(407))), (Outcome::Refused, Some(Reason::ProxyFailed)));
         assert_eq!((outcome_of(&page(408)), reason_of(&page(408))), (Outcome::Timeout, None));
         assert_eq!((outcome_of(&page(404)), reason_of(&page(404))), (Outcome::NotS3, Some(Reason::NotS3)));
+    }
+
+    #[test]
+    fn what_was_s3_before_may_be_s3_again() {
+        let page = Answer { is_s3: false, ..answer(404, "", "404 page not found") };
+        assert!(!may_pass(&page, outcome_of(&page)), "a wrong endpoint");
+        let page = Answer { was_s3: true, ..page };
+        assert!(may_pass(&page, outcome_of(&page)));
+        let page = Answer { tls_at: Some("https://nas".into()), ..page };
+        assert!(!may_pass(&page, outcome_of(&page)), "it says where it is now");
+        let refused = Answer { was_s3: true, ..answer(403, "AccessDenied", "") };
+        assert!(!may_pass(&refused, outcome_of(&refused)));
     }
 }

@@ -43,6 +43,13 @@ pub(super) fn reason_of(error: &(dyn StdError + 'static)) -> Option<Reason> {
     }
 }
 
+/// Whether a certificate is of the future: it is the clock that is wrong then, as that of a machine without one is at its
+/// start.
+pub(super) fn is_not_valid_yet(error: &(dyn StdError + 'static)) -> bool {
+    use rustls::CertificateError::{NotValidYet, NotValidYetContext};
+    matches!(tls_error(error), Some(rustls::Error::InvalidCertificate(NotValidYet | NotValidYetContext { .. })))
+}
+
 fn tls_error<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e rustls::Error> {
     find(error)
 }

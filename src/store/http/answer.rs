@@ -26,6 +26,8 @@ pub(in crate::store) struct Answer {
     pub(in crate::store) date: Option<String>,
     /// Whether it was an S3 error document, or an empty body as HEAD and some proxies have.
     pub(in crate::store) is_s3: bool,
+    /// Whether an S3 server answered there before.
+    pub(in crate::store) was_s3: bool,
     /// Where the same is to be asked for with TLS, when it redirects there.
     pub(in crate::store) tls_at: Option<String>,
     /// Whether the request was to write something.

@@ -75,10 +75,13 @@ impl S3 {
         let answer =
             self.request(Method::GET, None, query, HeaderMap::new(), bytes::Bytes::new()).await.map_err(failed)?;
         let text = read_up_to(MAX_PAGE_BYTES, answer.into_body()).await.map_err(failed)?;
-        read_page(&text).map_err(|why| {
+        let page = read_page(&text).map_err(|why| {
             let message = format!("Could not {action}: {why}");
-            Error { reason: Some(Reason::NotS3), ..Error::new(Outcome::NotS3, message) }
-        })
+            let (reason, may_pass) = (Some(Reason::NotS3), self.shared.was_s3());
+            Error { reason, may_pass, ..Error::new(Outcome::NotS3, message) }
+        })?;
+        self.shared.note_s3();
+        Ok(page)
     }
 }
 

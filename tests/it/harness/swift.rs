@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 
+use tokio::net::TcpStream;
+
 use super::garage::free_port;
 use super::{Bucket, eventually, guard};
 
@@ -17,7 +19,7 @@ pub(crate) struct Swift {
     folder: PathBuf,
     port: u16,
     secret: String,
-    process: Mutex<Child>,
+    process: Mutex<Option<Child>>,
 }
 
 /// The server that all tests share.
@@ -27,18 +29,40 @@ pub(crate) fn shared() -> &'static Swift {
 }
 
 impl Swift {
-    fn start() -> Self {
+    /// Starts a server of one's own.
+    pub(crate) fn start() -> Self {
         let folder = tempfile::Builder::new().prefix("swift-").tempdir().unwrap().keep();
         guard::folder(&folder);
         let (port, secret) = (free_port(), uuid::Uuid::new_v4().simple().to_string());
-        let log = fs::File::create(folder.join("log")).unwrap();
+        let swift = Self { folder, port, secret, process: Mutex::default() };
+        swift.start_again();
+        swift
+    }
+
+    /// Starts the server on its data.
+    pub(crate) fn start_again(&self) {
+        let log = fs::File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
         let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut command = Command::new(repository.join("scripts/in-root"));
-        command.arg(root()).arg("python3").arg(repository.join("tests/lab/swift_server.py"));
-        command.arg(&folder).arg(port.to_string()).env("SWIFT_REGION", REGION).env("SWIFT_SECRET", &secret);
+        command.arg(root()).arg("python3").arg(repository.join("tests/lab/swift_server.py")).arg(&self.folder);
+        command.arg(self.port.to_string()).env("SWIFT_REGION", REGION).env("SWIFT_SECRET", &self.secret);
         let process = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         guard::started(process.id());
-        Self { folder, port, secret, process: Mutex::new(process) }
+        *self.process.lock().unwrap() = Some(process);
+    }
+
+    /// Ends the server at once; the kernel ends its services with it.
+    pub(crate) fn kill(&self) {
+        if let Some(mut process) = self.process.lock().unwrap().take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+            guard::ended(process.id());
+        }
+    }
+
+    /// Whether it takes a connection.
+    pub(crate) async fn answers(&self) -> bool {
+        TcpStream::connect(("127.0.0.1", self.port)).await.is_ok()
     }
 
     /// Makes a bucket that the first key owns, as soon as the server can.
@@ -64,8 +88,15 @@ impl Swift {
     }
 
     fn is_running(&self) {
-        let ended = self.process.lock().unwrap().try_wait().unwrap();
-        assert!(ended.is_none(), "Swift ended:\n{}", super::lines_about(&self.folder.join("log"), ""));
+        let is_running = self.process.lock().unwrap().as_mut().is_some_and(|child| child.try_wait().unwrap().is_none());
+        assert!(is_running, "Swift ended:\n{}", super::lines_about(&self.folder.join("log"), ""));
+    }
+}
+
+impl Drop for Swift {
+    fn drop(&mut self) {
+        self.kill();
+        drop(fs::remove_dir_all(&self.folder));
     }
 }
 
