@@ -62,11 +62,15 @@ class Look:
             metadata = json.loads(text)
             backup_id = metadata["backup_id"]
             said = metadata["s3_backup_agent"]["sha256"]
+            digest = metadata["s3_backup_agent"]["metadata_sha256"]
         except (ValueError, KeyError) as error:
             self.wrong.append(f"{key} cannot be read: {error!r}")
             return
+        without = text.replace(f',"metadata_sha256":"{digest}"'.encode(), b"")
         tar = key.removesuffix(METADATA) + ".tar"
-        if tar not in self._hashes:
+        if hashlib.sha256(without).hexdigest() != digest:
+            self.wrong.append(f"{key} is not what was written")
+        elif tar not in self._hashes:
             self.wrong.append(f"{key} is listed without its tar")
         elif self._hashes[tar] != said:
             self.wrong.append(f"{tar} is not what {key} says it is")

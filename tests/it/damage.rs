@@ -144,6 +144,56 @@ async fn our_additions_that_make_no_sense_hide_nothing_and_are_named() {
     }
 }
 
+/// `src/backup/object.rs` tries every byte; these are of every kind that there is.
+#[tokio::test]
+async fn a_byte_that_changed_in_the_metadata_is_named_and_hides_nothing() {
+    let (agent, bucket) = agent_and_bucket().await;
+    let sample = Sample::small("a1");
+    agent.upload("garage", &sample).await;
+    let key = format!("backups/{}.metadata.json", sample.stem());
+    let whole = bucket.text(&key).await;
+    for mode in ["quick", "full"] {
+        assert_eq!(findings(&agent, mode).await, Vec::<String>::new(), "{mode}");
+    }
+    let (crc32, wrong) = (sample.crc32(), sample.crc32().replacen(|_: char| true, "g", 1));
+    for (from, to, is_listed) in [
+        ("{\"addons", "[\"addons", false),
+        ("\"addons", "\"bddons", false),
+        ("Mosquitto", "Mosquitdo", true),
+        ("-11-20T", "-12-20T", true),
+        ("instance_id", "instance id", true),
+        ("\"media\"", "\"mebia\"", false),
+        ("2026.11.0", "2026.10.0", true),
+        ("Nightly", "Nightlz", true),
+        ("\"size\":40960,\"s3", "\"size\":40961,\"s3", true),
+        ("s3_backup_agent", "s3\\backup_agent", true),
+        ("\"format\":2", "\"format\":1", true),
+        (&crc32, &wrong, true),
+        ("agent_version", "agent_wersion", true),
+        ("metadata_sha256", "metadata_sha257", true),
+        ("\"}}", "\"}]", false),
+    ] {
+        assert!(whole.contains(from), "{from} is not in {whole}");
+        let (warned, case) = (warnings(&agent, &key), format!("{from} becomes {to}"));
+        bucket.put(&key, whole.replace(from, to)).await;
+        let list = agent.refreshed("garage").await;
+        if !is_listed {
+            assert_eq!(ids(&list), Vec::<String>::new(), "{case}");
+            assert!(reason(&list, &key).contains("Home Assistant would refuse it"), "{case}: {list:#}");
+            continue;
+        }
+        assert_eq!((ids(&list), &list["skipped"]), (vec!["a1".to_owned()], &json!([])), "{case}");
+        assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar, "{case}");
+        for mode in ["quick", "full"] {
+            assert!(findings(&agent, mode).await.contains(&"metadata_damaged".to_owned()), "{case}: {mode}");
+        }
+        assert_eq!(warnings(&agent, &key), warned + 1, "{case}");
+    }
+    bucket.put(&key, whole).await;
+    agent.refreshed("garage").await;
+    assert_eq!(findings(&agent, "full").await, Vec::<String>::new());
+}
+
 #[tokio::test]
 async fn a_hash_is_compared_even_where_the_rest_of_our_additions_is_damaged() {
     let (agent, bucket) = agent_and_bucket().await;

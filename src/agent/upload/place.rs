@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::Utc;
 
 use super::{Content, Keep, Tar, Upload};
-use crate::backup::{AgentBackup, AgentMetadata, StoredBackup};
+use crate::backup::{AgentBackup, AgentMetadata, FORMAT, StoredBackup};
 use crate::error::{Error, Kind, Result};
 use crate::store::{ContentType, Error as StoreError, Outcome};
 
@@ -100,7 +100,7 @@ impl Upload {
             return Err(Error::new(Kind::StorageError, detail));
         }
         let stored = self.describe(content);
-        let json = serde_json::to_vec(&stored).map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
+        let json = stored.to_object().map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
         let metadata_key = location.keys.metadata(&self.stem);
         self.store.write(&metadata_key, json.into(), ContentType::Json, patience).await?;
         Ok(stored)
@@ -117,7 +117,7 @@ impl Upload {
     fn describe(&self, content: &Content) -> StoredBackup {
         let backup = AgentBackup { size: content.size, ..self.backup.clone() };
         let agent = content.sha256.clone().map(|sha256| AgentMetadata {
-            format: 1,
+            format: FORMAT,
             size: content.size,
             sha256: Some(sha256),
             crc32: content.crc32.clone(),
