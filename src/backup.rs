@@ -3,9 +3,13 @@
 //! Source: `homeassistant/components/backup/models.py`. There an unknown add-on key, an unknown folder or a missing key
 //! raises, and one such object would break HA's whole list; so nothing that HA would refuse gets past this module.
 
+mod object;
+
 use serde::de::Deserializer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+pub use object::{Damage, FORMAT, Read};
 
 /// One add-on inside a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,10 +75,11 @@ fn required<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>
     Option::deserialize(deserializer)
 }
 
-/// What the agent adds to a backup's metadata, under the key `s3_backup_agent`. HA ignores unknown keys.
+/// What the agent adds to a backup's metadata, under the key `s3_backup_agent`. HA ignores unknown keys. The digest that
+/// comes last in the object is no part of it: that is of the object and not of the backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentMetadata {
-    /// Version of this format.
+    /// Version of this format, [`FORMAT`] in what is written.
     pub format: u32,
     /// Size of the tar in bytes, as stored.
     pub size: u64,
@@ -104,25 +109,6 @@ pub struct StoredBackup {
     /// Our additions.
     #[serde(rename = "s3_backup_agent", skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentMetadata>,
-}
-
-impl StoredBackup {
-    /// Reads a metadata object.
-    ///
-    /// # Errors
-    /// When HA's `from_dict` would refuse it. Our own additions are only dropped when they make no sense.
-    pub fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
-        #[derive(Deserialize)]
-        struct Document {
-            #[serde(flatten)]
-            backup: AgentBackup,
-            #[serde(default)]
-            s3_backup_agent: Option<Value>,
-        }
-        let document: Document = serde_json::from_slice(json)?;
-        let agent = document.s3_backup_agent.and_then(|value| serde_json::from_value(value).ok());
-        Ok(Self { backup: document.backup, agent })
-    }
 }
 
 impl AgentBackup {

@@ -24,7 +24,7 @@ pub use rows::Row;
 pub use skipped::{SkipCode, SkipCounts, Skipped};
 
 use super::location::{Busy, Location};
-use crate::backup::{AgentBackup, AgentMetadata, StoredBackup};
+use crate::backup::{AgentBackup, AgentMetadata, Damage, Read, StoredBackup};
 use crate::error::{Error, Kind, Result};
 use crate::store::{Error as StoreError, Key, Object, Objects, Outcome, Patience, Store};
 use sorted::Sorted;
@@ -65,6 +65,9 @@ pub struct Metadata {
     pub json: Box<RawValue>,
     /// What this agent added when it wrote the backup.
     pub stored: Option<AgentMetadata>,
+    /// Why it is not what was written. It is listed all the same.
+    pub damage: Option<Damage>,
+    sha256: Option<String>,
     version: String,
 }
 
@@ -303,6 +306,7 @@ impl Listings {
             self.store().place()
         );
         self.note_skipped(&listing.skipped, known.as_deref());
+        self.note_damaged(&listing, known.as_deref());
         *lock(&self.failed) = None;
         let mut last = lock(&self.last);
         // What changed since this list was begun is not in it.
@@ -319,11 +323,8 @@ impl Listings {
 
     async fn read(&self, objects: Objects, known: Option<&Listing>, taken: Instant) -> Result<Listing, StoreError> {
         let mut sorted = Sorted::from(objects);
-        let known: HashMap<&Key, &Entry> = known
-            .iter()
-            .flat_map(|listing| listing.entries.iter().chain(&listing.copies))
-            .map(|entry| (&entry.key, entry))
-            .collect();
+        let known: HashMap<&Key, &Entry> =
+            known.iter().flat_map(|listing| listing.all()).map(|entry| (&entry.key, entry)).collect();
         let pairs = std::mem::take(&mut sorted.pairs);
         let read = stream::iter(pairs).map(|(object, tar)| {
             let known = known.get(&object.key).filter(|entry| entry.metadata.version == object.version);
@@ -371,6 +372,18 @@ impl Listings {
             warn!(key = skipped.key, "left out of the list of {}: {}", self.store().place(), skipped.reason);
         }
     }
+
+    fn note_damaged(&self, listing: &Listing, known: Option<&Listing>) {
+        let is_known = |entry: &Entry| {
+            known.is_some_and(|known| known.all().any(|other| Arc::ptr_eq(&other.metadata, &entry.metadata)))
+        };
+        for entry in listing.all().filter(|entry| entry.metadata.damage.is_some() && !is_known(entry)) {
+            if let Some(damage) = &entry.metadata.damage {
+                let (key, store) = (entry.key.as_str(), self.store());
+                warn!(key, "the metadata of a backup in {} is damaged: {damage}; it is listed as it is", store.place());
+            }
+        }
+    }
 }
 
 /// Refuses a backup whose metadata would be too large to be read again: it would never be listed.
@@ -394,10 +407,19 @@ impl Listing {
         self.entries.iter().find(|entry| entry.metadata.backup_id == backup_id).cloned()
     }
 
+    /// All of them, also several of one id.
+    fn all(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().chain(&self.copies)
+    }
+
     /// Earlier uploads of this backup that were not removed when the last one took their place.
     #[must_use]
     pub fn earlier(&self, backup_id: &str) -> Vec<Entry> {
-        let is_ours = |entry: &&Entry| entry.metadata.backup_id == backup_id && entry.metadata.sha256().is_some();
+        // Of damaged metadata, the id may be another backup's.
+        let is_ours = |entry: &&Entry| {
+            let metadata = &entry.metadata;
+            metadata.backup_id == backup_id && metadata.sha256().is_some() && metadata.damage.is_none()
+        };
         self.copies.iter().filter(is_ours).cloned().collect()
     }
 
@@ -459,7 +481,7 @@ impl Metadata {
     /// SHA-256 of the tar, where it is known.
     #[must_use]
     pub fn sha256(&self) -> Option<&str> {
-        self.stored.as_ref()?.sha256.as_deref()
+        self.sha256.as_deref()
     }
 
     /// Takes its bytes from what the list has room for.
@@ -476,9 +498,10 @@ impl Metadata {
         let unreadable = |error: serde_json::Error| {
             StoreError::new(Outcome::Refused, format!("Home Assistant would refuse it: {error}"))
         };
-        let stored = StoredBackup::parse(json).map_err(unreadable)?;
+        let Read { stored, sha256, damage } = StoredBackup::read(json).map_err(unreadable)?;
         let json = serde_json::value::to_raw_value(&stored).map_err(unreadable)?;
-        Ok(Self { backup_id: stored.backup.backup_id, json, stored: stored.agent, version: version.to_owned() })
+        let (backup_id, stored, version) = (stored.backup.backup_id, stored.agent, version.to_owned());
+        Ok(Self { backup_id, json, stored, damage, sha256, version })
     }
 }
 

@@ -25,7 +25,7 @@ use super::location::Location;
 use super::look::look_into;
 use super::{Agent, stopped};
 use crate::archive::{self, Manifest, Walker};
-use crate::backup::StoredBackup;
+use crate::backup::{Read, StoredBackup};
 use crate::error::Result;
 use crate::store::{Checksum, Object, Outcome, Patience, Stat};
 use hashes::Hashes;
@@ -56,6 +56,8 @@ pub enum FindingCode {
     MetadataMissing,
     /// Home Assistant would refuse the metadata.
     InvalidMetadata,
+    /// The metadata is not what was written, though Home Assistant takes it.
+    MetadataDamaged,
     /// The tar has another size than the metadata says.
     SizeMismatch,
     /// The bytes are not those that were uploaded.
@@ -211,11 +213,19 @@ impl<'l> Verifying<'l> {
     }
 
     /// The metadata as it is now.
-    async fn metadata(&mut self) -> Result<Option<StoredBackup>> {
+    async fn metadata(&mut self) -> Result<Option<Read>> {
         let key = &self.entry.key;
         match self.location.store.read(key, MAX_METADATA_BYTES, Patience::INTERACTIVE).await {
-            Ok(json) => match StoredBackup::parse(&json) {
-                Ok(stored) => return Ok(Some(stored)),
+            Ok(json) => match StoredBackup::read(&json) {
+                Ok(read) => {
+                    if let Some(damage) = &read.damage {
+                        self.found(
+                            FindingCode::MetadataDamaged,
+                            format!("The metadata \"{key}\" is damaged: {damage}."),
+                        );
+                    }
+                    return Ok(Some(read));
+                }
                 Err(error) => {
                     self.found(
                         FindingCode::InvalidMetadata,
@@ -232,7 +242,7 @@ impl<'l> Verifying<'l> {
     }
 
     /// What the server says of the tar.
-    async fn stat(&mut self, metadata: Option<&StoredBackup>) -> Result<Option<Stat>> {
+    async fn stat(&mut self, metadata: Option<&Read>) -> Result<Option<Stat>> {
         let key = &self.entry.tar.key;
         let stat = match self.location.store.stat(key, Patience::INTERACTIVE).await {
             Ok(stat) => stat,
@@ -250,7 +260,7 @@ impl<'l> Verifying<'l> {
         Ok(Some(stat))
     }
 
-    async fn quick(&mut self, stat: &Stat, metadata: Option<&StoredBackup>) -> Result<Option<Manifest>> {
+    async fn quick(&mut self, stat: &Stat, metadata: Option<&Read>) -> Result<Option<Manifest>> {
         let key = &self.entry.tar.key;
         let held = stat.checksums.iter().find(|(checksum, _)| *checksum == Checksum::Sha256).map(|(_, held)| hex(held));
         if held.zip(recorded_sha256(metadata)).is_some_and(|(held, recorded)| held != recorded) {
@@ -265,7 +275,7 @@ impl<'l> Verifying<'l> {
     async fn full(
         &mut self,
         stat: &Stat,
-        metadata: Option<&StoredBackup>,
+        metadata: Option<&Read>,
         steps: mpsc::Sender<Step>,
     ) -> Result<Option<Manifest>> {
         let tar = Object { size: stat.size, ..self.entry.tar.clone() };
@@ -306,8 +316,9 @@ impl<'l> Verifying<'l> {
     }
 
     /// What Home Assistant shows of a backup may be changed by hand, such as its name; what it restores by may not.
-    fn compare(&mut self, manifest: Option<Manifest>, metadata: Option<&StoredBackup>) {
-        let (Some(manifest), Some(StoredBackup { backup, .. })) = (manifest, metadata) else { return };
+    fn compare(&mut self, manifest: Option<Manifest>, metadata: Option<&Read>) {
+        let (Some(manifest), Some(read)) = (manifest, metadata) else { return };
+        let backup = &read.stored.backup;
         let key = &self.entry.tar.key;
         if manifest.backup_id() != backup.backup_id {
             let (inside, said) = (manifest.backup_id(), &backup.backup_id);
@@ -329,15 +340,15 @@ impl<'l> Verifying<'l> {
     }
 }
 
-fn recorded_sha256(metadata: Option<&StoredBackup>) -> Option<&str> {
-    metadata?.agent.as_ref()?.sha256.as_deref()
+fn recorded_sha256(metadata: Option<&Read>) -> Option<&str> {
+    metadata?.sha256.as_deref()
 }
 
 /// The size that the metadata says, when a tar of `size` bytes cannot be it. Home Assistant announces less than it sends
 /// in a known case, and only the agent records what arrived.
-fn wrong_size(metadata: &StoredBackup, size: u64) -> Option<u64> {
-    match &metadata.agent {
+fn wrong_size(metadata: &Read, size: u64) -> Option<u64> {
+    match &metadata.stored.agent {
         Some(stored) => Some(stored.size).filter(|&said| said != size),
-        None => Some(metadata.backup.size).filter(|&said| said > size),
+        None => Some(metadata.stored.backup.size).filter(|&said| said > size),
     }
 }

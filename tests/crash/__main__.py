@@ -42,6 +42,7 @@ async def main() -> int:
         f"{figures.rounds} uploads and {figures.deletions} deletions in "
         f"{time.monotonic() - start:.0f} s\n"
         f"killed: {kills}\n"
+        f"{figures.anew} uploads had another byte in each attempt\n"
         f"{figures.attempts} attempts: {figures.resumed} went on where another stopped, "
         f"{figures.restarted} began anew\n"
         f"{figures.not_sent_again_bytes // MIB} MiB of {figures.sent_bytes // MIB} MiB "

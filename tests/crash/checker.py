@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set as AbstractSet
 import hashlib
 import json
 from typing import Any
@@ -14,11 +14,22 @@ READ_SIZE = 1 << 20
 class Look:
     """What is in the bucket, and what is wrong with it."""
 
-    def __init__(self, client: Any, bucket: str, expected: Mapping[str, str]) -> None:
-        """Look at every object and every unfinished upload; `expected` has the SHA-256 of each backup, by its id."""
-        self._client, self._bucket, self._expected = client, bucket, expected
+    def __init__(
+        self,
+        client: Any,
+        bucket: str,
+        expected: Mapping[str, str],
+        sent: Mapping[str, AbstractSet[str]],
+    ) -> None:
+        """Look at every object and every unfinished upload.
+
+        By each backup's id, `expected` has the SHA-256 that was acknowledged, and `sent` those of all attempts.
+        """
+        self._client, self._bucket = client, bucket
+        self._expected, self._sent = expected, sent
         self.wrong: list[str] = []
         self.backups: dict[str, list[str]] = {}
+        self._earlier: list[str] = []
         keys = [entry["Key"] for entry in self._all("list_objects_v2", "Contents")]
         described = [key for key in keys if key.endswith(METADATA)]
         self._hashes = {key: self._sha256(key) for key in keys if key not in described}
@@ -39,7 +50,7 @@ class Look:
     @property
     def copies(self) -> int:
         """How many backups are there more than once."""
-        return sum(len(keys) - 1 for keys in self.backups.values())
+        return sum(len(keys) - 1 for keys in self.backups.values()) + len(self._earlier)
 
     def _all(self, call: str, name: str) -> list[dict[str, Any]]:
         pages = self._client.get_paginator(call).paginate(Bucket=self._bucket)
@@ -51,20 +62,27 @@ class Look:
             metadata = json.loads(text)
             backup_id = metadata["backup_id"]
             said = metadata["s3_backup_agent"]["sha256"]
+            digest = metadata["s3_backup_agent"]["metadata_sha256"]
         except (ValueError, KeyError) as error:
             self.wrong.append(f"{key} cannot be read: {error!r}")
             return
+        without = text.replace(f',"metadata_sha256":"{digest}"'.encode(), b"")
         tar = key.removesuffix(METADATA) + ".tar"
-        if tar not in self._hashes:
+        if hashlib.sha256(without).hexdigest() != digest:
+            self.wrong.append(f"{key} is not what was written")
+        elif tar not in self._hashes:
             self.wrong.append(f"{key} is listed without its tar")
         elif self._hashes[tar] != said:
             self.wrong.append(f"{tar} is not what {key} says it is")
         elif backup_id not in self._expected:
             self.wrong.append(f"{key} is there, and nobody was told so")
-        elif self._expected[backup_id] != said:
-            self.wrong.append(f"{tar} is not what was uploaded")
-        else:
+        elif self._expected[backup_id] == said:
             self.backups.setdefault(backup_id, []).append(key)
+        elif said in self._sent[backup_id]:
+            # Its answer was lost, and the attempt that was acknowledged has not removed it yet.
+            self._earlier.append(key)
+        else:
+            self.wrong.append(f"{tar} is not what was uploaded")
 
     def _sha256(self, key: str) -> str:
         digest = hashlib.sha256()

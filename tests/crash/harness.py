@@ -40,6 +40,7 @@ class Figures:
     rounds: int = 0
     deletions: int = 0
     kills: Counter[str] = field(default_factory=Counter)
+    anew: int = 0
     attempts: int = 0
     resumed: int = 0
     restarted: int = 0
@@ -94,7 +95,9 @@ class Harness:
         self._garage, self._agent, self._folder = garage, agent, folder
         self._location = agent.locations[0]
         self._there: dict[str, plan.Backup] = {}
-        self._deleted: dict[str, str] = {}
+        # By the backup's id: the SHA-256 that was acknowledged, and those of all attempts.
+        self._acknowledged: dict[str, str] = {}
+        self._sent: dict[str, set[str]] = {}
         self.figures = Figures()
         self.steps: list[str] = []
 
@@ -105,9 +108,12 @@ class Harness:
         backup = plan.make(random, number, self._folder)
         size = backup.backup["size"]
         async with asyncio.timeout(ROUND_TIMEOUT_S):
-            await self._do("upload", backup, plan.kills(random, number, size), random)
+            anew = number % 2 == 1
+            kills = plan.kills(random, number, size)
+            await self._do("upload", backup, kills, anew=anew)
             self._there[backup.id] = backup
             self.figures.rounds += 1
+            self.figures.anew += anew
             if len(self._there) > KEPT:
                 oldest = self._there.pop(next(iter(self._there)))
                 kills = [
@@ -115,16 +121,22 @@ class Harness:
                     for kill in plan.kills(random, number + 1, size)
                     if kill.moment is plan.Moment.BEGINNING
                 ]
-                await self._do("delete", oldest, kills, random)
-                self._deleted[oldest.id] = oldest.sha256
+                await self._do("delete", oldest, kills)
+                self._acknowledged.pop(oldest.id)
                 self.figures.deletions += 1
                 oldest.tar.unlink()
 
     async def _do(
-        self, what: str, backup: plan.Backup, kills: list[plan.Kill], random: Random
+        self,
+        what: str,
+        backup: plan.Backup,
+        kills: list[plan.Kill],
+        *,
+        anew: bool = False,
     ) -> None:
         size = backup.backup["size"]
-        self._note(f"{what} {backup.id}, {size} bytes")
+        each = ", another byte in each attempt" if anew else ""
+        self._note(f"{what} {backup.id}, {size} bytes{each}")
         for kill in kills:
             self._note(str(kill))
         sender = Sender(
@@ -135,6 +147,7 @@ class Harness:
                 "backup": backup.backup,
                 "filename": backup.filename,
                 "tar": str(backup.tar),
+                "anew": anew,
             }
         )
         striking: list[asyncio.Task[None]] = []
@@ -145,10 +158,12 @@ class Harness:
                 self._note_step(step)
                 if step["step"] == "created":
                     stored.append(step["stored"])
+                    if what == "upload":
+                        self._sent.setdefault(backup.id, set()).add(step["sha256"])
                 if step["step"] == "done":
                     is_done = True
-                    if step.get("sha256", backup.sha256) != backup.sha256:
-                        raise CrashError("the agent acknowledged another backup")
+                    if what == "upload":
+                        self._acknowledge(backup, step, anew=anew)
                 for kill in [kill for kill in waiting if kill.is_at(step)]:
                     waiting.remove(kill)
                     striking.append(asyncio.create_task(self._strike(kill, sender)))
@@ -156,7 +171,16 @@ class Harness:
                 raise CrashError("the sender gave up")
         await asyncio.gather(*striking)
         if what == "upload":
-            self._count(stored, size)
+            self._count(stored, size, anew=anew)
+
+    def _acknowledge(
+        self, backup: plan.Backup, step: dict[str, Any], *, anew: bool
+    ) -> None:
+        if step["sha256"] != step["sent"] or (
+            not anew and step["sent"] != backup.sha256
+        ):
+            raise CrashError("the agent acknowledged another backup")
+        self._acknowledged[backup.id] = step["sha256"]
 
     async def _strike(self, kill: plan.Kill, sender: Sender) -> None:
         await asyncio.sleep(kill.delay_s)
@@ -171,13 +195,15 @@ class Harness:
         await part.start()
         self._note(f"the {kill.victim} is back")
 
-    def _count(self, stored: list[int], size: int) -> None:
+    def _count(self, stored: list[int], size: int, *, anew: bool) -> None:
         self.figures.attempts += len(stored)
         self.figures.sent_bytes += size
         for bytes_known in stored[1:]:
             self.figures.resumed += bytes_known > 0
             self.figures.restarted += bytes_known == 0
-        self.figures.not_sent_again_bytes += stored[-1] if len(stored) > 1 else 0
+        # Of another stream, the part that differs is sent again.
+        if len(stored) > 1 and not anew:
+            self.figures.not_sent_again_bytes += stored[-1]
 
     def _note(self, line: str) -> None:
         self.steps.append(f"{time.strftime('%H:%M:%S')} {line}")
@@ -187,9 +213,8 @@ class Harness:
             self._note("the sender: " + json.dumps(step))
 
     async def _look(self) -> Look:
-        expected = {backup.id: backup.sha256 for backup in self._there.values()}
-        client = self._garage.client()
-        return await asyncio.to_thread(Look, client, BUCKET, expected)
+        client, expected = self._garage.client(), self._acknowledged
+        return await asyncio.to_thread(Look, client, BUCKET, expected, self._sent)
 
     async def check(self) -> Look:
         """Look into the bucket, and compare the agent's list with it."""
@@ -197,24 +222,21 @@ class Harness:
         found.wrong += [
             f"{key} without metadata is of no backup that was uploaded or deleted here"
             for key, sha256 in found.alone.items()
-            if sha256 not in self._known_hashes()
+            if sha256 not in set().union(*self._sent.values())
         ]
         path = f"/v1/locations/{self._location.id}/backups"
         listing = await self._agent.get(f"{path}?refresh=true")
-        listed = {backup["backup_id"] for backup in listing["backups"]}
-        if listing["stale"] or listed != set(self._there):
+        listed = {
+            backup["backup_id"]: backup["s3_backup_agent"]["sha256"]
+            for backup in listing["backups"]
+        }
+        if listing["stale"] or listed != self._acknowledged:
             found.wrong.append(
-                f"the agent lists {sorted(listed)}, there are {sorted(self._there)}"
+                f"the agent lists {listed}, there are {self._acknowledged}"
             )
         if found.wrong:
             raise CrashError("\n".join(found.wrong))
         return found
-
-    def _known_hashes(self) -> set[str]:
-        return {
-            *self._deleted.values(),
-            *(each.sha256 for each in self._there.values()),
-        }
 
     async def download_all(self) -> None:
         """Download every backup through the agent, and compare."""
@@ -227,7 +249,7 @@ class Harness:
             ):
                 async for piece in answer.content.iter_chunked(1 << 20):
                     digest.update(piece)
-            if digest.hexdigest() != backup.sha256:
+            if digest.hexdigest() != self._acknowledged[backup.id]:
                 raise CrashError(f"{backup.id} comes back as something else")
 
     async def a_day_later(self) -> None:

@@ -1,5 +1,7 @@
 """Sends one backup, or deletes one, as Home Assistant does: again and again until the agent says that it is done.
 
+An encrypted backup is encrypted anew for each attempt; where the job is `anew`, each attempt has another byte.
+
 A process of its own, because it is killed. What it is to do comes as JSON on standard input; it prints a line of JSON for
 each step. Only the standard library.
 """
@@ -7,9 +9,12 @@ each step. Only the standard library.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+import hashlib
 import http.client
 import json
 from pathlib import Path
+import secrets
 import socket
 import sys
 import time
@@ -17,6 +22,8 @@ from typing import Any, override
 import zlib
 
 PIECE = 256 * 1024
+TAR_BLOCK = 512
+TAR_SIZE = slice(124, 135)
 PATIENCE_S = 120
 PAUSE_S = 0.1
 
@@ -68,11 +75,44 @@ def call(path: str, method: str, target: str, body: Any = None) -> Any:
     return json.loads(text) if text else None
 
 
-def pieces(tar: Path) -> Iterator[bytes]:
-    """Read the tar, and say how far it is sent."""
-    sent = 0
-    with tar.open("rb") as file:
-        while piece := file.read(PIECE):
+@dataclass(frozen=True)
+class Attempt:
+    """The bytes of one attempt: those of the tar, of which one may be another."""
+
+    tar: Path
+    changed: tuple[int, bytes] | None
+
+    @staticmethod
+    def of(job: dict[str, Any]) -> Attempt:
+        """Choose the byte, inside the tar's first member, and what it becomes."""
+        tar = Path(job["tar"])
+        if not job["anew"]:
+            return Attempt(tar, None)
+        with tar.open("rb") as file:
+            size = int(file.read(TAR_BLOCK)[TAR_SIZE], 8)
+        position = TAR_BLOCK + secrets.randbelow(size)
+        return Attempt(tar, (position, secrets.token_bytes(1)))
+
+    def pieces(self) -> Iterator[bytes]:
+        """Read it."""
+        start = 0
+        with self.tar.open("rb") as file:
+            while piece := file.read(PIECE):
+                yield self._changed(piece, start)
+                start += len(piece)
+
+    def _changed(self, piece: bytes, start: int) -> bytes:
+        if self.changed is None:
+            return piece
+        position, byte = self.changed[0] - start, self.changed[1]
+        if not 0 <= position < len(piece):
+            return piece
+        return piece[:position] + byte + piece[position + 1 :]
+
+    def told(self) -> Iterator[bytes]:
+        """Read it, and say how far it is sent."""
+        sent = 0
+        for piece in self.pieces():
             yield piece
             sent += len(piece)
             say("sent", sent=sent)
@@ -80,28 +120,29 @@ def pieces(tar: Path) -> Iterator[bytes]:
 
 def upload(job: dict[str, Any]) -> None:
     """Make one attempt."""
+    attempt = Attempt.of(job)
+    sha256, crc32, size = hashlib.sha256(), 0, 0
+    for piece in attempt.pieces():
+        sha256.update(piece)
+        crc32 = zlib.crc32(piece, crc32)
+        size += len(piece)
     created = call(
         job["socket"],
         "POST",
         f"/v1/locations/{job['location']}/uploads",
         {"backup": job["backup"], "filename": job["filename"]},
     )
-    say("created", stored=created["stored_bytes"])
+    say("created", stored=created["stored_bytes"], sha256=sha256.hexdigest())
     target = f"/v1/uploads/{created['upload_id']}"
-    tar = Path(job["tar"])
-    arrived = call(job["socket"], "PUT", f"{target}/content", pieces(tar))
+    arrived = call(job["socket"], "PUT", f"{target}/content", attempt.told())
     say("arrived", stored=created["stored_bytes"])
-    crc32 = 0
-    with tar.open("rb") as file:
-        while piece := file.read(PIECE):
-            crc32 = zlib.crc32(piece, crc32)
     call(
         job["socket"],
         "POST",
         f"{target}/complete",
-        {"size": tar.stat().st_size, "crc32": f"{crc32:08x}"},
+        {"size": size, "crc32": f"{crc32:08x}"},
     )
-    say("done", sha256=arrived["sha256"])
+    say("done", sha256=arrived["sha256"], sent=sha256.hexdigest())
 
 
 def delete(job: dict[str, Any]) -> None:

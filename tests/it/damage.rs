@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::call::ids;
-use crate::harness::{Bucket, Fault, MIB, Request, Sample, agent_and_bucket, agent_behind_proxy, eventually};
+use crate::harness::{Agent, Bucket, Fault, MIB, Request, Sample, agent_and_bucket, agent_behind_proxy, eventually};
 
 fn reason<'l>(list: &'l Value, key: &str) -> &'l str {
     let skipped = list["skipped"].as_array().unwrap().iter().find(|skipped| skipped["key"] == key);
@@ -110,15 +110,127 @@ async fn two_objects_with_one_backup_id_are_one_backup() {
     bucket.comes_to_be_empty().await;
 }
 
+/// What looking at "a1" finds, by the codes.
+async fn findings(agent: &Agent, mode: &str) -> Vec<String> {
+    let answer = agent.post("/v1/locations/garage/backups/a1/verify", &json!({"mode": mode})).await;
+    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    let result: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    let problems = result["problems"].as_array().unwrap_or_else(|| panic!("{result:#}"));
+    problems.iter().map(|problem| problem["code"].as_str().unwrap().to_owned()).collect()
+}
+
+/// How often the log says that this metadata is damaged, in a list.
+fn warnings(agent: &Agent, key: &str) -> usize {
+    let is_it = |line: &&str| line.contains(key) && line.contains("the metadata of a backup in");
+    agent.printed().lines().filter(is_it).count()
+}
+
 #[tokio::test]
-async fn our_additions_that_make_no_sense_are_as_good_as_none() {
+async fn our_additions_that_make_no_sense_hide_nothing_and_are_named() {
     let (agent, bucket) = agent_and_bucket().await;
     let mut sample = Sample::small("a1");
-    sample.metadata["s3_backup_agent"] = json!({"format": "of the future"});
     sample.metadata["somebody_elses"] = json!({"key": 1});
     bucket.put_backup("", "x", &sample).await;
-    assert_eq!(ids(&agent.list("garage").await), ["a1"]);
+    agent.list("garage").await;
+    assert_eq!(findings(&agent, "full").await, Vec::<String>::new(), "what other tools write is none");
+    sample.metadata["s3_backup_agent"] = json!({"format": "of the future"});
+    bucket.put_backup("", "x", &sample).await;
+    assert_eq!(ids(&agent.refreshed("garage").await), ["a1"]);
+    assert_eq!(ids(&agent.refreshed("garage").await), ["a1"]);
+    assert_eq!(warnings(&agent, "backups/x.metadata.json"), 1, "said once, not at every list");
     assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+    for mode in ["quick", "full"] {
+        assert_eq!(findings(&agent, mode).await, ["metadata_damaged"], "{mode}");
+    }
+}
+
+/// `src/backup/object.rs` tries every byte; these are of every kind that there is.
+#[tokio::test]
+async fn a_byte_that_changed_in_the_metadata_is_named_and_hides_nothing() {
+    let (agent, bucket) = agent_and_bucket().await;
+    let sample = Sample::small("a1");
+    agent.upload("garage", &sample).await;
+    let key = format!("backups/{}.metadata.json", sample.stem());
+    let whole = bucket.text(&key).await;
+    for mode in ["quick", "full"] {
+        assert_eq!(findings(&agent, mode).await, Vec::<String>::new(), "{mode}");
+    }
+    let (crc32, wrong) = (sample.crc32(), sample.crc32().replacen(|_: char| true, "g", 1));
+    for (from, to, is_listed) in [
+        ("{\"addons", "[\"addons", false),
+        ("\"addons", "\"bddons", false),
+        ("Mosquitto", "Mosquitdo", true),
+        ("-11-20T", "-12-20T", true),
+        ("instance_id", "instance id", true),
+        ("\"media\"", "\"mebia\"", false),
+        ("2026.11.0", "2026.10.0", true),
+        ("Nightly", "Nightlz", true),
+        ("\"size\":40960,\"s3", "\"size\":40961,\"s3", true),
+        ("s3_backup_agent", "s3\\backup_agent", true),
+        ("\"format\":2", "\"format\":1", true),
+        (&crc32, &wrong, true),
+        ("agent_version", "agent_wersion", true),
+        ("metadata_sha256", "metadata_sha257", true),
+        ("\"}}", "\"}]", false),
+    ] {
+        assert!(whole.contains(from), "{from} is not in {whole}");
+        let (warned, case) = (warnings(&agent, &key), format!("{from} becomes {to}"));
+        bucket.put(&key, whole.replace(from, to)).await;
+        let list = agent.refreshed("garage").await;
+        if !is_listed {
+            assert_eq!(ids(&list), Vec::<String>::new(), "{case}");
+            assert!(reason(&list, &key).contains("Home Assistant would refuse it"), "{case}: {list:#}");
+            continue;
+        }
+        assert_eq!((ids(&list), &list["skipped"]), (vec!["a1".to_owned()], &json!([])), "{case}");
+        assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar, "{case}");
+        for mode in ["quick", "full"] {
+            assert!(findings(&agent, mode).await.contains(&"metadata_damaged".to_owned()), "{case}: {mode}");
+        }
+        assert_eq!(warnings(&agent, &key), warned + 1, "{case}");
+    }
+    bucket.put(&key, whole).await;
+    agent.refreshed("garage").await;
+    assert_eq!(findings(&agent, "full").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_hash_is_compared_even_where_the_rest_of_our_additions_is_damaged() {
+    let (agent, bucket) = agent_and_bucket().await;
+    let sample = Sample::small("a1");
+    agent.upload("garage", &sample).await;
+    let stem = format!("backups/{}", sample.stem());
+    let text = bucket.text(&format!("{stem}.metadata.json")).await.replace("agent_version", "agent-version");
+    bucket.put(&format!("{stem}.metadata.json"), text).await;
+    assert_eq!(agent.refreshed("garage").await["skipped"], json!([]));
+    assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+    let mut damaged = sample.tar.to_vec();
+    damaged[20_000] ^= 1;
+    bucket.put(&format!("{stem}.tar"), damaged).await;
+    agent.refreshed("garage").await;
+    assert!(agent.download("garage", "a1").await.is_err(), "a damaged backup came whole");
+    assert_eq!(findings(&agent, "full").await, ["metadata_damaged", "checksum_mismatch"]);
+}
+
+/// As `docs/storage.md` says.
+#[tokio::test]
+async fn damaged_metadata_is_mended_by_recover() {
+    let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    proxy.make_old();
+    let mut sample = Sample::small("a1");
+    sample.metadata["s3_backup_agent"] = json!({"size": 1});
+    bucket.put_backup("", "x", &sample).await;
+    assert_eq!(agent.listed("garage").await, ["a1"]);
+    assert_eq!(findings(&agent, "quick").await, ["metadata_damaged"]);
+    bucket.delete("backups/x.metadata.json").await;
+    let recovered = agent.post("/v1/locations/garage/recover", &json!({})).await.json();
+    assert_eq!(recovered["recovered"][0]["backup_id"], "a1", "{recovered:#}");
+    assert_eq!(findings(&agent, "full").await, Vec::<String>::new());
+    let whole = bucket.text("backups/x.metadata.json").await;
+    assert!(whole.contains("Nightly") && whole.contains("\"format\":2"), "{whole}");
+    bucket.put("backups/x.metadata.json", whole.replace("Nightly", "Nightlz")).await;
+    assert_eq!(agent.refreshed("garage").await["backups"][0]["name"], "Nightlz");
+    assert_eq!(findings(&agent, "full").await, ["metadata_damaged"]);
 }
 
 async fn stored_whole(bucket: &Bucket, sample: &Sample) {

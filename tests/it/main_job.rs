@@ -9,7 +9,7 @@ fn stored_metadata(sample: &Sample, part_size: u64) -> Value {
     let mut metadata = sample.metadata.clone();
     metadata["size"] = sample.size().into();
     metadata["s3_backup_agent"] = json!({
-        "format": 1, "size": sample.size(), "sha256": sample.sha256(), "crc32": sample.crc32(),
+        "format": 2, "size": sample.size(), "sha256": sample.sha256(), "crc32": sample.crc32(),
         "part_size": part_size, "agent_version": env!("CARGO_PKG_VERSION"),
     });
     metadata
@@ -22,12 +22,19 @@ fn without_time(mut metadata: Value) -> Value {
     metadata
 }
 
+/// The digest is of the object, not of the backup: only the bucket has it.
+fn without_digest(mut metadata: Value) -> Value {
+    let digest = metadata["s3_backup_agent"].as_object_mut().unwrap().shift_remove("metadata_sha256").unwrap();
+    assert_eq!(digest.as_str().unwrap().len(), 64);
+    metadata
+}
+
 async fn holds(bucket: &Bucket, folder: &str, sample: &Sample) {
     let stem = format!("{folder}backups/{}", sample.stem());
     let (metadata, tar) = (format!("{stem}.metadata.json"), format!("{stem}.tar"));
     bucket.comes_to_hold(&[&metadata, &tar]).await;
     assert!(bucket.get(&tar).await == sample.tar, "the tar in the bucket is another one");
-    assert_eq!(without_time(bucket.json(&metadata).await), stored_metadata(sample, 5 * MIB));
+    assert_eq!(without_time(without_digest(bucket.json(&metadata).await)), stored_metadata(sample, 5 * MIB));
 }
 
 async fn there_and_back(size: u64) {
@@ -116,7 +123,17 @@ async fn the_metadata_object_has_home_assistants_fields_in_its_order() {
     let added: Vec<_> = stored["s3_backup_agent"].as_object().unwrap().keys().collect();
     assert_eq!(
         added,
-        ["format", "size", "sha256", "crc32", "part_size", "uploaded_at", "duration_ms", "agent_version"]
+        [
+            "format",
+            "size",
+            "sha256",
+            "crc32",
+            "part_size",
+            "uploaded_at",
+            "duration_ms",
+            "agent_version",
+            "metadata_sha256"
+        ]
     );
 }
 

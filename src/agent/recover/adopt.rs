@@ -8,7 +8,7 @@ use tracing::info;
 use super::Refusal;
 use crate::agent::listing::refuse_when_unreadable;
 use crate::agent::location::Location;
-use crate::backup::{AgentBackup, AgentMetadata, StoredBackup};
+use crate::backup::{AgentBackup, AgentMetadata, FORMAT, StoredBackup};
 use crate::error::{Error, Kind, Result};
 use crate::store::{ContentType, Error as StoreError, Key, Object, Outcome, Patience};
 
@@ -45,8 +45,7 @@ pub(super) async fn adopt(location: &Arc<Location>, tar: &Object, backup: AgentB
         None => {}
         Some(_) => return Err(Refusal::HasMetadata(format!("\"{}\" got metadata in the meantime.", tar.key))),
     }
-    let json =
-        serde_json::to_vec(&describe(&backup, tar)).map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
+    let json = describe(&backup, tar).to_object().map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
     let written = location.store.write(&metadata, json.into(), ContentType::Json, Patience::INTERACTIVE).await;
     location.note(written.map_err(Error::from))?;
     // Where this cannot be asked, a tar without metadata is the worse guess.
@@ -84,7 +83,7 @@ async fn size(location: &Location, key: &Key) -> Result<Option<u64>> {
 
 fn describe(backup: &AgentBackup, tar: &Object) -> StoredBackup {
     let agent = AgentMetadata {
-        format: 1,
+        format: FORMAT,
         size: tar.size,
         sha256: None,
         crc32: None,

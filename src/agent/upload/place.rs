@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::{Content, Keep, Tar, Upload};
 use crate::agent::removal::{Deletion, Removal};
-use crate::backup::{AgentBackup, AgentMetadata, StoredBackup};
+use crate::backup::{AgentBackup, AgentMetadata, FORMAT, StoredBackup};
 use crate::error::{Error, Kind, Result};
 use crate::store::{ContentType, Error as StoreError, Key, Object, Outcome};
 
@@ -117,7 +117,7 @@ impl Upload {
 
     async fn describe_in_bucket(&self, content: &Content) -> Result<StoredBackup> {
         let stored = self.describe(content);
-        let json = serde_json::to_vec(&stored).map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
+        let json = stored.to_object().map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
         let metadata = self.location.keys.metadata(&self.stem);
         self.store.write(&metadata, json.into(), ContentType::Json, self.location.patience()).await?;
         Ok(stored)
@@ -153,7 +153,7 @@ impl Upload {
     fn describe(&self, content: &Content) -> StoredBackup {
         let backup = AgentBackup { size: content.size, ..self.backup.clone() };
         let agent = content.sha256.clone().map(|sha256| AgentMetadata {
-            format: 1,
+            format: FORMAT,
             size: content.size,
             sha256: Some(sha256),
             crc32: content.crc32.clone(),

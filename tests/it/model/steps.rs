@@ -56,6 +56,8 @@ pub(super) enum Step {
     },
     /// More than a day passes, with the agent killed in it.
     Day,
+    /// This machine's clock is set back, and the agent is started anew: its files are of the future.
+    SetBack,
 }
 
 /// What goes wrong meanwhile.
@@ -67,11 +69,27 @@ pub(super) enum Trouble {
         number: usize,
         failure: Failure,
     },
+    /// From this request on, the server's clock is so many hours off.
+    Skewed {
+        number: usize,
+        hours: i64,
+    },
     /// The agent is killed when it has made so many requests, before or after the last one was done.
     Killed {
         number: usize,
         is_done: bool,
     },
+}
+
+impl Trouble {
+    /// Whether a call may fail of it: what is over in a moment is tried again.
+    pub(super) fn may_end_a_call(self) -> bool {
+        match self {
+            Self::Fails { failure, .. } => !failure.is_transient(),
+            Self::Skewed { .. } => true,
+            Self::None | Self::Killed { .. } => false,
+        }
+    }
 }
 
 /// Numbers that follow from a seed.
@@ -100,28 +118,38 @@ impl Dice {
         match self.below(10) {
             0..5 => Trouble::None,
             5..8 => Trouble::Killed { number, is_done: self.is_one_in(2) },
+            8 if self.is_one_in(2) => Trouble::Skewed { number, hours: [-1, 1][self.below(2)] },
             _ => Trouble::Fails { number, failure: Failure::ALL[self.below(Failure::ALL.len())] },
+        }
+    }
+
+    /// The same; what lists holds either all or nothing of a clock that is off.
+    fn trouble_of_a_look(&mut self) -> Trouble {
+        match self.trouble() {
+            Trouble::Skewed { hours, .. } => Trouble::Skewed { number: 1, hours },
+            trouble => trouble,
         }
     }
 
     fn step(&mut self) -> Step {
         let (own, any) = (self.below(OWN.len()), self.below(OWN.len() + FOREIGN.len()));
         let foreign = self.below(FOREIGN.len());
-        match self.below(30) {
+        match self.below(31) {
             0..9 => {
                 let (version, is_large) = (self.version(), self.is_one_in(4));
                 Step::Upload { own, version, is_large, trouble: self.trouble() }
             }
             9..11 => Step::SendHalf { own, version: self.version() },
-            11..14 => Step::Delete { any, trouble: self.trouble() },
-            14..18 => Step::List { refresh: self.is_one_in(2), trouble: self.trouble() },
-            18..21 => Step::Download { any, trouble: self.trouble() },
+            11..14 => Step::Delete { any, trouble: self.trouble_of_a_look() },
+            14..18 => Step::List { refresh: self.is_one_in(2), trouble: self.trouble_of_a_look() },
+            18..21 => Step::Download { any, trouble: self.trouble_of_a_look() },
             21..23 => Step::ForeignWrite { foreign, version: self.version() },
             23 => Step::ForeignDelete { foreign },
             24 => Step::ForeignGarbage { with_tar: self.is_one_in(2) },
             25..27 => Step::Crash,
             27..29 => Step::Wait { seconds: [1, 6, 40, 301, 700][self.below(5)] },
-            _ => Step::Day,
+            29 => Step::Day,
+            _ => Step::SetBack,
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The agent in this process, its bucket, and the map beside them.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
@@ -19,6 +21,9 @@ use crate::harness::sample::hex;
 use crate::harness::{Failure, Imitation, MIB, PATIENCE, Sample};
 
 const HOME: &str = "home";
+
+/// And an hour.
+const DAY: Duration = Duration::from_hours(25);
 
 /// Everything there is.
 pub(super) struct World {
@@ -76,11 +81,15 @@ impl World {
     }
 
     /// Its tasks stop wherever they are, and its connections break.
-    fn crash(&mut self) {
+    fn kill(&mut self) {
         let (runtime, agent) = self.running.take().unwrap();
         drop(agent);
         runtime.shutdown_timeout(Duration::from_secs(5));
         self.server.heal();
+    }
+
+    fn crash(&mut self) {
+        self.kill();
         self.start();
         self.map.all_is_fresh();
     }
@@ -93,6 +102,7 @@ impl World {
         match trouble {
             Trouble::None => {}
             Trouble::Fails { number, failure } => self.server.fail(number, 1, failure),
+            Trouble::Skewed { number, hours } => self.server.fail(number, usize::MAX, Failure::Skewed(hours)),
             Trouble::Killed { number, is_done } => {
                 let failure = if is_done { Failure::HangsAfter } else { Failure::HangsBefore };
                 self.server.fail(number, usize::MAX, failure);
@@ -156,6 +166,7 @@ impl World {
             Step::Crash => self.crash(),
             Step::Wait { seconds } => self.wait(seconds),
             Step::Day => self.day(),
+            Step::SetBack => self.set_back(),
         }
     }
 
@@ -182,8 +193,7 @@ impl World {
             }
             Ended::Killed => self.map.may_be(sample.id(), Some(sample.sha256())),
             Ended::Badly(error) => {
-                let is_trouble = matches!(trouble, Trouble::Fails { failure, .. } if !failure.is_transient());
-                assert!(is_trouble, "{error:?}");
+                assert!(trouble.may_end_a_call(), "{error:?}");
                 self.map.may_be(sample.id(), Some(sample.sha256()));
             }
         }
@@ -209,8 +219,7 @@ impl World {
             Ended::Well(()) => self.map.is(id, None),
             Ended::Badly(error) if error.kind() == Kind::BackupNotFound => self.map.is_seen(id, false),
             Ended::Badly(error) => {
-                let is_trouble = matches!(trouble, Trouble::Fails { failure, .. } if !failure.is_transient());
-                assert!(is_trouble, "{error:?}");
+                assert!(trouble.may_end_a_call(), "{error:?}");
                 self.map.may_be(id, None);
             }
             Ended::Killed => self.map.may_be(id, None),
@@ -227,8 +236,7 @@ impl World {
             }
             Ended::Killed => return,
         };
-        let is_denied = matches!(trouble, Trouble::Fails { failure: Failure::Denied, .. });
-        if view.error.is_some() || is_denied {
+        if view.error.is_some() || trouble.may_end_a_call() {
             assert!(trouble != Trouble::None, "{:?}", view.error);
             return;
         }
@@ -257,8 +265,7 @@ impl World {
             // Another tool replaced or deleted it since it was listed.
             Ended::Badly(_) if self.map.may_be_shown_older(id) => {}
             Ended::Badly(error) => {
-                let is_trouble = matches!(trouble, Trouble::Fails { failure, .. } if !failure.is_transient());
-                assert!(is_trouble, "{error:?}");
+                assert!(trouble.may_end_a_call(), "{error:?}");
             }
             Ended::Killed => {}
         }
@@ -279,23 +286,46 @@ impl World {
 
     /// What is left of uploads is removed, and nothing else.
     fn day(&mut self) {
-        let (runtime, agent) = self.running.take().unwrap();
-        drop(agent);
-        runtime.shutdown_timeout(Duration::from_secs(5));
-        self.server.heal();
-        self.server.make_older(Duration::from_hours(25));
-        crate::resume::ages(&self.state.path().join("uploads"));
+        self.kill();
+        self.server.make_older(DAY);
+        self.moves_journals(|time| time - DAY);
         self.start();
         self.map.all_is_fresh();
-        let (runtime, _) = self.running.as_ref().unwrap();
-        let server = Arc::clone(&self.server);
-        let deadline = std::time::Instant::now() + PATIENCE;
-        runtime.block_on(async {
-            while !server.unfinished().is_empty() {
-                assert!(std::time::Instant::now() < deadline, "parts are left: {:?}", server.unfinished());
+        self.until("no parts are left", |world| world.server.unfinished().is_empty());
+    }
+
+    /// What was written before lies in the future then, until the agent looks at it.
+    fn set_back(&mut self) {
+        self.kill();
+        self.moves_journals(|time| time + 30 * DAY);
+        self.start();
+        self.map.all_is_fresh();
+        self.until("no journal is of the future", |world| {
+            world.journals().iter().all(|(_, time)| *time <= SystemTime::now())
+        });
+    }
+
+    fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        self.running.as_ref().unwrap().0.block_on(async {
+            while !is_so(self) {
+                assert!(Instant::now() < deadline, "not so in time: {what}");
                 sleep(Duration::from_millis(10)).await;
             }
         });
+    }
+
+    /// Those that are there, and when they were written last.
+    fn journals(&self) -> Vec<(PathBuf, SystemTime)> {
+        let files = fs::read_dir(self.state.path().join("uploads")).into_iter().flatten();
+        let paths = files.map(|file| file.unwrap().path());
+        paths.filter_map(|path| Some((path.clone(), path.metadata().ok()?.modified().unwrap()))).collect()
+    }
+
+    fn moves_journals(&self, to: impl Fn(SystemTime) -> SystemTime) {
+        for (path, time) in self.journals() {
+            fs::File::options().write(true).open(path).unwrap().set_modified(to(time)).unwrap();
+        }
     }
 
     /// Nothing is there but what was uploaded or another tool wrote.

@@ -21,6 +21,8 @@ pub(crate) enum Failure {
     CutAfter,
     /// It was done, and the connection breaks in the middle of the answer.
     CutAnswer,
+    /// The server's clock is so many hours off.
+    Skewed(i64),
 }
 
 /// When and how.
@@ -38,6 +40,7 @@ struct Plan {
 pub(super) struct Failing(Mutex<(Option<Plan>, usize)>);
 
 impl Failure {
+    /// Those of single requests.
     pub(crate) const ALL: [Self; 8] = [
         Self::Unavailable,
         Self::Denied,
@@ -56,7 +59,7 @@ impl Failure {
 
     /// Whether another attempt makes sense.
     pub(crate) fn is_transient(self) -> bool {
-        self != Self::Denied
+        !matches!(self, Self::Denied | Self::Skewed(_))
     }
 }
 

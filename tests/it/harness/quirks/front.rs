@@ -125,8 +125,8 @@ fn header<'r>(request: &'r Parts, name: &str) -> &'r str {
     request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// Why a provider with these quirks refuses the request, if it does.
-pub(super) fn refusal(request: &Parts, quirks: &Quirks) -> Option<Refusal> {
+/// Why a provider with these quirks refuses the request at this time, if it does.
+pub(super) fn refusal(request: &Parts, quirks: &Quirks, now: DateTime<Utc>) -> Option<Refusal> {
     let refusal = quirks.find(|quirk| match quirk {
         Quirk::VirtualHostsOnly => path_style(request),
         Quirk::Region(region) => other_region(request, region),
@@ -137,7 +137,7 @@ pub(super) fn refusal(request: &Parts, quirks: &Quirks) -> Option<Refusal> {
         Quirk::NoBulkDelete => bulk_delete(request),
         _ => None,
     });
-    refusal.or_else(|| skewed(request, Utc::now() + quirks.clock_offset()))
+    refusal.or_else(|| skewed(request, now))
 }
 
 fn path_style(request: &Parts) -> Option<Refusal> {

@@ -328,6 +328,10 @@ impl Shared {
             return self.hang_up();
         }
         let failure = self.failing.next();
+        let skew = match failure {
+            Some(Failure::Skewed(hours)) => chrono::TimeDelta::hours(hours),
+            _ => self.quirks.clock_offset(),
+        };
         match failure {
             Some(Failure::CutBefore) => return Err(HangsUp),
             Some(Failure::HangsBefore) => return pending().await,
@@ -342,7 +346,7 @@ impl Shared {
             Some(Failure::Unavailable) => Some(Refusal::unavailable()),
             Some(Failure::Denied) => Some(Refusal::denied()),
             _ if is_to_slow_down => Some(Refusal::slow_down()),
-            _ => refusal(&parts, &self.quirks),
+            _ => refusal(&parts, &self.quirks, Utc::now() + skew),
         };
         let mut answer = match refused {
             Some(refusal) => {
@@ -361,7 +365,7 @@ impl Shared {
             Some(Failure::CutAnswer) => answer = cut(answer).await?,
             _ => {}
         }
-        let now = Utc::now() + self.quirks.clock_offset();
+        let now = Utc::now() + skew;
         let date = now.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
         answer.headers_mut().insert(DATE, HeaderValue::try_from(date).unwrap());
         Ok(answer)
