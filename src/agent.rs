@@ -7,7 +7,7 @@ pub mod download;
 pub mod events;
 pub mod identity;
 mod journal;
-mod kept;
+pub(crate) mod kept;
 pub mod listing;
 pub mod location;
 mod look;

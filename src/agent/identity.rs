@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tracing::warn;
 
-pub(crate) use super::kept::keep;
+use super::kept::keep;
 
 /// Name of the file in the state directory.
 const FILE: &str = "agent_id";

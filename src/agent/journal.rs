@@ -267,7 +267,11 @@ fn parse(text: &[u8]) -> Option<Parsed> {
     let mut parsed = Parsed { header, parts: BTreeMap::new(), removal: None, is_unwanted: false };
     for line in lines {
         match line {
-            Line::Part(part) => drop(parsed.parts.insert(part.number, part)),
+            Line::Part(part) => {
+                // Somebody goes on with it.
+                (parsed.removal, parsed.is_unwanted) = (None, false);
+                parsed.parts.insert(part.number, part);
+            }
             Line::Replacing(number) => drop(parsed.parts.remove(&number)),
             Line::Unwanted => parsed.is_unwanted = true,
             Line::Removing(removal) => parsed.removal = Some(removal),

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use serde::de::IgnoredAny;
+
 use crate::agent::kept::sync_folder;
 
 const ENDING: &str = "jsonl";
@@ -99,6 +101,13 @@ pub(super) fn unlocked(folder: &Path) -> Vec<(PathBuf, io::Result<Opened>)> {
     ours.filter_map(|path| open(&path).transpose().map(|opened| (path, opened))).collect()
 }
 
+/// Bytes of the lines up to the first that is none: a power cut may leave half a line, zeros, or both before the rest of it.
+fn whole_lines(text: &[u8]) -> usize {
+    let lines = text.split_inclusive(|&byte| byte == b'\n');
+    let is_whole = |line: &&[u8]| line.ends_with(b"\n") && serde_json::from_slice::<IgnoredAny>(line).is_ok();
+    lines.take_while(is_whole).map(<[u8]>::len).sum()
+}
+
 /// Removes a file that never came to be a journal.
 fn remove_left(path: &Path) -> io::Result<()> {
     let file = File::open(path)?;
@@ -118,7 +127,7 @@ fn open(path: &Path) -> io::Result<Option<Opened>> {
     });
     let mut text = Vec::new();
     Read::by_ref(&mut file).take(MAX_BYTES).read_to_end(&mut text)?;
-    let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+    let whole = whole_lines(&text);
     if whole < text.len() && whole > 0 {
         file.set_len(whole as u64)?;
         text.truncate(whole);

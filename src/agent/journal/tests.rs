@@ -102,6 +102,7 @@ async fn whatever_a_power_cut_leaves_at_the_end_costs_nothing_before_it() {
         vec![0; 4096],
         [&line[..half.len()], &half[..]].concat(),
         [&half[..], &line[half.len()..line.len() - 1]].concat(),
+        [&half[..], &line[half.len()..]].concat(),
         b"\xff\xfe\x80{\"part\":".to_vec(),
         b"{\"part\":{\"number\":2}}".to_vec(),
     ];

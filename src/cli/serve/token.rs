@@ -8,7 +8,7 @@ use aws_lc_rs::rand;
 use tracing::{info, warn};
 
 use crate::agent::download::hex;
-use crate::agent::identity::keep;
+use crate::agent::kept::keep;
 use crate::config::{Listen, Secret};
 
 /// The token from the configuration or its file; a file that is missing or empty is made.
