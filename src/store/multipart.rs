@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -288,17 +289,21 @@ impl Multipart {
         let failed = |error| Error::from_object_store(error, action);
         match &self.kind {
             Kind::S3 { s3, upload_id } => {
-                let completed =
-                    self.store
-                        .retry(patience, || {
-                            let parts = parts.iter().map(|part| PartId { content_id: part.e_tag.clone() }).collect();
-                            async move {
-                                s3.complete_multipart(&self.path, upload_id, parts).await.map(drop).map_err(failed)
-                            }
+                let may_have_succeeded = &AtomicBool::new(false);
+                let completed = self.store.retry(patience, || {
+                    let parts = parts.iter().map(|part| PartId { content_id: part.e_tag.clone() }).collect();
+                    async move {
+                        let completed = s3.complete_multipart(&self.path, upload_id, parts).await.map(drop);
+                        completed.map_err(failed).inspect_err(|error| {
+                            may_have_succeeded.fetch_or(error.outcome.is_transient(), Ordering::Relaxed);
                         })
-                        .await;
-                match completed {
-                    Err(error) if error.outcome == Outcome::NoSuchUpload => {
+                    }
+                });
+                match completed.await {
+                    // Otherwise somebody ended the upload, and what is there is not of these parts.
+                    Err(error)
+                        if error.outcome == Outcome::NoSuchUpload && may_have_succeeded.load(Ordering::Relaxed) =>
+                    {
                         self.was_completed(size, before, error).await
                     }
                     completed => completed,

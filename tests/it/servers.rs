@@ -35,6 +35,7 @@ on_each_server! {
     the_same_backup_uploaded_again_replaces_the_first
     an_upload_that_is_cancelled_leaves_nothing
     an_upload_whose_last_answer_is_lost_is_complete
+    a_tar_of_others_is_not_taken_for_ones_own
     a_part_whose_answer_is_lost_is_stored_again
     what_is_damaged_each_time_is_never_acknowledged
     a_download_that_breaks_goes_on_where_it_was
@@ -173,6 +174,30 @@ async fn upload_with(server: Server, matches: impl Fn(&Request) -> bool + Send +
 
 async fn an_upload_whose_last_answer_is_lost_is_complete(server: Server) {
     upload_with(server, Request::completes_multipart, Fault::CutAnswer(0)).await;
+}
+
+/// Another agent swept the parts, and put a tar of the same size in their place.
+async fn a_tar_of_others_is_not_taken_for_ones_own(server: Server) {
+    let bucket = server.bucket().await;
+    let proxy = Proxy::before(&bucket.endpoint).await;
+    let location = Location { endpoint: proxy.endpoint(), ..server.location(&bucket) };
+    let agent = Setup::of(location).serve().await;
+    let sample = Sample::new("a1", "Two at once", 12 * MIB);
+    let upload_id = agent.begin("home", &sample).await;
+    assert_eq!(agent.content(&upload_id, sample.tar.clone()).await.status, 200);
+    let gate = proxy.hold(Request::completes_multipart);
+    let key = format!("backups/{}.tar", sample.stem());
+    let others = vec![7; sample.tar.len()];
+    let meanwhile = async {
+        eventually("it is about to be completed", async || proxy.faults_left() == 0).await;
+        bucket.abort_unfinished().await;
+        bucket.put(&key, others.clone()).await;
+        gate.add_permits(1);
+    };
+    let (completed, ()) = tokio::join!(agent.complete(&upload_id, &sample), meanwhile);
+    assert!(completed.status >= 500, "{completed:?}");
+    assert!(agent.refreshed("home").await["backups"] == json!([]));
+    assert!(bucket.get(&key).await == others, "what others stored is another one now");
 }
 
 async fn a_part_whose_answer_is_lost_is_stored_again(server: Server) {
