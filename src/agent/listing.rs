@@ -240,13 +240,10 @@ impl Listings {
         if let Some(entry) = view.listing.find(backup_id) {
             return Ok(entry);
         }
-        Err(view.error.unwrap_or_else(|| self.not_found(backup_id)))
-    }
-
-    /// The error for an id that no backup has.
-    pub(super) fn not_found(&self, backup_id: &str) -> Error {
-        let detail = format!("There is no backup \"{backup_id}\" in {}.", self.store().place());
-        Error::new(Kind::BackupNotFound, detail)
+        Err(view.error.unwrap_or_else(|| {
+            let detail = format!("There is no backup \"{backup_id}\" in {}.", self.store().place());
+            Error::new(Kind::BackupNotFound, detail)
+        }))
     }
 
     /// The last good list, however old.

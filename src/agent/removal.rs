@@ -42,7 +42,7 @@ pub(super) struct Deletion {
 
 impl Deletion {
     /// Deletes the metadata of the backup whose tar has this key, and this version: it is invisible then. Nothing when
-    /// another backup is described there by now, or none.
+    /// that was done, or another backup is described there by now.
     ///
     /// # Errors
     /// What a request can come to; the backup is there as before then, or the sweep ends what was begun.
@@ -56,6 +56,11 @@ impl Deletion {
         let Some(metadata) = tar.metadata_of_tar() else { return Ok(None) };
         match described(location, &metadata, patience).await? {
             Described::Backup(stored) if stored.backup.backup_id == backup_id => {}
+            Described::Nothing => {
+                let removal = Removal::Deleted { version: version.to_owned() };
+                carry_out(location, tar, backup_id, &removal, |_| false).await?;
+                return Ok(None);
+            }
             _ => return Ok(None),
         }
         let leaving = location.leaving(tar);
@@ -115,8 +120,8 @@ pub(super) async fn delete(
             }
         }
     }
-    let was_there = !deletions.is_empty();
-    if was_there || failed.is_none() {
+    // Somebody else may have deleted it since the list was taken; what was wanted is so.
+    if !deletions.is_empty() || failed.is_none() {
         location.changed(backup_id);
     }
     for deletion in deletions {
@@ -126,10 +131,6 @@ pub(super) async fn delete(
         info!(location = location.id(), duration_ms, "deleted \"{tar}\" from {place}");
     }
     location.note(failed.map_or(Ok(()), |error| Err(error.into())))?;
-    if !was_there {
-        // Somebody else deleted it since the list was taken.
-        return Err(location.listings.not_found(backup_id));
-    }
     location.history.deleted();
     Ok(())
 }

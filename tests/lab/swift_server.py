@@ -51,10 +51,15 @@ use = egg:swift#proxy_logging
 
 
 def common(folder: Path, address: str, port: int) -> str:
-    """Return the settings that all services have; the system's log is none of theirs."""
+    """Return the settings that all services have; the system's log is none of theirs.
+
+    On a busy machine, half a second is not enough for one to reach another: what is then left for later is left to a
+    daemon that does not run here.
+    """
     return (
         f"[DEFAULT]\nbind_ip = {address}\nbind_port = {port}\nworkers = 0\nuser = root\nswift_dir = {folder}\n"
         f"devices = {folder}\nmount_check = false\nlog_address = {folder}/no-system-log\n"
+        "conn_timeout = 30\nnode_timeout = 60\ncontainer_update_timeout = 60\n"
     )
 
 
