@@ -86,7 +86,10 @@ impl Store {
         }
         let mut verdict = s3.e_tags().judge(e_tag, data);
         if verdict == Verdict::Unclear {
-            self.find_out_e_tags(s3.e_tags(), key).await;
+            let (store, e_tags, key) = (self.clone(), s3.e_tags().clone(), key.clone());
+            // A task of its own: an upload that ends meanwhile does not leave the probe there.
+            let finding_out = tokio::spawn(async move { store.find_out_e_tags(&e_tags, &key).await });
+            drop(finding_out.await);
             verdict = s3.e_tags().judge(e_tag, data);
         }
         match verdict {

@@ -100,11 +100,11 @@ impl Samples {
         println!("{what}: {} open files at first, {} at last, {} at most", files.0, files.1, files.2);
     }
 
-    /// The last half takes no more than the first, but for what an allocator keeps.
-    fn are_flat(&self) {
+    /// The last half takes no more than the first, but for what an allocator keeps, and `room`.
+    fn are_flat(&self, room: u64) {
         let halves = |values: &[u64]| (Self::most(values, 10..50), Self::most(values, 50..100));
         let ((first, last), (files, last_files)) = (halves(&self.memory), halves(&self.files));
-        assert!(last <= first + first / 8 + 8 * MIB, "memory grew from {first} to {last} bytes");
+        assert!(last <= first + first / 8 + room, "memory grew from {first} to {last} bytes");
         assert!(last_files <= files + 8, "open files grew from {files} to {last_files}");
     }
 }
@@ -155,7 +155,8 @@ async fn a_very_large_backup_takes_no_more_memory_than_a_large_one() {
     // Four parts on their way and one that fills.
     let limit = AT_REST + 5 * part_size;
     assert!(samples.memory.iter().all(|&memory| memory <= limit), "more than {} MiB", limit / MIB);
-    samples.are_flat();
+    // Whether all parts are there at the same moment is a matter of chance.
+    samples.are_flat(8 * MIB + part_size);
     assert_eq!(agent.listed("discard").await, ["a1"]);
 }
 
@@ -218,7 +219,7 @@ async fn mixed_work_for_long_takes_no_more_memory_and_files_than_for_short() {
     samples.print("soak");
     assert!(done >= 3, "{done} rounds prove nothing");
     if seconds >= 60 {
-        samples.are_flat();
+        samples.are_flat(8 * MIB);
     }
     assert!(Samples::most(&samples.memory, 0..100) <= 2 * AT_REST + WORKERS as u64 * 2 * 5 * 5 * MIB);
 }

@@ -35,12 +35,20 @@ pub(crate) const MIB: u64 = 1024 * 1024;
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until `condition` holds.
-pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl FnMut() -> F) {
+    assert!(comes_to_be(condition).await, "{what}: not within {PATIENCE:?}");
+}
+
+/// Whether `condition` comes to hold in time.
+pub(crate) async fn comes_to_be<F: Future<Output = bool>>(mut condition: impl FnMut() -> F) -> bool {
     let deadline = Instant::now() + PATIENCE;
     while !condition().await {
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        if Instant::now() >= deadline {
+            return false;
+        }
         sleep(Duration::from_millis(50)).await;
     }
+    true
 }
 
 /// A bucket of the shared server, and an agent with one location on it.

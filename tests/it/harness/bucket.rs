@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::sample::hex;
-use super::{Sample, eventually};
+use super::{Sample, comes_to_be};
 
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const PATH: &AsciiSet = &QUERY.remove(b'/');
@@ -168,8 +168,17 @@ impl Bucket {
 
     /// The bucket comes to hold these keys and no unfinished upload.
     pub(crate) async fn comes_to_hold(&self, keys: &[&str]) {
-        let what = format!("the bucket holds {keys:?} and nothing else");
-        eventually(&what, || async { self.unfinished().await.is_empty() && self.keys().await == keys }).await;
+        let found = std::sync::Mutex::default();
+        let is_so = || async {
+            let (held, unfinished) = (self.keys().await, self.unfinished().await);
+            let is_so = unfinished.is_empty() && held == keys;
+            *found.lock().unwrap() = (held, unfinished);
+            is_so
+        };
+        if !comes_to_be(is_so).await {
+            let (held, unfinished) = found.into_inner().unwrap();
+            panic!("the bucket should hold {keys:?}; it holds {held:?}, and of unfinished uploads {unfinished:?}");
+        }
     }
 
     async fn page(&self, query: &str) -> Page {
