@@ -81,6 +81,18 @@ pub(super) enum Trouble {
     },
 }
 
+impl Step {
+    pub(super) fn trouble(self) -> Trouble {
+        match self {
+            Self::Upload { trouble, .. }
+            | Self::Delete { trouble, .. }
+            | Self::List { trouble, .. }
+            | Self::Download { trouble, .. } => trouble,
+            _ => Trouble::None,
+        }
+    }
+}
+
 impl Trouble {
     /// Whether a call may fail of it: what is over in a moment is tried again.
     pub(super) fn may_end_a_call(self) -> bool {

@@ -60,6 +60,10 @@ impl World {
         for step in steps {
             self.does(*step);
             self.server.heal();
+            if step.trouble().may_end_a_call() {
+                // A bucket that could not be asked is not asked again for half a minute.
+                self.wait(31);
+            }
         }
         self.does(Step::Day);
         self.does(Step::List { refresh: true, trouble: Trouble::None });
