@@ -227,6 +227,11 @@ fn steps(found: &Listing, held: &Listing, wanted: &[String], from: &Location) ->
 fn step(entry: &Entry, held: &Listing) -> Step {
     let backup_id = entry.metadata.backup_id.clone();
     let action = match held.find(&backup_id) {
+        None if entry.metadata.damage.is_some() => {
+            let detail = format!("The metadata \"{}\" is damaged: a copy would pass for a good one.", entry.key);
+            let hint = "Find out with `verify` what is true, and let `recover` write it anew.";
+            Action::Refuse(Error::new(Kind::InvalidMetadata, detail).with_hint(hint))
+        }
         None => Action::Copy(entry.clone()),
         Some(held) if is_same(entry, &held) => Action::Skip,
         Some(held) => {

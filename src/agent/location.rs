@@ -331,6 +331,7 @@ const fn concerns_storage(kind: Kind) -> bool {
             | Kind::BucketNotFound
             | Kind::WrongRegion
             | Kind::ClockSkew
+            | Kind::StorageCertificate
             | Kind::StorageUnreachable
             | Kind::StorageTimeout
             | Kind::StorageThrottled

@@ -9,12 +9,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use futures_util::future::join_all;
 use tokio::time::{Instant, interval};
 use tracing::{debug, info, warn};
 
 use super::Agent;
-use super::journal::KEPT_FOR;
+use super::journal;
 use super::location::Location;
 use super::removal::abandon;
 use crate::store::{Leftover, Leftovers, Patience};
@@ -24,6 +25,12 @@ const INTERVAL: Duration = Duration::from_hours(1);
 
 /// How often a storage is asked.
 const ASKED_EVERY: Duration = Duration::from_hours(6);
+
+/// What nobody touched for this long is dead.
+const KEPT_FOR: TimeDelta = TimeDelta::seconds(journal::KEPT_FOR.as_secs().cast_signed());
+
+/// What is left in one place, and looked at in one look: the rest has its turn when these are gone.
+const MAX_LOOKED_AT: usize = 1000;
 
 /// Looks at the start, when a location is new, and then once in a while, until the agent stops.
 pub(super) async fn run(agent: Arc<Agent>) {
@@ -106,7 +113,9 @@ async fn ask(agent: &Agent, location: &Arc<Location>) -> bool {
 /// Removes the dead ones; gives how many, and what went wrong last.
 async fn remove_dead(agent: &Agent, location: &Location, found: Leftovers) -> (usize, Option<String>) {
     let (mut removed, mut failed) = (0, None);
-    for leftover in &found.all {
+    let is_old =
+        |leftover: &&Leftover| found.now - leftover.begun >= KEPT_FOR && location.keys.may_be_ours(&leftover.key);
+    for leftover in found.all.iter().filter(is_old).take(MAX_LOOKED_AT) {
         let Some(age) = age_of_dead(agent, location, leftover, &found).await else { continue };
         let (key, place, age_hours) = (&leftover.key, location.store.place(), age.num_hours());
         match location.store.remove_leftover(leftover, Patience::INTERACTIVE).await {
@@ -124,21 +133,15 @@ async fn remove_dead(agent: &Agent, location: &Location, found: Leftovers) -> (u
 }
 
 /// How long nobody was at it, when that is long enough and it is ours to remove.
-async fn age_of_dead(
-    agent: &Agent,
-    location: &Location,
-    leftover: &Leftover,
-    found: &Leftovers,
-) -> Option<chrono::TimeDelta> {
-    let kept_for = chrono::TimeDelta::from_std(KEPT_FOR).ok()?;
-    if !location.keys.may_be_ours(&leftover.key) || found.now - leftover.begun < kept_for {
-        return None;
-    }
+async fn age_of_dead(agent: &Agent, location: &Location, leftover: &Leftover, found: &Leftovers) -> Option<TimeDelta> {
     // Large uploads over a thin line take days. Where nobody tells when the last part came, it may have been just now.
     let touched = location.store.last_touched(leftover, Patience::INTERACTIVE).await?;
     let age = found.now - touched;
     // Looked at last: an upload may have begun to go on with it meanwhile.
-    let is_known =
-        location.is_arriving(&leftover.key) || agent.journals.know(location.store.place(), leftover.key.as_str()).await;
-    (age >= kept_for && !is_known).then_some(age)
+    let known = agent.journals.of_key(location.store.place(), leftover.key.as_str()).await;
+    let is_known = match leftover.upload_id() {
+        Some(id) if !known.is_empty() => known.iter().any(|header| header.upload_id.as_deref() == Some(id)),
+        _ => !known.is_empty() || location.is_arriving(&leftover.key),
+    };
+    (age >= KEPT_FOR && !is_known).then_some(age)
 }

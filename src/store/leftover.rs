@@ -47,10 +47,15 @@ pub struct Leftover {
 }
 
 impl Leftover {
+    /// The id of an upload in parts.
+    #[must_use]
+    pub fn upload_id(&self) -> Option<&str> {
+        if let What::Upload(id) = &self.what { Some(id) } else { None }
+    }
+
     /// What it takes in memory.
     fn bytes(&self) -> usize {
-        let id = if let What::Upload(id) = &self.what { id.len() } else { 0 };
-        size_of::<Self>() + self.key.as_str().len() + id
+        size_of::<Self>() + self.key.as_str().len() + self.upload_id().map_or(0, str::len)
     }
 }
 

@@ -3,11 +3,12 @@
 use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 
-use super::{Journals, Parsed, file, parse};
+use super::{Header, Journals, Parsed, file, parse};
 
 /// One journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,38 +30,51 @@ pub(in crate::agent) struct JournalStatus {
 }
 
 impl Journals {
-    /// Whether there is a journal of an upload of this key, under way or left for the next attempt.
-    pub(in crate::agent) async fn know(&self, place: &str, key: &str) -> bool {
-        self.overview().await.iter().any(|status| status.place == place && status.key == key)
+    /// The uploads of this key that there are journals of, under way or left for the next attempt.
+    pub(in crate::agent) async fn of_key(&self, place: &str, key: &str) -> Vec<Header> {
+        let headers = self.read_all().await.into_iter().map(|(parsed, _)| parsed.header);
+        headers.filter(|header| header.place == place && header.key == key).collect()
     }
 
     /// All journals that can be read, those of uploads under way included.
     pub(in crate::agent) async fn overview(&self) -> Vec<JournalStatus> {
+        let mut statuses: Vec<_> =
+            self.read_all().await.into_iter().map(|(parsed, age)| JournalStatus::of(parsed, age)).collect();
+        statuses.sort_by(|one, other| (&one.place, &one.key).cmp(&(&other.place, &other.key)));
+        statuses
+    }
+
+    /// What each says, and how long ago something was added to it.
+    async fn read_all(&self) -> Vec<(Parsed, Duration)> {
         let folder = self.folder.clone();
-        spawn_blocking(move || statuses(&folder)).await.unwrap_or_default()
+        spawn_blocking(move || all(&folder)).await.unwrap_or_default()
     }
 }
 
-fn statuses(folder: &Path) -> Vec<JournalStatus> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| file::is_journal(path));
-    let mut statuses: Vec<_> = paths.filter_map(|path| status(&path).ok().flatten()).collect();
-    statuses.sort_by(|one, other| (&one.place, &one.key).cmp(&(&other.place, &other.key)));
-    statuses
+impl JournalStatus {
+    fn of(Parsed { header, parts, .. }: Parsed, age: Duration) -> Self {
+        Self {
+            place: header.place,
+            key: header.key,
+            backup_id: header.backup_id,
+            part_size: header.part_size,
+            parts: parts.len(),
+            stored_bytes: parts.values().map(|part| part.size).sum(),
+            age_seconds: age.as_secs(),
+        }
+    }
 }
 
-fn status(path: &Path) -> io::Result<Option<JournalStatus>> {
+fn all(folder: &Path) -> Vec<(Parsed, Duration)> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| file::is_journal(path));
+    paths.filter_map(|path| one(&path).ok().flatten()).collect()
+}
+
+fn one(path: &Path) -> io::Result<Option<(Parsed, Duration)>> {
     let file = fs::File::open(path)?;
     let age = file.metadata()?.modified()?.elapsed().unwrap_or_default();
     let mut text = Vec::new();
     file.take(file::MAX_BYTES).read_to_end(&mut text)?;
-    Ok(parse(&text).map(|Parsed { header, parts, .. }| JournalStatus {
-        place: header.place,
-        key: header.key,
-        backup_id: header.backup_id,
-        part_size: header.part_size,
-        parts: parts.len(),
-        stored_bytes: parts.values().map(|part| part.size).sum(),
-        age_seconds: age.as_secs(),
-    }))
+    Ok(parse(&text).map(|parsed| (parsed, age)))
 }

@@ -24,7 +24,9 @@ impl Upload {
         };
         let (multipart, is_copy) = (tar.multipart(), matches!(tar, Tar::Inside(_)));
         if let Err(error) = self.store_tar(tar, content.size, before.as_deref()).await {
-            let (is_transient, is_damaged) = (error.outcome.is_transient(), error.outcome == Outcome::Damaged);
+            // An earlier attempt may have arrived, whatever the last one came to.
+            let is_transient = error.outcome.is_transient() || error.may_pass;
+            let is_damaged = error.outcome == Outcome::Damaged;
             if is_transient && self.means.options.keep == Keep::Failed {
                 self.record.leave();
             } else if is_copy {
