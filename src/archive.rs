@@ -27,6 +27,11 @@ pub enum Error {
     /// No `backup.json` in it.
     #[error("the tar is not a Home Assistant backup: it holds no backup.json")]
     NoManifest,
+    /// Its `backup.json` says that Home Assistant's folder is in it.
+    #[error(
+        "the tar is not whole: its backup.json says that it holds Home Assistant, and homeassistant.tar.gz is missing"
+    )]
+    NoHomeAssistant,
     /// More than one `backup.json`: of these, one tool takes the first and another one the last.
     #[error("the tar holds two files backup.json")]
     TwoManifests,

@@ -57,9 +57,25 @@ impl Header {
     }
 }
 
-/// Whether an entry of this name is the manifest.
-pub(super) fn is_manifest(name: &[u8]) -> bool {
-    name.strip_prefix(b"./").unwrap_or(name) == b"backup.json"
+/// What an entry is, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// `backup.json`.
+    Manifest,
+    /// The tar with Home Assistant's own folder.
+    HomeAssistant,
+    Other,
+}
+
+impl Role {
+    /// Sources: `read_backup` and `_encrypt_backup` in `homeassistant/components/backup/util.py`.
+    pub(super) fn of(name: &[u8]) -> Self {
+        match name.strip_prefix(b"./").unwrap_or(name) {
+            b"backup.json" => Self::Manifest,
+            b"homeassistant.tar" | b"homeassistant.tgz" | b"homeassistant.tar.gz" => Self::HomeAssistant,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// Up to the first zero.

@@ -1,6 +1,6 @@
 //! Walks a tar by its headers, in pieces of any size, and keeps only `backup.json`.
 
-use super::header::{BLOCK, Header, Kind, is_manifest, text};
+use super::header::{BLOCK, Header, Kind, Role, text};
 use super::pax::Pax;
 use super::{Error, Manifest};
 
@@ -20,9 +20,10 @@ pub struct Walker {
     offset: u64,
     /// What a pax header says of the next entry.
     pax: Option<Pax>,
-    /// Whether the next entry is the manifest, when a name goes before it.
-    named: Option<bool>,
+    /// What the next entry is, when a name goes before it.
+    named: Option<Role>,
     manifest: Option<Vec<u8>>,
+    has_home_assistant: bool,
 }
 
 #[derive(Debug)]
@@ -46,7 +47,7 @@ enum Keep {
 impl Default for Walker {
     fn default() -> Self {
         let state = State::Header(Vec::with_capacity(BLOCK));
-        Self { state, offset: 0, pax: None, named: None, manifest: None }
+        Self { state, offset: 0, pax: None, named: None, manifest: None, has_home_assistant: false }
     }
 }
 
@@ -105,12 +106,18 @@ impl Walker {
     /// Says what the tar holds, once all of it was pushed.
     ///
     /// # Errors
-    /// When it is cut off, or not a backup.
+    /// When it is cut off, not a backup, or not all of one.
     pub fn finish(self) -> Result<Manifest, Error> {
         if !matches!(self.state, State::End) {
             return Err(Error::Truncated);
         }
-        Manifest::parse(&self.manifest.ok_or(Error::NoManifest)?)
+        let manifest = Manifest::parse(&self.manifest.ok_or(Error::NoManifest)?)?;
+        // Python takes a damaged header for the end of a tar. What Home Assistant encrypts ends there as well, as if all
+        // were well, and it writes backup.json first.
+        if manifest.homeassistant_version().is_some() && !self.has_home_assistant {
+            return Err(Error::NoHomeAssistant);
+        }
+        Ok(manifest)
     }
 
     /// Goes on to the next state when the present one has all its bytes.
@@ -139,7 +146,7 @@ impl Walker {
     fn take_in(&mut self, keep: Keep, data: Vec<u8>) -> Result<(), Error> {
         match keep {
             Keep::Manifest => self.manifest = Some(data),
-            Keep::Name => self.named = Some(is_manifest(text(&data))),
+            Keep::Name => self.named = Some(Role::of(text(&data))),
             Keep::Pax => self.pax = Some(Pax::read(&data).filter(|pax| !pax.is_sparse).ok_or(self.unusual())?),
             // Not every reader heeds it.
             Keep::GlobalPax if !Pax::read(&data).is_some_and(|pax| pax.is_harmless()) => return Err(self.unusual()),
@@ -159,7 +166,7 @@ impl Walker {
             Kind::GlobalPax => Some((Keep::GlobalPax, limited("pax header", header.size, MAX_PAX_BYTES)?)),
             Kind::LongName if header.size <= MAX_NAME_BYTES => Some((Keep::Name, Vec::new())),
             Kind::LongName => {
-                self.named = Some(false);
+                self.named = Some(Role::Other);
                 None
             }
             Kind::LongLink => None,
@@ -177,8 +184,9 @@ impl Walker {
         if !is_file && size > 0 {
             return Err(self.unusual());
         }
-        let is_manifest = named.unwrap_or_else(|| is_manifest(pax.name.as_ref().unwrap_or(&header.name)));
-        let keep = match (is_manifest && is_file, &self.manifest) {
+        let role = named.unwrap_or_else(|| Role::of(pax.name.as_ref().unwrap_or(&header.name)));
+        self.has_home_assistant |= role == Role::HomeAssistant && is_file;
+        let keep = match (role == Role::Manifest && is_file, &self.manifest) {
             (false, _) => None,
             (true, None) => Some((Keep::Manifest, limited("backup.json", size, MAX_MANIFEST_BYTES)?)),
             (true, Some(_)) => return Err(Error::TwoManifests),
@@ -305,6 +313,24 @@ mod tests {
         assert!(matches!(walk(&[b'x'; 2048], 512), Err(Error::BadHeader(0))));
         assert!(matches!(walk(&backup(b"[]"), 100), Err(Error::BadManifest(_))));
         assert!(matches!(walk(&[0; 1024], 100), Err(Error::NoManifest)));
+    }
+
+    #[test]
+    fn what_lost_home_assistant_on_the_way_is_refused() {
+        let manifest = br#"{"slug": "abc", "name": "n", "date": "2026-11-20T00:00:00+00:00",
+            "homeassistant": {"version": "2026.11.0"}}"#;
+        let first = entry(b'0', "./backup.json", manifest);
+        for (name, is_there) in [
+            ("./homeassistant.tar.gz", true),
+            ("homeassistant.tgz", true),
+            ("./homeassistant.tar", true),
+            ("./ssl.tar.gz", false),
+            ("./x/homeassistant.tar.gz", false),
+        ] {
+            let walked = walk(&[&*first, &entry(b'0', name, b"data"), &[0; 1024]].concat(), 512);
+            assert_eq!(walked.is_ok(), is_there, "{name}: {walked:?}");
+            assert!(is_there || matches!(walked, Err(Error::NoHomeAssistant)), "{name}: {walked:?}");
+        }
     }
 
     #[test]

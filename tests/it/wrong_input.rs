@@ -58,6 +58,25 @@ async fn more_bytes_than_announced_are_kept_with_their_true_size() {
     }
 }
 
+/// Python takes a damaged header for the end of a tar: Home Assistant then encrypts what is before it, fills up with zeros to
+/// the size that it announced, and knows of nothing.
+#[tokio::test]
+async fn a_backup_that_lost_home_assistant_before_it_came_is_refused() {
+    let (agent, bucket) = agent_and_bucket().await;
+    let whole = Sample::small("a1").tar;
+    let mut entries = tar::Archive::new(&whole[..]);
+    let manifest =
+        entries.entries().unwrap().map(Result::unwrap).find(|entry| entry.path().unwrap().ends_with("backup.json"));
+    let manifest = usize::try_from(manifest.unwrap().raw_header_position()).unwrap();
+    let mut lost = whole[manifest..].to_vec();
+    lost.resize(whole.len(), 0);
+    let sample = Sample::small("a1").with_tar(lost);
+    let upload_id = agent.begin("garage", &sample).await;
+    let answer = agent.content(&upload_id, sample.tar.clone()).await;
+    answer.is_problem(422, "invalid_metadata", &["homeassistant.tar.gz is missing"]);
+    nothing_is_kept(&agent, &bucket).await;
+}
+
 #[tokio::test]
 async fn bytes_that_are_not_the_senders_are_refused() {
     let (agent, bucket) = agent_and_bucket().await;
