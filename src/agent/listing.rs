@@ -93,6 +93,8 @@ pub struct Listing {
     pub copies: Vec<Entry>,
     /// Tars without metadata, also those that an upload may be at.
     pub orphans: Vec<Object>,
+    /// Why the storage let some of the metadata not be read: what is not in this list may be there.
+    pub unread: Option<Error>,
     /// When it was taken.
     pub taken: Instant,
 }
@@ -240,7 +242,8 @@ impl Listings {
         if let Some(entry) = view.listing.find(backup_id) {
             return Ok(entry);
         }
-        Err(view.error.unwrap_or_else(|| {
+        let unread = view.listing.unread.as_ref().map(Error::replica);
+        Err(view.error.or(unread).unwrap_or_else(|| {
             let detail = format!("There is no backup \"{backup_id}\" in {}.", self.store().place());
             Error::new(Kind::BackupNotFound, detail)
         }))
@@ -268,14 +271,15 @@ impl Listings {
             let others = |entries: &[Entry]| entries.iter().filter(is_other).cloned().collect();
             let (entries, copies) = (others(&listing.entries), others(&listing.copies));
             let (skipped, orphans) = (listing.skipped.clone(), listing.orphans.clone());
-            *last = Some(Arc::new(Listing { entries, skipped, copies, orphans, taken: listing.taken }));
+            let unread = listing.unread.as_ref().map(Error::replica);
+            *last = Some(Arc::new(Listing { entries, skipped, copies, orphans, unread, taken: listing.taken }));
         }
     }
 
     async fn current_generation(&self, refresh: bool) -> u64 {
         let generation = self.generation.load(Ordering::SeqCst);
         let cached = self.cache.get(&generation).await;
-        let is_old = cached.is_some_and(|listing| listing.taken.elapsed() >= LIFETIME);
+        let is_old = cached.is_some_and(|listing| listing.taken.elapsed() >= listing.lifetime());
         if !refresh && !is_old {
             return generation;
         }
@@ -335,17 +339,23 @@ impl Listings {
             }
         });
         let mut read = read.buffered(READS_IN_FLIGHT);
-        let (entries, copies, orphans) = (Vec::new(), Vec::new(), Vec::new());
-        let mut listing = Listing { entries, skipped: sorted.skipped, copies, orphans, taken };
-        let (mut refused, mut room) = (None, MAX_LIST_BYTES);
+        let (entries, copies, orphans, unread) = (Vec::new(), Vec::new(), Vec::new(), None);
+        let mut listing = Listing { entries, skipped: sorted.skipped, copies, orphans, unread, taken };
+        let (mut unread, mut room) = (None, MAX_LIST_BYTES);
         while let Some((key, tar, metadata)) = read.try_next().await? {
             let metadata = metadata.and_then(|metadata| metadata.within(&mut room));
-            listing.add(key, tar, metadata.map_err(|unread| refused.insert(unread).to_string()));
+            let metadata = metadata.map_err(|error| {
+                let reason = error.to_string();
+                unread = Some(error).filter(|error| !is_of_the_object(error.outcome)).or(unread.take());
+                reason
+            });
+            listing.add(key, tar, metadata);
         }
         // One object that the server fails on does not hide the others; a server that fails on all of them is ill.
-        if let Some(error) = refused.filter(|error| listing.entries.is_empty() && error.outcome.is_transient()) {
-            return Err(error);
-        }
+        listing.unread = match unread {
+            Some(error) if listing.entries.is_empty() => return Err(error),
+            unread => unread.map(Error::from),
+        };
         listing.keep_one_for_each_id();
         // Right under a prefix, a tar may be anything.
         if !self.is_flat {
@@ -358,8 +368,14 @@ impl Listings {
     async fn read_metadata(&self, object: &Object) -> Result<Result<Arc<Metadata>, StoreError>, StoreError> {
         match self.store().read(&object.key, MAX_METADATA_BYTES, Patience::INTERACTIVE).await {
             Ok(json) => Ok(Metadata::parse(&json, &object.version).map(Arc::new)),
-            Err(error) if error.outcome.is_transient() && error.outcome != Outcome::ServerError => Err(error),
-            Err(error) => Ok(Err(error)),
+            // These may be about one object.
+            Err(error)
+                if is_of_the_object(error.outcome)
+                    || matches!(error.outcome, Outcome::Forbidden | Outcome::ServerError | Outcome::NotS3) =>
+            {
+                Ok(Err(error))
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -383,6 +399,11 @@ impl Listings {
     }
 }
 
+/// Whether that is what one object is, and not what keeps it from being read.
+const fn is_of_the_object(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::NotFound | Outcome::Changed | Outcome::Refused)
+}
+
 /// Refuses a backup whose metadata would be too large to be read again: it would never be listed.
 ///
 /// # Errors
@@ -398,6 +419,11 @@ pub(super) fn refuse_when_unreadable(backup: &AgentBackup) -> Result<()> {
 }
 
 impl Listing {
+    /// How long it is good for.
+    fn lifetime(&self) -> Duration {
+        if self.unread.is_some() { AWAY_FOR } else { LIFETIME }
+    }
+
     /// The backup with this id.
     #[must_use]
     pub fn find(&self, backup_id: &str) -> Option<Entry> {

@@ -10,7 +10,7 @@ use chrono::Utc;
 use serde::Serialize;
 
 use super::events::{Event, Events, Report};
-pub(in crate::agent) use busy::{Busy, Hold};
+pub(in crate::agent) use busy::{Busy, Hold, is_aged};
 
 use super::listing::Listings;
 use super::verify::{Record, Verdict};

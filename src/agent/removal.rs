@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::journal::{Header, Journal, Journals, Left};
 use super::listing::MAX_METADATA_BYTES;
-use super::location::{Hold, Location};
+use super::location::{Hold, Location, is_aged};
 use crate::backup::StoredBackup;
 use crate::error::Result;
 use crate::store::{Error as StoreError, Key, Multipart, Object, Outcome, Patience};
@@ -171,8 +171,17 @@ pub(super) fn abandon(location: &Arc<Location>, left: Left, tasks: &TaskTracker)
         }
         let Some(removal) = removal else { return journal.end().await };
         let key = Key::new(&header.key);
-        let is_settled = |tar: &Object| location.is_settled(tar);
-        match carry_out(&location, &key, &header.backup_id, &removal, is_settled).await {
+        let leaving = {
+            // No upload chooses the name meanwhile; one that has it comes first.
+            let _creating = location.creating.lock().await;
+            if location.is_arriving(&key) {
+                return;
+            }
+            location.leaving(&key)
+        };
+        let gone = carry_out(&location, &key, &header.backup_id, &removal, is_aged).await;
+        drop(leaving);
+        match gone {
             Ok(true) => journal.end().await,
             Ok(false) => {}
             Err(error) => warn!("\"{key}\" is left behind for now: {error}"),
@@ -227,7 +236,6 @@ async fn carry_out(
         Removal::Failed { version: None, .. } if !is_it && !may_go(&found) => return Ok(false),
         Removal::Failed { .. } => {}
     }
-    let _leaving = location.leaving(tar);
     store.delete(tar, patience).await.map(|()| true)
 }
 

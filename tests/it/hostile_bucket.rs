@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::harness::agent::Agent;
 use crate::harness::liar::{Liar, Lie};
-use crate::harness::{MIB, Sample, Setup, eventually};
+use crate::harness::{Fault, MIB, Sample, Setup, agent_behind_proxy, eventually};
 
 /// The most that an agent may take that was lied to, in bytes; the largest page of a listing takes a good part of it.
 const MEMORY: u64 = 220 * MIB;
@@ -50,6 +50,37 @@ async fn is_well(agent: &Agent) {
 async fn refresh_says(agent: &Agent, code: &str, words: &[&str]) {
     agent.get("/v1/locations/garage/backups?refresh=true").await.is_problem(502, code, words);
     is_well(agent).await;
+}
+
+/// What cannot be read is not said to be gone, and a location that is refused everything has an error.
+#[tokio::test]
+async fn metadata_that_may_not_be_read_hides_no_other_and_is_not_taken_for_gone() {
+    let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    let denied = "<Error><Code>AccessDenied</Code><Message>Forbidden: not yours</Message></Error>";
+    let skewed = "<Error><Code>RequestTimeTooSkewed</Code><Message>The clocks differ.</Message></Error>";
+    for stem in ["a", "b"] {
+        bucket.put_backup("", stem, &Sample::small(stem)).await;
+    }
+    proxy.fault(|request| request.reads("b.metadata.json"), Fault::Answer("403 Forbidden", denied));
+    assert_eq!(agent.listed("garage").await, ["a"]);
+    agent.delete_backup("garage", "b").await.is_problem(502, "storage_forbidden", &["not yours"]);
+    assert_eq!(bucket.keys().await.len(), 4);
+    agent.refreshed("garage").await;
+    assert_eq!(agent.listed("garage").await, ["a", "b"]);
+
+    for (answer, code) in [(denied, "storage_forbidden"), (skewed, "clock_skew")] {
+        for stem in ["a", "b"] {
+            // Another version, which is not known yet.
+            bucket.put_backup("", stem, &Sample::new(stem, code, 40_960)).await;
+            let ending = format!("{stem}.metadata.json");
+            proxy.fault(move |request| request.reads(&ending), Fault::Answer("403 Forbidden", answer));
+        }
+        let list = agent.refreshed("garage").await;
+        assert_eq!((&list["stale"], &list["error"]["code"]), (&true.into(), &code.into()), "{list:#}");
+        assert_eq!(list["backups"].as_array().map(Vec::len), Some(2));
+        proxy.forget_faults();
+        assert_eq!(agent.refreshed("garage").await["stale"], false);
+    }
 }
 
 #[tokio::test]

@@ -48,16 +48,20 @@ impl Busy {
     }
 
     /// Whether nobody is at this tar that has no metadata: no upload or deletion of this agent, and, by its age, no
-    /// upload of another one. A tar of unknown age may be of any.
+    /// upload of another one.
     pub(in crate::agent) fn is_settled(&self, tar: &Object) -> bool {
-        let is_old = tar.modified.is_some_and(|modified| Utc::now() - modified >= SETTLED_AFTER);
-        is_old && !self.is_leaving(&tar.key) && !self.is_arriving(&tar.key)
+        is_aged(tar) && !self.is_leaving(&tar.key) && !self.is_arriving(&tar.key)
     }
 
     fn hold(self: &Arc<Self>, key: &Key, held: fn(&Self) -> &Held) -> Hold {
         *lock(held(self)).entry(key.clone()).or_default() += 1;
         Hold { busy: Arc::clone(self), held, key: key.clone() }
     }
+}
+
+/// Whether no upload of another agent can be at this tar. One of unknown age may be anybody's.
+pub(in crate::agent) fn is_aged(tar: &Object) -> bool {
+    tar.modified.is_some_and(|modified| Utc::now() - modified >= SETTLED_AFTER)
 }
 
 impl Drop for Hold {
