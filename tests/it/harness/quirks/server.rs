@@ -156,9 +156,14 @@ impl Imitation {
         self.shared.failing.seen()
     }
 
-    /// Makes every unfinished upload look as if it had been begun, and its parts stored, so long ago.
+    /// Makes all that is there look so much older: objects, unfinished uploads and their parts.
     pub(crate) fn make_older(&self, by: Duration) {
         self.uploads.make_older(by);
+        for key in self.keys() {
+            let file = fs::File::open(self.folder.path().join(&self.bucket).join(key)).unwrap();
+            let modified = file.metadata().unwrap().modified().unwrap();
+            file.set_modified(modified - by).unwrap();
+        }
     }
 
     /// Whether it was made with this quirk.
