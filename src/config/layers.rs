@@ -41,7 +41,10 @@ pub(super) fn merged(
             continue;
         }
         match file.collect() {
-            Ok(_) => builder = builder.add_source(file),
+            Ok(mut values) => {
+                problems.extend(values.extract_if(|key, _| !is_name(key)).map(|(key, _)| unknown_key(&key, path)));
+                builder = builder.add_source(Values(values));
+            }
             Err(error) => problems.push(unreadable(&error, path)),
         }
     }
@@ -51,6 +54,29 @@ pub(super) fn merged(
             problems.push(Problem::new("configuration", error.to_string()));
             (Value::new(None, Map::<String, Value>::new()), problems)
         }
+    }
+}
+
+/// Whether a key is a name, and not the way to something: `config` would make all entries of `a[4000000000]`.
+fn is_name(key: &str) -> bool {
+    key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
+fn unknown_key(key: &str, file: &Path) -> Problem {
+    Problem { source: Some(file.display().to_string()), ..Problem::new(key, "is not a known key") }
+}
+
+/// What a file says.
+#[derive(Debug, Clone)]
+struct Values(Map<String, Value>);
+
+impl Source for Values {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        Ok(self.0.clone())
     }
 }
 
@@ -130,6 +156,19 @@ mod tests {
             let (_, problems) = merged(None, Path::new("/nowhere"), &environment);
             assert!(problems[0].to_string().contains(&name), "{problems:?}");
         }
+    }
+
+    #[test]
+    fn a_key_that_is_the_way_to_something_is_no_setting() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), r#"{"state_dir": "/x", "a[190307541044377573].b": 0, "log.level": "x"}"#).unwrap();
+        let (value, problems) = merged(None, file.path(), &HashMap::new());
+        let mut said: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        said.sort();
+        assert!(
+            said.len() == 2 && said[0].contains("a[190307541044377573].b") && said[1].contains("is not a known key")
+        );
+        assert_eq!(value.into_table().unwrap().into_keys().collect::<Vec<_>>(), ["state_dir"]);
     }
 
     #[test]
