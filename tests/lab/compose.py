@@ -15,6 +15,7 @@ from .agent import Location
 from .docker import docker, image, inspect, outside
 from .garage import REGION, Garage
 from .homeassistant import REPOSITORY, HomeAssistant
+from .network import LOOPBACK_ADDRESS
 from .process import LabError, free_port
 
 OURS = REPOSITORY / "tests" / "containers" / "compose.lab.yaml"
@@ -47,7 +48,7 @@ class ComposedGarage(Garage):
 
     def __init__(self, port: int) -> None:
         """Know where it will be; the keys come later."""
-        self.region = REGION
+        self.host, self.region = LOOPBACK_ADDRESS, REGION
         self.key_id = self.secret_key = ""
         self._s3_port = port
 
