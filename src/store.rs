@@ -332,6 +332,17 @@ impl Store {
         .await
     }
 
+    /// The same of an object that may not be there.
+    ///
+    /// # Errors
+    /// What a request can come to.
+    pub async fn object_if_any(&self, key: &Key, patience: Patience) -> Result<Option<Object>, Error> {
+        match self.object(key, patience).await {
+            Err(error) if error.outcome == Outcome::NotFound => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
     /// Writes an object in one request.
     ///
     /// # Errors

@@ -222,11 +222,7 @@ async fn carry_out(
         // A backup has this name now.
         _ => return Ok(true),
     };
-    let found = match store.object(tar, patience).await {
-        Ok(found) => found,
-        Err(error) if error.outcome == Outcome::NotFound => return Ok(true),
-        Err(error) => return Err(error),
-    };
+    let Some(found) = store.object_if_any(tar, patience).await? else { return Ok(true) };
     match removal {
         Removal::Deleted { version } | Removal::Failed { version: Some(version), .. } => {
             if !is_same(version, &found.version) {

@@ -28,6 +28,17 @@ fn only_file(state: &Path) -> PathBuf {
     files[0].clone()
 }
 
+/// The journal of an upload that was left after two parts, and what is in it.
+async fn two_parts_noted(state: &Path, journals: &Arc<Journals>) -> (PathBuf, Vec<u8>) {
+    let journal = journals.begin(header()).await.unwrap();
+    journal.note(part(0)).await;
+    journal.note(part(1)).await;
+    drop(journal);
+    let file = only_file(state);
+    let whole = fs::read(&file).unwrap();
+    (file, whole)
+}
+
 #[tokio::test]
 async fn what_was_stored_is_known_after_the_upload_is_gone() {
     let state = tempfile::tempdir().unwrap();
@@ -68,11 +79,7 @@ async fn a_part_that_is_being_replaced_is_not_known_any_more() {
 async fn a_torn_line_costs_that_line_alone() {
     let state = tempfile::tempdir().unwrap();
     let journals = Journals::new(state.path());
-    let journal = journals.begin(header()).await.unwrap();
-    journal.note(part(0)).await;
-    journal.note(part(1)).await;
-    drop(journal);
-    let (file, whole) = (only_file(state.path()), fs::read(only_file(state.path())).unwrap());
+    let (file, whole) = two_parts_noted(state.path(), &journals).await;
     let first = whole.iter().position(|&byte| byte == b'\n').unwrap() + 1;
     for cut in (first..whole.len()).step_by(7) {
         fs::write(&file, &whole[..cut]).unwrap();
@@ -89,11 +96,7 @@ async fn a_torn_line_costs_that_line_alone() {
 async fn whatever_a_power_cut_leaves_at_the_end_costs_nothing_before_it() {
     let state = tempfile::tempdir().unwrap();
     let journals = Journals::new(state.path());
-    let journal = journals.begin(header()).await.unwrap();
-    journal.note(part(0)).await;
-    journal.note(part(1)).await;
-    drop(journal);
-    let (file, whole) = (only_file(state.path()), fs::read(only_file(state.path())).unwrap());
+    let (file, whole) = two_parts_noted(state.path(), &journals).await;
     let line = line(&Line::Part(part(2))).unwrap();
     // Zeros where nothing came to the disk, of some of a line or of all of it; what was on the disk before.
     let [half, zeros] = [line.len() / 2, line.len()].map(|end| vec![0; end]);

@@ -95,9 +95,8 @@ impl Upload {
         let (tar, upload) = (resumed.or(tar), Arc::clone(self));
         self.means.tasks.spawn(async move {
             if let Some(Tar::Parts(multipart, _)) = tar
-                && let Err(error) = multipart.abort(upload.location.patience()).await
+                && !abort(&upload.location, &multipart, &upload.key()).await
             {
-                warn!("the parts of \"{}\" are left behind for now: {error}", upload.key());
                 return upload.record.leave_unwanted().await;
             }
             upload.record.end().await;

@@ -56,12 +56,11 @@ impl Upload {
     /// the tar that an earlier attempt left there.
     async fn refuse_when_taken(&self) -> Result<Option<Object>> {
         let (location, key) = (&self.location, self.tar_key());
-        match location.store.object(&key, location.patience()).await {
-            Err(error) if error.outcome == Outcome::NotFound => Ok(None),
-            Err(error) => Err(error.into()),
+        match location.store.object_if_any(&key, location.patience()).await? {
+            None => Ok(None),
             // It has no metadata.
-            Ok(left) if self.has_left && !self.is_described().await? => Ok(Some(left)),
-            Ok(_) => {
+            Some(left) if self.has_left && !self.is_described().await? => Ok(Some(left)),
+            Some(_) => {
                 let place = location.store.place();
                 let detail = format!("Something else wrote \"{key}\" to {place} while this backup was on its way.");
                 Err(Error::new(Kind::StorageError, detail).with_hint("Upload it again: it gets another name."))
@@ -71,10 +70,7 @@ impl Upload {
 
     async fn is_described(&self) -> Result<bool> {
         let (location, metadata) = (&self.location, self.location.keys.metadata(&self.stem));
-        match location.store.size(&metadata, location.patience()).await {
-            Err(error) if error.outcome == Outcome::NotFound => Ok(false),
-            described => Ok(described.map(|_| true)?),
-        }
+        Ok(location.store.object_if_any(&metadata, location.patience()).await?.is_some())
     }
 
     async fn store_tar(
@@ -140,11 +136,8 @@ impl Upload {
 
     async fn remove_copy(&self, tar: &Key) -> std::result::Result<(), StoreError> {
         let (location, patience) = (&self.location, self.location.patience());
-        let version = match location.store.object(tar, patience).await {
-            Ok(found) => found.version,
-            Err(error) if error.outcome == Outcome::NotFound => String::new(),
-            Err(error) => return Err(error),
-        };
+        let version =
+            location.store.object_if_any(tar, patience).await?.map_or_else(String::new, |found| found.version);
         let (id, journals) = (&self.backup.backup_id, &self.means.journals);
         if let Some(deletion) = Deletion::begin(location, (tar, &version), id, patience, journals).await? {
             deletion.finish(patience, &self.means.tasks).await;
