@@ -66,7 +66,8 @@ fn whatever_happens_the_bucket_holds_what_was_acknowledged() {
         if let Some(why) = fails(&steps) {
             let shorter = shrunk(steps);
             let again = fails(&shorter).unwrap_or_else(|| "it does not fail every time".to_owned());
-            panic!("seed {seed}: {why}\nThe shortest that fails:\n{shorter:#?}\n{again}");
+            let shorter: Vec<_> = shorter.iter().map(|step| format!("{step:?}")).collect();
+            panic!("The shortest that fails:\n{}\n{again}\nseed {seed}: {why}", shorter.join("\n"));
         }
         (runs, seed) = (runs + 1, seed + 1);
     }

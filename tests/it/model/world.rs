@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -90,6 +91,12 @@ impl World {
         drop(agent);
         runtime.shutdown_timeout(Duration::from_secs(5));
         self.server.heal();
+        // What it was asked for last, it may be at still.
+        let deadline = Instant::now() + PATIENCE;
+        while !self.server.is_at_rest() {
+            assert!(Instant::now() < deadline, "the server comes to no rest");
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn crash(&mut self) {
@@ -119,8 +126,6 @@ impl World {
             while server.requests_since() < number {
                 sleep(Duration::from_millis(1)).await;
             }
-            // The server may be at it still.
-            sleep(Duration::from_millis(20)).await;
         };
         let ended = runtime.block_on(async {
             tokio::select! {
@@ -309,14 +314,26 @@ impl World {
         });
     }
 
-    fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+    /// It comes to be so within a day: what a look could not do, on a machine that is busy, the one in an hour does.
+    fn until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        for _hour in 0..24 {
+            if self.soon(&is_so) {
+                return;
+            }
+            self.wait(60 * 60);
+        }
+        let (unfinished, journals) = (self.server.unfinished(), self.journals());
+        panic!("not so within a day: {what}; unfinished: {unfinished:?}, journals: {journals:?}");
+    }
+
+    fn soon(&self, is_so: impl Fn(&Self) -> bool) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(3);
         self.running.as_ref().unwrap().0.block_on(async {
-            while !is_so(self) {
-                assert!(Instant::now() < deadline, "not so in time: {what}");
+            while !is_so(self) && Instant::now() < deadline {
                 sleep(Duration::from_millis(10)).await;
             }
         });
+        is_so(self)
     }
 
     /// Those that are there, and when they were written last.

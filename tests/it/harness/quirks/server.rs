@@ -67,6 +67,10 @@ struct Shared {
     quirks_shown: AtomicUsize,
     /// Parts that are being taken.
     busy: AtomicUsize,
+    /// Connections that are open, and requests that are worked on.
+    at_work: Arc<()>,
+    /// Those of them that nothing comes of.
+    hanging: Arc<()>,
 }
 
 /// Where the bucket stands in a host name: before `.localhost`.
@@ -154,6 +158,11 @@ impl Imitation {
     /// Number of requests since [`Self::fail`] or [`Self::heal`].
     pub(crate) fn requests_since(&self) -> usize {
         self.shared.failing.seen()
+    }
+
+    /// Whether no client is there, and all that one asked for is done, but for what it was to hang at.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        Arc::strong_count(&self.shared.at_work) == Arc::strong_count(&self.shared.hanging)
     }
 
     /// Makes all that is there look so much older: objects, unfinished uploads and their parts.
@@ -262,6 +271,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, identity: Option<Ide
         client.set_nodelay(true).unwrap();
         let (shared, acceptor) = (Arc::clone(&shared), acceptor.clone());
         tokio::spawn(async move {
+            let _at_work = Arc::clone(&shared.at_work);
             if let Some(stream) = secured(client, acceptor).await {
                 serve(stream, shared).await;
             }
@@ -322,7 +332,8 @@ impl Shared {
     fn new(quirks: Quirks, service: S3Service) -> Self {
         let (counts, requests, quirks_shown) = (Counts::default(), Mutex::default(), AtomicUsize::new(0));
         let (failing, busy) = (Failing::default(), AtomicUsize::new(0));
-        Self { quirks, service, counts, failing, requests, quirks_shown, busy }
+        let (at_work, hanging) = (Arc::default(), Arc::default());
+        Self { quirks, service, counts, failing, requests, quirks_shown, busy, at_work, hanging }
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, HangsUp> {
@@ -339,7 +350,7 @@ impl Shared {
         };
         match failure {
             Some(Failure::CutBefore) => return Err(HangsUp),
-            Some(Failure::HangsBefore) => return pending().await,
+            Some(Failure::HangsBefore) => return self.hang().await,
             _ => {}
         }
         let before = self.takes(&parts);
@@ -358,14 +369,14 @@ impl Shared {
                 self.quirks_shown.fetch_add(1, Ordering::SeqCst);
                 refusal.answer()
             }
-            None => self.service.call(Request::from_parts(parts, Body::from(body))).await.map_err(|_| HangsUp)?,
+            None => self.carry_out(Request::from_parts(parts, Body::from(body))).await?,
         };
         if turn == Turn::HangUpAfter {
             return self.hang_up();
         }
         match failure {
             Some(Failure::CutAfter) => return Err(HangsUp),
-            Some(Failure::HangsAfter) => return pending().await,
+            Some(Failure::HangsAfter) => return self.hang().await,
             Some(Failure::FailsAfter) => answer = Refusal::internal_error().answer(),
             Some(Failure::CutAnswer) => answer = cut(answer).await?,
             _ => {}
@@ -374,6 +385,17 @@ impl Shared {
         let date = now.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
         answer.headers_mut().insert(DATE, HeaderValue::try_from(date).unwrap());
         Ok(answer)
+    }
+
+    /// To its end, also when the client is gone before.
+    async fn carry_out(&self, request: Request<Body>) -> Result<Response<Body>, HangsUp> {
+        let (service, at_work) = (self.service.clone(), Arc::clone(&self.at_work));
+        let carried_out = tokio::spawn(async move {
+            let answer = service.call(request).await;
+            drop(at_work);
+            answer
+        });
+        carried_out.await.unwrap().map_err(|_| HangsUp)
     }
 
     /// Begins to take a part, and gives how many it was taking before; nothing when it is never too busy.
@@ -396,6 +418,11 @@ impl Shared {
             Quirk::BusyAbove(most) => Some(*most),
             _ => None,
         })
+    }
+
+    async fn hang(&self) -> Result<Response<Body>, HangsUp> {
+        let _hanging = Arc::clone(&self.hanging);
+        pending().await
     }
 
     fn hang_up(&self) -> Result<Response<Body>, HangsUp> {
