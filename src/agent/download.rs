@@ -18,6 +18,7 @@ use tracing::{debug, error};
 use super::listing::Entry;
 use super::location::Location;
 use crate::error::{Error, Kind, Result};
+use crate::hex::hex;
 use crate::store::{Backoff, Body, Error as StoreError, Key, Outcome, Store, retry};
 
 /// A backup on its way out.
@@ -136,7 +137,7 @@ impl Download {
     fn verify(&mut self) -> Result<()> {
         let Some(Check { hash, wanted }) = self.check.take() else { return Ok(()) };
         let key = &self.reader.source.key;
-        if hex(hash.finish().as_ref()) == wanted {
+        if hex(hash.finish()) == wanted {
             debug!(location = self.reader.source.location.id(), "the SHA-256 of \"{key}\" is right");
             return Ok(());
         }
@@ -250,16 +251,6 @@ pub(super) fn split(range: Range<u64>, part: u64) -> impl Iterator<Item = Range<
     let end = range.end;
     let step = usize::try_from(part).unwrap_or(usize::MAX);
     range.step_by(step).map(move |start| start..end.min(start + part))
-}
-
-/// Lower-case hex digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use tokio::time::interval;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-use super::download::{Download, hex};
+use super::download::Download;
 use super::listing::{Entry, MAX_METADATA_BYTES};
 use super::location::Location;
 use super::look::look_into;
@@ -27,6 +27,7 @@ use super::{Agent, stopped};
 use crate::archive::{self, Manifest, Walker};
 use crate::backup::{Read, StoredBackup};
 use crate::error::Result;
+use crate::hex::hex;
 use crate::store::{Checksum, Object, Outcome, Patience, Stat};
 use hashes::Hashes;
 pub(super) use records::{Record, Records};

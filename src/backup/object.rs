@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{AgentBackup, AgentMetadata, StoredBackup};
+use crate::hex::hex;
 
 /// Version of our additions. From the second on there is a digest.
 pub const FORMAT: u32 = 2;
@@ -146,8 +147,7 @@ fn digest_field(sha256: &str) -> String {
 }
 
 fn sha256(pieces: &[&[u8]]) -> String {
-    let digest = digest(&SHA256, &pieces.concat());
-    digest.as_ref().iter().fold(String::with_capacity(64), |text, byte| format!("{text}{byte:02x}"))
+    hex(digest(&SHA256, &pieces.concat()))
 }
 
 #[cfg(test)]

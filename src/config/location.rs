@@ -11,6 +11,7 @@ use super::reader::Reader;
 use super::s3::{S3Settings, Wire};
 use super::size::ByteSize;
 use super::verify::Verify;
+use crate::hex::hex;
 
 /// Parts are this large unless the location or a very large backup says otherwise.
 pub const DEFAULT_PART_SIZE: u64 = 8 * MIB;
@@ -250,7 +251,7 @@ fn is_valid_id(id: &str) -> bool {
 /// The same endpoint, bucket and prefix always give the same id, so that HA keeps its settings for the location.
 fn derived_id(backend: &Backend, prefix: &str) -> String {
     let hash = digest(&SHA256, place(backend, prefix).as_bytes());
-    hash.as_ref().iter().take(6).fold("loc-".to_owned(), |id, byte| format!("{id}{byte:02x}"))
+    format!("loc-{}", hex(&hash.as_ref()[..6]))
 }
 
 fn place(backend: &Backend, prefix: &str) -> String {

@@ -11,9 +11,9 @@ use tokio::time::sleep;
 
 use super::parts::{Parts, Piece};
 use super::{Tar, Upload};
-use crate::agent::download::hex;
 use crate::archive::{self, Walker};
 use crate::error::{Error, Kind, Result};
+use crate::hex::hex;
 
 /// How long a sender may be silent. The agent itself, when it copies, waits for its source as long as for any storage.
 const SENDER_IDLE_LIMIT: Duration = Duration::from_mins(10);
@@ -165,7 +165,7 @@ impl<'u> Intake<'u> {
         }
         let sha256 = std::mem::replace(&mut self.sha256, Context::new(&SHA256)).finish();
         let crc32 = format!("{:08x}", self.crc32.finalize());
-        Ok(Received { size: self.size, crc32, sha256: hex(sha256.as_ref()) })
+        Ok(Received { size: self.size, crc32, sha256: hex(sha256) })
     }
 
     fn progress(&self, stored_bytes: u64) {

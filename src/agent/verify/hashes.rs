@@ -3,7 +3,7 @@
 use aws_lc_rs::digest::{Context, SHA256};
 use crc_fast::{CrcAlgorithm, Digest};
 
-use crate::agent::download::hex;
+use crate::hex::hex;
 use crate::store::{Checksum, Stat};
 
 /// SHA-256, and what the server has.
@@ -42,7 +42,7 @@ impl Hashes {
     /// The SHA-256, and the names of those that are not as they should be.
     pub(super) fn finish(self, recorded: Option<&str>) -> (String, Vec<&'static str>) {
         let sha256 = self.sha256.finish();
-        let computed = hex(sha256.as_ref());
+        let computed = hex(sha256);
         let mut differing = Vec::new();
         if recorded.is_some_and(|recorded| !recorded.eq_ignore_ascii_case(&computed)) {
             differing.push("SHA-256");

@@ -7,9 +7,9 @@ use std::path::Path;
 use aws_lc_rs::rand;
 use tracing::{info, warn};
 
-use crate::agent::download::hex;
 use crate::agent::kept::keep;
 use crate::config::{Listen, Secret};
+use crate::hex::hex;
 
 /// The token from the configuration or its file; a file that is missing or empty is made.
 ///
@@ -60,5 +60,5 @@ fn read(path: &Path) -> io::Result<Option<Secret>> {
 fn random() -> io::Result<String> {
     let mut bytes = [0; 32];
     rand::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(hex(&bytes))
+    Ok(hex(bytes))
 }

@@ -227,6 +227,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Backend, Location};
+    use crate::hex::hex;
     use crate::provider;
 
     /// Signs and goes nowhere.
@@ -274,7 +275,7 @@ mod tests {
             assert!(header(&request, "authorization").contains(&scope), "{id}: {request:?}");
             let (hash, crc) = (header(&request, "x-amz-content-sha256"), header(&request, "x-amz-checksum-crc64nvme"));
             match provider.checksum {
-                Checksum::Sha256 => assert_eq!((hash, crc), (&*hex(&sha256(request.body())), ""), "{id}"),
+                Checksum::Sha256 => assert_eq!((hash, crc), (&*hex(sha256(request.body())), ""), "{id}"),
                 _ => assert!(hash == "UNSIGNED-PAYLOAD" && !crc.is_empty(), "{id}: {request:?}"),
             }
             assert!(!format!("{request:?}").contains("hunter2"), "{id}");
@@ -295,9 +296,5 @@ mod tests {
             assert_eq!(header(request, "x-amz-content-sha256"), "UNSIGNED-PAYLOAD");
         }
         assert!(off.headers().keys().all(|name| !name.as_str().contains("checksum")), "{off:?}");
-    }
-
-    fn hex(digest: &aws_lc_rs::digest::Digest) -> String {
-        digest.as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
     }
 }
