@@ -83,6 +83,9 @@ fn status(page: &mut Page, locations: &[Figures]) {
     each(page, "location_damaged_backups", "Backups that were found to be damaged.", locations, |figures| {
         figures.status.verification.as_ref().map(|verification| number(verification.damaged.len() as u64))
     });
+    each(page, "location_unread_backups", "Backups that could not be verified.", locations, |figures| {
+        figures.status.verification.as_ref().map(|verification| number(verification.unread.len() as u64))
+    });
     let verified = "When the schedule last verified backups.";
     each(page, "location_verified_timestamp_seconds", verified, locations, |figures| {
         let at = figures.status.verification.as_ref()?.verified_at.as_deref()?;

@@ -193,7 +193,8 @@ async def test_names_what_is_left_over(
         "skipped": [
             {"key": key, "code": "tar_missing", "reason": "There is no tar"}
             for key in names
-        ]
+        ],
+        "backups": [],
     }
     with patch.object(client, "backups", side_effect=AgentError("x", "no")) as asked:
         tell(skipped={"tar_missing": 12, "metadata_missing": 0})

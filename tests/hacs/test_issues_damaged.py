@@ -27,9 +27,9 @@ def as_shown(date: str) -> str:
     return dt_util.as_local(datetime.fromisoformat(date)).strftime("%Y-%m-%d %H:%M")
 
 
-def damaged(hass: HomeAssistant) -> list[str]:
-    """Return the lines about damaged backups that are shown."""
-    placeholders = shown(hass)["backup_damaged"].translation_placeholders
+def lines(hass: HomeAssistant, kind: str = "backup_damaged") -> list[str]:
+    """Return the lines about backups that are shown."""
+    placeholders = shown(hass)[kind].translation_placeholders
     assert placeholders is not None
     return placeholders["backups"].splitlines()
 
@@ -50,7 +50,7 @@ async def test_names_damaged_backups(
     assert issue.severity is ir.IssueSeverity.ERROR
     assert not issue.is_fixable
     assert issue.learn_more_url == "homeassistant://config/backup/backups"
-    assert damaged(hass) == [*(f"- `{it}`" for it in ids[:10]), "- …"]
+    assert lines(hass) == [*(f"- `{it}`" for it in ids[:10]), "- …"]
 
     about = {"name": "Nightly", "date": DATE}
     listing = {
@@ -63,9 +63,9 @@ async def test_names_damaged_backups(
     with patch.object(client, "backups", return_value=listing) as asked:
         tell(**found)
         named = f"- Nightly, {as_shown(DATE)} (`{ids[0]}`)"
-        await until(lambda: damaged(hass)[0] == named)
+        await until(lambda: lines(hass)[0] == named)
         tell(**found)
-        assert damaged(hass)[:2] == [named, f"- `{ids[1]}`"]
+        assert lines(hass)[:2] == [named, f"- `{ids[1]}`"]
         assert asked.call_count == 1
         tell("storage_unreachable", **found)
         assert set(shown(hass)) == {"backup_damaged"}, "it is no better for that"
@@ -73,6 +73,26 @@ async def test_names_damaged_backups(
     assert shown(hass) == {}
     tell(verification=None)
     assert shown(hass) == {}
+
+
+async def test_names_backups_that_could_not_be_verified(
+    hass: HomeAssistant, loaded: MockConfigEntry, tell: Tell
+) -> None:
+    """They are no worse than unknown, and stand beside the damaged ones."""
+    listing = {
+        "skipped": [],
+        "backups": [{"backup_id": "cold", "name": "Nightly", "date": DATE}],
+    }
+    with patch.object(loaded.runtime_data.client, "backups", return_value=listing):
+        tell(verification={"damaged": ["bad"], "unread": ["cold"]})
+        assert set(shown(hass)) == {"backup_damaged", "backup_unread"}
+        named = f"- Nightly, {as_shown(DATE)} (`cold`)"
+        await until(lambda: lines(hass, "backup_unread") == [named])
+    issue = shown(hass)["backup_unread"]
+    assert issue.severity is ir.IssueSeverity.WARNING
+    assert issue.learn_more_url == "homeassistant://config/backup/backups"
+    tell(verification={"damaged": ["bad"], "unread": []})
+    assert set(shown(hass)) == {"backup_damaged"}
 
 
 @pytest.mark.usefixtures("impatient")
@@ -106,7 +126,7 @@ async def test_shows_damage_until_it_is_gone(
         assert placeholders is not None
         assert placeholders["location"] == "The cellar"
         line = f"- Before the update, {as_shown(DATE)} (`{backup.backup_id}`)"
-        await until(lambda: damaged(hass) == [line])
+        await until(lambda: lines(hass) == [line])
 
         await put(tar)
         await client.verify("cellar", backup.backup_id, full=True)

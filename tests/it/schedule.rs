@@ -173,7 +173,17 @@ async fn a_backup_that_cannot_be_read_does_not_hide_the_others() {
         let found = verification(&agent).await;
         assert!(found["error"]["detail"].as_str().is_some_and(|said| said.contains(&tar)), "{found}");
         assert_eq!(found["damaged"], json!([]), "what cannot be read is not what was read to be damaged");
+        assert_eq!(found["unread"], json!(["bad"]));
+        // Said after a restart too, until somebody looks at it.
+        let agent = restarted_after(agent, 1).await;
+        assert_eq!(verification(&agent).await["unread"], json!(["bad"]));
+        let metrics = agent.get("/metrics").await;
+        let metrics = str::from_utf8(&metrics.body).unwrap();
+        assert!(metrics.contains("s3_backup_agent_location_unread_backups{location=\"garage\"} 1\n"), "{metrics}");
         proxy.forget_faults();
+        let path = "/v1/locations/garage/backups/bad/verify";
+        assert_eq!(agent.post(path, &json!({"mode": "quick"})).await.status, 200);
+        assert_eq!(verification(&agent).await["unread"], json!([]));
     }
 }
 

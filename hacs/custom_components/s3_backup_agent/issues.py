@@ -34,6 +34,7 @@ WRONG_REGION: Final = "wrong_region"
 TARS_WITHOUT_METADATA: Final = "tars_without_metadata"
 METADATA_WITHOUT_TAR: Final = "metadata_without_tar"
 BACKUP_DAMAGED: Final = "backup_damaged"
+BACKUP_UNREAD: Final = "backup_unread"
 OVERDUE: Final = "overdue"
 OPTIONS_PROBLEM: Final = "options_problem"
 AGENT_TOO_OLD: Final = "agent_too_old"
@@ -182,16 +183,18 @@ def overdue_issue(location: Location, since: datetime) -> Issue:
     )
 
 
-def damaged_issue(location: Location, listed: list[Backup]) -> Issue:
-    """Return what is shown of backups that were found to be damaged, by name when they are listed."""
+def verified_issues(location: Location, listed: list[Backup]) -> Iterator[Issue]:
+    """Yield what is shown of backups that are damaged or may be, by name when they are listed."""
     known = {backup["backup_id"]: backup for backup in listed}
-    lines = [_line_of(it, known.get(it)) for it in damaged_in(location)]
-    return Issue(
-        kind=BACKUP_DAMAGED,
-        location_id=location["id"],
-        placeholders={"location": location["name"], "backups": shortened(lines)},
-        page=_BACKUPS_PAGE,
-    )
+    for kind, ids in verified_badly(location).items():
+        lines = [_line_of(it, known.get(it)) for it in ids]
+        yield Issue(
+            kind=kind,
+            location_id=location["id"],
+            placeholders={"location": location["name"], "backups": shortened(lines)},
+            is_error=kind == BACKUP_DAMAGED,
+            page=_BACKUPS_PAGE,
+        )
 
 
 def leftover_issue(
@@ -216,10 +219,15 @@ def shortened(lines: list[str]) -> str:
     return "\n".join(lines[:_SHOWN] + (["- …"] if len(lines) > _SHOWN else []))
 
 
-def damaged_in(location: Location) -> list[str]:
-    """Return the ids of the backups that the agent knows to be damaged."""
-    verification = location.get("verification")
-    return verification["damaged"] if verification else []
+def verified_badly(location: Location) -> dict[str, list[str]]:
+    """Return the ids of the backups that are damaged, and of those that could not be verified, where there are any."""
+    if not (verification := location.get("verification")):
+        return {}
+    found = {
+        BACKUP_DAMAGED: verification["damaged"],
+        BACKUP_UNREAD: verification.get("unread", []),
+    }
+    return {kind: ids for kind, ids in found.items() if ids}
 
 
 def down_since(location: Location) -> datetime | None:

@@ -23,8 +23,6 @@ from .issues import (
     UNREACHABLE,
     UNREACHABLE_FOR,
     Issue,
-    damaged_in,
-    damaged_issue,
     down_since,
     error_issues,
     leftover_issue,
@@ -34,6 +32,8 @@ from .issues import (
     remove_all,
     show,
     unreachable_issue,
+    verified_badly,
+    verified_issues,
 )
 from .location_reauth import KEY_ERRORS, ask_for_key, questions
 from .locations import kept_here, registrations_of
@@ -233,15 +233,14 @@ class LocationWatch:
         return None
 
     def _bad_backups(self, location: Location) -> Iterator[Issue]:
-        """Yield which backups are damaged, and what is only half of one, once that is known by name."""
+        """Yield which backups are damaged or may be, and what is only half of one, once that is known by name."""
         counts = location.get("skipped") or {}
-        damaged = damaged_in(location)
-        if not damaged and not any(counts.get(code) for code in _LEFTOVERS.values()):
+        badly = verified_badly(location)
+        if not badly and not any(counts.get(code) for code in _LEFTOVERS.values()):
             self._lists.pop(location["id"], None)
             return
-        listing = self._listing(location, (counts, damaged))
-        if damaged:
-            yield damaged_issue(location, listing["backups"] if listing else [])
+        listing = self._listing(location, (counts, badly))
+        yield from verified_issues(location, listing["backups"] if listing else [])
         can_adopt = "recover" in self._connection.info["capabilities"]
         skipped = listing["skipped"] if listing else []
         for kind, code in _LEFTOVERS.items():

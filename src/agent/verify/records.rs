@@ -177,6 +177,11 @@ impl Record {
         ids
     }
 
+    /// Backups that nobody could look at since, of those that `is_there` finds by id.
+    pub(super) fn unread(&self, is_there: impl Fn(&str) -> bool) -> Vec<String> {
+        self.unread.keys().filter(|id| is_there(id)).cloned().collect()
+    }
+
     /// Backups that are known to be damaged, of those that `is_there` finds by id and version.
     pub(super) fn damaged(&self, is_there: impl Fn(&str, &str) -> bool) -> Vec<String> {
         let damaged = self.backups.iter().filter(|(id, seen)| seen.is_damaged && is_there(id, &seen.version));
@@ -259,8 +264,11 @@ mod tests {
         records.note("here", "a1", "v1", &verified(Mode::Full, false)).await;
         assert_eq!(records.of("here").damaged(|_, _| true), ["a1"]);
         drop(held);
-        records.unread("here", "a1").await;
-        assert_eq!(Records::new(folder.path()).of("here"), records.of("here"));
+        records.unread("here", "b2").await;
+        let again = Records::new(folder.path()).of("here");
+        assert_eq!((again.unread(|_| true), again.unread(|_| false).len()), (vec!["b2".to_owned()], 0));
+        records.note("here", "b2", "v1", &verified(Mode::Quick, true)).await;
+        assert_eq!(records.of("here").unread(|_| true).len(), 0, "it was looked at");
     }
 
     #[test]

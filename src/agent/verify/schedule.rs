@@ -48,6 +48,8 @@ pub struct Verification {
     pub read_bytes: u64,
     /// Backups that were found to be damaged, by the schedule or somebody's wish, and are still there.
     pub damaged: Vec<String>,
+    /// Backups that the schedule could not look at, that nobody looked at since, and that are still there.
+    pub unread: Vec<String>,
     /// What kept it the last time from its end, or from looking at one of them.
     pub error: Option<Report>,
 }
@@ -60,14 +62,17 @@ impl Verification {
         let damaged = record.damaged(|id, version| {
             listing.as_ref().is_none_or(|listing| listing.find(id).is_some_and(|entry| entry.tar.version == version))
         });
+        let unread = record.unread(|id| listing.as_ref().is_none_or(|listing| listing.find(id).is_some()));
         let next_at = location.settings.verify.map(|verify| text(record.due_at(every(verify), Utc::now())));
-        (run.is_some() || next_at.is_some() || !damaged.is_empty()).then(|| Self {
+        let is_of_note = run.is_some() || next_at.is_some() || !damaged.is_empty() || !unread.is_empty();
+        is_of_note.then(|| Self {
             verified_at: run.map(|run| text(run.at)),
             next_at,
             mode: run.map(|run| run.mode),
             backups: run.map_or(0, |run| run.backups),
             read_bytes: run.map_or(0, |run| run.read_bytes),
             damaged,
+            unread,
             error,
         })
     }

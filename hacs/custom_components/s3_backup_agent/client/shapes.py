@@ -48,6 +48,8 @@ class Verification(TypedDict):
     """What verifying a location's backups showed; the key that is used here."""
 
     damaged: list[str]
+    # Absent in older agents.
+    unread: NotRequired[list[str]]
 
 
 class Location(TypedDict):
