@@ -2,7 +2,7 @@
 //!
 //! There is no total time-out, so a slow uplink may take as long as it needs; what counts is that bytes still move.
 //! A refusal (any status but 2xx) becomes an [`Answer`] inside the error, because the provider's code and headers are
-//! out of reach further up. Retries live in [`super::retry`] and nowhere else.
+//! out of reach further up. Retries live in [`super::retry`]; here a read that is silent is asked for once more at most.
 
 pub(super) mod answer;
 mod resolve;

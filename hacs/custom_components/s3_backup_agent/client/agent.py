@@ -48,7 +48,7 @@ _RECOVERY: Final = aiohttp.ClientTimeout(total=300, connect=_CONNECT_SECONDS)
 _TRANSFER: Final = aiohttp.ClientTimeout(
     total=None, connect=_CONNECT_SECONDS, sock_read=IDLE_SECONDS
 )
-# The agent pings every 15 seconds.
+# The agent pings when there was nothing else for 15 seconds.
 _EVENTS: Final = aiohttp.ClientTimeout(
     total=None, connect=_CONNECT_SECONDS, sock_read=50
 )
