@@ -15,7 +15,8 @@ use super::listing::MAX_METADATA_BYTES;
 use super::location::{Hold, Location, is_aged};
 use crate::backup::StoredBackup;
 use crate::error::Result;
-use crate::store::{Error as StoreError, Key, Multipart, Object, Outcome, Patience};
+use crate::hex::sha256;
+use crate::store::{Error as StoreError, Key, Multipart, Object, Outcome, Patience, Stem};
 
 type StoreResult<T> = std::result::Result<T, StoreError>;
 
@@ -23,9 +24,10 @@ type StoreResult<T> = std::result::Result<T, StoreError>;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Removal {
-    /// What is in place of an upload that failed at its end, which its sender was told: the metadata with this hash of
-    /// the tar, when it got there, and the tar, of this version where that was seen.
-    Failed { sha256: Option<String>, version: Option<String> },
+    /// What is in place of an upload that failed at its end, which its sender was told: the metadata object that has this
+    /// SHA-256, when it may have got there, and the tar, of this version where that was seen. No other attempt writes the
+    /// same metadata, while all of them may write the same tar.
+    Failed { metadata: Option<String>, version: Option<String> },
     /// The tar of this version, of a backup that was deleted. Where its metadata is still there, nothing was deleted.
     Deleted { version: String },
 }
@@ -55,21 +57,53 @@ impl Deletion {
     ) -> StoreResult<Option<Self>> {
         let Some(metadata) = tar.metadata_of_tar() else { return Ok(None) };
         match described(location, &metadata, patience).await? {
-            Described::Backup(stored) if stored.backup.backup_id == backup_id => {}
-            Described::Nothing => {
+            Some(described) if described.backup_id.as_deref() == Some(backup_id) => {}
+            Some(_) => return Ok(None),
+            None => {
                 let removal = Removal::Deleted { version: version.to_owned() };
-                carry_out(location, tar, backup_id, &removal, |_| false).await?;
+                carry_out(location, tar, &removal, |_| false).await?;
                 return Ok(None);
             }
-            _ => return Ok(None),
         }
+        Self::of_described(location, [tar, &metadata], version, (backup_id, patience, journals)).await.map(Some)
+    }
+
+    /// The same for an earlier copy of a backup, when it is still the one that its metadata object's SHA-256 tells.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub(super) async fn begin_copy(
+        location: &Arc<Location>,
+        copy: &EarlierCopy,
+        backup_id: &str,
+        patience: Patience,
+        journals: &Arc<Journals>,
+    ) -> StoreResult<Option<Self>> {
+        let (tar, metadata) = (location.keys.tar(&copy.stem), location.keys.metadata(&copy.stem));
+        // From here on no upload of this agent chooses the name.
+        let _leaving = location.leaving(&tar);
+        let version = location.store.object_if_any(&tar, patience).await?.map(|found| found.version);
+        let described = described(location, &metadata, patience).await?;
+        if described.is_none_or(|described| described.sha256 != copy.metadata) {
+            return Ok(None);
+        }
+        let version = version.unwrap_or_default();
+        Self::of_described(location, [&tar, &metadata], &version, (backup_id, patience, journals)).await.map(Some)
+    }
+
+    async fn of_described(
+        location: &Arc<Location>,
+        [tar, metadata]: [&Key; 2],
+        version: &str,
+        (backup_id, patience, journals): (&str, Patience, &Arc<Journals>),
+    ) -> StoreResult<Self> {
         let leaving = location.leaving(tar);
         let journal = journals.begin(header(location, tar, backup_id)).await;
         if let Some(journal) = &journal {
             journal.removing(Removal::Deleted { version: version.to_owned() }).await;
         }
-        location.store.delete(&metadata, patience).await?;
-        Ok(Some(Self { location: Arc::clone(location), tar: tar.clone(), journal, _leaving: leaving }))
+        location.store.delete(metadata, patience).await?;
+        Ok(Self { location: Arc::clone(location), tar: tar.clone(), journal, _leaving: leaving })
     }
 
     /// Deletes the tar; one that resists is deleted in the background, for as long as the storage may be away.
@@ -135,28 +169,40 @@ pub(super) async fn delete(
     Ok(())
 }
 
-/// What a metadata object says.
-enum Described {
-    Nothing,
-    Backup(Box<StoredBackup>),
-    Unreadable,
+/// A copy of a backup that goes when a newer one is complete.
+#[derive(Debug, Clone)]
+pub(super) struct EarlierCopy {
+    pub(super) stem: Stem,
+    /// SHA-256 of its metadata object.
+    pub(super) metadata: String,
 }
 
-async fn described(location: &Location, metadata: &Key, patience: Patience) -> StoreResult<Described> {
+/// A metadata object.
+struct Described {
+    /// The backup that it describes, where it can be read.
+    backup_id: Option<String>,
+    sha256: String,
+}
+
+async fn described(location: &Location, metadata: &Key, patience: Patience) -> StoreResult<Option<Described>> {
     match location.store.read(metadata, MAX_METADATA_BYTES, patience).await {
         Ok(json) => {
-            let stored = StoredBackup::parse(&json);
-            Ok(stored.map_or(Described::Unreadable, |stored| Described::Backup(Box::new(stored))))
+            let backup_id = StoredBackup::parse(&json).ok().map(|stored| stored.backup.backup_id);
+            Ok(Some(Described { backup_id, sha256: sha256(&json) }))
         }
-        Err(error) if error.outcome == Outcome::NotFound => Ok(Described::Nothing),
+        Err(error) if error.outcome == Outcome::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// Removes what is in place of an upload that failed, and that nobody else can be at; says whether it is gone.
-pub(super) async fn erase(location: &Location, tar: &Key, backup_id: &str, removal: &Removal) -> bool {
-    let gone = carry_out(location, tar, backup_id, removal, |_| true).await;
-    gone.inspect_err(|error| warn!("\"{tar}\" is left behind for now: {error}")).is_ok()
+/// Removes what is in place of an upload of `size` bytes that failed; says whether it is gone. A tar of another size is
+/// another agent's, or will be removed by the sweep.
+pub(super) async fn erase(location: &Location, tar: &Key, removal: &Removal, size: u64) -> bool {
+    let gone = carry_out(location, tar, removal, |found| found.size == size || is_aged(found)).await;
+    gone.unwrap_or_else(|error| {
+        warn!("\"{tar}\" is left behind for now: {error}");
+        false
+    })
 }
 
 /// Removes what an upload or a deletion left that nobody goes on with, then its journal. What resists is left to the sweep.
@@ -179,7 +225,7 @@ pub(super) fn abandon(location: &Arc<Location>, left: Left, tasks: &TaskTracker)
             }
             location.leaving(&key)
         };
-        let gone = carry_out(&location, &key, &header.backup_id, &removal, is_aged).await;
+        let gone = carry_out(&location, &key, &removal, is_aged).await;
         drop(leaving);
         match gone {
             Ok(true) => journal.end().await,
@@ -204,24 +250,19 @@ pub(super) fn multipart(location: &Location, header: &Header) -> Option<Multipar
 async fn carry_out(
     location: &Location,
     tar: &Key,
-    backup_id: &str,
     removal: &Removal,
     may_go: impl Fn(&Object) -> bool,
 ) -> StoreResult<bool> {
     let (store, patience) = (&location.store, location.patience());
     let Some(metadata) = tar.metadata_of_tar() else { return Ok(true) };
-    let is_it = match (described(location, &metadata, patience).await?, removal) {
-        (Described::Nothing, _) => false,
-        (Described::Backup(stored), Removal::Failed { sha256, .. })
-            if stored.backup.backup_id == backup_id
-                && stored.agent.as_ref().and_then(|agent| agent.sha256.as_ref()) == sha256.as_ref() =>
-        {
+    match (described(location, &metadata, patience).await?, removal) {
+        (None, _) => {}
+        (Some(described), Removal::Failed { metadata: Some(ours), .. }) if described.sha256 == *ours => {
             store.delete(&metadata, patience).await?;
-            true
         }
         // A backup has this name now.
         _ => return Ok(true),
-    };
+    }
     let Some(found) = store.object_if_any(tar, patience).await? else { return Ok(true) };
     match removal {
         Removal::Deleted { version } | Removal::Failed { version: Some(version), .. } => {
@@ -229,7 +270,7 @@ async fn carry_out(
                 return Ok(true);
             }
         }
-        Removal::Failed { version: None, .. } if !is_it && !may_go(&found) => return Ok(false),
+        Removal::Failed { version: None, .. } if !may_go(&found) => return Ok(false),
         Removal::Failed { .. } => {}
     }
     store.delete(tar, patience).await.map(|()| true)

@@ -29,6 +29,7 @@ pub use receive::Received;
 use super::events::{Event, Report, UploadState, UploadStatus};
 use super::journal::Journals;
 use super::location::{Hold, Location};
+use super::removal::EarlierCopy;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::error::{Error, Kind, Result};
 use crate::store::{CopySource, Key, Multipart, Part, Stem, Store};
@@ -52,13 +53,15 @@ pub struct Upload {
     stem: Stem,
     /// Its tar has no metadata yet, and is nobody's to adopt.
     _arriving: Hold,
-    replaced: Vec<Stem>,
+    replaced: Vec<EarlierCopy>,
     /// What may be under its key is what an earlier attempt left there.
     has_left: bool,
     /// When it was announced.
     started: (DateTime<Utc>, Instant),
     /// What was told last.
     told: std::sync::Mutex<UploadState>,
+    /// When something last happened on it.
+    touched: std::sync::Mutex<Instant>,
     stored_bytes: AtomicU64,
     resumed_bytes: u64,
     /// Whether what comes is another stream than the one that an earlier attempt stored parts of.
@@ -190,6 +193,7 @@ impl Upload {
             has_left,
             started: (Utc::now(), Instant::now()),
             told: std::sync::Mutex::new(UploadState::Receiving),
+            touched: std::sync::Mutex::new(Instant::now()),
             stored_bytes: AtomicU64::new(0),
             resumed_bytes: record.resumed_bytes(),
             differs: AtomicBool::new(false),
@@ -242,13 +246,16 @@ impl Upload {
             Ok(phase) => phase,
             Err(TryLockError { .. }) => return Err(self.wrong_order("its content is already on its way")),
         };
-        if !matches!(*phase, Phase::Waiting) {
-            return Err(self.wrong_order("its content has arrived already"));
+        match *phase {
+            Phase::Waiting => {}
+            Phase::Ended => return Err(not_found(&self.id)),
+            Phase::Received(..) | Phase::Complete => return Err(self.wrong_order("its content has arrived already")),
         }
         self.tell(UploadState::Receiving, None);
         let (result, leftover) = receive::receive(self, body).await;
         match (result, leftover) {
             (Ok(received), Some(tar)) => {
+                self.touch();
                 *phase = Phase::Received(received.clone(), tar);
                 Ok(received)
             }

@@ -5,12 +5,11 @@
 
 use std::fmt;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{AgentBackup, AgentMetadata, StoredBackup};
-use crate::hex::hex;
+use crate::hex::sha256;
 
 /// Version of our additions. From the second on there is a digest.
 pub const FORMAT: u32 = 2;
@@ -107,7 +106,7 @@ impl StoredBackup {
     pub fn to_object(&self) -> Result<Vec<u8>, serde_json::Error> {
         let mut json = serde_json::to_vec(self)?;
         if self.agent.is_some() {
-            let field = digest_field(&sha256(&[&json]));
+            let field = digest_field(&sha256(&json));
             json.truncate(json.len() - END.len());
             json.extend_from_slice(field.as_bytes());
             json.extend_from_slice(END.as_bytes());
@@ -139,15 +138,11 @@ fn damage(json: &[u8], additions: &Value) -> Option<Damage> {
 /// how numbers are written here.
 fn is_whole(json: &[u8], said: &str) -> bool {
     let end = format!("{}{END}", digest_field(said));
-    json.strip_suffix(end.as_bytes()).is_some_and(|rest| sha256(&[rest, END.as_bytes()]) == said)
+    json.strip_suffix(end.as_bytes()).is_some_and(|rest| sha256(&[rest, END.as_bytes()].concat()) == said)
 }
 
 fn digest_field(sha256: &str) -> String {
     format!(",\"metadata_sha256\":\"{sha256}\"")
-}
-
-fn sha256(pieces: &[&[u8]]) -> String {
-    hex(digest(&SHA256, &pieces.concat()))
 }
 
 #[cfg(test)]
@@ -196,7 +191,7 @@ mod tests {
         let text = String::from_utf8(object()).unwrap();
         let (before, rest) = text.split_once(",\"metadata_sha256\":\"").unwrap();
         let (said, after) = rest.split_once('"').unwrap();
-        assert_eq!((said, after), (&*sha256(&[before.as_bytes(), b"}}"]), "}}"));
+        assert_eq!((said, after), (&*sha256(format!("{before}}}}}").as_bytes()), "}}"));
         assert_eq!(format!("{before}{after}"), serde_json::to_string(&stored()).unwrap());
     }
 

@@ -295,7 +295,8 @@ impl Multipart {
                     async move {
                         let completed = s3.complete_multipart(&self.path, upload_id, parts).await.map(drop);
                         completed.map_err(failed).inspect_err(|error| {
-                            may_have_succeeded.fetch_or(error.outcome.is_transient(), Ordering::Relaxed);
+                            let is_unclear = error.outcome.is_transient() || error.may_pass;
+                            may_have_succeeded.fetch_or(is_unclear, Ordering::Relaxed);
                         })
                     }
                 });

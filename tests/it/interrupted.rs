@@ -3,12 +3,17 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use futures_util::stream;
+use s3_backup_agent::error::Kind;
+use s3_backup_agent::{agent, config};
 use serde_json::{Value, json};
+use tokio::time::{advance, pause, resume, sleep};
 
 use crate::harness::call::Sending;
 use crate::harness::{
-    Agent, Bucket, Location, MIB, Proxy, Sample, Server, Setup, agent_behind_proxy, eventually, garage,
+    Agent, Bucket, Imitation, Location, MIB, Proxy, Sample, Server, Setup, agent_behind_proxy, eventually, garage,
 };
 
 fn journals(agent: &Agent) -> Vec<PathBuf> {
@@ -286,4 +291,30 @@ async fn a_command_that_is_interrupted_leaves_nothing() {
     bucket.comes_to_be_empty().await;
     // It may have been told before it had anything to note.
     assert_eq!(fs::read_dir(setup.path("state/uploads")).map_or(0, Iterator::count), 0);
+}
+
+#[tokio::test]
+async fn what_nobody_goes_on_with_ends_ten_minutes_after_the_last_thing_that_happened() {
+    let (server, state) = (Imitation::with([]).await, tempfile::tempdir().unwrap());
+    let (location, _) = config::Location::from_json(&server.location().json()).unwrap();
+    let agent = agent::Agent::new(vec![location], state.path()).unwrap();
+    let sample = Sample::new("a1", "Nightly", 20_480);
+    for (before, after, is_in_time) in [(9, 9, true), (0, 11, false), (11, 0, false)] {
+        let backup = serde_json::from_value(sample.metadata.clone()).unwrap();
+        let upload = agent.create_upload("other", backup, &sample.filename()).await.unwrap();
+        minutes_pass(before).await;
+        let received = agent.receive(&upload.id, stream::iter([Ok(sample.tar.clone())])).await;
+        minutes_pass(after).await;
+        let ended = agent.complete_upload(&upload.id, sample.size(), sample.crc32()).await;
+        let kind = received.map(|_| ()).and(ended.map(|_| ())).map_err(|error| error.kind());
+        let expected = if is_in_time { Ok(()) } else { Err(Kind::UploadNotFound) };
+        assert_eq!(kind, expected, "{before} minutes until the content, {after} until the end");
+    }
+}
+
+async fn minutes_pass(minutes: u64) {
+    pause();
+    advance(Duration::from_mins(minutes)).await;
+    resume();
+    sleep(Duration::from_millis(50)).await;
 }

@@ -42,33 +42,45 @@ async fn a_small_tar_that_arrived_damaged_goes() {
     assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
 }
 
-/// An upload whose metadata meets this fault, and the storage goes away then; the agent gives up, and is killed.
-async fn failed_at_the_end(size: u64, fault: impl Fn() -> Fault) -> (Agent, Proxy, Bucket) {
-    let (mut agent, proxy, bucket) = agent_behind_proxy(|location| location.outage_seconds = 2).await;
+/// An upload whose metadata meets this fault, and the storage goes away then; the agent gives up, and the storage is back.
+async fn gave_up_at_the_end(size: u64, fault: impl Fn() -> Fault) -> (Agent, Proxy, Bucket, Sample) {
+    let (agent, proxy, bucket) = agent_behind_proxy(|location| location.outage_seconds = 2).await;
     let sample = Sample::new("a1", "Failed", size);
-    let upload_id = agent.begin("garage", &sample).await;
+    gives_up(&agent, &proxy, &sample, |request| request.writes(".metadata.json"), fault()).await;
+    assert!(bucket.keys().await.contains(&keys(&sample)[1]), "the test would prove nothing");
+    (agent, proxy, bucket, sample)
+}
+
+async fn gives_up(agent: &Agent, proxy: &Proxy, sample: &Sample, at: fn(&Request) -> bool, fault: Fault) {
+    let upload_id = agent.begin("garage", sample).await;
     assert_eq!(agent.content(&upload_id, sample.tar.clone()).await.status, 200);
-    proxy.fault(|request| request.writes(".metadata.json"), fault());
+    proxy.fault(at, fault);
     let away = async {
-        eventually("the metadata is on its way", async || proxy.faults_left() == 0).await;
-        eventually("the tar is in its place", async || bucket.keys().await.contains(&keys(&sample)[1])).await;
+        eventually("it is on its way", async || proxy.faults_left() == 0).await;
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         proxy.set_away(true);
     };
-    let (answer, ()) = tokio::join!(agent.complete(&upload_id, &sample), away);
+    let (answer, ()) = tokio::join!(agent.complete(&upload_id, sample), away);
     answer.is_problem(503, "storage_unreachable", &[]);
-    eventually("it gives up", async || agent.printed().contains("is left behind for now")).await;
-    agent.kill();
+    eventually("it gives up", async || agent.printed().contains("left behind for now")).await;
     proxy.set_away(false);
-    assert!(bucket.keys().await.contains(&keys(&sample)[1]), "the test would prove nothing");
+}
+
+/// The same, and the agent is killed.
+async fn failed_at_the_end(size: u64, fault: impl Fn() -> Fault) -> (Agent, Proxy, Bucket) {
+    let (mut agent, proxy, bucket, _) = gave_up_at_the_end(size, fault).await;
+    agent.kill();
     (Agent::restarted(agent).await, proxy, bucket)
+}
+
+fn never_arrives() -> Fault {
+    Fault::Hold(std::sync::Arc::new(tokio::sync::Semaphore::new(0)))
 }
 
 #[tokio::test]
 async fn the_tar_of_an_upload_that_failed_goes_when_the_storage_is_back() {
     for size in [40_960, 11 * MIB] {
-        let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
-        let (agent, _proxy, bucket) = failed_at_the_end(size, || Fault::Hold(std::sync::Arc::clone(&gate))).await;
+        let (agent, _proxy, bucket) = failed_at_the_end(size, never_arrives).await;
         nothing_is_left(&agent, &bucket).await;
     }
 }
@@ -80,6 +92,54 @@ async fn a_backup_that_was_said_to_have_failed_goes_when_the_storage_is_back() {
     let (agent, _proxy, bucket) = failed_at_the_end(40_960, || Fault::HoldAnswer(std::sync::Arc::clone(&gate))).await;
     nothing_is_left(&agent, &bucket).await;
     assert!(agent.listed("garage").await.is_empty());
+}
+
+#[tokio::test]
+async fn the_next_attempt_does_not_take_over_what_has_to_go_without_seeing_to_it() {
+    for size in [40_960, 11 * MIB] {
+        let (agent, _proxy, bucket, sample) = gave_up_at_the_end(size, never_arrives).await;
+        let upload_id = agent.begin("garage", &sample).await;
+        assert_eq!(agent.cancel(&upload_id).await.status, 204);
+        nothing_is_left(&agent, &bucket).await;
+        agent.upload("garage", &sample).await;
+        assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+    }
+}
+
+/// The same bytes, so that nothing tells the tars apart.
+#[tokio::test]
+async fn the_same_backup_that_another_agent_stored_since_stays() {
+    for size in [40_960, 11 * MIB] {
+        let (mut agent, proxy, bucket) = agent_behind_proxy(|location| location.outage_seconds = 2).await;
+        let sample = Sample::new("a1", "Failed", size);
+        let at: fn(&Request) -> bool = |request| request.completes_multipart() || request.writes(".tar");
+        gives_up(&agent, &proxy, &sample, at, never_arrives()).await;
+        agent.kill();
+        let other = Setup::of(Location::of(&bucket)).serve().await;
+        other.upload("garage", &sample).await;
+        only_this_is_left(&other, &bucket, &sample).await;
+        let agent = Agent::restarted(agent).await;
+        only_this_is_left(&agent, &bucket, &sample).await;
+        assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+    }
+}
+
+/// Only the first answer is lost; what the second says is of the second.
+#[tokio::test]
+async fn a_tar_that_arrived_goes_whatever_the_last_attempt_came_to() {
+    for size in [40_960, 11 * MIB] {
+        let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+        let sample = Sample::new("a1", "Failed", size);
+        let upload_id = agent.begin("garage", &sample).await;
+        assert_eq!(agent.content(&upload_id, sample.tar.clone()).await.status, 200);
+        let at: fn(&Request) -> bool = |request| request.completes_multipart() || request.writes(".tar");
+        let denied = "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
+        proxy.fault(at, Fault::CutAnswer(0));
+        proxy.fault(at, Fault::Answer("403 Forbidden", denied));
+        agent.complete(&upload_id, &sample).await.is_problem(502, "storage_forbidden", &[]);
+        assert_eq!(proxy.faults_left(), 0, "the test would prove nothing");
+        nothing_is_left(&agent, &bucket).await;
+    }
 }
 
 /// Kills the agent in the middle of a deletion, before the request that `matches`.

@@ -1,9 +1,10 @@
 //! How an upload ends that does not come to be a backup, and what becomes of what it stored.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::{Discard, Keep, Phase, Tar, Upload};
@@ -41,21 +42,31 @@ impl Upload {
     /// Discards the upload when nothing happens on it for too long.
     pub(in crate::agent) async fn expire(self: Arc<Self>) {
         loop {
-            let before = self.stored_bytes.load(Ordering::Relaxed);
             tokio::select! {
                 () = self.cancel.cancelled() => return,
-                () = tokio::time::sleep(IDLE_LIMIT) => {}
+                () = sleep_until(self.expires_at()) => {}
             }
-            if self.has_ended() {
-                return;
-            }
-            let is_receiving = self.phase.try_lock().is_err();
-            if !is_receiving && self.stored_bytes.load(Ordering::Relaxed) == before {
-                warn!(upload_id = self.id, "nobody went on with the upload of \"{}\"", self.key());
-                self.discard(Discard::Unfinished).await;
-                return;
+            match self.phase.try_lock().map(|phase| matches!(*phase, Phase::Complete | Phase::Ended)) {
+                Ok(true) => return,
+                Ok(false) if self.expires_at() <= Instant::now() => {
+                    warn!(upload_id = self.id, "nobody went on with the upload of \"{}\"", self.key());
+                    self.discard(Discard::Unfinished).await;
+                    return;
+                }
+                Ok(false) => {}
+                // Somebody is at it.
+                Err(_) => self.touch(),
             }
         }
+    }
+
+    /// Something happens on it.
+    pub(super) fn touch(&self) {
+        *self.touched.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn expires_at(&self) -> Instant {
+        *self.touched.lock().unwrap_or_else(PoisonError::into_inner) + IDLE_LIMIT
     }
 
     /// Why it ends when it is told to.
@@ -99,19 +110,27 @@ impl Upload {
             {
                 return upload.record.leave_unwanted().await;
             }
-            upload.record.end().await;
+            upload.record.end_but_doomed().await;
+            let _leaving = upload.location.leaving(&upload.tar_key());
+            for (journal, removal) in upload.record.doomed() {
+                // What an earlier attempt left in its place has to go all the same.
+                if erase(&upload.location, &upload.tar_key(), &removal, upload.backup.size).await {
+                    journal.end().await;
+                }
+            }
         });
     }
 
-    /// Removes what is in place of an upload that failed at the very end, metadata first, in the background.
-    pub(super) async fn erase(self: &Arc<Self>, removal: Removal, multipart: Option<Multipart>) {
+    /// Removes what is in place of an upload of `size` bytes that failed at the very end, metadata first, in the
+    /// background.
+    pub(super) async fn erase(self: &Arc<Self>, removal: Removal, multipart: Option<Multipart>, size: u64) {
         // Before anybody is told: the agent may be killed at any moment.
         self.record.removing(&removal).await;
         let upload = Arc::clone(self);
-        self.means.tasks.spawn(async move { upload.erased(removal, multipart).await });
+        self.means.tasks.spawn(async move { upload.erased(removal, multipart, size).await });
     }
 
-    pub(super) async fn erased(&self, removal: Removal, multipart: Option<Multipart>) {
+    pub(super) async fn erased(&self, removal: Removal, multipart: Option<Multipart>, size: u64) {
         let (location, key) = (&self.location, self.tar_key());
         // No upload gets the key meanwhile: a deletion whose answer was lost must not hit what came after it.
         let _leaving = location.leaving(&key);
@@ -119,7 +138,7 @@ impl Upload {
             Some(multipart) => abort(location, &multipart, key.as_str()).await,
             None => true,
         };
-        if is_aborted && erase(location, &key, &self.backup.backup_id, &removal).await {
+        if is_aborted && erase(location, &key, &removal, size).await {
             self.record.end().await;
         } else {
             self.record.leave();

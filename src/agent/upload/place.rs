@@ -6,10 +6,11 @@ use chrono::Utc;
 use tracing::warn;
 
 use super::{Content, Keep, Tar, Upload};
-use crate::agent::removal::{Deletion, Removal};
+use crate::agent::removal::{Deletion, EarlierCopy, Removal};
 use crate::backup::{AgentBackup, AgentMetadata, FORMAT, StoredBackup};
 use crate::error::{Error, Kind, Result};
-use crate::store::{ContentType, Error as StoreError, Key, Object, Outcome};
+use crate::hex::sha256;
+use crate::store::{ContentType, Error as StoreError, Object};
 
 impl Upload {
     pub(super) async fn put_in_place(self: &Arc<Self>, content: &Content, tar: Tar) -> Result<StoredBackup> {
@@ -25,29 +26,24 @@ impl Upload {
         let (multipart, is_copy) = (tar.multipart(), matches!(tar, Tar::Inside(_)));
         if let Err(error) = self.store_tar(tar, content.size, before.as_deref()).await {
             // An earlier attempt may have arrived, whatever the last one came to.
+            let removal = Removal::Failed { metadata: None, version: None };
             let is_transient = error.outcome.is_transient() || error.may_pass;
-            let is_damaged = error.outcome == Outcome::Damaged;
             if is_transient && self.means.options.keep == Keep::Failed {
                 self.record.leave();
             } else if is_copy {
                 // A server that takes the request for another one has stored something else.
-                self.erased(removal_of(content, None), None).await;
-            } else if is_transient || is_damaged {
-                // The tar may have arrived, and only the answer was lost.
-                self.erase(removal_of(content, None), multipart).await;
+                self.erased(removal, None, content.size).await;
             } else {
-                self.clean_up(multipart.map(|multipart| Tar::Parts(multipart, Vec::new())));
+                self.erase(removal, multipart, content.size).await;
             }
             return Err(error.into());
         }
-        let (described, version) = match self.confirmed(content).await {
-            Ok(tar) => (self.describe_in_bucket(content).await, Some(tar.version)),
-            Err(error) => (Err(error), None),
-        };
+        let (mut metadata, mut version) = (None, None);
+        let described = self.confirm_and_describe(content, &mut metadata, &mut version).await;
         if described.is_ok() {
             self.remove_replaced();
         } else {
-            self.erase(removal_of(content, version), None).await;
+            self.erase(Removal::Failed { metadata, version }, None, content.size).await;
         }
         described
     }
@@ -113,33 +109,40 @@ impl Upload {
         Ok(tar)
     }
 
-    async fn describe_in_bucket(&self, content: &Content) -> Result<StoredBackup> {
+    /// Writes the metadata, and tells before each step what is in the bucket when that fails: the metadata object's
+    /// SHA-256 and the tar's version.
+    async fn confirm_and_describe(
+        &self,
+        content: &Content,
+        metadata: &mut Option<String>,
+        version: &mut Option<String>,
+    ) -> Result<StoredBackup> {
+        *version = Some(self.confirmed(content).await?.version);
         let stored = self.describe(content);
         let json = stored.to_object().map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
-        let metadata = self.location.keys.metadata(&self.stem);
-        self.store.write(&metadata, json.into(), ContentType::Json, self.location.patience()).await?;
+        *metadata = Some(sha256(&json));
+        let key = self.location.keys.metadata(&self.stem);
+        self.store.write(&key, json.into(), ContentType::Json, self.location.patience()).await?;
         Ok(stored)
     }
 
     /// An earlier copy of this backup goes when the new one is complete, not before.
     fn remove_replaced(self: &Arc<Self>) {
-        for stem in self.replaced.clone() {
+        for copy in self.replaced.clone() {
             let upload = Arc::clone(self);
             self.means.tasks.spawn(async move {
-                let tar = upload.location.keys.tar(&stem);
-                if let Err(error) = upload.remove_copy(&tar).await {
+                if let Err(error) = upload.remove_copy(&copy).await {
+                    let tar = upload.location.keys.tar(&copy.stem);
                     warn!("an earlier copy of the backup, \"{tar}\", is left behind: {error}");
                 }
             });
         }
     }
 
-    async fn remove_copy(&self, tar: &Key) -> std::result::Result<(), StoreError> {
+    async fn remove_copy(&self, copy: &EarlierCopy) -> std::result::Result<(), StoreError> {
         let (location, patience) = (&self.location, self.location.patience());
-        let version =
-            location.store.object_if_any(tar, patience).await?.map_or_else(String::new, |found| found.version);
         let (id, journals) = (&self.backup.backup_id, &self.means.journals);
-        if let Some(deletion) = Deletion::begin(location, (tar, &version), id, patience, journals).await? {
+        if let Some(deletion) = Deletion::begin_copy(location, copy, id, patience, journals).await? {
             deletion.finish(patience, &self.means.tasks).await;
         }
         Ok(())
@@ -159,8 +162,4 @@ impl Upload {
         });
         StoredBackup { backup, agent }
     }
-}
-
-fn removal_of(content: &Content, version: Option<String>) -> Removal {
-    Removal::Failed { sha256: content.sha256.clone(), version }
 }

@@ -3,9 +3,11 @@
 use crate::agent::journal::Left;
 use crate::agent::listing::MAX_METADATA_BYTES;
 use crate::agent::location::Location;
+use crate::agent::removal::EarlierCopy;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::config::location::MAX_PART_SIZE;
 use crate::error::{Error, Kind, Result};
+use crate::hex::sha256;
 use crate::store::{Key, Outcome, Patience, Stem};
 
 /// Names that are tried for a backup before it is given up.
@@ -14,7 +16,7 @@ const MAX_STEMS: usize = 20;
 /// The names that copies of one backup take turns with.
 const NAMES_OF_COPIES: usize = 2;
 
-/// A stem that nothing has, and the stems of earlier copies of this very backup.
+/// A stem that nothing has, and the earlier copies of this very backup.
 ///
 /// A backup that is uploaded again and again goes from its first name to its second and back, so both are looked at.
 ///
@@ -27,7 +29,7 @@ pub(super) async fn choose_stem(
     filename: &str,
     taken: &[String],
     left: &[Left],
-) -> Result<(Stem, Vec<Stem>)> {
+) -> Result<(Stem, Vec<EarlierCopy>)> {
     let first = Stem::from_filename(filename);
     let (mut free, mut replaced) = (None, Vec::new());
     for attempt in 0..MAX_STEMS {
@@ -40,7 +42,7 @@ pub(super) async fn choose_stem(
             Ok(json) => {
                 let stored = StoredBackup::parse(&json).ok();
                 if stored.is_some_and(|stored| stored.backup.backup_id == backup.backup_id) {
-                    replaced.push(stem);
+                    replaced.push(EarlierCopy { stem, metadata: sha256(&json) });
                 }
             }
             // What no list shows is somebody's all the same.

@@ -18,6 +18,8 @@ use crate::store::{Error as StoreError, Key, Multipart, Outcome, Patience};
 pub(super) struct Record {
     journals: Arc<Journals>,
     open: Mutex<Vec<Journal>>,
+    /// Those of earlier attempts that say what has to go from the key, until a backup has its place.
+    doomed: Mutex<Vec<(Journal, Removal)>>,
     resumed: Mutex<Option<Resumed>>,
 }
 
@@ -42,30 +44,34 @@ impl Record {
         (part_size, size): (u64, u64),
         (journals, tasks): (Arc<Journals>, &TaskTracker),
     ) -> Result<Self> {
-        let (mut open, mut resumed) = (Vec::new(), None);
+        let (mut open, mut doomed, mut resumed) = (Vec::new(), Vec::new(), None);
         for left in left {
             if left.header.key != key.as_str() {
                 abandon(location, left, tasks);
                 continue;
             }
-            if left.is_doomed() {
-                left.journal.wanted().await;
-            }
             let usable = if resumed.is_none() { usable(location, &left, part_size, size).await? } else { None };
             if let Some((multipart, parts)) = usable {
+                if left.is_doomed() {
+                    // Its parts are there still, so no tar was made of them.
+                    left.journal.wanted().await;
+                }
                 resumed = Some(Resumed { multipart, parts, journal: left.journal });
-            } else {
-                // It goes on saying whose tar it is that may be under this key.
-                open.push(left.journal);
-                let location = Arc::clone(location);
-                tasks.spawn(async move {
-                    if let Some(multipart) = multipart(&location, &left.header) {
-                        abort(&location, &multipart, &left.header.key).await;
-                    }
-                });
+                continue;
             }
+            // They go on saying whose tar it is that may be under this key.
+            match left.removal {
+                Some(removal) => doomed.push((left.journal, removal)),
+                None => open.push(left.journal),
+            }
+            let location = Arc::clone(location);
+            tasks.spawn(async move {
+                if let Some(multipart) = multipart(&location, &left.header) {
+                    abort(&location, &multipart, &left.header.key).await;
+                }
+            });
         }
-        Ok(Self { journals, open: Mutex::new(open), resumed: Mutex::new(resumed) })
+        Ok(Self { journals, open: Mutex::new(open), doomed: Mutex::new(doomed), resumed: Mutex::new(resumed) })
     }
 
     /// Bytes that an earlier attempt stored.
@@ -122,10 +128,24 @@ impl Record {
     pub(super) fn leave(&self) {
         drop(self.resumed.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.open().clear();
+        self.doomed();
+    }
+
+    /// Nothing is left to go on with, and the key has its backup, or nothing.
+    pub(super) async fn end(&self) {
+        self.end_but_doomed().await;
+        for (journal, _) in self.doomed() {
+            journal.end().await;
+        }
+    }
+
+    /// What earlier attempts left to be removed from the key; whoever takes it sees to that.
+    pub(super) fn doomed(&self) -> Vec<(Journal, Removal)> {
+        std::mem::take(&mut *self.doomed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Nothing is left to go on with.
-    pub(super) async fn end(&self) {
+    pub(super) async fn end_but_doomed(&self) {
         let open = std::mem::take(&mut *self.open());
         for journal in open {
             journal.end().await;
