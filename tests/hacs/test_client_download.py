@@ -87,3 +87,32 @@ async def test_leaves_a_download_when_cancelled(tmp_path: Path) -> None:
             async with asyncio.timeout(0.05):
                 await anext(download)
         assert download._response.closed
+
+
+@pytest.mark.parametrize("read", ["nothing", "all that came"])
+async def test_breaks_when_its_client_is_closed(tmp_path: Path, *, read: str) -> None:
+    """Whoever waits for the next bytes then is told so, also when some that came before were not fetched."""
+    async with impostor(tmp_path, CUT_SHORT, silent=True) as client:
+        download = await client.download(LOCATION, "id")
+        if read == "nothing":
+            await client.close()
+        reader = asyncio.create_task(collect(download))
+        await asyncio.sleep(0.05)
+        await client.close()
+        with pytest.raises(AgentError) as raised:
+            async with asyncio.timeout(2):
+                await reader
+        assert raised.value.code == "transfer_broken"
+
+
+async def test_lines_break_when_their_client_is_closed(tmp_path: Path) -> None:
+    """Whoever waits for the outcome of a long look is told so, too."""
+    answer = b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"type": "progress"}\n'
+    async with impostor(tmp_path, answer, silent=True) as client:
+        reader = asyncio.create_task(client.verify(LOCATION, "id", full=True))
+        await asyncio.sleep(0.05)
+        await client.close()
+        with pytest.raises(AgentError) as raised:
+            async with asyncio.timeout(2):
+                await reader
+        assert raised.value.code == "transfer_broken"

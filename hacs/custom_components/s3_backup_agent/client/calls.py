@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from typing import Any, Self
+import weakref
 
 import aiohttp
 
@@ -42,6 +43,8 @@ class Calls:
         else:
             self._lent = True
         self._session = session
+        # Answers that somebody may be reading.
+        self._responses: weakref.WeakSet[aiohttp.ClientResponse] = weakref.WeakSet()
 
     async def __aenter__(self) -> Self:
         """Return the client."""
@@ -52,8 +55,11 @@ class Calls:
         await self.close()
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Let go of all connections; whoever still reads an answer is told that it broke off."""
         if not self._lent:
+            # The session would close their connections without a word to their readers.
+            for response in tuple(self._responses):
+                response.close()
             await self._session.close()
 
     async def _lines(
@@ -92,6 +98,7 @@ class Calls:
             )
         except BROKEN as err:
             raise connection_error(err) from err
+        self._responses.add(response)
         if response.status < 400:
             return response
         try:
