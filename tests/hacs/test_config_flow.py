@@ -261,6 +261,29 @@ async def test_knows_the_agent_by_another_address(
     assert hass.config_entries.async_entries(DOMAIN) == [entry]
 
 
+async def test_verifies_certificates_at_another_address(
+    hass: HomeAssistant, guarded: Agent
+) -> None:
+    """A certificate that was not to be verified was that of the address before."""
+    url = f"http://127.0.0.1:{guarded.tcp_port}"
+    fields: dict[str, Any] = {CONF_TOKEN: TOKEN, CONF_VERIFY_SSL: False}
+    result = await submit(hass, await start(hass), address=url, **fields)
+    entry = result["result"]
+    assert entry.data[CONF_VERIFY_SSL] is False
+
+    await guarded.stop()
+    guarded.tcp_port = free_port()
+    await guarded.start()
+    url = f"http://127.0.0.1:{guarded.tcp_port}"
+    fields[CONF_VERIFY_SSL] = True
+    result = await submit(hass, await start(hass), address=url, **fields)
+    assert result["reason"] == "address_updated"
+    await hass.async_block_till_done()
+    assert entry.data[CONF_ADDRESS] == url
+    assert CONF_VERIFY_SSL not in entry.data
+    assert entry.state is ConfigEntryState.LOADED
+
+
 @pytest.mark.usefixtures("older")
 async def test_older_agent_is_known_by_its_address(
     hass: HomeAssistant, agent: Agent

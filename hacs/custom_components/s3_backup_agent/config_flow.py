@@ -250,9 +250,11 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
         data: dict[str, Any],
         reason: str = "already_configured",
     ) -> ConfigFlowResult:
-        """Let an entry know where its agent is now."""
+        """Let an entry know where its agent is now, and nothing that was only about where it was."""
         known = {
-            key: value for key, value in entry.data.items() if key != CONF_TOKEN
+            key: value
+            for key, value in entry.data.items()
+            if key not in (CONF_TOKEN, CONF_VERIFY_SSL)
         } | data
         result = self.async_update_reload_and_abort(
             entry,
