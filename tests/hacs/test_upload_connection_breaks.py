@@ -109,6 +109,19 @@ async def test_survives_announcements_that_fail(
     assert await behind_proxy.async_list_backups() == [backup]
 
 
+async def test_takes_no_word_on_the_attempt_before_for_its_own() -> None:
+    """An agent discards an upload when the next one is announced, which says nothing of the next one."""
+    progress = upload_module._Progress(None)
+    progress.start({"upload_id": "first"})  # type: ignore[typeddict-item]
+    progress.begin()
+    error = {"code": "cancelled", "detail": "", "hint": None, "provider_code": None}
+    event: Any = {"type": "upload", "upload_id": "first", "state": "cancelled"}
+    event["error"] = error
+    progress.on_event(event)
+    broken = AgentError(TRANSFER_BROKEN, "The connection broke", retryable=True)
+    assert await progress.cause_of(broken) is broken
+
+
 async def test_gives_up_after_many_attempts(
     behind_proxy: BackupAgent,
     proxy: Proxy,

@@ -265,7 +265,7 @@ class _Progress:
         """Return why the agent gave up the upload, if it tells soon, instead of what only says that it did."""
         if err.code == _FORGOTTEN and self._is_cancelled:
             return AgentError("cancelled", "The agent was told to cancel it")
-        if err.code not in _CONNECTION or self.upload_id is None:
+        if err.code not in _CONNECTION or not self._is_announced:
             return err
         # Waiting for the future itself would cancel it when the time is over.
         told, _ = await asyncio.wait({self._failure}, timeout=_LAST_WORD_SECONDS)
