@@ -176,6 +176,12 @@ impl Error {
         matches!(find::<Answer>(error).and_then(answer::reason_of), Some(Reason::TlsNeeded | Reason::ProxyFailed))
     }
 
+    /// Whether the answer is that the credential is not accepted, or not for this.
+    pub(super) fn is_of_credential(error: &HttpError) -> bool {
+        let outcome = find::<Answer>(error).map(answer::outcome_of);
+        matches!(outcome, Some(Outcome::Auth | Outcome::Forbidden))
+    }
+
     /// The same without its cause, for one more who is told.
     #[must_use]
     pub fn replica(&self) -> Self {

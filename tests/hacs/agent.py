@@ -6,7 +6,6 @@ import json
 import os
 from pathlib import Path
 import shutil
-import socket
 import tempfile
 from typing import Self
 
@@ -23,14 +22,6 @@ def binary() -> Path:
     """Return the binary under test: S3_BACKUP_AGENT_BINARY, or this checkout's release build."""
     default = REPOSITORY / "target" / "release" / "s3-backup-agent"
     return Path(os.environ.get("S3_BACKUP_AGENT_BINARY", default))
-
-
-def free_port() -> int:
-    """Return a TCP port that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def toml_of(location: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from unittest.mock import patch
 
 import aiohttp
+from lab.process import free_port
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
@@ -29,7 +30,7 @@ from homeassistant.const import CONF_ADDRESS, CONF_TOKEN
 from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component
 
-from .agent import REPOSITORY, Agent, free_port
+from .agent import REPOSITORY, Agent
 from .backups import collect, make_backup, streaming, upload
 
 INTEGRATION = REPOSITORY / "hacs" / "custom_components" / DOMAIN

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
+from lab.process import free_port
 import pytest
 
 from custom_components.s3_backup_agent import client as client_module
@@ -19,7 +20,7 @@ from custom_components.s3_backup_agent.client import (
 )
 from homeassistant.components.backup import AgentBackup
 
-from .agent import LOCATION, TOKEN, Agent, free_port
+from .agent import LOCATION, TOKEN, Agent
 from .backups import Interrupted, collect, make_backup, send, streaming
 
 

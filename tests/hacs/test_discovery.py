@@ -7,6 +7,7 @@ from typing import Any
 from unittest.mock import patch
 
 from lab.app import TOKEN as APP_TOKEN, App
+from lab.process import free_port
 from lab.supervisor import Supervisor
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
@@ -31,7 +32,7 @@ from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.setup import async_setup_component
 
-from .agent import TOKEN, Agent, free_port
+from .agent import TOKEN, Agent
 from .home import shown, until
 
 SLUG = "local_s3_backup_agent"

@@ -3,6 +3,7 @@
 from typing import Any
 from unittest.mock import patch
 
+from lab.process import free_port
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.s3_backup_agent.check import INVALID_SETTING
@@ -12,7 +13,7 @@ from homeassistant.config_entries import SOURCE_RECONFIGURE, SOURCE_USER
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 
-from .agent import Agent, free_port
+from .agent import Agent
 from .location_forms import Fields, LocationForms, is_required, values_of
 
 

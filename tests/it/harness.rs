@@ -8,6 +8,7 @@ pub(crate) mod events;
 pub(crate) mod garage;
 mod guard;
 pub(crate) mod liar;
+mod port;
 pub(crate) mod proxy;
 pub(crate) mod quirks;
 pub(crate) mod sample;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Agent, Bucket, Fault, Garage, Imitation, Location, MIB, Proxy, Request, Sample, Server, Setup, garage,
+    Agent, Bucket, Fault, Garage, Imitation, Location, MIB, Proxy, Request, Sample, Server, Setup, eventually, garage,
 };
 
 /// An agent with no location of its own.
@@ -101,24 +101,28 @@ async fn two_folders_of_one_bucket_are_two_locations() {
 async fn a_key_is_replaced_under_a_running_upload() {
     let garage = Garage::new().await;
     let (agent, bucket) = (agent().await, garage.bucket().await);
+    let proxy = Proxy::before(&bucket.endpoint).await;
     let (old_id, old_secret) = garage.key_for(&bucket, json!({"read": true, "write": true})).await;
     let (new_id, new_secret) = garage.key_for(&bucket, json!({"read": true, "write": true})).await;
     let with = |key_id: &str, secret: &str| {
         let mut settings = settings(&bucket);
+        settings["endpoint"] = json!(proxy.endpoint());
         (settings["access_key_id"], settings["secret_access_key"]) = (json!(key_id), json!(secret));
         settings
     };
     assert_eq!(put(&agent, "home", &with(&old_id, &old_secret)).await.status, 200);
-    let mut events = agent.events().await;
+    // One part is on its way when its key is gone.
+    let gate = proxy.hold(|request| request.stores_part(2));
     let sample = Sample::new("a1", "Rotated", 40 * MIB);
     let upload_id = agent.begin("home", &sample).await;
     let mut sending = agent.sending(&upload_id);
     let half = sample.tar.len() / 2;
     sending.send(&sample.tar.slice(..half)).await;
-    events.until(|event| event["stored_bytes"].as_u64() > Some(0)).await;
+    eventually("a part is on its way", async || proxy.faults_left() == 0).await;
 
     assert_eq!(put(&agent, "home", &with(&new_id, &new_secret)).await.status, 200);
     garage.forget_key(&old_id).await;
+    gate.add_permits(1);
     sending.send(&sample.tar.slice(half..)).await;
     let arrived = sending.ended().await.unwrap();
     assert_eq!(arrived.status, 200, "{arrived:?}");

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+import itertools
 import os
 from pathlib import Path
+import random
 import signal
 import socket
 
@@ -109,9 +111,21 @@ class Process:
             raise LabError(f"the process ended with {self._child.returncode}:\n{tail}")
 
 
+# Counts from somewhere else in each run.
+_NEXT = itertools.count(random.randrange(20_000))
+
+
 def free_port() -> int:
-    """Return a TCP port that nothing listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """Return a TCP port that nothing listens on.
+
+    The kernel gives out none of these itself (net.ipv4.ip_local_port_range), so none is taken again before its
+    server has started, or between a server's end and its next start.
+    """
+    while True:
+        port = 10_000 + next(_NEXT) % 20_000
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
         return port

@@ -1,7 +1,10 @@
 //! The one place where requests are aimed, given their checksum and signed; `object_store` hands them over unsigned.
 //!
 //! A refusal that teaches something (see [`super::dialect`]) is followed by the same request once more, in the new way.
-//! That is no retry: each thing is learned once in a request. The credential can be replaced while requests are under way.
+//! That is no retry: each thing is learned once in a request.
+//!
+//! The credential can be replaced while requests are under way. One that is refused for the credential that was replaced
+//! goes out again with the new one: whoever changes a key deletes the old one at the provider next.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -26,7 +29,7 @@ use super::dialect::{Algorithm, Dialect, Freedom, has_content, starts_multipart}
 use super::encryption::{self, CustomerKey};
 use crate::config::S3Settings;
 use crate::provider::Checksum;
-use crate::store::error::find;
+use crate::store::error::{Error, find};
 use crate::store::http::Answer;
 
 /// What signs the requests of one location.
@@ -129,22 +132,37 @@ impl Signing {
     }
 
     async fn send(&self, dialect: &Dialect, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let signed = self.signed(dialect, request)?;
-        self.http.execute(signed).await
+        loop {
+            let credential = self.credential();
+            let signed = self.signed(dialect, &credential, request.clone())?;
+            let result = self.http.execute(signed).await;
+            let is_refused = result.as_ref().is_err_and(Error::is_of_credential);
+            if !is_refused || Arc::ptr_eq(&credential, &self.credential()) {
+                return result;
+            }
+        }
+    }
+
+    fn credential(&self) -> Arc<AwsCredential> {
+        Arc::clone(&self.credential.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The request as it goes out.
-    pub(super) fn signed(&self, dialect: &Dialect, mut request: HttpRequest) -> Result<HttpRequest, HttpError> {
+    pub(super) fn signed(
+        &self,
+        dialect: &Dialect,
+        credential: &AwsCredential,
+        mut request: HttpRequest,
+    ) -> Result<HttpRequest, HttpError> {
         self.aim(dialect, &mut request)?;
         let is_content = has_content(&request);
         self.customer_key.add_to(&mut request);
         if let Some(algorithm) = dialect.header() {
             add_checksum(&mut request, algorithm)?;
         }
-        let credential = Arc::clone(&self.credential.read().unwrap_or_else(PoisonError::into_inner));
         let sign_payload = !is_content || dialect.checksum == Checksum::Sha256;
         let digest = sign_payload.then(|| sha256(request.body()));
-        AwsAuthorizer::new(&credential, "s3", &dialect.region)
+        AwsAuthorizer::new(credential, "s3", &dialect.region)
             .with_sign_payload(sign_payload)
             .try_authorize(&mut request, digest.as_ref().map(AsRef::as_ref))
             .map_err(unusable)?;
@@ -249,7 +267,7 @@ mod tests {
         let mut request = HttpRequest::new(HttpRequestBody::from(Bytes::from_static(b"a tar")));
         *request.method_mut() = Method::PUT;
         *request.uri_mut() = "/my-bucket/backups/home.tar".parse().unwrap();
-        signing.signed(&signing.dialect(), request).unwrap()
+        signing.signed(&signing.dialect(), &signing.credential(), request).unwrap()
     }
 
     fn header<'r>(request: &'r HttpRequest, name: &str) -> &'r str {

@@ -1,7 +1,6 @@
 //! A real S3 server: one Garage node on loopback.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
@@ -10,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::{Bucket, eventually, guard};
+use super::{Bucket, comes_to_be, guard, port};
 
 const REGION: &str = "garage";
 
@@ -41,8 +40,8 @@ impl Garage {
         let folder = tempfile::Builder::new().prefix("garage-").tempdir().unwrap().keep();
         guard::folder(&folder);
         let mut garage = Self {
-            s3_port: free_port(),
-            admin_port: free_port(),
+            s3_port: port::free(),
+            admin_port: port::free(),
             admin_token: uuid::Uuid::new_v4().simple().to_string(),
             key_id: String::new(),
             secret: String::new(),
@@ -68,21 +67,27 @@ impl Garage {
 
     /// What it wrote about a bucket.
     pub(crate) fn said_of(&self, bucket: &Bucket) -> String {
-        super::lines_about(&self.folder.join("log"), &bucket.name)
+        super::lines_about(&self.log_path(), &bucket.name)
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.join("log")
     }
 
     /// Starts the server on its data and waits until it answers.
     pub(crate) async fn start(&self) {
-        let log = fs::File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
+        let log = fs::File::options().create(true).append(true).open(self.log_path()).unwrap();
         let mut command = Command::new(binary());
         command.arg("-c").arg(self.folder.join("garage.toml")).arg("server").env("RUST_LOG", "garage=info");
         let process = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         guard::started(process.id());
         *self.process.lock().unwrap() = Some(process);
-        eventually("Garage answers", || async {
-            self.admin("GetClusterStatus", None).await.is_ok() && self.s3_answers().await
-        })
-        .await;
+        let answers = || async { self.admin("GetClusterStatus", None).await.is_ok() && self.s3_answers().await };
+        assert!(
+            comes_to_be(answers).await,
+            "Garage does not answer; it wrote:\n{}",
+            super::lines_about(&self.log_path(), "")
+        );
     }
 
     /// Ends the server at once.
@@ -129,7 +134,7 @@ impl Garage {
     fn configure(&self) {
         let folder = self.folder.display();
         let secret = uuid::Uuid::new_v4().simple().to_string().repeat(2);
-        let (rpc_port, admin_token) = (free_port(), &self.admin_token);
+        let (rpc_port, admin_token) = (port::free(), &self.admin_token);
         let text = format!(
             "metadata_dir = \"{folder}/meta\"\ndata_dir = \"{folder}/data\"\ndb_engine = \"sqlite\"\n\
              replication_factor = 1\nrpc_bind_addr = \"127.0.0.1:{rpc_port}\"\n\
@@ -168,10 +173,6 @@ pub(crate) async fn away_for(garage: &Garage, seconds: u64) {
     garage.kill();
     sleep(Duration::from_secs(seconds)).await;
     garage.start().await;
-}
-
-pub(super) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Path of the server, which is built when it is missing.

@@ -7,8 +7,7 @@ use std::sync::{Mutex, OnceLock};
 
 use tokio::net::TcpStream;
 
-use super::garage::free_port;
-use super::{Bucket, eventually, guard};
+use super::{Bucket, eventually, guard, port};
 
 const REGION: &str = "swift-lab";
 const OWNER: &str = "lab:owner";
@@ -33,7 +32,7 @@ impl Swift {
     pub(crate) fn start() -> Self {
         let folder = tempfile::Builder::new().prefix("swift-").tempdir().unwrap().keep();
         guard::folder(&folder);
-        let (port, secret) = (free_port(), uuid::Uuid::new_v4().simple().to_string());
+        let (port, secret) = (port::free(), uuid::Uuid::new_v4().simple().to_string());
         let swift = Self { folder, port, secret, process: Mutex::default() };
         swift.start_again();
         swift
