@@ -13,7 +13,7 @@ use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::sleep;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::events::Event;
@@ -21,7 +21,7 @@ use crate::logging::Level;
 use crate::logging::record::Record;
 use crate::logging::relay::{Listener, Told};
 
-/// Both sides notice a dead connection by this.
+/// Both sides notice a dead connection by this, and a client takes it for the time to make good what failed.
 const PING_EVERY: Duration = Duration::from_secs(15);
 
 #[derive(Deserialize)]
@@ -52,6 +52,7 @@ struct Lines {
     first: VecDeque<Event>,
     events: Receiver<Event>,
     log: Option<Listener>,
+    pings: Interval,
     draining: CancellationToken,
 }
 
@@ -63,7 +64,9 @@ impl Lines {
         let mut first = VecDeque::from([Event::Hello { instance_id: state.agent.instance_id.clone() }]);
         first.extend(state.agent.uploads_under_way().into_iter().map(|upload| Event::Upload(upload.into())));
         first.extend(state.agent.locations().into_iter().map(|location| Event::Location { location: location.into() }));
-        Self { first, events, log, draining: state.draining }
+        let mut pings = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { first, events, log, pings, draining: state.draining }
     }
 
     async fn next(&mut self) -> Option<serde_json::Result<Bytes>> {
@@ -71,7 +74,7 @@ impl Lines {
             return Some(line(&event));
         }
         let event = tokio::select! {
-            // In this order, so that no event waits for a log record.
+            // In this order, so that nothing waits for a log record.
             biased;
             () = self.draining.cancelled() => return None,
             event = self.events.recv() => match event {
@@ -79,8 +82,8 @@ impl Lines {
                 Err(RecvError::Lagged(events)) => Event::Lost { events },
                 Err(RecvError::Closed) => return None,
             },
+            _ = self.pings.tick() => Event::Ping,
             told = told(&mut self.log) => return Some(line(&told)),
-            () = sleep(PING_EVERY) => Event::Ping,
         };
         Some(line(&event))
     }

@@ -1,7 +1,9 @@
 """What the client receives: whole, or an error; and it may be left at any time."""
 
 import asyncio
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 import zlib
 
 import pytest
@@ -96,23 +98,24 @@ async def test_breaks_when_its_client_is_closed(tmp_path: Path, *, read: str) ->
         download = await client.download(LOCATION, "id")
         if read == "nothing":
             await client.close()
-        reader = asyncio.create_task(collect(download))
-        await asyncio.sleep(0.05)
-        await client.close()
-        with pytest.raises(AgentError) as raised:
-            async with asyncio.timeout(2):
-                await reader
-        assert raised.value.code == "transfer_broken"
+        await breaks_when_closed(client, collect(download))
 
 
 async def test_lines_break_when_their_client_is_closed(tmp_path: Path) -> None:
     """Whoever waits for the outcome of a long look is told so, too."""
     answer = b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"type": "progress"}\n'
     async with impostor(tmp_path, answer, silent=True) as client:
-        reader = asyncio.create_task(client.verify(LOCATION, "id", full=True))
-        await asyncio.sleep(0.05)
-        await client.close()
-        with pytest.raises(AgentError) as raised:
-            async with asyncio.timeout(2):
-                await reader
-        assert raised.value.code == "transfer_broken"
+        await breaks_when_closed(client, client.verify(LOCATION, "id", full=True))
+
+
+async def breaks_when_closed(
+    client: AgentClient, reading: Coroutine[Any, Any, object]
+) -> None:
+    """Close the client under a reader, who must be told."""
+    reader = asyncio.create_task(reading)
+    await asyncio.sleep(0.05)
+    await client.close()
+    with pytest.raises(AgentError) as raised:
+        async with asyncio.timeout(2):
+            await reader
+    assert raised.value.code == "transfer_broken"

@@ -179,6 +179,13 @@ async def test_needs_the_agent(
     form = await forms.submit(form, fields)
     assert form["errors"] == {"base": AGENT_UNREACHABLE}
 
+    await agent.start()
+    assert await hass.config_entries.async_unload(loaded.entry_id)
+    form = await forms.submit(form, fields)
+    assert form["errors"] == {"base": AGENT_UNREACHABLE}
+    assert await hass.config_entries.async_setup(loaded.entry_id)
+    await agent.stop()
+
     handler = (loaded.entry_id, "location")
     start = hass.config_entries.subentries.async_init
     result = await start(handler, context={"source": SOURCE_USER})

@@ -13,7 +13,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from custom_components.s3_backup_agent.client import AgentClient, AgentError
+from custom_components.s3_backup_agent.client import AgentClient, AgentError, Recovery
 from custom_components.s3_backup_agent.const import DOMAIN
 from custom_components.s3_backup_agent.repairs import async_create_fix_flow
 from homeassistant.components.repairs import ConfirmRepairFlow
@@ -326,3 +326,20 @@ async def test_shows_no_tars_that_nobody_can_adopt(
 async def test_other_issues_are_confirmed(hass: HomeAssistant) -> None:
     """As Home Assistant does it without us."""
     assert isinstance(await async_create_fix_flow(hass, "x", None), ConfirmRepairFlow)
+
+
+async def test_entry_that_is_unloaded_in_the_middle(
+    hass: HomeAssistant, forgotten: MockConfigEntry, fix: Fix, confirm: Confirm
+) -> None:
+    """What is known by then is shown, and at the end it is said that the agent is missing."""
+    recover = AgentClient.recover
+
+    async def unloading(*args: Any, **options: Any) -> Recovery:
+        found = await recover(*args, **options)
+        assert await hass.config_entries.async_unload(forgotten.entry_id)
+        return found
+
+    with patch.object(AgentClient, "recover", unloading):
+        form = await fix("tars_without_metadata")
+    assert form["description_placeholders"]["location"]
+    assert (await confirm(form))["reason"] == "entry_not_loaded"

@@ -11,6 +11,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.s3_backup_agent import upload as upload_module
 from homeassistant.components.backup import AgentBackup, BackupAgent, BackupAgentError
 from homeassistant.components.backup.agent import BackupAgentUnreachableError
+from homeassistant.components.backup.util import EncryptedBackupStreamer
 from homeassistant.core import HomeAssistant
 
 from .agent import Agent
@@ -110,3 +111,23 @@ async def test_is_cancelled_before_its_content(
     with pytest.raises(BackupAgentError, match="The upload was cancelled"):
         await upload(backup_agent, backup, open_stream)
     assert opened == ["once more"]
+
+
+async def test_leaves_no_thread_behind(
+    hass: HomeAssistant, backup_agent: BackupAgent, large: tuple[AgentBackup, bytes]
+) -> None:
+    """Home Assistant encrypts in a thread, which waits for its stream to be read."""
+    backup, tar = large
+    client = backup_agent._client  # type: ignore[attr-defined]
+
+    async def cancel(_: int) -> None:
+        (under_way,) = await client.uploads()
+        await client.cancel_upload(under_way["upload_id"])
+
+    stream = Interrupted(tar, cancel, at=20_000_000)
+    streamer = EncryptedBackupStreamer(hass, backup, stream.open, "a password")
+    with pytest.raises(BackupAgentError, match="The upload was cancelled"):
+        await upload(backup_agent, backup, streamer.open_stream)
+    (worker,) = streamer._workers
+    await hass.async_add_executor_job(worker.thread.join, 5)
+    assert not worker.thread.is_alive()

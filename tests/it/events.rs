@@ -1,8 +1,11 @@
 //! What a reader of the events is told: how everything stands, then what changes.
 
-use serde_json::{Value, json};
+use std::time::Duration;
 
-use crate::harness::{Location, MIB, Sample, Setup, agent_and_bucket, garage};
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+
+use crate::harness::{Location, MIB, PATIENCE, Sample, Setup, agent_and_bucket, garage};
 
 #[tokio::test]
 async fn the_first_lines_tell_how_everything_stands() {
@@ -33,6 +36,24 @@ async fn the_first_lines_tell_how_everything_stands() {
     // Another part may have landed since.
     listed["stored_bytes"] = upload["stored_bytes"].clone();
     assert_eq!(listed, upload);
+}
+
+/// A client takes them for the time to make good what failed, also while it is told much else.
+#[tokio::test]
+async fn pings_come_however_much_else_is_told() {
+    let (agent, _bucket) = agent_and_bucket().await;
+    let mut events = agent.log("debug").await;
+    let working = async {
+        loop {
+            agent.refreshed("garage").await;
+            sleep(Duration::from_millis(500)).await;
+        }
+    };
+    let pinged = events.until(|event| event["type"] == "ping");
+    tokio::select! {
+        () = working => {}
+        told = timeout(PATIENCE, pinged) => assert!(told.expect("no ping comes").len() > 20),
+    }
 }
 
 #[tokio::test]

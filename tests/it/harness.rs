@@ -19,7 +19,7 @@ pub(crate) mod swift;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, advance, pause, resume, sleep};
 
 pub(crate) use agent::Agent;
 pub(crate) use bucket::Bucket;
@@ -50,6 +50,14 @@ pub(crate) async fn comes_to_be<F: Future<Output = bool>>(mut condition: impl Fn
         sleep(Duration::from_millis(50)).await;
     }
     true
+}
+
+/// Lets time go by for the agent in this process, and it do what is due then.
+pub(crate) async fn goes_by(time: Duration) {
+    pause();
+    advance(time).await;
+    resume();
+    sleep(Duration::from_millis(20)).await;
 }
 
 /// A bucket of the shared server, and an agent with one location on it.

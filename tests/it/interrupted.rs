@@ -9,11 +9,11 @@ use futures_util::stream;
 use s3_backup_agent::error::Kind;
 use s3_backup_agent::{agent, config};
 use serde_json::{Value, json};
-use tokio::time::{advance, pause, resume, sleep};
 
 use crate::harness::call::Sending;
 use crate::harness::{
     Agent, Bucket, Imitation, Location, MIB, Proxy, Sample, Server, Setup, agent_behind_proxy, eventually, garage,
+    goes_by,
 };
 
 fn journals(agent: &Agent) -> Vec<PathBuf> {
@@ -302,19 +302,12 @@ async fn what_nobody_goes_on_with_ends_ten_minutes_after_the_last_thing_that_hap
     for (before, after, is_in_time) in [(9, 9, true), (0, 11, false), (11, 0, false)] {
         let backup = serde_json::from_value(sample.metadata.clone()).unwrap();
         let upload = agent.create_upload("other", backup, &sample.filename()).await.unwrap();
-        minutes_pass(before).await;
+        goes_by(Duration::from_mins(before)).await;
         let received = agent.receive(&upload.id, stream::iter([Ok(sample.tar.clone())])).await;
-        minutes_pass(after).await;
+        goes_by(Duration::from_mins(after)).await;
         let ended = agent.complete_upload(&upload.id, sample.size(), sample.crc32()).await;
         let kind = received.map(|_| ()).and(ended.map(|_| ())).map_err(|error| error.kind());
         let expected = if is_in_time { Ok(()) } else { Err(Kind::UploadNotFound) };
         assert_eq!(kind, expected, "{before} minutes until the content, {after} until the end");
     }
-}
-
-async fn minutes_pass(minutes: u64) {
-    pause();
-    advance(Duration::from_mins(minutes)).await;
-    resume();
-    sleep(Duration::from_millis(50)).await;
 }

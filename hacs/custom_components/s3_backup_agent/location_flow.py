@@ -38,6 +38,7 @@ class LocationFlow(ConfigSubentryFlow):
 
     def __init__(self) -> None:
         """Start with nothing known."""
+        self._connection: AgentConnection
         self._providers: dict[str, Provider] = {}
         self._form: LocationForm
         self._name = ""
@@ -133,14 +134,16 @@ class LocationFlow(ConfigSubentryFlow):
         self._settings |= self._corrected
         return await self._try()
 
-    @property
-    def _connection(self) -> AgentConnection:
-        connection: AgentConnection = self._get_entry().runtime_data
-        return connection
+    def _connect(self) -> bool:
+        """Take the connection that the agent has now; without any, the one from before says so when it is used."""
+        entry = self._get_entry()
+        if is_loaded := entry.state is ConfigEntryState.LOADED:
+            self._connection = entry.runtime_data
+        return is_loaded
 
     async def _get_providers(self) -> SubentryFlowResult | None:
         """Ask the agent what it knows; return the end of the flow when it cannot be asked."""
-        if self._get_entry().state is not ConfigEntryState.LOADED:
+        if not self._connect():
             return self.async_abort(reason="entry_not_loaded")
         try:
             providers = await self._connection.client.providers()
@@ -154,6 +157,7 @@ class LocationFlow(ConfigSubentryFlow):
 
     async def _try(self) -> SubentryFlowResult:
         """Try the settings; keep them when they work."""
+        self._connect()
         try:
             checked = await self._connection.client.check_settings(self._settings)
         except AgentError as err:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import probatio as vol
 
     from homeassistant.components.repairs import RepairsFlowResult
+
+    from .connection import AgentConnection
 else:
     # What Home Assistant 2026.3 has; later ones answer this import with probatio.
     import voluptuous as vol
@@ -40,6 +42,8 @@ async def async_create_fix_flow(
 class _LocationFix(RepairsFlow, ABC):
     """A fix for a location; the agent that has it must be connected."""
 
+    _connection: AgentConnection
+
     def __init__(self, entry: ConfigEntry | None, location_id: str) -> None:
         """Remember which location it is."""
         self._entry = entry
@@ -49,7 +53,7 @@ class _LocationFix(RepairsFlow, ABC):
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
         """See what can be done, and say it before it is done."""
-        if self._entry is None or not self._is_loaded:
+        if self._entry is None or not self._connect():
             return self.async_abort(reason="entry_not_loaded")
         try:
             return await self._prepare(self._entry)
@@ -74,21 +78,21 @@ class _LocationFix(RepairsFlow, ABC):
             reason="failed", description_placeholders={"details": str(err)}
         )
 
-    @property
-    def _is_loaded(self) -> bool:
+    def _connect(self) -> bool:
+        """Take the connection that the agent has now; one that ends meanwhile says so itself."""
         entry = self._entry
-        return entry is not None and entry.state is ConfigEntryState.LOADED
+        if entry is None or entry.state is not ConfigEntryState.LOADED:
+            return False
+        self._connection = entry.runtime_data
+        return True
 
     @property
     def _client(self) -> AgentClient:
-        assert self._entry is not None
-        client: AgentClient = self._entry.runtime_data.client
-        return client
+        return self._connection.client
 
     @property
     def _name(self) -> str:
-        assert self._entry is not None
-        location = self._entry.runtime_data.locations.get(self._location_id)
+        location = self._connection.locations.get(self._location_id)
         return location["name"] if location else ""
 
 
@@ -147,7 +151,7 @@ class AdoptTars(_LocationFix):
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
         """Adopt them."""
-        if not self._is_loaded:
+        if not self._connect():
             return self.async_abort(reason="entry_not_loaded")
         try:
             found = await self._client.recover(self._location_id)

@@ -112,7 +112,7 @@ impl Upload {
             }
             upload.record.end_but_doomed().await;
             let _leaving = upload.location.leaving(&upload.tar_key());
-            for (journal, removal) in upload.record.doomed() {
+            for (journal, removal) in upload.record.take_doomed() {
                 // What an earlier attempt left in its place has to go all the same.
                 if erase(&upload.location, &upload.tar_key(), &removal, upload.backup.size).await {
                     journal.end().await;

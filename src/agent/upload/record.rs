@@ -128,19 +128,19 @@ impl Record {
     pub(super) fn leave(&self) {
         drop(self.resumed.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.open().clear();
-        self.doomed();
+        drop(self.take_doomed());
     }
 
     /// Nothing is left to go on with, and the key has its backup, or nothing.
     pub(super) async fn end(&self) {
         self.end_but_doomed().await;
-        for (journal, _) in self.doomed() {
+        for (journal, _) in self.take_doomed() {
             journal.end().await;
         }
     }
 
     /// What earlier attempts left to be removed from the key; whoever takes it sees to that.
-    pub(super) fn doomed(&self) -> Vec<(Journal, Removal)> {
+    pub(super) fn take_doomed(&self) -> Vec<(Journal, Removal)> {
         std::mem::take(&mut *self.doomed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -14,12 +14,12 @@ use s3_backup_agent::agent::Agent;
 use s3_backup_agent::config;
 use s3_backup_agent::error::{Error, Kind};
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::{advance, pause, resume, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::map::Map;
 use super::steps::{FOREIGN, OWN, Step, Trouble};
 use crate::harness::sample::hex;
-use crate::harness::{Failure, Imitation, MIB, PATIENCE, Sample};
+use crate::harness::{Failure, Imitation, MIB, PATIENCE, Sample, goes_by};
 
 const HOME: &str = "home";
 
@@ -282,12 +282,7 @@ impl World {
 
     fn wait(&mut self, seconds: u64) {
         let (runtime, _) = self.running.as_ref().unwrap();
-        runtime.block_on(async {
-            pause();
-            advance(Duration::from_secs(seconds)).await;
-            resume();
-            sleep(Duration::from_millis(20)).await;
-        });
+        runtime.block_on(goes_by(Duration::from_secs(seconds)));
         if seconds > 300 {
             self.map.all_is_fresh();
         }
