@@ -141,8 +141,11 @@ impl Agent {
     pub async fn remove_location(&self, id: &str) -> Result<()> {
         let location = self.location(id)?;
         self.locations.remove(id)?;
-        let (_, uploads) = self.uploads_at(&location, "");
-        for upload in uploads.into_iter().filter(|upload| upload.location.id() == id) {
+        let uploads: Vec<_> = {
+            let uploads = self.uploads();
+            uploads.values().filter(|upload| !upload.has_ended() && upload.location.id() == id).cloned().collect()
+        };
+        for upload in uploads {
             upload.discard(Discard::All).await;
             self.uploads().remove(&upload.id);
         }
@@ -153,7 +156,7 @@ impl Agent {
     /// Removes what interrupted uploads left in a place that no location leads to any more: nobody goes on with them.
     async fn abandon_left(&self, location: &Arc<Location>) {
         let place = location.store.place();
-        for left in self.journals.left_in(place, location.keys.folder()).await {
+        for left in self.journals.left_in(place, &location.keys).await {
             if self.locations.with(place, &left.header.key).is_none() {
                 abandon(location, left, &self.tasks);
             }

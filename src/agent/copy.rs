@@ -172,6 +172,14 @@ impl Agent {
         }
         let (found, held) = tokio::join!(source.taken(), to.listings.taken());
         let (found, held) = (from.note(found)?, to.note(held)?);
+        for (location, listing) in [(&from, &found), (&to, &held)] {
+            // What cannot be read may be one of them.
+            if let Some(unread) = &listing.unread
+                && is_any_missing(listing, &request.backup_ids)
+            {
+                return location.note(Err(unread.replica()));
+            }
+        }
         let is_inside = from.store.can_copy_inside_to(&to.store);
         let steps = steps(&found, &held, &request.backup_ids, &from);
         let left_out = found.skipped.clone();
@@ -209,6 +217,11 @@ impl Agent {
             .chain(stream::iter(small).map(run.clone()).buffer_unordered(SMALL_IN_FLIGHT))
             .chain(stream::iter(large).map(run).buffered(1))
     }
+}
+
+/// Whether one that was asked for is not in the list.
+fn is_any_missing(listing: &Listing, wanted: &[String]) -> bool {
+    wanted.is_empty() || wanted.iter().any(|backup_id| listing.find(backup_id).is_none())
 }
 
 /// One step for each backup that was asked for, found or not.

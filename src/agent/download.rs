@@ -82,7 +82,12 @@ impl Download {
         let mut waiting: VecDeque<_> = split(range.clone(), part).collect();
         let first = waiting.pop_front().unwrap_or(0..0);
         let mut source = Source { store: location.store.clone(), key: tar.key.clone(), e_tag: None, location };
-        let body = source.open(first.clone()).await?;
+        let body = source.open(first.clone()).await.inspect_err(|error| {
+            // Another agent may have given it another name.
+            if error.kind() == Kind::BackupNotFound {
+                source.location.changed(&entry.metadata.backup_id);
+            }
+        })?;
         if body.object_size != tar.size {
             source.location.changed(&entry.metadata.backup_id);
             let detail =

@@ -23,6 +23,7 @@ use tokio::task::spawn_blocking;
 use tracing::warn;
 
 use super::removal::Removal;
+use crate::store::{Key, Keys};
 use file::JournalFile;
 pub(super) use overview::JournalStatus;
 
@@ -144,17 +145,17 @@ impl Journals {
     }
 
     /// Uploads of this backup to a folder of a place that were left.
-    pub(super) async fn left(self: &Arc<Self>, place: &str, folder: &str, backup_id: &str) -> Vec<Left> {
-        let mut left = self.left_in(place, folder).await;
+    pub(super) async fn left(self: &Arc<Self>, place: &str, keys: &Keys, backup_id: &str) -> Vec<Left> {
+        let mut left = self.left_in(place, keys).await;
         left.retain(|left| left.header.backup_id == backup_id);
         left
     }
 
     /// Uploads to a folder of a place that were left.
-    pub(super) async fn left_in(self: &Arc<Self>, place: &str, folder: &str) -> Vec<Left> {
+    pub(super) async fn left_in(self: &Arc<Self>, place: &str, keys: &Keys) -> Vec<Left> {
         let _looking = self.looking.lock().await;
         let mut left = self.all().await;
-        left.retain(|left| left.header.place == place && left.header.key.starts_with(folder));
+        left.retain(|left| left.header.place == place && keys.may_be_ours(&Key::new(&left.header.key)));
         left
     }
 

@@ -293,7 +293,7 @@ impl Listings {
     async fn take(&self, generation: u64) -> Result<Arc<Listing>> {
         let start = Instant::now();
         let mut objects = self.store().list(&self.folder, Patience::INTERACTIVE).await?;
-        objects.objects.retain(|object| !(self.is_flat && object.key.is_in_location_below(&self.folder)));
+        objects.objects.retain(|object| !object.key.is_in_location_below(&self.folder));
         let known = self.last();
         let listing = Arc::new(self.read(objects, known.as_deref(), start).await?);
         let told = self.told.read().unwrap_or_else(PoisonError::into_inner).upgrade();

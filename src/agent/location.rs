@@ -4,6 +4,7 @@ mod busy;
 mod history;
 mod numbers;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::Utc;
@@ -42,6 +43,7 @@ pub struct Location {
     events: Events,
     health: Arc<Mutex<Health>>,
     pub(super) history: Arc<History>,
+    is_gone: Arc<AtomicBool>,
 }
 
 /// What keeps changes of one folder of a bucket apart, whatever the locations are called that lead there.
@@ -114,6 +116,7 @@ impl Location {
             events,
             health: Arc::default(),
             history: Arc::default(),
+            is_gone: Arc::default(),
         }))
     }
 
@@ -146,6 +149,7 @@ impl Location {
             events: self.events.clone(),
             health: Arc::clone(&self.health),
             history: Arc::clone(&self.history),
+            is_gone: Arc::clone(&self.is_gone),
         }))
     }
 
@@ -153,6 +157,15 @@ impl Location {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.settings.id
+    }
+
+    /// It was forgotten, or leads to another place now: nobody goes on with what is interrupted from here on.
+    pub(super) fn go(&self) {
+        self.is_gone.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::SeqCst)
     }
 
     /// The last check that was made of it.

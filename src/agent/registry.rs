@@ -13,6 +13,7 @@ use super::events::{Event, Events};
 use super::location::{Location, Locks, not_found};
 use crate::config::{self, Origin};
 use crate::error::{Error, Kind, Result};
+use crate::store::Key;
 
 /// All locations, in the order in which they came.
 #[derive(Debug)]
@@ -55,9 +56,8 @@ impl Registry {
 
     /// The location that a key of a bucket belongs to.
     pub(super) fn with(&self, place: &str, key: &str) -> Option<Arc<Location>> {
-        self.all()
-            .into_iter()
-            .find(|location| location.store.place() == place && key.starts_with(location.keys.folder()))
+        let key = Key::new(key);
+        self.all().into_iter().find(|location| location.store.place() == place && location.keys.may_be_ours(&key))
     }
 
     /// Waits until a location is registered or gets new settings.
@@ -75,8 +75,12 @@ impl Registry {
                 Some(index) => {
                     refuse_configured(&locations[index])?;
                     let locks = self.locks(&settings);
-                    locations[index] = locations[index].reopen(settings, locks)?;
-                    Arc::clone(&locations[index])
+                    let location = locations[index].reopen(settings, locks)?;
+                    let before = std::mem::replace(&mut locations[index], Arc::clone(&location));
+                    if !before.settings.is_same_place(&location.settings) {
+                        before.go();
+                    }
+                    location
                 }
                 None => {
                     let locks = self.locks(&settings);
@@ -97,6 +101,7 @@ impl Registry {
         let location = self.find(id)?;
         refuse_configured(&location)?;
         self.locations.write().unwrap_or_else(PoisonError::into_inner).retain(|other| other.id() != id);
+        location.go();
         info!(id, "forgot location \"{}\"", location.settings.name);
         Ok(())
     }

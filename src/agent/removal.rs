@@ -11,10 +11,10 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::journal::{Header, Journal, Journals, Left};
-use super::listing::MAX_METADATA_BYTES;
+use super::listing::{Entry, MAX_METADATA_BYTES};
 use super::location::{Hold, Location, is_aged};
 use crate::backup::StoredBackup;
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::hex::sha256;
 use crate::store::{Error as StoreError, Key, Multipart, Object, Outcome, Patience, Stem};
 
@@ -61,7 +61,7 @@ impl Deletion {
             Some(_) => return Ok(None),
             None => {
                 let removal = Removal::Deleted { version: version.to_owned() };
-                carry_out(location, tar, &removal, |_| false).await?;
+                carry_out(location, tar, &removal, patience, |_| false).await?;
                 return Ok(None);
             }
         }
@@ -139,8 +139,29 @@ pub(super) async fn delete(
     journals: &Arc<Journals>,
     tasks: &TaskTracker,
 ) -> Result<()> {
-    let (start, patience) = (Instant::now(), Patience::INTERACTIVE);
     let entry = location.note_error(location.listings.find(backup_id).await)?;
+    if !delete_entry(location, entry, backup_id, journals, tasks).await? {
+        // The list may be old, and the backup have another name by now.
+        match location.listings.find(backup_id).await {
+            Ok(entry) => drop(delete_entry(location, entry, backup_id, journals, tasks).await?),
+            // Somebody else deleted it; what was wanted is so.
+            Err(error) if error.kind() == Kind::BackupNotFound => {}
+            Err(error) => return location.note_error(Err(error)),
+        }
+    }
+    location.history.deleted();
+    Ok(())
+}
+
+/// Deletes a backup as the list has it, and says whether it was there.
+async fn delete_entry(
+    location: &Arc<Location>,
+    entry: Entry,
+    backup_id: &str,
+    journals: &Arc<Journals>,
+    tasks: &TaskTracker,
+) -> Result<bool> {
+    let (start, patience) = (Instant::now(), Patience::INTERACTIVE);
     // Earlier copies first: they would come to light in its place.
     let mut copies = location.listings.last().map_or_else(Vec::new, |listing| listing.earlier(backup_id));
     copies.push(entry);
@@ -154,8 +175,8 @@ pub(super) async fn delete(
             }
         }
     }
-    // Somebody else may have deleted it since the list was taken; what was wanted is so.
-    if !deletions.is_empty() || failed.is_none() {
+    let was_there = !deletions.is_empty();
+    if was_there || failed.is_none() {
         location.changed(backup_id);
     }
     for deletion in deletions {
@@ -164,9 +185,7 @@ pub(super) async fn delete(
         let (duration_ms, place) = (start.elapsed().as_millis(), location.store.place());
         info!(location = location.id(), duration_ms, "deleted \"{tar}\" from {place}");
     }
-    location.note(failed.map_or(Ok(()), |error| Err(error.into())))?;
-    location.history.deleted();
-    Ok(())
+    location.note(failed.map_or(Ok(was_there), |error| Err(error.into())))
 }
 
 /// A copy of a backup that goes when a newer one is complete.
@@ -198,7 +217,8 @@ async fn described(location: &Location, metadata: &Key, patience: Patience) -> S
 /// Removes what is in place of an upload of `size` bytes that failed; says whether it is gone. A tar of another size is
 /// another agent's, or will be removed by the sweep.
 pub(super) async fn erase(location: &Location, tar: &Key, removal: &Removal, size: u64) -> bool {
-    let gone = carry_out(location, tar, removal, |found| found.size == size || is_aged(found)).await;
+    let patience = location.patience();
+    let gone = carry_out(location, tar, removal, patience, |found| found.size == size || is_aged(found)).await;
     gone.unwrap_or_else(|error| {
         warn!("\"{tar}\" is left behind for now: {error}");
         false
@@ -225,7 +245,7 @@ pub(super) fn abandon(location: &Arc<Location>, left: Left, tasks: &TaskTracker)
             }
             location.leaving(&key)
         };
-        let gone = carry_out(&location, &key, &removal, is_aged).await;
+        let gone = carry_out(&location, &key, &removal, location.patience(), is_aged).await;
         drop(leaving);
         match gone {
             Ok(true) => journal.end().await,
@@ -251,19 +271,19 @@ async fn carry_out(
     location: &Location,
     tar: &Key,
     removal: &Removal,
+    patience: Patience,
     may_go: impl Fn(&Object) -> bool,
 ) -> StoreResult<bool> {
-    let (store, patience) = (&location.store, location.patience());
     let Some(metadata) = tar.metadata_of_tar() else { return Ok(true) };
-    match (described(location, &metadata, patience).await?, removal) {
-        (None, _) => {}
-        (Some(described), Removal::Failed { metadata: Some(ours), .. }) if described.sha256 == *ours => {
-            store.delete(&metadata, patience).await?;
-        }
+    let ours = match removal {
+        Removal::Failed { metadata, .. } => metadata.as_deref(),
+        Removal::Deleted { .. } => None,
+    };
+    if !take_back(location, &metadata, ours, patience).await? {
         // A backup has this name now.
-        _ => return Ok(true),
+        return Ok(true);
     }
-    let Some(found) = store.object_if_any(tar, patience).await? else { return Ok(true) };
+    let Some(found) = location.store.object_if_any(tar, patience).await? else { return Ok(true) };
     match removal {
         Removal::Deleted { version } | Removal::Failed { version: Some(version), .. } => {
             if !is_same(version, &found.version) {
@@ -273,7 +293,27 @@ async fn carry_out(
         Removal::Failed { version: None, .. } if !may_go(&found) => return Ok(false),
         Removal::Failed { .. } => {}
     }
-    store.delete(tar, patience).await.map(|()| true)
+    location.store.delete(tar, patience).await?;
+    location.outdated();
+    Ok(true)
+}
+
+/// Removes a metadata object when it is the one with this SHA-256, and says whether there is none then.
+pub(super) async fn take_back(
+    location: &Location,
+    metadata: &Key,
+    ours: Option<&str>,
+    patience: Patience,
+) -> StoreResult<bool> {
+    match described(location, metadata, patience).await? {
+        None => Ok(true),
+        Some(described) if ours == Some(&*described.sha256) => {
+            location.store.delete(metadata, patience).await?;
+            location.outdated();
+            Ok(true)
+        }
+        Some(_) => Ok(false),
+    }
 }
 
 /// Servers do not agree with themselves on the quotation marks of an `ETag`.

@@ -5,7 +5,7 @@
 //! location's own folder, has a name that an agent gives and was not touched for a day by the storage's own clock is
 //! removed, so that neither another instance's upload nor another tool's is hit.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,9 @@ const ASKED_EVERY: Duration = Duration::from_hours(6);
 
 /// What nobody touched for this long is dead.
 const KEPT_FOR: TimeDelta = TimeDelta::seconds(journal::KEPT_FOR.as_secs().cast_signed());
+
+/// Home Assistant tells of its locations when it is up.
+const REGISTERED_WITHIN: Duration = Duration::from_mins(10);
 
 /// What is left in one place, and looked at in one look: the rest has its turn when these are gone.
 const MAX_LOOKED_AT: usize = 1000;
@@ -56,8 +59,8 @@ pub(super) async fn run(agent: Arc<Agent>) {
 pub(super) struct Sweep {
     /// When each storage was asked.
     asked: HashMap<String, Instant>,
-    /// Keys and places that were spoken of, since no location leads there.
-    told: HashSet<String>,
+    /// Keys and places that no location leads to, and since when; nothing once that was said.
+    unclaimed: HashMap<String, Option<Instant>>,
 }
 
 impl Sweep {
@@ -67,8 +70,12 @@ impl Sweep {
             if let Some(location) = agent.locations.with(place, key) {
                 info!("nobody goes on with \"{key}\" in {place}: what is left of it goes");
                 abandon(&location, left, &agent.tasks);
-            } else if self.told.insert(format!("{key} {place}")) {
-                warn!("what an upload left of \"{key}\" stays in {place}, which is no location's now");
+            } else {
+                let since = self.unclaimed.entry(format!("{key} {place}")).or_insert_with(|| Some(Instant::now()));
+                if since.is_some_and(|since| since.elapsed() >= REGISTERED_WITHIN) {
+                    *since = None;
+                    warn!("what an upload left of \"{key}\" stays in {place}, which is no location's now");
+                }
             }
         }
     }

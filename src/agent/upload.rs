@@ -28,7 +28,7 @@ pub use receive::Received;
 
 use super::events::{Event, Report, UploadState, UploadStatus};
 use super::journal::Journals;
-use super::location::{Hold, Location};
+use super::location::Location;
 use super::removal::EarlierCopy;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::error::{Error, Kind, Result};
@@ -52,7 +52,6 @@ pub struct Upload {
     waiting: Waiting,
     stem: Stem,
     /// Its tar has no metadata yet, and is nobody's to adopt.
-    _arriving: Hold,
     replaced: Vec<EarlierCopy>,
     /// What may be under its key is what an earlier attempt left there.
     has_left: bool,
@@ -172,14 +171,14 @@ impl Upload {
     ) -> Result<Arc<Self>> {
         let part_size = means.options.part_size.unwrap_or(location.settings.part_size);
         let part_size = plan::part_size(part_size, backup.size, location.settings.max_parts(backup.size))?;
-        let left = means.journals.left(location.store.place(), location.keys.folder(), &backup.backup_id).await;
+        let left = means.journals.left(location.store.place(), &location.keys, &backup.backup_id).await;
         let (stem, replaced) = location.note(plan::choose_stem(&location, &backup, filename, taken, &left).await)?;
         let tar = location.keys.tar(&stem);
         let arriving = location.arriving(&tar);
         let has_left = left.iter().any(|left| left.header.key == tar.as_str());
         let sizes = (part_size, backup.size);
         let journals = (Arc::clone(&means.journals), &means.tasks);
-        let record = Record::take_over(left, &location, &tar, sizes, journals).await?;
+        let record = Record::take_over(left, &location, (&tar, arriving), sizes, journals).await?;
         let upload = Arc::new_cyclic(|upload| Self {
             id: uuid::Uuid::new_v4().simple().to_string(),
             part_size,
@@ -188,7 +187,6 @@ impl Upload {
             location,
             backup,
             stem,
-            _arriving: arriving,
             replaced,
             has_left,
             started: (Utc::now(), Instant::now()),

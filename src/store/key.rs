@@ -152,7 +152,8 @@ impl Stem {
     /// The stem for a suggested file name, with or without `.tar`.
     ///
     /// A slash stays: the other writer of this layout keeps it, and finds the tar by the backup's name. Control
-    /// characters and path segments that no client can address (empty, `.`, `..`) become `_`.
+    /// characters and path segments that no client can address (empty, `.`, `..`) become `_`, and one that is called as a
+    /// location's folder gets a `_`: what is below it would be another location's.
     #[must_use]
     pub fn from_filename(filename: &str) -> Self {
         let name = filename.strip_suffix(TAR).unwrap_or(filename);
@@ -174,8 +175,10 @@ impl Stem {
 }
 
 fn clean_segment(segment: &str) -> String {
-    if matches!(segment, "" | "." | "..") {
-        return "_".repeat(segment.len().max(1));
+    match segment {
+        "" | "." | ".." => return "_".repeat(segment.len().max(1)),
+        "backups" => return "backups_".to_owned(),
+        _ => {}
     }
     segment.chars().map(|c| if c.is_control() || c == '/' { '_' } else { c }).collect()
 }
@@ -219,9 +222,15 @@ mod tests {
         for name in ["a/b_#1", "50%+[x]\"'ä😀", "x.y", "a..b", " lead", "~^`{}<>|\\"] {
             assert_eq!(Stem::from_filename(&format!("{name}.tar")).0, name);
         }
-        for (name, stem) in
-            [("a\u{7}b", "a_b"), ("../x", "__/x"), ("/x", "_/x"), ("a//b", "a/_/b"), (".", "_"), ("", "_")]
-        {
+        for (name, stem) in [
+            ("a\u{7}b", "a_b"),
+            ("../x", "__/x"),
+            ("/x", "_/x"),
+            ("a//b", "a/_/b"),
+            (".", "_"),
+            ("", "_"),
+            ("my/backups/x", "my/backups_/x"),
+        ] {
             assert_eq!(Stem::from_filename(name).0, stem, "{name:?}");
         }
     }

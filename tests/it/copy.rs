@@ -11,7 +11,7 @@ use s3_backup_agent::config::Config;
 use serde_json::{Value, json};
 
 use crate::harness::setup::Ran;
-use crate::harness::{Bucket, Garage, Location, MIB, Proxy, Sample, Server, Setup, eventually, garage, sample};
+use crate::harness::{Bucket, Fault, Garage, Location, MIB, Proxy, Sample, Server, Setup, eventually, garage, sample};
 
 fn old(bucket: &Bucket) -> Location {
     Location { id: "old".into(), prefix: "then".into(), ..Location::of(bucket) }
@@ -123,6 +123,32 @@ async fn other_content_under_the_same_id_is_never_replaced() {
     assert!(ran.text().contains("1 copied") && ran.text().contains("1 failed"), "{}", ran.text());
     assert!(to.get(&format!("now/backups/{}.tar", held.stem())).await == held.tar);
     assert_eq!(to.keys().await.len(), 4);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_may_be_a_backup_and_is_not_left_out() {
+    let (from, to) = (garage::shared().bucket().await, garage::shared().bucket().await);
+    let [source, target] = [Proxy::before(&from.endpoint).await, Proxy::before(&to.endpoint).await];
+    let setup = Setup::with([
+        Location { endpoint: source.endpoint(), ..old(&from) },
+        Location { endpoint: target.endpoint(), ..new(&to) },
+    ]);
+    let refused = Fault::Answer("403 Forbidden", "<Error><Code>AccessDenied</Code><Message>No.</Message></Error>");
+    from.put_backup("then/", "one", &Sample::small("a1")).await;
+    from.put_backup("then/", "other", &Sample::small("b2")).await;
+    to.put_backup("now/", "one", &Sample::small("a1")).await;
+    to.put_backup("now/", "foreign", &Sample::small("c3")).await;
+    for (proxy, unread) in [(&source, "other.metadata.json"), (&target, "foreign.metadata.json")] {
+        for ids in [&[][..], &["b2"]] {
+            proxy.fault(move |request| request.reads(unread), refused.clone());
+            let ran = setup.run(&[&["copy", "old", "new"], ids].concat()).await.ended_with(1);
+            assert!(ran.stderr.contains(unread) && ran.stderr.contains("No."), "{}", ran.stderr);
+        }
+        assert_eq!((proxy.faults_left(), to.keys().await.len()), (0, 4));
+    }
+    source.fault(|request| request.reads("other.metadata.json"), refused);
+    let ran = setup.run(&["copy", "old", "new", "a1", "--json"]).await.ended_with(0);
+    assert_eq!(summary(&ran)[..3], [0, 1, 0], "the one that was asked for can be read");
 }
 
 #[tokio::test]

@@ -277,6 +277,22 @@ async fn a_location_that_moves_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn what_is_interrupted_after_its_location_moved_is_not_waited_for() {
+    let bucket = garage::shared().bucket().await;
+    let agent = Setup::with([]).keeping_secret(&bucket.secret).serve().await;
+    let mut settings = Location::of(&bucket).json();
+    assert_eq!(agent.put("/v1/locations/garage", settings.to_string()).await.status, 200);
+    let sample = Sample::new("a1", "Moved", 20 * MIB);
+    let (_, sending, _) = half_sent(&agent, "garage", &sample).await;
+    settings["prefix"] = json!("elsewhere");
+    assert_eq!(agent.put("/v1/locations/garage", settings.to_string()).await.status, 200);
+    assert_eq!(bucket.unfinished().await.len(), 1, "it goes on");
+    sending.gone().await;
+    bucket.comes_to_be_empty().await;
+    eventually("the journal is gone", async || journals(&agent).is_empty()).await;
+}
+
+#[tokio::test]
 async fn a_command_that_is_interrupted_leaves_nothing() {
     let bucket = garage::shared().bucket().await;
     let setup = Setup::of(Location::of(&bucket).with("upload_limit", "4 MiB"));

@@ -1,5 +1,7 @@
 //! Tars that lost their metadata become backups again.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::{Value, json};
 
 use crate::harness::call::Answer;
@@ -232,6 +234,29 @@ async fn a_tar_that_goes_away_meanwhile_leaves_no_metadata() {
     let (result, ()) = tokio::join!(recovered(&agent, &body), gone);
     assert_eq!(result, (vec![], failed("backups/x.tar", "backup_not_found")));
     assert_eq!(bucket.keys().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_tar_that_another_agent_replaces_meanwhile_keeps_what_that_one_wrote() {
+    let (agent, proxy, bucket) = late().await;
+    bucket.put("backups/x.tar", Sample::small("a1").tar).await;
+    let confirmed = AtomicUsize::new(0);
+    let gate = proxy.hold(move |request| {
+        let is_look = request.method == "HEAD" && request.path.ends_with("x.tar");
+        is_look && confirmed.fetch_add(1, Ordering::SeqCst) == 1
+    });
+    let other = Sample::new("b2", "Other", 40_960 * 2);
+    let replaced = async {
+        eventually("the metadata is written", async || proxy.faults_left() == 0).await;
+        assert_eq!(bucket.json("backups/x.metadata.json").await["backup_id"], "a1", "the test would prove nothing");
+        bucket.put_backup("", "x", &other).await;
+        gate.add_permits(1);
+    };
+    let body = json!({});
+    let (result, ()) = tokio::join!(recovered(&agent, &body), replaced);
+    assert_eq!(result, (vec![], failed("backups/x.tar", "backup_not_found")));
+    assert_eq!(agent.listed("garage").await, ["b2"]);
+    assert!(agent.download("garage", "b2").await.unwrap().body == other.tar);
 }
 
 #[tokio::test]

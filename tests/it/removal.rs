@@ -95,6 +95,22 @@ async fn a_backup_that_was_said_to_have_failed_goes_when_the_storage_is_back() {
 }
 
 #[tokio::test]
+async fn what_goes_in_the_background_goes_from_the_list() {
+    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let arrives = || Fault::HoldAnswer(std::sync::Arc::clone(&gate));
+    let (agent, _proxy, bucket, _) = gave_up_at_the_end(40_960, arrives).await;
+    let next = Sample::new("b2", "Next", 40_960);
+    agent.upload("garage", &next).await;
+    assert_eq!(agent.listed("garage").await, ["a1", "b2"]);
+    let mut other = Location { prefix: "other".into(), ..Location::of(&bucket) }.json();
+    other.as_object_mut().unwrap().remove("id");
+    // Looks at once at what is left everywhere.
+    assert_eq!(agent.put("/v1/locations/other", other.to_string()).await.status, 200);
+    only_this_is_left(&agent, &bucket, &next).await;
+    assert_eq!(agent.listed("garage").await, ["b2"]);
+}
+
+#[tokio::test]
 async fn the_next_attempt_does_not_take_over_what_has_to_go_without_seeing_to_it() {
     for size in [40_960, 11 * MIB] {
         let (agent, _proxy, bucket, sample) = gave_up_at_the_end(size, never_arrives).await;
@@ -181,6 +197,22 @@ async fn a_deletion_spares_another_backup_that_has_the_name_by_now() {
     assert_eq!(agent.delete_backup("garage", "a1").await.status, 204, "what was wanted is so");
     assert_eq!(agent.refreshed("garage").await["backups"][0]["backup_id"], "b2");
     only_this_is_left(&agent, &bucket, &new).await;
+}
+
+#[tokio::test]
+async fn a_backup_that_has_another_name_by_now_is_deleted_all_the_same() {
+    let (agent, bucket) = agent_and_bucket().await;
+    let sample = Sample::small("a1");
+    agent.upload("garage", &sample).await;
+    assert_eq!(agent.listed("garage").await, ["a1"]);
+    // Another agent on the same folder uploads it again.
+    bucket.put_backup("", &format!("{}_a1", sample.stem()), &sample).await;
+    for key in keys(&sample) {
+        bucket.delete(&key).await;
+    }
+    assert_eq!(agent.delete_backup("garage", "a1").await.status, 204);
+    assert_eq!(agent.listed("garage").await, Vec::<String>::new());
+    bucket.comes_to_be_empty().await;
 }
 
 #[tokio::test]

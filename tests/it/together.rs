@@ -39,7 +39,14 @@ async fn rest(mut answer: reqwest::Response) -> (bool, Vec<u8>) {
 
 #[tokio::test]
 async fn two_prefixes_of_one_bucket_know_nothing_of_each_other() {
-    let ([one, other], bucket) = two_agents(["home", "home/cabin"]).await;
+    // The last folder lies in the one before.
+    for prefixes in [["home", "home/cabin"], ["home", "home/backups"], ["", "backups/cabin"]] {
+        know_nothing_of_each_other(prefixes).await;
+    }
+}
+
+async fn know_nothing_of_each_other(prefixes: [&str; 2]) {
+    let ([one, other], bucket) = two_agents(prefixes).await;
     // The same id and the same name: a Home Assistant that was copied has both.
     let samples = [Sample::small("a1"), Sample::new("a1", "Nightly", 12 * MIB)];
     tokio::join!(one.upload("garage", &samples[0]), other.upload("garage", &samples[1]));
@@ -48,7 +55,8 @@ async fn two_prefixes_of_one_bucket_know_nothing_of_each_other() {
     assert_eq!(one.delete_backup("garage", "a1").await.status, 204);
     assert_eq!(one.listed("garage").await, Vec::<String>::new());
     comes_back(&other, &samples[1]).await;
-    let stem = format!("home/cabin/backups/{}", samples[1].stem());
+    assert_eq!(one.refreshed("garage").await["skipped"], json!([]));
+    let stem = format!("{}/backups/{}", prefixes[1], samples[1].stem());
     bucket.comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")]).await;
 }
 
@@ -66,6 +74,7 @@ async fn two_agents_on_one_prefix_share_their_backups() {
     // Each may delete the other's. Whose list is older says that it is gone, or deletes it once more.
     assert_eq!(one.delete_backup("garage", "b2").await.status, 204);
     other.download("garage", "b2").await.unwrap().is_problem(404, "backup_not_found", &[]);
+    assert_eq!(other.listed("garage").await, ["a1"], "an old list is not kept against better knowledge");
     assert!([204, 404].contains(&other.delete_backup("garage", "b2").await.status));
     assert_eq!(other.listed("garage").await, ["a1"]);
     assert_eq!(bucket.keys().await.len(), 2);

@@ -19,7 +19,7 @@ fn part(number: usize) -> StoredPart {
 }
 
 async fn left(journals: &Arc<Journals>) -> Vec<Left> {
-    journals.left(&header().place, "p/backups/", "a1").await
+    journals.left(&header().place, &Keys::new("p"), "a1").await
 }
 
 fn only_file(state: &Path) -> PathBuf {
@@ -54,10 +54,10 @@ async fn what_was_stored_is_known_after_the_upload_is_gone() {
     let found = left(&journals).await.remove(0);
     assert_eq!(found.header, header());
     assert_eq!(found.parts.into_values().collect::<Vec<_>>(), [part(0), part(1), part(2)]);
-    for (place, folder, backup_id) in
-        [("elsewhere", "p/backups/", "a1"), (&header().place, "q/backups/", "a1"), (&header().place, "p/", "b2")]
+    for (place, prefix, backup_id) in
+        [("elsewhere", "p", "a1"), (&header().place, "q", "a1"), (&header().place, "p", "b2")]
     {
-        assert!(journals.left(place, folder, backup_id).await.is_empty(), "{place} {folder} {backup_id}");
+        assert!(journals.left(place, &Keys::new(prefix), backup_id).await.is_empty(), "{place} {prefix} {backup_id}");
     }
     found.journal.end().await;
     assert!(left(&journals).await.is_empty());

@@ -8,8 +8,10 @@ use tracing::info;
 use super::Refusal;
 use crate::agent::listing::refuse_when_unreadable;
 use crate::agent::location::Location;
+use crate::agent::removal::take_back;
 use crate::backup::{AgentBackup, AgentMetadata, FORMAT, StoredBackup};
 use crate::error::{Error, Kind, Result};
+use crate::hex::sha256;
 use crate::store::{ContentType, Error as StoreError, Key, Object, Outcome, Patience};
 
 /// Longest id that is taken from a tar; Home Assistant's have eight characters.
@@ -36,24 +38,31 @@ pub(super) async fn adopt(location: &Arc<Location>, tar: &Object, backup: AgentB
     // As for an upload that is put in its place: no deletion comes in between.
     let _changing = location.changing.read().await;
     let metadata = tar.key.metadata_of_tar().ok_or_else(|| Error::new(Kind::Internal, "The tar is none."))?;
-    // The list is older than the looks into the tars that came before this one.
-    if !location.is_settled(tar) {
-        return Err(Refusal::under_way(tar.key.as_str()));
-    }
+    let _arriving = {
+        // The list is older than the looks into the tars that came before this one.
+        let _creating = location.creating.lock().await;
+        if !location.is_settled(tar) {
+            return Err(Refusal::under_way(tar.key.as_str()));
+        }
+        location.arriving(&tar.key)
+    };
     confirm(location, tar).await?;
     match size(location, &metadata).await? {
         None => {}
         Some(_) => return Err(Refusal::HasMetadata(format!("\"{}\" got metadata in the meantime.", tar.key))),
     }
     let json = describe(&backup, tar).to_object().map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
+    let ours = sha256(&json);
     let written = location.store.write(&metadata, json.into(), ContentType::Json, Patience::INTERACTIVE).await;
-    location.note(written.map_err(Error::from))?;
+    // It may be there although the answer was lost.
+    location.note(written.inspect_err(|_| location.outdated()).map_err(Error::from))?;
     // Where this cannot be asked, a tar without metadata is the worse guess.
     if let Ok(now) = size(location, &tar.key).await
         && now != Some(tar.size)
     {
-        // Another agent deleted it just now. Metadata alone is no backup.
-        location.note(location.store.delete(&metadata, Patience::INTERACTIVE).await.map_err(Error::from))?;
+        // Another agent deleted or replaced it just now. Metadata alone is no backup.
+        let taken_back = take_back(location, &metadata, Some(&ours), Patience::INTERACTIVE).await;
+        location.note(taken_back.map_err(Error::from))?;
         return Err(gone(tar));
     }
     info!(size_bytes = tar.size, backup_id = backup.backup_id, "adopted \"{}\" in {}", tar.key, location.store.place());

@@ -79,7 +79,7 @@ impl Upload {
 
     /// Whether what is stored stays for the next attempt, when the upload ends for this reason.
     pub(super) fn keeps_after(&self, why: &Error) -> bool {
-        if self.is_unwanted.load(Ordering::SeqCst) {
+        if self.is_unwanted.load(Ordering::SeqCst) || self.location.is_gone() {
             return false;
         }
         match (why.kind(), self.means.options.keep) {
@@ -118,6 +118,7 @@ impl Upload {
                     journal.end().await;
                 }
             }
+            upload.record.leave();
         });
     }
 

@@ -144,6 +144,7 @@ impl Upload {
         let (id, journals) = (&self.backup.backup_id, &self.means.journals);
         if let Some(deletion) = Deletion::begin_copy(location, copy, id, patience, journals).await? {
             deletion.finish(patience, &self.means.tasks).await;
+            location.outdated();
         }
         Ok(())
     }

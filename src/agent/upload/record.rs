@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use super::super::journal::{Header, Journal, Journals, Left, StoredPart};
-use super::super::location::Location;
+use super::super::location::{Hold, Location};
 use super::super::removal::{Removal, abandon, abort, multipart};
 use crate::error::Result;
 use crate::store::{Error as StoreError, Key, Multipart, Outcome, Patience};
@@ -21,6 +21,8 @@ pub(super) struct Record {
     /// Those of earlier attempts that say what has to go from the key, until a backup has its place.
     doomed: Mutex<Vec<(Journal, Removal)>>,
     resumed: Mutex<Option<Resumed>>,
+    /// The key is this upload's until its end.
+    arriving: Mutex<Option<Hold>>,
 }
 
 /// A multipart upload of an earlier attempt, to go on with.
@@ -40,7 +42,7 @@ impl Record {
     pub(super) async fn take_over(
         left: Vec<Left>,
         location: &Arc<Location>,
-        key: &Key,
+        (key, arriving): (&Key, Hold),
         (part_size, size): (u64, u64),
         (journals, tasks): (Arc<Journals>, &TaskTracker),
     ) -> Result<Self> {
@@ -71,7 +73,8 @@ impl Record {
                 }
             });
         }
-        Ok(Self { journals, open: Mutex::new(open), doomed: Mutex::new(doomed), resumed: Mutex::new(resumed) })
+        let (open, doomed, resumed) = (Mutex::new(open), Mutex::new(doomed), Mutex::new(resumed));
+        Ok(Self { journals, open, doomed, resumed, arriving: Mutex::new(Some(arriving)) })
     }
 
     /// Bytes that an earlier attempt stored.
@@ -129,6 +132,7 @@ impl Record {
         drop(self.resumed.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.open().clear();
         drop(self.take_doomed());
+        self.release();
     }
 
     /// Nothing is left to go on with, and the key has its backup, or nothing.
@@ -137,6 +141,7 @@ impl Record {
         for (journal, _) in self.take_doomed() {
             journal.end().await;
         }
+        self.release();
     }
 
     /// What earlier attempts left to be removed from the key; whoever takes it sees to that.
@@ -150,6 +155,10 @@ impl Record {
         for journal in open {
             journal.end().await;
         }
+    }
+
+    fn release(&self) {
+        drop(self.arriving.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     fn open(&self) -> MutexGuard<'_, Vec<Journal>> {
