@@ -1,6 +1,8 @@
 """Locations that are kept in Home Assistant: the agent knows them whenever it runs."""
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 import itertools
 from typing import Any
 from unittest.mock import patch
@@ -8,6 +10,7 @@ from unittest.mock import patch
 import pytest
 
 from custom_components.s3_backup_agent.client import AgentClient, AgentError
+from custom_components.s3_backup_agent.connection import AgentConnection
 from custom_components.s3_backup_agent.const import DOMAIN
 from custom_components.s3_backup_agent.locations import place_of
 from homeassistant.components.backup.const import DATA_MANAGER
@@ -35,6 +38,29 @@ async def known_to(client: AgentClient) -> set[str]:
         for location in await client.locations()
         if location["source"] == "registered"
     }
+
+
+@contextmanager
+def unanswered(call: str) -> Iterator[None]:
+    """Let the answers to a call be lost, but not the call."""
+    method = getattr(AgentClient, call)
+
+    async def lose_answer(client: AgentClient, *args: Any) -> None:
+        await method(client, *args)
+        raise AgentError("agent_timeout", "Not in time", retryable=True)
+
+    with patch.object(AgentClient, call, lose_answer):
+        yield
+
+
+async def ping(connection: AgentConnection) -> None:
+    """Let the agent ping."""
+
+    async def events() -> AsyncIterator[Any]:
+        yield {"type": "ping"}
+
+    with patch.object(connection.client, "events", events):
+        await connection._follow_events()
 
 
 @pytest.mark.usefixtures("impatient")
@@ -223,6 +249,98 @@ async def test_makes_good_what_failed(
     assert names == {"Local directory", "Cellar"}
     await hass.async_block_till_done()
     assert agents_of(hass) == LOCAL | {f"{DOMAIN}.cellar": "Cellar"}
+
+
+@pytest.mark.usefixtures("deaf")
+@pytest.mark.parametrize("call", ["put_location", "locations"])
+async def test_goes_back_to_what_was_before(
+    hass: HomeAssistant,
+    *,
+    client: AgentClient,
+    settings: Settings,
+    make_entry: MakeEntry,
+    call: str,
+) -> None:
+    """A change may have arrived although its answer, or what came after it, did not."""
+    entry = make_entry(cellar=settings)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    (cellar,) = entry.subentries.values()
+    with unanswered(call):
+        hass.config_entries.async_update_subentry(entry, cellar, title="The attic")
+        await hass.async_block_till_done()
+    assert (await client.locations())[-1]["name"] == "The attic"
+    hass.config_entries.async_update_subentry(entry, cellar, title="The cellar")
+    await hass.async_block_till_done()
+    assert (await client.locations())[-1]["name"] == "The cellar"
+
+
+@pytest.mark.usefixtures("deaf")
+async def test_adds_again_what_may_be_gone(
+    hass: HomeAssistant,
+    *,
+    client: AgentClient,
+    settings: Settings,
+    make_entry: MakeEntry,
+) -> None:
+    """A location may be forgotten although the answer did not come."""
+    entry = make_entry(cellar=settings)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    (cellar,) = entry.subentries.values()
+    with unanswered("remove_location"):
+        hass.config_entries.async_remove_subentry(entry, cellar.subentry_id)
+        await hass.async_block_till_done()
+    assert await known_to(client) == set()
+    hass.config_entries.async_add_subentry(entry, cellar)
+    await hass.async_block_till_done()
+    assert await known_to(client) == {"cellar"}
+
+
+@pytest.mark.usefixtures("deaf")
+async def test_removes_what_may_have_come(
+    hass: HomeAssistant,
+    *,
+    client: AgentClient,
+    settings: Settings,
+    make_entry: MakeEntry,
+) -> None:
+    """A location whose adding was not answered, and that was removed since, is forgotten."""
+    entry = make_entry()
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    cellar = ConfigSubentry(
+        data=settings,  # type: ignore[arg-type]
+        subentry_type="location",
+        title="The cellar",
+        unique_id="cellar",
+    )
+    with unanswered("put_location"):
+        hass.config_entries.async_add_subentry(entry, cellar)
+        await hass.async_block_till_done()
+    assert await known_to(client) == {"cellar"}
+    hass.config_entries.async_remove_subentry(entry, cellar.subentry_id)
+    await hass.async_block_till_done()
+    assert await known_to(client) == set()
+
+
+@pytest.mark.usefixtures("deaf")
+async def test_shows_with_the_next_ping_what_it_could_not_ask_for(
+    hass: HomeAssistant, settings: Settings, make_entry: MakeEntry
+) -> None:
+    """The agent was told everything, but did not tell how it is now; one ping is enough."""
+    entry = make_entry(cellar=settings)
+    assert await hass.config_entries.async_setup(entry.entry_id)
+    await hass.async_block_till_done()
+    (cellar,) = entry.subentries.values()
+    with unanswered("locations"):
+        hass.config_entries.async_update_subentry(entry, cellar, title="Cellar")
+        await hass.async_block_till_done()
+    assert agents_of(hass)[f"{DOMAIN}.cellar"] == "The cellar"
+    connection = entry.runtime_data
+    await ping(connection)
+    await hass.async_block_till_done()
+    assert agents_of(hass)[f"{DOMAIN}.cellar"] == "Cellar"
+    with patch.object(AgentClient, "locations") as locations:
+        await ping(connection)
+    locations.assert_not_called()
 
 
 async def test_waits_for_an_agent_that_goes_during_the_setup(

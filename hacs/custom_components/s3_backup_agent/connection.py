@@ -77,8 +77,10 @@ class AgentConnection:
         # Replaced with each hello of the agent.
         self._next_hello = asyncio.Event()
         self._ended = False
-        # What the agent was told, whether it took it or not.
-        self._registered: dict[str, Settings] = {}
+        # What the agent was told, whether it took it or not; None while it is in doubt what it knows.
+        self._registered: dict[str, Settings | None] = {}
+        # Whether the locations were asked for since.
+        self._is_up_to_date = False
         self._one_at_a_time = asyncio.Lock()
         # How many events told of a location, which an answer under way may not know of.
         self._location_events = 0
@@ -212,8 +214,8 @@ class AgentConnection:
         return info["instance_id"] == self.instance_id
 
     async def _register_changes(self) -> None:
-        """Register what the agent was not told yet."""
-        if self._get_registrations() != self._registered:
+        """Register what the agent was not told yet, or was not asked about since."""
+        if not self._is_up_to_date or self._get_registrations() != self._registered:
             await self._register()
 
     async def _register(self, *, is_new_agent: bool = False) -> None:
@@ -223,18 +225,20 @@ class AgentConnection:
             if is_new_agent:
                 self._registered = {}
             wanted = self._get_registrations()
+            self._is_up_to_date = False
             for location_id in self._registered.keys() - wanted.keys():
                 await self._forget(location_id)
             for location_id, settings in wanted.items():
                 if self._registered.get(location_id) != settings:
                     await self._put(location_id, settings)
             self.state.set_locations(await self._get_newest_locations(wanted))
-            self._registered = wanted
+            self._is_up_to_date = True
         if before != _shown(self.locations):
             self._on_locations_changed()
 
     async def _put(self, location_id: str, settings: Settings) -> None:
         """Register a location; one that the agent refuses is in nobody's way."""
+        self._registered[location_id] = None
         try:
             await self.client.put_location(location_id, settings)
         except AgentError as err:
@@ -246,15 +250,18 @@ class AgentConnection:
                 settings["name"],
                 err,
             )
+        self._registered[location_id] = settings
 
     async def _forget(self, location_id: str) -> None:
         """Make the agent forget a location, if it knows it."""
+        self._registered[location_id] = None
         try:
             await self.client.remove_location(location_id)
         except AgentError as err:
             if err.retryable or err.code == "unauthorized":
                 raise
             _LOGGER.debug("The location %s is gone already: %s", location_id, err)
+        del self._registered[location_id]
 
     async def _get_newest_locations(
         self, registered: Container[str]
