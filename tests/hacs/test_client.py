@@ -1,6 +1,7 @@
 """The client alone, against the real agent: its calls, its events, and how it speaks of errors."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -113,6 +114,19 @@ async def test_deletes(agent: Agent, client: AgentClient) -> None:
     with pytest.raises(AgentError) as raised:
         await client.delete(LOCATION, backup.backup_id)
     assert raised.value.code == "backup_not_found"
+
+
+async def test_deletes_many_at_once() -> None:
+    """Home Assistant deletes all old backups at once, and has more of them than the agent serves connections."""
+    async with (
+        Agent(token=TOKEN, tcp_port=free_port()) as agent,
+        AgentClient(f"http://127.0.0.1:{agent.tcp_port}", TOKEN) as client,
+    ):
+        unknown = (client.delete(LOCATION, f"old-{number}") for number in range(200))
+        outcomes = await asyncio.gather(*unknown, return_exceptions=True)
+    assert Counter(getattr(it, "code", it) for it in outcomes) == {
+        "backup_not_found": 200
+    }
 
 
 @pytest.mark.parametrize("backup_id", ["unknown", "a/b c#d?e%f", "ünïcode 🎉"])

@@ -52,6 +52,8 @@ _TRANSFER: Final = aiohttp.ClientTimeout(
 _EVENTS: Final = aiohttp.ClientTimeout(
     total=None, connect=_CONNECT_SECONDS, sock_read=50
 )
+# The agent carries them out one after the other, and has only so many connections for us.
+_DELETIONS_AT_ONCE: Final = 8
 # How long the cleaning up after a failed upload may hold up its caller.
 _CLEANUP_SECONDS: Final = 15
 _READ_BUFFER_BYTES: Final = 1024 * 1024
@@ -74,6 +76,7 @@ class AgentClient(Calls):
         """
         super().__init__(address, token, session)
         self._cleanups: set[asyncio.Task[None]] = set()
+        self._deletions = asyncio.Semaphore(_DELETIONS_AT_ONCE)
 
     async def info(self) -> Info:
         """Ask what is running at the other end; raises `unsupported_protocol` when it is not our kind."""
@@ -128,9 +131,10 @@ class AgentClient(Calls):
         return cast(Backup, await self._json("GET", path, timeout=_LISTING))
 
     async def delete(self, location_id: str, backup_id: str) -> None:
-        """Delete a backup."""
+        """Delete a backup, when it is its turn: of many at once a few are under way."""
         path = _path("locations", location_id, "backups", backup_id)
-        (await self._request("DELETE", path, timeout=_STORAGE)).close()
+        async with self._deletions:
+            (await self._request("DELETE", path, timeout=_STORAGE)).close()
 
     async def verify(
         self, location_id: str, backup_id: str, *, full: bool = False
