@@ -45,6 +45,17 @@ async def test_has_the_fields_that_a_provider_needs(
     ]
 
 
+async def test_leaves_to_the_agent_only_what_is_its_choice(client: AgentClient) -> None:
+    """Automatic is what the agent finds out; anywhere else it is a word like any other."""
+    form = LocationForm((await client.providers())[0])
+    names = {"bucket": "auto", "prefix": "auto", "region": "auto"}
+    choices = {"addressing": "auto", "checksum": "auto", "verify_mode": "quick"}
+    read = form.read({**names, ADVANCED: choices}, {})
+    assert read == {"provider": "aws", **names, "verify_mode": "quick"}
+    assert form.values(read, "")[ADVANCED] == choices
+    assert form.read({ADVANCED: {"checksum": "off"}}, {})["checksum"] == "off"
+
+
 async def test_knows_all_providers(
     loaded: MockConfigEntry, client: AgentClient, forms: LocationForms
 ) -> None:

@@ -30,6 +30,8 @@ NAME: Final = "name"
 SECRETS: Final = frozenset({"secret_access_key", "session_token", "encryption_key"})
 
 _AUTO: Final = "auto"
+# What the agent finds out by itself where nothing is said.
+_AUTOMATIC: Final = {"addressing": _AUTO, "checksum": _AUTO}
 _TEXT: Final = TextSelector()
 _LINES: Final = TextSelector(TextSelectorConfig(multiline=True))
 _PASSWORD: Final = TextSelector(
@@ -112,10 +114,9 @@ class LocationForm:
         shown = {key: text for key, text in settings.items() if key not in SECRETS}
         if "proxy" in shown:
             shown["proxy"] = _without_password(shown["proxy"])
-        advanced = {"addressing": _AUTO, "checksum": _AUTO}
-        advanced |= {key: shown[key] for key in self._advanced if key in shown}
+        given = {key: shown[key] for key in self._advanced if key in shown}
         main = {key: shown[key] for key in self._main if key in shown}
-        return {**main, NAME: name, ADVANCED: advanced}
+        return {**main, NAME: name, ADVANCED: {**_AUTOMATIC, **given}}
 
     def read(self, user_input: dict[str, Any], known: Settings) -> Settings:
         """Return the settings that were entered, with the secrets that are known already."""
@@ -135,7 +136,11 @@ class LocationForm:
                 texts[key] = known.get(key, "")
         if (proxy := known.get("proxy")) and texts["proxy"] == _without_password(proxy):
             texts["proxy"] = proxy
-        settings = {key: text for key, text in texts.items() if text not in ("", _AUTO)}
+        settings = {
+            key: text
+            for key, text in texts.items()
+            if text and text != _AUTOMATIC.get(key)
+        }
         return {"provider": self.provider["id"], **settings}
 
     def field_of(self, key: str, settings: Settings) -> str:
