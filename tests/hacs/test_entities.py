@@ -14,6 +14,7 @@ from custom_components.s3_backup_agent import (
     connection as connection_module,
 )
 from custom_components.s3_backup_agent.button import BUTTONS
+from custom_components.s3_backup_agent.client import AgentClient
 from custom_components.s3_backup_agent.const import CONF_APP, DOMAIN
 from custom_components.s3_backup_agent.sensor import PROBLEMS, SENSORS
 from homeassistant.components.backup import BackupAgent
@@ -99,6 +100,33 @@ async def test_cancels(
         await task
     await until(lambda: value(hass, "cancel_upload") == STATE_UNAVAILABLE)
     await agent.wait_until_empty()
+
+
+async def test_cancels_while_something_is_checked(
+    hass: HomeAssistant, backup_agent: BackupAgent
+) -> None:
+    """A check may take minutes, which nobody who wants to cancel should wait for."""
+    checking, go_on = asyncio.Event(), asyncio.Event()
+
+    async def check(*args: Any) -> Any:
+        checking.set()
+        await go_on.wait()
+        return {"ok": True, "steps": []}
+
+    backup, tar = make_backup(size=20_000_000)
+    stream = Stalling(tar, 15_000_000)
+    task = asyncio.create_task(upload(backup_agent, backup, stream.open))
+    await until(lambda: value(hass, "cancel_upload") == STATE_UNKNOWN)
+    with patch.object(AgentClient, "check_location", check):
+        pressed = asyncio.create_task(press(hass, "check"))
+        await checking.wait()
+        async with asyncio.timeout(10):
+            await press(hass, "cancel_upload")
+        go_on.set()
+        await pressed
+    stream.go_on.set()
+    with pytest.raises(HomeAssistantError, match="The upload was cancelled"):
+        await task
 
 
 async def test_shows_what_is_told_of_the_last_upload(

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from . import S3BackupAgentConfigEntry
 
-PARALLEL_UPDATES = 1
+# A check takes minutes, and is no reason to wait for whoever wants to cancel.
+PARALLEL_UPDATES = 0
 
 
 @dataclass(frozen=True, kw_only=True)
