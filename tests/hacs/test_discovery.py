@@ -337,6 +337,51 @@ async def test_adding_by_hand_offers_the_app(
     assert result["description_placeholders"] == {"address": app.address}
 
 
+@pytest.mark.parametrize("answers_first", [True, False])
+async def test_adding_by_hand_waits_for_the_app(
+    hass: HomeAssistant, app: Agent, supervisor: Supervisor, *, answers_first: bool
+) -> None:
+    """An app that does not answer for a moment keeps its token, which nobody could enter, and its name."""
+    supervisor.announce(DOMAIN, message(app))
+    if answers_first:
+        menu = await begin(hass)
+        await app.stop()
+        form = await submit(hass, menu, next_step_id="found")
+    else:
+        await app.stop()
+        form = await begin(hass)
+    assert form["step_id"] == "manual"
+    assert form["errors"] == {"base": "cannot_connect"}
+    assert str(app.socket) in form["description_placeholders"]["details"]
+    await app.start()
+    result = await submit(hass, form, address=str(app.socket))
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert result["result"].unique_id == result["data"][CONF_APP] == SLUG
+    assert result["data"][CONF_TOKEN] == TOKEN
+
+
+async def test_adding_by_hand_keeps_the_apps_token_to_the_app(
+    hass: HomeAssistant, app: Agent, supervisor: Supervisor
+) -> None:
+    """It is shown to nobody at another address, and one that was entered is used instead."""
+    supervisor.announce(DOMAIN, message(app))
+    await app.stop()
+    form = await begin(hass)
+    await app.start()
+    tcp = f"http://127.0.0.1:{app.tcp_port}"
+    result = await submit(hass, form, address=tcp)
+    assert result["errors"] == {CONF_TOKEN: "invalid_auth"}
+    await app.stop()
+    app.token = "a token that nobody announced"
+    await app.start()
+    result = await submit(hass, form, address=app.address)
+    assert result["errors"] == {CONF_TOKEN: "invalid_auth"}
+    result = await submit(hass, form, address=app.address, token=app.token)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert result["data"][CONF_TOKEN] == app.token
+    assert result["result"].unique_id == SLUG
+
+
 async def test_adding_by_hand_works_without_an_answer_of_supervisor(
     hass: HomeAssistant, supervisor: Supervisor
 ) -> None:
@@ -387,3 +432,6 @@ async def test_adding_by_hand_asks_for_the_token_of_a_socket(
     assert form["step_id"] == "manual"
     address = next(key for key in form["data_schema"].schema if key == CONF_ADDRESS)
     assert address.description == {"suggested_value": app.address}
+    assert form["errors"] == {CONF_TOKEN: "invalid_auth"}
+    result = await submit(hass, form, address=app.address, token=TOKEN)
+    assert result["type"] is FlowResultType.CREATE_ENTRY

@@ -73,6 +73,8 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
         """Start without a problem."""
         self._details = ""
         self._found: FoundAgent
+        # What is known of the agents that were found, by their addresses; nobody could enter it.
+        self._known: dict[str, Mapping[str, Any]] = {}
         self._moved: dict[str, Any] = {}
 
     @classmethod
@@ -125,13 +127,14 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
         """Offer the agent that is there, or ask where it is."""
-        suggested: dict[str, Any] = {}
+        problem: tuple[dict[str, Any], dict[str, str], str] | None = None
         for found in await find_agents(self.hass):
             if entry_of(self.hass, found.data):
                 continue
+            self._known[found.address] = found.data
             data, errors = await self._check(found.data)
             if errors:
-                suggested = suggested or found.data
+                problem = problem or (data, errors, self._details)
             elif not entry_of(self.hass, data):
                 self._found = found
                 return self.async_show_menu(
@@ -139,7 +142,8 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
                     menu_options=["found", "manual"],
                     description_placeholders={"address": found.address},
                 )
-        return self._show("manual", _AGENT_SCHEMA, suggested, {})
+        suggested, errors, self._details = problem or ({}, {}, "")
+        return self._show("manual", _AGENT_SCHEMA, suggested, errors)
 
     async def async_step_found(
         self, user_input: dict[str, Any] | None = None
@@ -213,10 +217,12 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
             address = normalize_address(user_input[CONF_ADDRESS])
         except InvalidAddressError:
             return {}, {CONF_ADDRESS: "invalid_address"}
+        known = self._known.get(address, {})
         data: dict[str, Any] = {CONF_ADDRESS: address}
-        if token := user_input.get(CONF_TOKEN, "").strip():
+        token = user_input.get(CONF_TOKEN, "").strip()
+        if token := token or known.get(CONF_TOKEN):
             data[CONF_TOKEN] = token
-        if app := user_input.get(CONF_APP):
+        if app := user_input.get(CONF_APP) or known.get(CONF_APP):
             data[CONF_APP] = app
         if not user_input.get(CONF_VERIFY_SSL, True):
             data[CONF_VERIFY_SSL] = False
