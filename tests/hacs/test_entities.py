@@ -18,6 +18,7 @@ from custom_components.s3_backup_agent.client import AgentClient
 from custom_components.s3_backup_agent.const import CONF_APP, DOMAIN
 from custom_components.s3_backup_agent.sensor import PROBLEMS, SENSORS
 from homeassistant.components.backup import BackupAgent
+from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
 from homeassistant.const import CONF_ADDRESS, STATE_UNAVAILABLE, STATE_UNKNOWN
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
@@ -320,6 +321,45 @@ async def test_shows_a_location_once(hass: HomeAssistant) -> None:
         assert found.name == "Local directory"
         found = device(hass, "attic")
         assert found is not None
+        assert await hass.config_entries.async_unload(second.entry_id)
+
+
+@pytest.mark.usefixtures("backup_agent")
+@pytest.mark.parametrize("way", ["disabled", "removed"])
+async def test_hands_a_location_over(
+    hass: HomeAssistant, entry: MockConfigEntry, way: str
+) -> None:
+    """When the first of two agents with a location goes for good, it is the second one's; not for a reload."""
+    before = entity_id(hass, "status")
+    async with Agent(locations={"local": "Another"}) as other:
+        second = MockConfigEntry(domain=DOMAIN, data={CONF_ADDRESS: other.address})
+        second.add_to_hass(hass)
+        assert await hass.config_entries.async_setup(second.entry_id)
+        assert await hass.config_entries.async_reload(entry.entry_id)
+        await hass.async_block_till_done()
+        registry = er.async_get(hass)
+        assert er.async_entries_for_config_entry(registry, second.entry_id) == []
+
+        if way == "removed":
+            assert await hass.config_entries.async_remove(entry.entry_id)
+        else:
+            disabled = ConfigEntryDisabler.USER
+            await hass.config_entries.async_set_disabled_by(entry.entry_id, disabled)
+        await hass.async_block_till_done()
+        found = er.async_entries_for_config_entry(registry, second.entry_id)
+        assert len(found) == len(SENSORS) + len(BUTTONS)
+        assert entity_id(hass, "status") == before
+        assert value(hass, "status") == "ok"
+        devices = dr.async_entries_for_config_entry(dr.async_get(hass), second.entry_id)
+        assert [(it.name, it.disabled_by) for it in devices] == [("Another", None)]
+
+        if way == "disabled":
+            # The first come keeps it.
+            await hass.config_entries.async_set_disabled_by(entry.entry_id, None)
+            await hass.async_block_till_done()
+            assert entry.state is ConfigEntryState.LOADED
+            assert value(hass, "status") == "ok"
+            assert er.async_entries_for_config_entry(registry, entry.entry_id) == []
         assert await hass.config_entries.async_unload(second.entry_id)
 
 

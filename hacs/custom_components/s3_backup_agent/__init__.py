@@ -16,17 +16,14 @@ from homeassistant.exceptions import (
     IntegrationError,
 )
 from homeassistant.helpers import config_validation as cv, device_registry as dr
-from homeassistant.helpers.dispatcher import (
-    async_dispatcher_connect,
-    async_dispatcher_send,
-)
+from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from homeassistant.helpers.typing import ConfigType
 
 from .agent_log import AgentLog
 from .client import AgentError
 from .connection import AgentConnection, create_client
-from .const import DATA_BACKUP_AGENT_LISTENERS, DOMAIN, SIGNAL_LOCATIONS
-from .devices import is_known, let_go, update_devices
+from .const import DATA_BACKUP_AGENT_LISTENERS, DOMAIN
+from .devices import hand_over, is_known, let_go, show_locations, update_devices
 from .errors import translation_of
 from .identity import remember
 from .issues import note_refusal, remove_all
@@ -61,8 +58,7 @@ async def async_setup_entry(
     @callback
     def on_locations_changed() -> None:
         if entry.state is ConfigEntryState.LOADED:
-            update_devices(hass, entry)
-            async_dispatcher_send(hass, SIGNAL_LOCATIONS.format(entry.entry_id))
+            show_locations(hass, entry)
         notify_backup_listeners()
 
     @callback
@@ -121,7 +117,8 @@ async def async_unload_entry(
 async def async_remove_entry(
     hass: HomeAssistant, entry: S3BackupAgentConfigEntry
 ) -> None:
-    """Make the agent forget what was registered, if it is there to be told."""
+    """Make the agent forget what was registered, if it is there to be told, and let others have the locations."""
+    hand_over(hass)
     remove_all(hass, entry)
     await Schedule(hass, entry.entry_id).forget()
     async with create_client(hass, entry.data) as client:

@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING
 
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers.dispatcher import async_dispatcher_send
 from homeassistant.util.hass_dict import HassKey
 
 from .connection import AgentConnection
-from .const import CONF_APP, DOMAIN, OTHER
+from .const import CONF_APP, DOMAIN, OTHER, SIGNAL_LOCATIONS
 from .links import agents_configuration
 from .locations import registrations_of, subentry_of
 
@@ -56,11 +57,27 @@ def locations_of(hass: HomeAssistant, entry: S3BackupAgentConfigEntry) -> list[s
 
 @callback
 def let_go(hass: HomeAssistant, entry: S3BackupAgentConfigEntry) -> None:
-    """Leave an entry's locations to other agents that have them."""
+    """Leave an entry's locations to other agents that have them, at once when somebody switched it off."""
     owners = hass.data.get(_DATA_OWNERS, {})
     for location_id in [*owners]:
         if owners[location_id] == entry.entry_id:
             del owners[location_id]
+    if entry.disabled_by:
+        hand_over(hass)
+
+
+@callback
+def hand_over(hass: HomeAssistant) -> None:
+    """Let other agents have the locations of an entry that is gone for good."""
+    for entry in hass.config_entries.async_loaded_entries(DOMAIN):
+        show_locations(hass, entry)
+
+
+@callback
+def show_locations(hass: HomeAssistant, entry: S3BackupAgentConfigEntry) -> None:
+    """Make the devices and entities of an entry what its locations are."""
+    update_devices(hass, entry)
+    async_dispatcher_send(hass, SIGNAL_LOCATIONS.format(entry.entry_id))
 
 
 @callback
