@@ -11,7 +11,8 @@ use serde_json::value::RawValue;
 use super::Problem;
 use super::range::{Requested, requested};
 use crate::agent::events::Report;
-use crate::agent::listing::Skipped;
+use crate::agent::listing::{Entry, Skipped};
+use crate::error::{Kind, Result};
 
 /// Says the CRC-32 of a whole tar, where it is known, so that what is damaged behind the agent is noticed as well.
 const CRC32: HeaderName = HeaderName::from_static("s3-backup-agent-crc32");
@@ -73,13 +74,25 @@ pub(super) async fn content(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let entry = state.agent.find(&loc, &backup_id).await?;
+    let sent = match send(&state, &loc, &entry, &headers).await {
+        // The list was old and is forgotten by now: another agent may have given the backup another name.
+        Err(error) if error.kind() == Kind::BackupNotFound => {
+            let entry = state.agent.find(&loc, &backup_id).await?;
+            send(&state, &loc, &entry, &headers).await
+        }
+        sent => sent,
+    };
+    Ok(sent?)
+}
+
+async fn send(state: &super::State, loc: &str, entry: &Entry, headers: &HeaderMap) -> Result<Response> {
     let size = entry.tar.size;
-    let (status, range) = match requested(&headers, size, &entry.tar.version)? {
+    let (status, range) = match requested(headers, size, &entry.tar.version)? {
         Requested::Whole => (StatusCode::OK, None),
         Requested::Part(range) => (StatusCode::PARTIAL_CONTENT, Some(range)),
         Requested::Outside => return Ok(outside(size)),
     };
-    let download = state.agent.download(&loc, &entry, range).await?;
+    let download = state.agent.download(loc, entry, range).await?;
     let (sent, e_tag) = (download.range.clone(), download.e_tag.clone());
     let mut response = Response::new(Body::from_stream(download.into_stream()));
     *response.status_mut() = status;

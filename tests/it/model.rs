@@ -1,5 +1,5 @@
-//! Random work on one bucket, with crashes, failing requests, another tool's writes and steps of the clock, beside a plain
-//! map of what must be there.
+//! Random work on one bucket, with crashes, failing requests, another agent's and another tool's work and steps of the
+//! clock, beside a plain map of what must be there.
 //!
 //! A failure prints its seed and the shortest list of steps that still fails. `S3_BACKUP_AGENT_TEST_SEED` runs one seed
 //! again, `S3_BACKUP_AGENT_TEST_SECONDS` says for how long to go on.

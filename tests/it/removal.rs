@@ -200,16 +200,20 @@ async fn a_deletion_spares_another_backup_that_has_the_name_by_now() {
 }
 
 #[tokio::test]
-async fn a_backup_that_has_another_name_by_now_is_deleted_all_the_same() {
+async fn a_backup_that_has_another_name_by_now_is_read_and_deleted_all_the_same() {
     let (agent, bucket) = agent_and_bucket().await;
     let sample = Sample::small("a1");
     agent.upload("garage", &sample).await;
-    assert_eq!(agent.listed("garage").await, ["a1"]);
-    // Another agent on the same folder uploads it again.
-    bucket.put_backup("", &format!("{}_a1", sample.stem()), &sample).await;
-    for key in keys(&sample) {
-        bucket.delete(&key).await;
-    }
+    // As another agent on the same folder does when it uploads the backup again.
+    let moves = async |from: &str, to: &str| {
+        assert_eq!(agent.listed("garage").await, ["a1"]);
+        bucket.put_backup("", to, &sample).await;
+        bucket.delete(&format!("backups/{from}.metadata.json")).await;
+        bucket.delete(&format!("backups/{from}.tar")).await;
+    };
+    moves(&sample.stem(), "again").await;
+    assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+    moves("again", "and again").await;
     assert_eq!(agent.delete_backup("garage", "a1").await.status, 204);
     assert_eq!(agent.listed("garage").await, Vec::<String>::new());
     bucket.comes_to_be_empty().await;

@@ -48,6 +48,16 @@ pub(super) enum Step {
     ForeignGarbage {
         with_tar: bool,
     },
+    /// Another agent on the same folder uploads one of [`OWN`].
+    OtherUpload {
+        own: usize,
+        version: u8,
+        is_large: bool,
+    },
+    /// It deletes one of all.
+    OtherDelete {
+        any: usize,
+    },
     /// The agent is killed between two calls.
     Crash,
     /// So many seconds pass.
@@ -146,7 +156,7 @@ impl Dice {
     fn step(&mut self) -> Step {
         let (own, any) = (self.below(OWN.len()), self.below(OWN.len() + FOREIGN.len()));
         let foreign = self.below(FOREIGN.len());
-        match self.below(31) {
+        match self.below(34) {
             0..9 => {
                 let (version, is_large) = (self.version(), self.is_one_in(4));
                 Step::Upload { own, version, is_large, trouble: self.trouble() }
@@ -161,6 +171,8 @@ impl Dice {
             25..27 => Step::Crash,
             27..29 => Step::Wait { seconds: [1, 6, 40, 301, 700][self.below(5)] },
             29 => Step::Day,
+            30..32 => Step::OtherUpload { own, version: self.version(), is_large: self.is_one_in(4) },
+            32 => Step::OtherDelete { any },
             _ => Step::SetBack,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -11,6 +11,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use s3_backup_agent::agent::Agent;
+use s3_backup_agent::backup::StoredBackup;
 use s3_backup_agent::config;
 use s3_backup_agent::error::{Error, Kind};
 use tokio::runtime::{Builder, Runtime};
@@ -28,10 +29,11 @@ const DAY: Duration = Duration::from_hours(25);
 
 /// Everything there is.
 pub(super) struct World {
-    /// The server's own, which survives the agent.
-    _outside: Runtime,
+    /// The server's own and the other agent's, which survives the agent.
+    outside: Runtime,
     server: Arc<Imitation>,
     state: tempfile::TempDir,
+    others_state: tempfile::TempDir,
     running: Option<(Runtime, Arc<Agent>)>,
     map: Map,
     /// What was uploaded, by the SHA-256 of each.
@@ -49,9 +51,9 @@ impl World {
     pub(super) fn new() -> Self {
         let outside = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let server = Arc::new(outside.block_on(Imitation::with([])));
-        let state = tempfile::Builder::new().prefix("model-").tempdir().unwrap();
+        let [state, others_state] = [(); 2].map(|()| tempfile::Builder::new().prefix("model-").tempdir().unwrap());
         let (map, samples) = (Map::default(), BTreeMap::new());
-        let mut world = Self { _outside: outside, server, state, running: None, map, samples };
+        let mut world = Self { outside, server, state, others_state, running: None, map, samples };
         world.start();
         world
     }
@@ -76,11 +78,7 @@ impl World {
 
     fn start(&mut self) {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let mut settings = self.server.location().with("outage_seconds", "2").with("idle_seconds", "1").json();
-        settings["id"] = HOME.into();
-        let (location, problems) = config::Location::from_json(&settings).unwrap();
-        assert!(problems.is_empty(), "{problems:?}");
-        let agent = runtime.block_on(async { Agent::new(vec![location], self.state.path()).unwrap() });
+        let agent = runtime.block_on(async { agent(&self.server, self.state.path()) });
         runtime.block_on(async { agent.keep_tidy() });
         self.running = Some((runtime, agent));
     }
@@ -143,6 +141,19 @@ impl World {
         }
     }
 
+    /// Makes a call to an agent on another machine, which nothing befalls and which ends its work.
+    fn other<T, F>(&self, work: impl FnOnce(Arc<Agent>) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        self.outside.block_on(async {
+            let agent = agent(&self.server, self.others_state.path());
+            let result = work(Arc::clone(&agent)).await;
+            agent.stop(PATIENCE).await;
+            result
+        })
+    }
+
     fn does(&mut self, step: Step) {
         match step {
             Step::Upload { own, version, is_large, trouble } => self.upload(own, version, is_large, trouble),
@@ -172,6 +183,18 @@ impl World {
                     self.server.put("backups/alone.tar", alone.tar);
                 }
             }
+            Step::OtherUpload { own, version, is_large } => {
+                let sample = self.sample(OWN[own], version, is_large);
+                self.other(|agent| uploads(agent, sample.clone())).unwrap();
+                self.map.became(sample.id(), Some(sample.sha256()));
+            }
+            Step::OtherDelete { any } => match self.other(|agent| async move { agent.delete(HOME, id(any)).await }) {
+                Ok(()) => self.map.became(id(any), None),
+                Err(error) => {
+                    assert_eq!(error.kind(), Kind::BackupNotFound, "{error:?}");
+                    self.map.is_seen(id(any), false);
+                }
+            },
             Step::Crash => self.crash(),
             Step::Wait { seconds } => self.wait(seconds),
             Step::Day => self.day(),
@@ -188,13 +211,7 @@ impl World {
 
     fn upload(&mut self, own: usize, version: u8, is_large: bool, trouble: Trouble) {
         let sample = self.sample(OWN[own], version, is_large);
-        let (backup, filename) = (serde_json::from_value(sample.metadata.clone()).unwrap(), sample.filename());
-        let (tar, size, crc32) = (sample.tar.clone(), sample.size(), sample.crc32());
-        let ended = self.call(trouble, |agent| async move {
-            let upload = agent.create_upload(HOME, backup, &filename).await?;
-            agent.receive(&upload.id, pieces(&tar)).await?;
-            agent.complete_upload(&upload.id, size, crc32).await
-        });
+        let ended = self.call(trouble, |agent| uploads(agent, sample.clone()));
         match ended {
             Ended::Well(stored) => {
                 assert_eq!(stored.agent.unwrap().sha256, Some(sample.sha256()));
@@ -353,6 +370,22 @@ impl World {
             }
         }
     }
+}
+
+/// An agent with the server's bucket.
+fn agent(server: &Imitation, state: &Path) -> Arc<Agent> {
+    let mut settings = server.location().with("outage_seconds", "2").with("idle_seconds", "1").json();
+    settings["id"] = HOME.into();
+    let (location, problems) = config::Location::from_json(&settings).unwrap();
+    assert!(problems.is_empty(), "{problems:?}");
+    Agent::new(vec![location], state).unwrap()
+}
+
+async fn uploads(agent: Arc<Agent>, sample: Sample) -> Result<StoredBackup, Error> {
+    let backup = serde_json::from_value(sample.metadata.clone()).unwrap();
+    let upload = agent.create_upload(HOME, backup, &sample.filename()).await?;
+    agent.receive(&upload.id, pieces(&sample.tar)).await?;
+    agent.complete_upload(&upload.id, sample.size(), sample.crc32()).await
 }
 
 /// A name as no agent gives it.
