@@ -98,9 +98,11 @@ impl Records {
         let (id, seen) = (backup_id.to_owned(), Seen { at: Utc::now(), mode, is_damaged, version });
         self.change(place, move |record| {
             record.unread.remove(&id);
-            match record.backups.get(&id).filter(|before| before.version == seen.version) {
-                // Less than a whole look proves nothing against what a whole one found.
-                Some(before) if before.is_damaged && before.mode == Mode::Full && mode == Mode::Quick => {}
+            match record.backups.get_mut(&id).filter(|before| before.version == seen.version) {
+                // Less than a whole look proves nothing against what a whole one found; but it had its turn.
+                Some(before) if before.is_damaged && before.mode == Mode::Full && mode == Mode::Quick => {
+                    before.at = seen.at;
+                }
                 _ => drop(record.backups.insert(id, seen)),
             }
         })
@@ -237,6 +239,19 @@ mod tests {
         assert_eq!(in_turn(), ["a", "new", "b"]);
         records.unread("here", "a").await;
         assert_eq!(in_turn(), ["new", "b", "a"], "one that cannot be read does not come before the others for ever");
+    }
+
+    #[tokio::test]
+    async fn one_that_is_damaged_does_not_come_before_the_others_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Records::new(folder.path());
+        let in_turn = || records.of("here").in_turn(["b", "a"].map(str::to_owned).to_vec());
+        records.note("here", "a", "v1", &verified(Mode::Full, false)).await;
+        records.note("here", "b", "v1", &verified(Mode::Quick, true)).await;
+        assert_eq!(in_turn(), ["a", "b"]);
+        records.note("here", "a", "v1", &verified(Mode::Quick, true)).await;
+        assert_eq!(in_turn(), ["b", "a"]);
+        assert_eq!(records.of("here").damaged(|_, _| true), ["a"]);
     }
 
     #[tokio::test]
