@@ -37,6 +37,21 @@ async fn verified(agent: &Agent) -> Value {
     verification(agent).await
 }
 
+/// Waits until the schedule comes to its end once more.
+async fn verified_again(agent: &Agent) {
+    let start = chrono::Utc::now().timestamp() - 1;
+    eventually("it is verified again", async || {
+        let at = verification(agent).await["verified_at"].as_str().unwrap().to_owned();
+        at.parse::<chrono::DateTime<chrono::Utc>>().unwrap().timestamp() >= start
+    })
+    .await;
+}
+
+async fn look_at(agent: &Agent, id: &str, mode: &str) {
+    let path = format!("/v1/locations/garage/backups/{id}/verify");
+    assert_eq!(agent.post(&path, &json!({"mode": mode})).await.status, 200);
+}
+
 fn record(agent: &Agent) -> PathBuf {
     agent.setup.path("state/verified.json")
 }
@@ -120,12 +135,7 @@ async fn a_sample_comes_to_every_backup_in_turn() {
     verified(&agent).await;
     for _ in 0..2 {
         agent = restarted_after(agent, 2).await;
-        let start = chrono::Utc::now().timestamp() - 1;
-        eventually("it is verified again", async || {
-            let at = verification(&agent).await["verified_at"].as_str().unwrap().to_owned();
-            at.parse::<chrono::DateTime<chrono::Utc>>().unwrap().timestamp() >= start
-        })
-        .await;
+        verified_again(&agent).await;
         assert_eq!(verification(&agent).await["backups"], 1);
     }
     for id in ["a", "b", "c"] {
@@ -181,8 +191,7 @@ async fn a_backup_that_cannot_be_read_does_not_hide_the_others() {
         let metrics = str::from_utf8(&metrics.body).unwrap();
         assert!(metrics.contains("s3_backup_agent_location_unread_backups{location=\"garage\"} 1\n"), "{metrics}");
         proxy.forget_faults();
-        let path = "/v1/locations/garage/backups/bad/verify";
-        assert_eq!(agent.post(path, &json!({"mode": "quick"})).await.status, 200);
+        look_at(&agent, "bad", "quick").await;
         assert_eq!(verification(&agent).await["unread"], json!([]));
     }
 }
@@ -209,10 +218,48 @@ async fn each_look_waits_until_no_upload_is_under_way() {
 async fn what_a_person_finds_out_is_kept_as_well() {
     let (agent, _proxy, bucket) = verifying(&[], &["a1"]).await;
     damage(&bucket, "a1").await;
-    let body = json!({"mode": "full"});
-    assert_eq!(agent.post("/v1/locations/garage/backups/a1/verify", &body).await.status, 200);
+    look_at(&agent, "a1", "full").await;
     let found = verification(&agent).await;
     assert_eq!((&found["damaged"], &found["next_at"]), (&json!(["a1"]), &Value::Null), "{found}");
+}
+
+#[tokio::test]
+async fn what_a_person_finds_out_during_a_run_is_kept_at_its_end() {
+    let (agent, proxy, bucket) = verifying(&[("verify_every", "7d"), ("verify_sample", "all")], &["a"]).await;
+    verified(&agent).await;
+    let gate = proxy.hold(|request| request.reads(".tar"));
+    let agent = restarted_after(agent, 8).await;
+    eventually("the first one is looked at", async || proxy.faults_left() == 0).await;
+    agent.upload("garage", &Sample::new("new", "new", 40_960)).await;
+    damage(&bucket, "new").await;
+    look_at(&agent, "new", "full").await;
+    assert_eq!(verification(&agent).await["damaged"], json!(["new"]));
+    gate.add_permits(1);
+    verified_again(&agent).await;
+    assert_eq!(verification(&agent).await["damaged"], json!(["new"]));
+}
+
+#[tokio::test]
+async fn what_a_list_leaves_out_since_it_could_not_be_read_is_not_forgotten() {
+    const LOST: &str = "<Error><Code>InternalError</Code><Message>A block is lost.</Message></Error>";
+    let every = [("verify_every", "7d"), ("verify_sample", "all"), ("verify_mode", "quick")];
+    let (agent, proxy, bucket) = verifying(&every, &["bad", "good"]).await;
+    verified(&agent).await;
+    damage(&bucket, "bad").await;
+    look_at(&agent, "bad", "full").await;
+    assert_eq!(verification(&agent).await["damaged"], json!(["bad"]));
+    let metadata = format!("{}.metadata.json", Sample::new("bad", "bad", 40_960).stem());
+    for _ in 0..100 {
+        let metadata = metadata.clone();
+        proxy.fault(move |request| request.reads(&metadata), Fault::Answer("500 Internal Server Error", LOST));
+    }
+    let agent = restarted_after(agent, 8).await;
+    verified_again(&agent).await;
+    assert_eq!(verification(&agent).await["backups"], 1, "the test would prove nothing");
+    proxy.forget_faults();
+    let agent = restarted_after(agent, 1).await;
+    assert_eq!(agent.listed("garage").await, ["bad", "good"]);
+    assert_eq!(verification(&agent).await["damaged"], json!(["bad"]));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What was found out about backups, kept in `state_dir/verified.json` over restarts: so that a schedule knows what is
 //! due, and what is damaged stays said until it is gone or found to be whole.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -115,12 +115,12 @@ impl Records {
         self.change(place, |record| record.unread.extend([(id, Utc::now())])).await;
     }
 
-    /// Notes the end of a run, and forgets backups that are not there any more.
-    pub(super) async fn ended(&self, place: &str, run: Run, there: BTreeSet<String>) {
+    /// Notes the end of a run, and forgets what is `gone`, but for backups that somebody looked at since.
+    pub(super) async fn ended(&self, place: &str, run: Run, gone: Record) {
         self.change(place, move |record| {
             record.last_run = Some(run);
-            record.backups.retain(|id, _| there.contains(id));
-            record.unread.retain(|id, _| there.contains(id));
+            record.backups.retain(|id, seen| gone.backups.get(id) != Some(seen));
+            record.unread.retain(|id, at| gone.unread.get(id) != Some(at));
         })
         .await;
     }
@@ -170,6 +170,15 @@ impl Record {
     /// When the schedule is to be followed next. A time that lies ahead is of a clock that was wrong.
     pub(super) fn due_at(&self, every: chrono::TimeDelta, now: DateTime<Utc>) -> DateTime<Utc> {
         self.last_run.as_ref().map(|run| run.at).filter(|at| *at <= now).map_or(now, |at| at + every)
+    }
+
+    /// What is known of all backups but these.
+    pub(super) fn without(mut self, ids: &[String]) -> Self {
+        for id in ids {
+            self.backups.remove(id);
+            self.unread.remove(id);
+        }
+        self
     }
 
     /// First those that nobody looked at, or tried to, for the longest time. `ids` begin with the newest.

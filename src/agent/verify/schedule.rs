@@ -5,7 +5,6 @@
 //! meets a backup that cannot be read, and it counts.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use super::records::{Record, Run};
 use super::{Mode, Verified};
 use crate::agent::Agent;
 use crate::agent::events::Report;
-use crate::agent::listing::Entry;
+use crate::agent::listing::{Entry, Listing};
 use crate::agent::location::Location;
 use crate::config::Verify;
 use crate::error::{Error, Kind, Result};
@@ -132,10 +131,13 @@ impl Agent {
     async fn verify_some(self: &Arc<Self>, location: &Arc<Location>, verify: Verify) -> Result<Option<Error>> {
         let mode = if verify.full { Mode::Full } else { Mode::Quick };
         let (place, wanted) = (location.settings.place(), verify.sample.unwrap_or(usize::MAX));
-        let ids = newest_first(location).await?;
-        let there: BTreeSet<_> = ids.iter().cloned().collect();
+        let known = self.records.of(&place);
+        let listing = location.note(location.listings.taken().await)?;
+        let ids = newest_first(&listing);
+        // What the storage did not let be read may be there.
+        let gone = if listing.unread.is_some() { Record::default() } else { known.clone().without(&ids) };
         let (mut backups, mut read_bytes, mut unread) = (0, 0, None);
-        for id in self.records.of(&place).in_turn(ids) {
+        for id in known.in_turn(ids) {
             if backups == wanted {
                 break;
             }
@@ -158,7 +160,7 @@ impl Agent {
             }
         }
         info!(location = location.id(), backups, read_bytes, "verified backups in {}", location.store.place());
-        self.records.ended(&place, Run { at: Utc::now(), mode, backups, read_bytes }, there).await;
+        self.records.ended(&place, Run { at: Utc::now(), mode, backups, read_bytes }, gone).await;
         Ok(unread)
     }
 
@@ -185,9 +187,8 @@ impl Agent {
     }
 }
 
-async fn newest_first(location: &Location) -> Result<Vec<String>> {
-    let listing = location.note(location.listings.taken().await)?;
+fn newest_first(listing: &Listing) -> Vec<String> {
     let mut entries: Vec<_> = listing.entries.iter().collect();
     entries.sort_by_key(|entry| Reverse(entry.tar.modified));
-    Ok(entries.into_iter().map(|entry| entry.metadata.backup_id.clone()).collect())
+    entries.into_iter().map(|entry| entry.metadata.backup_id.clone()).collect()
 }
