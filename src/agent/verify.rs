@@ -12,6 +12,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::DateTime;
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -173,7 +174,7 @@ async fn run(
         };
         look.compare(manifest, metadata.as_ref());
     }
-    let verified = look.verified;
+    let Verifying { version, verified, .. } = look;
     for finding in &verified.problems {
         warn!(backup_id = entry.metadata.backup_id, key = key.as_str(), "{} {}", place, finding.detail);
     }
@@ -191,7 +192,11 @@ async fn run(
             location.outdated();
         }
     }
-    agent.note_verified(&location, &entry, &verified).await;
+    if version != entry.tar.version {
+        // A status says only of tars in the list that they are damaged.
+        drop(location.listings.taken().await);
+    }
+    agent.note_verified(&location, &entry.metadata.backup_id, &version, &verified).await;
     Ok(verified)
 }
 
@@ -199,13 +204,15 @@ async fn run(
 struct Verifying<'l> {
     location: &'l Arc<Location>,
     entry: &'l Entry,
+    /// Of the tar that is looked at.
+    version: String,
     verified: Verified,
 }
 
 impl<'l> Verifying<'l> {
     fn begin(location: &'l Arc<Location>, entry: &'l Entry, mode: Mode) -> Self {
         let verified = Verified { ok: true, mode, size_bytes: 0, read_bytes: 0, sha256: None, problems: Vec::new() };
-        Self { location, entry, verified }
+        Self { location, entry, version: entry.tar.version.clone(), verified }
     }
 
     fn found(&mut self, code: FindingCode, detail: impl Into<String>) {
@@ -254,11 +261,18 @@ impl<'l> Verifying<'l> {
             Err(error) => return self.location.note(Err(error.into())),
         };
         self.verified.size_bytes = stat.size;
+        self.note_version(stat.version.as_deref());
         if let Some(said) = metadata.and_then(|metadata| wrong_size(metadata, stat.size)) {
             let detail = format!("The tar \"{key}\" has {} bytes, but its metadata says {said}.", stat.size);
             self.found(FindingCode::SizeMismatch, detail);
         }
         Ok(Some(stat))
+    }
+
+    /// Notes which tar it is: it may be another one than when the list was taken.
+    fn note_version(&mut self, read: Option<&str>) {
+        let listed = &self.entry.tar.version;
+        self.version = read.filter(|read| is_other(listed, read)).unwrap_or(listed).to_owned();
     }
 
     async fn quick(&mut self, stat: &Stat, metadata: Option<&Read>) -> Result<Option<Manifest>> {
@@ -281,6 +295,7 @@ impl<'l> Verifying<'l> {
     ) -> Result<Option<Manifest>> {
         let tar = Object { size: stat.size, ..self.entry.tar.clone() };
         let download = Download::open(Arc::clone(self.location), &Entry { tar, ..self.entry.clone() }, None).await?;
+        self.note_version(download.e_tag.as_deref());
         let mut pieces = pin!(download.unchecked().into_stream());
         let (mut hashes, mut walker) = (Hashes::for_all_of(stat), Ok(Walker::default()));
         let mut ticks = interval(PROGRESS_EVERY);
@@ -341,6 +356,12 @@ impl<'l> Verifying<'l> {
     }
 }
 
+/// Whether a tar is another one than a list says. Servers do not agree with themselves on the quotation marks of an `ETag`,
+/// and some give a time in its place in a list.
+fn is_other(listed: &str, read: &str) -> bool {
+    listed.trim_matches('"') != read.trim_matches('"') && DateTime::parse_from_rfc3339(listed).is_err()
+}
+
 fn recorded_sha256(metadata: Option<&Read>) -> Option<&str> {
     metadata?.sha256.as_deref()
 }
@@ -351,5 +372,22 @@ fn wrong_size(metadata: &Read, size: u64) -> Option<u64> {
     match &metadata.stored.agent {
         Some(stored) => Some(stored.size).filter(|&said| said != size),
         None => Some(metadata.stored.backup.size).filter(|&said| said > size),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tar_is_another_one_where_a_list_and_an_answer_can_be_compared() {
+        for (listed, read, is_other_one) in [
+            ("\"e1\"", "\"e1\"", false),
+            ("e1", "\"e1\"", false),
+            ("\"e1\"", "\"e2\"", true),
+            ("2026-11-20T04:47:00.000Z", "\"e1\"", false),
+        ] {
+            assert_eq!(is_other(listed, read), is_other_one, "{listed} {read}");
+        }
     }
 }

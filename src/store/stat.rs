@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method};
 
 use super::retry::{Patience, retry};
 use super::s3::S3;
-use super::{Error, Key, Outcome, Store, StoreBackend};
+use super::{Error, Key, Object, Outcome, Store, StoreBackend};
 use crate::config::Encryption;
 
 /// A checksum of an object's bytes that the agent can compare.
@@ -29,6 +29,8 @@ pub enum Checksum {
 pub struct Stat {
     /// Size in bytes.
     pub size: u64,
+    /// What changes when the object does, where the server says it.
+    pub version: Option<String>,
     /// Checksums of all its bytes, big-endian.
     pub checksums: Vec<(Checksum, Vec<u8>)>,
 }
@@ -62,12 +64,13 @@ impl Stat {
             let value = BASE64_STANDARD.decode(text(checksum.header())?).ok()?;
             (!is_of_parts && value.len() == checksum.bytes()).then_some((checksum, value))
         };
-        Some(Self { size, checksums: Checksum::ALL.into_iter().filter_map(read).collect() })
+        let version = text("etag").map(str::to_owned);
+        Some(Self { size, version, checksums: Checksum::ALL.into_iter().filter_map(read).collect() })
     }
 }
 
 impl Store {
-    /// What the server knows of an object; a directory knows its size.
+    /// What the server knows of an object; a directory knows no checksums.
     ///
     /// # Errors
     /// [`Outcome::NotFound`], and what else a request can come to.
@@ -83,7 +86,8 @@ impl Store {
                 Ok(None) | Err(_) => {}
             }
         }
-        Ok(Stat { size: self.size(key, patience).await?, checksums: Vec::new() })
+        let Object { size, version, .. } = self.object(key, patience).await?;
+        Ok(Stat { size, version: Some(version), checksums: Vec::new() })
     }
 }
 
@@ -106,7 +110,8 @@ mod tests {
 
     #[test]
     fn checksums_of_all_bytes_are_taken_and_those_of_parts_are_not() {
-        let whole = read(&[("content-length", "7"), ("x-amz-checksum-crc32c", "AAAAAQ==")]).unwrap();
+        let whole = read(&[("content-length", "7"), ("x-amz-checksum-crc32c", "AAAAAQ=="), ("etag", "\"e\"")]).unwrap();
+        assert_eq!(whole.version.as_deref(), Some("\"e\""));
         assert_eq!((whole.size, whole.checksums), (7, vec![(Checksum::Crc32c, vec![0, 0, 0, 1])]));
         for of_parts in [
             [("x-amz-checksum-crc32c", "AAAAAQ==-3"), ("content-length", "7")],

@@ -263,6 +263,24 @@ async fn what_a_list_leaves_out_since_it_could_not_be_read_is_not_forgotten() {
 }
 
 #[tokio::test]
+async fn what_was_written_over_since_the_list_is_said_to_be_damaged() {
+    for mode in ["quick", "full"] {
+        let (agent, _proxy, bucket) = verifying(&[], &["a1"]).await;
+        assert_eq!(agent.listed("garage").await, ["a1"]);
+        let sample = Sample::new("a1", "a1", 40_960);
+        let key = format!("backups/{}.tar", sample.stem());
+        bucket.put(&key, Sample::new("b2", "b2", 40_960).tar).await;
+        look_at(&agent, "a1", mode).await;
+        assert_eq!(verification(&agent).await["damaged"], json!(["a1"]), "{mode}");
+        agent.refreshed("garage").await;
+        assert_eq!(verification(&agent).await["damaged"], json!(["a1"]), "{mode}");
+        bucket.put(&key, sample.tar).await;
+        agent.refreshed("garage").await;
+        assert_eq!(verification(&agent).await, Value::Null, "{mode}: it is another one now");
+    }
+}
+
+#[tokio::test]
 async fn a_schedule_that_is_none_is_named() {
     for (key, value, word) in [
         ("verify_every", "weekly", "verify_every"),

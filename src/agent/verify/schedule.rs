@@ -18,7 +18,7 @@ use super::records::{Record, Run};
 use super::{Mode, Verified};
 use crate::agent::Agent;
 use crate::agent::events::Report;
-use crate::agent::listing::{Entry, Listing};
+use crate::agent::listing::Listing;
 use crate::agent::location::Location;
 use crate::config::Verify;
 use crate::error::{Error, Kind, Result};
@@ -180,8 +180,7 @@ impl Agent {
     }
 
     /// Notes what a look at a backup came to.
-    pub(super) async fn note_verified(&self, location: &Location, entry: &Entry, verified: &Verified) {
-        let (id, version) = (&entry.metadata.backup_id, &entry.tar.version);
+    pub(super) async fn note_verified(&self, location: &Location, id: &str, version: &str, verified: &Verified) {
         self.records.note(&location.settings.place(), id, version, verified).await;
         self.show_verification(location, None);
     }
