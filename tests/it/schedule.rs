@@ -1,15 +1,18 @@
 //! Backups that are verified by themselves, where somebody asks for it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use s3_backup_agent::{agent, config};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
-use crate::harness::{Agent, Bucket, Fault, Location, Proxy, Sample, Setup, eventually, garage};
+use crate::harness::{Agent, Bucket, Fault, Location, Proxy, Request, Sample, Setup, eventually, garage, goes_by};
 
-/// An agent that verifies, and a bucket that holds these backups when it starts.
-async fn verifying(options: &[(&str, &str)], ids: &[&str]) -> (Agent, Proxy, Bucket) {
+/// A location behind a proxy, with a bucket that holds these backups.
+async fn holding(options: &[(&str, &str)], ids: &[&str]) -> (Location, Proxy, Bucket) {
     let bucket = garage::shared().bucket().await;
     let proxy = Proxy::before(&bucket.endpoint).await;
     let plain = Setup::of(Location::of(&bucket)).serve().await;
@@ -17,8 +20,24 @@ async fn verifying(options: &[(&str, &str)], ids: &[&str]) -> (Agent, Proxy, Buc
         plain.upload("garage", &Sample::new(id, id, 40_960)).await;
     }
     let location = Location { endpoint: proxy.endpoint(), ..Location::of(&bucket) };
-    let location = options.iter().fold(location, |location, (key, value)| location.with(key, value));
+    (options.iter().fold(location, |location, (key, value)| location.with(key, value)), proxy, bucket)
+}
+
+/// An agent that verifies, and a bucket that holds these backups when it starts.
+async fn verifying(options: &[(&str, &str)], ids: &[&str]) -> (Agent, Proxy, Bucket) {
+    let (location, proxy, bucket) = holding(options, ids).await;
     (Setup::of(location).serve().await, proxy, bucket)
+}
+
+fn settings(location: &Location) -> config::Location {
+    config::Location::from_json(&location.json()).unwrap().0
+}
+
+/// An agent in this process, with a location that Home Assistant registered before the first look at the schedules.
+fn inside(location: &Location, state: &Path) -> Arc<agent::Agent> {
+    let agent = agent::Agent::new(vec![settings(location)], state).unwrap();
+    agent.keep_tidy();
+    agent
 }
 
 async fn damage(bucket: &Bucket, id: &str) {
@@ -278,6 +297,62 @@ async fn what_was_written_over_since_the_list_is_said_to_be_damaged() {
         agent.refreshed("garage").await;
         assert_eq!(verification(&agent).await, Value::Null, "{mode}: it is another one now");
     }
+}
+
+#[tokio::test]
+async fn a_location_that_does_not_answer_keeps_no_other_from_its_turn() {
+    let every = [("verify_every", "7d")];
+    let ((hanging, proxy, _), (other, _through, _)) = (holding(&every, &["a"]).await, holding(&every, &["a"]).await);
+    let other = Location { id: "other".into(), ..other };
+    let gate = Arc::new(Semaphore::new(0));
+    for _ in 0..100 {
+        proxy.fault(|request| request.reads(".tar"), Fault::Hold(Arc::clone(&gate)));
+    }
+    let agent = Setup::with([hanging, other]).serve().await;
+    eventually("the other one is verified", async || {
+        !agent.location("other").await["verification"]["verified_at"].is_null()
+    })
+    .await;
+    assert_eq!(verification(&agent).await["verified_at"], Value::Null, "the test would prove nothing");
+}
+
+#[tokio::test]
+async fn a_run_ends_where_its_location_is_another_one() {
+    let every = [("verify_every", "7d"), ("verify_sample", "all")];
+    for (what, reads) in [("removed", 1), ("moved", 1), ("less", 1), ("renamed", 2)] {
+        let (location, proxy, _bucket) = holding(&every, &["a", "b"]).await;
+        let (state, gate) = (tempfile::tempdir().unwrap(), proxy.hold(|request| request.reads(".tar")));
+        let agent = inside(&location, state.path());
+        eventually("the first one is looked at", async || proxy.faults_left() == 0).await;
+        let changed = match what {
+            "moved" => Some(Location { prefix: "elsewhere".into(), ..location }),
+            "less" => Some(location.with("verify_mode", "quick")),
+            "renamed" => Some(location.with("name", "In the cellar")),
+            _ => None,
+        };
+        match changed {
+            Some(changed) => drop(agent.put_location(settings(&changed)).await.unwrap()),
+            None => agent.remove_location("garage").await.unwrap(),
+        }
+        gate.add_permits(1);
+        eventually("the first one is known", async || state.path().join("verified.json").exists()).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(proxy.count(|request| request.reads(".tar")), reads, "{what}");
+        agent.stop(Duration::from_secs(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_lasts_is_not_begun_twice() {
+    let (location, proxy, _bucket) = holding(&[("verify_every", "7d")], &["a"]).await;
+    let (state, gate) = (tempfile::tempdir().unwrap(), proxy.hold(|request| request.reads(".tar")));
+    let agent = inside(&location, state.path());
+    eventually("it is looked at", async || proxy.faults_left() == 0).await;
+    goes_by(Duration::from_secs(61)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(proxy.count(Request::is_list), 1);
+    drop(gate);
+    agent.stop(Duration::from_secs(10)).await;
 }
 
 #[tokio::test]

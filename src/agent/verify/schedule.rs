@@ -2,16 +2,19 @@
 //!
 //! What was due while the agent was not running is done when it runs again. A run that the storage or the agent's end
 //! interrupts counts as none, but what it had looked at is noted: the next one goes on with the others. So does one that
-//! meets a backup that cannot be read, and it counts.
+//! meets a backup that cannot be read, and it counts. One whose location is gone, or has another place or schedule, ends
+//! before its next backup, and counts as none.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, interval, sleep};
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use super::records::{Record, Run};
@@ -28,6 +31,9 @@ const INTERVAL: Duration = Duration::from_mins(1);
 
 /// How often it is looked whether uploads have ended.
 const UPLOADS_PASS: Duration = Duration::from_secs(1);
+
+/// Backups that are read whole at the same time: each takes a few parts of memory.
+const MAX_WHOLE_LOOKS: usize = 4;
 
 /// How long a storage that could not be asked is left alone.
 const AGAIN_AFTER: Duration = Duration::from_hours(1);
@@ -81,14 +87,23 @@ fn every(verify: Verify) -> TimeDelta {
     TimeDelta::from_std(verify.every).unwrap_or(TimeDelta::MAX)
 }
 
-/// Follows the schedules until the agent stops.
+/// Follows the schedules until the agent stops. Each run is a task of its own, so that a location that does not answer
+/// keeps no other from its turn; a place has one at most.
 pub(in crate::agent) async fn run(agent: Arc<Agent>) {
-    let mut ticks = interval(INTERVAL);
+    let (mut ticks, mut runs) = (interval(INTERVAL), HashMap::<String, AbortOnDropHandle<()>>::new());
+    let whole_looks = Arc::new(Semaphore::new(MAX_WHOLE_LOOKS));
     let following = async {
         loop {
             ticks.tick().await;
+            runs.retain(|_, run| !run.is_finished());
             for location in agent.locations.all() {
-                agent.follow_schedule(&location).await;
+                let place = location.settings.place();
+                if !runs.contains_key(&place)
+                    && let Some(verify) = agent.due(&location)
+                {
+                    let run = Arc::clone(&agent).follow_schedule(location, verify, Arc::clone(&whole_looks));
+                    runs.insert(place, AbortOnDropHandle::new(tokio::spawn(run)));
+                }
             }
         }
     };
@@ -104,23 +119,37 @@ impl Agent {
         location.set_verification(self.records.of(&location.settings.place()), error);
     }
 
-    async fn follow_schedule(self: &Arc<Self>, location: &Arc<Location>) {
-        let Some(verify) = location.settings.verify else { return };
+    /// How a location is to be verified, where that is to be done now.
+    fn due(&self, location: &Location) -> Option<Verify> {
+        let verify = location.settings.verify?;
         let (place, now) = (location.settings.place(), Utc::now());
-        let is_due = self.records.of(&place).due_at(every(verify), now) <= now;
+        let is_due = || self.records.of(&place).due_at(every(verify), now) <= now;
         // An upload has the line to itself.
-        if !is_due || self.is_resting(&place) || !self.uploads_under_way().is_empty() {
-            return;
-        }
-        let error = match self.verify_some(location, verify).await {
+        (!self.is_resting(&place) && self.uploads_under_way().is_empty() && is_due()).then_some(verify)
+    }
+
+    async fn follow_schedule(self: Arc<Self>, location: Arc<Location>, verify: Verify, whole_looks: Arc<Semaphore>) {
+        let ended = self.verify_some(&location, verify, &whole_looks).await;
+        let Some(location) = self.still(&location) else { return };
+        let error = match ended {
             Ok(unread) => unread,
             Err(error) => {
                 warn!(location = location.id(), "verifying backups ended early: {error}");
-                self.resting().insert(place, Instant::now());
+                self.resting().insert(location.settings.place(), Instant::now());
                 Some(error)
             }
         };
-        self.show_verification(location, error.as_ref().map(Report::from));
+        self.show_verification(&location, error.as_ref().map(Report::from));
+    }
+
+    /// The location as it is registered now, unless it is gone or somewhere else.
+    fn now(&self, location: &Location) -> Option<Arc<Location>> {
+        self.location(location.id()).ok().filter(|now| now.settings.is_same_place(&location.settings))
+    }
+
+    /// The same, unless it is to be verified in another way.
+    fn still(&self, location: &Location) -> Option<Arc<Location>> {
+        self.now(location).filter(|now| now.settings.verify == location.settings.verify)
     }
 
     fn is_resting(&self, place: &str) -> bool {
@@ -128,7 +157,12 @@ impl Agent {
     }
 
     /// Looks at as many as the schedule says. One that cannot be read is not one of them; the first such error is given.
-    async fn verify_some(self: &Arc<Self>, location: &Arc<Location>, verify: Verify) -> Result<Option<Error>> {
+    async fn verify_some(
+        self: &Arc<Self>,
+        location: &Arc<Location>,
+        verify: Verify,
+        whole_looks: &Semaphore,
+    ) -> Result<Option<Error>> {
         let mode = if verify.full { Mode::Full } else { Mode::Quick };
         let (place, wanted) = (location.settings.place(), verify.sample.unwrap_or(usize::MAX));
         let known = self.records.of(&place);
@@ -141,7 +175,12 @@ impl Agent {
             if backups == wanted {
                 break;
             }
+            let _turn = if verify.full { whole_looks.acquire().await.ok() } else { None };
             self.let_uploads_pass().await;
+            let Some(location) = &self.still(location) else {
+                info!(location = location.id(), "stopped verifying backups: its settings are others now");
+                return Ok(unread);
+            };
             match self.verify_unheard(location, &id, mode).await {
                 Ok(verified) => {
                     backups += 1;
@@ -182,7 +221,10 @@ impl Agent {
     /// Notes what a look at a backup came to.
     pub(super) async fn note_verified(&self, location: &Location, id: &str, version: &str, verified: &Verified) {
         self.records.note(&location.settings.place(), id, version, verified).await;
-        self.show_verification(location, None);
+        // It may have another name by now, or be somebody else's news.
+        if let Some(location) = self.now(location) {
+            self.show_verification(&location, None);
+        }
     }
 }
 
