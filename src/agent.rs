@@ -88,7 +88,7 @@ impl Agent {
             resting: Mutex::default(),
         });
         for location in agent.locations.all() {
-            agent.show_verification(&location, None);
+            agent.show_verification(&location);
         }
         Ok(agent)
     }
@@ -130,7 +130,7 @@ impl Agent {
         if let Some(before) = before {
             self.abandon_left(&before).await;
         }
-        self.show_verification(&location, None);
+        self.show_verification(&location);
         Ok(location)
     }
 

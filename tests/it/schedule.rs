@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use s3_backup_agent::agent::verify::Mode;
 use s3_backup_agent::{agent, config};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -353,6 +354,39 @@ async fn a_run_that_lasts_is_not_begun_twice() {
     assert_eq!(proxy.count(Request::is_list), 1);
     drop(gate);
     agent.stop(Duration::from_secs(10)).await;
+}
+
+#[tokio::test]
+async fn what_kept_a_schedule_from_its_end_is_said_until_the_schedule_says_otherwise() {
+    for moves in [false, true] {
+        let (location, proxy, _bucket) = holding(&[("verify_every", "7d")], &["a1"]).await;
+        proxy.set_away(true);
+        let state = tempfile::tempdir().unwrap();
+        let agent = inside(&location, state.path());
+        let shown = || agent.locations()[0].verification.clone().unwrap();
+        eventually("it says why", async || shown().error.is_some()).await;
+        proxy.set_away(false);
+        if moves {
+            let moved = Location { prefix: "elsewhere".into(), ..location };
+            agent.put_location(settings(&moved)).await.unwrap();
+            assert_eq!(shown().error, None, "this is another one");
+            agent.stop(Duration::from_secs(10)).await;
+            continue;
+        }
+        let mut looking = agent.verify("garage", "a1", Mode::Quick).await.unwrap();
+        while let Some(step) = looking.next().await {
+            step.unwrap();
+        }
+        assert!(shown().error.is_some(), "the schedule did not come to its end by that");
+        for settings in [settings(&location), settings(&location.clone().with("name", "In the cellar"))] {
+            agent.put_location(settings).await.unwrap();
+            assert!(shown().error.is_some(), "nothing is mended by that");
+        }
+        goes_by(Duration::from_mins(61)).await;
+        eventually("it comes to its end", async || shown().verified_at.is_some()).await;
+        assert_eq!(shown().error, None);
+        agent.stop(Duration::from_secs(10)).await;
+    }
 }
 
 #[tokio::test]

@@ -35,6 +35,8 @@ pub(in crate::agent) struct Records {
     unwritten: Arc<Mutex<Places>>,
     /// Held while they are changed.
     changing: Arc<tokio::sync::Mutex<()>>,
+    /// Held from reading one until a status has it.
+    showing: Arc<Mutex<()>>,
 }
 
 type Places = BTreeMap<String, Record>;
@@ -73,11 +75,16 @@ pub(super) struct Seen {
 
 impl Records {
     pub(in crate::agent) fn new(state_dir: &Path) -> Self {
-        Self { folder: state_dir.into(), unwritten: Arc::default(), changing: Arc::default() }
+        Self { folder: state_dir.into(), unwritten: Arc::default(), changing: Arc::default(), showing: Arc::default() }
     }
 
     pub(in crate::agent) fn of(&self, place: &str) -> Record {
         self.read().remove(place).unwrap_or_default()
+    }
+
+    /// Held by who shows one: of two at the same time, the later one knows more.
+    pub(super) fn showing(&self) -> MutexGuard<'_, ()> {
+        self.showing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What cannot be read is as good as none: everything is due then.

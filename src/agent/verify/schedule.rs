@@ -114,8 +114,16 @@ pub(in crate::agent) async fn run(agent: Arc<Agent>) {
 }
 
 impl Agent {
-    /// Shows in a location's status what is known of its backups.
-    pub(in crate::agent) fn show_verification(&self, location: &Location, error: Option<Report>) {
+    /// Shows in a location's status what is known of its backups. What kept its schedule from its end stays.
+    pub(in crate::agent) fn show_verification(&self, location: &Location) {
+        let _showing = self.records.showing();
+        let error = location.status().verification.and_then(|shown| shown.error);
+        location.set_verification(self.records.of(&location.settings.place()), error);
+    }
+
+    /// The same when its schedule came to its end, or says what kept it from there.
+    fn show_end(&self, location: &Location, error: Option<Report>) {
+        let _showing = self.records.showing();
         location.set_verification(self.records.of(&location.settings.place()), error);
     }
 
@@ -139,7 +147,7 @@ impl Agent {
                 Some(error)
             }
         };
-        self.show_verification(&location, error.as_ref().map(Report::from));
+        self.show_end(&location, error.as_ref().map(Report::from));
     }
 
     /// The location as it is registered now, unless it is gone or somewhere else.
@@ -185,7 +193,6 @@ impl Agent {
                 Ok(verified) => {
                     backups += 1;
                     read_bytes += verified.read_bytes;
-                    self.show_verification(location, None);
                 }
                 // Deleted since the list was taken.
                 Err(error) if error.kind() == Kind::BackupNotFound => {}
@@ -223,7 +230,7 @@ impl Agent {
         self.records.note(&location.settings.place(), id, version, verified).await;
         // It may have another name by now, or be somebody else's news.
         if let Some(location) = self.now(location) {
-            self.show_verification(&location, None);
+            self.show_verification(&location);
         }
     }
 }
