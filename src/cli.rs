@@ -19,13 +19,15 @@ use clap::{Parser, Subcommand};
 use tracing::warn;
 
 use crate::agent::Agent;
-use crate::config::{Config, Problems};
+use crate::config::{Config, Origin, Problems};
 use crate::error::{Error, Kind};
 use crate::logging::{self, Level};
 use output::Output;
 
 /// How long a command may take to remove what it left.
 const CLEAN_UP_LIMIT: Duration = Duration::from_mins(1);
+
+const ADDED_ELSEWHERE: &str = "Buckets that were added in Home Assistant only the running agent knows.";
 
 /// Keeps Home Assistant's backups in any S3-compatible bucket.
 #[derive(Debug, Parser)]
@@ -209,12 +211,22 @@ impl Command {
             Self::Upload { .. } | Self::Delete { .. } | Self::Copy { .. } | Self::Import { .. } | Self::Recover { .. }
         )
     }
+
+    /// Whether it says how all locations are.
+    const fn is_about_all(&self) -> bool {
+        matches!(
+            self,
+            Self::Check { location: None } | Self::List { location: None } | Self::Verify { location: None, .. }
+        )
+    }
 }
 
 async fn dispatch(cli: &Cli, output: Output) -> Result<(), Failure> {
+    // Before anything that takes time: process 1 of a container has no other way to hear of it.
+    let told_to_stop = serve::told_to_stop()?;
     let config = Config::load(cli.config.as_deref())?;
     if matches!(cli.command, Command::Serve) {
-        return serve::serve(config).await;
+        return serve::serve(config, told_to_stop).await;
     }
     if matches!(cli.command, Command::Healthcheck) {
         return serve::healthcheck(&config, output).await;
@@ -225,10 +237,14 @@ async fn dispatch(cli: &Cli, output: Output) -> Result<(), Failure> {
     for problem in &config.problems {
         warn!("left out of the configuration: {problem}");
     }
+    if config.locations.iter().any(|location| location.origin == Origin::Embedded) {
+        warn!("no location is configured: this is about a directory on this machine. {ADDED_ELSEWHERE}");
+    }
+    let is_partial = !config.problems.is_empty() && cli.command.is_about_all();
     let agent = Agent::new(config.locations, &config.state_dir)?;
     let result = tokio::select! {
         result = ask(&agent, &cli.command, output) => result,
-        signal = serve::told_to_stop() => Err(signal.map_or_else(Failure::Io, |()| Failure::Interrupted)),
+        () = told_to_stop => Err(Failure::Interrupted),
     };
     if cli.command.writes() {
         // There may be no `serve` that does it.
@@ -236,7 +252,8 @@ async fn dispatch(cli: &Cli, output: Output) -> Result<(), Failure> {
     }
     // What a failed upload left is removed before the program ends.
     agent.stop(CLEAN_UP_LIMIT).await;
-    result
+    // All is not well with a location that was left out.
+    result.and(if is_partial { Err(Failure::Said) } else { Ok(()) })
 }
 
 async fn ask(agent: &Arc<Agent>, command: &Command, output: Output) -> Result<(), Failure> {
@@ -266,6 +283,12 @@ async fn ask(agent: &Arc<Agent>, command: &Command, output: Output) -> Result<()
 fn chosen(agent: &Arc<Agent>, location: Option<&str>) -> Result<Vec<String>, Error> {
     match location {
         Some(id) => agent.location(id).map(|location| vec![location.id().to_owned()]),
-        None => Ok(agent.locations().into_iter().map(|location| location.id).collect()),
+        None => match agent.locations() {
+            none if none.is_empty() => {
+                let error = Error::new(Kind::LocationNotFound, "No location is configured.");
+                Err(error.with_hint(ADDED_ELSEWHERE))
+            }
+            all => Ok(all.into_iter().map(|location| location.id).collect()),
+        },
     }
 }

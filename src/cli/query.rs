@@ -22,11 +22,7 @@ pub(super) async fn check(agent: &Arc<Agent>, location: Option<&str>, output: Ou
         failed = failed.or(checked.error().map(Report::retryable));
         output.result(&text(&id, &checked), &value(&id, &checked))?;
     }
-    match failed {
-        None => Ok(()),
-        Some(true) => Err(Failure::SaidAway),
-        Some(false) => Err(Failure::Said),
-    }
+    end(failed)
 }
 
 fn text(id: &str, checked: &Checked) -> String {
@@ -64,21 +60,31 @@ fn step_line(step: &Step) -> String {
 /// Lists backups, newest first. A location that cannot be asked does not hide the others.
 pub(super) async fn list(agent: &Arc<Agent>, location: Option<&str>, output: Output) -> Result<(), Failure> {
     let ids = chosen(agent, location)?;
-    let mut failure = None;
+    let mut failed = None;
     for id in &ids {
-        match agent.list(id, false).await {
-            Ok(view) => show(id, &view, output)?,
-            Err(error) if ids.len() == 1 => return Err(error.into()),
-            Err(error) => {
-                output.result(
-                    &format!("{id}\n{}", lines(&Report::from(&error))),
-                    &json!({"location": id, "error": Report::from(&error)}),
-                )?;
-                failure = Some(Failure::Said);
+        let report = match agent.list(id, false).await {
+            Ok(view) => {
+                show(id, &view, output)?;
+                // The list has not all that is there.
+                let Some(unread) = &view.listing.unread else { continue };
+                Report::from(unread)
             }
-        }
+            Err(error) if ids.len() == 1 => return Err(error.into()),
+            Err(error) => Report::from(&error),
+        };
+        output.result(&format!("{id}\n{}", lines(&report)), &json!({"location": id, "error": report}))?;
+        failed = failed.or(Some(report.retryable()));
     }
-    failure.map_or(Ok(()), Err)
+    end(failed)
+}
+
+/// Says by the exit code what failed first: whether that may pass.
+fn end(failed: Option<bool>) -> Result<(), Failure> {
+    match failed {
+        None => Ok(()),
+        Some(true) => Err(Failure::SaidAway),
+        Some(false) => Err(Failure::Said),
+    }
 }
 
 fn show(id: &str, view: &View, output: Output) -> Result<(), Failure> {

@@ -40,7 +40,7 @@ const CLEAN_UP_LIMIT: Duration = Duration::from_secs(5);
 const HEALTHY_WITHIN: Duration = Duration::from_secs(3);
 
 /// Runs the agent until it is told to stop.
-pub(super) async fn serve(mut config: Config) -> Result<(), Failure> {
+pub(super) async fn serve(mut config: Config, told_to_stop: impl Future<Output = ()>) -> Result<(), Failure> {
     if config.supervisor.is_some() {
         config.leave_out_unusable();
     }
@@ -70,7 +70,7 @@ pub(super) async fn serve(mut config: Config) -> Result<(), Failure> {
     let mut servers: JoinSet<io::Result<()>> =
         listeners.into_iter().map(|(listener, router)| run(listener, router, shutdown.clone())).collect();
     let stopped = tokio::select! {
-        stopped = told_to_stop() => stopped,
+        () = told_to_stop => Ok(()),
         Some(ended) = servers.join_next() => ended.map_err(io::Error::other).flatten(),
     };
     shutdown.cancel();
@@ -126,13 +126,15 @@ fn say_what_starts(config: &Config) {
     }
 }
 
-pub(super) async fn told_to_stop() -> io::Result<()> {
+/// Notes from now on when the program is told to stop.
+pub(super) fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => info!("told to stop (SIGTERM)"),
-        _ = interrupt.recv() => info!("told to stop (SIGINT)"),
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => info!("told to stop (SIGTERM)"),
+            _ = interrupt.recv() => info!("told to stop (SIGINT)"),
+        }
+    })
 }
 
 /// Asks the agent behind the configured socket whether it is well.

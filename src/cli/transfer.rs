@@ -106,18 +106,18 @@ pub(super) async fn download(
     }
     let download = agent.download(location, &entry, None).await?;
     let (bytes, bar) = (download.size, output.progress(download.size));
-    let partial = Partial(with_ending(&file, ".partial"));
+    let partial = Partial(with_ending(&file, &format!(".{}.partial", uuid::Uuid::new_v4().simple())));
     write_file(download, &partial.0, &bar).await?;
     fs::rename(&partial.0, &file).await.map_err(|error| cannot_write(&file, &error))?;
     bar.finish_and_clear();
     let verified = entry.metadata.sha256().is_some();
     let note = if verified { "" } else { "; the agent did not upload it, so there is no SHA-256 to compare" };
     let line = format!("Downloaded {backup_id} ({}) to \"{}\"{note}.", size(bytes), file.display());
-    output.result(&line, &json!({"file": file, "size": bytes, "verified": verified}))?;
+    output.result(&line, &json!({"file": file.display().to_string(), "size": bytes, "verified": verified}))?;
     Ok(())
 }
 
-/// A file that is not whole yet; removed when it does not come to be.
+/// A file that is not whole yet, and of this download alone; removed when it does not come to be.
 struct Partial(PathBuf);
 
 impl Drop for Partial {
@@ -133,12 +133,7 @@ fn cannot_write(file: &Path, error: &io::Error) -> io::Error {
 }
 
 async fn write_file(download: Download, path: &Path, bar: &ProgressBar) -> Result<(), Failure> {
-    // A backup may hold every password of a house: what is there already may be read by others, or lead elsewhere.
-    let removed = match fs::remove_file(path).await {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    };
-    removed.map_err(|error| cannot_write(path, &error))?;
+    // A backup may hold every password of a house: what is there already might be read by others, or lead elsewhere.
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).await;
     let file = file.map_err(|error| cannot_write(path, &error))?;
     let file = write_all(download, file, bar).await?;

@@ -45,8 +45,12 @@ async fn all(agent: &Arc<Agent>, id: &str, mode: Mode, summary: &mut Summary, ou
         Err(error) => return summary.away(id, &error, output),
     };
     let entries = &view.listing.entries;
+    let unread = view.listing.unread.as_ref();
     for skipped in &view.listing.skipped {
-        summary.left_out(id, skipped, output)?;
+        summary.left_out(id, skipped, unread.is_some(), output)?;
+    }
+    if let Some(unread) = unread {
+        summary.away(id, unread, output)?;
     }
     let total = if mode == Mode::Full { entries.iter().map(|entry| entry.tar.size).sum() } else { 0 };
     let (bar, mut before) = (output.progress(total), 0);
@@ -105,9 +109,15 @@ impl Summary {
         Ok(output.result(&line, &value)?)
     }
 
-    /// What is in no list for what is wrong with it is as damaged as what is.
-    fn left_out(&mut self, id: &str, skipped: &Skipped, output: Output) -> Result<(), Failure> {
-        self.damaged += u64::from(matches!(skipped.code, SkipCode::TarMissing | SkipCode::InvalidMetadata));
+    /// What is in no list for what is wrong with it is as damaged as what is; but not where the storage did not let some
+    /// metadata be read.
+    fn left_out(&mut self, id: &str, skipped: &Skipped, is_unread: bool, output: Output) -> Result<(), Failure> {
+        let is_damaged = match skipped.code {
+            SkipCode::TarMissing => true,
+            SkipCode::InvalidMetadata => !is_unread,
+            _ => false,
+        };
+        self.damaged += u64::from(is_damaged);
         let line = format!("left out: \"{}\", {}", skipped.key, skipped.reason);
         Ok(output.result(&line, &json!({"location": id, "skipped": skipped}))?)
     }

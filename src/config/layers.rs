@@ -32,7 +32,9 @@ pub(super) fn merged(
     let mut builder = config::Config::builder();
     let mut problems = Vec::new();
     let file = file.map(|file| (file, File::from(file).format(FileFormat::Toml)));
-    let options = (options, File::from(options).format(FileFormat::Json).required(false));
+    // Nothing at all where it is not there; what is there and cannot be read is a problem.
+    let is_there = options.try_exists().unwrap_or(true);
+    let options = (options, File::from(options).format(FileFormat::Json).required(is_there));
     for (path, file) in file.into_iter().chain([options]) {
         if path.metadata().is_ok_and(|metadata| metadata.len() > MAX_FILE_BYTES) {
             let message = format!("is larger than {} KiB, so it is no configuration", MAX_FILE_BYTES / 1024);

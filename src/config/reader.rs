@@ -104,6 +104,11 @@ impl<'e> Reader<'e> {
             }
             other => other.to_string(),
         };
+        self.expanded(key, text)
+    }
+
+    /// A text with its variables replaced; nothing when it is empty.
+    fn expanded(&mut self, key: &str, text: String) -> Option<String> {
         let expanded = match self.environment {
             Some(environment) => expand(&text, environment),
             None => Ok(text),
@@ -182,7 +187,8 @@ impl<'e> Reader<'e> {
     pub(super) fn texts(&mut self, key: &str) -> Option<Vec<String>> {
         let value = self.take(key)?;
         let ValueKind::Array(entries) = value.kind else { return self.text(key).map(|text| vec![text]) };
-        Some(entries.into_iter().map(|entry| entry.to_string().trim().to_owned()).collect())
+        let texts = entries.into_iter().map(|entry| self.expanded(key, entry.to_string()));
+        Some(texts.collect::<Vec<_>>().into_iter().flatten().collect())
     }
 
     /// Reads a list of sections; an entry with a problem is left out.

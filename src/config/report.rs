@@ -82,10 +82,16 @@ fn collect(key: &str, value: &Value, all: &mut Vec<Written>) {
             let name = key.rsplit('.').next().unwrap_or(key);
             let name = name.split('[').next().unwrap_or(name);
             let is_shown = SHOWN.contains(&name) || name.ends_with(SHOWN_LIMITS);
-            let shown = if is_shown { kind.to_string() } else { HIDDEN.to_owned() };
+            let shown = Some(kind.to_string()).filter(|text| is_shown && !is_suspicious(name, text));
+            let shown = shown.unwrap_or_else(|| HIDDEN.to_owned());
             all.push(Written { key: key.to_owned(), value: shown, source: value.origin().map(str::to_owned) });
         }
     }
+}
+
+/// Whether an endpoint has what it must not have, and what people put a secret into: a user, or a query.
+fn is_suspicious(name: &str, text: &str) -> bool {
+    name == "endpoint" && text.contains(['@', '?', '#'])
 }
 
 impl Location {

@@ -245,4 +245,30 @@ fn under_supervisor_options_that_cannot_be_read_are_a_problem() {
         let config = options(json);
         assert_eq!((config.problems.len(), config.locations.len()), (1, 0), "{json}: {:?}", config.problems);
     }
+    // As where the card under it is dying: it is there, and it cannot be read.
+    let folder = tempfile::tempdir().unwrap();
+    let (_, problems) = layers::merged(None, folder.path(), &HashMap::new());
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    let (_, problems) = layers::merged(None, &folder.path().join("options.json"), &HashMap::new());
+    assert_eq!(problems, []);
+}
+
+#[test]
+fn a_variable_may_be_one_of_a_list() {
+    let toml = format!("{GARAGE}\n[listen]\npage_from = [\"192.0.2.1\", \"${{LAPTOP}}\"]");
+    let config = load(&toml, &[("GARAGE_SECRET", "x"), ("LAPTOP", "192.0.2.7")]).unwrap();
+    assert_eq!(config.listen.page_from, ["192.0.2.1", "192.0.2.7"].map(|address| address.parse::<IpAddr>().unwrap()));
+}
+
+#[test]
+fn a_secret_that_stands_in_an_endpoint_is_not_reported() {
+    for endpoint in ["https://me:planted@s3.example.com", "https://s3.example.com/?signature=planted"] {
+        let config = options(&format!(
+            r#"{{"locations": [{{"name": "X", "provider": "other", "endpoint": "{endpoint}", "bucket": "backups",
+            "access_key_id": "AK1", "secret_access_key": "s3cr3t"}}]}}"#
+        ));
+        assert_eq!((config.problems.len(), config.locations.len()), (1, 0));
+        let said = format!("{:?} {:?}", config.written, config.problems);
+        assert!(said.contains("locations[0].endpoint") && !said.contains("planted"), "{said}");
+    }
 }

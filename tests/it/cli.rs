@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use serde_json::json;
 
 use crate::harness::setup::Ran;
-use crate::harness::{Bucket, Location, MIB, Sample, Setup, agent_and_bucket, garage};
+use crate::harness::{Bucket, Fault, Location, MIB, Proxy, Sample, Setup, agent_and_bucket, garage};
 
 async fn setup() -> (Setup, Bucket) {
     let bucket = garage::shared().bucket().await;
@@ -135,7 +134,7 @@ async fn exit_codes_tell_what_kind_of_trouble_it_was() {
     let out = setup.path("damaged.tar");
     let ran = setup.run(&["download", "garage", "a1", "-o", out.to_str().unwrap()]).await.ended_with(5);
     assert!(ran.stderr.contains("is damaged") && ran.stderr.contains("Restore another backup"), "{}", ran.stderr);
-    assert!(!out.exists() && !partial_of(&out).exists(), "a damaged file is left behind");
+    assert!(!out.exists() && partials(&setup) == 0, "a damaged file is left behind");
     // 1: anything else
     let refused = Setup::of(Location { secret: "0".repeat(64), ..Location::of(&bucket) });
     let ran = refused.run(&["list"]).await.ended_with(1);
@@ -143,8 +142,55 @@ async fn exit_codes_tell_what_kind_of_trouble_it_was() {
     setup.run(&["upload", "garage", "/no/such.tar"]).await.code.eq(&0).then(|| panic!("a missing file was uploaded"));
 }
 
-fn partial_of(file: &Path) -> std::path::PathBuf {
-    file.with_file_name(format!("{}.partial", file.file_name().unwrap().to_str().unwrap()))
+/// Files that are not whole yet.
+fn partials(setup: &Setup) -> usize {
+    let files = fs::read_dir(setup.path("")).unwrap().map(|file| file.unwrap().file_name());
+    files.filter(|name| name.to_str().unwrap().ends_with(".partial")).count()
+}
+
+#[tokio::test]
+async fn two_downloads_to_one_file_do_not_meet() {
+    let (setup, _bucket) = setup().await;
+    let sample = Sample::new("a1", "Wanted twice", 12 * MIB);
+    upload(&setup, &sample).await.ended_with(0);
+    let file = setup.path("out.tar");
+    let download = ["download", "garage", "a1", "--force", "-o", file.to_str().unwrap()];
+    for ran in futures_util::future::join_all((0..4).map(|_| setup.run(&download))).await {
+        ran.ended_with(0);
+    }
+    assert!(fs::read(&file).unwrap() == sample.tar);
+    assert_eq!(partials(&setup), 0);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_file_may_have_any_name() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let (setup, _bucket) = setup().await;
+    let sample = Sample::small("a1");
+    upload(&setup, &sample).await.ended_with(0);
+    let file = setup.path("").join(std::ffi::OsStr::from_bytes(b"M\xfcller.tar"));
+    let mut command = setup.command();
+    assert!(command.args(["download", "garage", "a1", "-o"]).arg(&file).status().unwrap().success());
+    assert!(fs::read(&file).unwrap() == sample.tar);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_neither_well_nor_damaged() {
+    let bucket = garage::shared().bucket().await;
+    let proxy = Proxy::before(&bucket.endpoint).await;
+    let setup = Setup::of(Location { endpoint: proxy.endpoint(), ..Location::of(&bucket) });
+    for id in ["a1", "b2"] {
+        bucket.put_backup("", id, &Sample::small(id)).await;
+    }
+    for command in [&["list"][..], &["verify"], &["verify", "garage"]] {
+        let refused = Fault::Answer("403 Forbidden", "<Error><Code>AccessDenied</Code><Message>No.</Message></Error>");
+        proxy.fault(|request| request.reads("b2.metadata.json"), refused);
+        let ran = setup.run(command).await.ended_with(1);
+        assert!(ran.text().contains("b2.metadata.json") && ran.text().contains("a1"), "{}", ran.text());
+        assert_eq!(proxy.faults_left(), 0);
+    }
 }
 
 #[tokio::test]
@@ -152,6 +198,10 @@ async fn storage_that_is_away_has_an_exit_code_of_its_own() {
     let (setup, bucket) = setup().await;
     let endpoint = format!("http://{}", crate::access::free_address());
     let away = Setup::of(Location { endpoint: endpoint.clone(), ..Location::of(&bucket) });
+    let two =
+        [Location::of(&bucket), Location { id: "away".into(), endpoint: endpoint.clone(), ..Location::of(&bucket) }];
+    let ran = Setup::with(two).run(&["list"]).await.ended_with(4);
+    assert!(ran.text().contains("garage: 0 backups") && ran.text().contains(&endpoint), "{}", ran.text());
     let ran = away.run(&["list"]).await.ended_with(4);
     assert!(ran.stderr.contains(&endpoint) && ran.stderr.contains("Check the endpoint"), "{}", ran.stderr);
     drop(setup);
@@ -190,7 +240,8 @@ async fn backups_go_to_a_local_directory_when_nothing_is_configured() {
     assert!(fs::read(format!("{}.tar", stem.display())).unwrap() == sample.tar);
     let ran = setup.run(&["download", "local", "a1", "-o", "-"]).await.ended_with(0);
     assert!(ran.stdout == sample.tar);
-    setup.run(&["check"]).await.ended_with(0);
+    let ran = setup.run(&["check"]).await.ended_with(0);
+    assert!(ran.stderr.contains("added in Home Assistant only the running agent knows"), "{}", ran.stderr);
     setup.run(&["delete", "local", "a1"]).await.ended_with(0);
     assert_eq!(fs::read_dir(setup.path("state/local/backups")).unwrap().count(), 0);
 }

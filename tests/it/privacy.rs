@@ -70,28 +70,10 @@ async fn all_that_the_agent_makes_is_its_owners_alone_whatever_the_umask() {
         client.cancel(&upload_id).await;
 
         let file = agent.setup.path("back.tar");
-        let partial = agent.setup.path("back.tar.partial");
-        fs::write(&partial, "somebody else made this").unwrap();
-        fs::set_permissions(&partial, fs::Permissions::from_mode(0o666)).unwrap();
         let download = ["download", "share", "b1", "-o", file.to_str().unwrap()];
         agent.setup.run(&download).await.ended_with(0);
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "umask {umask}");
-        assert!(!partial.exists());
     }
-}
-
-#[tokio::test]
-async fn a_download_does_not_follow_a_link_in_its_way() {
-    let bucket = garage::shared().bucket().await;
-    let setup = Setup::of(Location::of(&bucket));
-    let sample = Sample::small("a1");
-    bucket.put_backup("", "a", &sample).await;
-    let precious = setup.path("precious");
-    fs::write(&precious, "precious").unwrap();
-    std::os::unix::fs::symlink(&precious, setup.path("out.tar.partial")).unwrap();
-    setup.run(&["download", "garage", "a1", "-o", setup.path("out.tar").to_str().unwrap()]).await.ended_with(0);
-    assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
-    assert!(fs::read(setup.path("out.tar")).unwrap() == sample.tar);
 }
 
 #[tokio::test]

@@ -277,7 +277,14 @@ impl World {
     fn download(&mut self, id: &str, trouble: Trouble) {
         let ended = self.call(trouble, |agent| async move {
             let entry = agent.find(HOME, id).await?;
-            let download = agent.download(HOME, &entry, None).await?;
+            let download = match agent.download(HOME, &entry, None).await {
+                // Once more by a new list, as the protocol does.
+                Err(error) if error.kind() == Kind::BackupNotFound => {
+                    let entry = agent.find(HOME, id).await?;
+                    agent.download(HOME, &entry, None).await?
+                }
+                opened => opened?,
+            };
             let mut hash = Context::new(&SHA256);
             let mut stream = std::pin::pin!(download.into_stream());
             while let Some(piece) = stream.try_next().await? {
