@@ -44,6 +44,9 @@ pub(super) struct Header {
     /// Of the tar in bytes, as announced; earlier versions did not note it.
     #[serde(default)]
     pub(super) size: Option<u64>,
+    /// What tells how the tar is to be kept from how another one is; earlier versions did not note it.
+    #[serde(default)]
+    pub(super) kept: Option<String>,
 }
 
 /// A part that is stored.
@@ -113,9 +116,11 @@ struct Parsed {
 }
 
 impl Header {
-    /// Whether an upload in parts of this size, of a tar of that size, may go on with it.
-    pub(super) fn is_of(&self, part_size: u64, size: u64) -> bool {
-        self.part_size == part_size && self.size.is_none_or(|announced| announced == size)
+    /// Whether an upload in parts of this size, of a tar of that size that is to be kept so, may go on with it.
+    pub(super) fn is_of(&self, part_size: u64, size: u64, kept: &str) -> bool {
+        self.part_size == part_size
+            && self.size.is_none_or(|announced| announced == size)
+            && self.kept.as_deref().is_none_or(|before| before == kept)
     }
 }
 

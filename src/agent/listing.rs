@@ -232,15 +232,24 @@ impl Listings {
     /// # Errors
     /// [`Kind::BackupNotFound`]; the bucket's error when it cannot be asked.
     pub async fn find(self: &Arc<Self>, backup_id: &str) -> Result<Entry> {
+        self.find_all(backup_id).await.map(|(entry, _)| entry)
+    }
+
+    /// The same with the earlier uploads of it that the same list has.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub(super) async fn find_all(self: &Arc<Self>, backup_id: &str) -> Result<(Entry, Vec<Entry>)> {
+        let found = |listing: &Listing| Some((listing.find(backup_id)?, listing.earlier(backup_id)));
         // A change of one backup does not make the others' entries wrong: many deletions need no listing in between.
         let recent = self.last().filter(|listing| listing.taken.elapsed() < LIFETIME);
-        if let Some(entry) = recent.as_ref().and_then(|listing| listing.find(backup_id)) {
-            return Ok(entry);
+        if let Some(found) = recent.as_deref().and_then(found) {
+            return Ok(found);
         }
         let is_aged = recent.is_some_and(|listing| listing.taken.elapsed() >= FRESH);
         let view = self.get(is_aged).await?;
-        if let Some(entry) = view.listing.find(backup_id) {
-            return Ok(entry);
+        if let Some(found) = found(&view.listing) {
+            return Ok(found);
         }
         let unread = view.listing.unread.as_ref().map(Error::replica);
         Err(view.error.or(unread).unwrap_or_else(|| {
@@ -436,8 +445,7 @@ impl Listing {
     }
 
     /// Earlier uploads of this backup that were not removed when the last one took their place.
-    #[must_use]
-    pub fn earlier(&self, backup_id: &str) -> Vec<Entry> {
+    fn earlier(&self, backup_id: &str) -> Vec<Entry> {
         // Of damaged metadata, the id may be another backup's.
         let is_ours = |entry: &&Entry| {
             let metadata = &entry.metadata;

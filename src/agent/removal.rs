@@ -139,11 +139,11 @@ pub(super) async fn delete(
     journals: &Arc<Journals>,
     tasks: &TaskTracker,
 ) -> Result<()> {
-    let entry = location.note_error(location.listings.find(backup_id).await)?;
-    if !delete_entry(location, entry, backup_id, journals, tasks).await? {
+    let found = location.note_error(location.listings.find_all(backup_id).await)?;
+    if !delete_found(location, found, backup_id, journals, tasks).await? {
         // The list may be old, and the backup have another name by now.
-        match location.listings.find(backup_id).await {
-            Ok(entry) => drop(delete_entry(location, entry, backup_id, journals, tasks).await?),
+        match location.listings.find_all(backup_id).await {
+            Ok(found) => drop(delete_found(location, found, backup_id, journals, tasks).await?),
             // Somebody else deleted it; what was wanted is so.
             Err(error) if error.kind() == Kind::BackupNotFound => {}
             Err(error) => return location.note_error(Err(error)),
@@ -154,16 +154,15 @@ pub(super) async fn delete(
 }
 
 /// Deletes a backup as the list has it, and says whether it was there.
-async fn delete_entry(
+async fn delete_found(
     location: &Arc<Location>,
-    entry: Entry,
+    (entry, mut copies): (Entry, Vec<Entry>),
     backup_id: &str,
     journals: &Arc<Journals>,
     tasks: &TaskTracker,
 ) -> Result<bool> {
     let (start, patience) = (Instant::now(), Patience::INTERACTIVE);
     // Earlier copies first: they would come to light in its place.
-    let mut copies = location.listings.last().map_or_else(Vec::new, |listing| listing.earlier(backup_id));
     copies.push(entry);
     let (mut deletions, mut failed) = (Vec::new(), None);
     for copy in &copies {
@@ -323,5 +322,5 @@ fn is_same(one: &str, other: &str) -> bool {
 
 fn header(location: &Location, tar: &Key, backup_id: &str) -> Header {
     let (place, key, backup_id) = (location.store.place().to_owned(), tar.to_string(), backup_id.to_owned());
-    Header { place, key, backup_id, upload_id: None, part_size: 0, size: None }
+    Header { place, key, backup_id, upload_id: None, part_size: 0, size: None, kept: None }
 }

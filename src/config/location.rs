@@ -160,6 +160,15 @@ impl Location {
         }
     }
 
+    /// What tells how a tar is kept with these settings from how it is with others; none of it is secret.
+    #[must_use]
+    pub fn keeps(&self) -> String {
+        match &self.backend {
+            Backend::S3(s3) => s3.keeps(),
+            Backend::Directory(_) => String::new(),
+        }
+    }
+
     /// Whether both are the same folder of the same bucket, however it is reached.
     #[must_use]
     pub fn is_same_place(&self, other: &Self) -> bool {

@@ -14,6 +14,7 @@ use super::reader::Reader;
 use super::secret::Secret;
 use super::size::ByteSize;
 use crate::error::Reason;
+use crate::hex::sha256;
 use crate::provider::{self, Addressing, Checksum, Provider};
 
 /// A setting that a person made, or one that the provider's answers may change.
@@ -118,6 +119,11 @@ impl S3Settings {
         })
     }
 
+    /// What tells how a tar is kept with these settings from how it is with others; none of it is secret.
+    pub(super) fn keeps(&self) -> String {
+        sha256(format!("{} {:?}", self.encryption.fingerprint(), self.storage_class).as_bytes())
+    }
+
     /// Whether a person chose something that a provider could tell.
     #[must_use]
     pub fn has_given(&self) -> bool {
@@ -132,6 +138,18 @@ impl S3Settings {
         // Virtual can be learned, but not unlearned: a host that does not exist tells nothing.
         open.addressing.value = usual_addressing(self.provider, &self.endpoint, &self.bucket);
         open
+    }
+}
+
+impl Encryption {
+    /// What tells it from another one, without the key itself.
+    fn fingerprint(&self) -> String {
+        match self {
+            Self::None => "none".to_owned(),
+            Self::Aes256 => "AES256".to_owned(),
+            Self::Kms(key) => format!("KMS {key:?}"),
+            Self::Customer(key) => format!("SSE-C {}", sha256(key.expose().as_bytes())),
+        }
     }
 }
 

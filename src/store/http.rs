@@ -407,6 +407,32 @@ mod tests {
         assert!(is_silence(http.call(request).await));
     }
 
+    /// Its last megabytes are in the kernel's buffers for longer than a silence may last.
+    #[tokio::test]
+    async fn a_slow_line_is_no_silent_one() {
+        const SIZE: usize = 8 << 20;
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(64 * 1024).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (mut piece, mut taken) = (vec![0; 32 * 1024], 0);
+            while taken < SIZE {
+                taken += stream.read(&mut piece).await.unwrap();
+                sleep(Duration::from_millis(15)).await;
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            sleep(Duration::from_mins(1)).await;
+        });
+        let http = Http { idle: Duration::from_millis(800), ..Http::new(&Wire::default(), Shared::default()).unwrap() };
+        let mut request = HttpRequest::new(HttpRequestBody::from(Bytes::from(vec![0; SIZE])));
+        *request.method_mut() = http::Method::PUT;
+        *request.uri_mut() = format!("http://{address}/bucket/key").parse().unwrap();
+        assert_eq!(http.call(request).await.unwrap().status(), 200);
+    }
+
     #[tokio::test]
     async fn a_server_that_takes_no_more_of_a_body_is_not_waited_for_for_ever() {
         let (http, mut request) = falls_silent(false).await;

@@ -61,8 +61,12 @@ impl Key {
 
     /// The key of a probe in the same folder.
     pub(super) fn probe_beside(&self, id: &str) -> Self {
-        let folder = self.0.rfind('/').map_or("", |slash| &self.0[..=slash]);
-        Self(format!("{folder}{PROBE}{id}"))
+        Self(format!("{}{PROBE}{id}", self.folder()))
+    }
+
+    /// The folder it lies in, with a slash at its end.
+    pub(super) fn folder(&self) -> &str {
+        self.0.rfind('/').map_or("", |slash| &self.0[..=slash])
     }
 
     /// Whether it lies in a location's own folder somewhere below this one.

@@ -121,16 +121,30 @@ impl Store {
                 Some(multipart) => multipart.abort(patience).await,
                 None => Ok(()),
             },
-            What::File(path) => {
-                let StoreBackend::Directory(directory) = &*self.backend else { return Ok(()) };
-                let (path, action) = (path.clone(), format!("remove \"{}\"", path.display()));
-                match directory.with_files(&action, move |_| fs::remove_file(path)).await? {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        Err(Error::from_failure(Outcome::Refused, error, &action))
-                    }
-                    _ => Ok(()),
-                }
+            What::File(path) => self.remove_file(path).await,
+        }
+    }
+
+    /// Removes a directory's files of this key that never got their name.
+    pub(super) async fn remove_unnamed(&self, key: &Key, patience: Patience) -> Result<(), Error> {
+        for leftover in self.leftovers(key.folder(), patience).await?.all {
+            if leftover.key == *key
+                && let What::File(path) = &leftover.what
+            {
+                self.remove_file(path).await?;
             }
+        }
+        Ok(())
+    }
+
+    async fn remove_file(&self, path: &FilePath) -> Result<(), Error> {
+        let StoreBackend::Directory(directory) = &*self.backend else { return Ok(()) };
+        let (path, action) = (path.to_owned(), format!("remove \"{}\"", path.display()));
+        match directory.with_files(&action, move |_| fs::remove_file(path)).await? {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::from_failure(Outcome::Refused, error, &action))
+            }
+            _ => Ok(()),
         }
     }
 }

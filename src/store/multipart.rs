@@ -338,7 +338,11 @@ impl Multipart {
                     _ => Err(error),
                 })
             }
-            Kind::Directory(upload) => upload.lock().await.abort().await.map_err(failed),
+            Kind::Directory(upload) => match upload.lock().await.abort().await {
+                Ok(()) => Ok(()),
+                // Once it failed to complete, it knows no more of its file.
+                Err(_) => Box::pin(self.store.remove_unnamed(&self.key, patience)).await,
+            },
         }
     }
 }

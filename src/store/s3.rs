@@ -79,6 +79,7 @@ impl S3 {
             .with_http_connector(Signer(Arc::clone(&signing)));
         let objects = with_encryption(builder, &settings.encryption).build();
         let objects = objects.map_err(|error| Error::from_object_store(error, "set up the location"))?;
+        signing.use_credential(settings);
         shared.update(&settings.wire, secrets(settings));
         Ok(Self {
             shared,

@@ -276,6 +276,23 @@ async fn a_location_that_moves_leaves_nothing_behind() {
     eventually("the journal is gone", async || journals(&agent).is_empty()).await;
 }
 
+/// What is stored already is not encrypted by the parts that come.
+#[tokio::test]
+async fn what_is_to_be_kept_in_another_way_starts_over() {
+    let server = Imitation::with([]).await;
+    let bucket = server.bucket();
+    let agent = Setup::with([]).keeping_secret(&server.secret).serve().await;
+    let mut settings = Location::of(&bucket).json();
+    assert_eq!(agent.put("/v1/locations/garage", settings.to_string()).await.status, 200);
+    let sample = Sample::new("a1", "Kept", 20 * MIB);
+    half_sent(&agent, "garage", &sample).await.1.gone().await;
+    interrupted(&agent).await;
+    settings["storage_class"] = json!("STANDARD_IA");
+    assert_eq!(agent.put("/v1/locations/garage", settings.to_string()).await.status, 200);
+    assert_eq!(sent_again(&agent, "garage", &bucket, &sample).await, 0);
+    assert_eq!(bucket.unfinished().await.len(), 0);
+}
+
 #[tokio::test]
 async fn what_is_interrupted_after_its_location_moved_is_not_waited_for() {
     let bucket = garage::shared().bucket().await;

@@ -11,6 +11,7 @@ fn header() -> Header {
         upload_id: Some("u1".into()),
         part_size: 5 << 20,
         size: Some(16 << 20),
+        kept: Some("so".into()),
     }
 }
 
@@ -155,7 +156,7 @@ async fn a_journal_of_an_earlier_version_is_understood() {
     fs::write(state.path().join("uploads/a.jsonl"), text).unwrap();
     let found = left(&Journals::new(state.path())).await.remove(0);
     assert_eq!((found.parts.len(), found.header.size), (1, None));
-    assert!(found.header.is_of(5 << 20, 16 << 20) && found.header.is_of(5 << 20, 17 << 20));
+    assert!(found.header.is_of(5 << 20, 16 << 20, "so") && found.header.is_of(5 << 20, 17 << 20, "so"));
 }
 
 #[tokio::test]

@@ -104,6 +104,8 @@ impl Upload {
     pub(super) fn clean_up(self: &Arc<Self>, tar: Option<Tar>) {
         let resumed = self.record.resume().map(|(resumed, _)| Tar::Parts(resumed.multipart, Vec::new()));
         let (tar, upload) = (resumed.or(tar), Arc::clone(self));
+        // Nothing gets the key before what has to go from it is gone.
+        let leaving = self.record.has_doomed().then(|| self.location.leaving(&self.tar_key()));
         self.means.tasks.spawn(async move {
             if let Some(Tar::Parts(multipart, _)) = tar
                 && !abort(&upload.location, &multipart, &upload.key()).await
@@ -111,13 +113,13 @@ impl Upload {
                 return upload.record.leave_unwanted().await;
             }
             upload.record.end_but_doomed().await;
-            let _leaving = upload.location.leaving(&upload.tar_key());
             for (journal, removal) in upload.record.take_doomed() {
                 // What an earlier attempt left in its place has to go all the same.
                 if erase(&upload.location, &upload.tar_key(), &removal, upload.backup.size).await {
                     journal.end().await;
                 }
             }
+            drop(leaving);
             upload.record.leave();
         });
     }

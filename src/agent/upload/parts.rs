@@ -201,6 +201,7 @@ impl Upload {
             upload_id: upload_id.map(str::to_owned),
             part_size: self.part_size,
             size: Some(self.backup.size),
+            kept: Some(self.location.settings.keeps()),
         }
     }
 }

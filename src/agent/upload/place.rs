@@ -1,6 +1,7 @@
 //! The end of an upload, in the order that is the promise: the tar, its size confirmed, the metadata.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::Utc;
 use tracing::warn;
@@ -10,7 +11,11 @@ use crate::agent::removal::{Deletion, EarlierCopy, Removal};
 use crate::backup::{AgentBackup, AgentMetadata, FORMAT, StoredBackup};
 use crate::error::{Error, Kind, Result};
 use crate::hex::sha256;
-use crate::store::{ContentType, Error as StoreError, Object};
+use crate::store::{Backoff, ContentType, Error as StoreError, Object, Outcome, Patience};
+
+/// How long what was stored a moment ago is looked for. A proxy that does not reach the server says that it is not there,
+/// and an answer to HEAD has no body to tell that by.
+const NOT_FOUND_FOR: Duration = Duration::from_mins(2);
 
 impl Upload {
     pub(super) async fn put_in_place(self: &Arc<Self>, content: &Content, tar: Tar) -> Result<StoredBackup> {
@@ -32,6 +37,7 @@ impl Upload {
                 self.record.leave();
             } else if is_copy {
                 // A server that takes the request for another one has stored something else.
+                self.record.removing(&removal).await;
                 self.erased(removal, None, content.size).await;
             } else {
                 self.erase(removal, multipart, content.size).await;
@@ -52,7 +58,7 @@ impl Upload {
     /// the tar that an earlier attempt left there.
     async fn refuse_when_taken(&self) -> Result<Option<Object>> {
         let (location, key) = (&self.location, self.tar_key());
-        match location.store.object_if_any(&key, location.patience()).await? {
+        match self.store.object_if_any(&key, location.patience()).await? {
             None => Ok(None),
             // It has no metadata.
             Some(left) if self.has_left && !self.is_described().await? => Ok(Some(left)),
@@ -66,7 +72,7 @@ impl Upload {
 
     async fn is_described(&self) -> Result<bool> {
         let (location, metadata) = (&self.location, self.location.keys.metadata(&self.stem));
-        Ok(location.store.object_if_any(&metadata, location.patience()).await?.is_some())
+        Ok(self.store.object_if_any(&metadata, location.patience()).await?.is_some())
     }
 
     async fn store_tar(
@@ -100,7 +106,16 @@ impl Upload {
 
     /// The tar in its place, which must have the size that was sent.
     async fn confirmed(&self, content: &Content) -> Result<Object> {
-        let tar = self.store.object(&self.tar_key(), self.location.patience()).await?;
+        let key = self.tar_key();
+        let mut backoff = Backoff::new(Patience::lasting(self.location.settings.outage.min(NOT_FOUND_FOR)));
+        let tar = loop {
+            match self.store.object(&key, self.location.patience()).await {
+                Err(error) if error.outcome == Outcome::NotFound => {
+                    backoff.pause(StoreError { may_pass: true, ..error }).await?;
+                }
+                found => break found?,
+            }
+        };
         if tar.size != content.size {
             let detail =
                 format!("\"{}\" has {} bytes in the bucket, but {} were sent.", tar.key, tar.size, content.size);

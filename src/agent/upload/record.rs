@@ -10,14 +10,16 @@ use tracing::info;
 use super::super::journal::{Header, Journal, Journals, Left, StoredPart};
 use super::super::location::{Hold, Location};
 use super::super::removal::{Removal, abandon, abort, multipart};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::store::{Error as StoreError, Key, Multipart, Outcome, Patience};
 
-/// An upload's journal, and the journals of earlier attempts at the same key.
+/// An upload's journal, and what earlier attempts at the same key left.
 #[derive(Debug)]
 pub(super) struct Record {
     journals: Arc<Journals>,
     open: Mutex<Vec<Journal>>,
+    /// Those of earlier attempts at the same key, which say whose tar it is that may be there.
+    earlier: Mutex<Vec<Journal>>,
     /// Those of earlier attempts that say what has to go from the key, until a backup has its place.
     doomed: Mutex<Vec<(Journal, Removal)>>,
     resumed: Mutex<Option<Resumed>>,
@@ -46,7 +48,7 @@ impl Record {
         (part_size, size): (u64, u64),
         (journals, tasks): (Arc<Journals>, &TaskTracker),
     ) -> Result<Self> {
-        let (mut open, mut doomed, mut resumed) = (Vec::new(), Vec::new(), None);
+        let (mut earlier, mut doomed, mut resumed) = (Vec::new(), Vec::new(), None);
         for left in left {
             if left.header.key != key.as_str() {
                 abandon(location, left, tasks);
@@ -64,7 +66,7 @@ impl Record {
             // They go on saying whose tar it is that may be under this key.
             match left.removal {
                 Some(removal) => doomed.push((left.journal, removal)),
-                None => open.push(left.journal),
+                None => earlier.push(left.journal),
             }
             let location = Arc::clone(location);
             tasks.spawn(async move {
@@ -73,8 +75,8 @@ impl Record {
                 }
             });
         }
-        let (open, doomed, resumed) = (Mutex::new(open), Mutex::new(doomed), Mutex::new(resumed));
-        Ok(Self { journals, open, doomed, resumed, arriving: Mutex::new(Some(arriving)) })
+        let (earlier, doomed, resumed) = (Mutex::new(earlier), Mutex::new(doomed), Mutex::new(resumed));
+        Ok(Self { journals, open: Mutex::default(), earlier, doomed, resumed, arriving: Mutex::new(Some(arriving)) })
     }
 
     /// Bytes that an earlier attempt stored.
@@ -121,8 +123,8 @@ impl Record {
 
     /// Notes that what is in place has to go.
     pub(super) async fn removing(&self, removal: &Removal) {
-        let open = self.open().clone();
-        for journal in open {
+        let noted = [self.open().clone(), self.earlier().clone()].concat();
+        for journal in noted {
             journal.removing(removal.clone()).await;
         }
     }
@@ -131,6 +133,7 @@ impl Record {
     pub(super) fn leave(&self) {
         drop(self.resumed.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.open().clear();
+        self.earlier().clear();
         drop(self.take_doomed());
         self.release();
     }
@@ -149,10 +152,14 @@ impl Record {
         std::mem::take(&mut *self.doomed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    pub(super) fn has_doomed(&self) -> bool {
+        !self.doomed.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// Nothing is left to go on with.
     pub(super) async fn end_but_doomed(&self) {
-        let open = std::mem::take(&mut *self.open());
-        for journal in open {
+        let noted = [std::mem::take(&mut *self.open()), std::mem::take(&mut *self.earlier())].concat();
+        for journal in noted {
             journal.end().await;
         }
     }
@@ -164,6 +171,10 @@ impl Record {
     fn open(&self) -> MutexGuard<'_, Vec<Journal>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn earlier(&self) -> MutexGuard<'_, Vec<Journal>> {
+        self.earlier.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The upload that an earlier attempt left and those of its parts that the bucket still holds.
@@ -173,7 +184,8 @@ async fn usable(
     part_size: u64,
     size: u64,
 ) -> Result<Option<(Multipart, BTreeMap<usize, StoredPart>)>> {
-    let Some(multipart) = multipart(location, &left.header).filter(|_| left.header.is_of(part_size, size)) else {
+    let is_of = left.header.is_of(part_size, size, &location.settings.keeps());
+    let Some(multipart) = multipart(location, &left.header).filter(|_| is_of) else {
         return Ok(None);
     };
     let mut parts = left.parts.clone();
@@ -186,8 +198,14 @@ async fn usable(
         }
         Err(error) if is_gone(&error) => return Ok(None),
         Err(error) if error.outcome.is_transient() => return location.note(Err(error.into())),
-        // Whoever may not ask which parts there are may still store parts. The journal was right when it was written.
-        Err(_) => {}
+        // Whoever may not ask which parts there are may still store parts. The journal was right when it was written; but
+        // where there is a tar, it was made of them since.
+        Err(_) => {
+            let made = location.store.object_if_any(&Key::new(&left.header.key), Patience::INTERACTIVE).await;
+            if location.note(made.map_err(Error::from))?.is_some() {
+                return Ok(None);
+            }
+        }
     }
     info!(parts = parts.len(), "going on with the upload of \"{}\" in {}", left.header.key, location.store.place());
     Ok(Some((multipart, parts)))

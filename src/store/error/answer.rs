@@ -102,6 +102,10 @@ fn by_code(code: &str, message: &str) -> Option<Outcome> {
         | "NotSignedUp" => Outcome::Auth,
         // Garage answers AccessDenied for an unknown key and for a wrong signature as well.
         "InvalidArgument" if is_unknown_to_r2(message) => Outcome::Auth,
+        // Garage's quota ("Bucket size quota is reached"), and Backblaze's cap.
+        "AccessDenied" if message.contains("quota is reached") || message.contains("cap exceeded") => Outcome::Full,
+        // Garage's word for a clock that is more than a day behind.
+        "InvalidRequest" if message.contains("Date is too old") => Outcome::ClockSkew,
         "AccessDenied" if message.contains("No such key") || message.contains("nvalid signature") => Outcome::Auth,
         "AccessDenied" | "AllAccessDisabled" | "AccountProblem" | "Forbidden" => Outcome::Forbidden,
         "NoSuchBucket" => Outcome::BucketNotFound,
@@ -126,10 +130,13 @@ fn by_code(code: &str, message: &str) -> Option<Outcome> {
         | "IncompleteBody" => Outcome::Damaged,
         // Its status, 501, says that the server is at fault, but trying again does not help.
         "NotImplemented" => Outcome::Refused,
-        // The last two are MinIO's and Ceph's.
-        "QuotaExceeded" | "StorageFull" | "InsufficientStorage" | "XMinioStorageFull" | "LimitExceeded" => {
-            Outcome::Full
-        }
+        // The last three are MinIO's and Ceph's.
+        "QuotaExceeded"
+        | "StorageFull"
+        | "InsufficientStorage"
+        | "XMinioStorageFull"
+        | "XMinioAdminBucketQuotaExceeded"
+        | "LimitExceeded" => Outcome::Full,
         "ObjectLocked" | "ObjectUnderRetention" => Outcome::Locked,
         _ => return None,
     })
@@ -149,6 +156,9 @@ pub(super) mod tests {
             (403, "AccessDenied", "Forbidden: No such key: GK12", Outcome::Auth),
             (403, "AccessDenied", "", Outcome::Forbidden),
             (403, "RequestTimeTooSkewed", "", Outcome::ClockSkew),
+            (400, "InvalidRequest", "Bad request: Date is too old", Outcome::ClockSkew),
+            (403, "AccessDenied", "Forbidden: Bucket size quota is reached, maximum total size", Outcome::Full),
+            (400, "XMinioAdminBucketQuotaExceeded", "Bucket quota exceeded", Outcome::Full),
             (404, "NoSuchBucket", "", Outcome::BucketNotFound),
             (404, "", "", Outcome::NotFound),
             (503, "", "", Outcome::Throttled),

@@ -20,6 +20,9 @@ use crate::store::limit::Limit;
 /// Request bodies are handed over in slices of this size, so that progress can be seen.
 const SLICE_BYTES: usize = 256 * 1024;
 
+/// So many times the limit a silence may last beyond it, while what was taken is in buffers.
+const MOST_MORE: u32 = 9;
+
 #[derive(Debug, thiserror::Error)]
 #[error("the connection was silent for {} s", .0.as_secs())]
 struct Silence(Duration);
@@ -62,9 +65,12 @@ impl Activity {
         self.last_ms.store(u64::try_from(elapsed).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
+    /// Waits until no byte was taken for so long. On a slow line those that were taken wait in buffers, so that it may be
+    /// longer: by the time that the line took for all before them.
     pub(super) async fn silent_for(&self, limit: Duration) {
         loop {
-            let last = self.start + Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
+            let busy = Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
+            let (last, limit) = (self.start + busy, limit + busy.min(limit * MOST_MORE));
             if last.elapsed() >= limit {
                 return;
             }

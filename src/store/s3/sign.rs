@@ -66,10 +66,11 @@ impl HttpService for Signer {
 
 impl Signing {
     pub(super) fn new(http: HttpClient, settings: &S3Settings, previous: Option<&Self>) -> Self {
-        let (initial, freedom, key) = (Dialect::of(settings), Freedom::of(settings), Arc::new(credential(settings)));
-        let credential = previous
-            .map_or_else(|| Arc::new(RwLock::new(Arc::clone(&key))), |previous| Arc::clone(&previous.credential));
-        *credential.write().unwrap_or_else(PoisonError::into_inner) = key;
+        let (initial, freedom) = (Dialect::of(settings), Freedom::of(settings));
+        let credential = previous.map_or_else(
+            || Arc::new(RwLock::new(Arc::new(credential(settings)))),
+            |previous| Arc::clone(&previous.credential),
+        );
         let alike = previous.filter(|previous| previous.initial == initial && previous.freedom == freedom);
         let dialect = alike.map_or_else(|| initial.clone(), Self::dialect);
         Self {
@@ -82,6 +83,11 @@ impl Signing {
             freedom,
             customer_key: CustomerKey::of(&settings.encryption),
         }
+    }
+
+    /// Signs with the credential of these settings from now on, whatever is under way.
+    pub(super) fn use_credential(&self, settings: &S3Settings) {
+        *self.credential.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(credential(settings));
     }
 
     /// How the provider is spoken to, as far as is known now.
