@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -335,4 +336,24 @@ async fn storage_that_goes_away_before_the_first_part_is_waited_for() {
     let (arrived, ()) = tokio::join!(agent.content(&upload_id, sample.tar.clone()), back);
     assert_eq!(arrived.status, 200, "{arrived:?}");
     assert_eq!(agent.complete(&upload_id, &sample).await.status, 200);
+}
+
+/// A proxy that does not reach the server says that what was just stored is not there, and nothing in an answer to HEAD
+/// tells that from the server's own word.
+#[tokio::test]
+async fn what_was_just_stored_is_looked_for_again() {
+    let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    for (id, size) in [("a1", 12 * MIB), ("b2", 40_960)] {
+        let sample = Sample::new(id, id, size);
+        let upload_id = agent.begin("garage", &sample).await;
+        assert_eq!(agent.content(&upload_id, sample.tar.clone()).await.status, 200);
+        // The first look is whether the name is free.
+        let looks = AtomicUsize::new(0);
+        let is_second = move |request: &Request| request.looks_at(".tar") && looks.fetch_add(1, Ordering::SeqCst) == 1;
+        proxy.fault(is_second, Fault::Answer("404 Not Found", ""));
+        assert_eq!(agent.complete(&upload_id, &sample).await.status, 200);
+        assert_eq!(proxy.faults_left(), 0);
+        assert!(agent.download("garage", id).await.unwrap().body == sample.tar);
+    }
+    assert_eq!(bucket.keys().await.len(), 4);
 }

@@ -241,10 +241,7 @@ async fn a_tar_that_another_agent_replaces_meanwhile_keeps_what_that_one_wrote()
     let (agent, proxy, bucket) = late().await;
     bucket.put("backups/x.tar", Sample::small("a1").tar).await;
     let confirmed = AtomicUsize::new(0);
-    let gate = proxy.hold(move |request| {
-        let is_look = request.method == "HEAD" && request.path.ends_with("x.tar");
-        is_look && confirmed.fetch_add(1, Ordering::SeqCst) == 1
-    });
+    let gate = proxy.hold(move |request| request.looks_at("x.tar") && confirmed.fetch_add(1, Ordering::SeqCst) == 1);
     let other = Sample::new("b2", "Other", 40_960 * 2);
     let replaced = async {
         eventually("the metadata is written", async || proxy.faults_left() == 0).await;

@@ -261,6 +261,27 @@ async fn an_upload_that_goes_on_does_not_write_over_what_has_its_name_by_now() {
     assert_eq!(agent.get("/v1/uploads").await.json()["uploads"], json!([]));
 }
 
+/// The journal tells of parts that are a tar by now, and nobody can say so.
+#[tokio::test]
+async fn what_a_kill_left_is_made_good_by_a_key_that_may_not_list_parts() {
+    let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    let sample = Sample::new("a1", "Killed", 12 * MIB);
+    let upload_id = agent.begin("garage", &sample).await;
+    assert_eq!(agent.content(&upload_id, sample.tar.clone()).await.status, 200);
+    let _gate = proxy.hold(|request| request.writes(".metadata.json"));
+    tokio::select! {
+        answer = agent.complete(&upload_id, &sample) => panic!("{answer:?}"),
+        () = eventually("the metadata is on its way", async || proxy.faults_left() == 0) => {}
+    }
+    agent.kill();
+    let agent = Agent::restarted(agent).await;
+    let refused = Fault::Answer("403 Forbidden", "<Error><Code>AccessDenied</Code><Message>No.</Message></Error>");
+    proxy.fault(|request| request.method == "GET" && request.path.contains("uploadId="), refused);
+    agent.upload("garage", &sample).await;
+    assert_eq!(proxy.faults_left(), 0, "the test would prove nothing");
+    only_this_is_left(&agent, &bucket, &sample).await;
+}
+
 /// The setup of a command that was killed in the middle of an upload, with one part stored.
 async fn a_command_was_killed(sample: &Sample) -> (Setup, Proxy, Bucket) {
     let bucket = garage::shared().bucket().await;

@@ -29,6 +29,10 @@ impl Request {
         self.method == "GET" && self.path.contains("list-type=2")
     }
 
+    pub(crate) fn looks_at(&self, ending: &str) -> bool {
+        self.method == "HEAD" && self.path.ends_with(ending)
+    }
+
     pub(crate) fn reads(&self, ending: &str) -> bool {
         self.method == "GET" && self.path.ends_with(ending)
     }
