@@ -189,9 +189,10 @@ async def test_locations_of_the_options_work() -> None:
         }
         bad = {**location, "bucket": ""}
         async with App({**NOTHING, "locations": [location, bad]}) as app:
-            # The command line goes on with what is right, too.
-            assert await app.exit_code("check") == 0, app.log()
             (known,) = (await app.get("/v1/locations"))["locations"]
+            # The command line goes on with what is right, too; but not all is well.
+            assert await app.exit_code("check", known["id"]) == 0, app.log()
+            assert await app.exit_code("check") == 1, app.log()
             assert known["name"] == "Cellar"
             backups = await app.get(f"/v1/locations/{known['id']}/backups")
             assert backups["backups"] == []
