@@ -63,6 +63,16 @@ async def ping(connection: AgentConnection) -> None:
         await connection._follow_events()
 
 
+def cellar_of(settings: Settings) -> ConfigSubentry:
+    """Return a location as it is kept here once somebody added it."""
+    return ConfigSubentry(
+        data=settings,  # type: ignore[arg-type]
+        subentry_type="location",
+        title="The cellar",
+        unique_id="cellar",
+    )
+
+
 @pytest.mark.usefixtures("impatient")
 async def test_keeps_backups_in_a_registered_location(
     hass: HomeAssistant,
@@ -116,12 +126,7 @@ async def test_follows_what_is_kept_here(
     await hass.async_block_till_done()
     assert agents_of(hass) == LOCAL
 
-    subentry = ConfigSubentry(
-        data=settings,  # type: ignore[arg-type]
-        subentry_type="location",
-        title="The cellar",
-        unique_id="cellar",
-    )
+    subentry = cellar_of(settings)
     hass.config_entries.async_add_subentry(entry, subentry)
     await hass.async_block_till_done()
     assert agents_of(hass) == with_local("cellar")
@@ -306,12 +311,7 @@ async def test_removes_what_may_have_come(
     """A location whose adding was not answered, and that was removed since, is forgotten."""
     entry = make_entry()
     assert await hass.config_entries.async_setup(entry.entry_id)
-    cellar = ConfigSubentry(
-        data=settings,  # type: ignore[arg-type]
-        subentry_type="location",
-        title="The cellar",
-        unique_id="cellar",
-    )
+    cellar = cellar_of(settings)
     with unanswered("put_location"):
         hass.config_entries.async_add_subentry(entry, cellar)
         await hass.async_block_till_done()

@@ -237,21 +237,25 @@ async fn a_new_copy_replaces_its_own_earlier_one_and_not_what_has_the_name_by_no
     assert!(agent.download("garage", "b2").await.unwrap().body == other.tar);
 }
 
-#[tokio::test]
-async fn an_upload_that_goes_on_does_not_write_over_what_has_its_name_by_now() {
+/// An agent that was killed when the tar was in its place and its metadata was not, and is there again.
+async fn killed_before_the_metadata(sample: &Sample) -> (Agent, Proxy, Bucket) {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
-    let (sample, other) = (Sample::small("a1"), Sample::small("b2"));
-    let upload_id = agent.begin("garage", &sample).await;
+    let upload_id = agent.begin("garage", sample).await;
     assert_eq!(agent.content(&upload_id, sample.tar.clone()).await.status, 200);
     let _gate = proxy.hold(|request| request.writes(".metadata.json"));
     tokio::select! {
-        answer = agent.complete(&upload_id, &sample) => panic!("{answer:?}"),
+        answer = agent.complete(&upload_id, sample) => panic!("{answer:?}"),
         () = eventually("the metadata is on its way", async || proxy.faults_left() == 0) => {}
     }
     agent.kill();
-    assert_eq!(bucket.keys().await, [keys(&sample)[1].clone()], "the test would prove nothing");
+    assert_eq!(bucket.keys().await, [keys(sample)[1].clone()], "the test would prove nothing");
+    (Agent::restarted(agent).await, proxy, bucket)
+}
 
-    let agent = Agent::restarted(agent).await;
+#[tokio::test]
+async fn an_upload_that_goes_on_does_not_write_over_what_has_its_name_by_now() {
+    let (sample, other) = (Sample::small("a1"), Sample::small("b2"));
+    let (agent, _proxy, bucket) = killed_before_the_metadata(&sample).await;
     let upload_id = agent.begin("garage", &sample).await;
     assert_eq!(agent.content(&upload_id, sample.tar.clone()).await.status, 200);
     bucket.put_backup("", &sample.stem(), &other).await;
@@ -264,17 +268,8 @@ async fn an_upload_that_goes_on_does_not_write_over_what_has_its_name_by_now() {
 /// The journal tells of parts that are a tar by now, and nobody can say so.
 #[tokio::test]
 async fn what_a_kill_left_is_made_good_by_a_key_that_may_not_list_parts() {
-    let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Killed", 12 * MIB);
-    let upload_id = agent.begin("garage", &sample).await;
-    assert_eq!(agent.content(&upload_id, sample.tar.clone()).await.status, 200);
-    let _gate = proxy.hold(|request| request.writes(".metadata.json"));
-    tokio::select! {
-        answer = agent.complete(&upload_id, &sample) => panic!("{answer:?}"),
-        () = eventually("the metadata is on its way", async || proxy.faults_left() == 0) => {}
-    }
-    agent.kill();
-    let agent = Agent::restarted(agent).await;
+    let (agent, proxy, bucket) = killed_before_the_metadata(&sample).await;
     let refused = Fault::Answer("403 Forbidden", "<Error><Code>AccessDenied</Code><Message>No.</Message></Error>");
     proxy.fault(|request| request.method == "GET" && request.path.contains("uploadId="), refused);
     agent.upload("garage", &sample).await;
