@@ -108,7 +108,11 @@ impl Agent {
     /// All locations, in the order of the configuration.
     #[must_use]
     pub fn locations(&self) -> Vec<Status> {
-        self.locations.all().iter().map(|location| location.status()).collect()
+        self.locations
+            .all()
+            .iter()
+            .map(|location| location.status())
+            .collect()
     }
 
     /// The location with this id.
@@ -143,7 +147,11 @@ impl Agent {
         self.locations.remove(id)?;
         let uploads: Vec<_> = {
             let uploads = self.uploads();
-            uploads.values().filter(|upload| !upload.has_ended() && upload.location.id() == id).cloned().collect()
+            uploads
+                .values()
+                .filter(|upload| !upload.has_ended() && upload.location.id() == id)
+                .cloned()
+                .collect()
         };
         for upload in uploads {
             upload.discard(Discard::All).await;
@@ -192,7 +200,12 @@ impl Agent {
     ///
     /// # Errors
     /// As [`Self::find`] and [`Download::open`].
-    pub async fn download(&self, location: &str, entry: &Entry, range: Option<Range<u64>>) -> Result<Download> {
+    pub async fn download(
+        &self,
+        location: &str,
+        entry: &Entry,
+        range: Option<Range<u64>>,
+    ) -> Result<Download> {
         Download::open(self.location(location)?, entry, range).await
     }
 
@@ -224,7 +237,11 @@ impl Agent {
     ///
     /// # Errors
     /// As [`Self::check`].
-    pub async fn check_watched(&self, location: &str, watcher: Option<UnboundedSender<Step>>) -> Result<Checked> {
+    pub async fn check_watched(
+        &self,
+        location: &str,
+        watcher: Option<UnboundedSender<Step>>,
+    ) -> Result<Checked> {
         let location = self.location(location)?;
         // Runs on when the client goes away, and removes what it wrote.
         let checking = self.tasks.spawn(async move {
@@ -241,24 +258,42 @@ impl Agent {
     /// [`Kind::ShuttingDown`]; what is wrong with the settings is in the answer.
     pub async fn check_settings(&self, settings: serde_json::Value) -> Result<Checked> {
         self.refuse_when_stopping()?;
-        self.tasks.spawn(async move { check::check_json(&settings).await }).await.map_err(stopped)
+        self.tasks
+            .spawn(async move { check::check_json(&settings).await })
+            .await
+            .map_err(stopped)
     }
 
     /// Begins an upload. An earlier one of the same backup to the same location is cancelled: its sender has given up.
     ///
     /// # Errors
     /// [`Kind::ShuttingDown`], and what a request can come to.
-    pub async fn create_upload(&self, location: &str, backup: AgentBackup, filename: &str) -> Result<Arc<Upload>> {
-        self.create_upload_with(location, backup, filename, Options::default()).await
+    pub async fn create_upload(
+        &self,
+        location: &str,
+        backup: AgentBackup,
+        filename: &str,
+    ) -> Result<Arc<Upload>> {
+        self.create_upload_with(location, backup, filename, Options::default())
+            .await
     }
 
     /// Begins an upload that nobody goes on with when it is interrupted: what it stored is removed then.
     ///
     /// # Errors
     /// As [`Self::create_upload`].
-    pub async fn create_upload_once(&self, location: &str, backup: AgentBackup, filename: &str) -> Result<Arc<Upload>> {
-        let options = Options { keep: Keep::Nothing, ..Options::default() };
-        self.create_upload_with(location, backup, filename, options).await
+    pub async fn create_upload_once(
+        &self,
+        location: &str,
+        backup: AgentBackup,
+        filename: &str,
+    ) -> Result<Arc<Upload>> {
+        let options = Options {
+            keep: Keep::Nothing,
+            ..Options::default()
+        };
+        self.create_upload_with(location, backup, filename, options)
+            .await
     }
 
     async fn create_upload_with(
@@ -279,8 +314,10 @@ impl Agent {
                 self.refuse_when_busy(beside.len())?;
                 let taken: Vec<_> = beside.iter().map(|upload| upload.key()).collect();
                 let place = Arc::clone(&location);
-                let upload = Upload::create(place, backup, filename, &taken, self.means(options)).await?;
-                self.uploads().insert(upload.id.clone(), Arc::clone(&upload));
+                let upload =
+                    Upload::create(place, backup, filename, &taken, self.means(options)).await?;
+                self.uploads()
+                    .insert(upload.id.clone(), Arc::clone(&upload));
                 self.tasks.spawn(Arc::clone(&upload).expire());
                 return Ok(upload);
             }
@@ -293,20 +330,34 @@ impl Agent {
     }
 
     /// The uploads under way to the folder of a location: those of this backup to this location, and the others.
-    fn uploads_at(&self, location: &Location, backup_id: &str) -> (Vec<Arc<Upload>>, Vec<Arc<Upload>>) {
+    fn uploads_at(
+        &self,
+        location: &Location,
+        backup_id: &str,
+    ) -> (Vec<Arc<Upload>>, Vec<Arc<Upload>>) {
         let mut uploads = self.uploads();
         uploads.retain(|_, upload| !upload.has_ended());
-        let here =
-            uploads.values().filter(|upload| upload.location.settings.is_same_place(&location.settings)).cloned();
-        here.partition(|upload| upload.backup.backup_id == backup_id && upload.location.id() == location.id())
+        let here = uploads
+            .values()
+            .filter(|upload| upload.location.settings.is_same_place(&location.settings))
+            .cloned();
+        here.partition(|upload| {
+            upload.backup.backup_id == backup_id && upload.location.id() == location.id()
+        })
     }
 
     /// All uploads that have not ended, the oldest first.
     #[must_use]
     pub fn uploads_under_way(&self) -> Vec<UploadStatus> {
-        let mut uploads: Vec<_> =
-            self.uploads().values().filter(|upload| !upload.has_ended()).map(|upload| upload.status()).collect();
-        uploads.sort_by(|one, other| (&one.started_at, &one.upload_id).cmp(&(&other.started_at, &other.upload_id)));
+        let mut uploads: Vec<_> = self
+            .uploads()
+            .values()
+            .filter(|upload| !upload.has_ended())
+            .map(|upload| upload.status())
+            .collect();
+        uploads.sort_by(|one, other| {
+            (&one.started_at, &one.upload_id).cmp(&(&other.started_at, &other.upload_id))
+        });
         uploads
     }
 
@@ -329,9 +380,16 @@ impl Agent {
     ///
     /// # Errors
     /// As [`Upload::complete`]; nothing is kept then.
-    pub async fn complete_upload(&self, upload_id: &str, size: u64, crc32: String) -> Result<StoredBackup> {
+    pub async fn complete_upload(
+        &self,
+        upload_id: &str,
+        size: u64,
+        crc32: String,
+    ) -> Result<StoredBackup> {
         let upload = self.upload(upload_id)?;
-        let completing = self.tasks.spawn(async move { upload.complete(size, &crc32).await });
+        let completing = self
+            .tasks
+            .spawn(async move { upload.complete(size, &crc32).await });
         let result = completing.await.map_err(stopped)?;
         self.forget_ended(upload_id);
         result
@@ -345,7 +403,11 @@ impl Agent {
         let upload = self.upload(upload_id)?;
         let discarded = upload.discard(Discard::All).await;
         self.uploads().remove(upload_id);
-        if discarded { Ok(()) } else { Err(upload::not_found(upload_id)) }
+        if discarded {
+            Ok(())
+        } else {
+            Err(upload::not_found(upload_id))
+        }
     }
 
     /// Removes from time to time what uploads left that nobody went on with, and verifies what is to be.
@@ -370,12 +432,19 @@ impl Agent {
         self.stopping.cancel();
         let uploads: Vec<_> = self.uploads().drain().map(|(_, upload)| upload).collect();
         let cleaned = timeout(limit, async {
-            futures_util::future::join_all(uploads.iter().map(|upload| upload.discard(Discard::Unfinished))).await;
+            futures_util::future::join_all(
+                uploads
+                    .iter()
+                    .map(|upload| upload.discard(Discard::Unfinished)),
+            )
+            .await;
             self.tasks.close();
             self.tasks.wait().await;
         });
         if cleaned.await.is_err() {
-            warn!("stopping with work left; unfinished multipart uploads may be left in the bucket");
+            warn!(
+                "stopping with work left; unfinished multipart uploads may be left in the bucket"
+            );
         }
     }
 
@@ -397,7 +466,10 @@ impl Agent {
     }
 
     fn upload(&self, id: &str) -> Result<Arc<Upload>> {
-        self.uploads().get(id).cloned().ok_or_else(|| upload::not_found(id))
+        self.uploads()
+            .get(id)
+            .cloned()
+            .ok_or_else(|| upload::not_found(id))
     }
 
     fn forget_ended(&self, id: &str) {
@@ -408,7 +480,11 @@ impl Agent {
     }
 
     fn refuse_when_stopping(&self) -> Result<()> {
-        if self.stopping.is_cancelled() { Err(shutting_down()) } else { Ok(()) }
+        if self.stopping.is_cancelled() {
+            Err(shutting_down())
+        } else {
+            Ok(())
+        }
     }
 
     /// One location whose provider is slow must not take the places of all others.

@@ -148,15 +148,24 @@ mod tests {
     #[test]
     fn a_backup_survives_the_round_trip_in_home_assistants_order() {
         let stored = parse(&sample()).unwrap();
-        assert_eq!(serde_json::to_string(&stored).unwrap(), sample().to_string());
-        assert_eq!(stored.backup.suggested_stem(), "Nightly_backup_2026-11-20_21.03_36123456");
+        assert_eq!(
+            serde_json::to_string(&stored).unwrap(),
+            sample().to_string()
+        );
+        assert_eq!(
+            stored.backup.suggested_stem(),
+            "Nightly_backup_2026-11-20_21.03_36123456"
+        );
     }
 
     #[test]
     fn what_home_assistant_refuses_is_refused() {
         for (key, value) in [
             ("folders", json!(["homeassistant"])),
-            ("addons", json!([{"name": "a", "slug": "b", "version": "c", "icon": "d"}])),
+            (
+                "addons",
+                json!([{"name": "a", "slug": "b", "version": "c", "icon": "d"}]),
+            ),
             ("addons", json!([{"name": "a", "slug": "b"}])),
             ("size", json!("10240")),
             ("size", json!(-1)),
@@ -180,6 +189,9 @@ mod tests {
         foreign["s3_backup_agent"] = json!("nonsense");
         let stored = parse(&foreign).unwrap();
         assert_eq!(stored.agent, None);
-        assert_eq!(serde_json::to_string(&stored).unwrap(), sample().to_string());
+        assert_eq!(
+            serde_json::to_string(&stored).unwrap(),
+            sample().to_string()
+        );
     }
 }

@@ -27,14 +27,20 @@ use output::Output;
 /// How long a command may take to remove what it left.
 const CLEAN_UP_LIMIT: Duration = Duration::from_mins(1);
 
-const ADDED_ELSEWHERE: &str = "Buckets that were added in Home Assistant only the running agent knows.";
+const ADDED_ELSEWHERE: &str =
+    "Buckets that were added in Home Assistant only the running agent knows.";
 
 /// Keeps Home Assistant's backups in any S3-compatible bucket.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
 pub struct Cli {
     /// Configuration file; without one, the environment and the app's options count
-    #[arg(long, global = true, value_name = "FILE", env = "S3_BACKUP_AGENT_CONFIG")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "S3_BACKUP_AGENT_CONFIG"
+    )]
     config: Option<PathBuf>,
 
     /// Print JSON, for scripts
@@ -172,7 +178,11 @@ enum Failure {
 impl Failure {
     /// What `--json` calls a failure that the agent has no code for.
     fn name(&self) -> &'static str {
-        if self.code() == 2 { "configuration" } else { "io" }
+        if self.code() == 2 {
+            "configuration"
+        } else {
+            "io"
+        }
     }
 
     fn code(&self) -> u8 {
@@ -208,7 +218,11 @@ impl Command {
     const fn writes(&self) -> bool {
         matches!(
             self,
-            Self::Upload { .. } | Self::Delete { .. } | Self::Copy { .. } | Self::Import { .. } | Self::Recover { .. }
+            Self::Upload { .. }
+                | Self::Delete { .. }
+                | Self::Copy { .. }
+                | Self::Import { .. }
+                | Self::Recover { .. }
         )
     }
 
@@ -216,7 +230,9 @@ impl Command {
     const fn is_about_all(&self) -> bool {
         matches!(
             self,
-            Self::Check { location: None } | Self::List { location: None } | Self::Verify { location: None, .. }
+            Self::Check { location: None }
+                | Self::List { location: None }
+                | Self::Verify { location: None, .. }
         )
     }
 }
@@ -232,13 +248,23 @@ async fn dispatch(cli: &Cli, output: Output) -> Result<(), Failure> {
         return serve::healthcheck(&config, output).await;
     }
     // On a terminal, the log would run through the progress bars; warnings are worth that.
-    let level = if config.log.level == Level::Info { Level::Warn } else { config.log.level };
+    let level = if config.log.level == Level::Info {
+        Level::Warn
+    } else {
+        config.log.level
+    };
     drop(logging::start(level, config.log.format));
     for problem in &config.problems {
         warn!("left out of the configuration: {problem}");
     }
-    if config.locations.iter().any(|location| location.origin == Origin::Embedded) {
-        warn!("no location is configured: this is about a directory on this machine. {ADDED_ELSEWHERE}");
+    if config
+        .locations
+        .iter()
+        .any(|location| location.origin == Origin::Embedded)
+    {
+        warn!(
+            "no location is configured: this is about a directory on this machine. {ADDED_ELSEWHERE}"
+        );
     }
     let is_partial = !config.problems.is_empty() && cli.command.is_about_all();
     let agent = Agent::new(config.locations, &config.state_dir)?;
@@ -253,7 +279,11 @@ async fn dispatch(cli: &Cli, output: Output) -> Result<(), Failure> {
     // What a failed upload left is removed before the program ends.
     agent.stop(CLEAN_UP_LIMIT).await;
     // All is not well with a location that was left out.
-    result.and(if is_partial { Err(Failure::Said) } else { Ok(()) })
+    result.and(if is_partial {
+        Err(Failure::Said)
+    } else {
+        Ok(())
+    })
 }
 
 async fn ask(agent: &Arc<Agent>, command: &Command, output: Output) -> Result<(), Failure> {
@@ -261,20 +291,57 @@ async fn ask(agent: &Arc<Agent>, command: &Command, output: Output) -> Result<()
         Command::Check { location } => query::check(agent, location.as_deref(), output).await,
         Command::List { location } => query::list(agent, location.as_deref(), output).await,
         Command::Upload { location, file } => transfer::upload(agent, location, file, output).await,
-        Command::Download { location, backup_id, output: file, force } => {
-            transfer::download(agent, location, backup_id, file.as_deref(), *force, output).await
+        Command::Download {
+            location,
+            backup_id,
+            output: file,
+            force,
+        } => transfer::download(agent, location, backup_id, file.as_deref(), *force, output).await,
+        Command::Delete {
+            location,
+            backup_id,
+        } => query::delete(agent, location, backup_id, output).await,
+        Command::Copy {
+            from,
+            to,
+            backup_ids,
+            dry_run,
+        } => moving::copy(agent, from, to, backup_ids, *dry_run, output).await,
+        Command::Import {
+            to,
+            from,
+            from_prefix,
+            dry_run,
+        } => {
+            moving::import(
+                agent,
+                to,
+                from.as_deref(),
+                from_prefix.as_deref(),
+                *dry_run,
+                output,
+            )
+            .await
         }
-        Command::Delete { location, backup_id } => query::delete(agent, location, backup_id, output).await,
-        Command::Copy { from, to, backup_ids, dry_run } => {
-            moving::copy(agent, from, to, backup_ids, *dry_run, output).await
+        Command::Verify {
+            location,
+            backup_id,
+            full,
+        } => {
+            verify::verify(
+                agent,
+                location.as_deref(),
+                backup_id.as_deref(),
+                *full,
+                output,
+            )
+            .await
         }
-        Command::Import { to, from, from_prefix, dry_run } => {
-            moving::import(agent, to, from.as_deref(), from_prefix.as_deref(), *dry_run, output).await
-        }
-        Command::Verify { location, backup_id, full } => {
-            verify::verify(agent, location.as_deref(), backup_id.as_deref(), *full, output).await
-        }
-        Command::Recover { location, keys, dry_run } => recover::recover(agent, location, keys, *dry_run, output).await,
+        Command::Recover {
+            location,
+            keys,
+            dry_run,
+        } => recover::recover(agent, location, keys, *dry_run, output).await,
         Command::Serve | Command::Healthcheck => Ok(()),
     }
 }
@@ -282,7 +349,9 @@ async fn ask(agent: &Arc<Agent>, command: &Command, output: Output) -> Result<()
 /// The locations that a command is about: the named one, or all.
 fn chosen(agent: &Arc<Agent>, location: Option<&str>) -> Result<Vec<String>, Error> {
     match location {
-        Some(id) => agent.location(id).map(|location| vec![location.id().to_owned()]),
+        Some(id) => agent
+            .location(id)
+            .map(|location| vec![location.id().to_owned()]),
         None => match agent.locations() {
             none if none.is_empty() => {
                 let error = Error::new(Kind::LocationNotFound, "No location is configured.");

@@ -116,7 +116,13 @@ pub struct Problem {
 
 impl Problem {
     pub(crate) fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { key: key.into(), source: None, message: message.into(), reason: None, suggestion: None }
+        Self {
+            key: key.into(),
+            source: None,
+            message: message.into(),
+            reason: None,
+            suggestion: None,
+        }
     }
 }
 
@@ -136,7 +142,9 @@ impl fmt::Display for Problem {
 pub struct Problems(pub Vec<Problem>);
 
 fn lines(problems: &[Problem]) -> String {
-    problems.iter().fold(String::new(), |text, problem| format!("{text}\n  {problem}"))
+    problems.iter().fold(String::new(), |text, problem| {
+        format!("{text}\n  {problem}")
+    })
 }
 
 impl Config {
@@ -147,9 +155,13 @@ impl Config {
     /// problem is left out of it, and the problems are in it.
     pub fn load(file: Option<&Path>) -> Result<Self, Problems> {
         // What is not UTF-8 is not for us.
-        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let text = |(name, value): (OsString, OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
         let variables: Environment = std::env::vars_os().filter_map(text).collect();
-        let options = variables.get(layers::APP_OPTIONS_VARIABLE).map_or(layers::APP_OPTIONS, String::as_str);
+        let options = variables
+            .get(layers::APP_OPTIONS_VARIABLE)
+            .map_or(layers::APP_OPTIONS, String::as_str);
         Self::from_layers(file, Path::new(options), &variables)
     }
 
@@ -166,7 +178,11 @@ impl Config {
         if config.supervisor.is_none() && !problems.is_empty() {
             return Err(Problems(problems));
         }
-        Ok(Self { written, problems, ..config })
+        Ok(Self {
+            written,
+            problems,
+            ..config
+        })
     }
 
     fn read(reader: &mut Reader<'_>, environment: &Environment) -> Self {
@@ -175,48 +191,82 @@ impl Config {
             Some(_) => Defaults::under_supervisor(),
             None => Defaults::elsewhere(environment),
         };
-        let state_dir = reader.path("state_dir").unwrap_or_else(|| defaults.state_dir.clone());
-        let listen = reader.section("listen", |section| Listen::read(section, &state_dir, defaults));
+        let state_dir = reader
+            .path("state_dir")
+            .unwrap_or_else(|| defaults.state_dir.clone());
+        let listen = reader.section("listen", |section| {
+            Listen::read(section, &state_dir, defaults)
+        });
         let log = reader.section("log", Log::read);
         let mut locations = reader.list("locations", Location::read);
         location::remove_duplicates(&mut locations, reader);
         if locations.is_empty() && !reader.has("locations") && supervisor.is_none() {
             locations.push(Location::embedded(&state_dir));
         }
-        Self { state_dir, listen, log, locations, supervisor, written: Vec::new(), problems: Vec::new() }
+        Self {
+            state_dir,
+            listen,
+            log,
+            locations,
+            supervisor,
+            written: Vec::new(),
+            problems: Vec::new(),
+        }
     }
 }
 
 impl Listen {
     fn read(section: &mut Reader<'_>, state_dir: &Path, defaults: Defaults) -> Self {
-        let socket = section.path("socket").or(defaults.socket).unwrap_or_else(|| state_dir.join("agent.sock"));
+        let socket = section
+            .path("socket")
+            .or(defaults.socket)
+            .unwrap_or_else(|| state_dir.join("agent.sock"));
         let mut token = section.secret("token");
-        if token.as_ref().is_some_and(|token| token.expose().len() < 16) {
+        if token
+            .as_ref()
+            .is_some_and(|token| token.expose().len() < 16)
+        {
             section.problem("token", "is too short: use 16 characters or more");
             token = None;
         }
         let token_file = section.path("token_file");
-        let token_file = token_file.or_else(|| defaults.has_token_file.then(|| state_dir.join("token")));
+        let token_file =
+            token_file.or_else(|| defaults.has_token_file.then(|| state_dir.join("token")));
         let tls = TlsFiles::read(section);
         let is_safe = section.boolean("tcp_without_tls").unwrap_or(false);
         let mut tcp = Tcp::read(section, "tcp", tls.clone(), is_safe);
         if section.has("tcp") && token.is_none() && token_file.is_none() {
-            section.problem("tcp", "needs a token: set listen.token_file (it is made when missing) or listen.token");
+            section.problem(
+                "tcp",
+                "needs a token: set listen.token_file (it is made when missing) or listen.token",
+            );
             tcp = None;
         }
         // Supervisor speaks no TLS with its apps, on a network that is theirs alone.
         let page = match defaults.page {
-            Some(address) => Tcp::read(section, "page", None, true).or(Some(Tcp { address, tls: None })),
+            Some(address) => {
+                Tcp::read(section, "page", None, true).or(Some(Tcp { address, tls: None }))
+            }
             None => Tcp::read(section, "page", tls, is_safe),
         };
         let page_from = section.texts("page_from").map(|addresses| {
-            let parsed = addresses.iter().filter_map(|address| address.parse().ok()).collect::<Vec<_>>();
+            let parsed = addresses
+                .iter()
+                .filter_map(|address| address.parse().ok())
+                .collect::<Vec<_>>();
             if parsed.len() < addresses.len() {
                 section.problem("page_from", "must be IP addresses, such as [\"192.0.2.7\"]");
             }
             parsed
         });
-        Self { socket, tcp, token, token_file, page, page_from: page_from.unwrap_or(defaults.page_from) }
+        Self {
+            socket,
+            tcp,
+            token,
+            token_file,
+            page,
+            page_from: page_from.unwrap_or(defaults.page_from),
+        }
     }
 }
 
@@ -225,15 +275,27 @@ impl TlsFiles {
         let certificate = section.path("tls_cert");
         let key = section.path("tls_key");
         if certificate.is_some() != key.is_some() {
-            section.problem("tls_cert", "belongs together with listen.tls_key: set both or neither");
+            section.problem(
+                "tls_cert",
+                "belongs together with listen.tls_key: set both or neither",
+            );
         }
-        Some(Self { certificate: certificate?, key: key? })
+        Some(Self {
+            certificate: certificate?,
+            key: key?,
+        })
     }
 }
 
 impl Tcp {
-    fn read(section: &mut Reader<'_>, key: &str, tls: Option<TlsFiles>, is_safe: bool) -> Option<Self> {
-        let address: SocketAddr = section.parsed(key, "an address with a port, such as \"127.0.0.1:8099\"")?;
+    fn read(
+        section: &mut Reader<'_>,
+        key: &str,
+        tls: Option<TlsFiles>,
+        is_safe: bool,
+    ) -> Option<Self> {
+        let address: SocketAddr =
+            section.parsed(key, "an address with a port, such as \"127.0.0.1:8099\"")?;
         if tls.is_none() && !address.ip().is_loopback() && !is_safe {
             section.problem(
                 key,
@@ -250,7 +312,10 @@ impl Log {
     fn read(section: &mut Reader<'_>) -> Self {
         let level = section.parsed("level", "one of error, warn, info, debug, trace");
         let format = section.parsed("format", "\"plain\" or \"json\"");
-        Self { level: level.unwrap_or_default(), format: format.unwrap_or_default() }
+        Self {
+            level: level.unwrap_or_default(),
+            format: format.unwrap_or_default(),
+        }
     }
 }
 

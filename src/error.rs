@@ -281,10 +281,14 @@ mod tests {
 
     #[test]
     fn every_code_is_in_the_protocol_with_its_status() {
-        let (_, protocol) = include_str!("../docs/protocol.md").split_once("## Errors").unwrap();
+        let (_, protocol) = include_str!("../docs/protocol.md")
+            .split_once("## Errors")
+            .unwrap();
         for kind in Kind::ALL {
             let Facts { code, status, .. } = kind.facts();
-            let row = protocol.lines().find(|line| line.starts_with("| `") && line.contains(&format!("`{code}`")));
+            let row = protocol
+                .lines()
+                .find(|line| line.starts_with("| `") && line.contains(&format!("`{code}`")));
             let row = row.unwrap_or_else(|| panic!("{code} is missing in docs/protocol.md"));
             assert!(row.contains(&format!("| {status} |")), "{code}: {row}");
         }

@@ -15,23 +15,47 @@ pub use crate::store::fuzzing::{answer, key, listing, parts, uploads};
 /// A tar, in pieces of a size that the first byte says. When the second byte is odd, every block gets the checksum of a
 /// header: without that, hardly a change would get past the first look.
 pub fn tar(data: &[u8]) {
-    let [piece, mend, tar @ ..] = data else { return };
-    let tar = if mend % 2 == 1 { with_checksums(tar) } else { tar.to_vec() };
-    let (whole, pieces) = (walked(tar.chunks(tar.len().max(1))), walked(tar.chunks(usize::from(*piece) + 1)));
-    assert_eq!(whole, pieces, "what is in it depends on the size of the pieces");
-    let read = archive::read_manifest(Cursor::new(&tar)).map(|manifest| manifest.backup_id().to_owned());
-    assert_eq!(read.map_err(|error| error.to_string()), whole, "a file is read in another way than a stream");
+    let [piece, mend, tar @ ..] = data else {
+        return;
+    };
+    let tar = if mend % 2 == 1 {
+        with_checksums(tar)
+    } else {
+        tar.to_vec()
+    };
+    let (whole, pieces) = (
+        walked(tar.chunks(tar.len().max(1))),
+        walked(tar.chunks(usize::from(*piece) + 1)),
+    );
+    assert_eq!(
+        whole, pieces,
+        "what is in it depends on the size of the pieces"
+    );
+    let read =
+        archive::read_manifest(Cursor::new(&tar)).map(|manifest| manifest.backup_id().to_owned());
+    assert_eq!(
+        read.map_err(|error| error.to_string()),
+        whole,
+        "a file is read in another way than a stream"
+    );
 }
 
 fn walked<'t>(mut pieces: impl Iterator<Item = &'t [u8]>) -> Result<String, String> {
     let mut walker = Walker::default();
-    let found = pieces.try_for_each(|piece| walker.push(piece)).and_then(|()| walker.finish());
-    found.map(|manifest| manifest.backup_id().to_owned()).map_err(|error| error.to_string())
+    let found = pieces
+        .try_for_each(|piece| walker.push(piece))
+        .and_then(|()| walker.finish());
+    found
+        .map(|manifest| manifest.backup_id().to_owned())
+        .map_err(|error| error.to_string())
 }
 
 fn with_checksums(tar: &[u8]) -> Vec<u8> {
     let mut tar = tar.to_vec();
-    for block in tar.chunks_exact_mut(512).filter(|block| block.iter().any(|&byte| byte != 0)) {
+    for block in tar
+        .chunks_exact_mut(512)
+        .filter(|block| block.iter().any(|&byte| byte != 0))
+    {
         block[148..156].fill(b' ');
         let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
         block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
@@ -41,18 +65,29 @@ fn with_checksums(tar: &[u8]) -> Vec<u8> {
 
 /// A `backup.json`: what becomes of it is metadata that is read again.
 pub fn manifest(json: &[u8]) {
-    let Ok(backup) = Manifest::parse(json).and_then(|manifest| manifest.into_agent_backup(1)) else { return };
-    let written = StoredBackup { backup, agent: None }.to_object();
+    let Ok(backup) = Manifest::parse(json).and_then(|manifest| manifest.into_agent_backup(1))
+    else {
+        return;
+    };
+    let written = StoredBackup {
+        backup,
+        agent: None,
+    }
+    .to_object();
     metadata(&written.unwrap_or_default());
 }
 
 /// A metadata object: what is read of it, damaged or not, is written and read again as the same, and is whole then.
 pub fn metadata(json: &[u8]) {
-    let Ok(mut stored) = StoredBackup::read(json).map(|read| read.stored) else { return };
+    let Ok(mut stored) = StoredBackup::read(json).map(|read| read.stored) else {
+        return;
+    };
     if let Some(agent) = &mut stored.agent {
         agent.format = FORMAT;
     }
-    let again = stored.to_object().and_then(|json| StoredBackup::read(&json));
+    let again = stored
+        .to_object()
+        .and_then(|json| StoredBackup::read(&json));
     let is_same = again.is_ok_and(|again| again.stored == stored && again.damage.is_none());
     assert!(is_same, "{stored:?} is written as something else");
     key(stored.backup.suggested_stem().as_bytes());
@@ -60,21 +95,41 @@ pub fn metadata(json: &[u8]) {
 
 /// A `Range` header, for an object of a size that the first bytes say.
 pub fn range(data: &[u8]) {
-    let Some((size, text)) = data.split_first_chunk() else { return };
-    let Ok(value) = http::HeaderValue::from_bytes(text) else { return };
-    let (size, headers) = (u64::from_le_bytes(*size), http::HeaderMap::from_iter([(http::header::RANGE, value)]));
+    let Some((size, text)) = data.split_first_chunk() else {
+        return;
+    };
+    let Ok(value) = http::HeaderValue::from_bytes(text) else {
+        return;
+    };
+    let (size, headers) = (
+        u64::from_le_bytes(*size),
+        http::HeaderMap::from_iter([(http::header::RANGE, value)]),
+    );
     if let Ok(range::Requested::Part(part)) = range::requested(&headers, size, "\"e\"") {
-        assert!(part.start < part.end && part.end <= size, "{part:?} of {size} bytes");
+        assert!(
+            part.start < part.end && part.end <= size,
+            "{part:?} of {size} bytes"
+        );
     }
 }
 
 /// The app's options, or `agent.toml` when the first byte is odd, under Supervisor or not.
 pub fn options(data: &[u8]) {
-    let Some((kind, text)) = data.split_first() else { return };
-    let Ok(text) = std::str::from_utf8(text) else { return };
-    let mut environment = Environment::from([("A".to_owned(), "1".to_owned()), ("USER".to_owned(), "root".to_owned())]);
+    let Some((kind, text)) = data.split_first() else {
+        return;
+    };
+    let Ok(text) = std::str::from_utf8(text) else {
+        return;
+    };
+    let mut environment = Environment::from([
+        ("A".to_owned(), "1".to_owned()),
+        ("USER".to_owned(), "root".to_owned()),
+    ]);
     if kind & 2 == 2 {
-        environment.insert("SUPERVISOR_TOKEN".to_owned(), "a-token-of-supervisor".to_owned());
+        environment.insert(
+            "SUPERVISOR_TOKEN".to_owned(),
+            "a-token-of-supervisor".to_owned(),
+        );
     }
     // Each process has its own file; a memory file system makes it cheap.
     let file = Path::new("/dev/shm").join(format!("s3-backup-agent-fuzz-{}", std::process::id()));
@@ -82,7 +137,11 @@ pub fn options(data: &[u8]) {
         return;
     }
     let nothing = Path::new("/nowhere");
-    let (toml, json) = if kind & 1 == 1 { (Some(&*file), nothing) } else { (None, &*file) };
+    let (toml, json) = if kind & 1 == 1 {
+        (Some(&*file), nothing)
+    } else {
+        (None, &*file)
+    };
     match Config::from_layers(toml, json, &environment) {
         Ok(config) => assert!(config.supervisor.is_some() || config.problems.is_empty()),
         Err(problems) => assert!(!problems.to_string().is_empty()),
@@ -91,7 +150,9 @@ pub fn options(data: &[u8]) {
 
 /// A location's settings, as Home Assistant registers them.
 pub fn settings(json: &[u8]) {
-    let Ok(json) = serde_json::from_slice(json) else { return };
+    let Ok(json) = serde_json::from_slice(json) else {
+        return;
+    };
     match Location::from_json(&json) {
         Ok((location, _)) => drop(location.report()),
         Err(problems) => assert!(!problems.is_empty(), "refused without a reason"),
@@ -119,7 +180,9 @@ mod tests {
     ];
 
     fn names(folder: &Path) -> Vec<String> {
-        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let entries = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
         let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
         names.sort();
         names
@@ -129,7 +192,10 @@ mod tests {
     fn what_was_ever_found_is_taken() {
         let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
         assert_eq!(names(&fuzz.join("corpus")), TARGETS.map(|(name, _)| name));
-        assert_eq!(names(&fuzz.join("targets")), TARGETS.map(|(name, _)| format!("{name}.rs")));
+        assert_eq!(
+            names(&fuzz.join("targets")),
+            TARGETS.map(|(name, _)| format!("{name}.rs"))
+        );
         for (target, run) in TARGETS {
             let corpus = fuzz.join("corpus").join(target);
             let inputs = names(&corpus);

@@ -11,9 +11,11 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
 
 pub(crate) fn hex(bytes: impl AsRef<[u8]>) -> String {
     let bytes = bytes.as_ref();
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }

@@ -54,7 +54,13 @@ pub enum Format {
 
 impl Level {
     /// From the quietest to the most verbose.
-    pub const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+    pub const ALL: [Self; 5] = [
+        Self::Error,
+        Self::Warn,
+        Self::Info,
+        Self::Debug,
+        Self::Trace,
+    ];
 
     /// Its name, as in the configuration.
     #[must_use]
@@ -138,13 +144,19 @@ pub fn start(level: Level, log_format: Format) -> Result<LogHandle, SetGlobalDef
     let relay = Relay::new(level.clone());
     let records = format::layer().with_writer(|| Scrubbed(io::stderr()));
     let records = match log_format {
-        Format::Plain => records.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).boxed(),
+        Format::Plain => records
+            .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
+            .boxed(),
         Format::Json => records.json().boxed(),
     };
     let printed = level.clone();
-    let is_printed = dynamic_filter_fn(move |metadata, _| is_own(metadata) && printed.is_printed(metadata));
+    let is_printed =
+        dynamic_filter_fn(move |metadata, _| is_own(metadata) && printed.is_printed(metadata));
     let relayed = relay.clone().with_filter(filter_fn(is_own));
-    let subscriber = Registry::default().with(filter).with(records.with_filter(is_printed)).with(relayed);
+    let subscriber = Registry::default()
+        .with(filter)
+        .with(records.with_filter(is_printed))
+        .with(relayed);
     tracing::subscriber::set_global_default(subscriber)?;
     Ok(LogHandle { level, relay })
 }
@@ -157,7 +169,11 @@ fn is_own(metadata: &Metadata<'_>) -> bool {
 
 /// A name in a bucket may hold line ends, and what follows would look like a record of its own.
 fn one_line(text: &str) -> Cow<'_, str> {
-    if text.contains(['\n', '\r']) { text.replace('\n', "\\n").replace('\r', "\\r").into() } else { text.into() }
+    if text.contains(['\n', '\r']) {
+        text.replace('\n', "\\n").replace('\r', "\\r").into()
+    } else {
+        text.into()
+    }
 }
 
 /// Takes secrets and line ends out of whole lines: each record is written in one piece.
@@ -183,7 +199,12 @@ mod tests {
     #[test]
     fn a_record_is_one_line() {
         let mut written = Vec::new();
-        Scrubbed(&mut written).write_all("left out \"a\nWARN forged\r\": ä\n".as_bytes()).unwrap();
-        assert_eq!(String::from_utf8(written).unwrap(), "left out \"a\\nWARN forged\\r\": ä\n");
+        Scrubbed(&mut written)
+            .write_all("left out \"a\nWARN forged\r\": ä\n".as_bytes())
+            .unwrap();
+        assert_eq!(
+            String::from_utf8(written).unwrap(),
+            "left out \"a\\nWARN forged\\r\": ä\n"
+        );
     }
 }

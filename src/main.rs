@@ -13,7 +13,9 @@ fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     // One thread: a Raspberry Pi's other cores belong to Home Assistant, and a byte that never changes threads costs a
     // fifth less CPU and less memory. Files are read and written on tokio's blocking threads all the same.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let code = runtime.block_on(run(cli));
     // A name that is still being looked up, or a dead mount, must not hold the process.
     runtime.shutdown_timeout(Duration::from_millis(100));

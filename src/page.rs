@@ -68,19 +68,28 @@ impl FromRef<State> for protocol::State {
 /// When the words of a language cannot be read, which a test makes sure of.
 pub fn router(state: protocol::State, guests: Guests) -> serde_json::Result<Router> {
     let door = Door::new(guests, state.token.clone());
-    let state = State { protocol: state, door: door.into(), languages: Languages::read()?.into() };
+    let state = State {
+        protocol: state,
+        door: door.into(),
+        languages: Languages::read()?.into(),
+    };
     let parts = Router::new()
         .route("/page.css", get(assets::style))
         .route("/page.js", get(assets::script))
         .route("/icon.svg", get(assets::icon))
         .route("/events", get(events).layer(map_response(headers::stream)))
         .route("/diagnostics", get(diagnostics))
-        .route("/locations/{loc}/check", post(actions::check).layer(map_response(headers::stream)))
+        .route(
+            "/locations/{loc}/check",
+            post(actions::check).layer(map_response(headers::stream)),
+        )
         .route("/uploads/{upload_id}/cancel", post(actions::cancel))
         .layer(from_fn(origin::guard));
     let page = Router::new().route("/", get(overview::page)).merge(parts);
     let guarded = page.layer(from_fn_with_state(state.clone(), access::guard));
-    Ok(guarded.layer(map_response(headers::secure)).with_state(state))
+    Ok(guarded
+        .layer(map_response(headers::secure))
+        .with_state(state))
 }
 
 #[cfg(test)]
@@ -91,13 +100,26 @@ mod tests {
         let mut documented: Vec<_> = source
             .lines()
             .filter_map(|line| line.strip_prefix("//! | `"))
-            .map(|row| row.split_once("` | ").map(|(path, rest)| (path, &rest[..rest.find(' ').unwrap()])).unwrap())
+            .map(|row| {
+                row.split_once("` | ")
+                    .map(|(path, rest)| (path, &rest[..rest.find(' ').unwrap()]))
+                    .unwrap()
+            })
             .collect();
         let mut routes: Vec<_> = source
             .split(".route(\"")
             .skip(1)
             .filter_map(|rest| rest.split_once("\", "))
-            .map(|(path, rest)| (path, if rest.starts_with("get(") { "GET" } else { "POST" }))
+            .map(|(path, rest)| {
+                (
+                    path,
+                    if rest.starts_with("get(") {
+                        "GET"
+                    } else {
+                        "POST"
+                    },
+                )
+            })
             .filter(|(path, _)| path.starts_with('/'))
             .collect();
         documented.sort_unstable();

@@ -87,7 +87,9 @@ pub struct State {
 
 /// All calls. This is the only table of routes.
 pub fn router(state: State) -> Router {
-    let open = Router::new().route("/v1/health", get(admin::health)).method_not_allowed_fallback(unknown);
+    let open = Router::new()
+        .route("/v1/health", get(admin::health))
+        .method_not_allowed_fallback(unknown);
     let guarded = Router::new()
         .route("/v1/info", get(admin::info))
         .route("/v1/openapi.json", get(admin::openapi))
@@ -98,26 +100,53 @@ pub fn router(state: State) -> Router {
         .route("/v1/providers", get(providers::list))
         .route("/v1/locations", get(locations::list))
         .route("/v1/locations/check", post(locations::check_settings))
-        .route("/v1/locations/{loc}", get(locations::one).put(locations::put).delete(locations::remove))
+        .route(
+            "/v1/locations/{loc}",
+            get(locations::one)
+                .put(locations::put)
+                .delete(locations::remove),
+        )
         .route("/v1/locations/{loc}/check", post(locations::check))
         .route("/v1/locations/{loc}/backups", get(backups::list))
-        .route("/v1/locations/{loc}/backups/{backup_id}", get(backups::one).delete(backups::delete))
-        .route("/v1/locations/{loc}/backups/{backup_id}/content", get(backups::content))
-        .route("/v1/locations/{loc}/backups/{backup_id}/verify", post(verify::verify))
+        .route(
+            "/v1/locations/{loc}/backups/{backup_id}",
+            get(backups::one).delete(backups::delete),
+        )
+        .route(
+            "/v1/locations/{loc}/backups/{backup_id}/content",
+            get(backups::content),
+        )
+        .route(
+            "/v1/locations/{loc}/backups/{backup_id}/verify",
+            post(verify::verify),
+        )
         .route("/v1/locations/{loc}/recover", post(recover::recover))
         .route("/v1/locations/{loc}/uploads", post(uploads::create))
         .route("/v1/uploads", get(uploads::list))
         .route("/v1/uploads/{upload_id}/content", put(uploads::content))
         .route("/v1/uploads/{upload_id}/complete", post(uploads::complete))
-        .route("/v1/uploads/{upload_id}", axum::routing::delete(uploads::cancel))
+        .route(
+            "/v1/uploads/{upload_id}",
+            axum::routing::delete(uploads::cancel),
+        )
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
-        .layer(from_fn_with_state(Guard::new(state.token.clone()), access::guard));
-    open.merge(guarded).layer(map_response(problem::from_refusal)).layer(from_fn(noted::note)).with_state(state)
+        .layer(from_fn_with_state(
+            Guard::new(state.token.clone()),
+            access::guard,
+        ));
+    open.merge(guarded)
+        .layer(map_response(problem::from_refusal))
+        .layer(from_fn(noted::note))
+        .with_state(state)
 }
 
 async fn unknown(method: Method, uri: Uri) -> Problem {
-    Error::new(Kind::NotFound, format!("The protocol has no {method} {}.", uri.path())).into()
+    Error::new(
+        Kind::NotFound,
+        format!("The protocol has no {method} {}.", uri.path()),
+    )
+    .into()
 }
 
 #[cfg(test)]
@@ -126,21 +155,30 @@ mod tests {
 
     /// Paths with their methods, from the module's documentation.
     fn documented() -> BTreeSet<String> {
-        let rows = include_str!("protocol.rs").lines().filter_map(|line| line.strip_prefix("//! | `"));
+        let rows = include_str!("protocol.rs")
+            .lines()
+            .filter_map(|line| line.strip_prefix("//! | `"));
         rows.flat_map(|row| {
             let (path, rest) = row.split_once('`').unwrap();
             let methods = rest.trim_start_matches(" | ").split('|').next().unwrap();
-            methods.split(',').map(move |method| format!("{} {path}", method.trim())).collect::<Vec<_>>()
+            methods
+                .split(',')
+                .map(move |method| format!("{} {path}", method.trim()))
+                .collect::<Vec<_>>()
         })
         .collect()
     }
 
     #[test]
     fn the_openapi_document_has_every_path() {
-        let document: serde_json::Value = serde_json::from_str(include_str!("../docs/openapi.json")).unwrap();
+        let document: serde_json::Value =
+            serde_json::from_str(include_str!("../docs/openapi.json")).unwrap();
         let mut described = BTreeSet::new();
         for (path, item) in document["paths"].as_object().unwrap() {
-            for method in ["get", "put", "post", "delete"].iter().filter(|method| item.get(**method).is_some()) {
+            for method in ["get", "put", "post", "delete"]
+                .iter()
+                .filter(|method| item.get(**method).is_some())
+            {
                 described.insert(format!("{} {path}", method.to_uppercase()));
             }
         }

@@ -165,7 +165,9 @@ pub fn other() -> Option<&'static Provider> {
 /// The provider whose host this is, even with a bucket's name before it.
 #[must_use]
 pub fn of_endpoint(endpoint: &Url) -> Option<&'static Provider> {
-    all().iter().find(|provider| provider.recognize(endpoint).is_some())
+    all()
+        .iter()
+        .find(|provider| provider.recognize(endpoint).is_some())
 }
 
 /// The provider that somebody means who writes its id a little differently.
@@ -189,42 +191,85 @@ impl Provider {
     ///
     /// The names of the settings that are missing or do not fit; `endpoint` where only the person knows it.
     pub fn endpoint_for(&self, value: impl Fn(&str) -> Option<String>) -> Result<Url, Vec<String>> {
-        let form = self.endpoint.as_ref().ok_or_else(|| vec!["endpoint".to_owned()])?;
-        let default = |name: &str| (name == "region" && !self.region_required).then(|| self.region.clone());
-        let given = |name: &str| value(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-        form.fill(|name| given(name).or_else(|| default(name)), |name, text| self.fits(name, text))
+        let form = self
+            .endpoint
+            .as_ref()
+            .ok_or_else(|| vec!["endpoint".to_owned()])?;
+        let default =
+            |name: &str| (name == "region" && !self.region_required).then(|| self.region.clone());
+        let given = |name: &str| {
+            value(name)
+                .map(|text| text.trim().to_owned())
+                .filter(|text| !text.is_empty())
+        };
+        form.fill(
+            |name| given(name).or_else(|| default(name)),
+            |name, text| self.fits(name, text),
+        )
     }
 
     /// The region inside an endpoint of this provider.
     #[must_use]
     pub fn region_in(&self, endpoint: &Url) -> Option<String> {
         let recognized = self.recognize(endpoint)?;
-        recognized.parts.value("region").or(recognized.implied).map(str::to_owned)
+        recognized
+            .parts
+            .value("region")
+            .or(recognized.implied)
+            .map(str::to_owned)
     }
 
     /// The same endpoint for another region, where the endpoint depends on the region.
     #[must_use]
     pub fn moved_to(&self, endpoint: &Url, region: &str) -> Option<Url> {
-        let Recognized { form, parts, implied } = self.recognize(endpoint)?;
-        let form = if implied.is_some() { self.endpoint.as_ref()? } else { form };
+        let Recognized {
+            form,
+            parts,
+            implied,
+        } = self.recognize(endpoint)?;
+        let form = if implied.is_some() {
+            self.endpoint.as_ref()?
+        } else {
+            form
+        };
         if !form.fields().any(|name| name == "region") {
             return None;
         }
-        let value = |name: &str| if name == "region" { Some(region) } else { parts.value(name) };
-        let filled = form.fill(|name| value(name).map(str::to_owned), |name, text| self.fits(name, text)).ok()?;
+        let value = |name: &str| {
+            if name == "region" {
+                Some(region)
+            } else {
+                parts.value(name)
+            }
+        };
+        let filled = form
+            .fill(
+                |name| value(name).map(str::to_owned),
+                |name, text| self.fits(name, text),
+            )
+            .ok()?;
         let mut moved = endpoint.clone();
-        moved.set_host(Some(&format!("{}{}", parts.before, filled.host_str()?))).ok()?;
+        moved
+            .set_host(Some(&format!("{}{}", parts.before, filled.host_str()?)))
+            .ok()?;
         Some(moved)
     }
 
     fn recognize(&self, endpoint: &Url) -> Option<Recognized<'_>> {
         let host = endpoint.host_str()?;
         // An alias is one host, or nearly, which may have the form of the others as well.
-        let aliases = self.aliases.iter().map(|alias| (&alias.endpoint, alias.region.as_deref()));
+        let aliases = self
+            .aliases
+            .iter()
+            .map(|alias| (&alias.endpoint, alias.region.as_deref()));
         let own = self.endpoint.iter().map(|form| (form, None));
         aliases.chain(own).find_map(|(form, implied)| {
             let parts = form.take_apart(host, |name, text| self.fits(name, text))?;
-            Some(Recognized { form, parts, implied })
+            Some(Recognized {
+                form,
+                parts,
+                implied,
+            })
         })
     }
 

@@ -49,13 +49,20 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(4);
 ///
 /// # Errors
 /// When the listener cannot go on.
-pub async fn run(mut listener: Listener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
+pub async fn run(
+    mut listener: Listener,
+    router: Router,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
     let graceful = GracefulShutdown::new();
     let (connections, crowd) = (Arc::new(Semaphore::new(MAX_CONNECTIONS)), Crowd::default());
     info!("listening on {}", listener.address());
     loop {
         let next = async {
-            let permit = Arc::clone(&connections).acquire_owned().await.map_err(io::Error::other)?;
+            let permit = Arc::clone(&connections)
+                .acquire_owned()
+                .await
+                .map_err(io::Error::other)?;
             Ok::<_, io::Error>((permit, listener.accept().await?))
         };
         let (permit, stream) = tokio::select! {
@@ -93,7 +100,9 @@ async fn serve_connection<S>(
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let service = router.map_request(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer.map(|peer| peer.ip().to_canonical())));
+        request
+            .extensions_mut()
+            .insert(Peer(peer.map(|peer| peer.ip().to_canonical())));
         if let Some(peer) = peer {
             request.extensions_mut().insert(ConnectInfo(peer));
         }
@@ -102,7 +111,10 @@ async fn serve_connection<S>(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
-        .serve_connection(TokioIo::new(Watched::new(stream, TAKE_WITHIN)), TowerToHyperService::new(service));
+        .serve_connection(
+            TokioIo::new(Watched::new(stream, TAKE_WITHIN)),
+            TowerToHyperService::new(service),
+        );
     if let Err(error) = watcher.watch(connection).await {
         debug!("a connection ended early: {error}");
     }

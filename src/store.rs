@@ -29,8 +29,8 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
-    Attribute, AttributeValue, Attributes, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutOptions,
-    PutPayload,
+    Attribute, AttributeValue, Attributes, GetOptions, GetRange, ObjectMeta, ObjectStore,
+    ObjectStoreExt, PutOptions, PutPayload,
 };
 
 pub use copy::CopySource;
@@ -66,7 +66,9 @@ impl From<ObjectMeta> for Object {
         Self {
             key: Key::new(meta.location.as_ref()),
             size: meta.size,
-            version: meta.e_tag.unwrap_or_else(|| meta.last_modified.to_rfc3339()),
+            version: meta
+                .e_tag
+                .unwrap_or_else(|| meta.last_modified.to_rfc3339()),
             modified: Some(meta.last_modified),
         }
     }
@@ -134,11 +136,18 @@ impl Store {
     /// When a client cannot be set up with these settings.
     pub fn open(location: &Location) -> Result<Self, Error> {
         match &location.backend {
-            Backend::S3(settings) => Ok(Self::of_bucket(S3::open(settings, &location.id)?, settings)),
+            Backend::S3(settings) => {
+                Ok(Self::of_bucket(S3::open(settings, &location.id)?, settings))
+            }
             Backend::Directory(path) => {
                 let place = format!("directory \"{}\"", path.display()).into();
                 let backend = Arc::new(StoreBackend::Directory(Directory::new(path)));
-                Ok(Self { backend, place, storage_class: None, watch: None })
+                Ok(Self {
+                    backend,
+                    place,
+                    storage_class: None,
+                    watch: None,
+                })
             }
         }
     }
@@ -149,7 +158,9 @@ impl Store {
     /// As [`Self::open`].
     pub fn reopen(&self, location: &Location) -> Result<Self, Error> {
         match (&*self.backend, &location.backend) {
-            (StoreBackend::S3(s3), Backend::S3(settings)) => Ok(Self::of_bucket(s3.reopen(settings)?, settings)),
+            (StoreBackend::S3(s3), Backend::S3(settings)) => {
+                Ok(Self::of_bucket(s3.reopen(settings)?, settings))
+            }
             _ => Self::open(location),
         }
     }
@@ -157,7 +168,12 @@ impl Store {
     fn of_bucket(s3: S3, settings: &S3Settings) -> Self {
         let place = format!("bucket \"{}\" at {}", settings.bucket, settings.endpoint).into();
         let storage_class = settings.storage_class.as_deref().map(Arc::from);
-        Self { backend: Arc::new(StoreBackend::S3(s3)), place, storage_class, watch: None }
+        Self {
+            backend: Arc::new(StoreBackend::S3(s3)),
+            place,
+            storage_class,
+            watch: None,
+        }
     }
 
     /// What it is made of, when it can be asked.
@@ -171,7 +187,10 @@ impl Store {
     /// The same storage for somebody who wants to know when a write waits for it.
     #[must_use]
     pub fn watched(&self, watch: Arc<dyn Watch>) -> Self {
-        Self { watch: Some(watch), ..self.clone() }
+        Self {
+            watch: Some(watch),
+            ..self.clone()
+        }
     }
 
     /// Tries a write again by the one policy.
@@ -250,11 +269,18 @@ impl Store {
     }
 
     async fn list_directory(&self, folder: &str, action: &str) -> Result<Objects, Error> {
-        let folder = Path::parse(folder).map_err(|error| Error::new(Outcome::Refused, error.to_string()))?;
+        let folder =
+            Path::parse(folder).map_err(|error| Error::new(Outcome::Refused, error.to_string()))?;
         let objects = self.objects(action).await?;
         let listed = objects.list(Some(&folder)).map_ok(Object::from);
-        let objects = listed.try_collect().await.map_err(|error| Error::from_object_store(error, action))?;
-        Ok(Objects { objects, unreachable: Vec::new() })
+        let objects = listed
+            .try_collect()
+            .await
+            .map_err(|error| Error::from_object_store(error, action))?;
+        Ok(Objects {
+            objects,
+            unreachable: Vec::new(),
+        })
     }
 
     /// Reads a small object whole; one larger than `limit` bytes is refused.
@@ -265,10 +291,17 @@ impl Store {
         let action = &self.action("read", key);
         retry(patience, || async move {
             let path = path_of(key)?;
-            let answer = self.objects(action).await?.get_opts(&path, GetOptions::default()).await;
+            let answer = self
+                .objects(action)
+                .await?
+                .get_opts(&path, GetOptions::default())
+                .await;
             let answer = answer.map_err(|error| Error::from_object_store(error, action))?;
             if answer.meta.size > limit {
-                let message = format!("Could not {action}: it has {} bytes, more than {limit}", answer.meta.size);
+                let message = format!(
+                    "Could not {action}: it has {} bytes, more than {limit}",
+                    answer.meta.size
+                );
                 return Err(Error::new(Outcome::Refused, message));
             }
             // What a server says of the length and what it sends are two things.
@@ -293,22 +326,41 @@ impl Store {
     /// # Errors
     /// [`Outcome::NotFound`], [`Outcome::Changed`], and what else a read can come to. The stream ends with an error
     /// when the body breaks.
-    pub async fn open_range(&self, key: &Key, range: Range<u64>, e_tag: Option<&str>) -> Result<Body, Error> {
+    pub async fn open_range(
+        &self,
+        key: &Key,
+        range: Range<u64>,
+        e_tag: Option<&str>,
+    ) -> Result<Body, Error> {
         let action = self.action("read", key);
         let options = GetOptions {
             range: (!range.is_empty()).then_some(GetRange::Bounded(range)),
             if_match: e_tag.map(str::to_owned),
             ..GetOptions::default()
         };
-        let answer = self.objects(&action).await?.get_opts(&path_of(key)?, options).await;
+        let answer = self
+            .objects(&action)
+            .await?
+            .get_opts(&path_of(key)?, options)
+            .await;
         let answer = answer.map_err(|error| Error::from_object_store(error, &action))?;
         let meta = answer.meta.clone();
         // Some servers ignore If-Match.
         if e_tag.is_some() && meta.e_tag.as_deref() != e_tag {
-            return Err(Error::new(Outcome::Changed, format!("Could not {action}: it was replaced in the meantime")));
+            return Err(Error::new(
+                Outcome::Changed,
+                format!("Could not {action}: it was replaced in the meantime"),
+            ));
         }
-        let stream = answer.into_stream().map_err(move |error| Error::from_object_store(error, &action)).boxed();
-        Ok(Body { object_size: meta.size, e_tag: meta.e_tag, stream })
+        let stream = answer
+            .into_stream()
+            .map_err(move |error| Error::from_object_store(error, &action))
+            .boxed();
+        Ok(Body {
+            object_size: meta.size,
+            e_tag: meta.e_tag,
+            stream,
+        })
     }
 
     /// The size of an object in bytes.
@@ -327,7 +379,9 @@ impl Store {
         let action = &self.action("find", key);
         self.retry(patience, || async move {
             let meta = self.objects(action).await?.head(&path_of(key)?).await;
-            Ok(meta.map_err(|error| Error::from_object_store(error, action))?.into())
+            Ok(meta
+                .map_err(|error| Error::from_object_store(error, action))?
+                .into())
         })
         .await
     }
@@ -336,7 +390,11 @@ impl Store {
     ///
     /// # Errors
     /// What a request can come to.
-    pub async fn object_if_any(&self, key: &Key, patience: Patience) -> Result<Option<Object>, Error> {
+    pub async fn object_if_any(
+        &self,
+        key: &Key,
+        patience: Patience,
+    ) -> Result<Option<Object>, Error> {
         match self.object(key, patience).await {
             Err(error) if error.outcome == Outcome::NotFound => Ok(None),
             found => found.map(Some),
@@ -347,7 +405,13 @@ impl Store {
     ///
     /// # Errors
     /// What a write can come to; afterwards the object is there whole, or not at all.
-    pub async fn write(&self, key: &Key, data: Bytes, kind: ContentType, patience: Patience) -> Result<(), Error> {
+    pub async fn write(
+        &self,
+        key: &Key,
+        data: Bytes,
+        kind: ContentType,
+        patience: Patience,
+    ) -> Result<(), Error> {
         let action = &self.action("write", key);
         self.retry(patience, || {
             let data = data.clone();
@@ -360,11 +424,22 @@ impl Store {
     }
 
     /// Writes an object in one attempt, and gives its `ETag`.
-    async fn put(&self, key: &Key, data: Bytes, kind: ContentType, action: &str) -> Result<String, Error> {
+    async fn put(
+        &self,
+        key: &Key,
+        data: Bytes,
+        kind: ContentType,
+        action: &str,
+    ) -> Result<String, Error> {
         let options = PutOptions::from(self.attributes(kind));
         let objects = self.objects(action).await?;
-        let written = objects.put_opts(&path_of(key)?, PutPayload::from(data), options).await;
-        Ok(written.map_err(|error| Error::from_object_store(error, action))?.e_tag.unwrap_or_default())
+        let written = objects
+            .put_opts(&path_of(key)?, PutPayload::from(data), options)
+            .await;
+        Ok(written
+            .map_err(|error| Error::from_object_store(error, action))?
+            .e_tag
+            .unwrap_or_default())
     }
 
     /// Deletes an object; one that is not there is as good as deleted.
@@ -375,10 +450,12 @@ impl Store {
         let action = &self.action("delete", key);
         retry(patience, || async move {
             let deleted = self.objects(action).await?.delete(&path_of(key)?).await;
-            deleted.map_err(|error| Error::from_object_store(error, action)).or_else(|error| match error.outcome {
-                Outcome::NotFound => Ok(()),
-                _ => Err(error),
-            })
+            deleted
+                .map_err(|error| Error::from_object_store(error, action))
+                .or_else(|error| match error.outcome {
+                    Outcome::NotFound => Ok(()),
+                    _ => Err(error),
+                })
         })
         .await
     }
@@ -388,8 +465,16 @@ impl Store {
         match &*self.backend {
             StoreBackend::S3(_) => {
                 let content_type = (Attribute::ContentType, AttributeValue::from(kind.as_str()));
-                let class = self.storage_class.as_deref().filter(|_| matches!(kind, ContentType::Tar));
-                let class = class.map(|class| (Attribute::StorageClass, AttributeValue::from(class.to_owned())));
+                let class = self
+                    .storage_class
+                    .as_deref()
+                    .filter(|_| matches!(kind, ContentType::Tar));
+                let class = class.map(|class| {
+                    (
+                        Attribute::StorageClass,
+                        AttributeValue::from(class.to_owned()),
+                    )
+                });
                 [content_type].into_iter().chain(class).collect()
             }
             StoreBackend::Directory(_) => Attributes::new(),

@@ -47,7 +47,12 @@ enum Refusal {
 }
 
 /// Announces the agent until `shutdown`, however long Supervisor is away.
-pub async fn announce(supervisor: Supervisor, listen: Listen, token: Option<Secret>, shutdown: CancellationToken) {
+pub async fn announce(
+    supervisor: Supervisor,
+    listen: Listen,
+    token: Option<Secret>,
+    shutdown: CancellationToken,
+) {
     let message = message(&listen, token.as_ref());
     tokio::select! {
         () = shutdown.cancelled() => {}
@@ -77,7 +82,8 @@ async fn keep_announcing(supervisor: &Supervisor, message: &Value) {
                 sleep(REPEATED_AFTER).await;
             }
             Err(refusal) => {
-                let refusal = format!("Supervisor does not tell Home Assistant of this agent: {refusal}");
+                let refusal =
+                    format!("Supervisor does not tell Home Assistant of this agent: {refusal}");
                 if said.as_deref() == Some(&refusal) {
                     debug!("{refusal}");
                 } else {
@@ -93,30 +99,52 @@ async fn keep_announcing(supervisor: &Supervisor, message: &Value) {
 
 async fn send(supervisor: &Supervisor, message: &Value) -> Result<(), Refusal> {
     let answered = timeout(ANSWER_WITHIN, post(supervisor, message)).await;
-    let (status, body) = answered.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut)))?;
+    let (status, body) =
+        answered.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut)))?;
     if status.is_success() {
         return Ok(());
     }
     let said = serde_json::from_slice::<Value>(&body).ok();
-    let said = said.as_ref().and_then(|said| said["message"].as_str()).unwrap_or_default();
+    let said = said
+        .as_ref()
+        .and_then(|said| said["message"].as_str())
+        .unwrap_or_default();
     Err(Refusal::Answer(status, said.to_owned()))
 }
 
 async fn post(supervisor: &Supervisor, message: &Value) -> io::Result<(StatusCode, Vec<u8>)> {
     let host = supervisor.host.as_str();
-    let address = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
+    let address = if host.contains(':') {
+        host.to_owned()
+    } else {
+        format!("{host}:80")
+    };
     let stream = TokioIo::new(TcpStream::connect(address).await?);
     let (mut sender, connection) = http1::handshake(stream).await.map_err(io::Error::other)?;
     let driving = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(connection));
     let request = Request::post("/discovery")
         .header(HOST, host)
-        .header(AUTHORIZATION, format!("Bearer {}", supervisor.token.expose()))
+        .header(
+            AUTHORIZATION,
+            format!("Bearer {}", supervisor.token.expose()),
+        )
         .header(CONTENT_TYPE, "application/json")
         .body(Body::from(message.to_string()))
         .map_err(io::Error::other)?;
-    let answer = sender.send_request(request).await.map_err(io::Error::other)?;
-    let (status, body) = (answer.status(), Limited::new(answer.into_body(), MAX_ANSWER_BYTES));
-    let body = body.collect().await.map_err(io::Error::other)?.to_bytes().to_vec();
+    let answer = sender
+        .send_request(request)
+        .await
+        .map_err(io::Error::other)?;
+    let (status, body) = (
+        answer.status(),
+        Limited::new(answer.into_body(), MAX_ANSWER_BYTES),
+    );
+    let body = body
+        .collect()
+        .await
+        .map_err(io::Error::other)?
+        .to_bytes()
+        .to_vec();
     drop(driving);
     Ok((status, body))
 }

@@ -56,7 +56,10 @@ impl System {
             memory_bytes: bytes(&status, "VmRSS:"),
             peak_memory_bytes: bytes(&status, "VmHWM:"),
             open_files: fs::read_dir("/proc/self/fd").ok().map(Iterator::count),
-            cpu_seconds: fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(cpu_seconds),
+            cpu_seconds: fs::read_to_string("/proc/self/stat")
+                .ok()
+                .as_deref()
+                .and_then(cpu_seconds),
         }
     }
 }
@@ -81,7 +84,10 @@ mod tests {
 
     #[test]
     fn the_kernels_words_are_read() {
-        assert_eq!(bytes("Name:\tx\nVmRSS:\t    2048 kB\n", "VmRSS:"), Some(2 << 20));
+        assert_eq!(
+            bytes("Name:\tx\nVmRSS:\t    2048 kB\n", "VmRSS:"),
+            Some(2 << 20)
+        );
         assert_eq!(bytes("VmRSS:\tmuch\n", "VmRSS:"), None);
         let stat = "7 (a (b) c) S 1 7 7 0 -1 4194560 120 0 0 0 250 50 0 0 20 0 4 0 99";
         assert_eq!(cpu_seconds(stat), Some(3.0));
@@ -90,7 +96,13 @@ mod tests {
     #[test]
     fn this_process_is_seen() {
         let system = System::now();
-        assert!(system.memory_bytes > Some(1 << 20) && system.peak_memory_bytes >= system.memory_bytes, "{system:?}");
-        assert!(system.open_files > Some(2) && system.cpu_seconds.is_some(), "{system:?}");
+        assert!(
+            system.memory_bytes > Some(1 << 20) && system.peak_memory_bytes >= system.memory_bytes,
+            "{system:?}"
+        );
+        assert!(
+            system.open_files > Some(2) && system.cpu_seconds.is_some(),
+            "{system:?}"
+        );
     }
 }

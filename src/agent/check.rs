@@ -97,12 +97,27 @@ pub async fn check(location: &Location, watcher: Option<UnboundedSender<Step>>) 
     if let Backend::S3(settings) = &location.backend {
         trial.notes.extend(note_plain_http(settings));
     }
-    info!(location = location.id, ok = trial.ok(), duration_ms = start.elapsed().as_millis(), "checked");
-    Checked { ok: trial.ok(), steps: trial.steps, corrected, found, notes: trial.notes }
+    info!(
+        location = location.id,
+        ok = trial.ok(),
+        duration_ms = start.elapsed().as_millis(),
+        "checked"
+    );
+    Checked {
+        ok: trial.ok(),
+        steps: trial.steps,
+        corrected,
+        found,
+        notes: trial.notes,
+    }
 }
 
 /// Settings that would work, and what is different in them.
-async fn correct(location: &Location, settings: &S3Settings, failed: &mut Trial) -> Option<BTreeMap<String, String>> {
+async fn correct(
+    location: &Location,
+    settings: &S3Settings,
+    failed: &mut Trial,
+) -> Option<BTreeMap<String, String>> {
     let error = failed.error()?;
     if error.reason == Reason::NoTls.code() {
         return without_tls(settings).await;
@@ -112,13 +127,26 @@ async fn correct(location: &Location, settings: &S3Settings, failed: &mut Trial)
         if Instant::now() >= until {
             break;
         }
-        let location = Location { backend: Backend::S3(Box::new(changed)), ..location.clone() };
+        let location = Location {
+            backend: Backend::S3(Box::new(changed)),
+            ..location.clone()
+        };
         let trial = Trial::of(location, Some(until)).await;
         if let (true, Some(dialect)) = (trial.ok(), &trial.dialect) {
             let changes = dialect.difference(&Dialect::of(settings));
-            return Some(changes.into_iter().map(|(key, value)| (key.to_owned(), value)).collect());
+            return Some(
+                changes
+                    .into_iter()
+                    .map(|(key, value)| (key.to_owned(), value))
+                    .collect(),
+            );
         }
-        failed.notes.extend(trial.notes.into_iter().filter(|note| note.code == LEFT_BEHIND));
+        failed.notes.extend(
+            trial
+                .notes
+                .into_iter()
+                .filter(|note| note.code == LEFT_BEHIND),
+        );
     }
     None
 }
@@ -133,7 +161,10 @@ async fn without_tls(settings: &S3Settings) -> Option<BTreeMap<String, String>> 
     let port = endpoint.port_or_known_default();
     endpoint.set_scheme("http").ok()?;
     endpoint.set_port(port).ok()?;
-    let plain = S3Settings { endpoint, ..settings.clone() };
+    let plain = S3Settings {
+        endpoint,
+        ..settings.clone()
+    };
     Route::of(&plain).ok()?.greet().await.ok()?;
     let endpoint = plain.endpoint.as_str().trim_end_matches('/').to_owned();
     Some(BTreeMap::from([("endpoint".to_owned(), endpoint)]))
@@ -155,8 +186,14 @@ fn note_plain_http(settings: &S3Settings) -> Option<Note> {
         Host::Ipv4(address) => address.is_loopback(),
         Host::Ipv6(address) => address.is_loopback(),
     };
-    let message = format!("The endpoint has no TLS: everybody on the way can read the {secret}. Use https:// instead.");
-    (!is_loopback).then(|| Note { code: "plain_http", key: Some("endpoint".to_owned()), message })
+    let message = format!(
+        "The endpoint has no TLS: everybody on the way can read the {secret}. Use https:// instead."
+    );
+    (!is_loopback).then(|| Note {
+        code: "plain_http",
+        key: Some("endpoint".to_owned()),
+        message,
+    })
 }
 
 /// What may be worth a try after this error.
@@ -165,26 +202,47 @@ fn candidates(settings: &S3Settings, error: &Report) -> Vec<S3Settings> {
     let is = |reason: Reason| error.reason == reason.code();
     if is(Reason::TlsNeeded) {
         let mut endpoint = open.endpoint.clone();
-        let with_tls = endpoint.set_scheme("https").ok().map(|()| S3Settings { endpoint, ..open });
+        let with_tls = endpoint
+            .set_scheme("https")
+            .ok()
+            .map(|()| S3Settings { endpoint, ..open });
         return with_tls.into_iter().collect();
     }
     // Some servers take a signature for another region for a wrong one, and do not say which region is theirs.
     if is(Reason::WrongSecret) {
-        let with_region = |region| S3Settings { region: Choice { value: region, is_given: false }, ..open.clone() };
-        return other_regions(settings).into_iter().map(with_region).collect();
+        let with_region = |region| S3Settings {
+            region: Choice {
+                value: region,
+                is_given: false,
+            },
+            ..open.clone()
+        };
+        return other_regions(settings)
+            .into_iter()
+            .map(with_region)
+            .collect();
     }
-    let is_taught = [Kind::WrongRegion, Kind::StorageError, Kind::BucketNotFound, Kind::StorageForbidden]
-        .iter()
-        .any(|kind| kind.code() == error.code);
+    let is_taught = [
+        Kind::WrongRegion,
+        Kind::StorageError,
+        Kind::BucketNotFound,
+        Kind::StorageForbidden,
+    ]
+    .iter()
+    .any(|kind| kind.code() == error.code);
     let is_virtual = is(Reason::HostUnknown) || error.code == Kind::StorageCertificate.code();
-    let may_help = (is_taught && settings.has_given()) || (is_virtual && settings.addressing.is_given);
+    let may_help =
+        (is_taught && settings.has_given()) || (is_virtual && settings.addressing.is_given);
     if may_help { vec![open] } else { Vec::new() }
 }
 
 /// Regions worth a try, each once.
 fn other_regions(settings: &S3Settings) -> Vec<String> {
     let provider = settings.provider;
-    let own = provider.region_in(&settings.endpoint).into_iter().chain([provider.region.clone()]);
+    let own = provider
+        .region_in(&settings.endpoint)
+        .into_iter()
+        .chain([provider.region.clone()]);
     let mut regions = Vec::new();
     for region in own.chain(USUAL_REGIONS.map(str::to_owned)) {
         if region != settings.region.value && !regions.contains(&region) {
@@ -201,7 +259,10 @@ fn words(dialect: &Dialect) -> BTreeMap<String, String> {
         ("addressing", dialect.addressing.as_str()),
         ("checksum", dialect.checksum.as_str()),
     ];
-    words.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    words
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
 }
 
 impl Checked {
@@ -213,11 +274,20 @@ impl Checked {
 
     fn unusable(problems: &[Problem]) -> Self {
         let step = |problem: &Problem| {
-            let error = Error::new(Kind::InvalidRequest, problem.to_string()).with_reason(problem.reason);
+            let error =
+                Error::new(Kind::InvalidRequest, problem.to_string()).with_reason(problem.reason);
             let (key, error) = (Some(problem.key.clone()), Some(Report::from(&error)));
-            Step { step: "settings", ok: false, duration_ms: 0, error, key }
+            Step {
+                step: "settings",
+                ok: false,
+                duration_ms: 0,
+                error,
+                key,
+            }
         };
-        let suggested = problems.iter().filter_map(|problem| Some((problem.key.clone(), problem.suggestion.clone()?)));
+        let suggested = problems
+            .iter()
+            .filter_map(|problem| Some((problem.key.clone(), problem.suggestion.clone()?)));
         let corrected: BTreeMap<_, _> = suggested.collect();
         Self {
             ok: false,
@@ -232,7 +302,11 @@ impl Checked {
 impl From<Problem> for Note {
     fn from(note: Problem) -> Self {
         let code = note.reason.map_or("note", Reason::code);
-        Self { code, key: Some(note.key), message: note.message }
+        Self {
+            code,
+            key: Some(note.key),
+            message: note.message,
+        }
     }
 }
 
@@ -247,26 +321,43 @@ mod tests {
             section[*key] = (*value).into();
         }
         let (location, _) = Location::from_json(&section).unwrap();
-        let Backend::S3(settings) = location.backend else { panic!("not a bucket") };
+        let Backend::S3(settings) = location.backend else {
+            panic!("not a bucket")
+        };
         *settings
     }
 
     #[test]
     fn a_secret_that_travels_without_tls_is_worth_a_word() {
         let noted = |endpoint, token| {
-            note_plain_http(&settings(&[("endpoint", endpoint), ("session_token", token)])).map(|note| note.code)
+            note_plain_http(&settings(&[
+                ("endpoint", endpoint),
+                ("session_token", token),
+            ]))
+            .map(|note| note.code)
         };
         assert_eq!(noted("http://192.0.2.7:9000", "token"), Some("plain_http"));
         assert_eq!(noted("http://192.0.2.7:9000", ""), None);
-        for endpoint in ["https://192.0.2.7:9000", "http://127.0.0.1:9000", "http://[::1]:9000", "http://localhost"] {
+        for endpoint in [
+            "https://192.0.2.7:9000",
+            "http://127.0.0.1:9000",
+            "http://[::1]:9000",
+            "http://localhost",
+        ] {
             assert_eq!(noted(endpoint, "token"), None, "{endpoint}");
         }
     }
 
     #[test]
     fn each_region_is_tried_once() {
-        assert_eq!(other_regions(&settings(&[("region", "mars-north-1")])), ["us-east-1", "auto", "garage"]);
-        assert_eq!(other_regions(&settings(&[("region", "auto")])), ["us-east-1", "garage"]);
+        assert_eq!(
+            other_regions(&settings(&[("region", "mars-north-1")])),
+            ["us-east-1", "auto", "garage"]
+        );
+        assert_eq!(
+            other_regions(&settings(&[("region", "auto")])),
+            ["us-east-1", "garage"]
+        );
     }
 
     #[test]
@@ -277,6 +368,9 @@ mod tests {
             ("bucket", "ha.backups"),
             ("addressing", "path"),
         ]);
-        assert_eq!(aws.open_to_change().addressing.value, crate::provider::Addressing::Path);
+        assert_eq!(
+            aws.open_to_change().addressing.value,
+            crate::provider::Addressing::Path
+        );
     }
 }

@@ -25,7 +25,10 @@ const SMALL_IN_FLIGHT: usize = 4;
 /// The largest object that S3 copies in one request, and how large the parts of a larger one are: one is copied within
 /// a minute, so that an interruption costs little.
 /// Source: "Copying, moving, and renaming objects" in Amazon's user guide.
-const INSIDE: InsideLimits = InsideLimits { single: 5 << 30, part_size: 128 << 20 };
+const INSIDE: InsideLimits = InsideLimits {
+    single: 5 << 30,
+    part_size: 128 << 20,
+};
 
 /// What is to be copied.
 #[derive(Debug, Clone)]
@@ -130,13 +133,20 @@ impl Plan {
     /// Bytes that are to be copied.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.steps.iter().filter(|step| matches!(step.action, Action::Copy(_))).map(|step| step.size).sum()
+        self.steps
+            .iter()
+            .filter(|step| matches!(step.action, Action::Copy(_)))
+            .map(|step| step.size)
+            .sum()
     }
 
     /// What would come of it.
     #[must_use]
     pub fn outcomes(self) -> Vec<Outcome> {
-        self.steps.into_iter().map(|step| step.outcome(Ok(Done::WouldCopy))).collect()
+        self.steps
+            .into_iter()
+            .map(|step| step.outcome(Ok(Done::WouldCopy)))
+            .collect()
     }
 }
 
@@ -148,7 +158,11 @@ impl Step {
             Action::Skip => Ok(Done::Skipped),
             Action::Refuse(error) => Err(error),
         };
-        Outcome { backup_id: self.backup_id, size: self.size, result }
+        Outcome {
+            backup_id: self.backup_id,
+            size: self.size,
+            result,
+        }
     }
 }
 
@@ -163,11 +177,18 @@ impl Agent {
             Layout::Agent => (Arc::clone(&from.listings), from.keys.folder().to_owned()),
             Layout::Flat(prefix) => {
                 let folder = flat_folder(prefix);
-                (Arc::new(Listings::flat(from.store.clone(), &folder)), folder)
+                (
+                    Arc::new(Listings::flat(from.store.clone(), &folder)),
+                    folder,
+                )
             }
         };
         if from.store.place() == to.store.place() && folder == to.keys.folder() {
-            let detail = format!("\"{}\" and \"{}\" are the same folder of the same bucket.", from.id(), to.id());
+            let detail = format!(
+                "\"{}\" and \"{}\" are the same folder of the same bucket.",
+                from.id(),
+                to.id()
+            );
             return Err(Error::new(Kind::InvalidRequest, detail));
         }
         let (found, held) = tokio::join!(source.taken(), to.listings.taken());
@@ -183,12 +204,28 @@ impl Agent {
         let is_inside = from.store.can_copy_inside_to(&to.store);
         let steps = steps(&found, &held, &request.backup_ids, &from);
         let left_out = found.skipped.clone();
-        Ok(Plan { steps, left_out, is_inside, from, folder, to, inside: request.inside })
+        Ok(Plan {
+            steps,
+            left_out,
+            is_inside,
+            from,
+            folder,
+            to,
+            inside: request.inside,
+        })
     }
 
     /// Carries a plan out: what needs no copy first, then the small backups, then one large one after the other.
     pub fn copy(self: &Arc<Self>, plan: Plan) -> impl Stream<Item = Outcome> + use<> {
-        let Plan { steps, is_inside, from, folder, to, inside, .. } = plan;
+        let Plan {
+            steps,
+            is_inside,
+            from,
+            folder,
+            to,
+            inside,
+            ..
+        } = plan;
         let part_size = to.settings.part_size;
         let copying = Arc::new(transfer::Copying {
             agent: Arc::clone(self),
@@ -198,9 +235,11 @@ impl Agent {
             inside,
             is_inside: AtomicBool::new(is_inside),
         });
-        let (copied, settled): (Vec<_>, Vec<_>) =
-            steps.into_iter().partition(|step| matches!(step.action, Action::Copy(_)));
-        let (small, large): (Vec<_>, Vec<_>) = copied.into_iter().partition(|step| step.size <= part_size);
+        let (copied, settled): (Vec<_>, Vec<_>) = steps
+            .into_iter()
+            .partition(|step| matches!(step.action, Action::Copy(_)));
+        let (small, large): (Vec<_>, Vec<_>) =
+            copied.into_iter().partition(|step| step.size <= part_size);
         let run = move |step: Step| {
             let copying = Arc::clone(&copying);
             async move {
@@ -214,25 +253,48 @@ impl Agent {
         stream::iter(settled)
             .map(run.clone())
             .buffered(1)
-            .chain(stream::iter(small).map(run.clone()).buffer_unordered(SMALL_IN_FLIGHT))
+            .chain(
+                stream::iter(small)
+                    .map(run.clone())
+                    .buffer_unordered(SMALL_IN_FLIGHT),
+            )
             .chain(stream::iter(large).map(run).buffered(1))
     }
 }
 
 /// Whether one that was asked for is not in the list.
 fn is_any_missing(listing: &Listing, wanted: &[String]) -> bool {
-    wanted.is_empty() || wanted.iter().any(|backup_id| listing.find(backup_id).is_none())
+    wanted.is_empty()
+        || wanted
+            .iter()
+            .any(|backup_id| listing.find(backup_id).is_none())
 }
 
 /// One step for each backup that was asked for, found or not.
 fn steps(found: &Listing, held: &Listing, wanted: &[String], from: &Location) -> Vec<Step> {
-    let is_wanted = |entry: &&Entry| wanted.is_empty() || wanted.contains(&entry.metadata.backup_id);
-    let mut steps: Vec<Step> = found.entries.iter().filter(is_wanted).map(|entry| step(entry, held)).collect();
+    let is_wanted =
+        |entry: &&Entry| wanted.is_empty() || wanted.contains(&entry.metadata.backup_id);
+    let mut steps: Vec<Step> = found
+        .entries
+        .iter()
+        .filter(is_wanted)
+        .map(|entry| step(entry, held))
+        .collect();
     let known: HashSet<_> = steps.iter().map(|step| step.backup_id.clone()).collect();
-    for backup_id in wanted.iter().filter(|backup_id| !known.contains(*backup_id)) {
-        let detail = format!("There is no backup \"{backup_id}\" in {}.", from.store.place());
+    for backup_id in wanted
+        .iter()
+        .filter(|backup_id| !known.contains(*backup_id))
+    {
+        let detail = format!(
+            "There is no backup \"{backup_id}\" in {}.",
+            from.store.place()
+        );
         let action = Action::Refuse(Error::new(Kind::BackupNotFound, detail));
-        steps.push(Step { backup_id: backup_id.clone(), size: 0, action });
+        steps.push(Step {
+            backup_id: backup_id.clone(),
+            size: 0,
+            action,
+        });
     }
     steps
 }
@@ -241,19 +303,29 @@ fn step(entry: &Entry, held: &Listing) -> Step {
     let backup_id = entry.metadata.backup_id.clone();
     let action = match held.find(&backup_id) {
         None if entry.metadata.damage.is_some() => {
-            let detail = format!("The metadata \"{}\" is damaged: a copy would pass for a good one.", entry.key);
+            let detail = format!(
+                "The metadata \"{}\" is damaged: a copy would pass for a good one.",
+                entry.key
+            );
             let hint = "Find out with `verify` what is true, and let `recover` write it anew.";
             Action::Refuse(Error::new(Kind::InvalidMetadata, detail).with_hint(hint))
         }
         None => Action::Copy(entry.clone()),
         Some(held) if is_same(entry, &held) => Action::Skip,
         Some(held) => {
-            let detail = format!("The backup \"{backup_id}\" is there as \"{}\", with other content.", held.tar.key);
+            let detail = format!(
+                "The backup \"{backup_id}\" is there as \"{}\", with other content.",
+                held.tar.key
+            );
             let hint = "Find out which one is right, and delete the other.";
             Action::Refuse(Error::new(Kind::ChecksumMismatch, detail).with_hint(hint))
         }
     };
-    Step { backup_id, size: entry.tar.size, action }
+    Step {
+        backup_id,
+        size: entry.tar.size,
+        action,
+    }
 }
 
 /// Same size, and the same SHA-256 where both have one.

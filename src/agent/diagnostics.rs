@@ -68,7 +68,12 @@ impl Agent {
     /// How everything stands.
     pub async fn diagnostics(&self) -> Diagnostics {
         Diagnostics {
-            locations: self.locations.all().iter().map(|location| LocationDiagnostics::of(location)).collect(),
+            locations: self
+                .locations
+                .all()
+                .iter()
+                .map(|location| LocationDiagnostics::of(location))
+                .collect(),
             uploads: self.uploads_under_way(),
             journal: self.journals.overview().await,
             limits: Limits {
@@ -84,11 +89,18 @@ impl Agent {
     pub fn figures(&self) -> Vec<Figures> {
         let figures = |location: &Location| Figures {
             status: location.status(),
-            list_age_seconds: location.listings.last().map(|listing| listing.taken.elapsed().as_secs_f64()),
+            list_age_seconds: location
+                .listings
+                .last()
+                .map(|listing| listing.taken.elapsed().as_secs_f64()),
             counts: location.history.counts(),
             requests: location.store.traffic(),
         };
-        self.locations.all().iter().map(|location| figures(location)).collect()
+        self.locations
+            .all()
+            .iter()
+            .map(|location| figures(location))
+            .collect()
     }
 }
 
@@ -102,7 +114,10 @@ impl LocationDiagnostics {
             list: List::of(location),
             counts: location.history.counts(),
             requests: location.store.traffic(),
-            slowed_to: location.store.slowed_to().filter(|parts| *parts < location.settings.parts_in_flight()),
+            slowed_to: location
+                .store
+                .slowed_to()
+                .filter(|parts| *parts < location.settings.parts_in_flight()),
         }
     }
 }
@@ -114,7 +129,11 @@ impl List {
         Some(Self {
             age_seconds: listing.taken.elapsed().as_secs(),
             backups: listing.entries.len(),
-            without_sha256: listing.entries.iter().filter(|entry| entry.metadata.sha256().is_none()).count(),
+            without_sha256: listing
+                .entries
+                .iter()
+                .filter(|entry| entry.metadata.sha256().is_none())
+                .count(),
             skipped_beside: listing.skipped.len() - skipped.len(),
             skipped,
         })

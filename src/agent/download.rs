@@ -69,7 +69,11 @@ impl Download {
     ///
     /// # Errors
     /// What a read can come to; [`Kind::InvalidRequest`] when the range is outside.
-    pub async fn open(location: Arc<Location>, entry: &Entry, range: Option<Range<u64>>) -> Result<Self> {
+    pub async fn open(
+        location: Arc<Location>,
+        entry: &Entry,
+        range: Option<Range<u64>>,
+    ) -> Result<Self> {
         let tar = &entry.tar;
         let range = range.unwrap_or(0..tar.size);
         if range.end > tar.size {
@@ -81,7 +85,12 @@ impl Download {
         let part = location.settings.part_size;
         let mut waiting: VecDeque<_> = split(range.clone(), part).collect();
         let first = waiting.pop_front().unwrap_or(0..0);
-        let mut source = Source { store: location.store.clone(), key: tar.key.clone(), e_tag: None, location };
+        let mut source = Source {
+            store: location.store.clone(),
+            key: tar.key.clone(),
+            e_tag: None,
+            location,
+        };
         let body = source.open(first.clone()).await.inspect_err(|error| {
             // Another agent may have given it another name.
             if error.kind() == Kind::BackupNotFound {
@@ -90,27 +99,55 @@ impl Download {
         })?;
         if body.object_size != tar.size {
             source.location.changed(&entry.metadata.backup_id);
-            let detail =
-                format!("Could not read \"{}\": it has {} bytes now, not {}", tar.key, body.object_size, tar.size);
-            return Err(Error::new(Kind::StorageError, detail).with_hint("Refresh the list of backups and try again."));
+            let detail = format!(
+                "Could not read \"{}\": it has {} bytes now, not {}",
+                tar.key, body.object_size, tar.size
+            );
+            return Err(Error::new(Kind::StorageError, detail)
+                .with_hint("Refresh the list of backups and try again."));
         }
         let (size, e_tag) = (body.object_size, body.e_tag.clone());
         source.e_tag.clone_from(&e_tag);
         let whole = range == (0..size);
         let wanted = entry.metadata.sha256().filter(|_| whole);
-        let check = wanted.map(|wanted| Check { hash: Context::new(&SHA256), wanted: wanted.to_owned() });
+        let check = wanted.map(|wanted| Check {
+            hash: Context::new(&SHA256),
+            wanted: wanted.to_owned(),
+        });
         let (location, bytes) = (source.location.id(), range.end - range.start);
-        debug!(location, size_bytes = size, start = range.start, bytes, "reading \"{}\"", tar.key);
+        debug!(
+            location,
+            size_bytes = size,
+            start = range.start,
+            bytes,
+            "reading \"{}\"",
+            tar.key
+        );
         let running = VecDeque::from([source.clone().read(first, Some(body))]);
-        let reader = Reader { source, waiting, running };
+        let reader = Reader {
+            source,
+            waiting,
+            running,
+        };
         let (backup_id, start) = (entry.metadata.backup_id.clone(), Instant::now());
-        Ok(Self { size, e_tag, range, reader, check, backup_id, start })
+        Ok(Self {
+            size,
+            e_tag,
+            range,
+            reader,
+            check,
+            backup_id,
+            start,
+        })
     }
 
     /// The same without a look at its SHA-256: for who compares it by itself, and wants all of the bytes.
     #[must_use]
     pub(super) fn unchecked(self) -> Self {
-        Self { check: None, ..self }
+        Self {
+            check: None,
+            ..self
+        }
     }
 
     /// The bytes. The stream ends with an error, before its last piece, when they are not what was uploaded.
@@ -127,7 +164,12 @@ impl Download {
             if let Some(check) = &mut download.check {
                 check.hash.update(&piece);
             }
-            download.reader.source.location.history.downloaded(piece.len());
+            download
+                .reader
+                .source
+                .location
+                .history
+                .downloaded(piece.len());
             Ok(Some((held.unwrap_or_default(), (download, Some(piece)))))
         })
         .try_filter(|piece| std::future::ready(!piece.is_empty()))
@@ -136,14 +178,22 @@ impl Download {
     fn note_end(&self) {
         let (source, bytes) = (&self.reader.source, self.range.end - self.range.start);
         let duration_ms = self.start.elapsed().as_millis();
-        debug!(location = source.location.id(), bytes, duration_ms, "read \"{}\"", source.key);
+        debug!(
+            location = source.location.id(),
+            bytes, duration_ms, "read \"{}\"", source.key
+        );
     }
 
     fn verify(&mut self) -> Result<()> {
-        let Some(Check { hash, wanted }) = self.check.take() else { return Ok(()) };
+        let Some(Check { hash, wanted }) = self.check.take() else {
+            return Ok(());
+        };
         let key = &self.reader.source.key;
         if hex(hash.finish()) == wanted {
-            debug!(location = self.reader.source.location.id(), "the SHA-256 of \"{key}\" is right");
+            debug!(
+                location = self.reader.source.location.id(),
+                "the SHA-256 of \"{key}\" is right"
+            );
             return Ok(());
         }
         let detail = format!(
@@ -151,7 +201,8 @@ impl Download {
             self.backup_id
         );
         error!("{detail}");
-        Err(Error::new(Kind::ChecksumMismatch, detail).with_hint("Restore another backup; this one cannot be trusted."))
+        Err(Error::new(Kind::ChecksumMismatch, detail)
+            .with_hint("Restore another backup; this one cannot be trusted."))
     }
 }
 
@@ -159,10 +210,15 @@ impl Reader {
     async fn next(&mut self) -> Result<Option<Bytes>> {
         loop {
             while self.running.len() < self.source.location.settings.ranges_in_flight() {
-                let Some(range) = self.waiting.pop_front() else { break };
-                self.running.push_back(self.source.clone().read(range, None));
+                let Some(range) = self.waiting.pop_front() else {
+                    break;
+                };
+                self.running
+                    .push_back(self.source.clone().read(range, None));
             }
-            let Some(first) = self.running.front_mut() else { return Ok(None) };
+            let Some(first) = self.running.front_mut() else {
+                return Ok(None);
+            };
             match first.chunks.recv().await {
                 Some(chunk) => return chunk.map(Some),
                 None => self.running.pop_front(),
@@ -174,8 +230,13 @@ impl Reader {
 impl Source {
     async fn open(&self, range: Range<u64>) -> Result<Body> {
         let patience = self.location.patience();
-        let opened = retry(patience, || self.store.open_range(&self.key, range.clone(), self.e_tag.as_deref())).await;
-        self.location.note(opened.map_err(|error| missing(error, &self.key)))
+        let opened = retry(patience, || {
+            self.store
+                .open_range(&self.key, range.clone(), self.e_tag.as_deref())
+        })
+        .await;
+        self.location
+            .note(opened.map_err(|error| missing(error, &self.key)))
     }
 
     /// Starts reading a range; `body` is its first answer when there is one already.
@@ -187,7 +248,10 @@ impl Source {
                 drop(sender.send(Err(error)));
             }
         });
-        Running { chunks, _task: AbortOnDropHandle::new(task) }
+        Running {
+            chunks,
+            _task: AbortOnDropHandle::new(task),
+        }
     }
 
     async fn pump(
@@ -212,7 +276,9 @@ impl Source {
                 Ok(()) if range.start == before => return Err(self.wrong_length()),
                 Ok(()) => {}
                 // Having waited is no success yet.
-                Err(error) => self.location.note_error(backoff.pause(error).await.map_err(Error::from))?,
+                Err(error) => self
+                    .location
+                    .note_error(backoff.pause(error).await.map_err(Error::from))?,
             }
         }
         Ok(())
@@ -228,7 +294,10 @@ impl Source {
         while let Some(chunk) = body.stream.try_next().await? {
             let length = chunk.len() as u64;
             if length > range.end - range.start {
-                return Err(StoreError::new(Outcome::Refused, self.wrong_length().to_string()));
+                return Err(StoreError::new(
+                    Outcome::Refused,
+                    self.wrong_length().to_string(),
+                ));
             }
             range.start += length;
             // Fails only when the client is gone; this task is about to be aborted.
@@ -238,15 +307,20 @@ impl Source {
     }
 
     fn wrong_length(&self) -> Error {
-        let detail =
-            format!("Could not read \"{}\": the provider sent another number of bytes than asked for", self.key);
+        let detail = format!(
+            "Could not read \"{}\": the provider sent another number of bytes than asked for",
+            self.key
+        );
         Error::new(Kind::StorageError, detail)
     }
 }
 
 fn missing(error: StoreError, key: &Key) -> Error {
     match error.outcome {
-        Outcome::NotFound => Error::new(Kind::BackupNotFound, format!("The tar \"{key}\" is gone from the bucket.")),
+        Outcome::NotFound => Error::new(
+            Kind::BackupNotFound,
+            format!("The tar \"{key}\" is gone from the bucket."),
+        ),
         _ => error.into(),
     }
 }
@@ -255,7 +329,9 @@ fn missing(error: StoreError, key: &Key) -> Error {
 pub(super) fn split(range: Range<u64>, part: u64) -> impl Iterator<Item = Range<u64>> {
     let end = range.end;
     let step = usize::try_from(part).unwrap_or(usize::MAX);
-    range.step_by(step).map(move |start| start..end.min(start + part))
+    range
+        .step_by(step)
+        .map(move |start| start..end.min(start + part))
 }
 
 #[cfg(test)]

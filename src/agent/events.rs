@@ -106,7 +106,9 @@ impl Report {
     /// Whether the same call may succeed later.
     #[must_use]
     pub fn retryable(&self) -> bool {
-        Kind::ALL.iter().any(|kind| kind.code() == self.code && kind.facts().retryable)
+        Kind::ALL
+            .iter()
+            .any(|kind| kind.code() == self.code && kind.facts().retryable)
     }
 }
 

@@ -21,14 +21,20 @@ pub fn agent_id(state_dir: &Path) -> String {
     }
     let id = uuid::Uuid::new_v4().simple().to_string();
     if let Err(error) = keep(&path, format!("{id}\n").as_bytes()) {
-        warn!("\"{}\" cannot be written: {error}; the agent has another id after the next start", path.display());
+        warn!(
+            "\"{}\" cannot be written: {error}; the agent has another id after the next start",
+            path.display()
+        );
     }
     id
 }
 
 fn parse(text: &str) -> Option<String> {
     let id = text.trim();
-    let is_id = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'));
+    let is_id = id.len() == 32
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'));
     is_id.then(|| id.to_owned())
 }
 
@@ -42,14 +48,22 @@ mod tests {
         let id = agent_id(folder.path());
         assert_eq!(parse(&id), Some(id.clone()));
         assert_eq!(agent_id(folder.path()), id);
-        let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let files: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         assert_eq!(files, [FILE]);
     }
 
     #[test]
     fn what_is_no_id_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
-        for broken in ["", "1234", "0123456789abcdef0123456789abcdeg", "0123456789ABCDEF0123456789ABCDEF"] {
+        for broken in [
+            "",
+            "1234",
+            "0123456789abcdef0123456789abcdeg",
+            "0123456789ABCDEF0123456789ABCDEF",
+        ] {
             fs::write(folder.path().join(FILE), broken).unwrap();
             let id = agent_id(folder.path());
             assert_eq!(agent_id(folder.path()), id, "after {broken:?}");

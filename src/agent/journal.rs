@@ -144,13 +144,24 @@ impl Journals {
     /// Begins a journal.
     pub(super) async fn begin(self: &Arc<Self>, header: Header) -> Option<Journal> {
         let journals = Arc::clone(self);
-        let begun = spawn_blocking(move || JournalFile::create(&journals.folder, &line(&Line::Upload(header))?)).await;
+        let begun = spawn_blocking(move || {
+            JournalFile::create(&journals.folder, &line(&Line::Upload(header))?)
+        })
+        .await;
         let file = self.noted(begun.map_err(io::Error::other).flatten())?;
-        Some(Journal { file: Arc::new(file), journals: Arc::clone(self) })
+        Some(Journal {
+            file: Arc::new(file),
+            journals: Arc::clone(self),
+        })
     }
 
     /// Uploads of this backup to a folder of a place that were left.
-    pub(super) async fn left(self: &Arc<Self>, place: &str, keys: &Keys, backup_id: &str) -> Vec<Left> {
+    pub(super) async fn left(
+        self: &Arc<Self>,
+        place: &str,
+        keys: &Keys,
+        backup_id: &str,
+    ) -> Vec<Left> {
         let mut left = self.left_in(place, keys).await;
         left.retain(|left| left.header.backup_id == backup_id);
         left
@@ -160,7 +171,9 @@ impl Journals {
     pub(super) async fn left_in(self: &Arc<Self>, place: &str, keys: &Keys) -> Vec<Left> {
         let _looking = self.looking.lock().await;
         let mut left = self.all().await;
-        left.retain(|left| left.header.place == place && keys.may_be_ours(&Key::new(&left.header.key)));
+        left.retain(|left| {
+            left.header.place == place && keys.may_be_ours(&Key::new(&left.header.key))
+        });
         left
     }
 
@@ -174,17 +187,42 @@ impl Journals {
 
     async fn all(self: &Arc<Self>) -> Vec<Left> {
         let journals = Arc::clone(self);
-        let read = spawn_blocking(move || file::unlocked(&journals.folder)).await.unwrap_or_default();
+        let read = spawn_blocking(move || file::unlocked(&journals.folder))
+            .await
+            .unwrap_or_default();
         let mut left = Vec::new();
         for (path, opened) in read {
-            let parsed = opened.map(|(file, text, age)| parse(&text).map(|parsed| (file, parsed, age)));
+            let parsed =
+                opened.map(|(file, text, age)| parse(&text).map(|parsed| (file, parsed, age)));
             match parsed {
-                Ok(Some((file, Parsed { header, parts, removal, is_unwanted }, age))) => {
-                    let journal = Journal { file: Arc::new(file), journals: Arc::clone(self) };
-                    left.push(Left { header, parts, journal, removal, age, is_unwanted });
+                Ok(Some((
+                    file,
+                    Parsed {
+                        header,
+                        parts,
+                        removal,
+                        is_unwanted,
+                    },
+                    age,
+                ))) => {
+                    let journal = Journal {
+                        file: Arc::new(file),
+                        journals: Arc::clone(self),
+                    };
+                    left.push(Left {
+                        header,
+                        parts,
+                        journal,
+                        removal,
+                        age,
+                        is_unwanted,
+                    });
                 }
                 _ if self.is_known(&path) => {}
-                Ok(None) => warn!("\"{}\" is ignored: it is not the journal of an upload", path.display()),
+                Ok(None) => warn!(
+                    "\"{}\" is ignored: it is not the journal of an upload",
+                    path.display()
+                ),
                 Err(error) => warn!("\"{}\" is ignored: {error}", path.display()),
             }
         }
@@ -193,7 +231,11 @@ impl Journals {
 
     /// Whether this file was ignored before; each is spoken of once.
     fn is_known(&self, path: &Path) -> bool {
-        !self.ignored.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned())
+        !self
+            .ignored
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(path.to_owned())
     }
 
     /// A full or read-only state directory is said once.
@@ -243,13 +285,15 @@ impl Journal {
     pub(super) async fn end(self) {
         let file = Arc::clone(&self.file);
         let removed = spawn_blocking(move || file.remove()).await;
-        self.journals.noted(removed.map_err(io::Error::other).flatten());
+        self.journals
+            .noted(removed.map_err(io::Error::other).flatten());
     }
 
     async fn add(&self, added: Line) {
         let file = Arc::clone(&self.file);
         let written = spawn_blocking(move || file.add(&line(&added)?)).await;
-        self.journals.noted(written.map_err(io::Error::other).flatten());
+        self.journals
+            .noted(written.map_err(io::Error::other).flatten());
     }
 }
 
@@ -268,9 +312,18 @@ fn line(line: &Line) -> io::Result<Vec<u8>> {
 
 /// Reads up to the first line that is no line of ours.
 fn parse(text: &[u8]) -> Option<Parsed> {
-    let mut lines = text.split_inclusive(|&byte| byte == b'\n').map_while(|line| serde_json::from_slice(line).ok());
-    let Some(Line::Upload(header)) = lines.next() else { return None };
-    let mut parsed = Parsed { header, parts: BTreeMap::new(), removal: None, is_unwanted: false };
+    let mut lines = text
+        .split_inclusive(|&byte| byte == b'\n')
+        .map_while(|line| serde_json::from_slice(line).ok());
+    let Some(Line::Upload(header)) = lines.next() else {
+        return None;
+    };
+    let mut parsed = Parsed {
+        header,
+        parts: BTreeMap::new(),
+        removal: None,
+        is_unwanted: false,
+    };
     for line in lines {
         match line {
             Line::Part(part) => {

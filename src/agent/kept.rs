@@ -11,8 +11,15 @@ pub(crate) fn keep(path: &Path, text: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
     // What a process that was killed left is not written over: somebody else may be able to read that file.
     drop(fs::remove_file(&new));
-    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&new)?;
-    let written = file.write_all(text).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&new, path));
+    let mut file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)?;
+    let written = file
+        .write_all(text)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&new, path));
     if written.is_err() {
         drop(fs::remove_file(&new));
     }
@@ -21,5 +28,6 @@ pub(crate) fn keep(path: &Path, text: &[u8]) -> io::Result<()> {
 
 /// Makes the names in a file's folder last.
 pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    path.parent()
+        .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }

@@ -146,7 +146,10 @@ impl Listings {
 
     /// Lists of a folder of the layout that has its objects right under a prefix.
     pub(super) fn flat(store: Store, folder: &str) -> Self {
-        Self { is_flat: true, ..Self::new(store, folder, Arc::default()) }
+        Self {
+            is_flat: true,
+            ..Self::new(store, folder, Arc::default())
+        }
     }
 
     /// Asks the bucket through another store from now on, at once even when the last one could not.
@@ -174,7 +177,10 @@ impl Listings {
     }
 
     fn store(&self) -> Store {
-        self.store.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.store
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// A fresh list, however long it takes: for work that nobody waits for in front of a screen.
@@ -197,16 +203,29 @@ impl Listings {
         let listings = Arc::clone(self);
         // A task of its own: a list that takes longer than this caller waits is there for the next one.
         let taking = tokio::spawn(async move {
-            let taken = listings.cache.try_get_with(generation, listings.take(generation)).await;
+            let taken = listings
+                .cache
+                .try_get_with(generation, listings.take(generation))
+                .await;
             taken.map_err(|error| error.replica())
         });
         let error = match timeout(ANSWER_WITHIN, taking).await {
-            Ok(Ok(Ok(listing))) => return Ok(View { listing, error: None }),
+            Ok(Ok(Ok(listing))) => {
+                return Ok(View {
+                    listing,
+                    error: None,
+                });
+            }
             Ok(Ok(Err(error))) => error,
-            Ok(Err(panicked)) => Error::new(Kind::Internal, "The listing stopped.").with_source(panicked),
+            Ok(Err(panicked)) => {
+                Error::new(Kind::Internal, "The listing stopped.").with_source(panicked)
+            }
             Err(_) => {
                 let seconds = ANSWER_WITHIN.as_secs();
-                let detail = format!("Could not list {}: no answer within {seconds} s", self.store().place());
+                let detail = format!(
+                    "Could not list {}: no answer within {seconds} s",
+                    self.store().place()
+                );
                 Error::new(Kind::StorageTimeout, detail)
             }
         };
@@ -215,7 +234,10 @@ impl Listings {
             *lock(&self.failed) = Some((Instant::now(), error.replica()));
         }
         match self.last() {
-            Some(listing) => Ok(View { listing, error: Some(error) }),
+            Some(listing) => Ok(View {
+                listing,
+                error: Some(error),
+            }),
             None => Err(error),
         }
     }
@@ -223,8 +245,13 @@ impl Listings {
     /// The last good list, when the bucket was just found to be away: nobody waits for that twice in a row.
     fn while_away(&self) -> Option<View> {
         let failed = lock(&self.failed);
-        let (_, error) = failed.as_ref().filter(|(when, _)| when.elapsed() < AWAY_FOR)?;
-        Some(View { listing: self.last()?, error: Some(error.replica()) })
+        let (_, error) = failed
+            .as_ref()
+            .filter(|(when, _)| when.elapsed() < AWAY_FOR)?;
+        Some(View {
+            listing: self.last()?,
+            error: Some(error.replica()),
+        })
     }
 
     /// The backup with this id. A list that does not have it is taken anew, for a backup that another tool just made.
@@ -240,9 +267,12 @@ impl Listings {
     /// # Errors
     /// As [`Self::find`].
     pub(super) async fn find_all(self: &Arc<Self>, backup_id: &str) -> Result<(Entry, Vec<Entry>)> {
-        let found = |listing: &Listing| Some((listing.find(backup_id)?, listing.earlier(backup_id)));
+        let found =
+            |listing: &Listing| Some((listing.find(backup_id)?, listing.earlier(backup_id)));
         // A change of one backup does not make the others' entries wrong: many deletions need no listing in between.
-        let recent = self.last().filter(|listing| listing.taken.elapsed() < LIFETIME);
+        let recent = self
+            .last()
+            .filter(|listing| listing.taken.elapsed() < LIFETIME);
         if let Some(found) = recent.as_deref().and_then(found) {
             return Ok(found);
         }
@@ -253,7 +283,10 @@ impl Listings {
         }
         let unread = view.listing.unread.as_ref().map(Error::replica);
         Err(view.error.or(unread).unwrap_or_else(|| {
-            let detail = format!("There is no backup \"{backup_id}\" in {}.", self.store().place());
+            let detail = format!(
+                "There is no backup \"{backup_id}\" in {}.",
+                self.store().place()
+            );
             Error::new(Kind::BackupNotFound, detail)
         }))
     }
@@ -281,7 +314,14 @@ impl Listings {
             let (entries, copies) = (others(&listing.entries), others(&listing.copies));
             let (skipped, orphans) = (listing.skipped.clone(), listing.orphans.clone());
             let unread = listing.unread.as_ref().map(Error::replica);
-            *last = Some(Arc::new(Listing { entries, skipped, copies, orphans, unread, taken: listing.taken }));
+            *last = Some(Arc::new(Listing {
+                entries,
+                skipped,
+                copies,
+                orphans,
+                unread,
+                taken: listing.taken,
+            }));
         }
     }
 
@@ -301,11 +341,20 @@ impl Listings {
 
     async fn take(&self, generation: u64) -> Result<Arc<Listing>> {
         let start = Instant::now();
-        let mut objects = self.store().list(&self.folder, Patience::INTERACTIVE).await?;
-        objects.objects.retain(|object| !object.key.is_in_location_below(&self.folder));
+        let mut objects = self
+            .store()
+            .list(&self.folder, Patience::INTERACTIVE)
+            .await?;
+        objects
+            .objects
+            .retain(|object| !object.key.is_in_location_below(&self.folder));
         let known = self.last();
         let listing = Arc::new(self.read(objects, known.as_deref(), start).await?);
-        let told = self.told.read().unwrap_or_else(PoisonError::into_inner).upgrade();
+        let told = self
+            .told
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .upgrade();
         debug!(
             location = told.as_ref().map(|location| location.id()),
             folder = self.folder,
@@ -331,13 +380,23 @@ impl Listings {
         Ok(listing)
     }
 
-    async fn read(&self, objects: Objects, known: Option<&Listing>, taken: Instant) -> Result<Listing, StoreError> {
+    async fn read(
+        &self,
+        objects: Objects,
+        known: Option<&Listing>,
+        taken: Instant,
+    ) -> Result<Listing, StoreError> {
         let mut sorted = Sorted::from(objects);
-        let known: HashMap<&Key, &Entry> =
-            known.iter().flat_map(|listing| listing.all()).map(|entry| (&entry.key, entry)).collect();
+        let known: HashMap<&Key, &Entry> = known
+            .iter()
+            .flat_map(|listing| listing.all())
+            .map(|entry| (&entry.key, entry))
+            .collect();
         let pairs = std::mem::take(&mut sorted.pairs);
         let read = stream::iter(pairs).map(|(object, tar)| {
-            let known = known.get(&object.key).filter(|entry| entry.metadata.version == object.version);
+            let known = known
+                .get(&object.key)
+                .filter(|entry| entry.metadata.version == object.version);
             let known = known.map(|entry| Arc::clone(&entry.metadata));
             async move {
                 let metadata = match known {
@@ -349,13 +408,22 @@ impl Listings {
         });
         let mut read = read.buffered(READS_IN_FLIGHT);
         let (entries, copies, orphans, unread) = (Vec::new(), Vec::new(), Vec::new(), None);
-        let mut listing = Listing { entries, skipped: sorted.skipped, copies, orphans, unread, taken };
+        let mut listing = Listing {
+            entries,
+            skipped: sorted.skipped,
+            copies,
+            orphans,
+            unread,
+            taken,
+        };
         let (mut unread, mut room) = (None, MAX_LIST_BYTES);
         while let Some((key, tar, metadata)) = read.try_next().await? {
             let metadata = metadata.and_then(|metadata| metadata.within(&mut room));
             let metadata = metadata.map_err(|error| {
                 let reason = error.to_string();
-                unread = Some(error).filter(|error| !is_of_the_object(error.outcome)).or(unread.take());
+                unread = Some(error)
+                    .filter(|error| !is_of_the_object(error.outcome))
+                    .or(unread.take());
                 reason
             });
             listing.add(key, tar, metadata);
@@ -374,13 +442,23 @@ impl Listings {
     }
 
     /// The outer error ends the whole list, because the bucket is away; the inner one skips this object.
-    async fn read_metadata(&self, object: &Object) -> Result<Result<Arc<Metadata>, StoreError>, StoreError> {
-        match self.store().read(&object.key, MAX_METADATA_BYTES, Patience::INTERACTIVE).await {
+    async fn read_metadata(
+        &self,
+        object: &Object,
+    ) -> Result<Result<Arc<Metadata>, StoreError>, StoreError> {
+        match self
+            .store()
+            .read(&object.key, MAX_METADATA_BYTES, Patience::INTERACTIVE)
+            .await
+        {
             Ok(json) => Ok(Metadata::parse(&json, &object.version).map(Arc::new)),
             // These may be about one object.
             Err(error)
                 if is_of_the_object(error.outcome)
-                    || matches!(error.outcome, Outcome::Forbidden | Outcome::ServerError | Outcome::NotS3) =>
+                    || matches!(
+                        error.outcome,
+                        Outcome::Forbidden | Outcome::ServerError | Outcome::NotS3
+                    ) =>
             {
                 Ok(Err(error))
             }
@@ -391,18 +469,34 @@ impl Listings {
     fn note_skipped(&self, skipped: &[Skipped], known: Option<&Listing>) {
         let known = known.map_or(&[][..], |listing| &listing.skipped);
         for skipped in skipped.iter().filter(|skipped| !known.contains(skipped)) {
-            warn!(key = skipped.key, "left out of the list of {}: {}", self.store().place(), skipped.reason);
+            warn!(
+                key = skipped.key,
+                "left out of the list of {}: {}",
+                self.store().place(),
+                skipped.reason
+            );
         }
     }
 
     fn note_damaged(&self, listing: &Listing, known: Option<&Listing>) {
         let is_known = |entry: &Entry| {
-            known.is_some_and(|known| known.all().any(|other| Arc::ptr_eq(&other.metadata, &entry.metadata)))
+            known.is_some_and(|known| {
+                known
+                    .all()
+                    .any(|other| Arc::ptr_eq(&other.metadata, &entry.metadata))
+            })
         };
-        for entry in listing.all().filter(|entry| entry.metadata.damage.is_some() && !is_known(entry)) {
+        for entry in listing
+            .all()
+            .filter(|entry| entry.metadata.damage.is_some() && !is_known(entry))
+        {
             if let Some(damage) = &entry.metadata.damage {
                 let (key, store) = (entry.key.as_str(), self.store());
-                warn!(key, "the metadata of a backup in {} is damaged: {damage}; it is listed as it is", store.place());
+                warn!(
+                    key,
+                    "the metadata of a backup in {} is damaged: {damage}; it is listed as it is",
+                    store.place()
+                );
             }
         }
     }
@@ -410,7 +504,10 @@ impl Listings {
 
 /// Whether that is what one object is, and not what keeps it from being read.
 const fn is_of_the_object(outcome: Outcome) -> bool {
-    matches!(outcome, Outcome::NotFound | Outcome::Changed | Outcome::Refused)
+    matches!(
+        outcome,
+        Outcome::NotFound | Outcome::Changed | Outcome::Refused
+    )
 }
 
 /// Refuses a backup whose metadata would be too large to be read again: it would never be listed.
@@ -423,20 +520,29 @@ pub(super) fn refuse_when_unreadable(backup: &AgentBackup) -> Result<()> {
         return Ok(());
     }
     let most = MAX_METADATA_BYTES / 1024;
-    let detail = format!("The backup's metadata has {bytes} bytes, and of more than {most} KiB nothing is listed.");
+    let detail = format!(
+        "The backup's metadata has {bytes} bytes, and of more than {most} KiB nothing is listed."
+    );
     Err(Error::new(Kind::InvalidMetadata, detail))
 }
 
 impl Listing {
     /// How long it is good for.
     fn lifetime(&self) -> Duration {
-        if self.unread.is_some() { AWAY_FOR } else { LIFETIME }
+        if self.unread.is_some() {
+            AWAY_FOR
+        } else {
+            LIFETIME
+        }
     }
 
     /// The backup with this id.
     #[must_use]
     pub fn find(&self, backup_id: &str) -> Option<Entry> {
-        self.entries.iter().find(|entry| entry.metadata.backup_id == backup_id).cloned()
+        self.entries
+            .iter()
+            .find(|entry| entry.metadata.backup_id == backup_id)
+            .cloned()
     }
 
     /// All of them, also several of one id.
@@ -449,7 +555,9 @@ impl Listing {
         // Of damaged metadata, the id may be another backup's.
         let is_ours = |entry: &&Entry| {
             let metadata = &entry.metadata;
-            metadata.backup_id == backup_id && metadata.sha256().is_some() && metadata.damage.is_none()
+            metadata.backup_id == backup_id
+                && metadata.sha256().is_some()
+                && metadata.damage.is_none()
         };
         self.copies.iter().filter(is_ours).cloned().collect()
     }
@@ -458,33 +566,51 @@ impl Listing {
     #[must_use]
     pub fn metadata_of(&self, tar: &str) -> Option<&str> {
         let metadata = Key::new(tar).metadata_of_tar()?;
-        self.skipped.iter().map(|skipped| &*skipped.key).find(|key| *key == metadata.as_str())
+        self.skipped
+            .iter()
+            .map(|skipped| &*skipped.key)
+            .find(|key| *key == metadata.as_str())
     }
 
     fn add(&mut self, key: Key, tar: Object, metadata: Result<Arc<Metadata>, String>) {
         let reason = match metadata {
             Ok(metadata) => match &metadata.stored {
                 Some(stored) if stored.size != tar.size => {
-                    format!("its tar has {} bytes, not the {} that were uploaded", tar.size, stored.size)
+                    format!(
+                        "its tar has {} bytes, not the {} that were uploaded",
+                        tar.size, stored.size
+                    )
                 }
                 _ => return self.entries.push(Entry { key, metadata, tar }),
             },
             Err(reason) => reason,
         };
-        self.skipped.push(Skipped::new(key.as_str(), SkipCode::InvalidMetadata, reason));
+        self.skipped.push(Skipped::new(
+            key.as_str(),
+            SkipCode::InvalidMetadata,
+            reason,
+        ));
     }
 
     fn add_orphans(&mut self, orphans: Vec<Object>, busy: &Busy) {
         let reason = "it has no metadata; recover adopts it";
         let skipped = orphans.iter().filter(|tar| busy.is_settled(tar));
-        self.skipped.extend(skipped.map(|tar| Skipped::new(tar.key.as_str(), SkipCode::MetadataMissing, reason)));
+        self.skipped.extend(
+            skipped.map(|tar| Skipped::new(tar.key.as_str(), SkipCode::MetadataMissing, reason)),
+        );
         self.orphans = orphans;
     }
 
     /// HA knows a backup by its id alone. Of several, the one that this agent wrote last wins, then the last by name.
     fn keep_one_for_each_id(&mut self) {
         let mut best: HashMap<&str, usize> = HashMap::new();
-        let uploaded_at = |entry: &Entry| entry.metadata.stored.as_ref().map(|stored| stored.uploaded_at.clone());
+        let uploaded_at = |entry: &Entry| {
+            entry
+                .metadata
+                .stored
+                .as_ref()
+                .map(|stored| stored.uploaded_at.clone())
+        };
         let rank = |entry: &Entry| (uploaded_at(entry), entry.key.clone());
         for (index, entry) in self.entries.iter().enumerate() {
             let held = best.entry(&entry.metadata.backup_id).or_insert(index);
@@ -501,8 +627,15 @@ impl Listing {
                 self.entries.push(entry);
                 continue;
             }
-            let reason = format!("another object has the same backup id, \"{}\"", entry.metadata.backup_id);
-            self.skipped.push(Skipped::new(entry.key.as_str(), SkipCode::Duplicate, reason));
+            let reason = format!(
+                "another object has the same backup id, \"{}\"",
+                entry.metadata.backup_id
+            );
+            self.skipped.push(Skipped::new(
+                entry.key.as_str(),
+                SkipCode::Duplicate,
+                reason,
+            ));
             self.copies.push(entry);
         }
     }
@@ -519,7 +652,10 @@ impl Metadata {
     fn within(self: Arc<Self>, room: &mut usize) -> Result<Arc<Self>, StoreError> {
         let full = || {
             let mib = MAX_LIST_BYTES / 1024 / 1024;
-            StoreError::new(Outcome::Refused, format!("the metadata before it has {mib} MiB already"))
+            StoreError::new(
+                Outcome::Refused,
+                format!("the metadata before it has {mib} MiB already"),
+            )
         };
         *room = room.checked_sub(self.json.get().len()).ok_or_else(full)?;
         Ok(self)
@@ -527,12 +663,27 @@ impl Metadata {
 
     fn parse(json: &[u8], version: &str) -> Result<Self, StoreError> {
         let unreadable = |error: serde_json::Error| {
-            StoreError::new(Outcome::Refused, format!("Home Assistant would refuse it: {error}"))
+            StoreError::new(
+                Outcome::Refused,
+                format!("Home Assistant would refuse it: {error}"),
+            )
         };
-        let Read { stored, sha256, damage } = StoredBackup::read(json).map_err(unreadable)?;
+        let Read {
+            stored,
+            sha256,
+            damage,
+        } = StoredBackup::read(json).map_err(unreadable)?;
         let json = serde_json::value::to_raw_value(&stored).map_err(unreadable)?;
-        let (backup_id, stored, version) = (stored.backup.backup_id, stored.agent, version.to_owned());
-        Ok(Self { backup_id, json, stored, damage, sha256, version })
+        let (backup_id, stored, version) =
+            (stored.backup.backup_id, stored.agent, version.to_owned());
+        Ok(Self {
+            backup_id,
+            json,
+            stored,
+            damage,
+            sha256,
+            version,
+        })
     }
 }
 

@@ -100,10 +100,18 @@ impl Location {
     ///
     /// # Errors
     /// When its storage cannot be set up with these settings.
-    pub(super) fn open(settings: config::Location, locks: Locks, events: Events) -> Result<Arc<Self>> {
+    pub(super) fn open(
+        settings: config::Location,
+        locks: Locks,
+        events: Events,
+    ) -> Result<Arc<Self>> {
         let store = Store::open(&settings)?;
         let keys = Keys::new(&settings.prefix);
-        let listings = Arc::new(Listings::new(store.clone(), keys.folder(), Arc::clone(&locks.busy)));
+        let listings = Arc::new(Listings::new(
+            store.clone(),
+            keys.folder(),
+            Arc::clone(&locks.busy),
+        ));
         Ok(Self::owning_its_list(Self {
             settings,
             store,
@@ -185,7 +193,11 @@ impl Location {
     /// # Errors
     /// The one that `result` holds.
     pub fn note_error<T>(&self, result: Result<T>) -> Result<T> {
-        if result.is_err() { self.note(result) } else { result }
+        if result.is_err() {
+            self.note(result)
+        } else {
+            result
+        }
     }
 
     /// Notes what came of a call, and tells the listeners when that changes the location's status.
@@ -195,7 +207,9 @@ impl Location {
     pub fn note<T>(&self, result: Result<T>) -> Result<T> {
         match &result {
             Ok(_) => self.set_health(None),
-            Err(error) if concerns_storage(error.kind()) => self.set_health(Some(Report::from(error))),
+            Err(error) if concerns_storage(error.kind()) => {
+                self.set_health(Some(Report::from(error)))
+            }
             Err(_) => {}
         }
         result
@@ -215,7 +229,9 @@ impl Location {
     }
 
     fn tell_of_backups(&self) {
-        self.events.send(Event::Backups { location: self.settings.id.clone() });
+        self.events.send(Event::Backups {
+            location: self.settings.id.clone(),
+        });
         if self.events.has_listeners() {
             self.listings.list_soon();
         }
@@ -228,7 +244,9 @@ impl Location {
         if health.numbers != numbers {
             health.numbers = numbers;
             drop(health);
-            self.events.send(Event::Location { location: self.status().into() });
+            self.events.send(Event::Location {
+                location: self.status().into(),
+            });
         }
     }
 
@@ -271,9 +289,11 @@ impl Location {
     #[must_use]
     pub fn status(&self) -> Status {
         let (endpoint, region, bucket) = match (&self.settings.backend, self.store.dialect()) {
-            (Backend::S3(s3), Some(dialect)) => {
-                (dialect.endpoint.to_string(), Some(dialect.region), Some(s3.bucket.clone()))
-            }
+            (Backend::S3(s3), Some(dialect)) => (
+                dialect.endpoint.to_string(),
+                Some(dialect.region),
+                Some(s3.bucket.clone()),
+            ),
             (Backend::S3(s3), None) => (s3.endpoint.to_string(), None, Some(s3.bucket.clone())),
             (Backend::Directory(path), _) => (format!("file://{}", path.display()), None, None),
         };
@@ -313,7 +333,9 @@ impl Location {
             before != health.verified
         };
         if is_new {
-            self.events.send(Event::Location { location: self.status().into() });
+            self.events.send(Event::Location {
+                location: self.status().into(),
+            });
         }
     }
 
@@ -325,12 +347,17 @@ impl Location {
             if changed {
                 let now = Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
                 health.asked = true;
-                health.error = error.map(|report| Report { since: Some(now), ..report });
+                health.error = error.map(|report| Report {
+                    since: Some(now),
+                    ..report
+                });
             }
             changed
         };
         if changed {
-            self.events.send(Event::Location { location: self.status().into() });
+            self.events.send(Event::Location {
+                location: self.status().into(),
+            });
         }
     }
 }
@@ -355,5 +382,8 @@ const fn concerns_storage(kind: Kind) -> bool {
 
 /// The error for an id that no location has.
 pub(super) fn not_found(id: &str) -> Error {
-    Error::new(Kind::LocationNotFound, format!("There is no location \"{id}\"."))
+    Error::new(
+        Kind::LocationNotFound,
+        format!("There is no location \"{id}\"."),
+    )
 }

@@ -31,7 +31,10 @@ pub(super) struct Look {
 /// the answer.
 pub(super) async fn look_into(location: &Location, key: &Key, size: u64) -> Result<Look> {
     let (mut walker, mut at, mut e_tag) = (Walker::default(), 0, None);
-    let mut look = Look { read_bytes: 0, found: Err(archive::Error::TooManyEntries(MAX_READS)) };
+    let mut look = Look {
+        read_bytes: 0,
+        found: Err(archive::Error::TooManyEntries(MAX_READS)),
+    };
     for _ in 0..MAX_READS {
         if walker.is_at_end() || at >= size {
             look.found = walker.finish();
@@ -54,10 +57,18 @@ pub(super) async fn look_into(location: &Location, key: &Key, size: u64) -> Resu
 }
 
 /// One range, of the object that the first range was of.
-async fn read(location: &Location, key: &Key, range: Range<u64>, e_tag: &mut Option<String>) -> Result<Vec<u8>> {
+async fn read(
+    location: &Location,
+    key: &Key,
+    range: Range<u64>,
+    e_tag: &mut Option<String>,
+) -> Result<Vec<u8>> {
     let wanted = e_tag.as_deref();
     let body = retry(Patience::INTERACTIVE, || async {
-        let body = location.store.open_range(key, range.clone(), wanted).await?;
+        let body = location
+            .store
+            .open_range(key, range.clone(), wanted)
+            .await?;
         let (mut bytes, length) = (Vec::new(), range.end - range.start);
         let mut stream = body.stream;
         while let Some(piece) = stream.try_next().await? {
@@ -67,13 +78,18 @@ async fn read(location: &Location, key: &Key, range: Range<u64>, e_tag: &mut Opt
             bytes.extend_from_slice(&piece);
         }
         if bytes.len() as u64 != length {
-            let what = format!("Could not read \"{key}\": the provider sent another number of bytes than asked for");
+            let what = format!(
+                "Could not read \"{key}\": the provider sent another number of bytes than asked for"
+            );
             return Err(StoreError::new(Outcome::Refused, what));
         }
         Ok((bytes, body.e_tag))
     });
     let read = body.await.map_err(|error| match error.outcome {
-        Outcome::NotFound => Error::new(Kind::BackupNotFound, format!("The tar \"{key}\" is gone from the bucket.")),
+        Outcome::NotFound => Error::new(
+            Kind::BackupNotFound,
+            format!("The tar \"{key}\" is gone from the bucket."),
+        ),
         _ => error.into(),
     });
     let (bytes, now) = location.note_error(read)?;

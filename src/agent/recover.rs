@@ -73,7 +73,11 @@ impl Refusal {
             Self::HasMetadata(detail) => ("has_metadata", detail),
             Self::Error(error) => (error.kind().code(), error.to_string()),
         };
-        Failed { key: key.to_owned(), code, detail }
+        Failed {
+            key: key.to_owned(),
+            code,
+            detail,
+        }
     }
 
     fn under_way(key: &str) -> Self {
@@ -103,15 +107,28 @@ impl Agent {
         self.refuse_when_stopping()?;
         let (agent, location) = (Arc::clone(self), self.location(location)?);
         // Runs on when the client goes away, so that no tar is half adopted.
-        let recovering = self.tasks.spawn(async move { agent.recover_at(&location, keys, dry_run).await });
+        let recovering = self
+            .tasks
+            .spawn(async move { agent.recover_at(&location, keys, dry_run).await });
         recovering.await.map_err(stopped)?
     }
 
-    async fn recover_at(&self, location: &Arc<Location>, keys: Option<Vec<String>>, dry_run: bool) -> Result<Recovery> {
+    async fn recover_at(
+        &self,
+        location: &Arc<Location>,
+        keys: Option<Vec<String>>,
+        dry_run: bool,
+    ) -> Result<Recovery> {
         let _alone = location.recovering.lock().await;
         let listing = location.note(location.listings.taken().await)?;
         let (candidates, failed) = candidates(location, &listing, keys);
-        let (mut recovery, mut adopted) = (Recovery { recovered: Vec::new(), failed }, HashSet::new());
+        let (mut recovery, mut adopted) = (
+            Recovery {
+                recovered: Vec::new(),
+                failed,
+            },
+            HashSet::new(),
+        );
         let looks = candidates.into_iter().map(|tar| async move {
             let described = self.describe(location, &tar).await;
             (tar, described)
@@ -119,11 +136,17 @@ impl Agent {
         let mut looks = stream::iter(looks).buffered(LOOKS_IN_FLIGHT);
         while let Some((tar, described)) = looks.next().await {
             let settled = match described {
-                Ok(backup) if listing.find(&backup.backup_id).is_some() || adopted.contains(&backup.backup_id) => {
+                Ok(backup)
+                    if listing.find(&backup.backup_id).is_some()
+                        || adopted.contains(&backup.backup_id) =>
+                {
                     Err(duplicate(&backup, location))
                 }
                 Ok(backup) if !self.uploads_at(location, &backup.backup_id).0.is_empty() => {
-                    Err(Refusal::UnderWay(format!("The backup \"{}\" is being uploaded.", backup.backup_id)))
+                    Err(Refusal::UnderWay(format!(
+                        "The backup \"{}\" is being uploaded.",
+                        backup.backup_id
+                    )))
                 }
                 Ok(backup) if dry_run => Ok(backup),
                 Ok(backup) => adopt::adopt(location, &tar, backup).await,
@@ -152,23 +175,43 @@ impl Agent {
             return Err(shutting_down().into());
         }
         let look = look_into(location, &tar.key, tar.size).await?;
-        let backup = look.found.and_then(|manifest| manifest.into_agent_backup(tar.size)).map_err(|error| {
-            Error::new(Kind::InvalidMetadata, format!("\"{}\" cannot be adopted: {error}.", tar.key))
-        })?;
+        let backup = look
+            .found
+            .and_then(|manifest| manifest.into_agent_backup(tar.size))
+            .map_err(|error| {
+                Error::new(
+                    Kind::InvalidMetadata,
+                    format!("\"{}\" cannot be adopted: {error}.", tar.key),
+                )
+            })?;
         adopt::refuse_strange(&backup, tar)?;
         Ok(backup)
     }
 }
 
 fn duplicate(backup: &AgentBackup, location: &Location) -> Refusal {
-    Refusal::Duplicate(format!("The backup \"{}\" is in {} already.", backup.backup_id, location.store.place()))
+    Refusal::Duplicate(format!(
+        "The backup \"{}\" is in {} already.",
+        backup.backup_id,
+        location.store.place()
+    ))
 }
 
 /// The tars to look at, the newest first, and what was asked for and is none of them.
-fn candidates(location: &Location, listing: &Listing, keys: Option<Vec<String>>) -> (Vec<Object>, Vec<Failed>) {
+fn candidates(
+    location: &Location,
+    listing: &Listing,
+    keys: Option<Vec<String>>,
+) -> (Vec<Object>, Vec<Failed>) {
     let (mut candidates, mut failed) = (Vec::new(), Vec::new());
     match keys {
-        None => candidates.extend(listing.orphans.iter().filter(|tar| location.is_settled(tar)).cloned()),
+        None => candidates.extend(
+            listing
+                .orphans
+                .iter()
+                .filter(|tar| location.is_settled(tar))
+                .cloned(),
+        ),
         Some(keys) => {
             let mut seen = HashSet::new();
             for key in keys.into_iter().filter(|key| seen.insert(key.clone())) {
@@ -185,16 +228,29 @@ fn candidates(location: &Location, listing: &Listing, keys: Option<Vec<String>>)
 
 fn named(location: &Location, listing: &Listing, key: &str) -> Result<Object, Refusal> {
     if let Some(tar) = listing.orphans.iter().find(|tar| tar.key.as_str() == key) {
-        return if location.is_settled(tar) { Ok(tar.clone()) } else { Err(Refusal::under_way(key)) };
+        return if location.is_settled(tar) {
+            Ok(tar.clone())
+        } else {
+            Err(Refusal::under_way(key))
+        };
     }
-    if listing.entries.iter().any(|entry| entry.tar.key.as_str() == key) {
-        return Err(Refusal::HasMetadata(format!("\"{key}\" is a listed backup.")));
+    if listing
+        .entries
+        .iter()
+        .any(|entry| entry.tar.key.as_str() == key)
+    {
+        return Err(Refusal::HasMetadata(format!(
+            "\"{key}\" is a listed backup."
+        )));
     }
     if let Some(metadata) = listing.metadata_of(key) {
         return Err(Refusal::HasMetadata(format!(
             "\"{key}\" has metadata, \"{metadata}\", which cannot be used: remove that object first."
         )));
     }
-    let detail = format!("There is no tar \"{key}\" in {}, or it is in another folder.", location.store.place());
+    let detail = format!(
+        "There is no tar \"{key}\" in {}, or it is in another folder.",
+        location.store.place()
+    );
     Err(Error::new(Kind::BackupNotFound, detail).into())
 }

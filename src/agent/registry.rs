@@ -38,26 +38,42 @@ impl Registry {
             Location::open(settings, locks, events.clone())
         };
         let locations = settings.into_iter().map(open).collect::<Result<_>>()?;
-        *registry.locations.write().unwrap_or_else(PoisonError::into_inner) = locations;
+        *registry
+            .locations
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = locations;
         Ok(registry)
     }
 
     fn locks(&self, settings: &config::Location) -> Locks {
-        self.locks.lock().unwrap_or_else(PoisonError::into_inner).entry(settings.place()).or_default().clone()
+        self.locks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(settings.place())
+            .or_default()
+            .clone()
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Location>> {
-        self.locations.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.locations
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(super) fn find(&self, id: &str) -> Result<Arc<Location>> {
-        self.all().into_iter().find(|location| location.id() == id).ok_or_else(|| not_found(id))
+        self.all()
+            .into_iter()
+            .find(|location| location.id() == id)
+            .ok_or_else(|| not_found(id))
     }
 
     /// The location that a key of a bucket belongs to.
     pub(super) fn with(&self, place: &str, key: &str) -> Option<Arc<Location>> {
         let key = Key::new(key);
-        self.all().into_iter().find(|location| location.store.place() == place && location.keys.may_be_ours(&key))
+        self.all()
+            .into_iter()
+            .find(|location| location.store.place() == place && location.keys.may_be_ours(&key))
     }
 
     /// Waits until a location is registered or gets new settings.
@@ -68,10 +84,17 @@ impl Registry {
     /// Registers a location, or gives one that is registered new settings.
     pub(super) fn put(&self, settings: config::Location) -> Result<Arc<Location>> {
         let location = {
-            let mut locations = self.locations.write().unwrap_or_else(PoisonError::into_inner);
-            let index = locations.iter().position(|location| location.id() == settings.id);
+            let mut locations = self
+                .locations
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            let index = locations
+                .iter()
+                .position(|location| location.id() == settings.id);
             match index {
-                Some(index) if locations[index].settings == settings => return Ok(Arc::clone(&locations[index])),
+                Some(index) if locations[index].settings == settings => {
+                    return Ok(Arc::clone(&locations[index]));
+                }
                 Some(index) => {
                     refuse_configured(&locations[index])?;
                     let locks = self.locks(&settings);
@@ -90,8 +113,13 @@ impl Registry {
                 }
             }
         };
-        info!(id = location.id(), "registered location \"{}\"", location.settings.name);
-        self.events.send(Event::Location { location: location.status().into() });
+        info!(
+            id = location.id(),
+            "registered location \"{}\"", location.settings.name
+        );
+        self.events.send(Event::Location {
+            location: location.status().into(),
+        });
         self.new_one.notify_one();
         Ok(location)
     }
@@ -100,7 +128,10 @@ impl Registry {
     pub(super) fn remove(&self, id: &str) -> Result<()> {
         let location = self.find(id)?;
         refuse_configured(&location)?;
-        self.locations.write().unwrap_or_else(PoisonError::into_inner).retain(|other| other.id() != id);
+        self.locations
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|other| other.id() != id);
         location.go();
         info!(id, "forgot location \"{}\"", location.settings.name);
         Ok(())
@@ -111,6 +142,9 @@ fn refuse_configured(location: &Location) -> Result<()> {
     if location.settings.origin == Origin::Registered {
         return Ok(());
     }
-    let detail = format!("The location \"{}\" is set in the agent's own configuration.", location.id());
+    let detail = format!(
+        "The location \"{}\" is set in the agent's own configuration.",
+        location.id()
+    );
     Err(Error::new(Kind::InvalidRequest, detail).with_hint("Change it there, or use another id."))
 }

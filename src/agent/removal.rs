@@ -27,7 +27,10 @@ pub(super) enum Removal {
     /// What is in place of an upload that failed at its end, which its sender was told: the metadata object that has this
     /// SHA-256, when it may have got there, and the tar, of this version where that was seen. No other attempt writes the
     /// same metadata, while all of them may write the same tar.
-    Failed { metadata: Option<String>, version: Option<String> },
+    Failed {
+        metadata: Option<String>,
+        version: Option<String>,
+    },
     /// The tar of this version, of a backup that was deleted. Where its metadata is still there, nothing was deleted.
     Deleted { version: String },
 }
@@ -55,17 +58,28 @@ impl Deletion {
         patience: Patience,
         journals: &Arc<Journals>,
     ) -> StoreResult<Option<Self>> {
-        let Some(metadata) = tar.metadata_of_tar() else { return Ok(None) };
+        let Some(metadata) = tar.metadata_of_tar() else {
+            return Ok(None);
+        };
         match described(location, &metadata, patience).await? {
             Some(described) if described.backup_id.as_deref() == Some(backup_id) => {}
             Some(_) => return Ok(None),
             None => {
-                let removal = Removal::Deleted { version: version.to_owned() };
+                let removal = Removal::Deleted {
+                    version: version.to_owned(),
+                };
                 carry_out(location, tar, &removal, patience, |_| false).await?;
                 return Ok(None);
             }
         }
-        Self::of_described(location, [tar, &metadata], version, (backup_id, patience, journals)).await.map(Some)
+        Self::of_described(
+            location,
+            [tar, &metadata],
+            version,
+            (backup_id, patience, journals),
+        )
+        .await
+        .map(Some)
     }
 
     /// The same for an earlier copy of a backup, when it is still the one that its metadata object's SHA-256 tells.
@@ -79,16 +93,30 @@ impl Deletion {
         patience: Patience,
         journals: &Arc<Journals>,
     ) -> StoreResult<Option<Self>> {
-        let (tar, metadata) = (location.keys.tar(&copy.stem), location.keys.metadata(&copy.stem));
+        let (tar, metadata) = (
+            location.keys.tar(&copy.stem),
+            location.keys.metadata(&copy.stem),
+        );
         // From here on no upload of this agent chooses the name.
         let _leaving = location.leaving(&tar);
-        let version = location.store.object_if_any(&tar, patience).await?.map(|found| found.version);
+        let version = location
+            .store
+            .object_if_any(&tar, patience)
+            .await?
+            .map(|found| found.version);
         let described = described(location, &metadata, patience).await?;
         if described.is_none_or(|described| described.sha256 != copy.metadata) {
             return Ok(None);
         }
         let version = version.unwrap_or_default();
-        Self::of_described(location, [&tar, &metadata], &version, (backup_id, patience, journals)).await.map(Some)
+        Self::of_described(
+            location,
+            [&tar, &metadata],
+            &version,
+            (backup_id, patience, journals),
+        )
+        .await
+        .map(Some)
     }
 
     async fn of_described(
@@ -100,10 +128,19 @@ impl Deletion {
         let leaving = location.leaving(tar);
         let journal = journals.begin(header(location, tar, backup_id)).await;
         if let Some(journal) = &journal {
-            journal.removing(Removal::Deleted { version: version.to_owned() }).await;
+            journal
+                .removing(Removal::Deleted {
+                    version: version.to_owned(),
+                })
+                .await;
         }
         location.store.delete(metadata, patience).await?;
-        Ok(Self { location: Arc::clone(location), tar: tar.clone(), journal, _leaving: leaving })
+        Ok(Self {
+            location: Arc::clone(location),
+            tar: tar.clone(),
+            journal,
+            _leaving: leaving,
+        })
     }
 
     /// Deletes the tar; one that resists is deleted in the background, for as long as the storage may be away.
@@ -113,7 +150,12 @@ impl Deletion {
             Err(error) => {
                 warn!("{error}; its metadata is gone, so it goes on in the background");
                 tasks.spawn(async move {
-                    match self.location.store.delete(&self.tar, self.location.patience()).await {
+                    match self
+                        .location
+                        .store
+                        .delete(&self.tar, self.location.patience())
+                        .await
+                    {
                         Ok(()) => self.end().await,
                         Err(error) => warn!("\"{}\" is left behind for now: {error}", self.tar),
                     }
@@ -166,7 +208,15 @@ async fn delete_found(
     copies.push(entry);
     let (mut deletions, mut failed) = (Vec::new(), None);
     for copy in &copies {
-        match Deletion::begin(location, (&copy.tar.key, &copy.tar.version), backup_id, patience, journals).await {
+        match Deletion::begin(
+            location,
+            (&copy.tar.key, &copy.tar.version),
+            backup_id,
+            patience,
+            journals,
+        )
+        .await
+        {
             Ok(deletion) => deletions.extend(deletion),
             Err(error) => {
                 failed = Some(error);
@@ -182,7 +232,10 @@ async fn delete_found(
         let tar = deletion.tar.clone();
         deletion.finish(patience, tasks).await;
         let (duration_ms, place) = (start.elapsed().as_millis(), location.store.place());
-        info!(location = location.id(), duration_ms, "deleted \"{tar}\" from {place}");
+        info!(
+            location = location.id(),
+            duration_ms, "deleted \"{tar}\" from {place}"
+        );
     }
     location.note(failed.map_or(Ok(was_there), |error| Err(error.into())))
 }
@@ -202,11 +255,24 @@ struct Described {
     sha256: String,
 }
 
-async fn described(location: &Location, metadata: &Key, patience: Patience) -> StoreResult<Option<Described>> {
-    match location.store.read(metadata, MAX_METADATA_BYTES, patience).await {
+async fn described(
+    location: &Location,
+    metadata: &Key,
+    patience: Patience,
+) -> StoreResult<Option<Described>> {
+    match location
+        .store
+        .read(metadata, MAX_METADATA_BYTES, patience)
+        .await
+    {
         Ok(json) => {
-            let backup_id = StoredBackup::parse(&json).ok().map(|stored| stored.backup.backup_id);
-            Ok(Some(Described { backup_id, sha256: sha256(&json) }))
+            let backup_id = StoredBackup::parse(&json)
+                .ok()
+                .map(|stored| stored.backup.backup_id);
+            Ok(Some(Described {
+                backup_id,
+                sha256: sha256(&json),
+            }))
         }
         Err(error) if error.outcome == Outcome::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -217,7 +283,10 @@ async fn described(location: &Location, metadata: &Key, patience: Patience) -> S
 /// another agent's, or will be removed by the sweep.
 pub(super) async fn erase(location: &Location, tar: &Key, removal: &Removal, size: u64) -> bool {
     let patience = location.patience();
-    let gone = carry_out(location, tar, removal, patience, |found| found.size == size || is_aged(found)).await;
+    let gone = carry_out(location, tar, removal, patience, |found| {
+        found.size == size || is_aged(found)
+    })
+    .await;
     gone.unwrap_or_else(|error| {
         warn!("\"{tar}\" is left behind for now: {error}");
         false
@@ -228,13 +297,20 @@ pub(super) async fn erase(location: &Location, tar: &Key, removal: &Removal, siz
 pub(super) fn abandon(location: &Arc<Location>, left: Left, tasks: &TaskTracker) {
     let location = Arc::clone(location);
     tasks.spawn(async move {
-        let Left { header, journal, removal, .. } = left;
+        let Left {
+            header,
+            journal,
+            removal,
+            ..
+        } = left;
         if let Some(multipart) = multipart(&location, &header)
             && !abort(&location, &multipart, &header.key).await
         {
             return journal.unwanted().await;
         }
-        let Some(removal) = removal else { return journal.end().await };
+        let Some(removal) = removal else {
+            return journal.end().await;
+        };
         let key = Key::new(&header.key);
         let leaving = {
             // No upload chooses the name meanwhile; one that has it comes first.
@@ -257,12 +333,18 @@ pub(super) fn abandon(location: &Arc<Location>, left: Left, tasks: &TaskTracker)
 /// Aborts an upload in parts, and says whether it is gone.
 pub(super) async fn abort(location: &Location, multipart: &Multipart, key: &str) -> bool {
     let aborted = multipart.abort(location.patience()).await;
-    aborted.inspect_err(|error| warn!("the parts of \"{key}\" are left behind for now: {error}")).is_ok()
+    aborted
+        .inspect_err(|error| warn!("the parts of \"{key}\" are left behind for now: {error}"))
+        .is_ok()
 }
 
 /// The upload in parts that a journal tells of.
 pub(super) fn multipart(location: &Location, header: &Header) -> Option<Multipart> {
-    Multipart::resume(&location.store, &Key::new(&header.key), header.upload_id.as_ref()?)
+    Multipart::resume(
+        &location.store,
+        &Key::new(&header.key),
+        header.upload_id.as_ref()?,
+    )
 }
 
 /// Removes what has to go. Not yet, when a tar is there that is not known to be it, and that is not `may_go`.
@@ -273,7 +355,9 @@ async fn carry_out(
     patience: Patience,
     may_go: impl Fn(&Object) -> bool,
 ) -> StoreResult<bool> {
-    let Some(metadata) = tar.metadata_of_tar() else { return Ok(true) };
+    let Some(metadata) = tar.metadata_of_tar() else {
+        return Ok(true);
+    };
     let ours = match removal {
         Removal::Failed { metadata, .. } => metadata.as_deref(),
         Removal::Deleted { .. } => None,
@@ -282,9 +366,15 @@ async fn carry_out(
         // A backup has this name now.
         return Ok(true);
     }
-    let Some(found) = location.store.object_if_any(tar, patience).await? else { return Ok(true) };
+    let Some(found) = location.store.object_if_any(tar, patience).await? else {
+        return Ok(true);
+    };
     match removal {
-        Removal::Deleted { version } | Removal::Failed { version: Some(version), .. } => {
+        Removal::Deleted { version }
+        | Removal::Failed {
+            version: Some(version),
+            ..
+        } => {
             if !is_same(version, &found.version) {
                 return Ok(true);
             }
@@ -321,6 +411,18 @@ fn is_same(one: &str, other: &str) -> bool {
 }
 
 fn header(location: &Location, tar: &Key, backup_id: &str) -> Header {
-    let (place, key, backup_id) = (location.store.place().to_owned(), tar.to_string(), backup_id.to_owned());
-    Header { place, key, backup_id, upload_id: None, part_size: 0, size: None, kept: None }
+    let (place, key, backup_id) = (
+        location.store.place().to_owned(),
+        tar.to_string(),
+        backup_id.to_owned(),
+    );
+    Header {
+        place,
+        key,
+        backup_id,
+        upload_id: None,
+        part_size: 0,
+        size: None,
+        kept: None,
+    }
 }

@@ -71,10 +71,15 @@ impl Sweep {
                 info!("nobody goes on with \"{key}\" in {place}: what is left of it goes");
                 abandon(&location, left, &agent.tasks);
             } else {
-                let since = self.unclaimed.entry(format!("{key} {place}")).or_insert_with(|| Some(Instant::now()));
+                let since = self
+                    .unclaimed
+                    .entry(format!("{key} {place}"))
+                    .or_insert_with(|| Some(Instant::now()));
                 if since.is_some_and(|since| since.elapsed() >= REGISTERED_WITHIN) {
                     *since = None;
-                    warn!("what an upload left of \"{key}\" stays in {place}, which is no location's now");
+                    warn!(
+                        "what an upload left of \"{key}\" stays in {place}, which is no location's now"
+                    );
                 }
             }
         }
@@ -87,8 +92,13 @@ impl Sweep {
         };
         let due = agent.locations.all().into_iter().filter(is_due);
         // At the same time: one that is slow to answer keeps no other from its turn.
-        let looks = due.map(async |location| ask(agent, &location).await.then(|| (place(&location), Instant::now())));
-        self.asked.extend(join_all(looks).await.into_iter().flatten());
+        let looks = due.map(async |location| {
+            ask(agent, &location)
+                .await
+                .then(|| (place(&location), Instant::now()))
+        });
+        self.asked
+            .extend(join_all(looks).await.into_iter().flatten());
     }
 }
 
@@ -98,9 +108,14 @@ fn place(location: &Location) -> String {
 
 /// Asks a storage for what is unfinished, and says whether that is done for a while.
 async fn ask(agent: &Agent, location: &Arc<Location>) -> bool {
-    match location.store.leftovers(location.keys.folder(), Patience::INTERACTIVE).await {
+    match location
+        .store
+        .leftovers(location.keys.folder(), Patience::INTERACTIVE)
+        .await
+    {
         Ok(found) => {
-            let (unfinished, (removed, error)) = (found.all.len(), remove_dead(agent, location, found).await);
+            let (unfinished, (removed, error)) =
+                (found.all.len(), remove_dead(agent, location, found).await);
             location.history.swept(Some(unfinished), removed, error);
             true
         }
@@ -118,20 +133,37 @@ async fn ask(agent: &Agent, location: &Arc<Location>) -> bool {
 }
 
 /// Removes the dead ones; gives how many, and what went wrong last.
-async fn remove_dead(agent: &Agent, location: &Location, found: Leftovers) -> (usize, Option<String>) {
+async fn remove_dead(
+    agent: &Agent,
+    location: &Location,
+    found: Leftovers,
+) -> (usize, Option<String>) {
     let (mut removed, mut failed) = (0, None);
-    let is_old =
-        |leftover: &&Leftover| found.now - leftover.begun >= KEPT_FOR && location.keys.may_be_ours(&leftover.key);
+    let is_old = |leftover: &&Leftover| {
+        found.now - leftover.begun >= KEPT_FOR && location.keys.may_be_ours(&leftover.key)
+    };
     for leftover in found.all.iter().filter(is_old).take(MAX_LOOKED_AT) {
-        let Some(age) = age_of_dead(agent, location, leftover, &found).await else { continue };
+        let Some(age) = age_of_dead(agent, location, leftover, &found).await else {
+            continue;
+        };
         let (key, place, age_hours) = (&leftover.key, location.store.place(), age.num_hours());
-        match location.store.remove_leftover(leftover, Patience::INTERACTIVE).await {
+        match location
+            .store
+            .remove_leftover(leftover, Patience::INTERACTIVE)
+            .await
+        {
             Ok(()) => {
                 removed += 1;
-                info!(age_hours, "removed what an unfinished upload of \"{key}\" left in {place}");
+                info!(
+                    age_hours,
+                    "removed what an unfinished upload of \"{key}\" left in {place}"
+                );
             }
             Err(error) => {
-                warn!(age_hours, "what an unfinished upload of \"{key}\" left in {place} stays: {error}");
+                warn!(
+                    age_hours,
+                    "what an unfinished upload of \"{key}\" left in {place} stays: {error}"
+                );
                 failed = Some(error.to_string());
             }
         }
@@ -140,14 +172,27 @@ async fn remove_dead(agent: &Agent, location: &Location, found: Leftovers) -> (u
 }
 
 /// How long nobody was at it, when that is long enough and it is ours to remove.
-async fn age_of_dead(agent: &Agent, location: &Location, leftover: &Leftover, found: &Leftovers) -> Option<TimeDelta> {
+async fn age_of_dead(
+    agent: &Agent,
+    location: &Location,
+    leftover: &Leftover,
+    found: &Leftovers,
+) -> Option<TimeDelta> {
     // Large uploads over a thin line take days. Where nobody tells when the last part came, it may have been just now.
-    let touched = location.store.last_touched(leftover, Patience::INTERACTIVE).await?;
+    let touched = location
+        .store
+        .last_touched(leftover, Patience::INTERACTIVE)
+        .await?;
     let age = found.now - touched;
     // Looked at last: an upload may have begun to go on with it meanwhile.
-    let known = agent.journals.of_key(location.store.place(), leftover.key.as_str()).await;
+    let known = agent
+        .journals
+        .of_key(location.store.place(), leftover.key.as_str())
+        .await;
     let is_known = match leftover.upload_id() {
-        Some(id) if !known.is_empty() => known.iter().any(|header| header.upload_id.as_deref() == Some(id)),
+        Some(id) if !known.is_empty() => known
+            .iter()
+            .any(|header| header.upload_id.as_deref() == Some(id)),
         _ => !known.is_empty() || location.is_arriving(&leftover.key),
     };
     (age >= KEPT_FOR && !is_known).then_some(age)

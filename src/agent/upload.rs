@@ -115,7 +115,10 @@ pub(super) enum Discard {
 }
 
 /// How far an upload is.
-#[expect(clippy::large_enum_variant, reason = "there is one of it for each upload")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of it for each upload"
+)]
 #[derive(Debug)]
 enum Phase {
     /// Nothing has arrived.
@@ -142,7 +145,11 @@ enum Tar {
 impl Tar {
     /// The upload in parts that it is stored by.
     fn multipart(&self) -> Option<Multipart> {
-        if let Self::Parts(multipart, _) = self { Some(multipart.clone()) } else { None }
+        if let Self::Parts(multipart, _) = self {
+            Some(multipart.clone())
+        } else {
+            None
+        }
     }
 }
 
@@ -169,10 +176,21 @@ impl Upload {
         taken: &[String],
         means: Means,
     ) -> Result<Arc<Self>> {
-        let part_size = means.options.part_size.unwrap_or(location.settings.part_size);
-        let part_size = plan::part_size(part_size, backup.size, location.settings.max_parts(backup.size))?;
-        let left = means.journals.left(location.store.place(), &location.keys, &backup.backup_id).await;
-        let (stem, replaced) = location.note(plan::choose_stem(&location, &backup, filename, taken, &left).await)?;
+        let part_size = means
+            .options
+            .part_size
+            .unwrap_or(location.settings.part_size);
+        let part_size = plan::part_size(
+            part_size,
+            backup.size,
+            location.settings.max_parts(backup.size),
+        )?;
+        let left = means
+            .journals
+            .left(location.store.place(), &location.keys, &backup.backup_id)
+            .await;
+        let (stem, replaced) =
+            location.note(plan::choose_stem(&location, &backup, filename, taken, &left).await)?;
         let tar = location.keys.tar(&stem);
         let arriving = location.arriving(&tar);
         let has_left = left.iter().any(|left| left.header.key == tar.as_str());
@@ -242,12 +260,16 @@ impl Upload {
     {
         let mut phase = match self.phase.try_lock() {
             Ok(phase) => phase,
-            Err(TryLockError { .. }) => return Err(self.wrong_order("its content is already on its way")),
+            Err(TryLockError { .. }) => {
+                return Err(self.wrong_order("its content is already on its way"));
+            }
         };
         match *phase {
             Phase::Waiting => {}
             Phase::Ended => return Err(not_found(&self.id)),
-            Phase::Received(..) | Phase::Complete => return Err(self.wrong_order("its content has arrived already")),
+            Phase::Received(..) | Phase::Complete => {
+                return Err(self.wrong_order("its content has arrived already"));
+            }
         }
         self.tell(UploadState::Receiving, None);
         let (result, leftover) = receive::receive(self, body).await;
@@ -259,7 +281,9 @@ impl Upload {
             }
             (result, leftover) => {
                 *phase = Phase::Ended;
-                let error = result.err().unwrap_or_else(|| Error::new(Kind::Internal, "The upload has no content."));
+                let error = result
+                    .err()
+                    .unwrap_or_else(|| Error::new(Kind::Internal, "The upload has no content."));
                 self.leave_or_clean_up(leftover, &error);
                 Err(self.fail(error))
             }
@@ -296,14 +320,27 @@ impl Upload {
         self.conclude(&mut phase, &content, tar).await
     }
 
-    async fn conclude(self: &Arc<Self>, phase: &mut Phase, content: &Content, tar: Tar) -> Result<StoredBackup> {
+    async fn conclude(
+        self: &Arc<Self>,
+        phase: &mut Phase,
+        content: &Content,
+        tar: Tar,
+    ) -> Result<StoredBackup> {
         self.tell(UploadState::Storing, None);
         match self.location.note(self.put_in_place(content, tar).await) {
             Ok(stored) => {
                 self.record.end().await;
-                let (duration_ms, location) = (self.started.1.elapsed().as_millis(), self.location.id());
+                let (duration_ms, location) =
+                    (self.started.1.elapsed().as_millis(), self.location.id());
                 let size_bytes = content.size;
-                info!(location, upload_id = self.id, size_bytes, duration_ms, "uploaded \"{}\"", self.key());
+                info!(
+                    location,
+                    upload_id = self.id,
+                    size_bytes,
+                    duration_ms,
+                    "uploaded \"{}\"",
+                    self.key()
+                );
                 *phase = Phase::Complete;
                 self.stored_bytes.store(content.size, Ordering::Relaxed);
                 self.location.changed(&self.backup.backup_id);
@@ -316,7 +353,9 @@ impl Upload {
 
     /// Whether it has ended, one way or another.
     pub(super) fn has_ended(&self) -> bool {
-        self.phase.try_lock().is_ok_and(|phase| matches!(*phase, Phase::Complete | Phase::Ended))
+        self.phase
+            .try_lock()
+            .is_ok_and(|phase| matches!(*phase, Phase::Complete | Phase::Ended))
     }
 
     fn progress(&self, stored_bytes: u64) {
@@ -327,8 +366,17 @@ impl Upload {
     }
 
     fn fail(&self, error: Error) -> Error {
-        let state = if error.kind() == Kind::Cancelled { UploadState::Cancelled } else { UploadState::Failed };
-        warn!(upload_id = self.id, code = error.kind().code(), "the upload of \"{}\" ended: {error}", self.key());
+        let state = if error.kind() == Kind::Cancelled {
+            UploadState::Cancelled
+        } else {
+            UploadState::Failed
+        };
+        warn!(
+            upload_id = self.id,
+            code = error.kind().code(),
+            "the upload of \"{}\" ended: {error}",
+            self.key()
+        );
         self.tell(state, Some(Report::from(&error)));
         error
     }
@@ -338,8 +386,15 @@ impl Upload {
             self.waiting.end();
         }
         *self.told.lock().unwrap_or_else(PoisonError::into_inner) = state;
-        self.location.history.uploaded(state, self.stored_bytes.load(Ordering::Relaxed));
-        self.location.events().send(Event::Upload(Box::new(UploadStatus { error, ..self.status() })));
+        self.location
+            .history
+            .uploaded(state, self.stored_bytes.load(Ordering::Relaxed));
+        self.location
+            .events()
+            .send(Event::Upload(Box::new(UploadStatus {
+                error,
+                ..self.status()
+            })));
     }
 
     fn is_under_way(&self) -> bool {
@@ -349,7 +404,9 @@ impl Upload {
 
     /// Tells once more how it stands.
     fn tell_again(&self) {
-        self.location.events().send(Event::Upload(Box::new(self.status())));
+        self.location
+            .events()
+            .send(Event::Upload(Box::new(self.status())));
     }
 
     /// How it stands.
@@ -372,11 +429,17 @@ impl Upload {
     }
 
     fn wrong_order(&self, why: &str) -> Error {
-        Error::new(Kind::InvalidRequest, format!("The upload {} cannot do this now: {why}.", self.id))
+        Error::new(
+            Kind::InvalidRequest,
+            format!("The upload {} cannot do this now: {why}.", self.id),
+        )
     }
 }
 
 /// The error for an upload that is not there any more.
 pub(super) fn not_found(id: &str) -> Error {
-    Error::new(Kind::UploadNotFound, format!("There is no upload \"{id}\", or it has ended."))
+    Error::new(
+        Kind::UploadNotFound,
+        format!("There is no upload \"{id}\", or it has ended."),
+    )
 }

@@ -146,14 +146,22 @@ impl Agent {
     ///
     /// # Errors
     /// [`Kind::BackupNotFound`], [`Kind::ShuttingDown`], and what a listing can come to.
-    pub async fn verify(self: &Arc<Self>, location: &str, backup_id: &str, mode: Mode) -> Result<Verification> {
+    pub async fn verify(
+        self: &Arc<Self>,
+        location: &str,
+        backup_id: &str,
+        mode: Mode,
+    ) -> Result<Verification> {
         self.refuse_when_stopping()?;
         let entry = self.find(location, backup_id).await?;
         let location = self.location(location)?;
         let (sender, steps) = mpsc::channel(1);
         let agent = Arc::clone(self);
         let task = tokio::spawn(async move { run(agent, location, entry, mode, sender).await });
-        Ok(Verification { steps, task: Some(AbortOnDropHandle::new(task)) })
+        Ok(Verification {
+            steps,
+            task: Some(AbortOnDropHandle::new(task)),
+        })
     }
 }
 
@@ -174,9 +182,17 @@ async fn run(
         };
         look.compare(manifest, metadata.as_ref());
     }
-    let Verifying { version, verified, .. } = look;
+    let Verifying {
+        version, verified, ..
+    } = look;
     for finding in &verified.problems {
-        warn!(backup_id = entry.metadata.backup_id, key = key.as_str(), "{} {}", place, finding.detail);
+        warn!(
+            backup_id = entry.metadata.backup_id,
+            key = key.as_str(),
+            "{} {}",
+            place,
+            finding.detail
+        );
     }
     if verified.ok {
         info!(
@@ -186,7 +202,11 @@ async fn run(
         );
     } else {
         // The list shows it as it was.
-        if verified.problems.iter().any(|finding| finding.code.is_missing()) {
+        if verified
+            .problems
+            .iter()
+            .any(|finding| finding.code.is_missing())
+        {
             location.changed(&entry.metadata.backup_id);
         } else {
             location.outdated();
@@ -196,7 +216,9 @@ async fn run(
         // A status says only of tars in the list that they are damaged.
         drop(location.listings.taken().await);
     }
-    agent.note_verified(&location, &entry.metadata.backup_id, &version, &verified).await;
+    agent
+        .note_verified(&location, &entry.metadata.backup_id, &version, &verified)
+        .await;
     Ok(verified)
 }
 
@@ -211,19 +233,39 @@ struct Verifying<'l> {
 
 impl<'l> Verifying<'l> {
     fn begin(location: &'l Arc<Location>, entry: &'l Entry, mode: Mode) -> Self {
-        let verified = Verified { ok: true, mode, size_bytes: 0, read_bytes: 0, sha256: None, problems: Vec::new() };
-        Self { location, entry, version: entry.tar.version.clone(), verified }
+        let verified = Verified {
+            ok: true,
+            mode,
+            size_bytes: 0,
+            read_bytes: 0,
+            sha256: None,
+            problems: Vec::new(),
+        };
+        Self {
+            location,
+            entry,
+            version: entry.tar.version.clone(),
+            verified,
+        }
     }
 
     fn found(&mut self, code: FindingCode, detail: impl Into<String>) {
         self.verified.ok = false;
-        self.verified.problems.push(Finding { code, detail: detail.into() });
+        self.verified.problems.push(Finding {
+            code,
+            detail: detail.into(),
+        });
     }
 
     /// The metadata as it is now.
     async fn metadata(&mut self) -> Result<Option<Read>> {
         let key = &self.entry.key;
-        match self.location.store.read(key, MAX_METADATA_BYTES, Patience::INTERACTIVE).await {
+        match self
+            .location
+            .store
+            .read(key, MAX_METADATA_BYTES, Patience::INTERACTIVE)
+            .await
+        {
             Ok(json) => match StoredBackup::read(&json) {
                 Ok(read) => {
                     if let Some(damage) = &read.damage {
@@ -242,7 +284,10 @@ impl<'l> Verifying<'l> {
                 }
             },
             Err(error) if error.outcome == Outcome::NotFound => {
-                self.found(FindingCode::MetadataMissing, format!("The metadata \"{key}\" is gone."));
+                self.found(
+                    FindingCode::MetadataMissing,
+                    format!("The metadata \"{key}\" is gone."),
+                );
             }
             Err(error) => return self.location.note(Err(error.into())),
         }
@@ -255,7 +300,10 @@ impl<'l> Verifying<'l> {
         let stat = match self.location.store.stat(key, Patience::INTERACTIVE).await {
             Ok(stat) => stat,
             Err(error) if error.outcome == Outcome::NotFound => {
-                self.found(FindingCode::TarMissing, format!("The tar \"{key}\" is gone."));
+                self.found(
+                    FindingCode::TarMissing,
+                    format!("The tar \"{key}\" is gone."),
+                );
                 return Ok(None);
             }
             Err(error) => return self.location.note(Err(error.into())),
@@ -263,7 +311,10 @@ impl<'l> Verifying<'l> {
         self.verified.size_bytes = stat.size;
         self.note_version(stat.version.as_deref());
         if let Some(said) = metadata.and_then(|metadata| wrong_size(metadata, stat.size)) {
-            let detail = format!("The tar \"{key}\" has {} bytes, but its metadata says {said}.", stat.size);
+            let detail = format!(
+                "The tar \"{key}\" has {} bytes, but its metadata says {said}.",
+                stat.size
+            );
             self.found(FindingCode::SizeMismatch, detail);
         }
         Ok(Some(stat))
@@ -272,14 +323,26 @@ impl<'l> Verifying<'l> {
     /// Notes which tar it is: it may be another one than when the list was taken.
     fn note_version(&mut self, read: Option<&str>) {
         let listed = &self.entry.tar.version;
-        self.version = read.filter(|read| is_other(listed, read)).unwrap_or(listed).to_owned();
+        self.version = read
+            .filter(|read| is_other(listed, read))
+            .unwrap_or(listed)
+            .to_owned();
     }
 
     async fn quick(&mut self, stat: &Stat, metadata: Option<&Read>) -> Result<Option<Manifest>> {
         let key = &self.entry.tar.key;
-        let held = stat.checksums.iter().find(|(checksum, _)| *checksum == Checksum::Sha256).map(|(_, held)| hex(held));
-        if held.zip(recorded_sha256(metadata)).is_some_and(|(held, recorded)| held != recorded) {
-            let detail = format!("The SHA-256 that the server has of \"{key}\" is not the one of what was uploaded.");
+        let held = stat
+            .checksums
+            .iter()
+            .find(|(checksum, _)| *checksum == Checksum::Sha256)
+            .map(|(_, held)| hex(held));
+        if held
+            .zip(recorded_sha256(metadata))
+            .is_some_and(|(held, recorded)| held != recorded)
+        {
+            let detail = format!(
+                "The SHA-256 that the server has of \"{key}\" is not the one of what was uploaded."
+            );
             self.found(FindingCode::ChecksumMismatch, detail);
         }
         let look = look_into(self.location, key, stat.size).await?;
@@ -293,8 +356,19 @@ impl<'l> Verifying<'l> {
         metadata: Option<&Read>,
         steps: mpsc::Sender<Step>,
     ) -> Result<Option<Manifest>> {
-        let tar = Object { size: stat.size, ..self.entry.tar.clone() };
-        let download = Download::open(Arc::clone(self.location), &Entry { tar, ..self.entry.clone() }, None).await?;
+        let tar = Object {
+            size: stat.size,
+            ..self.entry.tar.clone()
+        };
+        let download = Download::open(
+            Arc::clone(self.location),
+            &Entry {
+                tar,
+                ..self.entry.clone()
+            },
+            None,
+        )
+        .await?;
         self.note_version(download.e_tag.as_deref());
         let mut pieces = pin!(download.unchecked().into_stream());
         let (mut hashes, mut walker) = (Hashes::for_all_of(stat), Ok(Walker::default()));
@@ -318,22 +392,35 @@ impl<'l> Verifying<'l> {
         let (sha256, differing) = hashes.finish(recorded_sha256(metadata));
         self.verified.sha256 = Some(sha256);
         for what in differing {
-            let detail = format!("The {what} of \"{}\" is not the one of what was uploaded.", self.entry.tar.key);
+            let detail = format!(
+                "The {what} of \"{}\" is not the one of what was uploaded.",
+                self.entry.tar.key
+            );
             self.found(FindingCode::ChecksumMismatch, detail);
         }
         Ok(self.manifest(walker.and_then(Walker::finish)))
     }
 
-    fn manifest(&mut self, found: std::result::Result<Manifest, archive::Error>) -> Option<Manifest> {
+    fn manifest(
+        &mut self,
+        found: std::result::Result<Manifest, archive::Error>,
+    ) -> Option<Manifest> {
         let key = &self.entry.tar.key;
         found
-            .map_err(|error| self.found(FindingCode::InvalidTar, format!("\"{key}\" cannot be restored: {error}.")))
+            .map_err(|error| {
+                self.found(
+                    FindingCode::InvalidTar,
+                    format!("\"{key}\" cannot be restored: {error}."),
+                )
+            })
             .ok()
     }
 
     /// What Home Assistant shows of a backup may be changed by hand, such as its name; what it restores by may not.
     fn compare(&mut self, manifest: Option<Manifest>, metadata: Option<&Read>) {
-        let (Some(manifest), Some(read)) = (manifest, metadata) else { return };
+        let (Some(manifest), Some(read)) = (manifest, metadata) else {
+            return;
+        };
         let backup = &read.stored.backup;
         let key = &self.entry.tar.key;
         if manifest.backup_id() != backup.backup_id {
@@ -342,7 +429,10 @@ impl<'l> Verifying<'l> {
             return self.found(FindingCode::OtherBackup, detail);
         }
         for (differs, what) in [
-            (manifest.is_protected() != backup.protected, "whether it is encrypted"),
+            (
+                manifest.is_protected() != backup.protected,
+                "whether it is encrypted",
+            ),
             (
                 manifest.homeassistant_version() != backup.homeassistant_version.as_deref(),
                 "the version of Home Assistant",
@@ -359,7 +449,8 @@ impl<'l> Verifying<'l> {
 /// Whether a tar is another one than a list says. Servers do not agree with themselves on the quotation marks of an `ETag`,
 /// and some give a time in its place in a list.
 fn is_other(listed: &str, read: &str) -> bool {
-    listed.trim_matches('"') != read.trim_matches('"') && DateTime::parse_from_rfc3339(listed).is_err()
+    listed.trim_matches('"') != read.trim_matches('"')
+        && DateTime::parse_from_rfc3339(listed).is_err()
 }
 
 fn recorded_sha256(metadata: Option<&Read>) -> Option<&str> {

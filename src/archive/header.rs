@@ -53,7 +53,11 @@ impl Header {
             b'K' => Kind::LongLink,
             _ => Kind::File,
         };
-        Some(Self { kind, size: number(&block[124..136])?, name })
+        Some(Self {
+            kind,
+            size: number(&block[124..136])?,
+            name,
+        })
     }
 }
 
@@ -72,7 +76,9 @@ impl Role {
     pub(super) fn of(name: &[u8]) -> Self {
         match name.strip_prefix(b"./").unwrap_or(name) {
             b"backup.json" => Self::Manifest,
-            b"homeassistant.tar" | b"homeassistant.tgz" | b"homeassistant.tar.gz" => Self::HomeAssistant,
+            b"homeassistant.tar" | b"homeassistant.tgz" | b"homeassistant.tar.gz" => {
+                Self::HomeAssistant
+            }
             _ => Self::Other,
         }
     }
@@ -85,7 +91,11 @@ pub(super) fn text(field: &[u8]) -> &[u8] {
 
 fn name(block: &[u8]) -> Vec<u8> {
     let (name, folder) = (text(&block[..100]), text(&block[345..500]));
-    if folder.is_empty() { name.to_vec() } else { [folder, b"/", name].concat() }
+    if folder.is_empty() {
+        name.to_vec()
+    } else {
+        [folder, b"/", name].concat()
+    }
 }
 
 /// A number in octal digits, or, when its first bit is set, in binary.
@@ -94,10 +104,17 @@ fn number(field: &[u8]) -> Option<u64> {
         let digits = text(field).trim_ascii();
         let is_octal = digits.iter().all(|byte| matches!(byte, b'0'..=b'7'));
         let digits = std::str::from_utf8(digits).ok().filter(|_| is_octal)?;
-        if digits.is_empty() { 0 } else { u64::from_str_radix(digits, 8).ok()? }
+        if digits.is_empty() {
+            0
+        } else {
+            u64::from_str_radix(digits, 8).ok()?
+        }
     } else {
         let (high, low) = field.split_last_chunk()?;
-        let is_small = high.iter().enumerate().all(|(index, &byte)| byte == if index == 0 { 0x80 } else { 0 });
+        let is_small = high
+            .iter()
+            .enumerate()
+            .all(|(index, &byte)| byte == if index == 0 { 0x80 } else { 0 });
         is_small.then(|| u64::from_be_bytes(*low))?
     };
     i64::try_from(number).is_ok().then_some(number)

@@ -75,15 +75,35 @@ impl Manifest {
     /// # Errors
     /// When a folder is one that HA does not know.
     pub fn into_agent_backup(self, size: u64) -> Result<AgentBackup, Error> {
-        let folders = self.folders.into_iter().filter(|folder| folder != "homeassistant").map(Value::from);
-        let folders: Vec<Folder> = folders.map(serde_json::from_value).collect::<Result<_, _>>()?;
+        let folders = self
+            .folders
+            .into_iter()
+            .filter(|folder| folder != "homeassistant")
+            .map(Value::from);
+        let folders: Vec<Folder> = folders
+            .map(serde_json::from_value)
+            .collect::<Result<_, _>>()?;
         let addons = self.addons.into_iter();
         let extra = read_extra(self.extra.as_deref())?;
-        let requested = extra.get("supervisor.backup_request_date").and_then(Value::as_str).map(str::to_owned);
-        let version = self.homeassistant.as_ref().and_then(|homeassistant| homeassistant.version.clone());
-        let excluded = self.homeassistant.is_some_and(|homeassistant| homeassistant.exclude_database);
+        let requested = extra
+            .get("supervisor.backup_request_date")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
+        let version = self
+            .homeassistant
+            .as_ref()
+            .and_then(|homeassistant| homeassistant.version.clone());
+        let excluded = self
+            .homeassistant
+            .is_some_and(|homeassistant| homeassistant.exclude_database);
         Ok(AgentBackup {
-            addons: addons.map(|a| AddonInfo { name: a.name, slug: a.slug, version: a.version }).collect(),
+            addons: addons
+                .map(|a| AddonInfo {
+                    name: a.name,
+                    slug: a.slug,
+                    version: a.version,
+                })
+                .collect(),
             backup_id: self.slug,
             date: requested.unwrap_or(self.date),
             database_included: version.is_some() && !excluded,
@@ -101,7 +121,11 @@ impl Manifest {
 fn read_extra(extra: Option<&RawValue>) -> Result<Map<String, Value>, Error> {
     let text = extra.map_or("{}", RawValue::get);
     if text.len() > MAX_EXTRA_BYTES {
-        return Err(Error::TooLarge("backup.json's \"extra\"", text.len() as u64, MAX_EXTRA_BYTES as u64));
+        return Err(Error::TooLarge(
+            "backup.json's \"extra\"",
+            text.len() as u64,
+            MAX_EXTRA_BYTES as u64,
+        ));
     }
     Ok(serde_json::from_str(text)?)
 }
@@ -111,7 +135,9 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> Result<AgentBackup, Error> {
-        Manifest::parse(json.as_bytes()).unwrap().into_agent_backup(7)
+        Manifest::parse(json.as_bytes())
+            .unwrap()
+            .into_agent_backup(7)
     }
 
     #[test]
@@ -134,12 +160,24 @@ mod tests {
 
     #[test]
     fn what_is_too_deep_or_too_large_is_refused() {
-        let with =
-            |extra: &str| read(&format!(r#"{{"slug": "a", "name": "n", "date": "d", "extra": {{"x": {extra}}}}}"#));
+        let with = |extra: &str| {
+            read(&format!(
+                r#"{{"slug": "a", "name": "n", "date": "d", "extra": {{"x": {extra}}}}}"#
+            ))
+        };
         assert!(with("[1, {}]").is_ok());
-        assert!(matches!(with(&("[".repeat(10_000) + &"]".repeat(10_000))), Err(Error::BadManifest(_))));
-        assert!(matches!(with(&format!("[{}0]", "[0],".repeat(70_000))), Err(Error::TooLarge(..))));
-        assert!(matches!(read(r#"{"slug": "a", "name": "n", "date": "d", "extra": []}"#), Err(Error::BadManifest(_))));
+        assert!(matches!(
+            with(&("[".repeat(10_000) + &"]".repeat(10_000))),
+            Err(Error::BadManifest(_))
+        ));
+        assert!(matches!(
+            with(&format!("[{}0]", "[0],".repeat(70_000))),
+            Err(Error::TooLarge(..))
+        ));
+        assert!(matches!(
+            read(r#"{"slug": "a", "name": "n", "date": "d", "extra": []}"#),
+            Err(Error::BadManifest(_))
+        ));
     }
 
     #[test]

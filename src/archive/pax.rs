@@ -44,8 +44,13 @@ impl Pax {
 
 /// Digits alone, and a number that every reader can hold.
 fn decimal(digits: &[u8]) -> Option<usize> {
-    let digits = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
-    digits.parse().ok().filter(|number| isize::try_from(*number).is_ok())
+    let digits = std::str::from_utf8(digits)
+        .ok()
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    digits
+        .parse()
+        .ok()
+        .filter(|number| isize::try_from(*number).is_ok())
 }
 
 #[cfg(test)]
@@ -54,7 +59,8 @@ mod tests {
 
     #[test]
     fn records_are_as_long_as_they_say() {
-        let pax = Pax::read(b"12 size=600\n29 mtime=1.5\n12 size=9999999\n22 path=./backup.json\n").unwrap();
+        let pax = Pax::read(b"12 size=600\n29 mtime=1.5\n12 size=9999999\n22 path=./backup.json\n")
+            .unwrap();
         assert_eq!(
             (pax.size, pax.name.as_deref()),
             (Some(600), Some(&b"./backup.json"[..])),
@@ -80,7 +86,12 @@ mod tests {
             b"7 size\n",
             b"\0\0",
         ] {
-            assert_eq!(Pax::read(records), None, "{:?}", String::from_utf8_lossy(records));
+            assert_eq!(
+                Pax::read(records),
+                None,
+                "{:?}",
+                String::from_utf8_lossy(records)
+            );
         }
     }
 }

@@ -31,7 +31,11 @@ enum State {
     /// Collecting a header block.
     Header(Vec<u8>),
     /// Inside an entry: bytes of data left, padding after them, what is kept.
-    Data { left: u64, padding: u64, keep: Option<(Keep, Vec<u8>)> },
+    Data {
+        left: u64,
+        padding: u64,
+        keep: Option<(Keep, Vec<u8>)>,
+    },
     /// Past the end-of-archive mark; only padding follows.
     End,
 }
@@ -47,7 +51,14 @@ enum Keep {
 impl Default for Walker {
     fn default() -> Self {
         let state = State::Header(Vec::with_capacity(BLOCK));
-        Self { state, offset: 0, pax: None, named: None, manifest: None, has_home_assistant: false }
+        Self {
+            state,
+            offset: 0,
+            pax: None,
+            named: None,
+            manifest: None,
+            has_home_assistant: false,
+        }
     }
 }
 
@@ -60,13 +71,21 @@ impl Walker {
         while !piece.is_empty() {
             let taken = match &mut self.state {
                 State::Header(block) => take(block, BLOCK - block.len(), piece),
-                State::Data { left: 0, padding, .. } => skip(padding, piece),
-                State::Data { left, keep: Some((_, kept)), .. } => {
+                State::Data {
+                    left: 0, padding, ..
+                } => skip(padding, piece),
+                State::Data {
+                    left,
+                    keep: Some((_, kept)),
+                    ..
+                } => {
                     let taken = take(kept, usize::try_from(*left).unwrap_or(usize::MAX), piece);
                     *left -= taken as u64;
                     taken
                 }
-                State::Data { left, keep: None, .. } => skip(left, piece),
+                State::Data {
+                    left, keep: None, ..
+                } => skip(left, piece),
                 State::End => piece.len(),
             };
             self.offset += taken as u64;
@@ -80,7 +99,11 @@ impl Walker {
     #[must_use]
     pub fn skippable(&self) -> u64 {
         match &self.state {
-            State::Data { left, padding, keep: None } => left.saturating_add(*padding),
+            State::Data {
+                left,
+                padding,
+                keep: None,
+            } => left.saturating_add(*padding),
             _ => 0,
         }
     }
@@ -91,7 +114,12 @@ impl Walker {
     /// As [`Self::push`].
     pub fn skip(&mut self) -> Result<(), Error> {
         self.offset = self.offset.saturating_add(self.skippable());
-        if let State::Data { left, padding, keep: None } = &mut self.state {
+        if let State::Data {
+            left,
+            padding,
+            keep: None,
+        } = &mut self.state
+        {
             (*left, *padding) = (0, 0);
         }
         self.advance()
@@ -127,11 +155,22 @@ impl Walker {
                 let block = std::mem::take(block);
                 self.state = self.entry(&block)?;
                 // An entry without data is over before its first byte.
-                if matches!(self.state, State::Data { left: 0, padding: 0, .. }) {
+                if matches!(
+                    self.state,
+                    State::Data {
+                        left: 0,
+                        padding: 0,
+                        ..
+                    }
+                ) {
                     self.advance()?;
                 }
             }
-            State::Data { left: 0, padding: 0, keep } => {
+            State::Data {
+                left: 0,
+                padding: 0,
+                keep,
+            } => {
                 if let Some((keep, data)) = keep.take() {
                     self.take_in(keep, data)?;
                 }
@@ -147,9 +186,17 @@ impl Walker {
         match keep {
             Keep::Manifest => self.manifest = Some(data),
             Keep::Name => self.named = Some(Role::of(text(&data))),
-            Keep::Pax => self.pax = Some(Pax::read(&data).filter(|pax| !pax.is_sparse).ok_or(self.unusual())?),
+            Keep::Pax => {
+                self.pax = Some(
+                    Pax::read(&data)
+                        .filter(|pax| !pax.is_sparse)
+                        .ok_or(self.unusual())?,
+                )
+            }
             // Not every reader heeds it.
-            Keep::GlobalPax if !Pax::read(&data).is_some_and(|pax| pax.is_harmless()) => return Err(self.unusual()),
+            Keep::GlobalPax if !Pax::read(&data).is_some_and(|pax| pax.is_harmless()) => {
+                return Err(self.unusual());
+            }
             Keep::GlobalPax => {}
         }
         Ok(())
@@ -161,9 +208,17 @@ impl Walker {
         }
         let header = Header::read(block).ok_or(Error::BadHeader(self.offset - BLOCK as u64))?;
         let keep = match header.kind {
-            Kind::Pax | Kind::LongName if self.pax.is_some() || self.named.is_some() => return Err(self.unusual()),
-            Kind::Pax => Some((Keep::Pax, limited("pax header", header.size, MAX_PAX_BYTES)?)),
-            Kind::GlobalPax => Some((Keep::GlobalPax, limited("pax header", header.size, MAX_PAX_BYTES)?)),
+            Kind::Pax | Kind::LongName if self.pax.is_some() || self.named.is_some() => {
+                return Err(self.unusual());
+            }
+            Kind::Pax => Some((
+                Keep::Pax,
+                limited("pax header", header.size, MAX_PAX_BYTES)?,
+            )),
+            Kind::GlobalPax => Some((
+                Keep::GlobalPax,
+                limited("pax header", header.size, MAX_PAX_BYTES)?,
+            )),
             Kind::LongName if header.size <= MAX_NAME_BYTES => Some((Keep::Name, Vec::new())),
             Kind::LongName => {
                 self.named = Some(Role::Other);
@@ -173,7 +228,11 @@ impl Walker {
             Kind::Sparse => return Err(self.unusual()),
             Kind::File | Kind::Empty => return self.file(&header),
         };
-        Ok(State::Data { left: header.size, padding: padding(header.size), keep })
+        Ok(State::Data {
+            left: header.size,
+            padding: padding(header.size),
+            keep,
+        })
     }
 
     /// An ordinary entry, as what goes before it says.
@@ -188,10 +247,17 @@ impl Walker {
         self.has_home_assistant |= role == Role::HomeAssistant && is_file;
         let keep = match (role == Role::Manifest && is_file, &self.manifest) {
             (false, _) => None,
-            (true, None) => Some((Keep::Manifest, limited("backup.json", size, MAX_MANIFEST_BYTES)?)),
+            (true, None) => Some((
+                Keep::Manifest,
+                limited("backup.json", size, MAX_MANIFEST_BYTES)?,
+            )),
             (true, Some(_)) => return Err(Error::TwoManifests),
         };
-        Ok(State::Data { left: size, padding: padding(size), keep })
+        Ok(State::Data {
+            left: size,
+            padding: padding(size),
+            keep,
+        })
     }
 
     fn unusual(&self) -> Error {
@@ -206,7 +272,9 @@ fn take(into: &mut Vec<u8>, wanted: usize, piece: &[u8]) -> usize {
 }
 
 fn skip(left: &mut u64, piece: &[u8]) -> usize {
-    let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(piece.len());
+    let taken = usize::try_from(*left)
+        .unwrap_or(usize::MAX)
+        .min(piece.len());
     *left -= taken as u64;
     taken
 }
@@ -216,7 +284,11 @@ fn padding(size: u64) -> u64 {
 }
 
 fn limited(what: &'static str, size: u64, limit: u64) -> Result<Vec<u8>, Error> {
-    if size > limit { Err(Error::TooLarge(what, size, limit)) } else { Ok(Vec::new()) }
+    if size > limit {
+        Err(Error::TooLarge(what, size, limit))
+    } else {
+        Ok(Vec::new())
+    }
 }
 
 #[cfg(test)]
@@ -305,13 +377,19 @@ mod tests {
     fn a_cut_or_damaged_tar_is_refused() {
         let tar = backup(MANIFEST);
         for end in [0, 100, 512, 700, tar.len() - 1024] {
-            assert!(matches!(walk(&tar[..end], 100), Err(Error::Truncated)), "{end}");
+            assert!(
+                matches!(walk(&tar[..end], 100), Err(Error::Truncated)),
+                "{end}"
+            );
         }
         let mut damaged = tar.clone();
         damaged[5] ^= 1;
         assert!(matches!(walk(&damaged, 100), Err(Error::BadHeader(0))));
         assert!(matches!(walk(&[b'x'; 2048], 512), Err(Error::BadHeader(0))));
-        assert!(matches!(walk(&backup(b"[]"), 100), Err(Error::BadManifest(_))));
+        assert!(matches!(
+            walk(&backup(b"[]"), 100),
+            Err(Error::BadManifest(_))
+        ));
         assert!(matches!(walk(&[0; 1024], 100), Err(Error::NoManifest)));
     }
 
@@ -327,24 +405,41 @@ mod tests {
             ("./ssl.tar.gz", false),
             ("./x/homeassistant.tar.gz", false),
         ] {
-            let walked = walk(&[&*first, &entry(b'0', name, b"data"), &[0; 1024]].concat(), 512);
+            let walked = walk(
+                &[&*first, &entry(b'0', name, b"data"), &[0; 1024]].concat(),
+                512,
+            );
             assert_eq!(walked.is_ok(), is_there, "{name}: {walked:?}");
-            assert!(is_there || matches!(walked, Err(Error::NoHomeAssistant)), "{name}: {walked:?}");
+            assert!(
+                is_there || matches!(walked, Err(Error::NoHomeAssistant)),
+                "{name}: {walked:?}"
+            );
         }
     }
 
     #[test]
     fn a_huge_manifest_is_refused_before_it_is_read() {
         let header = head(b'0', "backup.json", 1 << 40);
-        assert!(matches!(walk(&header, 512), Err(Error::TooLarge("backup.json", ..))));
+        assert!(matches!(
+            walk(&header, 512),
+            Err(Error::TooLarge("backup.json", ..))
+        ));
         for kind in [b'x', b'g', b'X'] {
-            assert!(matches!(walk(&head(kind, "pax", 1 << 30), 512), Err(Error::TooLarge("pax header", ..))));
+            assert!(matches!(
+                walk(&head(kind, "pax", 1 << 30), 512),
+                Err(Error::TooLarge("pax header", ..))
+            ));
         }
     }
 
     #[test]
     fn a_pax_header_gives_the_size_that_the_header_has_no_room_for() {
-        let tar = [pax("12 size=600\n"), entry(b'0', "big", &[1; 600]), backup(MANIFEST)].concat();
+        let tar = [
+            pax("12 size=600\n"),
+            entry(b'0', "big", &[1; 600]),
+            backup(MANIFEST),
+        ]
+        .concat();
         let mut without = tar.clone();
         // The size in the header itself is of no importance then.
         without[1024..1536].copy_from_slice(&head(b'0', "big", 0));
@@ -355,13 +450,27 @@ mod tests {
 
     #[test]
     fn the_manifest_is_found_by_any_name_that_home_assistant_knows_it_by() {
-        for before in [pax("22 path=./backup.json\n"), entry(b'L', "././@LongLink", b"./backup.json\0")] {
+        for before in [
+            pax("22 path=./backup.json\n"),
+            entry(b'L', "././@LongLink", b"./backup.json\0"),
+        ] {
             let tar = [before, entry(b'0', "something", MANIFEST), vec![0; 1024]].concat();
             assert_eq!(walk(&tar, 512).unwrap().backup_id(), "abc");
         }
-        for before in [pax("9 path=a\n"), entry(b'L', "././@LongLink", &[b'x'; 5000])] {
-            let tar = [before, entry(b'0', "./backup.json", MANIFEST), vec![0; 1024]].concat();
-            assert!(matches!(walk(&tar, 512), Err(Error::NoManifest)), "its name is another one");
+        for before in [
+            pax("9 path=a\n"),
+            entry(b'L', "././@LongLink", &[b'x'; 5000]),
+        ] {
+            let tar = [
+                before,
+                entry(b'0', "./backup.json", MANIFEST),
+                vec![0; 1024],
+            ]
+            .concat();
+            assert!(
+                matches!(walk(&tar, 512), Err(Error::NoManifest)),
+                "its name is another one"
+            );
         }
         let mut header = Written::new_ustar();
         header.set_path("backup.json").unwrap();
@@ -369,32 +478,65 @@ mod tests {
         header.set_size(MANIFEST.len() as u64);
         header.set_cksum();
         let tar = [header.as_bytes(), &padded(MANIFEST)[..], &[0; 1024]].concat();
-        assert_eq!(walk(&tar, 512).unwrap().backup_id(), "abc", "half of the name is in the prefix");
+        assert_eq!(
+            walk(&tar, 512).unwrap().backup_id(),
+            "abc",
+            "half of the name is in the prefix"
+        );
     }
 
     #[test]
     fn what_two_readers_see_differently_is_refused() {
-        let (one, two) = (entry(b'0', "./backup.json", MANIFEST), entry(b'0', "backup.json", MANIFEST));
-        assert!(matches!(walk(&[&*one, &two].concat(), 512), Err(Error::TwoManifests)));
+        let (one, two) = (
+            entry(b'0', "./backup.json", MANIFEST),
+            entry(b'0', "backup.json", MANIFEST),
+        );
+        assert!(matches!(
+            walk(&[&*one, &two].concat(), 512),
+            Err(Error::TwoManifests)
+        ));
         let name = || entry(b'L', "././@LongLink", b"./backup.json\0");
         for (what, tar) in [
             ("a folder with data", entry(b'5', "./backup.json", MANIFEST)),
             ("a link with data", entry(b'2', "x", b"data")),
             ("an old folder with data", entry(0, "x/", b"data")),
-            ("a link that a pax header gives data", [pax("11 size=60\n"), entry(b'1', "x", b"")].concat()),
+            (
+                "a link that a pax header gives data",
+                [pax("11 size=60\n"), entry(b'1', "x", b"")].concat(),
+            ),
             ("a sparse file", entry(b'S', "x", b"data")),
-            ("a sparse file of the newer kind", [pax("22 GNU.sparse.major=1\n"), one.clone()].concat()),
-            ("a pax header that cannot be read", [pax("99 size=600\n"), one.clone()].concat()),
-            ("a pax header for all", [entry(b'g', "pax", b"11 size=60\n"), one.clone()].concat()),
-            ("two pax headers", [pax("11 size=60\n"), pax("11 size=61\n")].concat()),
+            (
+                "a sparse file of the newer kind",
+                [pax("22 GNU.sparse.major=1\n"), one.clone()].concat(),
+            ),
+            (
+                "a pax header that cannot be read",
+                [pax("99 size=600\n"), one.clone()].concat(),
+            ),
+            (
+                "a pax header for all",
+                [entry(b'g', "pax", b"11 size=60\n"), one.clone()].concat(),
+            ),
+            (
+                "two pax headers",
+                [pax("11 size=60\n"), pax("11 size=61\n")].concat(),
+            ),
             ("two names", [name(), name()].concat()),
             ("a name of each kind", [name(), pax("9 path=a\n")].concat()),
         ] {
             let tar = [&*tar, &one, &[0; 1024]].concat();
-            assert!(matches!(walk(&tar, 512), Err(Error::Unusual(_))), "{what}: {:?}", walk(&tar, 512));
+            assert!(
+                matches!(walk(&tar, 512), Err(Error::Unusual(_))),
+                "{what}: {:?}",
+                walk(&tar, 512)
+            );
         }
         let link = [entry(b'2', "backup.json", b""), backup(MANIFEST)].concat();
-        assert_eq!(walk(&link, 512).unwrap().backup_id(), "abc", "a link of that name is no manifest");
+        assert_eq!(
+            walk(&link, 512).unwrap().backup_id(),
+            "abc",
+            "a link of that name is no manifest"
+        );
     }
 
     #[test]
@@ -404,10 +546,19 @@ mod tests {
         let read = |tar: &[u8]| super::super::read_manifest(std::io::Cursor::new(tar));
         assert_eq!(read(&tar).unwrap().backup_id(), "abc");
         assert!(matches!(read(&tar[..100_000]), Err(Error::Truncated)));
-        assert!(matches!(read(&tar[..tar.len() - 1024]), Err(Error::Truncated)));
+        assert!(matches!(
+            read(&tar[..tar.len() - 1024]),
+            Err(Error::Truncated)
+        ));
         assert!(matches!(read(b"no tar"), Err(Error::Truncated)));
-        assert!(matches!(read(&head(b'0', "huge", (1 << 36) - 1)), Err(Error::Truncated)));
+        assert!(matches!(
+            read(&head(b'0', "huge", (1 << 36) - 1)),
+            Err(Error::Truncated)
+        ));
         // Names that go on for gigabytes are not taken into memory.
-        assert!(matches!(read(&head(b'L', "././@LongLink", (1 << 36) - 1)), Err(Error::Truncated)));
+        assert!(matches!(
+            read(&head(b'L', "././@LongLink", (1 << 36) - 1)),
+            Err(Error::Truncated)
+        ));
     }
 }

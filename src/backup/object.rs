@@ -48,7 +48,11 @@ impl fmt::Display for Damage {
             Self::NoDigest => f.write_str("its own SHA-256 is missing in it"),
             Self::OtherDigest => f.write_str("it has not the SHA-256 that it says it has"),
             Self::OtherKey(key) => {
-                write!(f, "what the agent noted in it is under \"{}\"", key.escape_debug())
+                write!(
+                    f,
+                    "what the agent noted in it is under \"{}\"",
+                    key.escape_debug()
+                )
             }
         }
     }
@@ -87,7 +91,9 @@ impl StoredBackup {
                 .others
                 .into_iter()
                 .find(|(_, value)| understood(value).is_some())
-                .map_or((None, None), |(key, additions)| (Some(additions), Some(Damage::OtherKey(key)))),
+                .map_or((None, None), |(key, additions)| {
+                    (Some(additions), Some(Damage::OtherKey(key)))
+                }),
         };
         let mut agent = additions.as_ref().and_then(understood);
         if let Some(agent) = agent.as_mut().filter(|_| damage.is_some()) {
@@ -95,8 +101,17 @@ impl StoredBackup {
             agent.crc32 = None;
         }
         let garbled = additions.as_ref().filter(|_| agent.is_none());
-        let sha256 = agent.as_ref().map_or_else(|| garbled.and_then(sha256_of), |agent| agent.sha256.clone());
-        Ok(Read { stored: Self { backup: document.backup, agent }, sha256, damage })
+        let sha256 = agent
+            .as_ref()
+            .map_or_else(|| garbled.and_then(sha256_of), |agent| agent.sha256.clone());
+        Ok(Read {
+            stored: Self {
+                backup: document.backup,
+                agent,
+            },
+            sha256,
+            damage,
+        })
     }
 
     /// The metadata object that is written: as it is serialized, and where our additions are in it, with the digest.
@@ -122,15 +137,21 @@ fn understood(additions: &Value) -> Option<AgentMetadata> {
 /// The SHA-256 of the tar in additions of which something else cannot be understood.
 fn sha256_of(garbled: &Value) -> Option<String> {
     let sha256 = garbled.get("sha256")?.as_str()?;
-    (sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| sha256.to_owned())
+    (sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        .then(|| sha256.to_owned())
 }
 
 fn damage(json: &[u8], additions: &Value) -> Option<Damage> {
-    let Some(agent) = understood(additions) else { return Some(Damage::Garbled) };
+    let Some(agent) = understood(additions) else {
+        return Some(Damage::Garbled);
+    };
     match additions.get("metadata_sha256") {
         None if agent.format < 2 => None,
         None => Some(Damage::NoDigest),
-        Some(said) => said.as_str().is_none_or(|said| !is_whole(json, said)).then_some(Damage::OtherDigest),
+        Some(said) => said
+            .as_str()
+            .is_none_or(|said| !is_whole(json, said))
+            .then_some(Damage::OtherDigest),
     }
 }
 
@@ -138,7 +159,8 @@ fn damage(json: &[u8], additions: &Value) -> Option<Damage> {
 /// how numbers are written here.
 fn is_whole(json: &[u8], said: &str) -> bool {
     let end = format!("{}{END}", digest_field(said));
-    json.strip_suffix(end.as_bytes()).is_some_and(|rest| sha256(&[rest, END.as_bytes()].concat()) == said)
+    json.strip_suffix(end.as_bytes())
+        .is_some_and(|rest| sha256(&[rest, END.as_bytes()].concat()) == said)
 }
 
 fn digest_field(sha256: &str) -> String {
@@ -165,7 +187,10 @@ mod tests {
             "format": FORMAT, "size": 10240, "sha256": TAR, "crc32": "0a1b2c3d", "part_size": 5_242_880,
             "uploaded_at": "2026-11-20T20:05:00.000Z", "duration_ms": 1200, "agent_version": "1.2.3"
         });
-        StoredBackup { backup: serde_json::from_value(backup).unwrap(), agent: understood(&agent) }
+        StoredBackup {
+            backup: serde_json::from_value(backup).unwrap(),
+            agent: understood(&agent),
+        }
     }
 
     fn object() -> Vec<u8> {
@@ -179,10 +204,27 @@ mod tests {
     #[test]
     fn what_was_written_is_read_again_and_is_whole() {
         let read = StoredBackup::read(&object()).unwrap();
-        assert_eq!(read, Read { stored: stored(), sha256: Some(TAR.to_owned()), damage: None });
-        let foreign = StoredBackup { agent: None, ..stored() };
+        assert_eq!(
+            read,
+            Read {
+                stored: stored(),
+                sha256: Some(TAR.to_owned()),
+                damage: None
+            }
+        );
+        let foreign = StoredBackup {
+            agent: None,
+            ..stored()
+        };
         let read = StoredBackup::read(&foreign.to_object().unwrap()).unwrap();
-        assert_eq!(read, Read { stored: foreign, sha256: None, damage: None });
+        assert_eq!(
+            read,
+            Read {
+                stored: foreign,
+                sha256: None,
+                damage: None
+            }
+        );
     }
 
     /// With nothing but a text editor and `sha256sum`, as `docs/storage.md` says.
@@ -191,8 +233,14 @@ mod tests {
         let text = String::from_utf8(object()).unwrap();
         let (before, rest) = text.split_once(",\"metadata_sha256\":\"").unwrap();
         let (said, after) = rest.split_once('"').unwrap();
-        assert_eq!((said, after), (&*sha256(format!("{before}}}}}").as_bytes()), "}}"));
-        assert_eq!(format!("{before}{after}"), serde_json::to_string(&stored()).unwrap());
+        assert_eq!(
+            (said, after),
+            (&*sha256(format!("{before}}}}}").as_bytes()), "}}")
+        );
+        assert_eq!(
+            format!("{before}{after}"),
+            serde_json::to_string(&stored()).unwrap()
+        );
     }
 
     #[test]
@@ -201,7 +249,10 @@ mod tests {
         let (mut refused, mut found) = (0, 0);
         for index in 0..whole.len() {
             let bits = (0..8).map(|bit| whole[index] ^ (1 << bit));
-            for byte in bits.chain(*b" \"\\{}[],:0a").filter(|byte| *byte != whole[index]) {
+            for byte in bits
+                .chain(*b" \"\\{}[],:0a")
+                .filter(|byte| *byte != whole[index])
+            {
                 let mut changed = whole.clone();
                 changed[index] = byte;
                 let text = String::from_utf8_lossy(&changed);
@@ -209,24 +260,41 @@ mod tests {
                     Err(_) => refused += 1,
                     Ok(read) => {
                         found += 1;
-                        assert!(read.damage.is_some(), "byte {index} may become {byte:#04x}: {text}");
-                        assert!(read.stored.agent.is_none_or(|agent| agent.crc32.is_none()), "{text}");
+                        assert!(
+                            read.damage.is_some(),
+                            "byte {index} may become {byte:#04x}: {text}"
+                        );
+                        assert!(
+                            read.stored.agent.is_none_or(|agent| agent.crc32.is_none()),
+                            "{text}"
+                        );
                         // Nothing but a change of the hash, or of its name, loses it.
                         let is_lost = read.sha256.as_deref() != Some(TAR);
-                        assert!(!is_lost || !text.contains(&format!("\"sha256\":\"{TAR}\"")), "{text}");
+                        assert!(
+                            !is_lost || !text.contains(&format!("\"sha256\":\"{TAR}\"")),
+                            "{text}"
+                        );
                     }
                 }
             }
         }
-        assert!(refused > 1000 && found > 1000, "{refused} refused, {found} found");
+        assert!(
+            refused > 1000 && found > 1000,
+            "{refused} refused, {found} found"
+        );
     }
 
     #[test]
     fn a_letter_in_the_name_hides_nothing() {
-        let changed = String::from_utf8(object()).unwrap().replace("Sicherung", "Sicherurg");
+        let changed = String::from_utf8(object())
+            .unwrap()
+            .replace("Sicherung", "Sicherurg");
         let read = read(&changed);
         assert_eq!(read.damage, Some(Damage::OtherDigest));
-        assert_eq!((&*read.stored.backup.name, read.sha256.as_deref()), ("Sicherurg für \"Öl\" / Gas", Some(TAR)));
+        assert_eq!(
+            (&*read.stored.backup.name, read.sha256.as_deref()),
+            ("Sicherurg für \"Öl\" / Gas", Some(TAR))
+        );
     }
 
     #[test]
@@ -236,13 +304,25 @@ mod tests {
             ("\"format\":2", "\"format\":1", Damage::OtherDigest),
             ("metadata_sha256", "metadata-sha256", Damage::NoDigest),
             ("agent_version", "agent-version", Damage::Garbled),
-            ("\"s3_backup_agent\"", "\"s3\\backup_agent\"", Damage::OtherKey("s3\u{8}ackup_agent".to_owned())),
+            (
+                "\"s3_backup_agent\"",
+                "\"s3\\backup_agent\"",
+                Damage::OtherKey("s3\u{8}ackup_agent".to_owned()),
+            ),
         ] {
             assert!(whole.contains(from), "{from}");
-            assert_eq!(read(&whole.replace(from, to)).damage, Some(damage.clone()), "{to}");
+            assert_eq!(
+                read(&whole.replace(from, to)).damage,
+                Some(damage.clone()),
+                "{to}"
+            );
             assert!(!damage.to_string().contains('\u{8}'));
         }
-        assert_eq!(read(&format!("{whole}\n")).damage, Some(Damage::OtherDigest), "saved by an editor");
+        assert_eq!(
+            read(&format!("{whole}\n")).damage,
+            Some(Damage::OtherDigest),
+            "saved by an editor"
+        );
     }
 
     #[test]
@@ -250,16 +330,31 @@ mod tests {
         let mut first = stored();
         first.agent.as_mut().unwrap().format = 1;
         let read = read(&serde_json::to_string(&first).unwrap());
-        assert_eq!(read, Read { stored: first, sha256: Some(TAR.to_owned()), damage: None });
+        assert_eq!(
+            read,
+            Read {
+                stored: first,
+                sha256: Some(TAR.to_owned()),
+                damage: None
+            }
+        );
     }
 
     #[test]
     fn what_other_tools_add_is_no_damage() {
-        let mut foreign = serde_json::to_value(StoredBackup { agent: None, ..stored() }).unwrap();
+        let mut foreign = serde_json::to_value(StoredBackup {
+            agent: None,
+            ..stored()
+        })
+        .unwrap();
         foreign["made_by"] = json!({"tool": "another", "size": 10240, "sha256": TAR});
         foreign["s3_backup_agent"] = Value::Null;
         assert_eq!(read(&foreign.to_string()).damage, None);
         foreign["s3_backup_agent"] = json!("nonsense");
-        assert_eq!(read(&foreign.to_string()).damage, Some(Damage::Garbled), "nobody else writes that key");
+        assert_eq!(
+            read(&foreign.to_string()).damage,
+            Some(Damage::Garbled),
+            "nobody else writes that key"
+        );
     }
 }

@@ -46,7 +46,11 @@ pub(super) async fn import(
     output: Output,
 ) -> Result<(), Failure> {
     let from = from.unwrap_or(to);
-    let own_prefix = || agent.location(from).map(|location| location.settings.prefix.clone());
+    let own_prefix = || {
+        agent
+            .location(from)
+            .map(|location| location.settings.prefix.clone())
+    };
     let prefix = prefix.map_or_else(own_prefix, |prefix| Ok(prefix.to_owned()))?;
     let request = Request {
         from: from.to_owned(),
@@ -58,9 +62,17 @@ pub(super) async fn import(
     run(agent, &request, dry_run, output).await
 }
 
-async fn run(agent: &Arc<Agent>, request: &Request, dry_run: bool, output: Output) -> Result<(), Failure> {
+async fn run(
+    agent: &Arc<Agent>,
+    request: &Request,
+    dry_run: bool,
+    output: Output,
+) -> Result<(), Failure> {
     let plan = agent.plan_copy(request).await?;
-    let mut summary = Summary { dry_run, ..Summary::default() };
+    let mut summary = Summary {
+        dry_run,
+        ..Summary::default()
+    };
     for skipped in &plan.left_out {
         summary.leave_out(skipped, output)?;
     }
@@ -123,20 +135,32 @@ impl Summary {
     fn leave_out(&mut self, skipped: &Skipped, output: Output) -> Result<(), Failure> {
         self.left_out += 1;
         let line = format!("left out: \"{}\", {}", skipped.key, skipped.reason);
-        output.result(&line, &json!({"result": "left_out", "key": skipped.key, "reason": skipped.reason}))?;
+        output.result(
+            &line,
+            &json!({"result": "left_out", "key": skipped.key, "reason": skipped.reason}),
+        )?;
         Ok(())
     }
 
-    fn take(&mut self, outcome: &Outcome, bar: &ProgressBar, output: Output) -> Result<(), Failure> {
+    fn take(
+        &mut self,
+        outcome: &Outcome,
+        bar: &ProgressBar,
+        output: Output,
+    ) -> Result<(), Failure> {
         let (id, bytes) = (&outcome.backup_id, size(outcome.size));
-        let value = json!({"backup_id": id, "size": outcome.size, "result": outcome.result.as_ref().ok()});
+        let value =
+            json!({"backup_id": id, "size": outcome.size, "result": outcome.result.as_ref().ok()});
         let (line, value) = match &outcome.result {
             Ok(done) => (format!("{id}: {} ({bytes})", words(*done)), value),
             Err(error) => {
                 let report = Report::from(error);
                 self.is_away |= Failure::Agent(error.replica()).code() == 4;
                 let line = format!("{id}: {}", lines(&report));
-                (line, json!({"backup_id": id, "size": outcome.size, "result": "failed", "error": report}))
+                (
+                    line,
+                    json!({"backup_id": id, "size": outcome.size, "result": "failed", "error": report}),
+                )
             }
         };
         match outcome.result {
@@ -152,7 +176,15 @@ impl Summary {
     }
 
     fn end(self, request: &Request, output: Output) -> Result<(), Failure> {
-        let Self { dry_run, copied, skipped, failed, left_out, bytes, is_away } = self;
+        let Self {
+            dry_run,
+            copied,
+            skipped,
+            failed,
+            left_out,
+            bytes,
+            is_away,
+        } = self;
         let verb = if dry_run { "to copy" } else { "copied" };
         let mut line = format!(
             "{} to {}: {copied} {verb} ({}), {skipped} there already, {failed} failed, {left_out} left out.",
@@ -163,7 +195,10 @@ impl Summary {
         if let Layout::Flat(prefix) = &request.layout
             && copied + skipped + failed == 0
         {
-            let _ = write!(line, "\nNo backups lie in the folder \"{prefix}\": name another one with --from-prefix.");
+            let _ = write!(
+                line,
+                "\nNo backups lie in the folder \"{prefix}\": name another one with --from-prefix."
+            );
         }
         let totals = json!({
             "from": request.from, "to": request.to, "dry_run": dry_run, "copied": copied, "skipped": skipped,

@@ -20,7 +20,11 @@ impl Output {
     /// Prints a result, as `line` or as `value`.
     pub(super) fn result(self, line: &str, value: &Value) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        if self.json { writeln!(out, "{value}") } else { writeln!(out, "{}", printable(line)) }
+        if self.json {
+            writeln!(out, "{value}")
+        } else {
+            writeln!(out, "{}", printable(line))
+        }
     }
 
     /// Says why a command failed, and what to change.
@@ -51,7 +55,8 @@ impl Output {
             return ProgressBar::hidden();
         }
         let bar = ProgressBar::new(total);
-        let template = "{bar:30} {percent:>3} %  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
+        let template =
+            "{bar:30} {percent:>3} %  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
@@ -63,13 +68,25 @@ impl Output {
 /// The text without what a terminal would take for orders: a backup's name is whatever its maker wrote.
 fn printable(text: &str) -> Cow<'_, str> {
     let is_order = |c: char| c.is_control() && c != '\n';
-    if text.contains(is_order) { text.replace(is_order, "\u{fffd}").into() } else { text.into() }
+    if text.contains(is_order) {
+        text.replace(is_order, "\u{fffd}").into()
+    } else {
+        text.into()
+    }
 }
 
 /// An error as people read it.
 pub(super) fn lines(report: &Report) -> String {
-    let provider = report.provider_code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
-    let hint = if report.hint.is_empty() { String::new() } else { format!("\n  {}", report.hint) };
+    let provider = report
+        .provider_code
+        .as_ref()
+        .map(|code| format!(" ({code})"))
+        .unwrap_or_default();
+    let hint = if report.hint.is_empty() {
+        String::new()
+    } else {
+        format!("\n  {}", report.hint)
+    };
     format!("error: {}{provider}{hint}", report.detail)
 }
 

@@ -21,7 +21,9 @@ pub(super) async fn recover(
     let keys = (!keys.is_empty()).then(|| keys.to_vec());
     let recovery = agent.recover(location, keys, dry_run).await?;
     show(location, &recovery, dry_run, output)?;
-    let Some(worst) = recovery.failed.iter().map(code).max() else { return Ok(()) };
+    let Some(worst) = recovery.failed.iter().map(code).max() else {
+        return Ok(());
+    };
     Err(match worst {
         Worst::Away => Failure::SaidAway,
         Worst::Damaged => Failure::SaidDamaged,
@@ -38,7 +40,10 @@ enum Worst {
 }
 
 fn code(failed: &Failed) -> Worst {
-    match Kind::ALL.into_iter().find(|kind| kind.code() == failed.code) {
+    match Kind::ALL
+        .into_iter()
+        .find(|kind| kind.code() == failed.code)
+    {
         Some(kind) if kind.facts().retryable => Worst::Away,
         Some(Kind::InvalidMetadata) => Worst::Damaged,
         _ => Worst::Refused,
@@ -46,11 +51,21 @@ fn code(failed: &Failed) -> Worst {
 }
 
 fn show(location: &str, recovery: &Recovery, dry_run: bool, output: Output) -> Result<(), Failure> {
-    let verb = if dry_run { "would be adopted" } else { "adopted" };
+    let verb = if dry_run {
+        "would be adopted"
+    } else {
+        "adopted"
+    };
     for recovered in &recovery.recovered {
         let (bytes, key) = (size(recovered.size_bytes), &recovered.key);
-        let line = format!("{}: {verb} ({bytes}), {}, \"{key}\"", recovered.backup_id, recovered.name);
-        output.result(&line, &json!({"location": location, "recovered": recovered}))?;
+        let line = format!(
+            "{}: {verb} ({bytes}), {}, \"{key}\"",
+            recovered.backup_id, recovered.name
+        );
+        output.result(
+            &line,
+            &json!({"location": location, "recovered": recovered}),
+        )?;
     }
     for failed in &recovery.failed {
         let line = format!("failed: \"{}\", {}", failed.key, failed.detail);
@@ -58,7 +73,8 @@ fn show(location: &str, recovery: &Recovery, dry_run: bool, output: Output) -> R
     }
     let (recovered, failed) = (recovery.recovered.len(), recovery.failed.len());
     let line = format!("{location}: {recovered} {verb}, {failed} failed.");
-    let totals = json!({"location": location, "dry_run": dry_run, "recovered": recovered, "failed": failed});
+    let totals =
+        json!({"location": location, "dry_run": dry_run, "recovered": recovered, "failed": failed});
     output.result(&line, &totals)?;
     Ok(())
 }

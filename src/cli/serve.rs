@@ -40,7 +40,10 @@ const CLEAN_UP_LIMIT: Duration = Duration::from_secs(5);
 const HEALTHY_WITHIN: Duration = Duration::from_secs(3);
 
 /// Runs the agent until it is told to stop.
-pub(super) async fn serve(mut config: Config, told_to_stop: impl Future<Output = ()>) -> Result<(), Failure> {
+pub(super) async fn serve(
+    mut config: Config,
+    told_to_stop: impl Future<Output = ()>,
+) -> Result<(), Failure> {
     if config.supervisor.is_some() {
         config.leave_out_unusable();
     }
@@ -60,15 +63,25 @@ pub(super) async fn serve(mut config: Config, told_to_stop: impl Future<Output =
         started_at: Utc::now(),
         draining: shutdown.clone(),
     };
-    let guests = Guests { from: config.listen.page_from.clone(), are_supervisor: config.supervisor.is_some() };
+    let guests = Guests {
+        from: config.listen.page_from.clone(),
+        are_supervisor: config.supervisor.is_some(),
+    };
     let page = page::router(state.clone(), guests).map_err(io::Error::other)?;
     let listeners = listeners(&config.listen, &router(state), &page).await?;
     say_what_starts(&config);
     if let Some(supervisor) = config.supervisor.clone() {
-        tokio::spawn(announce(supervisor, config.listen.clone(), token, shutdown.clone()));
+        tokio::spawn(announce(
+            supervisor,
+            config.listen.clone(),
+            token,
+            shutdown.clone(),
+        ));
     }
-    let mut servers: JoinSet<io::Result<()>> =
-        listeners.into_iter().map(|(listener, router)| run(listener, router, shutdown.clone())).collect();
+    let mut servers: JoinSet<io::Result<()>> = listeners
+        .into_iter()
+        .map(|(listener, router)| run(listener, router, shutdown.clone()))
+        .collect();
     let stopped = tokio::select! {
         () = told_to_stop => Ok(()),
         Some(ended) = servers.join_next() => ended.map_err(io::Error::other).flatten(),
@@ -86,19 +99,30 @@ impl Config {
     /// Leaves out the locations that nothing can be opened with, such as one with a certificate that TLS does not take.
     fn leave_out_unusable(&mut self) {
         let problems = &mut self.problems;
-        self.locations.retain(|location| match Store::open(location) {
-            Ok(_) => true,
-            Err(error) => {
-                problems.push(Problem::new(format!("locations \"{}\"", location.id), error.to_string()));
-                false
-            }
-        });
+        self.locations
+            .retain(|location| match Store::open(location) {
+                Ok(_) => true,
+                Err(error) => {
+                    problems.push(Problem::new(
+                        format!("locations \"{}\"", location.id),
+                        error.to_string(),
+                    ));
+                    false
+                }
+            });
     }
 }
 
 /// What is listened on, each with what answers there.
-async fn listeners(listen: &Listen, protocol: &Router, page: &Router) -> io::Result<Vec<(Listener, Router)>> {
-    let mut listeners = vec![(Listener::Unix(UnixSocket::bind(&listen.socket).await?), protocol.clone())];
+async fn listeners(
+    listen: &Listen,
+    protocol: &Router,
+    page: &Router,
+) -> io::Result<Vec<(Listener, Router)>> {
+    let mut listeners = vec![(
+        Listener::Unix(UnixSocket::bind(&listen.socket).await?),
+        protocol.clone(),
+    )];
     if let Some(tcp) = &listen.tcp {
         listeners.push((Listener::tcp(tcp, "listen.tcp").await?, protocol.clone()));
     }
@@ -116,19 +140,28 @@ fn say_what_starts(config: &Config) {
         error!("left out of the configuration: {problem}");
     }
     if config.locations.is_empty() {
-        info!("no location is configured: add one here, or in Home Assistant on the integration's page");
+        info!(
+            "no location is configured: add one here, or in Home Assistant on the integration's page"
+        );
     }
     for location in &config.locations {
         match location.origin {
-            Origin::Embedded => warn!("no location is configured: backups are kept in a directory on this machine"),
-            Origin::Configuration | Origin::Registered => info!(id = location.id, "location \"{}\"", location.name),
+            Origin::Embedded => {
+                warn!("no location is configured: backups are kept in a directory on this machine")
+            }
+            Origin::Configuration | Origin::Registered => {
+                info!(id = location.id, "location \"{}\"", location.name)
+            }
         }
     }
 }
 
 /// Notes from now on when the program is told to stop.
 pub(super) fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => info!("told to stop (SIGTERM)"),
@@ -141,12 +174,22 @@ pub(super) fn told_to_stop() -> io::Result<impl Future<Output = ()>> {
 pub(super) async fn healthcheck(config: &Config, output: Output) -> Result<(), Failure> {
     let socket = &config.listen.socket;
     let answer = timeout(HEALTHY_WITHIN, health(socket)).await;
-    let status = answer.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut))).map_err(|error| {
-        let detail = format!("The agent does not answer on \"{}\": {error}", socket.display());
-        error::Error::new(error::Kind::StorageUnreachable, detail).with_hint("Is it running, with this configuration?")
-    })?;
+    let status = answer
+        .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut)))
+        .map_err(|error| {
+            let detail = format!(
+                "The agent does not answer on \"{}\": {error}",
+                socket.display()
+            );
+            error::Error::new(error::Kind::StorageUnreachable, detail)
+                .with_hint("Is it running, with this configuration?")
+        })?;
     let healthy = status.is_success();
-    let line = if healthy { "The agent is well." } else { "The agent is stopping." };
+    let line = if healthy {
+        "The agent is well."
+    } else {
+        "The agent is stopping."
+    };
     output.result(line, &json!({"healthy": healthy}))?;
     if healthy { Ok(()) } else { Err(Failure::Said) }
 }
@@ -155,8 +198,14 @@ async fn health(socket: &Path) -> io::Result<axum::http::StatusCode> {
     let stream = TokioIo::new(UnixStream::connect(socket).await?);
     let (mut sender, connection) = http1::handshake(stream).await.map_err(io::Error::other)?;
     let driving = tokio::spawn(connection);
-    let request = Request::get("/v1/health").header(HOST, "agent").body(Body::empty()).map_err(io::Error::other)?;
-    let answer = sender.send_request(request).await.map_err(io::Error::other)?;
+    let request = Request::get("/v1/health")
+        .header(HOST, "agent")
+        .body(Body::empty())
+        .map_err(io::Error::other)?;
+    let answer = sender
+        .send_request(request)
+        .await
+        .map_err(io::Error::other)?;
     driving.abort();
     Ok(answer.status())
 }

@@ -29,23 +29,51 @@ use crate::error::{Error, Kind};
 const READ_BYTES: usize = 1024 * 1024;
 
 /// Uploads a tar; what it is comes from its own `backup.json`.
-pub(super) async fn upload(agent: &Arc<Agent>, location: &str, file: &Path, output: Output) -> Result<(), Failure> {
+pub(super) async fn upload(
+    agent: &Arc<Agent>,
+    location: &str,
+    file: &Path,
+    output: Output,
+) -> Result<(), Failure> {
     let backup = describe(file).await?;
     let filename = format!("{}.tar", backup.suggested_stem());
-    let upload = agent.create_upload_once(location, backup.clone(), &filename).await?;
+    let upload = agent
+        .create_upload_once(location, backup.clone(), &filename)
+        .await?;
     let bar = output.progress(backup.size);
     let _following = follow(agent, &upload.id, &bar);
     let crc32 = Arc::new(Mutex::new(Digest::new(CrcAlgorithm::Crc32IsoHdlc)));
     let counted = Arc::clone(&crc32);
-    let pieces = ReaderStream::with_capacity(File::open(file).await?, READ_BYTES)
-        .inspect_ok(move |piece: &Bytes| counted.lock().unwrap_or_else(PoisonError::into_inner).update(piece));
+    let pieces = ReaderStream::with_capacity(File::open(file).await?, READ_BYTES).inspect_ok(
+        move |piece: &Bytes| {
+            counted
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .update(piece)
+        },
+    );
     let received = agent.receive(&upload.id, pieces).await?;
-    let crc32 = format!("{:08x}", crc32.lock().unwrap_or_else(PoisonError::into_inner).finalize());
-    let stored = agent.complete_upload(&upload.id, backup.size, crc32).await?;
+    let crc32 = format!(
+        "{:08x}",
+        crc32
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .finalize()
+    );
+    let stored = agent
+        .complete_upload(&upload.id, backup.size, crc32)
+        .await?;
     bar.finish_and_clear();
-    let line =
-        format!("Uploaded {} ({}) to {location} as \"{}\".", backup.backup_id, size(received.size), upload.key());
-    output.result(&line, &json!({"location": location, "key": upload.key(), "backup": stored}))?;
+    let line = format!(
+        "Uploaded {} ({}) to {location} as \"{}\".",
+        backup.backup_id,
+        size(received.size),
+        upload.key()
+    );
+    output.result(
+        &line,
+        &json!({"location": location, "key": upload.key(), "backup": stored}),
+    )?;
     Ok(())
 }
 
@@ -56,18 +84,29 @@ async fn describe(file: &Path) -> Result<AgentBackup, Failure> {
         let size = file.metadata()?.len();
         archive::read_manifest(file)?.into_agent_backup(size)
     };
-    match tokio::task::spawn_blocking(read).await.map_err(io::Error::other)? {
+    match tokio::task::spawn_blocking(read)
+        .await
+        .map_err(io::Error::other)?
+    {
         Ok(backup) => Ok(backup),
         Err(archive::Error::Io(error)) => {
             Err(io::Error::new(error.kind(), format!("\"{name}\" cannot be read: {error}")).into())
         }
-        Err(error) => Err(Error::new(Kind::InvalidMetadata, format!("\"{name}\" cannot be uploaded: {error}.")).into()),
+        Err(error) => Err(Error::new(
+            Kind::InvalidMetadata,
+            format!("\"{name}\" cannot be uploaded: {error}."),
+        )
+        .into()),
     }
 }
 
 /// Moves the bar with what is stored in the bucket.
 fn follow(agent: &Agent, upload_id: &str, bar: &ProgressBar) -> AbortOnDropHandle<()> {
-    let (mut events, id, bar) = (agent.events().subscribe(), upload_id.to_owned(), bar.clone());
+    let (mut events, id, bar) = (
+        agent.events().subscribe(),
+        upload_id.to_owned(),
+        bar.clone(),
+    );
     AbortOnDropHandle::new(tokio::spawn(async move {
         while let Ok(event) = events.recv().await {
             if let Event::Upload(upload) = event
@@ -96,24 +135,45 @@ pub(super) async fn download(
         return Ok(());
     }
     if file.is_dir() {
-        let folder = format!("\"{}\" is a folder: give a file's name with -o", file.display());
+        let folder = format!(
+            "\"{}\" is a folder: give a file's name with -o",
+            file.display()
+        );
         return Err(io::Error::new(io::ErrorKind::IsADirectory, folder).into());
     }
     if !force && fs::try_exists(&file).await? {
-        let taken =
-            format!("\"{}\" is there already; use --force to replace it, or -o for another name", file.display());
+        let taken = format!(
+            "\"{}\" is there already; use --force to replace it, or -o for another name",
+            file.display()
+        );
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, taken).into());
     }
     let download = agent.download(location, &entry, None).await?;
     let (bytes, bar) = (download.size, output.progress(download.size));
-    let partial = Partial(with_ending(&file, &format!(".{}.partial", uuid::Uuid::new_v4().simple())));
+    let partial = Partial(with_ending(
+        &file,
+        &format!(".{}.partial", uuid::Uuid::new_v4().simple()),
+    ));
     write_file(download, &partial.0, &bar).await?;
-    fs::rename(&partial.0, &file).await.map_err(|error| cannot_write(&file, &error))?;
+    fs::rename(&partial.0, &file)
+        .await
+        .map_err(|error| cannot_write(&file, &error))?;
     bar.finish_and_clear();
     let verified = entry.metadata.sha256().is_some();
-    let note = if verified { "" } else { "; the agent did not upload it, so there is no SHA-256 to compare" };
-    let line = format!("Downloaded {backup_id} ({}) to \"{}\"{note}.", size(bytes), file.display());
-    output.result(&line, &json!({"file": file.display().to_string(), "size": bytes, "verified": verified}))?;
+    let note = if verified {
+        ""
+    } else {
+        "; the agent did not upload it, so there is no SHA-256 to compare"
+    };
+    let line = format!(
+        "Downloaded {backup_id} ({}) to \"{}\"{note}.",
+        size(bytes),
+        file.display()
+    );
+    output.result(
+        &line,
+        &json!({"file": file.display().to_string(), "size": bytes, "verified": verified}),
+    )?;
     Ok(())
 }
 
@@ -128,20 +188,32 @@ impl Drop for Partial {
 }
 
 fn cannot_write(file: &Path, error: &io::Error) -> io::Error {
-    let why = format!("\"{}\" cannot be written: {error}. Use -o for another place.", file.display());
+    let why = format!(
+        "\"{}\" cannot be written: {error}. Use -o for another place.",
+        file.display()
+    );
     io::Error::new(error.kind(), why)
 }
 
 async fn write_file(download: Download, path: &Path, bar: &ProgressBar) -> Result<(), Failure> {
     // A backup may hold every password of a house: what is there already might be read by others, or lead elsewhere.
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).await;
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .await;
     let file = file.map_err(|error| cannot_write(path, &error))?;
     let file = write_all(download, file, bar).await?;
     file.sync_all().await?;
     Ok(())
 }
 
-async fn write_all<W: AsyncWrite + Unpin>(download: Download, mut to: W, bar: &ProgressBar) -> Result<W, Failure> {
+async fn write_all<W: AsyncWrite + Unpin>(
+    download: Download,
+    mut to: W,
+    bar: &ProgressBar,
+) -> Result<W, Failure> {
     let mut pieces = pin!(download.into_stream());
     while let Some(piece) = pieces.next().await {
         let piece = piece?;
@@ -154,7 +226,10 @@ async fn write_all<W: AsyncWrite + Unpin>(download: Download, mut to: W, bar: &P
 
 fn suggested_file(entry: &Entry, backup_id: &str) -> PathBuf {
     let stored = StoredBackup::parse(entry.metadata.json.get().as_bytes());
-    let stem = stored.map_or_else(|_| backup_id.to_owned(), |stored| stored.backup.suggested_stem());
+    let stem = stored.map_or_else(
+        |_| backup_id.to_owned(),
+        |stored| stored.backup.suggested_stem(),
+    );
     PathBuf::from(format!("{}.tar", stem.replace('/', "_")))
 }
 

@@ -38,10 +38,22 @@ pub(super) async fn verify(
     summary.end(mode, output)
 }
 
-async fn all(agent: &Arc<Agent>, id: &str, mode: Mode, summary: &mut Summary, output: Output) -> Result<(), Failure> {
+async fn all(
+    agent: &Arc<Agent>,
+    id: &str,
+    mode: Mode,
+    summary: &mut Summary,
+    output: Output,
+) -> Result<(), Failure> {
     let view = match agent.list(id, true).await {
         Ok(view) if view.error.is_none() => view,
-        Ok(view) => return summary.away(id, &view.error.unwrap_or_else(|| Error::new(Kind::Internal, "")), output),
+        Ok(view) => {
+            return summary.away(
+                id,
+                &view.error.unwrap_or_else(|| Error::new(Kind::Internal, "")),
+                output,
+            );
+        }
         Err(error) => return summary.away(id, &error, output),
     };
     let entries = &view.listing.entries;
@@ -52,7 +64,11 @@ async fn all(agent: &Arc<Agent>, id: &str, mode: Mode, summary: &mut Summary, ou
     if let Some(unread) = unread {
         summary.away(id, unread, output)?;
     }
-    let total = if mode == Mode::Full { entries.iter().map(|entry| entry.tar.size).sum() } else { 0 };
+    let total = if mode == Mode::Full {
+        entries.iter().map(|entry| entry.tar.size).sum()
+    } else {
+        0
+    };
     let (bar, mut before) = (output.progress(total), 0);
     for entry in entries {
         let backup_id = &entry.metadata.backup_id;
@@ -66,7 +82,13 @@ async fn all(agent: &Arc<Agent>, id: &str, mode: Mode, summary: &mut Summary, ou
 }
 
 /// Moves the bar on from where it stands.
-async fn run(agent: &Arc<Agent>, id: &str, backup_id: &str, mode: Mode, bar: &ProgressBar) -> Result<Verified> {
+async fn run(
+    agent: &Arc<Agent>,
+    id: &str,
+    backup_id: &str,
+    mode: Mode,
+    bar: &ProgressBar,
+) -> Result<Verified> {
     let (mut verification, start) = (agent.verify(id, backup_id, mode).await?, bar.position());
     while let Some(step) = verification.next().await {
         match step? {
@@ -74,7 +96,10 @@ async fn run(agent: &Arc<Agent>, id: &str, backup_id: &str, mode: Mode, bar: &Pr
             Step::Result(verified) => return Ok(verified),
         }
     }
-    Err(Error::new(Kind::Internal, "The look at the backup ended without a result."))
+    Err(Error::new(
+        Kind::Internal,
+        "The look at the backup ended without a result.",
+    ))
 }
 
 /// What has come of it so far.
@@ -87,7 +112,13 @@ struct Summary {
 }
 
 impl Summary {
-    fn take(&mut self, id: &str, backup_id: &str, verified: Result<Verified>, output: Output) -> Result<(), Failure> {
+    fn take(
+        &mut self,
+        id: &str,
+        backup_id: &str,
+        verified: Result<Verified>,
+        output: Output,
+    ) -> Result<(), Failure> {
         let (line, value) = match &verified {
             Ok(verified) => {
                 let mut value = json!(verified);
@@ -98,7 +129,10 @@ impl Summary {
             Err(error) => {
                 let report = Report::from(error);
                 let line = format!("{backup_id}: {}", lines(&report));
-                (line, json!({"location": id, "backup_id": backup_id, "error": report}))
+                (
+                    line,
+                    json!({"location": id, "backup_id": backup_id, "error": report}),
+                )
             }
         };
         match verified {
@@ -111,7 +145,13 @@ impl Summary {
 
     /// What is in no list for what is wrong with it is as damaged as what is; but not where the storage did not let some
     /// metadata be read.
-    fn left_out(&mut self, id: &str, skipped: &Skipped, is_unread: bool, output: Output) -> Result<(), Failure> {
+    fn left_out(
+        &mut self,
+        id: &str,
+        skipped: &Skipped,
+        is_unread: bool,
+        output: Output,
+    ) -> Result<(), Failure> {
         let is_damaged = match skipped.code {
             SkipCode::TarMissing => true,
             SkipCode::InvalidMetadata => !is_unread,
@@ -125,7 +165,10 @@ impl Summary {
     fn away(&mut self, id: &str, error: &Error, output: Output) -> Result<(), Failure> {
         self.fail(error);
         let report = Report::from(error);
-        Ok(output.result(&format!("{id}\n{}", lines(&report)), &json!({"location": id, "error": report}))?)
+        Ok(output.result(
+            &format!("{id}\n{}", lines(&report)),
+            &json!({"location": id, "error": report}),
+        )?)
     }
 
     fn fail(&mut self, error: &Error) {
@@ -134,9 +177,17 @@ impl Summary {
     }
 
     fn end(self, mode: Mode, output: Output) -> Result<(), Failure> {
-        let Self { good, damaged, failed, is_away } = self;
+        let Self {
+            good,
+            damaged,
+            failed,
+            is_away,
+        } = self;
         let line = format!("{good} good, {damaged} damaged, {failed} not looked at.");
-        output.result(&line, &json!({"mode": mode, "good": good, "damaged": damaged, "failed": failed}))?;
+        output.result(
+            &line,
+            &json!({"mode": mode, "good": good, "damaged": damaged, "failed": failed}),
+        )?;
         match (damaged, failed, is_away) {
             (0, 0, _) => Ok(()),
             (0, _, true) => Err(Failure::SaidAway),
@@ -149,9 +200,19 @@ impl Summary {
 fn text(backup_id: &str, verified: &Verified) -> String {
     let bytes = size(verified.size_bytes);
     if verified.ok {
-        let sha256 = verified.sha256.as_ref().map(|sha256| format!(", SHA-256 {sha256}")).unwrap_or_default();
+        let sha256 = verified
+            .sha256
+            .as_ref()
+            .map(|sha256| format!(", SHA-256 {sha256}"))
+            .unwrap_or_default();
         return format!("{backup_id}: good ({bytes}{sha256})");
     }
-    let problems = verified.problems.iter().map(|finding| format!("\n  {}", finding.detail));
-    format!("{backup_id}: damaged ({bytes}){}", problems.collect::<String>())
+    let problems = verified
+        .problems
+        .iter()
+        .map(|finding| format!("\n  {}", finding.detail));
+    format!(
+        "{backup_id}: damaged ({bytes}){}",
+        problems.collect::<String>()
+    )
 }

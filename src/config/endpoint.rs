@@ -14,14 +14,20 @@ pub(super) fn read(
     region: Option<&str>,
     bucket: Option<&str>,
 ) -> Option<Url> {
-    let fields: Vec<(String, Option<String>)> =
-        provider.fields.iter().map(|field| (field.id.clone(), section.text(&field.id))).collect();
+    let fields: Vec<(String, Option<String>)> = provider
+        .fields
+        .iter()
+        .map(|field| (field.id.clone(), section.text(&field.id)))
+        .collect();
     if let Some(text) = endpoint {
         return written(section, &text, bucket);
     }
     let value = |name: &str| match name {
         "region" => region.map(str::to_owned),
-        _ => fields.iter().find(|(field, _)| field == name).and_then(|(_, value)| value.clone()),
+        _ => fields
+            .iter()
+            .find(|(field, _)| field == name)
+            .and_then(|(_, value)| value.clone()),
     };
     match provider.endpoint_for(value) {
         Ok(url) => Some(url),
@@ -30,7 +36,10 @@ pub(super) fn read(
                 let message = if field == "endpoint" {
                     "is missing: the URL of the provider's S3 API, such as \"https://s3.example.com\"".to_owned()
                 } else {
-                    format!("is missing or not right: {} needs it for its endpoint", provider.name)
+                    format!(
+                        "is missing or not right: {} needs it for its endpoint",
+                        provider.name
+                    )
                 };
                 section.problem(&field, message);
             }
@@ -40,13 +49,22 @@ pub(super) fn read(
 }
 
 fn written(section: &mut Reader<'_>, text: &str, bucket: Option<&str>) -> Option<Url> {
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let url = Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     let Some(url) = url else {
         note_no_url(section, text);
         return None;
     };
-    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-        section.problem("endpoint", "must be scheme, host and port only; the key goes into access_key_id");
+    if !url.username().is_empty()
+        || url.password().is_some()
+        || url.query().is_some()
+        || url.fragment().is_some()
+    {
+        section.problem(
+            "endpoint",
+            "must be scheme, host and port only; the key goes into access_key_id",
+        );
         return None;
     }
     if url.path() != "/" {
@@ -55,7 +73,12 @@ fn written(section: &mut Reader<'_>, text: &str, bucket: Option<&str>) -> Option
     }
     if let Some(without) = bucket.and_then(|bucket| without_bucket(&url, bucket)) {
         let message = format!("has the bucket before the host: write \"{without}\"");
-        section.problem_with("endpoint", Some(Reason::EndpointWithBucket), message, Some(without));
+        section.problem_with(
+            "endpoint",
+            Some(Reason::EndpointWithBucket),
+            message,
+            Some(without),
+        );
         return None;
     }
     Some(url)
@@ -65,17 +88,29 @@ fn note_no_url(section: &mut Reader<'_>, text: &str) {
     let text = redact(text);
     let completed = format!("https://{text}");
     let has_scheme = text.contains("://");
-    let guess = Url::parse(&completed).ok().filter(|url| !has_scheme && url.has_host() && text.contains(['.', ':']));
+    let guess = Url::parse(&completed)
+        .ok()
+        .filter(|url| !has_scheme && url.has_host() && text.contains(['.', ':']));
     let message = format!("must be a URL that starts with https:// or http://, not \"{text}\"");
     match guess {
-        Some(_) => section.problem_with("endpoint", Some(Reason::EndpointWithoutScheme), message, Some(completed)),
+        Some(_) => section.problem_with(
+            "endpoint",
+            Some(Reason::EndpointWithoutScheme),
+            message,
+            Some(completed),
+        ),
         None => section.problem("endpoint", message),
     }
 }
 
 fn note_path(section: &mut Reader<'_>, url: &Url, bucket: Option<&str>) {
     let origin = url.origin().ascii_serialization();
-    let first = url.path().trim_matches('/').split('/').next().unwrap_or_default();
+    let first = url
+        .path()
+        .trim_matches('/')
+        .split('/')
+        .next()
+        .unwrap_or_default();
     let (reason, what) = if bucket.is_some_and(|bucket| bucket == first) {
         (Reason::EndpointWithBucket, "has the bucket in it")
     } else {
@@ -84,12 +119,21 @@ fn note_path(section: &mut Reader<'_>, url: &Url, bucket: Option<&str>) {
             "must be scheme, host and port only; the bucket and the folder go into bucket and prefix",
         )
     };
-    section.problem_with("endpoint", Some(reason), format!("{what}: write \"{origin}\""), Some(origin));
+    section.problem_with(
+        "endpoint",
+        Some(reason),
+        format!("{what}: write \"{origin}\""),
+        Some(origin),
+    );
 }
 
 /// The endpoint without the bucket before its host, where that is a known provider's.
 fn without_bucket(url: &Url, bucket: &str) -> Option<String> {
-    let host = url.host_str()?.strip_prefix(bucket)?.strip_prefix('.')?.to_owned();
+    let host = url
+        .host_str()?
+        .strip_prefix(bucket)?
+        .strip_prefix('.')?
+        .to_owned();
     let mut without = url.clone();
     without.set_host(Some(&host)).ok()?;
     let is_known = provider::of_endpoint(&without).is_some()

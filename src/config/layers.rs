@@ -34,17 +34,35 @@ pub(super) fn merged(
     let file = file.map(|file| (file, File::from(file).format(FileFormat::Toml)));
     // Nothing at all where it is not there; what is there and cannot be read is a problem.
     let is_there = options.try_exists().unwrap_or(true);
-    let options = (options, File::from(options).format(FileFormat::Json).required(is_there));
+    let options = (
+        options,
+        File::from(options)
+            .format(FileFormat::Json)
+            .required(is_there),
+    );
     for (path, file) in file.into_iter().chain([options]) {
-        if path.metadata().is_ok_and(|metadata| metadata.len() > MAX_FILE_BYTES) {
-            let message = format!("is larger than {} KiB, so it is no configuration", MAX_FILE_BYTES / 1024);
+        if path
+            .metadata()
+            .is_ok_and(|metadata| metadata.len() > MAX_FILE_BYTES)
+        {
+            let message = format!(
+                "is larger than {} KiB, so it is no configuration",
+                MAX_FILE_BYTES / 1024
+            );
             let source = Some(path.display().to_string());
-            problems.push(Problem { source, ..Problem::new("configuration", message) });
+            problems.push(Problem {
+                source,
+                ..Problem::new("configuration", message)
+            });
             continue;
         }
         match file.collect() {
             Ok(mut values) => {
-                problems.extend(values.extract_if(|key, _| !is_name(key)).map(|(key, _)| unknown_key(&key, path)));
+                problems.extend(
+                    values
+                        .extract_if(|key, _| !is_name(key))
+                        .map(|(key, _)| unknown_key(&key, path)),
+                );
                 builder = builder.add_source(Values(values));
             }
             Err(error) => problems.push(unreadable(&error, path)),
@@ -61,11 +79,15 @@ pub(super) fn merged(
 
 /// Whether a key is a name, and not the way to something: `config` would make all entries of `a[4000000000]`.
 fn is_name(key: &str) -> bool {
-    key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+    key.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
 fn unknown_key(key: &str, file: &Path) -> Problem {
-    Problem { source: Some(file.display().to_string()), ..Problem::new(key, "is not a known key") }
+    Problem {
+        source: Some(file.display().to_string()),
+        ..Problem::new(key, "is not a known key")
+    }
 }
 
 /// What a file says.
@@ -84,18 +106,29 @@ impl Source for Values {
 
 fn unreadable(error: &ConfigError, file: &Path) -> Problem {
     let message = match error {
-        ConfigError::FileParse { cause, .. } => format!("cannot be read: {}", without_excerpt(&cause.to_string())),
+        ConfigError::FileParse { cause, .. } => {
+            format!("cannot be read: {}", without_excerpt(&cause.to_string()))
+        }
         other => other.to_string(),
     };
-    Problem { source: Some(file.display().to_string()), ..Problem::new("configuration", message) }
+    Problem {
+        source: Some(file.display().to_string()),
+        ..Problem::new("configuration", message)
+    }
 }
 
 /// A parser shows the line that it stumbles over, and a secret may be on it: place and reason are enough.
 fn without_excerpt(message: &str) -> String {
     let is_excerpt = |line: &&str| {
-        line.split_once('|').is_some_and(|(number, _)| number.trim().parse::<u32>().is_ok() || number.trim().is_empty())
+        line.split_once('|').is_some_and(|(number, _)| {
+            number.trim().parse::<u32>().is_ok() || number.trim().is_empty()
+        })
     };
-    message.lines().filter(|line| !is_excerpt(line)).collect::<Vec<_>>().join(": ")
+    message
+        .lines()
+        .filter(|line| !is_excerpt(line))
+        .collect::<Vec<_>>()
+        .join(": ")
 }
 
 /// `S3_BACKUP_AGENT__LOCATIONS__0__BUCKET` sets `locations[0].bucket`.
@@ -112,14 +145,20 @@ impl Source for Environment {
             let path = name.strip_prefix(ENVIRONMENT_PREFIX)?;
             let origin = format!("environment variable {name}");
             let value = Value::new(Some(&origin), value.as_str());
-            Some(key_of(path).map(|key| (key, value)).ok_or_else(|| too_many(name)))
+            Some(
+                key_of(path)
+                    .map(|key| (key, value))
+                    .ok_or_else(|| too_many(name)),
+            )
         });
         set.collect()
     }
 }
 
 fn too_many(name: &str) -> ConfigError {
-    ConfigError::Message(format!("environment variable {name}: a list has {MAX_ENTRIES} entries at most, from 0"))
+    ConfigError::Message(format!(
+        "environment variable {name}: a list has {MAX_ENTRIES} entries at most, from 0"
+    ))
 }
 
 /// `None` for an entry that no list has.
@@ -130,7 +169,10 @@ fn key_of(path: &str) -> Option<String> {
             let dot = if key.is_empty() { "" } else { "." };
             key.extend([dot, part]);
         } else {
-            let index = part.parse::<usize>().ok().filter(|index| *index < MAX_ENTRIES)?;
+            let index = part
+                .parse::<usize>()
+                .ok()
+                .filter(|index| *index < MAX_ENTRIES)?;
             key.extend(["[", &index.to_string(), "]"]);
         }
     }
@@ -147,7 +189,10 @@ mod tests {
     #[test]
     fn a_variable_names_a_key() {
         assert_eq!(key_of("LOG__LEVEL").unwrap(), "log.level");
-        assert_eq!(key_of("LOCATIONS__0__ACCESS_KEY_ID").unwrap(), "locations[0].access_key_id");
+        assert_eq!(
+            key_of("LOCATIONS__0__ACCESS_KEY_ID").unwrap(),
+            "locations[0].access_key_id"
+        );
     }
 
     #[test]
@@ -163,23 +208,38 @@ mod tests {
     #[test]
     fn a_key_that_is_the_way_to_something_is_no_setting() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), r#"{"state_dir": "/x", "a[190307541044377573].b": 0, "log.level": "x"}"#).unwrap();
+        std::fs::write(
+            file.path(),
+            r#"{"state_dir": "/x", "a[190307541044377573].b": 0, "log.level": "x"}"#,
+        )
+        .unwrap();
         let (value, problems) = merged(None, file.path(), &HashMap::new());
         let mut said: Vec<_> = problems.iter().map(ToString::to_string).collect();
         said.sort();
         assert!(
-            said.len() == 2 && said[0].contains("a[190307541044377573].b") && said[1].contains("is not a known key")
+            said.len() == 2
+                && said[0].contains("a[190307541044377573].b")
+                && said[1].contains("is not a known key")
         );
-        assert_eq!(value.into_table().unwrap().into_keys().collect::<Vec<_>>(), ["state_dir"]);
+        assert_eq!(
+            value.into_table().unwrap().into_keys().collect::<Vec<_>>(),
+            ["state_dir"]
+        );
     }
 
     #[test]
     fn a_file_that_is_far_too_large_is_not_read() {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(1 << 40).unwrap();
-        for (toml, json) in [(Some(file.path()), Path::new("/nowhere")), (None, file.path())] {
+        for (toml, json) in [
+            (Some(file.path()), Path::new("/nowhere")),
+            (None, file.path()),
+        ] {
             let (_, problems) = merged(toml, json, &HashMap::new());
-            assert!(problems[0].to_string().contains("larger than 1024 KiB"), "{problems:?}");
+            assert!(
+                problems[0].to_string().contains("larger than 1024 KiB"),
+                "{problems:?}"
+            );
         }
     }
 }

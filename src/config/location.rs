@@ -99,12 +99,15 @@ impl Location {
         let name = section.text("name");
         let prefix = read_prefix(section);
         let part_size = read_part_size(section);
-        let concurrency = section.parsed("concurrency", "a number from 1 to 16").unwrap_or(DEFAULT_CONCURRENCY);
+        let concurrency = section
+            .parsed("concurrency", "a number from 1 to 16")
+            .unwrap_or(DEFAULT_CONCURRENCY);
         if !(1..=16).contains(&concurrency) {
             section.problem("concurrency", "must be a number from 1 to 16");
         }
-        let outage =
-            section.parsed("outage_seconds", "a number of seconds").map_or(DEFAULT_OUTAGE, Duration::from_secs);
+        let outage = section
+            .parsed("outage_seconds", "a number of seconds")
+            .map_or(DEFAULT_OUTAGE, Duration::from_secs);
         let verify = Verify::read(section);
         let backend = read_backend(section)?;
         let provider = match &backend {
@@ -113,7 +116,10 @@ impl Location {
         };
         let id = id.unwrap_or_else(|| derived_id(&backend, &prefix));
         if !is_valid_id(&id) {
-            section.problem("id", "may hold lower-case letters, digits, \"-\" and \"_\" only, 64 at most");
+            section.problem(
+                "id",
+                "may hold lower-case letters, digits, \"-\" and \"_\" only, 64 at most",
+            );
         }
         let name = name.unwrap_or_else(|| default_name(&backend, &prefix));
         Some(Self {
@@ -126,7 +132,11 @@ impl Location {
             concurrency,
             outage,
             verify,
-            origin: if section.is_local() { Origin::Configuration } else { Origin::Registered },
+            origin: if section.is_local() {
+                Origin::Configuration
+            } else {
+                Origin::Registered
+            },
         })
     }
 
@@ -154,7 +164,11 @@ impl Location {
     #[must_use]
     pub fn max_parts(&self, size: u64) -> u64 {
         match &self.backend {
-            Backend::S3(s3) if s3.provider.id == "other" && size < MODEST_PARTS * LARGEST_MODEST_PART => MODEST_PARTS,
+            Backend::S3(s3)
+                if s3.provider.id == "other" && size < MODEST_PARTS * LARGEST_MODEST_PART =>
+            {
+                MODEST_PARTS
+            }
             Backend::S3(s3) => s3.provider.max_parts,
             Backend::Directory(_) => MAX_PARTS,
         }
@@ -198,7 +212,9 @@ impl Location {
             Backend::S3(s3) => limit(&s3.wire),
             Backend::Directory(_) => None,
         };
-        let worth = limit.map_or(usize::MAX, |limit| usize::try_from(limit / WORTH_A_PART).unwrap_or(usize::MAX));
+        let worth = limit.map_or(usize::MAX, |limit| {
+            usize::try_from(limit / WORTH_A_PART).unwrap_or(usize::MAX)
+        });
         self.concurrency.min(worth).max(1)
     }
 }
@@ -210,7 +226,9 @@ pub(super) fn remove_duplicates(locations: &mut Vec<Location>, reader: &mut Read
         let is_first = ids.insert(location.id.clone());
         if !is_first {
             let id = &location.id;
-            let message = format!("has two locations with the id \"{id}\": give each its own id, or its own prefix");
+            let message = format!(
+                "has two locations with the id \"{id}\": give each its own id, or its own prefix"
+            );
             reader.problem("locations", message);
         }
         is_first
@@ -220,16 +238,21 @@ pub(super) fn remove_duplicates(locations: &mut Vec<Location>, reader: &mut Read
 fn read_prefix(section: &mut Reader<'_>) -> String {
     let prefix = section.text("prefix").unwrap_or_default();
     let prefix = prefix.trim_matches('/').to_owned();
-    let bad = |segment: &str| matches!(segment, "" | "." | "..") || segment.chars().any(char::is_control);
+    let bad =
+        |segment: &str| matches!(segment, "" | "." | "..") || segment.chars().any(char::is_control);
     if !prefix.is_empty() && prefix.split('/').any(bad) {
-        section.problem("prefix", "must be names with single slashes between them, such as \"home/cellar\"");
+        section.problem(
+            "prefix",
+            "must be names with single slashes between them, such as \"home/cellar\"",
+        );
     }
     prefix
 }
 
 fn read_part_size(section: &mut Reader<'_>) -> u64 {
-    let part_size =
-        section.parsed("part_size", "a size such as \"16 MiB\"").map_or(DEFAULT_PART_SIZE, |ByteSize(size)| size);
+    let part_size = section
+        .parsed("part_size", "a size such as \"16 MiB\"")
+        .map_or(DEFAULT_PART_SIZE, |ByteSize(size)| size);
     if !(MIN_PART_SIZE..=MAX_PART_SIZE).contains(&part_size) {
         section.problem("part_size", "must be from 5 MiB to 512 MiB");
     }
@@ -238,21 +261,32 @@ fn read_part_size(section: &mut Reader<'_>) -> u64 {
 
 fn read_backend(section: &mut Reader<'_>) -> Option<Backend> {
     let endpoint = section.text("endpoint");
-    let Some(path) = endpoint.as_deref().and_then(|endpoint| endpoint.strip_prefix("file://")) else {
+    let Some(path) = endpoint
+        .as_deref()
+        .and_then(|endpoint| endpoint.strip_prefix("file://"))
+    else {
         return S3Settings::read(section, endpoint).map(|settings| Backend::S3(Box::new(settings)));
     };
     // A "provider" beside it says nothing.
     let _ = section.text("provider");
     if !path.starts_with('/') {
-        section.problem("endpoint", "must name a directory from the root, such as \"file:///mnt/backups\"");
+        section.problem(
+            "endpoint",
+            "must name a directory from the root, such as \"file:///mnt/backups\"",
+        );
     } else if !section.is_local() {
-        section.problem("endpoint", "a directory can be set in the agent's own configuration only");
+        section.problem(
+            "endpoint",
+            "a directory can be set in the agent's own configuration only",
+        );
     }
     Some(Backend::Directory(PathBuf::from(path)))
 }
 
 fn is_valid_id(id: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_';
+    let allowed = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_'
+    };
     // `check` is a path of the protocol.
     !id.is_empty() && id.len() <= 64 && id.bytes().all(allowed) && id != "check"
 }
@@ -275,5 +309,9 @@ fn default_name(backend: &Backend, prefix: &str) -> String {
         Backend::S3(s3) => s3.bucket.clone(),
         Backend::Directory(path) => path.display().to_string(),
     };
-    if prefix.is_empty() { place } else { format!("{place}/{prefix}") }
+    if prefix.is_empty() {
+        place
+    } else {
+        format!("{place}/{prefix}")
+    }
 }

@@ -7,8 +7,14 @@ const DASHES: &str = "-----";
 /// A PEM with its line ends put back: a field of one line, as an app's options have them, drops them or makes spaces of
 /// them. What is no PEM stays as it is, and is refused by whoever reads it.
 pub(super) fn with_lines(text: &str) -> String {
-    let blocks = text.split(BEGIN).skip(1).map(block).collect::<Option<String>>();
-    blocks.filter(|blocks| !blocks.is_empty()).unwrap_or_else(|| text.to_owned())
+    let blocks = text
+        .split(BEGIN)
+        .skip(1)
+        .map(block)
+        .collect::<Option<String>>();
+    blocks
+        .filter(|blocks| !blocks.is_empty())
+        .unwrap_or_else(|| text.to_owned())
 }
 
 /// What follows `-----BEGIN `, up to the end of the block; anything behind that is somebody's comment.
@@ -16,7 +22,9 @@ fn block(text: &str) -> Option<String> {
     let (label, rest) = text.split_once(DASHES)?;
     let (body, _) = rest.split_once(&format!("{END}{label}{DASHES}"))?;
     let body: String = body.split_whitespace().collect();
-    Some(format!("{BEGIN}{label}{DASHES}\n{body}\n{END}{label}{DASHES}\n"))
+    Some(format!(
+        "{BEGIN}{label}{DASHES}\n{body}\n{END}{label}{DASHES}\n"
+    ))
 }
 
 #[cfg(test)]
@@ -28,7 +36,12 @@ mod tests {
         let key = rcgen::generate_simple_self_signed(["storage.example.com".to_owned()]).unwrap();
         let other = rcgen::generate_simple_self_signed(["other.example.com".to_owned()]).unwrap();
         let pem = format!("{}# the other one\n{}", key.cert.pem(), other.cert.pem());
-        for text in [pem.clone(), pem.replace('\n', " "), pem.replace('\n', ""), pem.replace('\n', "\r\n")] {
+        for text in [
+            pem.clone(),
+            pem.replace('\n', " "),
+            pem.replace('\n', ""),
+            pem.replace('\n', "\r\n"),
+        ] {
             let read = reqwest::Certificate::from_pem_bundle(with_lines(&text).as_bytes()).unwrap();
             assert_eq!(read.len(), 2, "{text}");
         }
@@ -36,7 +49,12 @@ mod tests {
 
     #[test]
     fn what_is_no_certificate_stays_as_it_is() {
-        for text in ["", "nonsense", "-----BEGIN CERTIFICATE-----", "-----BEGIN A----- x -----END B-----"] {
+        for text in [
+            "",
+            "nonsense",
+            "-----BEGIN CERTIFICATE-----",
+            "-----BEGIN A----- x -----END B-----",
+        ] {
             assert_eq!(with_lines(text), text);
         }
     }

@@ -36,8 +36,16 @@ impl<'e> Reader<'e> {
     }
 
     fn at(path: String, value: Value, environment: Option<&'e HashMap<String, String>>) -> Self {
-        let (table, asked, problems, notes) = (HashMap::new(), BTreeSet::new(), Vec::new(), Vec::new());
-        let mut reader = Self { table, path, environment, asked, problems, notes };
+        let (table, asked, problems, notes) =
+            (HashMap::new(), BTreeSet::new(), Vec::new(), Vec::new());
+        let mut reader = Self {
+            table,
+            path,
+            environment,
+            asked,
+            problems,
+            notes,
+        };
         let origin = value.origin().map(str::to_owned);
         match value.kind {
             ValueKind::Table(table) => reader.table = table.into_iter().collect(),
@@ -52,7 +60,12 @@ impl<'e> Reader<'e> {
 
     /// All problems, those with unknown keys included, and what was put right without asking.
     pub(super) fn finish(mut self) -> (Vec<Problem>, Vec<Problem>) {
-        let unknown: BTreeSet<String> = self.table.keys().filter(|key| !self.asked.contains(*key)).cloned().collect();
+        let unknown: BTreeSet<String> = self
+            .table
+            .keys()
+            .filter(|key| !self.asked.contains(*key))
+            .cloned()
+            .collect();
         for key in unknown {
             self.problem(&key, "is not a known key");
         }
@@ -80,17 +93,33 @@ impl<'e> Reader<'e> {
         message: impl Into<String>,
         suggestion: Option<String>,
     ) {
-        let source = self.table.get(key).and_then(Value::origin).map(str::to_owned);
-        self.problems.push(Problem { source, reason, suggestion, ..Problem::new(self.key(key), message) });
+        let source = self
+            .table
+            .get(key)
+            .and_then(Value::origin)
+            .map(str::to_owned);
+        self.problems.push(Problem {
+            source,
+            reason,
+            suggestion,
+            ..Problem::new(self.key(key), message)
+        });
     }
 
     fn key(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
     }
 
     fn take(&mut self, key: &str) -> Option<Value> {
         self.asked.insert(key.to_owned());
-        self.table.get(key).filter(|value| !matches!(value.kind, ValueKind::Nil)).cloned()
+        self.table
+            .get(key)
+            .filter(|value| !matches!(value.kind, ValueKind::Nil))
+            .cloned()
     }
 
     /// A text with its `${VAR}` replaced. Spaces around it are not wanted anywhere: they come from pasting.
@@ -125,8 +154,14 @@ impl<'e> Reader<'e> {
     fn trimmed(&mut self, key: &str, text: &str) -> String {
         let trimmed = text.trim();
         if trimmed.len() < text.len() && !trimmed.is_empty() {
-            let note = Problem::new(self.key(key), "had spaces or line ends around it, which are left out");
-            self.notes.push(Problem { reason: Some(Reason::SpacesRemoved), ..note });
+            let note = Problem::new(
+                self.key(key),
+                "had spaces or line ends around it, which are left out",
+            );
+            self.notes.push(Problem {
+                reason: Some(Reason::SpacesRemoved),
+                ..note
+            });
         }
         trimmed.to_owned()
     }
@@ -134,12 +169,18 @@ impl<'e> Reader<'e> {
     /// An environment variable that `key` asks for.
     pub(super) fn variable(&mut self, key: &str, name: &str) -> Option<String> {
         if !self.is_local() {
-            self.problem(key, "\"environment\" is for the agent's own configuration only");
+            self.problem(
+                key,
+                "\"environment\" is for the agent's own configuration only",
+            );
             return None;
         }
         let value = self.optional_variable(name);
         if value.is_none() {
-            self.problem(key, format!("is \"environment\", but the variable {name} is not set"));
+            self.problem(
+                key,
+                format!("is \"environment\", but the variable {name} is not set"),
+            );
         }
         value
     }
@@ -173,8 +214,9 @@ impl<'e> Reader<'e> {
 
     /// Reads a section, present or not.
     pub(super) fn section<T>(&mut self, key: &str, read: impl FnOnce(&mut Reader<'_>) -> T) -> T {
-        let value =
-            self.take(key).unwrap_or_else(|| Value::new(None, ValueKind::Table(HashMap::new().into_iter().collect())));
+        let value = self.take(key).unwrap_or_else(|| {
+            Value::new(None, ValueKind::Table(HashMap::new().into_iter().collect()))
+        });
         let mut reader = Reader::at(self.key(key), value, self.environment);
         let result = read(&mut reader);
         let (problems, notes) = reader.finish();
@@ -186,21 +228,35 @@ impl<'e> Reader<'e> {
     /// Reads a list of texts, or one text alone.
     pub(super) fn texts(&mut self, key: &str) -> Option<Vec<String>> {
         let value = self.take(key)?;
-        let ValueKind::Array(entries) = value.kind else { return self.text(key).map(|text| vec![text]) };
-        let texts = entries.into_iter().map(|entry| self.expanded(key, entry.to_string()));
+        let ValueKind::Array(entries) = value.kind else {
+            return self.text(key).map(|text| vec![text]);
+        };
+        let texts = entries
+            .into_iter()
+            .map(|entry| self.expanded(key, entry.to_string()));
         Some(texts.collect::<Vec<_>>().into_iter().flatten().collect())
     }
 
     /// Reads a list of sections; an entry with a problem is left out.
-    pub(super) fn list<T>(&mut self, key: &str, read: impl Fn(&mut Reader<'_>) -> Option<T>) -> Vec<T> {
-        let Some(value) = self.take(key) else { return Vec::new() };
+    pub(super) fn list<T>(
+        &mut self,
+        key: &str,
+        read: impl Fn(&mut Reader<'_>) -> Option<T>,
+    ) -> Vec<T> {
+        let Some(value) = self.take(key) else {
+            return Vec::new();
+        };
         let ValueKind::Array(entries) = value.kind else {
             self.problem(key, "must be a list of sections");
             return Vec::new();
         };
         let mut result = Vec::new();
         for (index, entry) in entries.into_iter().enumerate() {
-            let mut reader = Reader::at(format!("{}[{index}]", self.key(key)), entry, self.environment);
+            let mut reader = Reader::at(
+                format!("{}[{index}]", self.key(key)),
+                entry,
+                self.environment,
+            );
             let entry = read(&mut reader);
             let (problems, notes) = reader.finish();
             result.extend(entry.filter(|_| problems.is_empty()));
@@ -222,10 +278,13 @@ fn expand(text: &str, environment: &HashMap<String, String>) -> Result<String, S
             rest = &rest[start + 2..];
             continue;
         }
-        let end = rest[start..].find('}').ok_or("has a \"${\" without its \"}\"")?;
+        let end = rest[start..]
+            .find('}')
+            .ok_or("has a \"${\" without its \"}\"")?;
         let name = &rest[start + 2..start + end];
-        let value =
-            environment.get(name).ok_or_else(|| format!("names the environment variable {name}, which is not set"))?;
+        let value = environment
+            .get(name)
+            .ok_or_else(|| format!("names the environment variable {name}, which is not set"))?;
         result.push_str(&rest[..start]);
         result.push_str(value);
         rest = &rest[start + end + 1..];
@@ -243,7 +302,11 @@ mod tests {
         let environment = HashMap::from([("A".to_owned(), "1".to_owned())]);
         assert_eq!(expand("x${A}y${A}", &environment).unwrap(), "x1y1");
         assert_eq!(expand("$${A} $5", &environment).unwrap(), "${A} $5");
-        assert!(expand("${B}", &environment).unwrap_err().contains("variable B, which is not set"));
+        assert!(
+            expand("${B}", &environment)
+                .unwrap_err()
+                .contains("variable B, which is not set")
+        );
         assert!(expand("${A", &environment).is_err());
     }
 }

@@ -69,7 +69,11 @@ fn collect(key: &str, value: &Value, all: &mut Vec<Written>) {
     match &value.kind {
         ValueKind::Table(table) => {
             for (name, value) in table {
-                let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+                let key = if key.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{key}.{name}")
+                };
                 collect(&key, value, all);
             }
         }
@@ -82,9 +86,14 @@ fn collect(key: &str, value: &Value, all: &mut Vec<Written>) {
             let name = key.rsplit('.').next().unwrap_or(key);
             let name = name.split('[').next().unwrap_or(name);
             let is_shown = SHOWN.contains(&name) || name.ends_with(SHOWN_LIMITS);
-            let shown = Some(kind.to_string()).filter(|text| is_shown && !is_suspicious(name, text));
+            let shown =
+                Some(kind.to_string()).filter(|text| is_shown && !is_suspicious(name, text));
             let shown = shown.unwrap_or_else(|| HIDDEN.to_owned());
-            all.push(Written { key: key.to_owned(), value: shown, source: value.origin().map(str::to_owned) });
+            all.push(Written {
+                key: key.to_owned(),
+                value: shown,
+                source: value.origin().map(str::to_owned),
+            });
         }
     }
 }

@@ -87,22 +87,49 @@ impl S3Settings {
     pub(super) fn read(section: &mut Reader<'_>, endpoint: Option<String>) -> Option<Self> {
         let provider = read_provider(section)?;
         let bucket = needed(section, "bucket").filter(|bucket| is_bucket_name(section, bucket));
-        let region = section.text("region").filter(|region| is_header_safe(section, "region", region));
+        let region = section
+            .text("region")
+            .filter(|region| is_header_safe(section, "region", region));
         let key = Key::read(section);
-        let addressing = section.parsed::<AddressingChoice>("addressing", "one of auto, path, virtual");
-        let checksum = section.parsed::<ChecksumChoice>("checksum", "one of auto, sha256, crc32c, crc64nvme, off");
-        let (storage_class, encryption, wire) =
-            (read_storage_class(section, provider), Encryption::read(section), Wire::read(section));
-        let endpoint = endpoint::read(section, endpoint, provider, region.as_deref(), bucket.as_deref())?;
+        let addressing =
+            section.parsed::<AddressingChoice>("addressing", "one of auto, path, virtual");
+        let checksum = section
+            .parsed::<ChecksumChoice>("checksum", "one of auto, sha256, crc32c, crc64nvme, off");
+        let (storage_class, encryption, wire) = (
+            read_storage_class(section, provider),
+            Encryption::read(section),
+            Wire::read(section),
+        );
+        let endpoint = endpoint::read(
+            section,
+            endpoint,
+            provider,
+            region.as_deref(),
+            bucket.as_deref(),
+        )?;
         // What somebody calls "other" may be a provider that the table knows.
-        let provider =
-            if provider.id == "other" { provider::of_endpoint(&endpoint).unwrap_or(provider) } else { provider };
-        if matches!(addressing, Some(AddressingChoice(Some(Addressing::Virtual)))) && endpoint.domain().is_none() {
-            section.problem("addressing", "cannot be \"virtual\": no bucket name goes before an IP address");
+        let provider = if provider.id == "other" {
+            provider::of_endpoint(&endpoint).unwrap_or(provider)
+        } else {
+            provider
+        };
+        if matches!(
+            addressing,
+            Some(AddressingChoice(Some(Addressing::Virtual)))
+        ) && endpoint.domain().is_none()
+        {
+            section.problem(
+                "addressing",
+                "cannot be \"virtual\": no bucket name goes before an IP address",
+            );
         }
         let (bucket, key, encryption) = (bucket?, key?, encryption?);
         Some(Self {
-            region: Choice::of(region, || provider.region_in(&endpoint).unwrap_or_else(|| provider.region.clone())),
+            region: Choice::of(region, || {
+                provider
+                    .region_in(&endpoint)
+                    .unwrap_or_else(|| provider.region.clone())
+            }),
             addressing: Choice::of(addressing.and_then(|choice| choice.0), || {
                 usual_addressing(provider, &endpoint, &bucket)
             }),
@@ -134,7 +161,11 @@ impl S3Settings {
     #[must_use]
     pub fn open_to_change(&self) -> Self {
         let mut open = self.clone();
-        (open.region.is_given, open.addressing.is_given, open.checksum.is_given) = (false, false, false);
+        (
+            open.region.is_given,
+            open.addressing.is_given,
+            open.checksum.is_given,
+        ) = (false, false, false);
         // Virtual can be learned, but not unlearned: a host that does not exist tells nothing.
         open.addressing.value = usual_addressing(self.provider, &self.endpoint, &self.bucket);
         open
@@ -156,7 +187,10 @@ impl Encryption {
 impl<T> Choice<T> {
     fn of(given: Option<T>, otherwise: impl FnOnce() -> T) -> Self {
         let is_given = given.is_some();
-        Self { value: given.unwrap_or_else(otherwise), is_given }
+        Self {
+            value: given.unwrap_or_else(otherwise),
+            is_given,
+        }
     }
 }
 
@@ -196,15 +230,25 @@ impl std::str::FromStr for ChecksumChoice {
 /// hosting of buckets" in Amazon's user guide.
 fn usual_addressing(provider: &Provider, endpoint: &Url, bucket: &str) -> Addressing {
     let is_covered = endpoint.scheme() == "http" || !bucket.contains('.');
-    if is_covered && endpoint.domain().is_some() { provider.addressing } else { Addressing::Path }
+    if is_covered && endpoint.domain().is_some() {
+        provider.addressing
+    } else {
+        Addressing::Path
+    }
 }
 
 fn read_provider(section: &mut Reader<'_>) -> Option<&'static Provider> {
-    let Some(id) = section.text("provider") else { return provider::other() };
+    let Some(id) = section.text("provider") else {
+        return provider::other();
+    };
     provider::find(&id).or_else(|| {
         let nearest = provider::nearest(&id).map(|provider| provider.id.clone());
-        let ask = nearest.as_ref().map(|id| format!("did you mean \"{id}\"? ")).unwrap_or_default();
-        let message = format!("\"{id}\" is not a known provider: {ask}\"other\" works with any endpoint");
+        let ask = nearest
+            .as_ref()
+            .map(|id| format!("did you mean \"{id}\"? "))
+            .unwrap_or_default();
+        let message =
+            format!("\"{id}\" is not a known provider: {ask}\"other\" works with any endpoint");
         section.problem_with("provider", None, message, nearest);
         provider::other()
     })
@@ -219,7 +263,9 @@ struct Key {
 
 impl Key {
     fn read(section: &mut Reader<'_>) -> Option<Self> {
-        let token = section.text("session_token").filter(|text| is_header_safe(section, "session_token", text));
+        let token = section
+            .text("session_token")
+            .filter(|text| is_header_safe(section, "session_token", text));
         match section.text("credentials").as_deref() {
             None | Some("key") => {}
             Some("environment") => return Self::from_environment(section),
@@ -227,27 +273,43 @@ impl Key {
         }
         let id = needed(section, "access_key_id");
         let secret = needed(section, "secret_access_key");
-        Some(Self { id: id?, secret: Secret::new(secret?), token: token.map(Secret::new) })
+        Some(Self {
+            id: id?,
+            secret: Secret::new(secret?),
+            token: token.map(Secret::new),
+        })
     }
 
     /// The variables that Amazon's own tools read. Source: "Environment variables" in the AWS CLI's user guide.
     fn from_environment(section: &mut Reader<'_>) -> Option<Self> {
         if section.text("access_key_id").is_some() || section.text("secret_access_key").is_some() {
-            section.problem("credentials", "is \"environment\", so access_key_id and secret_access_key must go");
+            section.problem(
+                "credentials",
+                "is \"environment\", so access_key_id and secret_access_key must go",
+            );
         }
         let id = section.variable("credentials", "AWS_ACCESS_KEY_ID");
         let secret = section.variable("credentials", "AWS_SECRET_ACCESS_KEY");
         let token = section.optional_variable("AWS_SESSION_TOKEN");
         let id = id.filter(|id| is_safe_variable(section, "AWS_ACCESS_KEY_ID", id));
-        let secret = secret.filter(|secret| is_safe_variable(section, "AWS_SECRET_ACCESS_KEY", secret));
-        let token = token.filter(|token| is_safe_variable(section, "AWS_SESSION_TOKEN", token)).map(Secret::new);
-        Some(Self { id: id?, secret: Secret::new(secret?), token })
+        let secret =
+            secret.filter(|secret| is_safe_variable(section, "AWS_SECRET_ACCESS_KEY", secret));
+        let token = token
+            .filter(|token| is_safe_variable(section, "AWS_SESSION_TOKEN", token))
+            .map(Secret::new);
+        Some(Self {
+            id: id?,
+            secret: Secret::new(secret?),
+            token,
+        })
     }
 }
 
 impl Encryption {
     fn read(section: &mut Reader<'_>) -> Option<Self> {
-        let key = section.text("encryption_key").filter(|key| is_header_safe(section, "encryption_key", key));
+        let key = section
+            .text("encryption_key")
+            .filter(|key| is_header_safe(section, "encryption_key", key));
         let encryption = match section.text("encryption").as_deref() {
             None | Some("none") => Self::None,
             Some("AES256") => Self::Aes256,
@@ -259,7 +321,10 @@ impl Encryption {
             }
         };
         if key.is_some() {
-            section.problem("encryption_key", "is for encryption = \"aws:kms\" or \"SSE-C\" only");
+            section.problem(
+                "encryption_key",
+                "is for encryption = \"aws:kms\" or \"SSE-C\" only",
+            );
         }
         Some(encryption)
     }
@@ -297,7 +362,10 @@ const MIN_LIMIT: u64 = 16 * 1024;
 fn read_limit(section: &mut Reader<'_>, key: &str, wanted: &str) -> Option<u64> {
     let limit = section.parsed::<ByteSize>(key, wanted)?.0;
     if limit != 0 && limit < MIN_LIMIT {
-        section.problem(key, "must be \"16 KiB\" a second or more, or 0 for no limit");
+        section.problem(
+            key,
+            "must be \"16 KiB\" a second or more, or 0 for no limit",
+        );
     }
     Some(limit).filter(|limit| *limit > 0)
 }
@@ -322,12 +390,18 @@ fn read_certificate(section: &mut Reader<'_>) -> Option<String> {
         match read_small(&text) {
             Ok(pem) => pem,
             Err(error) => {
-                section.problem("ca_certificate", format!("\"{text}\" cannot be read: {error}"));
+                section.problem(
+                    "ca_certificate",
+                    format!("\"{text}\" cannot be read: {error}"),
+                );
                 return None;
             }
         }
     } else {
-        section.problem("ca_certificate", "must be the certificate itself, from -----BEGIN to -----END");
+        section.problem(
+            "ca_certificate",
+            "must be the certificate itself, from -----BEGIN to -----END",
+        );
         return None;
     };
     let certificates = reqwest::Certificate::from_pem_bundle(pem.as_bytes());
@@ -343,23 +417,37 @@ fn read_small(path: &str) -> io::Result<String> {
     let mut text = String::new();
     let mut file = File::open(path)?.take(MAX_PEM_BYTES + 1);
     file.read_to_string(&mut text)?;
-    if text.len() as u64 <= MAX_PEM_BYTES { Ok(text) } else { Err(io::Error::other("it is too large")) }
+    if text.len() as u64 <= MAX_PEM_BYTES {
+        Ok(text)
+    } else {
+        Err(io::Error::other("it is too large"))
+    }
 }
 
 fn read_proxy(section: &mut Reader<'_>) -> Option<Secret> {
     let text = section.text("proxy")?;
-    let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    let url = Url::parse(&text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     if url.is_none() {
-        section.problem("proxy", "must be a URL such as \"http://proxy.example.com:3128\"");
+        section.problem(
+            "proxy",
+            "must be a URL such as \"http://proxy.example.com:3128\"",
+        );
     }
     url.map(|url| Secret::new(url.as_str()))
 }
 
 fn read_storage_class(section: &mut Reader<'_>, provider: &Provider) -> Option<String> {
-    let class = section.text("storage_class").filter(|class| is_header_safe(section, "storage_class", class))?;
-    let is_archive = matches!(class.as_str(), "GLACIER" | "DEEP_ARCHIVE") && !provider.storage_classes.contains(&class);
+    let class = section
+        .text("storage_class")
+        .filter(|class| is_header_safe(section, "storage_class", class))?;
+    let is_archive = matches!(class.as_str(), "GLACIER" | "DEEP_ARCHIVE")
+        && !provider.storage_classes.contains(&class);
     if is_archive || provider.archive_classes.contains(&class) {
-        let message = format!("\"{class}\" must be restored at the provider for hours before a backup can be read");
+        let message = format!(
+            "\"{class}\" must be restored at the provider for hours before a backup can be read"
+        );
         section.problem_with("storage_class", Some(Reason::Archived), message, None);
     }
     Some(class)
@@ -381,7 +469,8 @@ fn is_safe(text: &str) -> bool {
 fn is_header_safe(section: &mut Reader<'_>, key: &str, text: &str) -> bool {
     let safe = is_safe(text);
     if !safe {
-        let message = "holds a space or a character that is not ASCII: copy it from the provider once more";
+        let message =
+            "holds a space or a character that is not ASCII: copy it from the provider once more";
         section.problem_with(key, Some(Reason::StrangeCharacter), message, None);
     }
     safe
@@ -390,8 +479,9 @@ fn is_header_safe(section: &mut Reader<'_>, key: &str, text: &str) -> bool {
 fn is_safe_variable(section: &mut Reader<'_>, name: &str, text: &str) -> bool {
     let safe = is_safe(text);
     if !safe {
-        let message =
-            format!("is \"environment\", and {name} holds a space or a character that is not printable ASCII");
+        let message = format!(
+            "is \"environment\", and {name} holds a space or a character that is not printable ASCII"
+        );
         section.problem_with("credentials", Some(Reason::StrangeCharacter), message, None);
     }
     safe

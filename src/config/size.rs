@@ -31,9 +31,13 @@ mod tests {
 
     #[test]
     fn sizes_and_rates() {
-        for (text, bytes) in
-            [("0", 0), ("8388608", 8 << 20), ("8 MiB", 8 << 20), ("2MiB/s", 2 << 20), ("1 GiB", 1 << 30)]
-        {
+        for (text, bytes) in [
+            ("0", 0),
+            ("8388608", 8 << 20),
+            ("8 MiB", 8 << 20),
+            ("2MiB/s", 2 << 20),
+            ("1 GiB", 1 << 30),
+        ] {
             assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
         }
         for text in ["", "MiB", "8 MB", "-1", "1.5 MiB", "99999999999 GiB"] {

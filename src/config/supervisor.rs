@@ -41,10 +41,17 @@ pub(super) struct Defaults {
 impl Supervisor {
     /// Supervisor, if this process is one of its apps.
     pub(super) fn of(environment: &Environment) -> Option<Self> {
-        let token = environment.get("SUPERVISOR_TOKEN").filter(|token| !token.is_empty())?;
-        let host = environment.get("SUPERVISOR").filter(|host| !host.is_empty());
+        let token = environment
+            .get("SUPERVISOR_TOKEN")
+            .filter(|token| !token.is_empty())?;
+        let host = environment
+            .get("SUPERVISOR")
+            .filter(|host| !host.is_empty());
         let host = host.map_or_else(|| "supervisor".to_owned(), Clone::clone);
-        Some(Self { host, token: Secret::new(token.as_str()) })
+        Some(Self {
+            host,
+            token: Secret::new(token.as_str()),
+        })
     }
 }
 
@@ -72,7 +79,12 @@ impl Defaults {
 
 /// `/var/lib/s3-backup-agent` for root, the user's own state folder for anybody else.
 fn state_dir(environment: &Environment) -> PathBuf {
-    let folder = |name: &str| environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = |name: &str| {
+        environment
+            .get(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     let shared = Path::new("/var/lib/s3-backup-agent");
     if environment.get("USER").is_none_or(|user| user == "root") {
         return shared.to_owned();

@@ -11,8 +11,15 @@ fn load(toml: &str, variables: &[(&str, &str)]) -> Result<Config, Problems> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("agent.toml");
     fs::write(&file, toml).unwrap();
-    let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Config::from_layers(Some(&file), &folder.path().join("options.json"), &environment)
+    let environment = variables
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    Config::from_layers(
+        Some(&file),
+        &folder.path().join("options.json"),
+        &environment,
+    )
 }
 
 const GARAGE: &str = r#"
@@ -31,10 +38,16 @@ fn nothing_configured_keeps_one_location_in_a_directory() {
     let config = Config::from_layers(
         None,
         Path::new("/nonexistent/options.json"),
-        &HashMap::from([("USER".to_owned(), "ada".to_owned()), ("HOME".to_owned(), "/home/ada".to_owned())]),
+        &HashMap::from([
+            ("USER".to_owned(), "ada".to_owned()),
+            ("HOME".to_owned(), "/home/ada".to_owned()),
+        ]),
     )
     .unwrap();
-    assert_eq!(config.state_dir, Path::new("/home/ada/.local/state/s3-backup-agent"));
+    assert_eq!(
+        config.state_dir,
+        Path::new("/home/ada/.local/state/s3-backup-agent")
+    );
     assert_eq!(config.listen.socket, config.state_dir.join("agent.sock"));
     assert_eq!(config.locations.len(), 1);
     assert!(
@@ -46,10 +59,25 @@ fn nothing_configured_keeps_one_location_in_a_directory() {
 fn a_location_gets_its_defaults_and_a_stable_id() {
     let config = load(GARAGE, &[("GARAGE_SECRET", " s3cr3t ")]).unwrap();
     let location = &config.locations[0];
-    let Backend::S3(s3) = &location.backend else { panic!("not a bucket") };
+    let Backend::S3(s3) = &location.backend else {
+        panic!("not a bucket")
+    };
     assert_eq!(s3.secret_access_key.expose(), "s3cr3t");
-    assert_eq!((location.prefix.as_str(), location.part_size, location.concurrency), ("homeassistant", 8 << 20, 4));
-    assert_eq!(location.id, load(GARAGE, &[("GARAGE_SECRET", "other")]).unwrap().locations[0].id);
+    assert_eq!(
+        (
+            location.prefix.as_str(),
+            location.part_size,
+            location.concurrency
+        ),
+        ("homeassistant", 8 << 20, 4)
+    );
+    assert_eq!(
+        location.id,
+        load(GARAGE, &[("GARAGE_SECRET", "other")])
+            .unwrap()
+            .locations[0]
+            .id
+    );
     assert_eq!(location.name, "ha-backups/homeassistant");
 }
 
@@ -57,12 +85,26 @@ fn a_location_gets_its_defaults_and_a_stable_id() {
 fn every_section_in_the_document_of_the_providers_is_a_location() {
     for row in provider::all() {
         let section = provider::document::example(row);
-        let mut config = load(&section, &[("S3_KEY_ID", "key"), ("S3_SECRET", "secret")]).expect(&section);
-        let Backend::S3(s3) = config.locations.remove(0).backend else { panic!("{section}") };
+        let mut config =
+            load(&section, &[("S3_KEY_ID", "key"), ("S3_SECRET", "secret")]).expect(&section);
+        let Backend::S3(s3) = config.locations.remove(0).backend else {
+            panic!("{section}")
+        };
         assert_eq!(s3.provider.id, row.id);
-        assert_eq!(s3.endpoint, row.example.endpoint.parse().unwrap(), "{section}");
-        assert_eq!((&s3.region.value, s3.addressing.value), (&row.example.region, row.addressing), "{section}");
-        assert_eq!((s3.checksum.value, s3.region.is_given), (row.checksum, section.contains("\nregion")));
+        assert_eq!(
+            s3.endpoint,
+            row.example.endpoint.parse().unwrap(),
+            "{section}"
+        );
+        assert_eq!(
+            (&s3.region.value, s3.addressing.value),
+            (&row.example.region, row.addressing),
+            "{section}"
+        );
+        assert_eq!(
+            (s3.checksum.value, s3.region.is_given),
+            (row.checksum, section.contains("\nregion"))
+        );
     }
 }
 
@@ -70,12 +112,23 @@ fn every_section_in_the_document_of_the_providers_is_a_location() {
 fn what_the_endpoint_needs_is_asked_for() {
     let row = |id: &str| provider::document::example(provider::find(id).unwrap());
     for (section, key) in [
-        (row("backblaze_b2").replace("region = ", "name = "), "region"),
-        (row("cloudflare_r2").replace("0123456789abcdef0", "0123456789"), "account_id"),
+        (
+            row("backblaze_b2").replace("region = ", "name = "),
+            "region",
+        ),
+        (
+            row("cloudflare_r2").replace("0123456789abcdef0", "0123456789"),
+            "account_id",
+        ),
         (row("minio").replace("endpoint = ", "name = "), "endpoint"),
     ] {
-        let problems = load(&section, &[("S3_KEY_ID", "key"), ("S3_SECRET", "secret")]).unwrap_err();
-        let keys: Vec<&str> = problems.0.iter().map(|problem| problem.key.as_str()).collect();
+        let problems =
+            load(&section, &[("S3_KEY_ID", "key"), ("S3_SECRET", "secret")]).unwrap_err();
+        let keys: Vec<&str> = problems
+            .0
+            .iter()
+            .map(|problem| problem.key.as_str())
+            .collect();
         assert_eq!(keys, [format!("locations[0].{key}")], "{problems}");
     }
 }
@@ -83,8 +136,11 @@ fn what_the_endpoint_needs_is_asked_for() {
 #[test]
 fn the_checksum_suits_the_provider_unless_it_is_named() {
     let checksum = |more: &str| {
-        let Backend::S3(s3) =
-            load(&format!("{GARAGE}{more}"), &[("GARAGE_SECRET", "x")]).unwrap().locations.remove(0).backend
+        let Backend::S3(s3) = load(&format!("{GARAGE}{more}"), &[("GARAGE_SECRET", "x")])
+            .unwrap()
+            .locations
+            .remove(0)
+            .backend
         else {
             panic!("not a bucket")
         };
@@ -92,9 +148,20 @@ fn the_checksum_suits_the_provider_unless_it_is_named() {
     };
     assert_eq!(checksum(""), Checksum::Crc64Nvme);
     assert_eq!(checksum("checksum = \"sha256\""), Checksum::Sha256);
-    assert!(load(&format!("{GARAGE}checksum = \"md5\""), &[("GARAGE_SECRET", "x")]).is_err());
+    assert!(
+        load(
+            &format!("{GARAGE}checksum = \"md5\""),
+            &[("GARAGE_SECRET", "x")]
+        )
+        .is_err()
+    );
     let unknown = GARAGE.replace("provider = \"garage\"", "");
-    let Backend::S3(s3) = load(&unknown, &[("GARAGE_SECRET", "x")]).unwrap().locations.remove(0).backend else {
+    let Backend::S3(s3) = load(&unknown, &[("GARAGE_SECRET", "x")])
+        .unwrap()
+        .locations
+        .remove(0)
+        .backend
+    else {
         panic!("not a bucket")
     };
     assert_eq!(s3.checksum.value, Checksum::Sha256);
@@ -103,23 +170,45 @@ fn the_checksum_suits_the_provider_unless_it_is_named() {
 #[test]
 fn later_layers_win() {
     let folder = tempfile::tempdir().unwrap();
-    let (file, options) = (folder.path().join("agent.toml"), folder.path().join("options.json"));
+    let (file, options) = (
+        folder.path().join("agent.toml"),
+        folder.path().join("options.json"),
+    );
     fs::write(&file, "[log]\nlevel = \"warn\"\nformat = \"json\"\n").unwrap();
     fs::write(&options, r#"{"log": {"level": "debug"}}"#).unwrap();
     let of = |environment: &[(&str, &str)]| {
-        let environment = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        Config::from_layers(Some(&file), &options, &environment).unwrap().log
+        let environment = environment
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+            .collect();
+        Config::from_layers(Some(&file), &options, &environment)
+            .unwrap()
+            .log
     };
-    assert_eq!((of(&[]).level, of(&[]).format), (Level::Debug, Format::Json));
-    assert_eq!(of(&[("S3_BACKUP_AGENT__LOG__LEVEL", "trace")]).level, Level::Trace);
+    assert_eq!(
+        (of(&[]).level, of(&[]).format),
+        (Level::Debug, Format::Json)
+    );
+    assert_eq!(
+        of(&[("S3_BACKUP_AGENT__LOG__LEVEL", "trace")]).level,
+        Level::Trace
+    );
 }
 
 #[test]
 fn the_environment_reaches_into_locations() {
-    let variables = [("GARAGE_SECRET", "x"), ("S3_BACKUP_AGENT__LOCATIONS__0__BUCKET", "elsewhere")];
+    let variables = [
+        ("GARAGE_SECRET", "x"),
+        ("S3_BACKUP_AGENT__LOCATIONS__0__BUCKET", "elsewhere"),
+    ];
     let config = load(GARAGE, &variables).unwrap();
-    let Backend::S3(s3) = &config.locations[0].backend else { panic!("not a bucket") };
-    assert_eq!((s3.bucket.as_str(), s3.region.value.as_str()), ("elsewhere", "garage"));
+    let Backend::S3(s3) = &config.locations[0].backend else {
+        panic!("not a bucket")
+    };
+    assert_eq!(
+        (s3.bucket.as_str(), s3.region.value.as_str()),
+        ("elsewhere", "garage")
+    );
 }
 
 #[test]
@@ -170,16 +259,26 @@ fn all_problems_are_reported_at_once_with_key_and_source() {
 fn a_broken_file_is_one_clear_problem() {
     let text = load("locations = [", &[]).unwrap_err().to_string();
     assert!(text.contains("agent.toml"), "{text}");
-    for line in ["secret_access_key = \"hunter2hunter2", "secret_access_key = hunter2hunter2", "x = [\"hunter2hunter2"]
-    {
-        let text = load(&format!("[[locations]]\n{line}\n"), &[]).unwrap_err().to_string();
-        assert!(text.contains("line 2") && !text.contains("hunter2"), "{text}");
+    for line in [
+        "secret_access_key = \"hunter2hunter2",
+        "secret_access_key = hunter2hunter2",
+        "x = [\"hunter2hunter2",
+    ] {
+        let text = load(&format!("[[locations]]\n{line}\n"), &[])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            text.contains("line 2") && !text.contains("hunter2"),
+            "{text}"
+        );
     }
 }
 
 #[test]
 fn two_locations_cannot_share_an_id() {
-    let text = load(&format!("{GARAGE}{GARAGE}"), &[("GARAGE_SECRET", "x")]).unwrap_err().to_string();
+    let text = load(&format!("{GARAGE}{GARAGE}"), &[("GARAGE_SECRET", "x")])
+        .unwrap_err()
+        .to_string();
     assert!(text.contains("two locations with the id"), "{text}");
 }
 
@@ -194,12 +293,19 @@ fn options(json: &str) -> Config {
     let folder = tempfile::tempdir().unwrap();
     let options = folder.path().join("options.json");
     fs::write(&options, json).unwrap();
-    let environment = HashMap::from([("SUPERVISOR_TOKEN".to_owned(), "a token of Supervisor".to_owned())]);
+    let environment = HashMap::from([(
+        "SUPERVISOR_TOKEN".to_owned(),
+        "a token of Supervisor".to_owned(),
+    )]);
     Config::from_layers(None, &options, &environment).unwrap()
 }
 
 fn keys(config: &Config) -> Vec<&str> {
-    config.problems.iter().map(|problem| problem.key.as_str()).collect()
+    config
+        .problems
+        .iter()
+        .map(|problem| problem.key.as_str())
+        .collect()
 }
 
 #[test]
@@ -207,12 +313,28 @@ fn under_supervisor_everything_is_where_home_assistant_finds_it() {
     let config = options(r#"{"log": {"level": "info"}, "locations": []}"#);
     assert_eq!(config.problems, []);
     assert_eq!(config.state_dir, Path::new("/data"));
-    assert_eq!(config.listen.socket, Path::new("/share/s3_backup_agent/agent.sock"));
-    assert_eq!(config.listen.token_file.as_deref(), Some(Path::new("/data/token")));
+    assert_eq!(
+        config.listen.socket,
+        Path::new("/share/s3_backup_agent/agent.sock")
+    );
+    assert_eq!(
+        config.listen.token_file.as_deref(),
+        Some(Path::new("/data/token"))
+    );
     let page = config.listen.page.unwrap();
-    assert_eq!((page.address, page.tls.is_some()), ("0.0.0.0:8099".parse().unwrap(), false));
-    assert_eq!(config.listen.page_from, ["172.30.32.2".parse::<IpAddr>().unwrap()]);
-    assert_eq!(config.locations, [], "no backup may end up on the machine that it is to survive");
+    assert_eq!(
+        (page.address, page.tls.is_some()),
+        ("0.0.0.0:8099".parse().unwrap(), false)
+    );
+    assert_eq!(
+        config.listen.page_from,
+        ["172.30.32.2".parse::<IpAddr>().unwrap()]
+    );
+    assert_eq!(
+        config.locations,
+        [],
+        "no backup may end up on the machine that it is to survive"
+    );
     assert_eq!(config.supervisor.unwrap().host, "supervisor");
 }
 
@@ -231,11 +353,19 @@ fn under_supervisor_what_is_wrong_is_left_out_and_named() {
         let config = options(&format!(r#"{{"locations": [{good}, {wrong}]}}"#));
         assert_eq!(config.locations.len(), 1, "{wrong}");
         assert_eq!(config.locations[0].name, "Good");
-        assert!(keys(&config).iter().any(|key| key.contains(expected)), "{wrong}: {:?}", config.problems);
+        assert!(
+            keys(&config).iter().any(|key| key.contains(expected)),
+            "{wrong}: {:?}",
+            config.problems
+        );
     }
-    let config = options(r#"{"log": {"level": "loud"}, "listen": {"token": "short", "tcp": "0.0.0.0:1"}}"#);
+    let config =
+        options(r#"{"log": {"level": "loud"}, "listen": {"token": "short", "tcp": "0.0.0.0:1"}}"#);
     assert_eq!(keys(&config), ["listen.token", "listen.tcp", "log.level"]);
-    assert_eq!((config.log.level, config.listen.token.is_none()), (Level::Info, true));
+    assert_eq!(
+        (config.log.level, config.listen.token.is_none()),
+        (Level::Info, true)
+    );
     assert!(config.listen.tcp.is_none(), "it would listen without TLS");
 }
 
@@ -243,7 +373,12 @@ fn under_supervisor_what_is_wrong_is_left_out_and_named() {
 fn under_supervisor_options_that_cannot_be_read_are_a_problem() {
     for json in ["", "{", "[]", "5", r#"{"locations": "none"}"#, "\u{0}"] {
         let config = options(json);
-        assert_eq!((config.problems.len(), config.locations.len()), (1, 0), "{json}: {:?}", config.problems);
+        assert_eq!(
+            (config.problems.len(), config.locations.len()),
+            (1, 0),
+            "{json}: {:?}",
+            config.problems
+        );
     }
     // As where the card under it is dying: it is there, and it cannot be read.
     let folder = tempfile::tempdir().unwrap();
@@ -257,18 +392,27 @@ fn under_supervisor_options_that_cannot_be_read_are_a_problem() {
 fn a_variable_may_be_one_of_a_list() {
     let toml = format!("{GARAGE}\n[listen]\npage_from = [\"192.0.2.1\", \"${{LAPTOP}}\"]");
     let config = load(&toml, &[("GARAGE_SECRET", "x"), ("LAPTOP", "192.0.2.7")]).unwrap();
-    assert_eq!(config.listen.page_from, ["192.0.2.1", "192.0.2.7"].map(|address| address.parse::<IpAddr>().unwrap()));
+    assert_eq!(
+        config.listen.page_from,
+        ["192.0.2.1", "192.0.2.7"].map(|address| address.parse::<IpAddr>().unwrap())
+    );
 }
 
 #[test]
 fn a_secret_that_stands_in_an_endpoint_is_not_reported() {
-    for endpoint in ["https://me:planted@s3.example.com", "https://s3.example.com/?signature=planted"] {
+    for endpoint in [
+        "https://me:planted@s3.example.com",
+        "https://s3.example.com/?signature=planted",
+    ] {
         let config = options(&format!(
             r#"{{"locations": [{{"name": "X", "provider": "other", "endpoint": "{endpoint}", "bucket": "backups",
             "access_key_id": "AK1", "secret_access_key": "s3cr3t"}}]}}"#
         ));
         assert_eq!((config.problems.len(), config.locations.len()), (1, 0));
         let said = format!("{:?} {:?}", config.written, config.problems);
-        assert!(said.contains("locations[0].endpoint") && !said.contains("planted"), "{said}");
+        assert!(
+            said.contains("locations[0].endpoint") && !said.contains("planted"),
+            "{said}"
+        );
     }
 }

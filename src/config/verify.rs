@@ -20,11 +20,23 @@ pub struct Verify {
 
 impl Verify {
     pub(super) fn read(section: &mut Reader<'_>) -> Option<Self> {
-        let every =
-            section.parsed("verify_every", "a time such as \"7d\" or \"12h\", or \"off\"").map(|Every(every)| every);
-        let sample = section.parsed("verify_sample", "a number of backups, or \"all\"").unwrap_or(Sample(Some(1)));
-        let full = section.parsed("verify_mode", "\"full\" or \"quick\"").is_none_or(|Full(full)| full);
-        Some(Self { every: every.flatten()?, sample: sample.0, full })
+        let every = section
+            .parsed(
+                "verify_every",
+                "a time such as \"7d\" or \"12h\", or \"off\"",
+            )
+            .map(|Every(every)| every);
+        let sample = section
+            .parsed("verify_sample", "a number of backups, or \"all\"")
+            .unwrap_or(Sample(Some(1)));
+        let full = section
+            .parsed("verify_mode", "\"full\" or \"quick\"")
+            .is_none_or(|Full(full)| full);
+        Some(Self {
+            every: every.flatten()?,
+            sample: sample.0,
+            full,
+        })
     }
 }
 
@@ -51,7 +63,11 @@ impl FromStr for Every {
             _ => return Err(()),
         };
         // More often would only cost; more rarely than once a year is no schedule.
-        if (1..=366 * 24).contains(&hours) { Ok(Self(Some(Duration::from_secs(hours * HOUR)))) } else { Err(()) }
+        if (1..=366 * 24).contains(&hours) {
+            Ok(Self(Some(Duration::from_secs(hours * HOUR))))
+        } else {
+            Err(())
+        }
     }
 }
 
@@ -61,7 +77,12 @@ impl FromStr for Sample {
     fn from_str(text: &str) -> Result<Self, ()> {
         match text {
             "all" => Ok(Self(None)),
-            number => number.parse().ok().filter(|number| *number > 0).map(|number| Self(Some(number))).ok_or(()),
+            number => number
+                .parse()
+                .ok()
+                .filter(|number| *number > 0)
+                .map(|number| Self(Some(number)))
+                .ok_or(()),
         }
     }
 }
@@ -89,14 +110,26 @@ mod tests {
             assert_eq!(every, Some(Duration::from_secs(hours * HOUR)), "{text}");
         }
         assert!(matches!("off".parse(), Ok(Every(None))));
-        for text in ["", "7", "d", "0d", "1w", "-1d", "367d", "99999999999999999999d", "999999999999999999d"] {
+        for text in [
+            "",
+            "7",
+            "d",
+            "0d",
+            "1w",
+            "-1d",
+            "367d",
+            "99999999999999999999d",
+            "999999999999999999d",
+        ] {
             assert!(text.parse::<Every>().is_err(), "{text}");
         }
     }
 
     #[test]
     fn a_sample_is_a_number_or_all() {
-        assert!(matches!("3".parse(), Ok(Sample(Some(3)))) && matches!("all".parse(), Ok(Sample(None))));
+        assert!(
+            matches!("3".parse(), Ok(Sample(Some(3)))) && matches!("all".parse(), Ok(Sample(None)))
+        );
         for text in ["0", "-1", "some", ""] {
             assert!(text.parse::<Sample>().is_err(), "{text}");
         }

@@ -36,17 +36,33 @@ impl Wanted {
 
     /// The most verbose of all.
     fn effective(&self) -> Level {
-        let open = Level::ALL.into_iter().zip(self.streams).filter(|(_, streams)| *streams > 0);
-        open.map(|(level, _)| level).max().map_or(self.base(), |asked| asked.max(self.base()))
+        let open = Level::ALL
+            .into_iter()
+            .zip(self.streams)
+            .filter(|(_, streams)| *streams > 0);
+        open.map(|(level, _)| level)
+            .max()
+            .map_or(self.base(), |asked| asked.max(self.base()))
     }
 }
 
 impl LevelHandle {
     pub(super) fn new(configured: Level) -> (Self, reload::Layer<LevelFilter, Registry>) {
         let (layer, filter) = reload::Layer::new(configured.max(KEPT).into());
-        let wanted = Wanted { configured, set: None, streams: [0; Level::ALL.len()] };
+        let wanted = Wanted {
+            configured,
+            set: None,
+            streams: [0; Level::ALL.len()],
+        };
         let printed = Arc::new(AtomicU8::new(configured as u8));
-        (Self { wanted: Arc::new(Mutex::new(wanted)), printed, filter }, layer)
+        (
+            Self {
+                wanted: Arc::new(Mutex::new(wanted)),
+                printed,
+                filter,
+            },
+            layer,
+        )
     }
 
     /// Sets the level, or goes back to the configured one; takes effect with the next record.
@@ -87,7 +103,10 @@ impl LevelHandle {
         let level = wanted.effective();
         self.printed.store(level as u8, Ordering::Relaxed);
         // Fails only when the subscriber is gone, and then there is no log to set.
-        drop(self.filter.modify(|filter| *filter = level.max(KEPT).into()));
+        drop(
+            self.filter
+                .modify(|filter| *filter = level.max(KEPT).into()),
+        );
     }
 
     fn wanted(&self) -> MutexGuard<'_, Wanted> {
@@ -120,6 +139,10 @@ mod tests {
         assert_eq!(level.get(), (Level::Info, Level::Info));
         level.set(None);
         level.open(Level::Error);
-        assert_eq!(level.get(), (Level::Warn, Level::Warn), "a stream never makes it quieter");
+        assert_eq!(
+            level.get(),
+            (Level::Warn, Level::Warn),
+            "a stream never makes it quieter"
+        );
     }
 }

@@ -13,13 +13,19 @@ pub fn note_panics() {
 }
 
 fn note(panic: &PanicHookInfo<'_>) {
-    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let place = panic
+        .location()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let words = panic.payload_as_str().unwrap_or("without words");
     if dispatcher::has_been_set() {
         error!(place, "a bug in the agent: {words}");
     } else {
         // Nothing is left to tell when standard error is closed.
-        drop(writeln!(Scrubbed(io::stderr()), "error: a bug in the agent, at {place}: {words}"));
+        drop(writeln!(
+            Scrubbed(io::stderr()),
+            "error: a bug in the agent, at {place}: {words}"
+        ));
     }
 }
 
@@ -44,17 +50,31 @@ mod tests {
                 start(Level::Info, Format::Plain).unwrap();
             }
             note_panics();
-            assert!(spawn(move || panic!("no place for {}", secret.expose())).join().is_err());
+            assert!(
+                spawn(move || panic!("no place for {}", secret.expose()))
+                    .join()
+                    .is_err()
+            );
             return;
         }
         for how in ["log", "no log"] {
             let this = std::env::current_exe().unwrap();
             let name = "logging::panics::tests::a_panic_is_told_without_secrets";
-            let ran = Command::new(this).args(["--exact", name, "--nocapture"]).env(CHILD, how).output().unwrap();
+            let ran = Command::new(this)
+                .args(["--exact", name, "--nocapture"])
+                .env(CHILD, how)
+                .output()
+                .unwrap();
             let told = String::from_utf8([ran.stdout, ran.stderr].concat()).unwrap();
             assert!(ran.status.success() && told.contains("1 passed"), "{told}");
-            assert!(told.contains("a bug in the agent") && told.contains("no place for ***"), "{told}");
-            assert!(told.contains("src/logging/panics.rs:") && !told.contains(SECRET), "{told}");
+            assert!(
+                told.contains("a bug in the agent") && told.contains("no place for ***"),
+                "{told}"
+            );
+            assert!(
+                told.contains("src/logging/panics.rs:") && !told.contains(SECRET),
+                "{told}"
+            );
         }
     }
 }

@@ -62,16 +62,27 @@ pub struct Listener {
 
 impl Relay {
     pub(super) fn new(level: LevelHandle) -> Self {
-        Self { level, shared: Arc::default() }
+        Self {
+            level,
+            shared: Arc::default(),
+        }
     }
 
     /// Starts listening.
     #[must_use]
     pub fn listen(&self, level: Level) -> Listener {
         let queue = Arc::new(Queue::new(level));
-        self.shared.queues.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&queue));
+        self.shared
+            .queues
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::clone(&queue));
         self.level.open(level);
-        Listener { relay: self.clone(), queue, told: None }
+        Listener {
+            relay: self.clone(),
+            queue,
+            told: None,
+        }
     }
 
     /// The last records, oldest first.
@@ -85,7 +96,10 @@ impl Shared {
     fn take(&self, event: &Event<'_>) {
         let level = Level::from(*event.metadata().level());
         let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
-        let mut wanting = queues.iter().filter(|queue| level <= queue.level && queue.has_room()).peekable();
+        let mut wanting = queues
+            .iter()
+            .filter(|queue| level <= queue.level && queue.has_room())
+            .peekable();
         let is_kept = level <= KEPT_LEVEL;
         if !is_kept && wanting.peek().is_none() {
             return;
@@ -116,7 +130,9 @@ impl Listener {
     /// What comes next. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Told {
         loop {
-            let due = self.told.map_or_else(Instant::now, |told| told + LOST_EVERY);
+            let due = self
+                .told
+                .map_or_else(Instant::now, |told| told + LOST_EVERY);
             let is_lacking = match self.queue.pop(Instant::now() >= due) {
                 Ok(told) => {
                     if matches!(told, Told::Lost(_)) {
@@ -136,7 +152,12 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let mut queues = self.relay.shared.queues.write().unwrap_or_else(PoisonError::into_inner);
+        let mut queues = self
+            .relay
+            .shared
+            .queues
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         queues.retain(|queue| !Arc::ptr_eq(queue, &self.queue));
         drop(queues);
         self.relay.level.close(self.queue.level);
@@ -162,8 +183,17 @@ struct State {
 
 impl Queue {
     fn new(level: Level) -> Self {
-        let state = State { records: VecDeque::new(), allowed: BURST.into(), counted: Instant::now(), lost: 0 };
-        Self { level, state: Mutex::new(state), filled: Notify::new() }
+        let state = State {
+            records: VecDeque::new(),
+            allowed: BURST.into(),
+            counted: Instant::now(),
+            lost: 0,
+        };
+        Self {
+            level,
+            state: Mutex::new(state),
+            filled: Notify::new(),
+        }
     }
 
     /// Takes the room for a record, or counts it as lost, which is cheaper than to put it into words first.
@@ -195,7 +225,11 @@ impl Queue {
         if state.lost > 0 && may_tell_lost {
             return Ok(Told::Lost(std::mem::take(&mut state.lost)));
         }
-        state.records.pop_front().map(Told::Record).ok_or(state.lost > 0)
+        state
+            .records
+            .pop_front()
+            .map(Told::Record)
+            .ok_or(state.lost > 0)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -244,7 +278,11 @@ mod tests {
         let (mut all, mut few) = (relay.listen(Level::Trace), relay.listen(Level::Info));
         logged(&relay, 10_000);
         assert_eq!(told(&mut all), (500, vec![9500]));
-        assert_eq!(told(&mut few), (0, vec![]), "what nobody asked for is not lost");
+        assert_eq!(
+            told(&mut few),
+            (0, vec![]),
+            "what nobody asked for is not lost"
+        );
         logged(&relay, 10);
         assert_eq!(told(&mut all), (0, vec![]), "told once a second at most");
         advance(Duration::from_secs(1)).await;
@@ -252,7 +290,11 @@ mod tests {
         assert_eq!(told(&mut all), (100, vec![910]));
         advance(Duration::from_mins(1)).await;
         logged(&relay, 501);
-        assert_eq!(told(&mut all), (500, vec![1]), "a quiet minute allows one burst, not more");
+        assert_eq!(
+            told(&mut all),
+            (500, vec![1]),
+            "a quiet minute allows one burst, not more"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -264,7 +306,11 @@ mod tests {
         logged(&relay, 3);
         let start = Instant::now();
         assert_eq!(listener.next().await, Told::Lost(3));
-        assert!(start.elapsed() >= Duration::from_millis(999), "{:?}", start.elapsed());
+        assert!(
+            start.elapsed() >= Duration::from_millis(999),
+            "{:?}",
+            start.elapsed()
+        );
     }
 
     #[tokio::test]
@@ -277,9 +323,22 @@ mod tests {
             }
         });
         let kept = relay.last();
-        assert_eq!((kept.len(), kept[0].message.as_str(), kept[199].message.as_str()), (200, "kept 100", "kept 299"));
+        assert_eq!(
+            (
+                kept.len(),
+                kept[0].message.as_str(),
+                kept[199].message.as_str()
+            ),
+            (200, "kept 100", "kept 299")
+        );
         let record = serde_json::to_value(&*kept[0]).unwrap();
-        assert_eq!(record["fields"], serde_json::json!({"number": "100", "name": "x"}));
-        assert_eq!((&record["level"], &record["target"]), (&"info".into(), &module_path!().into()));
+        assert_eq!(
+            record["fields"],
+            serde_json::json!({"number": "100", "name": "x"})
+        );
+        assert_eq!(
+            (&record["level"], &record["target"]),
+            (&"info".into(), &module_path!().into())
+        );
     }
 }

@@ -16,7 +16,11 @@ use url::Url;
 const SHORTEST: usize = 4;
 
 /// What RFC 3986 leaves as it is.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// What stands in place of a secret.
 pub const HIDDEN: &str = "***";
@@ -37,7 +41,10 @@ pub fn hide(secret: &Arc<str>) {
     }
     let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
     known.retain(|form| form.secret.strong_count() > 0);
-    known.extend(forms.into_iter().map(|text| Form { text, secret: Arc::downgrade(secret) }));
+    known.extend(forms.into_iter().map(|text| Form {
+        text,
+        secret: Arc::downgrade(secret),
+    }));
     known.sort_by_key(|form| std::cmp::Reverse(form.text.len()));
 }
 
@@ -74,8 +81,11 @@ fn forms(secret: &str) -> Vec<String> {
         Some(url) => credentials(&url),
         None => vec![secret.to_owned()],
     };
-    let mut forms: Vec<String> =
-        plain.iter().filter(|text| text.len() >= SHORTEST).flat_map(|text| written(text)).collect();
+    let mut forms: Vec<String> = plain
+        .iter()
+        .filter(|text| text.len() >= SHORTEST)
+        .flat_map(|text| written(text))
+        .collect();
     forms.sort();
     forms.dedup();
     forms
@@ -90,7 +100,13 @@ fn credentials(url: &Url) -> Vec<String> {
         (name, None) => vec![name.to_owned(), decoded(name)],
         (name, Some(password)) => {
             let pair = format!("{}:{}", decoded(name), decoded(password));
-            vec![password.to_owned(), decoded(password), BASE64.encode(&pair), format!("{name}:{password}"), pair]
+            vec![
+                password.to_owned(),
+                decoded(password),
+                BASE64.encode(&pair),
+                format!("{name}:{password}"),
+                pair,
+            ]
         }
     }
 }
@@ -98,7 +114,12 @@ fn credentials(url: &Url) -> Vec<String> {
 fn written(text: &str) -> [String; 4] {
     let json = serde_json::Value::from(text).to_string();
     let json = json.get(1..json.len() - 1).unwrap_or_default().to_owned();
-    [text.to_owned(), utf8_percent_encode(text, ENCODED).to_string(), text.escape_debug().to_string(), json]
+    [
+        text.to_owned(),
+        utf8_percent_encode(text, ENCODED).to_string(),
+        text.escape_debug().to_string(),
+        json,
+    ]
 }
 
 #[cfg(test)]
@@ -129,17 +150,28 @@ mod tests {
     #[test]
     fn of_an_address_only_its_credentials_are_hidden() {
         let _proxy = hidden("http://home:pass%20w0rd@proxy.example.com:3128/");
-        let text =
-            format!("http://home:pass%20w0rd@proxy.example.com pass w0rd Basic {}", BASE64.encode("home:pass w0rd"));
+        let text = format!(
+            "http://home:pass%20w0rd@proxy.example.com pass w0rd Basic {}",
+            BASE64.encode("home:pass w0rd")
+        );
         assert_eq!(scrub(&text), "http://***@proxy.example.com *** Basic ***");
         let _open = hidden("http://proxy.example.org:3128/");
-        assert_eq!(scrub("http://proxy.example.org:3128/"), "http://proxy.example.org:3128/");
+        assert_eq!(
+            scrub("http://proxy.example.org:3128/"),
+            "http://proxy.example.org:3128/"
+        );
     }
 
     #[test]
     fn of_two_that_begin_alike_nothing_is_left() {
-        let _both = (hidden("alike-and-alike"), hidden("alike-and-alike-but-longer"));
-        assert_eq!(scrub("alike-and-alike-but-longer alike-and-alike"), "*** ***");
+        let _both = (
+            hidden("alike-and-alike"),
+            hidden("alike-and-alike-but-longer"),
+        );
+        assert_eq!(
+            scrub("alike-and-alike-but-longer alike-and-alike"),
+            "*** ***"
+        );
     }
 
     #[test]

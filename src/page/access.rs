@@ -9,7 +9,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_LANGUAGE, CONTENT_TYPE, HOST, HeaderMap, WWW_AUTHENTICATE};
+use axum::http::header::{
+    AUTHORIZATION, CONTENT_LANGUAGE, CONTENT_TYPE, HOST, HeaderMap, WWW_AUTHENTICATE,
+};
 use axum::http::{StatusCode, uri::Authority};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -21,14 +23,20 @@ use super::words::Words;
 use crate::protocol::{Attempts, Peer, Token};
 
 /// Lets a request through, or says why not.
-pub(super) async fn guard(State(state): State<super::State>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(
+    State(state): State<super::State>,
+    request: Request,
+    next: Next,
+) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     // A listener for both versions of IP shows the older one inside the newer.
     let address = peer.map(|ConnectInfo(peer)| peer.ip().to_canonical());
     match state.door.refusal(address, request.headers()) {
         None => next.run(request).await,
         Some(refusal) => {
-            let address = address.map(|address| address.to_string()).unwrap_or_default();
+            let address = address
+                .map(|address| address.to_string())
+                .unwrap_or_default();
             refusal.response(state.languages.of(request.headers()), &address)
         }
     }
@@ -57,7 +65,11 @@ enum Refusal {
 
 impl Door {
     pub(super) fn new(guests: Guests, token: Option<Token>) -> Self {
-        Self { guests, token, attempts: Attempts::default() }
+        Self {
+            guests,
+            token,
+            attempts: Attempts::default(),
+        }
     }
 
     /// Whether the agent is Supervisor's app.
@@ -77,35 +89,55 @@ impl Door {
         }
     }
 
-    fn without_token(&self, token: &Token, address: IpAddr, headers: &HeaderMap) -> Option<Refusal> {
+    fn without_token(
+        &self,
+        token: &Token,
+        address: IpAddr,
+        headers: &HeaderMap,
+    ) -> Option<Refusal> {
         let peer = Peer(Some(address));
         if self.attempts.is_held(peer) {
             return Some(Refusal::Wait);
         }
         // A browser first asks without one.
-        let Some(given) = password(headers) else { return Some(Refusal::Token) };
+        let Some(given) = password(headers) else {
+            return Some(Refusal::Token);
+        };
         if token.is(&given) {
             self.attempts.right(peer);
             return None;
         }
         tracing::warn!(%address, "a wrong token for the page");
-        Some(if self.attempts.wrong(peer) { Refusal::Wait } else { Refusal::Token })
+        Some(if self.attempts.wrong(peer) {
+            Refusal::Wait
+        } else {
+            Refusal::Token
+        })
     }
 }
 
 impl Refusal {
     fn response(self, words: &Words, address: &str) -> Response {
         let (status, text) = match self {
-            Self::Address => (StatusCode::FORBIDDEN, words.access.address.replace("{address}", address)),
+            Self::Address => (
+                StatusCode::FORBIDDEN,
+                words.access.address.replace("{address}", address),
+            ),
             Self::Name => (StatusCode::FORBIDDEN, words.access.name.clone()),
             Self::Token => (StatusCode::UNAUTHORIZED, words.access.token.clone()),
             Self::Wait => (StatusCode::TOO_MANY_REQUESTS, words.access.wait.clone()),
         };
-        let headers = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (CONTENT_LANGUAGE, words.language)];
+        let headers = [
+            (CONTENT_TYPE, "text/plain; charset=utf-8"),
+            (CONTENT_LANGUAGE, words.language),
+        ];
         let mut response = (status, headers, format!("{text}\n")).into_response();
         if self == Self::Token {
             let asked = "Basic realm=\"S3 Backup Agent\", charset=\"UTF-8\"";
-            response.headers_mut().insert(WWW_AUTHENTICATE, axum::http::HeaderValue::from_static(asked));
+            response.headers_mut().insert(
+                WWW_AUTHENTICATE,
+                axum::http::HeaderValue::from_static(asked),
+            );
         }
         response
     }
@@ -114,16 +146,24 @@ impl Refusal {
 /// The password of Basic authentication; the name beside it may be anything.
 fn password(headers: &HeaderMap) -> Option<Vec<u8>> {
     let (scheme, credentials) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    let decoded = BASE64.decode(credentials.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
+    let decoded = BASE64
+        .decode(credentials.trim())
+        .ok()
+        .filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
     let colon = decoded.iter().position(|byte| *byte == b':')?;
     Some(decoded[colon + 1..].to_vec())
 }
 
 fn is_called_by_address(headers: &HeaderMap) -> bool {
-    let authority = headers.get(HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    let authority = headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
     authority.is_some_and(|authority| {
         let host = authority.host();
-        let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let literal = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
         host.eq_ignore_ascii_case("localhost") || literal.parse::<IpAddr>().is_ok()
     })
 }
@@ -140,7 +180,10 @@ mod tests {
     const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
     fn door(are_supervisor: bool, token: Option<&str>) -> Door {
-        let guests = Guests { from: vec![GUEST], are_supervisor };
+        let guests = Guests {
+            from: vec![GUEST],
+            are_supervisor,
+        };
         Door::new(guests, token.map(|token| Token::new(&Secret::new(token))))
     }
 
@@ -156,20 +199,50 @@ mod tests {
     #[test]
     fn a_guest_comes_in_by_address_alone() {
         let door = door(false, None);
-        for host in ["127.0.0.1:8099", "localhost:8099", "[::1]:8099", "[::1]", "192.0.2.7", "LOCALHOST"] {
+        for host in [
+            "127.0.0.1:8099",
+            "localhost:8099",
+            "[::1]:8099",
+            "[::1]",
+            "192.0.2.7",
+            "LOCALHOST",
+        ] {
             assert_eq!(refusal(&door, GUEST, host, None), None, "{host}");
-            assert_eq!(refusal(&door, STRANGER, host, None), Some(Refusal::Address), "{host}");
+            assert_eq!(
+                refusal(&door, STRANGER, host, None),
+                Some(Refusal::Address),
+                "{host}"
+            );
         }
-        for host in ["evil.example.com", "127.0.0.1.evil.example.com", "localhost.evil.example.com", "", "a b"] {
-            assert_eq!(refusal(&door, GUEST, host, None), Some(Refusal::Name), "{host}");
+        for host in [
+            "evil.example.com",
+            "127.0.0.1.evil.example.com",
+            "localhost.evil.example.com",
+            "",
+            "a b",
+        ] {
+            assert_eq!(
+                refusal(&door, GUEST, host, None),
+                Some(Refusal::Name),
+                "{host}"
+            );
         }
-        assert_eq!(door.refusal(None, &HeaderMap::new()), Some(Refusal::Address));
+        assert_eq!(
+            door.refusal(None, &HeaderMap::new()),
+            Some(Refusal::Address)
+        );
     }
 
     #[test]
     fn supervisor_calls_the_page_by_any_name() {
-        assert_eq!(refusal(&door(true, None), GUEST, "home.example.com", None), None);
-        assert_eq!(refusal(&door(true, None), STRANGER, "127.0.0.1", None), Some(Refusal::Address));
+        assert_eq!(
+            refusal(&door(true, None), GUEST, "home.example.com", None),
+            None
+        );
+        assert_eq!(
+            refusal(&door(true, None), STRANGER, "127.0.0.1", None),
+            Some(Refusal::Address)
+        );
     }
 
     #[test]
@@ -177,8 +250,14 @@ mod tests {
         let door = door(false, Some("correct-horse:battery"));
         for (from, host) in [(STRANGER, "127.0.0.1"), (GUEST, "home.example.com")] {
             assert_eq!(refusal(&door, from, host, None), Some(Refusal::Token));
-            assert_eq!(refusal(&door, from, host, Some("correct-horse:batterz")), Some(Refusal::Token));
-            assert_eq!(refusal(&door, from, host, Some("correct-horse:battery")), None);
+            assert_eq!(
+                refusal(&door, from, host, Some("correct-horse:batterz")),
+                Some(Refusal::Token)
+            );
+            assert_eq!(
+                refusal(&door, from, host, Some("correct-horse:battery")),
+                None
+            );
         }
     }
 
@@ -194,7 +273,11 @@ mod tests {
             assert_eq!(answers[0], Some(Refusal::Token));
             assert_eq!(answers[29], Some(Refusal::Wait));
         }
-        assert_eq!(show(stranger), Some(Refusal::Wait), "even with the right token");
+        assert_eq!(
+            show(stranger),
+            Some(Refusal::Wait),
+            "even with the right token"
+        );
         assert_eq!(show(owner), None);
         assert_eq!(refusal(&door, GUEST, "127.0.0.1", None), None);
         tokio::time::advance(Duration::from_mins(1)).await;

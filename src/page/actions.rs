@@ -19,9 +19,16 @@ use crate::error::{Error, Kind, Result};
 const LINES: &str = "application/x-ndjson";
 
 /// `POST /locations/{loc}/check`
-pub(super) async fn check(State(state): State<super::State>, Path(loc): Path<String>, headers: HeaderMap) -> Response {
+pub(super) async fn check(
+    State(state): State<super::State>,
+    Path(loc): Path<String>,
+    headers: HeaderMap,
+) -> Response {
     if headers.get(ACCEPT).is_none_or(|accepted| accepted != LINES) {
-        return back(&format!("location-{loc}"), state.protocol.agent.check(&loc).await.map(drop));
+        return back(
+            &format!("location-{loc}"),
+            state.protocol.agent.check(&loc).await.map(drop),
+        );
     }
     match state.protocol.agent.location(&loc) {
         Ok(_) => lines(&state, loc, headers).into_response(),
@@ -45,14 +52,18 @@ fn lines(state: &super::State, loc: String, headers: HeaderMap) -> Body {
     let running = running.map(move |steps| CheckView::running(languages.of(&asked), &steps).line());
     let ended = stream::once(checking).filter_map(move |ended| {
         let checked = ended.ok().and_then(Result::ok);
-        let line = checked.map(|checked| CheckView::just_ended(at_the_end.of(&headers), &checked).line());
+        let line =
+            checked.map(|checked| CheckView::just_ended(at_the_end.of(&headers), &checked).line());
         std::future::ready(line)
     });
     Body::from_stream(running.chain(ended).map(Ok::<_, Infallible>))
 }
 
 /// `POST /uploads/{upload_id}/cancel`
-pub(super) async fn cancel(State(state): State<super::State>, Path(upload_id): Path<String>) -> Response {
+pub(super) async fn cancel(
+    State(state): State<super::State>,
+    Path(upload_id): Path<String>,
+) -> Response {
     let cancelled = match state.protocol.agent.cancel_upload(&upload_id).await {
         Ok(()) => {
             info!(upload_id, "cancelled on the page");
@@ -76,6 +87,7 @@ fn back(part: &str, done: Result<()>) -> Response {
 }
 
 fn refused(error: &Error) -> Response {
-    let status = StatusCode::from_u16(error.kind().facts().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status = StatusCode::from_u16(error.kind().facts().status)
+        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (status, format!("{error}\n")).into_response()
 }

@@ -10,7 +10,10 @@ pub(super) async fn style() -> Response {
 
 /// `GET /page.js`
 pub(super) async fn script() -> Response {
-    file("text/javascript; charset=utf-8", include_str!("assets/page.js"))
+    file(
+        "text/javascript; charset=utf-8",
+        include_str!("assets/page.js"),
+    )
 }
 
 /// `GET /icon.svg`

@@ -47,25 +47,47 @@ impl<'w> CheckView<'w> {
     /// A check of which these steps are done.
     pub(super) fn running(words: &'w Words, steps: &[Step]) -> Self {
         let steps = steps.iter().map(|step| StepView::of(words, step)).collect();
-        Self { words, is_running: true, at: String::new(), steps, corrected: None, notes: Vec::new() }
+        Self {
+            words,
+            is_running: true,
+            at: String::new(),
+            steps,
+            corrected: None,
+            notes: Vec::new(),
+        }
     }
 
     /// One that ended now.
     pub(super) fn just_ended(words: &'w Words, checked: &Checked) -> Self {
         let at = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
-        Self::ended(words, &LastCheck { checked_at: at, checked: checked.clone() })
+        Self::ended(
+            words,
+            &LastCheck {
+                checked_at: at,
+                checked: checked.clone(),
+            },
+        )
     }
 
     /// One that ended some time ago.
     pub(super) fn ended(words: &'w Words, last: &LastCheck) -> Self {
         let checked = &last.checked;
         // An endpoint without TLS was only asked whether it is there: see `agent::check`.
-        let is_untried = checked.error().is_some_and(|error| error.reason == Reason::NoTls.code());
-        let heading = if is_untried { &words.check.untried } else { &words.check.corrected };
+        let is_untried = checked
+            .error()
+            .is_some_and(|error| error.reason == Reason::NoTls.code());
+        let heading = if is_untried {
+            &words.check.untried
+        } else {
+            &words.check.corrected
+        };
         Self {
             is_running: false,
             at: last.checked_at.clone(),
-            corrected: checked.corrected.clone().map(|corrected| (heading.as_str(), corrected)),
+            corrected: checked
+                .corrected
+                .clone()
+                .map(|corrected| (heading.as_str(), corrected)),
             notes: checked.notes.clone(),
             ..Self::running(words, &checked.steps)
         }
@@ -95,13 +117,21 @@ impl<'w> StepView<'w> {
     fn of(words: &'w Words, step: &Step) -> Self {
         let name = words.step(step.step);
         let error = step.error.as_ref().map(|error| ErrorView::of(words, error));
-        Self { name, duration_ms: step.duration_ms, error }
+        Self {
+            name,
+            duration_ms: step.duration_ms,
+            error,
+        }
     }
 }
 
 impl<'w> ErrorView<'w> {
     pub(super) fn of(words: &'w Words, report: &Report) -> Self {
         let (before, after) = words.around_error(report.code);
-        Self { before, after, report: report.clone() }
+        Self {
+            before,
+            after,
+            report: report.clone(),
+        }
     }
 }

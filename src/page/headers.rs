@@ -18,14 +18,20 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (REFERRER_POLICY, "same-origin"),
     // The files change with the agent, and names of backups are nobody's to keep.
     (CACHE_CONTROL, "no-store"),
-    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
 ];
 
 /// Gives a stream of lines a type that says nothing. Home Assistant's ingress compresses what has `json` in its type, and
 /// keeps lines back until there are enough of them. Source: `should_compress` in `homeassistant/components/hassio/http.py`.
 pub(super) async fn stream(mut response: Response) -> Response {
     if response.status().is_success() {
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+        response.headers_mut().insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/octet-stream"),
+        );
     }
     response
 }
@@ -33,7 +39,9 @@ pub(super) async fn stream(mut response: Response) -> Response {
 /// Adds them.
 pub(super) async fn secure(mut response: Response) -> Response {
     for (name, value) in HEADERS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
     }
     response
 }

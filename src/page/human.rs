@@ -18,7 +18,8 @@ pub(super) fn size(bytes: impl Borrow<u64>) -> String {
 
 /// The minute of an ISO 8601 time, or whatever else somebody wrote in its place.
 pub(super) fn moment(time: &str) -> String {
-    time.get(..16).map_or_else(|| time.to_owned(), |minute| minute.replacen('T', " ", 1))
+    time.get(..16)
+        .map_or_else(|| time.to_owned(), |minute| minute.replacen('T', " ", 1))
 }
 
 #[cfg(test)]
@@ -27,7 +28,10 @@ mod tests {
 
     #[test]
     fn a_time_is_read_without_seconds() {
-        assert_eq!(moment("2026-11-20T04:47:12.345678+01:00"), "2026-11-20 04:47");
+        assert_eq!(
+            moment("2026-11-20T04:47:12.345678+01:00"),
+            "2026-11-20 04:47"
+        );
         assert_eq!(moment("Tuesday"), "Tuesday");
         assert_eq!(moment("üüüüüüüüüüüüüüüüüüü"), "üüüüüüüü");
     }

@@ -57,12 +57,17 @@ impl<'w> LocationView<'w> {
         let (status, last_check) = (location.status(), location.last_check());
         let found = last_check.as_ref().and_then(|last| last.checked.error());
         // What a check has just found stands with its step.
-        let error = status.error.as_ref().filter(|error| found.is_none_or(|found| found.code != error.code));
+        let error = status
+            .error
+            .as_ref()
+            .filter(|error| found.is_none_or(|found| found.code != error.code));
         Self {
             is_embedded: status.source == "embedded",
             status_words: words.status(status.status, status.error.as_ref()),
             error: error.map(|error| ErrorView::of(words, error)),
-            check: last_check.as_ref().map(|last: &LastCheck| CheckView::ended(words, last)),
+            check: last_check
+                .as_ref()
+                .map(|last: &LastCheck| CheckView::ended(words, last)),
             backups,
             status,
         }
@@ -78,8 +83,14 @@ impl<'w> LocationView<'w> {
         let status = &self.status;
         let provider = provider::find(&status.provider).filter(|provider| provider.id != "other");
         let provider = provider.map_or("", |provider| &provider.name);
-        let folder = join([status.bucket.as_deref().unwrap_or_default(), &status.prefix], "/");
-        join([provider, &folder, status.endpoint.trim_end_matches('/')], " · ")
+        let folder = join(
+            [status.bucket.as_deref().unwrap_or_default(), &status.prefix],
+            "/",
+        );
+        join(
+            [provider, &folder, status.endpoint.trim_end_matches('/')],
+            " · ",
+        )
     }
 }
 
@@ -91,7 +102,12 @@ impl BackupsView {
             Some(Err(_)) => (location.listings.last(), true),
             None => (location.listings.last(), false),
         };
-        let Some(listing) = listing else { return Self { is_waiting: !is_stale, ..Self::default() } };
+        let Some(listing) = listing else {
+            return Self {
+                is_waiting: !is_stale,
+                ..Self::default()
+            };
+        };
         let mut newest = listing.rows();
         let older = newest.split_off(newest.len().min(SHOWN));
         let taken = Utc::now() - listing.taken.elapsed();
@@ -114,5 +130,9 @@ impl BackupsView {
 
 /// Those that are not empty, side by side.
 fn join<const N: usize>(parts: [&str; N], between: &str) -> String {
-    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(between)
+    parts
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(between)
 }

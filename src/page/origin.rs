@@ -25,21 +25,35 @@ pub(super) async fn guard(request: Request, next: Next) -> Response {
     if is_own(request.method(), request.headers()) {
         return next.run(request).await;
     }
-    tracing::warn!(path = request.uri().path(), "refused a request that another site made a browser send");
-    (StatusCode::FORBIDDEN, "This request does not come from the agent's own page.\n").into_response()
+    tracing::warn!(
+        path = request.uri().path(),
+        "refused a request that another site made a browser send"
+    );
+    (
+        StatusCode::FORBIDDEN,
+        "This request does not come from the agent's own page.\n",
+    )
+        .into_response()
 }
 
 fn is_own(method: &Method, headers: &HeaderMap) -> bool {
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("not text"));
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .map(|value| value.to_str().unwrap_or("not text"))
+    };
     if let Some(site) = text("sec-fetch-site") {
         // "none" is a person who typed the address, which makes no POST.
         return site == "same-origin" || (site == "none" && method == Method::GET);
     }
     match text(ORIGIN.as_str()) {
-        Some(origin) => [text(HOST.as_str()), text("x-forwarded-host")].into_iter().flatten().any(|host| {
-            // What a browser leaves out of one of the two, it leaves out of the other.
-            Url::parse(origin).is_ok_and(|origin| authority(&origin).eq_ignore_ascii_case(host))
-        }),
+        Some(origin) => [text(HOST.as_str()), text("x-forwarded-host")]
+            .into_iter()
+            .flatten()
+            .any(|host| {
+                // What a browser leaves out of one of the two, it leaves out of the other.
+                Url::parse(origin).is_ok_and(|origin| authority(&origin).eq_ignore_ascii_case(host))
+            }),
         None => method == Method::GET,
     }
 }
@@ -47,7 +61,9 @@ fn is_own(method: &Method, headers: &HeaderMap) -> bool {
 /// Host and port, as `Host` has them.
 fn authority(origin: &Url) -> String {
     let host = origin.host_str().unwrap_or_default();
-    origin.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    origin
+        .port()
+        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 #[cfg(test)]
@@ -55,7 +71,10 @@ mod tests {
     use super::*;
 
     fn own(method: &Method, headers: &[(&'static str, &str)]) -> bool {
-        let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect();
         is_own(method, &headers)
     }
 
@@ -67,17 +86,56 @@ mod tests {
             (&[host, ("sec-fetch-site", "same-origin")], true, true),
             (&[host, ("sec-fetch-site", "none")], true, false),
             (&[host, ("sec-fetch-site", "same-site")], false, false),
-            (&[host, ("sec-fetch-site", "cross-site"), ("origin", "http://192.0.2.7:8099")], false, false),
+            (
+                &[
+                    host,
+                    ("sec-fetch-site", "cross-site"),
+                    ("origin", "http://192.0.2.7:8099"),
+                ],
+                false,
+                false,
+            ),
             (&[host, ("origin", "http://192.0.2.7:8099")], true, true),
             (&[host, ("origin", "http://192.0.2.7")], false, false),
-            (&[host, ("origin", "https://evil.example.com")], false, false),
+            (
+                &[host, ("origin", "https://evil.example.com")],
+                false,
+                false,
+            ),
             (&[host, ("origin", "null")], false, false),
             (&[("origin", "http://192.0.2.7:8099")], false, false),
-            (&[host, ("x-forwarded-host", "home.example.com"), ("origin", "https://home.example.com")], true, true),
-            (&[host, ("x-forwarded-host", "home.example.com"), ("origin", "https://evil.example.com")], false, false),
-            (&[("host", "[2001:db8::1]:8123"), ("origin", "http://[2001:db8::1]:8123")], true, true),
+            (
+                &[
+                    host,
+                    ("x-forwarded-host", "home.example.com"),
+                    ("origin", "https://home.example.com"),
+                ],
+                true,
+                true,
+            ),
+            (
+                &[
+                    host,
+                    ("x-forwarded-host", "home.example.com"),
+                    ("origin", "https://evil.example.com"),
+                ],
+                false,
+                false,
+            ),
+            (
+                &[
+                    ("host", "[2001:db8::1]:8123"),
+                    ("origin", "http://[2001:db8::1]:8123"),
+                ],
+                true,
+                true,
+            ),
         ] {
-            assert_eq!((own(&Method::GET, headers), own(&Method::POST, headers)), (get, post), "{headers:?}");
+            assert_eq!(
+                (own(&Method::GET, headers), own(&Method::POST, headers)),
+                (get, post),
+                "{headers:?}"
+            );
         }
     }
 }

@@ -65,20 +65,47 @@ pub(super) async fn page(
 ) -> Response {
     let words = state.languages.of(&headers);
     let agent = &state.protocol.agent;
-    let found: Vec<_> = agent.locations().iter().filter_map(|location| agent.location(&location.id).ok()).collect();
-    let locations = join_all(found.iter().map(|location| LocationView::of(agent, words, location))).await;
+    let found: Vec<_> = agent
+        .locations()
+        .iter()
+        .filter_map(|location| agent.location(&location.id).ok())
+        .collect();
+    let locations = join_all(
+        found
+            .iter()
+            .map(|location| LocationView::of(agent, words, location)),
+    )
+    .await;
     let page = Page {
         words,
         problems: &state.protocol.problems,
-        uploads: agent.uploads_under_way().into_iter().map(|upload| UploadView::of(upload, &locations)).collect(),
+        uploads: agent
+            .uploads_under_way()
+            .into_iter()
+            .map(|upload| UploadView::of(upload, &locations))
+            .collect(),
         locations,
-        records: state.protocol.log.relay.last().iter().map(RecordView::of).collect(),
+        records: state
+            .protocol
+            .log
+            .relay
+            .last()
+            .iter()
+            .map(RecordView::of)
+            .collect(),
         record: RecordView::default(),
         level: query.level,
         is_app: state.door.is_app(),
     };
     match page.render() {
-        Ok(html) => ([(CONTENT_LANGUAGE, words.language), (VARY, "Accept-Language")], Html(html)).into_response(),
+        Ok(html) => (
+            [
+                (CONTENT_LANGUAGE, words.language),
+                (VARY, "Accept-Language"),
+            ],
+            Html(html),
+        )
+            .into_response(),
         Err(error) => {
             tracing::error!("the page cannot be made: {error}");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
@@ -89,17 +116,34 @@ pub(super) async fn page(
 impl Page<'_> {
     /// What is said before the problems and after them.
     fn around_problems(&self) -> (&str, &str) {
-        let (before, after) = self.words.problems.description.split_once("{problems}").unwrap_or_default();
+        let (before, after) = self
+            .words
+            .problems
+            .description
+            .split_once("{problems}")
+            .unwrap_or_default();
         (before.trim(), after.trim())
     }
 }
 
 impl UploadView {
     fn of(upload: UploadStatus, locations: &[LocationView<'_>]) -> Self {
-        let location = locations.iter().find(|location| location.status.id == upload.location);
-        let location_name = location.map_or_else(|| upload.location.clone(), |location| location.status.name.clone());
-        let percent = (upload.stored_bytes * 100).checked_div(upload.total_bytes).unwrap_or_default().min(100);
-        Self { upload, location_name, percent }
+        let location = locations
+            .iter()
+            .find(|location| location.status.id == upload.location);
+        let location_name = location.map_or_else(
+            || upload.location.clone(),
+            |location| location.status.name.clone(),
+        );
+        let percent = (upload.stored_bytes * 100)
+            .checked_div(upload.total_bytes)
+            .unwrap_or_default()
+            .min(100);
+        Self {
+            upload,
+            location_name,
+            percent,
+        }
     }
 
     fn is_storing(&self) -> bool {
@@ -109,7 +153,10 @@ impl UploadView {
 
 impl RecordView {
     fn of(record: &Arc<Record>) -> Self {
-        let fields = record.fields.iter().map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()));
+        let fields = record
+            .fields
+            .iter()
+            .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()));
         Self {
             time: record.time.to_rfc3339_opts(SecondsFormat::Millis, true),
             shown_time: record.time.format("%Y-%m-%d %H:%M:%SZ").to_string(),

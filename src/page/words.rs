@@ -147,14 +147,28 @@ impl Languages {
     /// # Errors
     /// When a file is not as the words here.
     pub(super) fn read() -> serde_json::Result<Self> {
-        let read = |(language, json)| Ok(Words { language, ..serde_json::from_str(json)? });
-        FILES.into_iter().map(read).collect::<serde_json::Result<_>>().map(Self)
+        let read = |(language, json)| {
+            Ok(Words {
+                language,
+                ..serde_json::from_str(json)?
+            })
+        };
+        FILES
+            .into_iter()
+            .map(read)
+            .collect::<serde_json::Result<_>>()
+            .map(Self)
     }
 
     /// The words that fit best what the browser asks for.
     pub(super) fn of(&self, headers: &HeaderMap) -> &Words {
-        let wanted = headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let found = by_preference(wanted).into_iter().find_map(|tag| self.0.iter().find(|words| words.speak(tag)));
+        let wanted = headers
+            .get(ACCEPT_LANGUAGE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
+        let found = by_preference(wanted)
+            .into_iter()
+            .find_map(|tag| self.0.iter().find(|words| words.speak(tag)));
         found.unwrap_or(&self.0[0])
     }
 }
@@ -164,7 +178,9 @@ impl Words {
     fn speak(&self, tag: &str) -> bool {
         let tag = tag.to_ascii_lowercase();
         let mut parts = tag.split('-');
-        let is_traditional = ["-hant", "-tw", "-hk", "-mo"].iter().any(|part| tag.contains(part));
+        let is_traditional = ["-hant", "-tw", "-hk", "-mo"]
+            .iter()
+            .any(|part| tag.contains(part));
         parts.next() == self.language.split('-').next() && !is_traditional
     }
 
@@ -177,8 +193,13 @@ impl Words {
 
     /// The sentence for an error, in two halves: between them comes the agent's own report.
     pub(super) fn around_error(&self, code: &str) -> (&str, &str) {
-        let known = self.errors.get(code).or_else(|| self.errors.get("agent_error"));
-        known.and_then(|sentence| sentence.split_once("{details}")).unwrap_or_default()
+        let known = self
+            .errors
+            .get(code)
+            .or_else(|| self.errors.get("agent_error"));
+        known
+            .and_then(|sentence| sentence.split_once("{details}"))
+            .unwrap_or_default()
     }
 
     /// The name of a step.
@@ -189,8 +210,11 @@ impl Words {
 
 /// The languages of an `Accept-Language`, the most wanted first (RFC 9110, 12.5.4).
 fn by_preference(header: &str) -> Vec<&str> {
-    let mut wanted: Vec<(&str, f32)> =
-        header.split(',').filter_map(wanted).filter(|(_, weight)| *weight > 0.0).collect();
+    let mut wanted: Vec<(&str, f32)> = header
+        .split(',')
+        .filter_map(wanted)
+        .filter(|(_, weight)| *weight > 0.0)
+        .collect();
     wanted.sort_by(|(_, one), (_, other)| other.total_cmp(one));
     wanted.into_iter().map(|(tag, _)| tag).collect()
 }
@@ -208,7 +232,12 @@ mod tests {
 
     fn language(wanted: &str) -> &'static str {
         let languages = Languages::read().unwrap();
-        languages.of(&HeaderMap::from_iter([(ACCEPT_LANGUAGE, wanted.parse().unwrap())])).language
+        languages
+            .of(&HeaderMap::from_iter([(
+                ACCEPT_LANGUAGE,
+                wanted.parse().unwrap(),
+            )]))
+            .language
     }
 
     #[test]
@@ -234,17 +263,46 @@ mod tests {
 
     #[test]
     fn every_language_has_words_for_whatever_a_check_and_a_location_can_say() {
-        let steps = include_str!("../agent/check/steps.rs").lines().next().unwrap();
-        let steps = steps.split_once(": ").unwrap().1.split_once('.').unwrap().0.split(", ");
+        let steps = include_str!("../agent/check/steps.rs")
+            .lines()
+            .next()
+            .unwrap();
+        let steps = steps
+            .split_once(": ")
+            .unwrap()
+            .1
+            .split_once('.')
+            .unwrap()
+            .0
+            .split(", ");
         for words in Languages::read().unwrap().0 {
             for step in steps.clone() {
                 assert!(words.steps.contains_key(step), "{}: {step}", words.language);
             }
-            for kind in Kind::ALL.iter().filter(|kind| kind.code().starts_with("storage_")) {
-                assert!(words.status.contains_key(kind.code()), "{}: {}", words.language, kind.code());
-                assert_ne!(words.around_error(kind.code()), ("", ""), "{}: {}", words.language, kind.code());
+            for kind in Kind::ALL
+                .iter()
+                .filter(|kind| kind.code().starts_with("storage_"))
+            {
+                assert!(
+                    words.status.contains_key(kind.code()),
+                    "{}: {}",
+                    words.language,
+                    kind.code()
+                );
+                assert_ne!(
+                    words.around_error(kind.code()),
+                    ("", ""),
+                    "{}: {}",
+                    words.language,
+                    kind.code()
+                );
             }
-            assert_ne!(words.around_error("unheard_of"), ("", ""), "{}", words.language);
+            assert_ne!(
+                words.around_error("unheard_of"),
+                ("", ""),
+                "{}",
+                words.language
+            );
         }
     }
 }

@@ -25,7 +25,10 @@ impl Token {
 
     /// Whether this is it; takes as long whatever is given.
     pub(crate) fn is(&self, given: &[u8]) -> bool {
-        self.0.as_ref().ct_eq(digest(&SHA256, given).as_ref()).into()
+        self.0
+            .as_ref()
+            .ct_eq(digest(&SHA256, given).as_ref())
+            .into()
     }
 }
 
@@ -38,15 +41,25 @@ pub(super) struct Guard {
 
 impl Guard {
     pub(super) fn new(token: Option<Token>) -> Self {
-        Self { token, attempts: Attempts::default() }
+        Self {
+            token,
+            attempts: Attempts::default(),
+        }
     }
 
     fn admits(&self, token: &Token, request: &Request) -> Result<(), Refusal> {
-        let peer = request.extensions().get::<Peer>().copied().unwrap_or_default();
+        let peer = request
+            .extensions()
+            .get::<Peer>()
+            .copied()
+            .unwrap_or_default();
         if self.attempts.is_held(peer) {
             return Err(Refusal::TooMany);
         }
-        let given = request.headers().get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+        let given = request
+            .headers()
+            .get(AUTHORIZATION)
+            .and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
         if given.is_some_and(|given| token.is(given)) {
             self.attempts.right(peer);
             return Ok(());
@@ -54,7 +67,11 @@ impl Guard {
         if self.attempts.wrong(peer) {
             return Err(Refusal::TooMany);
         }
-        Err(Refusal::Not(if given.is_none() { "missing" } else { "wrong" }))
+        Err(Refusal::Not(if given.is_none() {
+            "missing"
+        } else {
+            "wrong"
+        }))
     }
 }
 
@@ -66,12 +83,17 @@ enum Refusal {
 
 /// Lets a call through when it has the token, or none is asked for.
 pub(super) async fn guard(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    let admitted = guard.token.as_ref().map_or(Ok(()), |token| guard.admits(token, &request));
+    let admitted = guard
+        .token
+        .as_ref()
+        .map_or(Ok(()), |token| guard.admits(token, &request));
     match admitted {
         Ok(()) => next.run(request).await,
-        Err(Refusal::Not(what)) => {
-            Problem::from(Error::new(Kind::Unauthorized, format!("The token is {what}."))).into_response()
-        }
+        Err(Refusal::Not(what)) => Problem::from(Error::new(
+            Kind::Unauthorized,
+            format!("The token is {what}."),
+        ))
+        .into_response(),
         Err(Refusal::TooMany) => {
             let detail = "There were too many calls without the right token.";
             // Said once in the log, not as often as somebody likes.
@@ -88,7 +110,12 @@ mod tests {
     fn only_the_token_itself_is_the_token() {
         let token = Token::new(&Secret::new("0123456789abcdef"));
         assert!(token.is(b"0123456789abcdef"));
-        for wrong in [&b""[..], b"0123456789abcde", b"0123456789abcdef ", b"0123456789ABCDEF"] {
+        for wrong in [
+            &b""[..],
+            b"0123456789abcde",
+            b"0123456789abcdef ",
+            b"0123456789ABCDEF",
+        ] {
             assert!(!token.is(wrong));
         }
     }

@@ -38,7 +38,11 @@ const CAPABILITIES: &[&str] = &[
 /// `GET /v1/health`
 pub(super) async fn health(State(state): State<super::State>) -> Response {
     if state.draining.is_cancelled() {
-        return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "shutting_down"}))).into_response();
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            Json(json!({"status": "shutting_down"})),
+        )
+            .into_response();
     }
     Json(json!({"status": "ok"})).into_response()
 }
@@ -71,7 +75,10 @@ pub(super) struct OptionProblem {
 impl OptionProblem {
     /// A message may quote what somebody pasted into the wrong field.
     fn of(problem: &config::Problem) -> Self {
-        Self { option: problem.key.clone(), message: scrub(&problem.message).into_owned() }
+        Self {
+            option: problem.key.clone(),
+            message: scrub(&problem.message).into_owned(),
+        }
     }
 }
 
@@ -82,7 +89,9 @@ pub(super) fn info_of(state: &super::State) -> Info {
         protocol: PROTOCOL,
         agent_id: state.agent_id.clone(),
         instance_id: state.agent.instance_id.clone(),
-        started_at: state.started_at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+        started_at: state
+            .started_at
+            .to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
         capabilities: CAPABILITIES,
         problems: state.problems.iter().map(OptionProblem::of).collect(),
     }
@@ -108,7 +117,10 @@ pub(super) struct LogLevel {
 }
 
 /// `PUT /v1/log`
-pub(super) async fn set_log_level(State(state): State<super::State>, body: Body) -> Result<Json<LogLevel>, Problem> {
+pub(super) async fn set_log_level(
+    State(state): State<super::State>,
+    body: Body,
+) -> Result<Json<LogLevel>, Problem> {
     let wanted: Wanted = read_json(body).await?;
     state.log.level.set(wanted.level);
     let (level, _) = state.log.level.get();

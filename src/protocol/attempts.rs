@@ -45,7 +45,8 @@ impl Source {
     /// Forgets what is long ago.
     fn settle(&mut self) {
         let Some(since) = self.since else { return };
-        let forgotten = u32::try_from(since.elapsed().as_millis() / EACH.as_millis()).unwrap_or(u32::MAX);
+        let forgotten =
+            u32::try_from(since.elapsed().as_millis() / EACH.as_millis()).unwrap_or(u32::MAX);
         self.wrong = self.wrong.saturating_sub(forgotten);
         self.since = (self.wrong > 0).then(|| since + EACH * forgotten);
     }
@@ -87,8 +88,12 @@ impl Attempts {
         source.since.get_or_insert_with(Instant::now);
         source.wrong += 1;
         if source.wrong == BURST {
-            let from = peer.0.map_or_else(|| "the socket".to_owned(), |address| address.to_string());
-            warn!("too many wrong tokens from {from}: answered with an error until there are fewer");
+            let from = peer
+                .0
+                .map_or_else(|| "the socket".to_owned(), |address| address.to_string());
+            warn!(
+                "too many wrong tokens from {from}: answered with an error until there are fewer"
+            );
         }
         // No more than it takes to be listened to again soon.
         source.wrong = source.wrong.min(BURST + 1);
@@ -124,13 +129,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stranger_who_guesses_is_not_listened_to_for_a_while() {
-        let (attempts, stranger, other) = (Attempts::default(), peer("192.0.2.1"), peer("192.0.2.2"));
+        let (attempts, stranger, other) =
+            (Attempts::default(), peer("192.0.2.1"), peer("192.0.2.2"));
         assert_eq!(guessed(&attempts, stranger, BURST), 0);
         assert!(attempts.is_held(stranger) && !attempts.is_held(other));
         assert_eq!(guessed(&attempts, stranger, 1000), 1000);
         advance(EACH * 2).await;
-        assert!(!attempts.is_held(stranger), "guessing on and on does not make it longer");
-        assert_eq!(guessed(&attempts, stranger, 2), 1, "one more every few seconds");
+        assert!(
+            !attempts.is_held(stranger),
+            "guessing on and on does not make it longer"
+        );
+        assert_eq!(
+            guessed(&attempts, stranger, 2),
+            1,
+            "one more every few seconds"
+        );
         assert!(attempts.is_held(stranger));
         advance(EACH * 100).await;
         assert_eq!(guessed(&attempts, stranger, BURST), 0);
@@ -140,15 +153,23 @@ mod tests {
     async fn who_has_the_token_is_listened_to_whatever_others_do() {
         let (attempts, home, socket) = (Attempts::default(), peer("192.0.2.1"), Peer(None));
         attempts.right(home);
-        assert!(guessed(&attempts, home, 1000) > 0 && !attempts.is_held(home), "it shares its address with a stranger");
+        assert!(
+            guessed(&attempts, home, 1000) > 0 && !attempts.is_held(home),
+            "it shares its address with a stranger"
+        );
         assert!(guessed(&attempts, socket, 1000) > 0 && !attempts.is_held(socket));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_network_of_addresses_is_one_and_thousands_take_no_more_memory() {
         let attempts = Attempts::default();
-        let one =
-            |network: u32, host: u32| peer(&format!("2001:db8:{:x}:{:x}::{host:x}", network >> 16, network & 0xffff));
+        let one = |network: u32, host: u32| {
+            peer(&format!(
+                "2001:db8:{:x}:{:x}::{host:x}",
+                network >> 16,
+                network & 0xffff
+            ))
+        };
         let guess = |peer| _ = attempts.wrong(peer);
         (0..=BURST).for_each(|host| guess(one(1, host)));
         assert!(attempts.is_held(one(1, 9999)));

@@ -40,7 +40,12 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let view = state.agent.list(&loc, query.refresh).await?;
     let listing = Listing {
-        backups: view.listing.entries.iter().map(|entry| &*entry.metadata.json).collect(),
+        backups: view
+            .listing
+            .entries
+            .iter()
+            .map(|entry| &*entry.metadata.json)
+            .collect(),
         age_seconds: view.listing.taken.elapsed().as_secs_f64(),
         stale: view.error.is_some(),
         error: view.error.as_ref().map(Report::from),
@@ -85,7 +90,12 @@ pub(super) async fn content(
     Ok(sent?)
 }
 
-async fn send(state: &super::State, loc: &str, entry: &Entry, headers: &HeaderMap) -> Result<Response> {
+async fn send(
+    state: &super::State,
+    loc: &str,
+    entry: &Entry,
+    headers: &HeaderMap,
+) -> Result<Response> {
     let size = entry.tar.size;
     let (status, range) = match requested(headers, size, &entry.tar.version)? {
         Requested::Whole => (StatusCode::OK, None),
@@ -105,12 +115,19 @@ async fn send(state: &super::State, loc: &str, entry: &Entry, headers: &HeaderMa
     put_header(header::ACCEPT_RANGES, "bytes");
     put_header(header::CONTENT_LENGTH, &(sent.end - sent.start).to_string());
     put_header(header::ETAG, &e_tag.unwrap_or_default());
-    let crc32 = entry.metadata.stored.as_ref().and_then(|stored| stored.crc32.as_deref());
+    let crc32 = entry
+        .metadata
+        .stored
+        .as_ref()
+        .and_then(|stored| stored.crc32.as_deref());
     if let Some(crc32) = crc32.filter(|_| status == StatusCode::OK) {
         put_header(CRC32, crc32);
     }
     if status == StatusCode::PARTIAL_CONTENT {
-        put_header(header::CONTENT_RANGE, &format!("bytes {}-{}/{size}", sent.start, sent.end - 1));
+        put_header(
+            header::CONTENT_RANGE,
+            &format!("bytes {}-{}/{size}", sent.start, sent.end - 1),
+        );
     }
     Ok(response)
 }
@@ -118,5 +135,9 @@ async fn send(state: &super::State, loc: &str, entry: &Entry, headers: &HeaderMa
 /// 416 has no body: its header says it all.
 fn outside(size: u64) -> Response {
     let range = format!("bytes */{size}");
-    (StatusCode::RANGE_NOT_SATISFIABLE, [(header::CONTENT_RANGE, range)]).into_response()
+    (
+        StatusCode::RANGE_NOT_SATISFIABLE,
+        [(header::CONTENT_RANGE, range)],
+    )
+        .into_response()
 }

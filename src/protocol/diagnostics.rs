@@ -42,7 +42,13 @@ struct Log {
 pub(crate) async fn diagnostics(State(state): State<super::State>) -> Result<Json<Value>, Problem> {
     let now = Utc::now();
     let (level, effective_level) = state.log.level.get();
-    let records = state.log.relay.last().into_iter().map(Arc::unwrap_or_clone).collect();
+    let records = state
+        .log
+        .relay
+        .last()
+        .into_iter()
+        .map(Arc::unwrap_or_clone)
+        .collect();
     let report = Report {
         generated_at: now.to_rfc3339_opts(SecondsFormat::Secs, true),
         info: info_of(&state),
@@ -50,9 +56,14 @@ pub(crate) async fn diagnostics(State(state): State<super::State>) -> Result<Jso
         system: System::now(),
         configuration: &state.configuration,
         agent: state.agent.diagnostics().await,
-        log: Log { level, effective_level, records },
+        log: Log {
+            level,
+            effective_level,
+            records,
+        },
     };
-    let mut report = serde_json::to_value(report).map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
+    let mut report = serde_json::to_value(report)
+        .map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
     // Nothing secret should be in it by now; a name or an address can hold what somebody pasted into the wrong field.
     scrub_json(&mut report);
     Ok(Json(report))

@@ -31,12 +31,19 @@ pub(crate) struct EventsQuery {
 }
 
 /// `GET /v1/events`
-pub(crate) async fn stream(State(state): State<super::State>, Query(query): Query<EventsQuery>) -> Response {
+pub(crate) async fn stream(
+    State(state): State<super::State>,
+    Query(query): Query<EventsQuery>,
+) -> Response {
     let lines = stream::unfold(Lines::of(state, query.log), |mut lines| async move {
         let line = lines.next().await?;
         Some((line, lines))
     });
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+    (
+        [(header::CONTENT_TYPE, "application/x-ndjson")],
+        Body::from_stream(lines),
+    )
+        .into_response()
 }
 
 #[derive(Serialize)]
@@ -61,12 +68,34 @@ impl Lines {
         let log = log.map(|level| state.log.relay.listen(level));
         // Subscribed before the first lines are put together: nothing that happens after them is missed.
         let events = state.agent.events().subscribe();
-        let mut first = VecDeque::from([Event::Hello { instance_id: state.agent.instance_id.clone() }]);
-        first.extend(state.agent.uploads_under_way().into_iter().map(|upload| Event::Upload(upload.into())));
-        first.extend(state.agent.locations().into_iter().map(|location| Event::Location { location: location.into() }));
+        let mut first = VecDeque::from([Event::Hello {
+            instance_id: state.agent.instance_id.clone(),
+        }]);
+        first.extend(
+            state
+                .agent
+                .uploads_under_way()
+                .into_iter()
+                .map(|upload| Event::Upload(upload.into())),
+        );
+        first.extend(
+            state
+                .agent
+                .locations()
+                .into_iter()
+                .map(|location| Event::Location {
+                    location: location.into(),
+                }),
+        );
         let mut pings = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { first, events, log, pings, draining: state.draining }
+        Self {
+            first,
+            events,
+            log,
+            pings,
+            draining: state.draining,
+        }
     }
 
     async fn next(&mut self) -> Option<serde_json::Result<Bytes>> {

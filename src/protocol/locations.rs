@@ -21,11 +21,16 @@ pub(super) struct Locations {
 
 /// `GET /v1/locations`
 pub(super) async fn list(State(state): State<super::State>) -> Json<Locations> {
-    Json(Locations { locations: state.agent.locations() })
+    Json(Locations {
+        locations: state.agent.locations(),
+    })
 }
 
 /// `GET /v1/locations/{loc}`
-pub(super) async fn one(State(state): State<super::State>, Path(loc): Path<String>) -> Result<Json<Status>, Problem> {
+pub(super) async fn one(
+    State(state): State<super::State>,
+    Path(loc): Path<String>,
+) -> Result<Json<Status>, Problem> {
     Ok(Json(state.agent.location(&loc)?.status()))
 }
 
@@ -41,12 +46,16 @@ pub(super) async fn put(
         let detail = format!("The settings have another id than the address, \"{loc}\".");
         return Err(Error::new(Kind::InvalidRequest, detail).into());
     }
-    let (location, _) = Location::from_json(&Value::Object(settings)).map_err(Problem::of_settings)?;
+    let (location, _) =
+        Location::from_json(&Value::Object(settings)).map_err(Problem::of_settings)?;
     Ok(Json(state.agent.put_location(location).await?.status()))
 }
 
 /// `DELETE /v1/locations/{loc}`
-pub(super) async fn remove(State(state): State<super::State>, Path(loc): Path<String>) -> Result<StatusCode, Problem> {
+pub(super) async fn remove(
+    State(state): State<super::State>,
+    Path(loc): Path<String>,
+) -> Result<StatusCode, Problem> {
     state.agent.remove_location(&loc).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -60,7 +69,12 @@ pub(super) async fn check(
 }
 
 /// `POST /v1/locations/check`
-pub(super) async fn check_settings(State(state): State<super::State>, body: Body) -> Result<Json<Checked>, Problem> {
+pub(super) async fn check_settings(
+    State(state): State<super::State>,
+    body: Body,
+) -> Result<Json<Checked>, Problem> {
     let settings: Map<String, Value> = read_json(body).await?;
-    Ok(Json(state.agent.check_settings(Value::Object(settings)).await?))
+    Ok(Json(
+        state.agent.check_settings(Value::Object(settings)).await?,
+    ))
 }

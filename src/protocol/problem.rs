@@ -23,17 +23,30 @@ pub(crate) struct Problem {
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        Self { error, settings: Vec::new() }
+        Self {
+            error,
+            settings: Vec::new(),
+        }
     }
 }
 
 impl Problem {
     /// Settings of a location that cannot be used, each with what is wrong with it.
     pub(super) fn of_settings(settings: Vec<config::Problem>) -> Self {
-        let detail = settings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        let error = Error::new(Kind::InvalidRequest, format!("The location's settings cannot be used: {detail}."));
+        let detail = settings
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("; ");
+        let error = Error::new(
+            Kind::InvalidRequest,
+            format!("The location's settings cannot be used: {detail}."),
+        );
         let reason = settings.first().and_then(|problem| problem.reason);
-        Self { error: error.with_reason(reason), settings }
+        Self {
+            error: error.with_reason(reason),
+            settings,
+        }
     }
 }
 
@@ -67,7 +80,9 @@ impl<'e> From<&'e config::Problem> for Setting<'e> {
     fn from(problem: &'e config::Problem) -> Self {
         Self {
             key: &problem.key,
-            reason: problem.reason.map_or(Kind::InvalidRequest.code(), Reason::code),
+            reason: problem
+                .reason
+                .map_or(Kind::InvalidRequest.code(), Reason::code),
             message: &problem.message,
             suggestion: problem.suggestion.as_deref(),
         }
@@ -94,7 +109,8 @@ impl Problem {
     }
 
     fn status(&self) -> StatusCode {
-        StatusCode::from_u16(self.error.kind().facts().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        StatusCode::from_u16(self.error.kind().facts().status)
+            .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     fn body(&self) -> Body<'_> {
@@ -124,12 +140,18 @@ impl Problem {
         let problem = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, problem);
         if status == StatusCode::UNAUTHORIZED {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if status == StatusCode::TOO_MANY_REQUESTS {
             // In a new connection, each guess takes its sender as much work as us.
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
         }
         response
     }
@@ -144,16 +166,25 @@ impl IntoResponse for Problem {
 
 /// Makes a problem of what the router refuses by itself, such as a path that is not UTF-8.
 pub(super) async fn from_refusal(response: Response) -> Response {
-    let is_text =
-        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
+    let is_text = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/plain"));
     if !response.status().is_client_error() || !is_text {
         return response;
     }
-    let said = to_bytes(response.into_body(), MAX_REFUSAL_BYTES).await.unwrap_or_default();
-    let detail = format!("The request cannot be read: {}", String::from_utf8_lossy(&said));
+    let said = to_bytes(response.into_body(), MAX_REFUSAL_BYTES)
+        .await
+        .unwrap_or_default();
+    let detail = format!(
+        "The request cannot be read: {}",
+        String::from_utf8_lossy(&said)
+    );
     Problem::from(Error::new(Kind::InvalidRequest, detail)).into_response()
 }
 
 fn source(error: &Error) -> String {
-    std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
+    std::error::Error::source(error)
+        .map(ToString::to_string)
+        .unwrap_or_default()
 }

@@ -12,5 +12,7 @@ pub(super) struct Providers {
 
 /// `GET /v1/providers`
 pub(super) async fn list() -> Json<Providers> {
-    Json(Providers { providers: provider::all() })
+    Json(Providers {
+        providers: provider::all(),
+    })
 }

@@ -23,8 +23,13 @@ pub(crate) enum Requested {
 /// [`Kind::InvalidRequest`] for a header that is not one range of bytes: serving everything instead could cost a
 /// gigabyte that nobody wanted.
 pub(crate) fn requested(headers: &HeaderMap, size: u64, e_tag: &str) -> Result<Requested> {
-    let Some(range) = headers.get(header::RANGE) else { return Ok(Requested::Whole) };
-    if headers.get(header::IF_RANGE).is_some_and(|wanted| wanted.as_bytes() != e_tag.as_bytes()) {
+    let Some(range) = headers.get(header::RANGE) else {
+        return Ok(Requested::Whole);
+    };
+    if headers
+        .get(header::IF_RANGE)
+        .is_some_and(|wanted| wanted.as_bytes() != e_tag.as_bytes())
+    {
         return Ok(Requested::Whole);
     }
     let text = range.to_str().unwrap_or_default();
@@ -32,18 +37,28 @@ pub(crate) fn requested(headers: &HeaderMap, size: u64, e_tag: &str) -> Result<R
         .strip_prefix("bytes=")
         .and_then(|range| range.split_once('-'))
         .and_then(|(first, last)| Some((number(first)?, number(last)?)))
-        .ok_or_else(|| Error::new(Kind::InvalidRequest, format!("\"{text}\" is not one range of bytes.")))?;
+        .ok_or_else(|| {
+            Error::new(
+                Kind::InvalidRequest,
+                format!("\"{text}\" is not one range of bytes."),
+            )
+        })?;
     Ok(match (first, last) {
         (Some(first), last) if first < size && last.is_none_or(|last| last >= first) => {
             Requested::Part(first..last.map_or(size, |last| last.saturating_add(1).min(size)))
         }
-        (None, Some(length)) if length > 0 && size > 0 => Requested::Part(size.saturating_sub(length)..size),
+        (None, Some(length)) if length > 0 && size > 0 => {
+            Requested::Part(size.saturating_sub(length)..size)
+        }
         _ => Requested::Outside,
     })
 }
 
 /// A number, or nothing where nothing is written.
-#[expect(clippy::option_option, reason = "unreadable, absent and present are three different things")]
+#[expect(
+    clippy::option_option,
+    reason = "unreadable, absent and present are three different things"
+)]
 fn number(text: &str) -> Option<Option<u64>> {
     match text.trim() {
         "" => Some(None),
@@ -75,8 +90,18 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for wrong in ["bytes=1-2,4-5", "lines=1-2", "bytes=a-b", "bytes", "bytes=99999999999999999999-"] {
-            assert_eq!(read(wrong).unwrap_err().kind(), Kind::InvalidRequest, "{wrong}");
+        for wrong in [
+            "bytes=1-2,4-5",
+            "lines=1-2",
+            "bytes=a-b",
+            "bytes",
+            "bytes=99999999999999999999-",
+        ] {
+            assert_eq!(
+                read(wrong).unwrap_err().kind(),
+                Kind::InvalidRequest,
+                "{wrong}"
+            );
         }
     }
 

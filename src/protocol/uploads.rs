@@ -40,7 +40,9 @@ pub(super) struct Uploads {
 
 /// `GET /v1/uploads`
 pub(super) async fn list(State(state): State<super::State>) -> Json<Uploads> {
-    Json(Uploads { uploads: state.agent.uploads_under_way() })
+    Json(Uploads {
+        uploads: state.agent.uploads_under_way(),
+    })
 }
 
 #[derive(Deserialize)]
@@ -65,9 +67,15 @@ pub(super) async fn create(
 ) -> Result<Response, Problem> {
     let request: Create = read_json(body).await?;
     let backup: AgentBackup = serde_json::from_value(request.backup).map_err(|error| {
-        Error::new(Kind::InvalidMetadata, format!("Home Assistant would refuse this backup: {error}."))
+        Error::new(
+            Kind::InvalidMetadata,
+            format!("Home Assistant would refuse this backup: {error}."),
+        )
     })?;
-    let upload = state.agent.create_upload(&loc, backup, &request.filename).await?;
+    let upload = state
+        .agent
+        .create_upload(&loc, backup, &request.filename)
+        .await?;
     let place = format!("/v1/uploads/{}", upload.id);
     let created = Created {
         upload_id: upload.id.clone(),
@@ -75,7 +83,12 @@ pub(super) async fn create(
         stored_bytes: upload.resumed_bytes(),
         key: upload.key(),
     };
-    Ok((StatusCode::CREATED, [(header::LOCATION, place)], Json(created)).into_response())
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, place)],
+        Json(created),
+    )
+        .into_response())
 }
 
 #[derive(Serialize)]
@@ -93,10 +106,21 @@ pub(super) async fn content(
 ) -> Result<Json<Arrived>, Problem> {
     let body = Content::new(body);
     match state.agent.receive(&upload_id, body.clone()).await {
-        Ok(Received { size, crc32, sha256 }) => Ok(Json(Arrived { size, crc32, sha256 })),
+        Ok(Received {
+            size,
+            crc32,
+            sha256,
+        }) => Ok(Json(Arrived {
+            size,
+            crc32,
+            sha256,
+        })),
         Err(error) => {
             // Closing a connection that still has bytes coming resets it, and the sender would never see why.
-            tokio::spawn(timeout(DRAIN_WITHIN, body.for_each(|_| std::future::ready(()))));
+            tokio::spawn(timeout(
+                DRAIN_WITHIN,
+                body.for_each(|_| std::future::ready(())),
+            ));
             Err(error.into())
         }
     }
@@ -118,7 +142,9 @@ impl Stream for Content {
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         // Never contended: only one of the two readers is polled at a time.
         let mut body = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Pin::new(&mut *body).poll_next(context).map_err(io::Error::other)
+        Pin::new(&mut *body)
+            .poll_next(context)
+            .map_err(io::Error::other)
     }
 }
 
@@ -135,7 +161,12 @@ pub(super) async fn complete(
     body: Body,
 ) -> Result<Json<StoredBackup>, Problem> {
     let request: Complete = read_json(body).await?;
-    Ok(Json(state.agent.complete_upload(&upload_id, request.size, request.crc32).await?))
+    Ok(Json(
+        state
+            .agent
+            .complete_upload(&upload_id, request.size, request.crc32)
+            .await?,
+    ))
 }
 
 /// `DELETE /v1/uploads/{upload_id}`
@@ -149,9 +180,19 @@ pub(super) async fn cancel(
 
 /// Reads a JSON body of bounded size, within a bounded time.
 pub(super) async fn read_json<T: DeserializeOwned>(body: Body) -> Result<T, Error> {
-    let refused = |why: String| Error::new(Kind::InvalidRequest, format!("The body cannot be read: {why}."));
+    let refused = |why: String| {
+        Error::new(
+            Kind::InvalidRequest,
+            format!("The body cannot be read: {why}."),
+        )
+    };
     let bytes = timeout(JSON_WITHIN, to_bytes(body, MAX_JSON_BYTES)).await;
-    let bytes = bytes.map_err(|_| refused(format!("it did not arrive within {} s", JSON_WITHIN.as_secs())))?;
+    let bytes = bytes.map_err(|_| {
+        refused(format!(
+            "it did not arrive within {} s",
+            JSON_WITHIN.as_secs()
+        ))
+    })?;
     let bytes = bytes.map_err(|error| refused(error.to_string()))?;
     serde_json::from_slice(&bytes).map_err(|error| refused(error.to_string()))
 }

@@ -34,7 +34,11 @@ pub(super) async fn verify(
         let (text, is_last) = next(&mut verification, &draining).await?;
         Some((text, (!is_last).then_some((verification, draining))))
     });
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
+    Ok((
+        [(header::CONTENT_TYPE, "application/x-ndjson")],
+        Body::from_stream(lines),
+    )
+        .into_response())
 }
 
 /// The next line, and whether it is the last one.

@@ -19,7 +19,13 @@ fn document() -> String {
     let mut text = format!("{TOP}\n| provider | `provider` | endpoint |\n|---|---|---|\n");
     for provider in all() {
         let anchor = anchor(&provider.name);
-        let _ = writeln!(text, "| [{}](#{anchor}) | `{}` | {} |", provider.name, provider.id, endpoint(provider));
+        let _ = writeln!(
+            text,
+            "| [{}](#{anchor}) | `{}` | {} |",
+            provider.name,
+            provider.id,
+            endpoint(provider)
+        );
     }
     for provider in all() {
         text += &section(provider);
@@ -43,12 +49,24 @@ fn section(provider: &Provider) -> String {
         paragraph(&format!("Key: {} ([more]({}))", keys.help, keys.url)),
         paragraph(&format!("Permissions: {}", provider.permissions.help)),
     ];
-    blocks.extend(provider.permissions.policy.iter().map(|policy| format!("```json\n{policy}```")));
+    blocks.extend(
+        provider
+            .permissions
+            .policy
+            .iter()
+            .map(|policy| format!("```json\n{policy}```")),
+    );
     if !provider.quirks.is_empty() {
         blocks.extend(["Good to know:".to_owned(), list(&provider.quirks)]);
     }
-    let sources = provider.sources.iter().map(|source| format!("[{}]({})", source.about, source.url));
-    blocks.push(paragraph(&format!("Sources: {}.", sources.collect::<Vec<_>>().join(", "))));
+    let sources = provider
+        .sources
+        .iter()
+        .map(|source| format!("[{}]({})", source.about, source.url));
+    blocks.push(paragraph(&format!(
+        "Sources: {}.",
+        sources.collect::<Vec<_>>().join(", ")
+    )));
     format!("\n{}\n", blocks.join("\n\n"))
 }
 
@@ -56,34 +74,60 @@ fn section(provider: &Provider) -> String {
 fn needed(provider: &Provider) -> Vec<String> {
     let mut lines = vec![match &provider.endpoint {
         Some(form) => format!("Endpoint: `{form}`, made by itself"),
-        None => format!("`endpoint`: the URL of the S3 API, such as `{}`", provider.endpoint_example),
+        None => format!(
+            "`endpoint`: the URL of the S3 API, such as `{}`",
+            provider.endpoint_example
+        ),
     }];
     for field in &provider.fields {
         let optional = if field.optional { ", optional" } else { "" };
-        lines.push(format!("`{}` ({}{optional}): {}", field.id, field.label, field.help));
+        lines.push(format!(
+            "`{}` ({}{optional}): {}",
+            field.id, field.label, field.help
+        ));
     }
     lines.push(region(provider));
-    lines.push(format!("{}; checksum `{}`", addressing(provider.addressing), provider.checksum.as_str()));
+    lines.push(format!(
+        "{}; checksum `{}`",
+        addressing(provider.addressing),
+        provider.checksum.as_str()
+    ));
     if provider.max_parts != super::s3_parts() {
         lines.push(format!("At most {} parts in an upload", provider.max_parts));
     }
     if !provider.storage_classes.is_empty() {
-        lines.push(format!("Storage classes: {}", codes(&provider.storage_classes)));
+        lines.push(format!(
+            "Storage classes: {}",
+            codes(&provider.storage_classes)
+        ));
     }
     if !provider.archive_classes.is_empty() {
         let classes = codes(&provider.archive_classes);
-        lines.push(format!("Not for backups: {classes}; they must be thawed before Home Assistant can restore"));
+        lines.push(format!(
+            "Not for backups: {classes}; they must be thawed before Home Assistant can restore"
+        ));
     }
     lines
 }
 
 fn region(provider: &Provider) -> String {
-    let ids: Vec<String> = provider.regions.iter().map(|region| format!("`{}` ({})", region.id, region.name)).collect();
-    let choice = if ids.is_empty() { String::new() } else { format!(": {}", ids.join(", ")) };
+    let ids: Vec<String> = provider
+        .regions
+        .iter()
+        .map(|region| format!("`{}` ({})", region.id, region.name))
+        .collect();
+    let choice = if ids.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", ids.join(", "))
+    };
     if provider.region_required {
         format!("`region`, or `endpoint` with the region in it{choice}")
     } else {
-        format!("`region`: `{}` unless you say otherwise{choice}", provider.region)
+        format!(
+            "`region`: `{}` unless you say otherwise{choice}",
+            provider.region
+        )
     }
 }
 
@@ -95,7 +139,11 @@ fn addressing(addressing: Addressing) -> &'static str {
 }
 
 fn codes(words: &[String]) -> String {
-    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+    words
+        .iter()
+        .map(|word| format!("`{word}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// A section of `agent.toml`.
@@ -109,12 +157,25 @@ pub(crate) fn example(provider: &Provider) -> String {
 
 /// As GitHub makes it of a heading.
 fn anchor(heading: &str) -> String {
-    let kept = heading.chars().filter(|letter| letter.is_alphanumeric() || matches!(letter, ' ' | '-'));
-    kept.map(|letter| if letter == ' ' { '-' } else { letter.to_ascii_lowercase() }).collect()
+    let kept = heading
+        .chars()
+        .filter(|letter| letter.is_alphanumeric() || matches!(letter, ' ' | '-'));
+    kept.map(|letter| {
+        if letter == ' ' {
+            '-'
+        } else {
+            letter.to_ascii_lowercase()
+        }
+    })
+    .collect()
 }
 
 fn list(items: &[String]) -> String {
-    items.iter().map(|item| wrapped(item, "- ", "  ")).collect::<Vec<_>>().join("\n")
+    items
+        .iter()
+        .map(|item| wrapped(item, "- ", "  "))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn paragraph(text: &str) -> String {
@@ -144,5 +205,8 @@ fn the_document_of_the_providers_says_what_the_table_says() {
         std::fs::write(&file, document()).unwrap();
     }
     let written = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(written == document(), "docs/providers.md is not up to date: run scripts/generate");
+    assert!(
+        written == document(),
+        "docs/providers.md is not up to date: run scripts/generate"
+    );
 }

@@ -28,7 +28,8 @@ impl Field {
     /// Whether `text` can be the value.
     #[must_use]
     pub fn accepts(&self, text: &str) -> bool {
-        self.pattern.fits(text) && (self.choices.is_empty() || self.choices.iter().any(|choice| choice == text))
+        self.pattern.fits(text)
+            && (self.choices.is_empty() || self.choices.iter().any(|choice| choice == text))
     }
 }
 
@@ -61,7 +62,10 @@ impl Pattern {
             Self::Hex32 => bytes.len() == 32 && bytes.iter().all(u8::is_ascii_hexdigit),
             Self::HostLabel => {
                 let is_inner = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
-                bytes.len() <= 63 && is_outer(bytes.first()) && is_outer(bytes.last()) && bytes.iter().all(is_inner)
+                bytes.len() <= 63
+                    && is_outer(bytes.first())
+                    && is_outer(bytes.last())
+                    && bytes.iter().all(is_inner)
             }
         }
     }
@@ -81,7 +85,11 @@ mod tests {
     fn patterns_say_the_same_as_their_regular_expressions() {
         let hex = "0123456789abcdefABCDEF0123456789";
         for (pattern, good, bad) in [
-            (Pattern::Hex32, vec![hex], vec!["", &hex[1..], "g123456789abcdefABCDEF0123456789", "a/b"]),
+            (
+                Pattern::Hex32,
+                vec![hex],
+                vec!["", &hex[1..], "g123456789abcdefABCDEF0123456789", "a/b"],
+            ),
             (
                 Pattern::HostLabel,
                 vec!["a", "eu-central-1", &hex],
@@ -92,6 +100,8 @@ mod tests {
             assert!(good.iter().all(|text| pattern.fits(text)), "{pattern:?}");
             assert!(!bad.iter().any(|text| pattern.fits(text)), "{pattern:?}");
         }
-        assert!(Pattern::HostLabel.fits(&"a".repeat(63)) && !Pattern::HostLabel.fits(&"a".repeat(64)));
+        assert!(
+            Pattern::HostLabel.fits(&"a".repeat(63)) && !Pattern::HostLabel.fits(&"a".repeat(64))
+        );
     }
 }

@@ -31,7 +31,10 @@ pub(super) struct Parts {
 
 impl Parts {
     pub(super) fn value(&self, name: &str) -> Option<&str> {
-        self.values.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
+        self.values
+            .iter()
+            .find(|(field, _)| field == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -43,10 +46,19 @@ impl Label {
         };
         let optional = field.is_some_and(|field| field.starts_with('?'));
         let field = field.map(|field| field.trim_start_matches('?').to_owned());
-        let is_plain = |text: &str, more: u8| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == more);
-        let names = field.as_deref().is_none_or(|field| !field.is_empty() && is_plain(field, b'_'));
+        let is_plain = |text: &str, more: u8| {
+            text.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == more)
+        };
+        let names = field
+            .as_deref()
+            .is_none_or(|field| !field.is_empty() && is_plain(field, b'_'));
         let is_empty = text.is_empty() && field.is_none();
-        (names && !is_empty && is_plain(text, b'-')).then(|| Self { text: text.to_owned(), field, optional })
+        (names && !is_empty && is_plain(text, b'-')).then(|| Self {
+            text: text.to_owned(),
+            field,
+            optional,
+        })
     }
 
     /// The field's value in a part of a host name; empty where there is no field.
@@ -62,7 +74,9 @@ impl Label {
 impl Form {
     /// Names of the fields.
     pub fn fields(&self) -> impl Iterator<Item = &str> {
-        self.labels.iter().filter_map(|label| label.field.as_deref())
+        self.labels
+            .iter()
+            .filter_map(|label| label.field.as_deref())
     }
 
     /// The URL with these values, or the names of the fields whose values are missing or do not fit.
@@ -87,36 +101,59 @@ impl Form {
         if !wrong.is_empty() {
             return Err(wrong);
         }
-        Url::parse(&format!("https://{}", host.join("."))).map_err(|_| self.fields().map(str::to_owned).collect())
+        Url::parse(&format!("https://{}", host.join(".")))
+            .map_err(|_| self.fields().map(str::to_owned).collect())
     }
 
     /// The values in a host name of this form, which may have a bucket's name before it.
-    pub(super) fn take_apart(&self, host: &str, fits: impl Fn(&str, &str) -> bool) -> Option<Parts> {
+    pub(super) fn take_apart(
+        &self,
+        host: &str,
+        fits: impl Fn(&str, &str) -> bool,
+    ) -> Option<Parts> {
         let host: Vec<&str> = host.split('.').collect();
         take_apart(&self.labels, &host, &fits)
     }
 }
 
 /// From the end, since what is before the form is not known.
-fn take_apart(labels: &[Label], host: &[&str], fits: &impl Fn(&str, &str) -> bool) -> Option<Parts> {
+fn take_apart(
+    labels: &[Label],
+    host: &[&str],
+    fits: &impl Fn(&str, &str) -> bool,
+) -> Option<Parts> {
     let Some((label, labels)) = labels.split_last() else {
         let before = host.iter().flat_map(|part| [part, "."]).collect();
-        return Some(Parts { before, values: Vec::new() });
+        return Some(Parts {
+            before,
+            values: Vec::new(),
+        });
     };
     let with = host.split_last().and_then(|(part, host)| {
         let value = label.value(part, fits)?;
         let mut parts = take_apart(labels, host, fits)?;
-        parts.values.extend(label.field.iter().map(|name| (name.clone(), value.to_owned())));
+        parts.values.extend(
+            label
+                .field
+                .iter()
+                .map(|name| (name.clone(), value.to_owned())),
+        );
         Some(parts)
     });
-    if label.optional { with.or_else(|| take_apart(labels, host, fits)) } else { with }
+    if label.optional {
+        with.or_else(|| take_apart(labels, host, fits))
+    } else {
+        with
+    }
 }
 
 impl TryFrom<String> for Form {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let host = text.strip_prefix("https://").map(|host| host.replace("{.", ".{?"));
+        let host = text
+            .strip_prefix("https://")
+            .map(|host| host.replace("{.", ".{?"));
         let labels = host.and_then(|host| host.split('.').map(Label::read).collect());
         let labels = labels.ok_or_else(|| format!("\"{text}\" is not the form of an endpoint"))?;
         Ok(Self { text, labels })
@@ -145,12 +182,25 @@ mod tests {
 
     #[test]
     fn what_is_not_a_form_is_refused() {
-        for text in ["", "https://", "s3.{region}.x", "http://x", "https://a.{b", "https://a.b}", "https://a..b"] {
+        for text in [
+            "",
+            "https://",
+            "s3.{region}.x",
+            "http://x",
+            "https://a.{b",
+            "https://a.b}",
+            "https://a..b",
+        ] {
             assert!(Form::try_from(text.to_owned()).is_err(), "{text}");
         }
-        for text in
-            ["https://{}.x", "https://{a}{b}.x", "https://{a}b.x", "https://x/y", "https://x:1", "https://{a b}.x"]
-        {
+        for text in [
+            "https://{}.x",
+            "https://{a}{b}.x",
+            "https://{a}b.x",
+            "https://x/y",
+            "https://x:1",
+            "https://{a b}.x",
+        ] {
             assert!(Form::try_from(text.to_owned()).is_err(), "{text}");
         }
     }
@@ -159,19 +209,44 @@ mod tests {
     fn a_part_may_be_left_out() {
         let form = form("https://{a}{.b}.example.com");
         let fits = |name: &str, text: &str| name == "a" || text == "eu";
-        let fill =
-            |b: Option<&str>| form.fill(|name| if name == "a" { Some("x".into()) } else { b.map(Into::into) }, fits);
+        let fill = |b: Option<&str>| {
+            form.fill(
+                |name| {
+                    if name == "a" {
+                        Some("x".into())
+                    } else {
+                        b.map(Into::into)
+                    }
+                },
+                fits,
+            )
+        };
         assert_eq!(fill(None).unwrap().as_str(), "https://x.example.com/");
-        assert_eq!(fill(Some("eu")).unwrap().as_str(), "https://x.eu.example.com/");
+        assert_eq!(
+            fill(Some("eu")).unwrap().as_str(),
+            "https://x.eu.example.com/"
+        );
         assert_eq!(fill(Some("us")).unwrap_err(), ["b"]);
         let parts = |host: &str| form.take_apart(host, fits).unwrap();
         assert_eq!(
-            (parts("x.eu.example.com").value("a"), parts("x.eu.example.com").value("b")),
+            (
+                parts("x.eu.example.com").value("a"),
+                parts("x.eu.example.com").value("b")
+            ),
             (Some("x"), Some("eu"))
         );
-        assert_eq!((parts("x.example.com").value("a"), parts("x.example.com").value("b")), (Some("x"), None));
+        assert_eq!(
+            (
+                parts("x.example.com").value("a"),
+                parts("x.example.com").value("b")
+            ),
+            (Some("x"), None)
+        );
         let with_bucket = parts("my.bucket.x.example.com");
-        assert_eq!((with_bucket.before.as_str(), with_bucket.value("a")), ("my.bucket.", Some("x")));
+        assert_eq!(
+            (with_bucket.before.as_str(), with_bucket.value("a")),
+            ("my.bucket.", Some("x"))
+        );
         assert_eq!(form.take_apart("example.com", fits), None);
     }
 }

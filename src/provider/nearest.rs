@@ -7,19 +7,36 @@ pub(super) fn nearest<'p>(id: &str, providers: &'p [Provider]) -> Option<&'p Pro
     let wanted = letters(id);
     let slips = if wanted.len() < 6 { 1 } else { 2 };
     let close = |provider: &&Provider| distance(&wanted, &letters(&provider.id));
-    let same = providers.iter().find(|provider| letters(&provider.id) == wanted || letters(&provider.name) == wanted);
-    let word = || providers.iter().find(|provider| words(provider).any(|word| is_meant(&wanted, &word)));
-    let slip = || providers.iter().filter(|provider| close(provider) <= slips).min_by_key(close);
+    let same = providers
+        .iter()
+        .find(|provider| letters(&provider.id) == wanted || letters(&provider.name) == wanted);
+    let word = || {
+        providers
+            .iter()
+            .find(|provider| words(provider).any(|word| is_meant(&wanted, &word)))
+    };
+    let slip = || {
+        providers
+            .iter()
+            .filter(|provider| close(provider) <= slips)
+            .min_by_key(close)
+    };
     same.or_else(word).or_else(slip)
 }
 
 fn letters(text: &str) -> String {
-    text.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect()
+    text.chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|letter| letter.to_ascii_lowercase())
+        .collect()
 }
 
 fn words(provider: &Provider) -> impl Iterator<Item = String> {
     let texts = [&provider.id, &provider.name];
-    texts.into_iter().flat_map(|text| text.split(|letter: char| !letter.is_ascii_alphanumeric())).map(letters)
+    texts
+        .into_iter()
+        .flat_map(|text| text.split(|letter: char| !letter.is_ascii_alphanumeric()))
+        .map(letters)
 }
 
 /// A short word must be the whole word: "s" means nothing.
@@ -49,9 +66,13 @@ mod tests {
 
     #[test]
     fn letters_that_differ_are_counted() {
-        for (from, to, expected) in
-            [("", "", 0), ("a", "", 1), ("", "ab", 2), ("wasabi", "wassabi", 1), ("minio", "mino", 1)]
-        {
+        for (from, to, expected) in [
+            ("", "", 0),
+            ("a", "", 1),
+            ("", "ab", 2),
+            ("wasabi", "wassabi", 1),
+            ("minio", "mino", 1),
+        ] {
             assert_eq!(distance(from, to), expected, "{from} {to}");
         }
         assert_eq!(distance("kitten", "sitting"), 3);

@@ -29,7 +29,10 @@ impl Crowd {
             }
             *count += 1;
         }
-        Some(Place { crowd: self.clone(), from })
+        Some(Place {
+            crowd: self.clone(),
+            from,
+        })
     }
 
     fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
@@ -59,7 +62,11 @@ mod tests {
         let crowd = Crowd::default();
         let [one, other] = ["192.0.2.1", "192.0.2.2"].map(|address| Some(address.parse().unwrap()));
         let mut places: Vec<_> = (0..MAX_OF_ONE).map(|_| crowd.enter(one).unwrap()).collect();
-        assert!(crowd.enter(one).is_none() && crowd.enter(other).is_some() && crowd.enter(None).is_some());
+        assert!(
+            crowd.enter(one).is_none()
+                && crowd.enter(other).is_some()
+                && crowd.enter(None).is_some()
+        );
         places.pop();
         assert!(crowd.enter(one).is_some());
         places.clear();

@@ -46,7 +46,10 @@ impl Listener {
     pub async fn tcp(settings: &Tcp, key: &str) -> io::Result<Self> {
         let acceptor = settings.tls.as_ref().map(tls::acceptor).transpose()?;
         let bound = TcpListener::bind(settings.address).await.map_err(|error| {
-            let why = format!("Cannot listen on {}: {error}. Choose another port for {key}.", settings.address);
+            let why = format!(
+                "Cannot listen on {}: {error}. Choose another port for {key}.",
+                settings.address
+            );
             io::Error::new(error.kind(), why)
         });
         Ok(Self::Tcp(bound?, acceptor))
@@ -59,7 +62,10 @@ impl Listener {
             Self::Unix(socket) => format!("unix://{}", socket.path().display()),
             Self::Tcp(listener, acceptor) => {
                 let scheme = if acceptor.is_some() { "https" } else { "http" };
-                listener.local_addr().map_or_else(|_| scheme.to_owned(), |address| format!("{scheme}://{address}"))
+                listener.local_addr().map_or_else(
+                    |_| scheme.to_owned(),
+                    |address| format!("{scheme}://{address}"),
+                )
             }
         }
     }
@@ -72,9 +78,10 @@ impl Listener {
         loop {
             let accepted = match self {
                 Self::Unix(socket) => socket.accept().await.map(Stream::Unix),
-                Self::Tcp(listener, acceptor) => {
-                    listener.accept().await.map(|(stream, _)| Stream::Tcp(stream, acceptor.clone()))
-                }
+                Self::Tcp(listener, acceptor) => listener
+                    .accept()
+                    .await
+                    .map(|(stream, _)| Stream::Tcp(stream, acceptor.clone())),
             };
             match accepted {
                 Ok(stream) => return Ok(stream),
@@ -109,7 +116,9 @@ impl Stream {
                 stream.set_nodelay(true)?;
                 match acceptor {
                     None => Ok(Box::pin(stream)),
-                    Some(acceptor) => Ok(Box::pin(timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await??)),
+                    Some(acceptor) => Ok(Box::pin(
+                        timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await??,
+                    )),
                 }
             }
         }

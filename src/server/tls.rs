@@ -16,7 +16,8 @@ pub(super) fn acceptor(files: &TlsFiles) -> io::Result<TlsAcceptor> {
     let chain = CertificateDer::pem_file_iter(&files.certificate)
         .and_then(Iterator::collect)
         .map_err(|error| unusable(&files.certificate, &error.to_string()))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| unusable(&files.key, &error.to_string()))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key)
+        .map_err(|error| unusable(&files.key, &error.to_string()))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -27,5 +28,8 @@ pub(super) fn acceptor(files: &TlsFiles) -> io::Result<TlsAcceptor> {
 }
 
 fn unusable(file: &Path, why: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, format!("\"{}\" cannot be used for TLS: {why}", file.display()))
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("\"{}\" cannot be used for TLS: {why}", file.display()),
+    )
 }

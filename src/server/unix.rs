@@ -39,7 +39,12 @@ impl UnixSocket {
         let (listener, inode) = listen(path)?;
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self { path: path.to_owned(), listener, inode, look })
+        Ok(Self {
+            path: path.to_owned(),
+            listener,
+            inode,
+            look,
+        })
     }
 
     /// Where it is.
@@ -67,10 +72,16 @@ impl UnixSocket {
         }
         match listen(&self.path) {
             Ok((listener, inode)) => {
-                warn!("the socket \"{}\" had disappeared and is there again", self.path.display());
+                warn!(
+                    "the socket \"{}\" had disappeared and is there again",
+                    self.path.display()
+                );
                 (self.listener, self.inode) = (listener, inode);
             }
-            Err(error) => error!("the socket \"{}\" has disappeared: {error}", self.path.display()),
+            Err(error) => error!(
+                "the socket \"{}\" has disappeared: {error}",
+                self.path.display()
+            ),
         }
     }
 }
@@ -86,7 +97,8 @@ impl Drop for UnixSocket {
 
 /// The kernel checks this for the path that is bound, which is a shorter one here.
 fn refuse_when_too_long(path: &Path) -> io::Result<()> {
-    let private = path.parent().map_or(0, |parent| parent.as_os_str().len()) + "/.sba-1234567/s".len();
+    let private =
+        path.parent().map_or(0, |parent| parent.as_os_str().len()) + "/.sba-1234567/s".len();
     let length = path.as_os_str().len().max(private);
     if length <= MAX_PATH_BYTES {
         return Ok(());
@@ -98,13 +110,24 @@ fn refuse_when_too_long(path: &Path) -> io::Result<()> {
 }
 
 async fn refuse_when_taken(path: &Path) -> io::Result<()> {
-    let in_use = |why: &str| io::Error::new(io::ErrorKind::AddrInUse, format!("\"{}\" {why}", path.display()));
-    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
+    let in_use = |why: &str| {
+        io::Error::new(
+            io::ErrorKind::AddrInUse,
+            format!("\"{}\" {why}", path.display()),
+        )
+    };
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
     if !std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()) {
-        return Err(in_use("is not a socket: choose another path for listen.socket, or remove it"));
+        return Err(in_use(
+            "is not a socket: choose another path for listen.socket, or remove it",
+        ));
     }
     match UnixStream::connect(path).await {
-        Ok(_) => Err(in_use("is the socket of an agent that is running: stop that one first")),
+        Ok(_) => Err(in_use(
+            "is the socket of an agent that is running: stop that one first",
+        )),
         Err(_) => Ok(()),
     }
 }
@@ -120,10 +143,17 @@ fn listen(path: &Path) -> io::Result<(UnixListener, Inode)> {
         );
         io::Error::new(error.kind(), why)
     };
-    DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(named)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(parent)
+        .map_err(named)?;
     let private = parent.join(format!(".sba-{}", std::process::id()));
     drop(fs::remove_dir_all(&private));
-    DirBuilder::new().mode(0o700).create(&private).map_err(named)?;
+    DirBuilder::new()
+        .mode(0o700)
+        .create(&private)
+        .map_err(named)?;
     let bound = bind_in(&private, path);
     drop(fs::remove_dir_all(&private));
     bound.map_err(named)
@@ -155,8 +185,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = socket_in(&folder);
         let _socket = UnixSocket::bind(&path).await.unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "nothing else is left there");
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(
+            fs::read_dir(path.parent().unwrap()).unwrap().count(),
+            1,
+            "nothing else is left there"
+        );
     }
 
     #[tokio::test]
@@ -166,7 +203,10 @@ mod tests {
         let first = UnixSocket::bind(&path).await.unwrap();
         let refused = UnixSocket::bind(&path).await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::AddrInUse);
-        assert!(refused.to_string().contains("stop that one first"), "{refused}");
+        assert!(
+            refused.to_string().contains("stop that one first"),
+            "{refused}"
+        );
         // A process that is killed leaves its socket behind.
         let inode = first.inode;
         drop(std::mem::ManuallyDrop::new(first).listener.local_addr());
@@ -190,7 +230,9 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), connected).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), connected)
+            .await
+            .unwrap();
         accepting.await.unwrap().unwrap();
     }
 }

@@ -42,7 +42,11 @@ struct Shared {
 impl Directory {
     pub(super) fn new(path: &Path) -> Self {
         let looking = Arc::new(Semaphore::new(1));
-        Self(Arc::new(Shared { path: path.to_owned(), objects: Mutex::default(), looking }))
+        Self(Arc::new(Shared {
+            path: path.to_owned(),
+            objects: Mutex::default(),
+            looking,
+        }))
     }
 
     /// Its path.
@@ -92,21 +96,42 @@ impl Directory {
     ) -> Result<T, Error> {
         self.objects(action).await?;
         let directory = self.clone();
-        in_time(WORK_WITHIN, spawn_blocking(move || work(directory.path())), action).await
+        in_time(
+            WORK_WITHIN,
+            spawn_blocking(move || work(directory.path())),
+            action,
+        )
+        .await
     }
 
     fn open(&self) -> object_store::Result<Arc<LocalFileSystem>> {
-        let failed = |source: io::Error| object_store::Error::Generic { store: "directory", source: Box::new(source) };
-        let known = self.0.objects.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let failed = |source: io::Error| object_store::Error::Generic {
+            store: "directory",
+            source: Box::new(source),
+        };
+        let known = self
+            .0
+            .objects
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         if let Some(objects) = known {
             // It answers, whatever it says: what is not there any more is told by the call itself.
             drop(fs::metadata(&self.0.path));
             return Ok(objects);
         }
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.0.path).map_err(failed)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.0.path)
+            .map_err(failed)?;
         let objects = LocalFileSystem::new_with_prefix(&self.0.path)?;
         let objects = Arc::new(objects.with_fsync(true).with_automatic_cleanup(false));
-        *self.0.objects.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&objects));
+        *self
+            .0
+            .objects
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&objects));
         Ok(objects)
     }
 }
@@ -118,7 +143,12 @@ async fn in_time<T>(
 ) -> Result<T, Error> {
     let failed = |why: String| Error::new(Outcome::Timeout, format!("Could not {action}: {why}"));
     let done = timeout(limit, work).await;
-    let done = done.map_err(|_| failed(format!("the directory did not answer within {} s", limit.as_secs())))?;
+    let done = done.map_err(|_| {
+        failed(format!(
+            "the directory did not answer within {} s",
+            limit.as_secs()
+        ))
+    })?;
     done.map_err(|error| failed(error.to_string()))
 }
 
@@ -135,13 +165,27 @@ mod tests {
         for _ in 0..3 {
             let error = directory.objects("list it").await.unwrap_err();
             assert_eq!(error.outcome, Outcome::Timeout, "{error}");
-            let error = directory.with_files("look at it", Path::exists).await.unwrap_err();
-            assert!(error.to_string().contains("did not answer within 10 s"), "{error}");
+            let error = directory
+                .with_files("look at it", Path::exists)
+                .await
+                .unwrap_err();
+            assert!(
+                error.to_string().contains("did not answer within 10 s"),
+                "{error}"
+            );
         }
-        assert!(!folder.path().join("a").exists(), "it was asked all the same");
+        assert!(
+            !folder.path().join("a").exists(),
+            "it was asked all the same"
+        );
         drop(hanging);
         directory.objects("list it").await.unwrap();
-        assert!(directory.with_files("look at it", Path::exists).await.unwrap());
+        assert!(
+            directory
+                .with_files("look at it", Path::exists)
+                .await
+                .unwrap()
+        );
         assert_eq!(directory.0.looking.available_permits(), 1);
     }
 }

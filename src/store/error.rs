@@ -57,7 +57,10 @@ impl Outcome {
     /// Whether the same call may succeed when it is made again.
     #[must_use]
     pub const fn is_transient(self) -> bool {
-        matches!(self, Self::Unreachable | Self::Timeout | Self::Throttled | Self::ServerError)
+        matches!(
+            self,
+            Self::Unreachable | Self::Timeout | Self::Throttled | Self::ServerError
+        )
     }
 
     const fn kind(self) -> Kind {
@@ -75,7 +78,9 @@ impl Outcome {
             Self::Damaged => Kind::ChecksumMismatch,
             Self::Full => Kind::StorageFull,
             Self::Locked => Kind::ObjectLocked,
-            Self::NotFound | Self::Changed | Self::NoSuchUpload | Self::NotS3 | Self::Refused => Kind::StorageError,
+            Self::NotFound | Self::Changed | Self::NoSuchUpload | Self::NotS3 | Self::Refused => {
+                Kind::StorageError
+            }
         }
     }
 }
@@ -113,7 +118,16 @@ impl Error {
     /// An error without a provider's words.
     pub fn new(outcome: Outcome, message: impl Into<String>) -> Self {
         let (message, reason, may_pass) = (message.into(), None, false);
-        Self { outcome, reason, message, provider_code: None, request_id: None, region: None, may_pass, source: None }
+        Self {
+            outcome,
+            reason,
+            message,
+            provider_code: None,
+            request_id: None,
+            region: None,
+            may_pass,
+            source: None,
+        }
     }
 
     /// Tells what came of a call from the error that `object_store` gives. `action` completes "could not …".
@@ -130,22 +144,42 @@ impl Error {
         Self::from_failure(outcome, error, action)
     }
 
-    pub(super) fn from_failure(outcome: Outcome, error: impl StdError + Send + Sync + 'static, action: &str) -> Self {
+    pub(super) fn from_failure(
+        outcome: Outcome,
+        error: impl StdError + Send + Sync + 'static,
+        action: &str,
+    ) -> Self {
         let reason = transport::reason_of(&error);
-        let at = if reason == Some(Reason::ProxyFailed) { "the proxy cannot be used: " } else { "" };
+        let at = if reason == Some(Reason::ProxyFailed) {
+            "the proxy cannot be used: "
+        } else {
+            ""
+        };
         let message = format!("Could not {action}: {at}{}", innermost(&error));
         let may_pass = transport::is_not_valid_yet(&error);
-        Self { reason, may_pass, ..Self::new(outcome, message) }.caused_by(error)
+        Self {
+            reason,
+            may_pass,
+            ..Self::new(outcome, message)
+        }
+        .caused_by(error)
     }
 
     pub(super) fn from_answer(answer: &Answer, action: &str) -> Self {
         let said = match &answer.tls_at {
             Some(origin) => format!("the server redirects to {origin}"),
-            None if answer.message.is_empty() => format!("the provider answered with HTTP status {}", answer.status),
+            None if answer.message.is_empty() => {
+                format!("the provider answered with HTTP status {}", answer.status)
+            }
             None => answer.message.clone(),
         };
         let outcome = answer::outcome_of(answer);
-        let said = match answer.date.as_deref().and_then(ahead_of).filter(|_| outcome == Outcome::ClockSkew) {
+        let said = match answer
+            .date
+            .as_deref()
+            .and_then(ahead_of)
+            .filter(|_| outcome == Outcome::ClockSkew)
+        {
             Some(ahead) => format!("{said} This machine's clock is {}.", clock_offset(ahead)),
             None => said,
         };
@@ -168,12 +202,18 @@ impl Error {
 
     /// Whether something answered that was not HTTP, or hung up without a word.
     pub(super) fn is_broken_http(error: &HttpError) -> bool {
-        matches!(error.kind(), HttpErrorKind::Interrupted | HttpErrorKind::Request | HttpErrorKind::Unknown)
+        matches!(
+            error.kind(),
+            HttpErrorKind::Interrupted | HttpErrorKind::Request | HttpErrorKind::Unknown
+        )
     }
 
     /// Whether the answer is that nothing can be asked for in this way: without TLS, or with this proxy.
     pub(super) fn is_on_the_way(error: &HttpError) -> bool {
-        matches!(find::<Answer>(error).and_then(answer::reason_of), Some(Reason::TlsNeeded | Reason::ProxyFailed))
+        matches!(
+            find::<Answer>(error).and_then(answer::reason_of),
+            Some(Reason::TlsNeeded | Reason::ProxyFailed)
+        )
     }
 
     /// Whether the answer is that the credential is not accepted, or not for this.
@@ -206,7 +246,9 @@ impl Error {
 impl From<Error> for AgentError {
     fn from(error: Error) -> Self {
         let hint = match (&error.outcome, &error.region) {
-            (Outcome::WrongRegion, Some(region)) => Some(format!("Set the location's region to \"{region}\".")),
+            (Outcome::WrongRegion, Some(region)) => {
+                Some(format!("Set the location's region to \"{region}\"."))
+            }
             _ => None,
         };
         let converted = Self::new(error.outcome.kind(), error.message)
@@ -241,17 +283,38 @@ mod tests {
 
     #[test]
     fn a_redirect_to_tls_is_no_other_region() {
-        let answer = Answer { is_s3: false, tls_at: Some("https://nas".into()), ..answer(301, "", "") };
+        let answer = Answer {
+            is_s3: false,
+            tls_at: Some("https://nas".into()),
+            ..answer(301, "", "")
+        };
         let error = Error::from_answer(&answer, "list bucket \"b\"");
-        assert_eq!((error.outcome, error.reason), (Outcome::NotS3, Some(Reason::TlsNeeded)));
-        assert!(error.message.ends_with("the server redirects to https://nas"), "{error}");
+        assert_eq!(
+            (error.outcome, error.reason),
+            (Outcome::NotS3, Some(Reason::TlsNeeded))
+        );
+        assert!(
+            error
+                .message
+                .ends_with("the server redirects to https://nas"),
+            "{error}"
+        );
     }
 
     #[test]
     fn the_region_that_the_provider_names_becomes_the_hint() {
-        let answer = Answer { region: Some("eu-1".into()), ..answer(400, "AuthorizationHeaderMalformed", "wrong") };
+        let answer = Answer {
+            region: Some("eu-1".into()),
+            ..answer(400, "AuthorizationHeaderMalformed", "wrong")
+        };
         let error = AgentError::from(Error::from_answer(&answer, "list bucket \"b\""));
-        assert_eq!((error.kind(), error.hint()), (Kind::WrongRegion, "Set the location's region to \"eu-1\"."));
-        assert_eq!(error.to_string(), "Could not list bucket \"b\": wrong (AuthorizationHeaderMalformed)");
+        assert_eq!(
+            (error.kind(), error.hint()),
+            (Kind::WrongRegion, "Set the location's region to \"eu-1\".")
+        );
+        assert_eq!(
+            error.to_string(),
+            "Could not list bucket \"b\": wrong (AuthorizationHeaderMalformed)"
+        );
     }
 }

@@ -101,7 +101,10 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn of(location: &str) -> Self {
-        Self { location: location.into(), ..Self::default() }
+        Self {
+            location: location.into(),
+            ..Self::default()
+        }
     }
 
     /// What the requests came to so far.
@@ -132,7 +135,10 @@ impl Shared {
         self.upload.set(wire.upload_limit);
         self.download.set(wire.download_limit);
         let mut known = self.secrets.write().unwrap_or_else(PoisonError::into_inner);
-        for secret in secrets.into_iter().filter(|secret| !secret.expose().is_empty()) {
+        for secret in secrets
+            .into_iter()
+            .filter(|secret| !secret.expose().is_empty())
+        {
             if !known.contains(&secret) {
                 known.push(secret);
             }
@@ -142,13 +148,29 @@ impl Shared {
 
 impl Http {
     pub(super) fn new(wire: &Wire, shared: Shared) -> Result<Self, reqwest::Error> {
-        let client = Arc::new(RwLock::new(Pooled { client: client(wire)?, number: 0 }));
-        let (wire, has_proxy, idle) = (wire.clone(), wire.proxy.is_some(), wire.idle.unwrap_or(IDLE_TIMEOUT));
-        Ok(Self { client, wire, has_proxy, idle, shared })
+        let client = Arc::new(RwLock::new(Pooled {
+            client: client(wire)?,
+            number: 0,
+        }));
+        let (wire, has_proxy, idle) = (
+            wire.clone(),
+            wire.proxy.is_some(),
+            wire.idle.unwrap_or(IDLE_TIMEOUT),
+        );
+        Ok(Self {
+            client,
+            wire,
+            has_proxy,
+            idle,
+            shared,
+        })
     }
 
     fn pooled(&self) -> Pooled {
-        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.client
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Begins with new connections, when this was the pool that went silent: its others may be as dead, and each would
@@ -158,8 +180,14 @@ impl Http {
         if pooled.number == silent.number
             && let Ok(client) = client(&self.wire)
         {
-            debug!(location = &*self.shared.location, "a connection went silent: beginning with new ones");
-            *pooled = Pooled { client, number: silent.number + 1 };
+            debug!(
+                location = &*self.shared.location,
+                "a connection went silent: beginning with new ones"
+            );
+            *pooled = Pooled {
+                client,
+                number: silent.number + 1,
+            };
         }
     }
 
@@ -202,7 +230,11 @@ impl HttpService for Http {
 impl Http {
     async fn attempt(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let (may_fail_late, is_content) = (may_fail_late(&request), reads_content(&request));
-        let idle = if may_fail_late { self.idle * COPY_IDLE_FACTOR } else { self.idle };
+        let idle = if may_fail_late {
+            self.idle * COPY_IDLE_FACTOR
+        } else {
+            self.idle
+        };
         let (upload, download) = self.limits(&request);
         let (activity, asked) = (Activity::new(), Asked::by(&request));
         let (outgoing, pooled) = (self.outgoing(request, &activity, upload)?, self.pooled());
@@ -219,7 +251,11 @@ impl Http {
         let pool = self.clone();
         let body = WatchedResponse::new(body, idle, download, self.shared.counting.clone())
             .when_silent(move || pool.renew(&pooled));
-        let body = if is_content { body } else { body.up_to(MAX_ANSWER_BYTES) };
+        let body = if is_content {
+            body
+        } else {
+            body.up_to(MAX_ANSWER_BYTES)
+        };
         if !parts.status.is_success() {
             return Err(self.noted(answer::read(&parts, body, &asked).await).into());
         }
@@ -233,10 +269,18 @@ impl Http {
     }
 
     /// The answer to a request, or to the same one asked again.
-    async fn answer(&self, request: reqwest::Request, pooled: &Pooled) -> reqwest::Result<reqwest::Response> {
-        let again = request.try_clone().filter(|_| matches!(*request.method(), Method::GET | Method::HEAD));
+    async fn answer(
+        &self,
+        request: reqwest::Request,
+        pooled: &Pooled,
+    ) -> reqwest::Result<reqwest::Response> {
+        let again = request
+            .try_clone()
+            .filter(|_| matches!(*request.method(), Method::GET | Method::HEAD));
         let mut first = pin!(pooled.client.execute(request));
-        let Some(again) = again else { return first.await };
+        let Some(again) = again else {
+            return first.await;
+        };
         tokio::select! {
             response = &mut first => return response,
             () = sleep(ASKED_AGAIN_AFTER) => self.renew(pooled),
@@ -266,14 +310,20 @@ impl Http {
         from_reqwest(error)
     }
 
-    fn outgoing(&self, request: HttpRequest, activity: &Activity, limit: Limit) -> Result<reqwest::Request, HttpError> {
+    fn outgoing(
+        &self,
+        request: HttpRequest,
+        activity: &Activity,
+        limit: Limit,
+    ) -> Result<reqwest::Request, HttpError> {
         let (parts, body) = request.into_parts();
         let url = parts.uri.to_string().parse();
         let url = url.map_err(|error| HttpError::new(HttpErrorKind::Unknown, Invalid(error)))?;
         let mut outgoing = reqwest::Request::new(parts.method, url);
         *outgoing.headers_mut() = parts.headers;
         if body.content_length() > 0 {
-            let watched = WatchedRequest::new(body, activity.clone(), limit, self.shared.counting.clone());
+            let watched =
+                WatchedRequest::new(body, activity.clone(), limit, self.shared.counting.clone());
             *outgoing.body_mut() = Some(reqwest::Body::wrap(watched));
         }
         Ok(outgoing)
@@ -284,14 +334,37 @@ impl Http {
         if answer.is_s3 && !answer.code.is_empty() {
             self.shared.note_s3();
         }
-        self.scrubbed(Answer { was_s3: self.shared.was_s3(), ..answer })
+        self.scrubbed(Answer {
+            was_s3: self.shared.was_s3(),
+            ..answer
+        })
     }
 
     fn scrubbed(&self, mut answer: Answer) -> Answer {
-        for secret in self.shared.secrets.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            let Answer { code, message, request_id, region, date, tls_at, .. } = &mut answer;
-            let texts =
-                [Some(code), Some(message), request_id.as_mut(), region.as_mut(), date.as_mut(), tls_at.as_mut()];
+        for secret in self
+            .shared
+            .secrets
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
+            let Answer {
+                code,
+                message,
+                request_id,
+                region,
+                date,
+                tls_at,
+                ..
+            } = &mut answer;
+            let texts = [
+                Some(code),
+                Some(message),
+                request_id.as_mut(),
+                region.as_mut(),
+                date.as_mut(),
+                tls_at.as_mut(),
+            ];
             for text in texts.into_iter().flatten() {
                 *text = text.replace(secret.expose(), HIDDEN);
             }
@@ -309,7 +382,10 @@ struct Invalid(url::ParseError);
 /// Source: Amazon's API reference: "Processing of a Complete Multipart Upload request could take several minutes to
 /// finalize" in `CompleteMultipartUpload`, and "200 OK response can contain either a success or an error" in `CopyObject`.
 fn may_fail_late(request: &HttpRequest) -> bool {
-    let completes = request.uri().query().is_some_and(|query| query.contains("uploadId="));
+    let completes = request
+        .uri()
+        .query()
+        .is_some_and(|query| query.contains("uploadId="));
     (request.method() == http::Method::POST && completes) || copies(request)
 }
 
@@ -331,7 +407,10 @@ pub(super) struct ProxyFailed(#[source] reqwest::Error);
 /// "unsuccessful" is the proxy's word for an endpoint that it does not reach (hyper-util's `TunnelError`).
 fn is_of_proxy(error: &reqwest::Error) -> bool {
     let is_tls = find::<rustls::Error>(error).is_some();
-    error.is_connect() && !error.is_timeout() && !is_tls && innermost(error) != "tunnel error: unsuccessful"
+    error.is_connect()
+        && !error.is_timeout()
+        && !is_tls
+        && innermost(error) != "tunnel error: unsuccessful"
 }
 
 /// Reads a body that should be small.
@@ -386,19 +465,27 @@ mod tests {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let mut head = [0; 4096];
                 if answers && stream.read(&mut head).await.unwrap() > 0 {
-                    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+                    stream
+                        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+                        .await
+                        .unwrap();
                 }
                 kept.push(stream);
             }
         });
-        let http = Http { idle: IDLE, ..Http::new(&Wire::default(), Shared::default()).unwrap() };
+        let http = Http {
+            idle: IDLE,
+            ..Http::new(&Wire::default(), Shared::default()).unwrap()
+        };
         let mut request = HttpRequest::new(HttpRequestBody::empty());
         *request.uri_mut() = format!("http://{address}/bucket/").parse().unwrap();
         (http, request)
     }
 
     fn is_silence<T>(result: Result<T, HttpError>) -> bool {
-        result.is_err_and(|error| error.kind() == HttpErrorKind::Timeout && innermost(&error).contains("silent"))
+        result.is_err_and(|error| {
+            error.kind() == HttpErrorKind::Timeout && innermost(&error).contains("silent")
+        })
     }
 
     #[tokio::test]
@@ -423,10 +510,16 @@ mod tests {
                 taken += stream.read(&mut piece).await.unwrap();
                 sleep(Duration::from_millis(15)).await;
             }
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+                .await
+                .unwrap();
             sleep(Duration::from_mins(1)).await;
         });
-        let http = Http { idle: Duration::from_millis(800), ..Http::new(&Wire::default(), Shared::default()).unwrap() };
+        let http = Http {
+            idle: Duration::from_millis(800),
+            ..Http::new(&Wire::default(), Shared::default()).unwrap()
+        };
         let mut request = HttpRequest::new(HttpRequestBody::from(Bytes::from(vec![0; SIZE])));
         *request.method_mut() = http::Method::PUT;
         *request.uri_mut() = format!("http://{address}/bucket/key").parse().unwrap();
@@ -449,7 +542,10 @@ mod tests {
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
-            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf").await.unwrap();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf")
+                .await
+                .unwrap();
             std::future::pending::<()>().await;
         });
         let (http, mut request) = falls_silent(false).await;
@@ -462,30 +558,53 @@ mod tests {
     #[tokio::test]
     async fn half_dead_connections_cost_one_time_out_and_not_one_each() {
         let (http, request) = falls_silent(true).await;
-        for answer in futures_util::future::join_all((0..4).map(|_| http.call(request.clone()))).await {
+        for answer in
+            futures_util::future::join_all((0..4).map(|_| http.call(request.clone()))).await
+        {
             assert!(answer.is_ok(), "{answer:?}");
         }
-        assert!(is_silence(http.call(request.clone()).await), "the test would prove nothing");
+        assert!(
+            is_silence(http.call(request.clone()).await),
+            "the test would prove nothing"
+        );
         let answer = http.call(request).await;
-        assert!(answer.is_ok(), "it asked another connection of the same pool: {answer:?}");
+        assert!(
+            answer.is_ok(),
+            "it asked another connection of the same pool: {answer:?}"
+        );
     }
 
     #[tokio::test]
     async fn a_read_on_a_half_dead_connection_does_not_wait_for_the_time_out() {
         let (http, request) = falls_silent(true).await;
-        let http = Http { idle: IDLE_TIMEOUT, ..http };
-        for answer in futures_util::future::join_all((0..4).map(|_| http.call(request.clone()))).await {
+        let http = Http {
+            idle: IDLE_TIMEOUT,
+            ..http
+        };
+        for answer in
+            futures_util::future::join_all((0..4).map(|_| http.call(request.clone()))).await
+        {
             assert!(answer.is_ok(), "{answer:?}");
         }
         let start = std::time::Instant::now();
         assert!(http.call(request).await.is_ok());
-        assert!((ASKED_AGAIN_AFTER..IDLE_TIMEOUT).contains(&start.elapsed()), "{:?}", start.elapsed());
+        assert!(
+            (ASKED_AGAIN_AFTER..IDLE_TIMEOUT).contains(&start.elapsed()),
+            "{:?}",
+            start.elapsed()
+        );
     }
 
     #[tokio::test]
     async fn an_answer_without_end_is_not_read_to_its_end() {
         let body = || HttpResponseBody::from(vec![b' '; 5000]);
         assert_eq!(read_up_to(5000, body()).await.unwrap().len(), 5000);
-        assert!(read_up_to(4096, body()).await.unwrap_err().to_string().contains("larger than 4 KiB"));
+        assert!(
+            read_up_to(4096, body())
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("larger than 4 KiB")
+        );
     }
 }

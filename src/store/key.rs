@@ -79,13 +79,17 @@ impl Key {
     /// The metadata beside this tar: same stem, other ending.
     #[must_use]
     pub fn metadata_of_tar(&self) -> Option<Self> {
-        self.0.strip_suffix(TAR).map(|stem| Self(format!("{stem}{METADATA}")))
+        self.0
+            .strip_suffix(TAR)
+            .map(|stem| Self(format!("{stem}{METADATA}")))
     }
 
     /// The tar beside this metadata object: same stem, other ending.
     #[must_use]
     pub fn tar_of_metadata(&self) -> Option<Self> {
-        self.0.strip_suffix(METADATA).map(|stem| Self(format!("{stem}{TAR}")))
+        self.0
+            .strip_suffix(METADATA)
+            .map(|stem| Self(format!("{stem}{TAR}")))
     }
 }
 
@@ -99,7 +103,11 @@ impl fmt::Display for Key {
 #[must_use]
 pub fn flat_folder(prefix: &str) -> String {
     let prefix = prefix.trim_matches('/');
-    if prefix.is_empty() { String::new() } else { format!("{prefix}/") }
+    if prefix.is_empty() {
+        String::new()
+    } else {
+        format!("{prefix}/")
+    }
 }
 
 /// The keys of one location.
@@ -112,7 +120,9 @@ impl Keys {
     /// Keys under `prefix`, which may be empty.
     #[must_use]
     pub fn new(prefix: &str) -> Self {
-        Self { folder: flat_folder(prefix) + FOLDER }
+        Self {
+            folder: flat_folder(prefix) + FOLDER,
+        }
     }
 
     /// What every key of this location starts with.
@@ -142,7 +152,9 @@ impl Keys {
     /// Whether an agent writes such a key for this location: not one of a location below it, and nothing foreign.
     #[must_use]
     pub fn may_be_ours(&self, key: &Key) -> bool {
-        let Some(name) = key.0.strip_prefix(&self.folder) else { return false };
+        let Some(name) = key.0.strip_prefix(&self.folder) else {
+            return false;
+        };
         let is_probe = name.starts_with(PROBE) && !name.contains('/');
         (is_probe || key.role() != Role::Foreign) && !key.is_in_location_below(&self.folder)
     }
@@ -184,11 +196,16 @@ fn clean_segment(segment: &str) -> String {
         "backups" => return "backups_".to_owned(),
         _ => {}
     }
-    segment.chars().map(|c| if c.is_control() || c == '/' { '_' } else { c }).collect()
+    segment
+        .chars()
+        .map(|c| if c.is_control() || c == '/' { '_' } else { c })
+        .collect()
 }
 
 fn truncate(mut text: String) -> String {
-    let end = (0..=MAX_STEM_BYTES.min(text.len())).rev().find(|&index| text.is_char_boundary(index));
+    let end = (0..=MAX_STEM_BYTES.min(text.len()))
+        .rev()
+        .find(|&index| text.is_char_boundary(index));
     text.truncate(end.unwrap_or_default());
     text
 }
@@ -200,14 +217,24 @@ mod tests {
     #[test]
     fn a_prefix_may_be_empty_and_slashes_around_it_do_not_matter() {
         let stem = Stem::from_filename("Nightly_2026.tar");
-        assert_eq!(Keys::new("").tar(&stem).as_str(), "backups/Nightly_2026.tar");
-        assert_eq!(Keys::new("/a/b/").metadata(&stem).as_str(), "a/b/backups/Nightly_2026.metadata.json");
+        assert_eq!(
+            Keys::new("").tar(&stem).as_str(),
+            "backups/Nightly_2026.tar"
+        );
+        assert_eq!(
+            Keys::new("/a/b/").metadata(&stem).as_str(),
+            "a/b/backups/Nightly_2026.metadata.json"
+        );
     }
 
     #[test]
     fn what_others_keep_in_the_bucket_is_not_ours() {
         let keys = Keys::new("home");
-        for ours in ["home/backups/a.tar", "home/backups/a/b.metadata.json", "home/backups/.s3-backup-agent-check-1"] {
+        for ours in [
+            "home/backups/a.tar",
+            "home/backups/a/b.metadata.json",
+            "home/backups/.s3-backup-agent-check-1",
+        ] {
             assert!(keys.may_be_ours(&Key::new(ours)), "{ours}");
         }
         for other in [
@@ -223,7 +250,14 @@ mod tests {
 
     #[test]
     fn names_are_kept_byte_for_byte_where_they_can_be_addressed() {
-        for name in ["a/b_#1", "50%+[x]\"'ä😀", "x.y", "a..b", " lead", "~^`{}<>|\\"] {
+        for name in [
+            "a/b_#1",
+            "50%+[x]\"'ä😀",
+            "x.y",
+            "a..b",
+            " lead",
+            "~^`{}<>|\\",
+        ] {
             assert_eq!(Stem::from_filename(&format!("{name}.tar")).0, name);
         }
         for (name, stem) in [
@@ -249,9 +283,15 @@ mod tests {
     fn the_tar_is_found_from_the_metadata() {
         let key = Key::new("p/backups/renamed by hand.metadata.json");
         assert_eq!(key.role(), Role::Metadata);
-        assert_eq!(key.tar_of_metadata(), Some(Key::new("p/backups/renamed by hand.tar")));
+        assert_eq!(
+            key.tar_of_metadata(),
+            Some(Key::new("p/backups/renamed by hand.tar"))
+        );
         assert_eq!(key.tar_of_metadata().unwrap().metadata_of_tar(), Some(key));
         assert_eq!(Key::new("p/backups/x.tar").tar_of_metadata(), None);
-        assert_eq!(Key::new("p/backups/.s3-backup-agent-check-1").role(), Role::Foreign);
+        assert_eq!(
+            Key::new("p/backups/.s3-backup-agent-check-1").role(),
+            Role::Foreign
+        );
     }
 }

@@ -50,7 +50,11 @@ impl Leftover {
     /// The id of an upload in parts.
     #[must_use]
     pub fn upload_id(&self) -> Option<&str> {
-        if let What::Upload(id) = &self.what { Some(id) } else { None }
+        if let What::Upload(id) = &self.what {
+            Some(id)
+        } else {
+            None
+        }
     }
 
     /// What it takes in memory.
@@ -87,25 +91,48 @@ impl Store {
             StoreBackend::S3(s3) => s3.unfinished(folder, patience, action).await,
             StoreBackend::Directory(directory) => {
                 let folder = folder.to_owned();
-                let all = directory.with_files(action, move |root| unnamed_files(root, &folder)).await?;
-                Ok(Leftovers { all, now: Utc::now() })
+                let all = directory
+                    .with_files(action, move |root| unnamed_files(root, &folder))
+                    .await?;
+                Ok(Leftovers {
+                    all,
+                    now: Utc::now(),
+                })
             }
         }
     }
 
     /// When something was last done to it; nothing when that cannot be told, or it is gone.
-    pub async fn last_touched(&self, leftover: &Leftover, patience: Patience) -> Option<DateTime<Utc>> {
+    pub async fn last_touched(
+        &self,
+        leftover: &Leftover,
+        patience: Patience,
+    ) -> Option<DateTime<Utc>> {
         match &leftover.what {
             What::Upload(upload_id) => {
-                let parts = Multipart::resume(self, &leftover.key, upload_id)?.stored_parts(patience).await.ok()?;
-                let stored = parts.iter().map(|part| part.last_modified.as_deref()?.parse().ok());
-                stored.chain([Some(leftover.begun)]).collect::<Option<Vec<DateTime<Utc>>>>()?.into_iter().max()
+                let parts = Multipart::resume(self, &leftover.key, upload_id)?
+                    .stored_parts(patience)
+                    .await
+                    .ok()?;
+                let stored = parts
+                    .iter()
+                    .map(|part| part.last_modified.as_deref()?.parse().ok());
+                stored
+                    .chain([Some(leftover.begun)])
+                    .collect::<Option<Vec<DateTime<Utc>>>>()?
+                    .into_iter()
+                    .max()
             }
             // A file that is written to has a new time.
             What::File(path) => {
-                let StoreBackend::Directory(directory) = &*self.backend else { return None };
+                let StoreBackend::Directory(directory) = &*self.backend else {
+                    return None;
+                };
                 let (path, action) = (path.clone(), format!("look at \"{}\"", path.display()));
-                let found = directory.with_files(&action, move |_| fs::metadata(path)).await.ok()?;
+                let found = directory
+                    .with_files(&action, move |_| fs::metadata(path))
+                    .await
+                    .ok()?;
                 Some(found.ok()?.modified().ok()?.into())
             }
         }
@@ -115,7 +142,11 @@ impl Store {
     ///
     /// # Errors
     /// What a request can come to; what is gone already is as good as removed.
-    pub async fn remove_leftover(&self, leftover: &Leftover, patience: Patience) -> Result<(), Error> {
+    pub async fn remove_leftover(
+        &self,
+        leftover: &Leftover,
+        patience: Patience,
+    ) -> Result<(), Error> {
         match &leftover.what {
             What::Upload(upload_id) => match Multipart::resume(self, &leftover.key, upload_id) {
                 Some(multipart) => multipart.abort(patience).await,
@@ -138,9 +169,14 @@ impl Store {
     }
 
     async fn remove_file(&self, path: &FilePath) -> Result<(), Error> {
-        let StoreBackend::Directory(directory) = &*self.backend else { return Ok(()) };
+        let StoreBackend::Directory(directory) = &*self.backend else {
+            return Ok(());
+        };
         let (path, action) = (path.to_owned(), format!("remove \"{}\"", path.display()));
-        match directory.with_files(&action, move |_| fs::remove_file(path)).await? {
+        match directory
+            .with_files(&action, move |_| fs::remove_file(path))
+            .await?
+        {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::from_failure(Outcome::Refused, error, &action))
             }
@@ -150,20 +186,36 @@ impl Store {
 }
 
 impl S3 {
-    async fn unfinished(&self, folder: &str, patience: Patience, action: &str) -> Result<Leftovers, Error> {
-        let refused = |why: &str| Error::new(Outcome::Refused, format!("Could not {action}: {why}"));
+    async fn unfinished(
+        &self,
+        folder: &str,
+        patience: Patience,
+        action: &str,
+    ) -> Result<Leftovers, Error> {
+        let refused =
+            |why: &str| Error::new(Outcome::Refused, format!("Could not {action}: {why}"));
         let (mut all, mut after): (Vec<Leftover>, Option<(String, String)>) = (Vec::new(), None);
         let mut room = MAX_BYTES;
         for _ in 0..MAX_PAGES {
-            let (page, date) = retry(patience, || self.unfinished_page(folder, after.as_ref(), action)).await?;
+            let (page, date) = retry(patience, || {
+                self.unfinished_page(folder, after.as_ref(), action)
+            })
+            .await?;
             let next = page.next();
             let before = all.len();
             all.extend(page.leftovers(folder));
             let taken = all[before..].iter().map(Leftover::bytes).sum();
-            room = room.checked_sub(taken).ok_or_else(|| refused("the listing is too long"))?;
+            room = room
+                .checked_sub(taken)
+                .ok_or_else(|| refused("the listing is too long"))?;
             match next {
                 // Without the server's clock nobody can tell how old anything is.
-                None => return Ok(Leftovers { all, now: date.ok_or_else(|| refused("the answer has no date"))? }),
+                None => {
+                    return Ok(Leftovers {
+                        all,
+                        now: date.ok_or_else(|| refused("the answer has no date"))?,
+                    });
+                }
                 Some(next) if Some(&next) == after.as_ref() => break,
                 next => after = next,
             }
@@ -180,15 +232,33 @@ impl S3 {
         let mut query = vec![("encoding-type", "url")];
         query.extend(after.map(|(key, _)| ("key-marker", key.as_str())));
         query.push(("prefix", folder));
-        query.extend(after.map(|(_, id)| ("upload-id-marker", id.as_str())).filter(|(_, id)| !id.is_empty()));
+        query.extend(
+            after
+                .map(|(_, id)| ("upload-id-marker", id.as_str()))
+                .filter(|(_, id)| !id.is_empty()),
+        );
         query.push(("uploads", ""));
         let failed = |error| Error::from_http(error, action);
-        let answer = self.request(Method::GET, None, &query, HeaderMap::new(), Bytes::new()).await.map_err(failed)?;
-        let date = answer.headers().get("date").and_then(|date| date.to_str().ok());
-        let date = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok()).map(|date| date.to_utc());
-        let text = read_up_to(MAX_PAGE_BYTES, answer.into_body()).await.map_err(failed)?;
-        let page = UploadsPage::read(&text)
-            .ok_or_else(|| Error::new(Outcome::NotS3, format!("Could not {action}: the answer is no such list")))?;
+        let answer = self
+            .request(Method::GET, None, &query, HeaderMap::new(), Bytes::new())
+            .await
+            .map_err(failed)?;
+        let date = answer
+            .headers()
+            .get("date")
+            .and_then(|date| date.to_str().ok());
+        let date = date
+            .and_then(|date| DateTime::parse_from_rfc2822(date).ok())
+            .map(|date| date.to_utc());
+        let text = read_up_to(MAX_PAGE_BYTES, answer.into_body())
+            .await
+            .map_err(failed)?;
+        let page = UploadsPage::read(&text).ok_or_else(|| {
+            Error::new(
+                Outcome::NotS3,
+                format!("Could not {action}: the answer is no such list"),
+            )
+        })?;
         Ok((page, date))
     }
 }
@@ -221,22 +291,39 @@ struct Begun {
 impl UploadsPage {
     pub(super) fn read(text: &[u8]) -> Option<Self> {
         let is_list = text.windows(ROOT.len()).any(|window| window == ROOT);
-        is_list.then(|| quick_xml::de::from_reader(text).ok()).flatten()
+        is_list
+            .then(|| quick_xml::de::from_reader(text).ok())
+            .flatten()
     }
 
     /// Markers of the next page. One without a key leads nowhere.
     pub(super) fn next(&self) -> Option<(String, String)> {
-        let key = self.next_key_marker.as_deref().filter(|key| self.is_truncated && !key.is_empty())?;
-        Some((self.decoded(key)?, self.next_upload_id_marker.clone().unwrap_or_default()))
+        let key = self
+            .next_key_marker
+            .as_deref()
+            .filter(|key| self.is_truncated && !key.is_empty())?;
+        Some((
+            self.decoded(key)?,
+            self.next_upload_id_marker.clone().unwrap_or_default(),
+        ))
     }
 
     /// Those under `folder`, whatever the server takes a prefix for. What has no time may be of just now.
     pub(super) fn leftovers(&self, folder: &str) -> impl Iterator<Item = Leftover> {
         self.uploads.iter().filter_map(move |upload| {
             let key = self.decoded(&upload.key)?;
-            let is_ours = key.starts_with(folder) && Path::parse(&key).is_ok_and(|path| path.as_ref() == key);
-            let begun = upload.initiated.parse().ok().filter(|_| is_ours && !upload.upload_id.is_empty())?;
-            Some(Leftover { key: Key::new(key), begun, what: What::Upload(upload.upload_id.clone()) })
+            let is_ours =
+                key.starts_with(folder) && Path::parse(&key).is_ok_and(|path| path.as_ref() == key);
+            let begun = upload
+                .initiated
+                .parse()
+                .ok()
+                .filter(|_| is_ours && !upload.upload_id.is_empty())?;
+            Some(Leftover {
+                key: Key::new(key),
+                begun,
+                what: What::Upload(upload.upload_id.clone()),
+            })
         })
     }
 
@@ -246,7 +333,10 @@ impl UploadsPage {
             return Some(key.to_owned());
         }
         let key = key.replace('+', " ");
-        percent_decode_str(&key).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+        percent_decode_str(&key)
+            .decode_utf8()
+            .ok()
+            .map(std::borrow::Cow::into_owned)
     }
 }
 
@@ -257,11 +347,15 @@ fn unnamed_files(root: &FilePath, folder: &str) -> Vec<Leftover> {
 }
 
 fn add_unnamed(root: &FilePath, folder: &FilePath, depth: usize, found: &mut Vec<Leftover>) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
     for entry in entries.filter_map(Result::ok) {
         // A link is followed nowhere.
         match entry.file_type() {
-            Ok(kind) if kind.is_dir() && depth > 0 => add_unnamed(root, &entry.path(), depth - 1, found),
+            Ok(kind) if kind.is_dir() && depth > 0 => {
+                add_unnamed(root, &entry.path(), depth - 1, found)
+            }
             Ok(kind) if kind.is_file() => found.extend(unnamed(root, entry.path())),
             _ => {}
         }
@@ -273,7 +367,11 @@ fn unnamed(root: &FilePath, path: PathBuf) -> Option<Leftover> {
     let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
     let key = Key::new(is_number.then_some(name)?);
     let begun = fs::metadata(&path).ok()?.modified().ok()?.into();
-    Some(Leftover { key, begun, what: What::File(path) })
+    Some(Leftover {
+        key,
+        begun,
+        what: What::File(path),
+    })
 }
 
 #[cfg(test)]
@@ -293,7 +391,10 @@ mod tests {
         .unwrap();
         let left: Vec<_> = page.leftovers("p/backups/").collect();
         assert_eq!(left.len(), 1, "{left:?}");
-        assert_eq!((left[0].key.as_str(), &left[0].what), ("p/backups/a #.tar", &What::Upload("u1".into())));
+        assert_eq!(
+            (left[0].key.as_str(), &left[0].what),
+            ("p/backups/a #.tar", &What::Upload("u1".into()))
+        );
         assert_eq!(page.next(), Some(("p/backups/a #".into(), "u2".into())));
     }
 
@@ -313,12 +414,25 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("backups/a");
         fs::create_dir_all(&folder).unwrap();
-        for name in ["b.tar#1", "b.tar#12", "b.tar", "b.tar#", "b.tar#x", "#1 fan.tar"] {
+        for name in [
+            "b.tar#1",
+            "b.tar#12",
+            "b.tar",
+            "b.tar#",
+            "b.tar#x",
+            "#1 fan.tar",
+        ] {
             fs::write(folder.join(name), "x").unwrap();
         }
-        let mut keys: Vec<_> = unnamed_files(root.path(), "backups/").into_iter().map(|left| left.key).collect();
+        let mut keys: Vec<_> = unnamed_files(root.path(), "backups/")
+            .into_iter()
+            .map(|left| left.key)
+            .collect();
         keys.sort();
-        assert_eq!(keys, [Key::new("backups/a/b.tar"), Key::new("backups/a/b.tar")]);
+        assert_eq!(
+            keys,
+            [Key::new("backups/a/b.tar"), Key::new("backups/a/b.tar")]
+        );
         assert!(unnamed_files(root.path(), "elsewhere/").is_empty());
     }
 }

@@ -30,7 +30,9 @@ struct Flow {
 impl Limit {
     /// Changes it for all that share it.
     pub(super) fn set(&self, bytes_per_second: Option<u64>) {
-        self.0.bytes_per_second.store(bytes_per_second.unwrap_or(0), Ordering::Relaxed);
+        self.0
+            .bytes_per_second
+            .store(bytes_per_second.unwrap_or(0), Ordering::Relaxed);
     }
 
     fn bytes_per_second(&self) -> Option<u64> {
@@ -39,7 +41,9 @@ impl Limit {
 
     /// How many bytes to move at a time.
     pub(super) fn slice(&self, longest: usize) -> usize {
-        let Some(bytes_per_second) = self.bytes_per_second() else { return longest };
+        let Some(bytes_per_second) = self.bytes_per_second() else {
+            return longest;
+        };
         let slice = usize::try_from(bytes_per_second / SLICES_A_SECOND).unwrap_or(usize::MAX);
         slice.clamp(MIN_SLICE_BYTES, longest)
     }
@@ -48,7 +52,11 @@ impl Limit {
     pub(super) fn turn(&self, bytes: usize) -> Option<Instant> {
         let bytes_per_second = self.bytes_per_second()?;
         let now = Instant::now();
-        let mut paid_until = self.0.paid_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paid_until = self
+            .0
+            .paid_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let turn = paid_until.map_or(now, |until| until.max(now));
         *paid_until = Some(turn + time_of(bytes, bytes_per_second));
         (turn > now).then_some(turn)
@@ -56,7 +64,9 @@ impl Limit {
 }
 
 fn time_of(bytes: usize, bytes_per_second: u64) -> Duration {
-    let nanos = u128::try_from(bytes).unwrap_or(u128::MAX).saturating_mul(1_000_000_000);
+    let nanos = u128::try_from(bytes)
+        .unwrap_or(u128::MAX)
+        .saturating_mul(1_000_000_000);
     Duration::from_nanos(u64::try_from(nanos / u128::from(bytes_per_second)).unwrap_or(u64::MAX))
 }
 
@@ -83,9 +93,17 @@ mod tests {
                 }
             }
         };
-        tokio::join!(one(limit.clone()), one(limit.clone()), one(limit.clone()), one(limit));
+        tokio::join!(
+            one(limit.clone()),
+            one(limit.clone()),
+            one(limit.clone()),
+            one(limit)
+        );
         let elapsed = start.elapsed().as_millis();
-        assert!((9_800..=10_100).contains(&elapsed), "10 MB at 1 MB/s took {elapsed} ms");
+        assert!(
+            (9_800..=10_100).contains(&elapsed),
+            "10 MB at 1 MB/s took {elapsed} ms"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -101,7 +119,10 @@ mod tests {
         let limit = Limit::new(Some(1000));
         let other = limit.clone();
         limit.set(Some(2000));
-        assert_eq!((other.turn(1000), other.turn(0)), (None, Some(Instant::now() + Duration::from_millis(500))));
+        assert_eq!(
+            (other.turn(1000), other.turn(0)),
+            (None, Some(Instant::now() + Duration::from_millis(500)))
+        );
         limit.set(None);
         assert_eq!(other.turn(1), None);
     }

@@ -127,25 +127,43 @@ impl Multipart {
                     .await?;
                 Kind::S3 { s3, upload_id }
             }
-            StoreBackend::Directory(directory) => {
-                Kind::Directory(Arc::new(Mutex::new(directory.begin(path.clone(), action).await?)))
-            }
+            StoreBackend::Directory(directory) => Kind::Directory(Arc::new(Mutex::new(
+                directory.begin(path.clone(), action).await?,
+            ))),
         };
-        Ok(Self { store: store.clone(), key: key.clone(), path, kind })
+        Ok(Self {
+            store: store.clone(),
+            key: key.clone(),
+            path,
+            kind,
+        })
     }
 
     /// Goes on with an upload that was started before; only a bucket knows such.
     #[must_use]
     pub fn resume(store: &Store, key: &Key, upload_id: &str) -> Option<Self> {
-        let StoreBackend::S3(s3) = &*store.backend else { return None };
-        let kind = Kind::S3 { s3: s3.multipart(), upload_id: upload_id.to_owned() };
-        Some(Self { store: store.clone(), key: key.clone(), path: path_of(key).ok()?, kind })
+        let StoreBackend::S3(s3) = &*store.backend else {
+            return None;
+        };
+        let kind = Kind::S3 {
+            s3: s3.multipart(),
+            upload_id: upload_id.to_owned(),
+        };
+        Some(Self {
+            store: store.clone(),
+            key: key.clone(),
+            path: path_of(key).ok()?,
+            kind,
+        })
     }
 
     /// The same upload by another handle of its storage.
     #[must_use]
     pub fn in_store(&self, store: &Store) -> Self {
-        Self { store: store.clone(), ..self.clone() }
+        Self {
+            store: store.clone(),
+            ..self.clone()
+        }
     }
 
     /// Its id, to resume it by.
@@ -163,18 +181,27 @@ impl Multipart {
     /// [`Outcome::NoSuchUpload`], and what else a request can come to.
     pub async fn stored_parts(&self, patience: Patience) -> Result<Vec<HeldPart>, Error> {
         let action = &self.store.action("go on with the upload of", &self.key);
-        let (StoreBackend::S3(s3), Some(upload_id)) = (&*self.store.backend, self.upload_id()) else {
+        let (StoreBackend::S3(s3), Some(upload_id)) = (&*self.store.backend, self.upload_id())
+        else {
             return Ok(Vec::new());
         };
-        let refused = |why: &str| Error::new(Outcome::Refused, format!("Could not {action}: {why}"));
+        let refused =
+            |why: &str| Error::new(Outcome::Refused, format!("Could not {action}: {why}"));
         let (mut parts, mut room) = (Vec::new(), MAX_LIST_BYTES);
         let mut after = "0".to_owned();
         for _ in 0..MAX_PAGES {
-            let query = &[("part-number-marker", after.as_str()), ("uploadId", upload_id)];
+            let query = &[
+                ("part-number-marker", after.as_str()),
+                ("uploadId", upload_id),
+            ];
             let (page, bytes) = retry(patience, || self.parts_page(s3, query, action)).await?;
-            let next = page.next_part_number_marker.filter(|next| page.is_truncated && *next != after);
+            let next = page
+                .next_part_number_marker
+                .filter(|next| page.is_truncated && *next != after);
             parts.extend(page.parts);
-            room = room.checked_sub(bytes).ok_or_else(|| refused("the list of parts is too long"))?;
+            room = room
+                .checked_sub(bytes)
+                .ok_or_else(|| refused("the list of parts is too long"))?;
             if parts.len() > MAX_PARTS {
                 return Err(refused("the list has more parts than an upload can have"));
             }
@@ -187,14 +214,31 @@ impl Multipart {
     }
 
     /// One page of them, and how many bytes it took.
-    async fn parts_page(&self, s3: &S3, query: &[(&str, &str)], action: &str) -> Result<(PartsPage, usize), Error> {
-        let text = match s3.request(Method::GET, Some(&self.key), query, HeaderMap::new(), Bytes::new()).await {
+    async fn parts_page(
+        &self,
+        s3: &S3,
+        query: &[(&str, &str)],
+        action: &str,
+    ) -> Result<(PartsPage, usize), Error> {
+        let text = match s3
+            .request(
+                Method::GET,
+                Some(&self.key),
+                query,
+                HeaderMap::new(),
+                Bytes::new(),
+            )
+            .await
+        {
             Ok(answer) => read_up_to(MAX_PAGE_BYTES, answer.into_body()).await,
             Err(error) => Err(error),
         };
         let text = text.map_err(|error| Error::from_http(error, action))?;
         let page = PartsPage::parse(&text).map_err(|error| {
-            Error::new(Outcome::Refused, format!("Could not {action}: the answer is no list of parts: {error}"))
+            Error::new(
+                Outcome::Refused,
+                format!("Could not {action}: the answer is no list of parts: {error}"),
+            )
         })?;
         Ok((page, text.len()))
     }
@@ -204,8 +248,18 @@ impl Multipart {
     ///
     /// # Errors
     /// What a write can come to.
-    pub async fn store_part(&self, number: usize, data: Bytes, patience: Patience) -> Result<Part, Error> {
-        let action = &format!("store part {} of \"{}\" in {}", number + 1, self.key, self.store.place());
+    pub async fn store_part(
+        &self,
+        number: usize,
+        data: Bytes,
+        patience: Patience,
+    ) -> Result<Part, Error> {
+        let action = &format!(
+            "store part {} of \"{}\" in {}",
+            number + 1,
+            self.key,
+            self.store.place()
+        );
         let failed = |error| Error::from_object_store(error, action);
         match &self.kind {
             Kind::S3 { s3, upload_id } => {
@@ -213,17 +267,28 @@ impl Multipart {
                     let data = data.clone();
                     async move {
                         let payload = PutPayload::from(data.clone());
-                        let stored = s3.put_part(&self.path, upload_id, number, payload).await.map_err(failed)?;
-                        self.store.compare(&self.key, &stored.content_id, &data, action).await?;
+                        let stored = s3
+                            .put_part(&self.path, upload_id, number, payload)
+                            .await
+                            .map_err(failed)?;
+                        self.store
+                            .compare(&self.key, &stored.content_id, &data, action)
+                            .await?;
                         Ok(stored.content_id)
                     }
                 });
-                Ok(Part { number, e_tag: stored.await? })
+                Ok(Part {
+                    number,
+                    e_tag: stored.await?,
+                })
             }
             Kind::Directory(upload) => {
                 let written = upload.lock().await.put_part(PutPayload::from(data));
                 written.await.map_err(failed)?;
-                Ok(Part { number, e_tag: String::new() })
+                Ok(Part {
+                    number,
+                    e_tag: String::new(),
+                })
             }
         }
     }
@@ -239,23 +304,45 @@ impl Multipart {
         range: Range<u64>,
         patience: Patience,
     ) -> Result<Part, Error> {
-        let action = &format!("copy part {} of \"{}\" in {}", number + 1, self.key, self.store.place());
-        let (StoreBackend::S3(s3), Some(upload_id)) = (&*self.store.backend, self.upload_id()) else {
-            return Err(Error::new(Outcome::Refused, format!("Could not {action}: a directory cannot")));
+        let action = &format!(
+            "copy part {} of \"{}\" in {}",
+            number + 1,
+            self.key,
+            self.store.place()
+        );
+        let (StoreBackend::S3(s3), Some(upload_id)) = (&*self.store.backend, self.upload_id())
+        else {
+            return Err(Error::new(
+                Outcome::Refused,
+                format!("Could not {action}: a directory cannot"),
+            ));
         };
         let number_text = (number + 1).to_string();
-        let query = &[("partNumber", number_text.as_str()), ("uploadId", upload_id)];
+        let query = &[
+            ("partNumber", number_text.as_str()),
+            ("uploadId", upload_id),
+        ];
         let headers = &source.headers(Some(range));
-        let e_tag = self.in_turn(patience, || copy::copied(s3, &self.key, query, headers, action)).await?;
+        let e_tag = self
+            .in_turn(patience, || {
+                copy::copied(s3, &self.key, query, headers, action)
+            })
+            .await?;
         Ok(Part { number, e_tag })
     }
 
     /// Tries a part again and again, never more of them at the same time than the provider takes.
-    async fn in_turn<T, F>(&self, patience: Patience, mut attempt: impl FnMut() -> F) -> Result<T, Error>
+    async fn in_turn<T, F>(
+        &self,
+        patience: Patience,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let StoreBackend::S3(s3) = &*self.store.backend else { return self.store.retry(patience, attempt).await };
+        let StoreBackend::S3(s3) = &*self.store.backend else {
+            return self.store.retry(patience, attempt).await;
+        };
         let attempt = || {
             let attempt = attempt();
             async move {
@@ -291,9 +378,17 @@ impl Multipart {
             Kind::S3 { s3, upload_id } => {
                 let may_have_succeeded = &AtomicBool::new(false);
                 let completed = self.store.retry(patience, || {
-                    let parts = parts.iter().map(|part| PartId { content_id: part.e_tag.clone() }).collect();
+                    let parts = parts
+                        .iter()
+                        .map(|part| PartId {
+                            content_id: part.e_tag.clone(),
+                        })
+                        .collect();
                     async move {
-                        let completed = s3.complete_multipart(&self.path, upload_id, parts).await.map(drop);
+                        let completed = s3
+                            .complete_multipart(&self.path, upload_id, parts)
+                            .await
+                            .map(drop);
                         completed.map_err(failed).inspect_err(|error| {
                             let is_unclear = error.outcome.is_transient() || error.may_pass;
                             may_have_succeeded.fetch_or(is_unclear, Ordering::Relaxed);
@@ -303,18 +398,30 @@ impl Multipart {
                 match completed.await {
                     // Otherwise somebody ended the upload, and what is there is not of these parts.
                     Err(error)
-                        if error.outcome == Outcome::NoSuchUpload && may_have_succeeded.load(Ordering::Relaxed) =>
+                        if error.outcome == Outcome::NoSuchUpload
+                            && may_have_succeeded.load(Ordering::Relaxed) =>
                     {
                         self.was_completed(size, before, error).await
                     }
                     completed => completed,
                 }
             }
-            Kind::Directory(upload) => upload.lock().await.complete().await.map(drop).map_err(failed),
+            Kind::Directory(upload) => upload
+                .lock()
+                .await
+                .complete()
+                .await
+                .map(drop)
+                .map_err(failed),
         }
     }
 
-    async fn was_completed(&self, size: u64, before: Option<&str>, error: Error) -> Result<(), Error> {
+    async fn was_completed(
+        &self,
+        size: u64,
+        before: Option<&str>,
+        error: Error,
+    ) -> Result<(), Error> {
         match self.store.object(&self.key, Patience::INTERACTIVE).await {
             Ok(stored) if stored.size == size && before != Some(&stored.version) => Ok(()),
             Err(unclear) if unclear.outcome.is_transient() => Err(unclear),
@@ -331,8 +438,11 @@ impl Multipart {
         let failed = |error| Error::from_object_store(error, action);
         match &self.kind {
             Kind::S3 { s3, upload_id } => {
-                let aborted =
-                    retry(patience, || async move { s3.abort_multipart(&self.path, upload_id).await.map_err(failed) });
+                let aborted = retry(patience, || async move {
+                    s3.abort_multipart(&self.path, upload_id)
+                        .await
+                        .map_err(failed)
+                });
                 aborted.await.or_else(|error| match error.outcome {
                     Outcome::NoSuchUpload | Outcome::NotFound => Ok(()),
                     _ => Err(error),
@@ -359,8 +469,13 @@ mod tests {
             <Part><PartNumber>2</PartNumber><ETag></ETag><Size>8</Size></Part></ListPartsResult>",
         )
         .unwrap();
-        assert_eq!((page.is_truncated, page.next_part_number_marker.as_deref()), (true, Some("2")));
-        let [first, second] = &page.parts[..] else { panic!("{page:?}") };
+        assert_eq!(
+            (page.is_truncated, page.next_part_number_marker.as_deref()),
+            (true, Some("2"))
+        );
+        let [first, second] = &page.parts[..] else {
+            panic!("{page:?}")
+        };
         assert!(first.is("\"abc\"", 7) && first.is("<e_tag>\"abc\"</e_tag>", 7));
         assert!(!first.is("\"abc\"", 8) && !first.is("\"abd\"", 7) && !second.is("\"\"", 8));
     }

@@ -44,7 +44,12 @@ pub(super) struct Turn(Pace);
 
 impl Default for State {
     fn default() -> Self {
-        Self { allowed: MOST, running: 0, taken: 0, slowed: None }
+        Self {
+            allowed: MOST,
+            running: 0,
+            taken: 0,
+            slowed: None,
+        }
     }
 }
 
@@ -102,9 +107,17 @@ impl Turn {
         }
         let allowed = (state.running.min(state.allowed) / 2).max(1);
         if allowed < state.allowed {
-            warn!(parts = allowed, "the provider asks to slow down: fewer parts are sent at the same time");
+            warn!(
+                parts = allowed,
+                "the provider asks to slow down: fewer parts are sent at the same time"
+            );
         }
-        *state = State { allowed, running: state.running, taken: 0, slowed: Some(Instant::now()) };
+        *state = State {
+            allowed,
+            running: state.running,
+            taken: 0,
+            slowed: Some(Instant::now()),
+        };
     }
 }
 
@@ -135,7 +148,10 @@ mod tests {
         for expected in [2, 1, 1] {
             tokio::time::sleep(ONE_REFUSAL).await;
             let allowed = pace.allowed();
-            turns(&pace, allowed).await.into_iter().for_each(Turn::refused);
+            turns(&pace, allowed)
+                .await
+                .into_iter()
+                .for_each(Turn::refused);
             assert_eq!(pace.allowed(), expected);
         }
     }
@@ -147,7 +163,11 @@ mod tests {
         let mut held = turns(&pace, 2).await;
         let third = pace.turn();
         tokio::pin!(third);
-        assert!(tokio::time::timeout(Duration::from_mins(1), &mut third).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_mins(1), &mut third)
+                .await
+                .is_err()
+        );
         held.pop();
         third.await;
     }

@@ -33,12 +33,28 @@ impl Route {
     /// # Errors
     /// When the bucket's URL is none.
     pub fn of(settings: &S3Settings) -> Result<Self, Error> {
-        let invalid =
-            |error: url::ParseError| Error::new(Outcome::Refused, format!("The endpoint cannot be used: {error}"));
-        let endpoint = Url::parse(&Dialect::of(settings).bucket_url(&settings.bucket)).map_err(invalid)?;
-        let proxy = settings.wire.proxy.as_ref().map(|proxy| Url::parse(proxy.expose()));
-        let next = proxy.transpose().map_err(invalid)?.unwrap_or_else(|| endpoint.clone());
-        Ok(Self { next, endpoint: settings.endpoint.clone(), wire: settings.wire.clone() })
+        let invalid = |error: url::ParseError| {
+            Error::new(
+                Outcome::Refused,
+                format!("The endpoint cannot be used: {error}"),
+            )
+        };
+        let endpoint =
+            Url::parse(&Dialect::of(settings).bucket_url(&settings.bucket)).map_err(invalid)?;
+        let proxy = settings
+            .wire
+            .proxy
+            .as_ref()
+            .map(|proxy| Url::parse(proxy.expose()));
+        let next = proxy
+            .transpose()
+            .map_err(invalid)?
+            .unwrap_or_else(|| endpoint.clone());
+        Ok(Self {
+            next,
+            endpoint: settings.endpoint.clone(),
+            wire: settings.wire.clone(),
+        })
     }
 
     fn host(&self) -> &str {
@@ -63,7 +79,10 @@ impl Route {
         found.map_err(|error| {
             let message = format!("Could not find \"{}\": {error}", self.host());
             let reason = self.proxy_failed().or(Some(Reason::HostUnknown));
-            Error { reason, ..Error::new(Outcome::Unreachable, message) }
+            Error {
+                reason,
+                ..Error::new(Outcome::Unreachable, message)
+            }
         })
     }
 
@@ -75,8 +94,15 @@ impl Route {
         let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(addresses)).await;
         let connected = connected.map_err(|_| self.no_connection("connect to"))?;
         connected.map(drop).map_err(|error| {
-            let error = Error::from_failure(Outcome::Unreachable, error, &format!("connect to {}", self.place()));
-            Error { reason: self.proxy_failed().or(error.reason), ..error }
+            let error = Error::from_failure(
+                Outcome::Unreachable,
+                error,
+                &format!("connect to {}", self.place()),
+            );
+            Error {
+                reason: self.proxy_failed().or(error.reason),
+                ..error
+            }
         })
     }
 
@@ -91,7 +117,11 @@ impl Route {
             Ok(date) => Ok(date.as_deref().and_then(ahead_of)),
             Err(error) if self.wants_tls(&error).await => {
                 let error = Error::from_http(error, &action);
-                Err(Error { reason: Some(Reason::TlsNeeded), outcome: Outcome::NotS3, ..error })
+                Err(Error {
+                    reason: Some(Reason::TlsNeeded),
+                    outcome: Outcome::NotS3,
+                    ..error
+                })
             }
             Err(error) => Err(Error::from_http(error, &action)),
         }
@@ -99,14 +129,24 @@ impl Route {
 
     /// The `Date` of an answer to an unsigned request.
     async fn ask(&self, endpoint: &Url) -> Result<Option<String>, HttpError> {
-        let http = Http::new(&self.wire, Shared::default()).map_err(super::s3::unusable)?.into_client();
+        let http = Http::new(&self.wire, Shared::default())
+            .map_err(super::s3::unusable)?
+            .into_client();
         let mut request = HttpRequest::new(HttpRequestBody::empty());
-        *request.uri_mut() =
-            endpoint.as_str().parse().map_err(|error: http::uri::InvalidUri| super::s3::unusable(error))?;
+        *request.uri_mut() = endpoint
+            .as_str()
+            .parse()
+            .map_err(|error: http::uri::InvalidUri| super::s3::unusable(error))?;
         match http.execute(request).await {
-            Ok(answer) => Ok(answer.headers().get("date").and_then(|date| date.to_str().ok()).map(str::to_owned)),
+            Ok(answer) => Ok(answer
+                .headers()
+                .get("date")
+                .and_then(|date| date.to_str().ok())
+                .map(str::to_owned)),
             Err(error) if Error::is_on_the_way(&error) => Err(error),
-            Err(error) => find::<Answer>(&error).map(|answer| answer.date.clone()).ok_or(error),
+            Err(error) => find::<Answer>(&error)
+                .map(|answer| answer.date.clone())
+                .ok_or(error),
         }
     }
 
@@ -121,7 +161,12 @@ impl Route {
         match timeout(GREETING_LIMIT, self.ask(&endpoint)).await {
             Ok(Ok(_)) => true,
             Ok(Err(error)) => Error::from_http(error, "").reason.is_some_and(|reason| {
-                matches!(reason, Reason::CertificateUnknown | Reason::CertificateExpired | Reason::CertificateOtherName)
+                matches!(
+                    reason,
+                    Reason::CertificateUnknown
+                        | Reason::CertificateExpired
+                        | Reason::CertificateOtherName
+                )
             }),
             Err(_) => false,
         }
@@ -134,15 +179,26 @@ impl Route {
 
     fn place(&self) -> String {
         let origin = self.endpoint.origin().ascii_serialization();
-        if self.wire.proxy.is_some() { format!("{origin} through the proxy at {}", self.host()) } else { origin }
+        if self.wire.proxy.is_some() {
+            format!("{origin} through the proxy at {}", self.host())
+        } else {
+            origin
+        }
     }
 
     fn no_connection(&self, verb: &str) -> Error {
-        Error { reason: self.proxy_failed(), ..self.timed_out(verb, CONNECT_TIMEOUT) }
+        Error {
+            reason: self.proxy_failed(),
+            ..self.timed_out(verb, CONNECT_TIMEOUT)
+        }
     }
 
     fn timed_out(&self, verb: &str, limit: Duration) -> Error {
-        let message = format!("Could not {verb} {}: no answer within {} s", self.place(), limit.as_secs());
+        let message = format!(
+            "Could not {verb} {}: no answer within {} s",
+            self.place(),
+            limit.as_secs()
+        );
         Error::new(Outcome::Timeout, message)
     }
 }

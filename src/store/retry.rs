@@ -34,15 +34,24 @@ pub struct Patience {
 impl Patience {
     /// For calls that somebody waits for in front of a screen. HA shows no list of backups before the slowest agent
     /// has answered, so this stays below the 20 seconds that a listing may take.
-    pub const INTERACTIVE: Self = Self { lasts: Duration::from_secs(12), is_of_transfer: false };
+    pub const INTERACTIVE: Self = Self {
+        lasts: Duration::from_secs(12),
+        is_of_transfer: false,
+    };
 
     /// One attempt.
-    pub const NONE: Self = Self { lasts: Duration::ZERO, is_of_transfer: false };
+    pub const NONE: Self = Self {
+        lasts: Duration::ZERO,
+        is_of_transfer: false,
+    };
 
     /// For transfers: long enough to sit out an outage of `duration`.
     #[must_use]
     pub const fn lasting(duration: Duration) -> Self {
-        Self { lasts: duration, is_of_transfer: true }
+        Self {
+            lasts: duration,
+            is_of_transfer: true,
+        }
     }
 
     /// Whether waiting may help against `error`.
@@ -83,7 +92,10 @@ pub(super) async fn retry_watched<T, F>(
 where
     F: Future<Output = Result<T, Error>>,
 {
-    let mut backoff = Backoff { watch, ..Backoff::new(patience) };
+    let mut backoff = Backoff {
+        watch,
+        ..Backoff::new(patience)
+    };
     loop {
         match attempt().await {
             Ok(value) => {
@@ -110,7 +122,13 @@ impl Backoff {
     /// Starts with all of its patience.
     #[must_use]
     pub fn new(patience: Patience) -> Self {
-        Self { patience, failing_since: None, retries: 0, damaged: 0, watch: None }
+        Self {
+            patience,
+            failing_since: None,
+            retries: 0,
+            damaged: 0,
+            watch: None,
+        }
     }
 
     /// Waits before the next attempt.
@@ -122,12 +140,17 @@ impl Backoff {
         let failing_since = *self.failing_since.get_or_insert_with(Instant::now);
         self.damaged += u32::from(error.outcome == Outcome::Damaged);
         let waits = self.patience.waits_for(&error);
-        let may_succeed = waits || (error.outcome == Outcome::Damaged && self.damaged <= MAX_DAMAGED);
+        let may_succeed =
+            waits || (error.outcome == Outcome::Damaged && self.damaged <= MAX_DAMAGED);
         if !may_succeed || failing_since.elapsed() + pause > self.patience.lasts {
             return Err(error);
         }
         self.retries += 1;
-        warn!(retries = self.retries, pause_ms = pause.as_millis(), "{error}; trying again");
+        warn!(
+            retries = self.retries,
+            pause_ms = pause.as_millis(),
+            "{error}; trying again"
+        );
         if let Some(watch) = self.watch.as_ref().filter(|_| waits) {
             watch.waits(&error);
         }
@@ -143,8 +166,14 @@ impl Backoff {
 }
 
 fn pause(outcome: Outcome, retries: u32) -> Duration {
-    let first = if outcome == Outcome::Throttled { FIRST_PAUSE_THROTTLED } else { FIRST_PAUSE };
-    let longest = first.saturating_mul(2_u32.saturating_pow(retries)).min(LONGEST_PAUSE);
+    let first = if outcome == Outcome::Throttled {
+        FIRST_PAUSE_THROTTLED
+    } else {
+        FIRST_PAUSE
+    };
+    let longest = first
+        .saturating_mul(2_u32.saturating_pow(retries))
+        .min(LONGEST_PAUSE);
     longest.mul_f64(0.5 + jitter() / 2.0)
 }
 
@@ -158,11 +187,19 @@ fn jitter() -> f64 {
 mod tests {
     use super::*;
 
-    async fn attempts(patience: Patience, outcome: Outcome, succeed_at: u32) -> (u32, bool, Duration) {
+    async fn attempts(
+        patience: Patience,
+        outcome: Outcome,
+        succeed_at: u32,
+    ) -> (u32, bool, Duration) {
         let (mut count, start) = (0, Instant::now());
         let result = retry(patience, || {
             count += 1;
-            let result = if count >= succeed_at { Ok(()) } else { Err(Error::new(outcome, "no")) };
+            let result = if count >= succeed_at {
+                Ok(())
+            } else {
+                Err(Error::new(outcome, "no"))
+            };
             async { result }
         })
         .await;
@@ -174,7 +211,10 @@ mod tests {
         let patience = Patience::lasting(Duration::from_mins(10));
         assert!(attempts(patience, Outcome::Unreachable, 8).await.1);
         let (count, succeeded, elapsed) = attempts(patience, Outcome::Timeout, u32::MAX).await;
-        assert!(!succeeded && count > 30 && elapsed > Duration::from_secs(580), "{count} in {elapsed:?}");
+        assert!(
+            !succeeded && count > 30 && elapsed > Duration::from_secs(580),
+            "{count} in {elapsed:?}"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -192,11 +232,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_a_transfer_waits_for_what_may_pass() {
-        for (patience, expected) in [(Patience::lasting(Duration::from_mins(10)), 3), (Patience::INTERACTIVE, 1)] {
+        for (patience, expected) in [
+            (Patience::lasting(Duration::from_mins(10)), 3),
+            (Patience::INTERACTIVE, 1),
+        ] {
             let mut count = 0;
             let result = retry(patience, || {
                 count += 1;
-                let error = Error { may_pass: true, ..Error::new(Outcome::ClockSkew, "no") };
+                let error = Error {
+                    may_pass: true,
+                    ..Error::new(Outcome::ClockSkew, "no")
+                };
                 let result = if count >= 3 { Ok(()) } else { Err(error) };
                 async { result }
             });

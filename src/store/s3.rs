@@ -31,7 +31,11 @@ pub(super) use sign::unusable;
 use sign::{Signer, Signing};
 
 /// What a query may hold unescaped, so that the signature's canonical form and the request are the same text.
-const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// The same for a path, whose slashes stay.
 const PATH: &AsciiSet = &QUERY.remove(b'/');
@@ -58,11 +62,18 @@ impl S3 {
         Self::with(settings, self.shared.clone(), Some(&self.signing))
     }
 
-    fn with(settings: &S3Settings, shared: Shared, previous: Option<&Signing>) -> Result<Self, Error> {
+    fn with(
+        settings: &S3Settings,
+        shared: Shared,
+        previous: Option<&Signing>,
+    ) -> Result<Self, Error> {
         let http = Http::new(&settings.wire, shared.clone()).map_err(|error| {
             Error::new(
                 Outcome::Refused,
-                format!("Could not set up the HTTP client: {}", super::error::innermost(&error)),
+                format!(
+                    "Could not set up the HTTP client: {}",
+                    super::error::innermost(&error)
+                ),
             )
         })?;
         let signing = Arc::new(Signing::new(http.into_client(), settings, previous));
@@ -75,10 +86,14 @@ impl S3 {
             .with_disable_tagging(true)
             .with_disable_bulk_delete(true)
             .with_skip_signature(true)
-            .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
+            .with_retry(RetryConfig {
+                max_retries: 0,
+                ..RetryConfig::default()
+            })
             .with_http_connector(Signer(Arc::clone(&signing)));
         let objects = with_encryption(builder, &settings.encryption).build();
-        let objects = objects.map_err(|error| Error::from_object_store(error, "set up the location"))?;
+        let objects =
+            objects.map_err(|error| Error::from_object_store(error, "set up the location"))?;
         signing.use_credential(settings);
         shared.update(&settings.wire, secrets(settings));
         Ok(Self {
@@ -136,15 +151,25 @@ impl S3 {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<HttpResponse, HttpError> {
-        let mut address = format!("/{}/{}", self.bucket, key.map(encode_key).unwrap_or_default());
+        let mut address = format!(
+            "/{}/{}",
+            self.bucket,
+            key.map(encode_key).unwrap_or_default()
+        );
         for (index, (name, value)) in query.iter().enumerate() {
             address.push(if index == 0 { '?' } else { '&' });
-            address.extend([name, "="].into_iter().chain(utf8_percent_encode(value, QUERY)));
+            address.extend(
+                [name, "="]
+                    .into_iter()
+                    .chain(utf8_percent_encode(value, QUERY)),
+            );
         }
         let mut request = HttpRequest::new(HttpRequestBody::from(body));
         *request.method_mut() = method;
         *request.headers_mut() = headers;
-        *request.uri_mut() = address.parse().map_err(|error: http::uri::InvalidUri| unusable(error))?;
+        *request.uri_mut() = address
+            .parse()
+            .map_err(|error: http::uri::InvalidUri| unusable(error))?;
         self.signing.execute(request).await
     }
 }
@@ -173,10 +198,16 @@ fn with_option(builder: AmazonS3Builder, name: &str, value: &str) -> AmazonS3Bui
 }
 
 fn secrets(settings: &S3Settings) -> Vec<Secret> {
-    let key = [Secret::of_id(settings.access_key_id.as_str()), settings.secret_access_key.clone()];
+    let key = [
+        Secret::of_id(settings.access_key_id.as_str()),
+        settings.secret_access_key.clone(),
+    ];
     let customer = match &settings.encryption {
         Encryption::Customer(key) => Some(key.clone()),
         _ => None,
     };
-    key.into_iter().chain(settings.session_token.clone()).chain(customer).collect()
+    key.into_iter()
+        .chain(settings.session_token.clone())
+        .chain(customer)
+        .collect()
 }

@@ -65,7 +65,11 @@ impl Stat {
             (!is_of_parts && value.len() == checksum.bytes()).then_some((checksum, value))
         };
         let version = text("etag").map(str::to_owned);
-        Some(Self { size, version, checksums: Checksum::ALL.into_iter().filter_map(read).collect() })
+        Some(Self {
+            size,
+            version,
+            checksums: Checksum::ALL.into_iter().filter_map(read).collect(),
+        })
     }
 }
 
@@ -81,13 +85,21 @@ impl Store {
             let action = &self.action("find", key);
             match retry(patience, || head(s3, key, action)).await {
                 Ok(Some(stat)) => return Ok(stat),
-                Err(error) if error.outcome == Outcome::NotFound || error.outcome.is_transient() => return Err(error),
+                Err(error)
+                    if error.outcome == Outcome::NotFound || error.outcome.is_transient() =>
+                {
+                    return Err(error);
+                }
                 // A provider that knows no checksums may refuse to be asked for them.
                 Ok(None) | Err(_) => {}
             }
         }
         let Object { size, version, .. } = self.object(key, patience).await?;
-        Ok(Stat { size, version: Some(version), checksums: Vec::new() })
+        Ok(Stat {
+            size,
+            version: Some(version),
+            checksums: Vec::new(),
+        })
     }
 }
 
@@ -96,8 +108,14 @@ async fn head(s3: &S3, key: &Key, action: &str) -> Result<Option<Stat>, Error> {
         http::HeaderName::from_static("x-amz-checksum-mode"),
         HeaderValue::from_static("ENABLED"),
     )]);
-    let answer = s3.request(Method::HEAD, Some(key), &[], headers, Bytes::new()).await;
-    Ok(Stat::read(answer.map_err(|error| Error::from_http(error, action))?.headers()))
+    let answer = s3
+        .request(Method::HEAD, Some(key), &[], headers, Bytes::new())
+        .await;
+    Ok(Stat::read(
+        answer
+            .map_err(|error| Error::from_http(error, action))?
+            .headers(),
+    ))
 }
 
 #[cfg(test)]
@@ -105,17 +123,36 @@ mod tests {
     use super::*;
 
     fn read(headers: &[(&'static str, &'static str)]) -> Option<Stat> {
-        Stat::read(&headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect())
+        Stat::read(
+            &headers
+                .iter()
+                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+                .collect(),
+        )
     }
 
     #[test]
     fn checksums_of_all_bytes_are_taken_and_those_of_parts_are_not() {
-        let whole = read(&[("content-length", "7"), ("x-amz-checksum-crc32c", "AAAAAQ=="), ("etag", "\"e\"")]).unwrap();
+        let whole = read(&[
+            ("content-length", "7"),
+            ("x-amz-checksum-crc32c", "AAAAAQ=="),
+            ("etag", "\"e\""),
+        ])
+        .unwrap();
         assert_eq!(whole.version.as_deref(), Some("\"e\""));
-        assert_eq!((whole.size, whole.checksums), (7, vec![(Checksum::Crc32c, vec![0, 0, 0, 1])]));
+        assert_eq!(
+            (whole.size, whole.checksums),
+            (7, vec![(Checksum::Crc32c, vec![0, 0, 0, 1])])
+        );
         for of_parts in [
-            [("x-amz-checksum-crc32c", "AAAAAQ==-3"), ("content-length", "7")],
-            [("x-amz-checksum-crc32c", "AAAAAQ=="), ("x-amz-checksum-type", "COMPOSITE")],
+            [
+                ("x-amz-checksum-crc32c", "AAAAAQ==-3"),
+                ("content-length", "7"),
+            ],
+            [
+                ("x-amz-checksum-crc32c", "AAAAAQ=="),
+                ("x-amz-checksum-type", "COMPOSITE"),
+            ],
         ] {
             let stat = read(&[&[("content-length", "7")], &of_parts[..]].concat()).unwrap();
             assert_eq!(stat.checksums, []);

@@ -48,8 +48,14 @@ async fn checked(agent: &Agent, settings: &Value) -> Value {
 }
 
 fn differs_in_failure(said: &Value, expected: [&str; 3], hint: &[&str]) -> Option<String> {
-    let failed: Vec<_> = said["steps"].as_array()?.iter().filter(|step| step["ok"] == false).collect();
-    let [failed] = failed[..] else { return Some(format!("{} steps fail, not one", failed.len())) };
+    let failed: Vec<_> = said["steps"]
+        .as_array()?
+        .iter()
+        .filter(|step| step["ok"] == false)
+        .collect();
+    let [failed] = failed[..] else {
+        return Some(format!("{} steps fail, not one", failed.len()));
+    };
     let error = &failed["error"];
     let found = [&failed["step"], &error["code"], &error["reason"]];
     if found != expected || said["ok"] != false {
@@ -62,21 +68,40 @@ fn differs_in_failure(said: &Value, expected: [&str; 3], hint: &[&str]) -> Optio
 
 fn differs_in_note(said: &Value, key: &str, reason: &str) -> Option<String> {
     let notes = said["notes"].as_array()?;
-    let is_noted = said["ok"] == true && notes.iter().any(|note| note["code"] == reason && note["key"] == key);
+    let is_noted = said["ok"] == true
+        && notes
+            .iter()
+            .any(|note| note["code"] == reason && note["key"] == key);
     (!is_noted).then(|| format!("no note {reason} for {key}"))
 }
 
 /// Tries what was offered. Where a proxy keeps the requests on this machine, it is enough that they can be made.
-async fn differs_in_offer(agent: &Agent, mut settings: Value, said: &Value, offers: Option<&str>) -> Option<String> {
+async fn differs_in_offer(
+    agent: &Agent,
+    mut settings: Value,
+    said: &Value,
+    offers: Option<&str>,
+) -> Option<String> {
     let Some(key) = offers else {
         return (!said["corrected"].is_null()).then(|| "it offers something".to_owned());
     };
-    let offered = said["corrected"].as_object().filter(|offered| offered.contains_key(key));
-    let Some(offered) = offered else { return Some(format!("it offers no {key}")) };
+    let offered = said["corrected"]
+        .as_object()
+        .filter(|offered| offered.contains_key(key));
+    let Some(offered) = offered else {
+        return Some(format!("it offers no {key}"));
+    };
     settings.as_object_mut()?.extend(offered.clone());
     let again = checked(agent, &settings).await;
-    let is_usable = again["steps"].as_array()?.iter().all(|step| step["step"] != "settings");
-    let works = if settings.get("proxy").is_some() { is_usable } else { again["ok"] == true };
+    let is_usable = again["steps"]
+        .as_array()?
+        .iter()
+        .all(|step| step["step"] != "settings");
+    let works = if settings.get("proxy").is_some() {
+        is_usable
+    } else {
+        again["ok"] == true
+    };
     (!works).then(|| format!("what it offers does not work: {again:#}"))
 }
 
@@ -88,7 +113,9 @@ async fn differences(agent: &Agent, case: &Case) -> Vec<String> {
         let settings = trouble.location.json();
         let said = checked(agent, &settings).await;
         let mut differs = match &case.outcome {
-            Outcome::Fails { step, code, reason } => differs_in_failure(&said, [step, code, reason], case.hint),
+            Outcome::Fails { step, code, reason } => {
+                differs_in_failure(&said, [step, code, reason], case.hint)
+            }
             Outcome::Notes { key, reason } => differs_in_note(&said, key, reason),
         };
         if differs.is_none() {
@@ -97,7 +124,9 @@ async fn differences(agent: &Agent, case: &Case) -> Vec<String> {
         if differs.is_none() {
             differs = trouble.traces().map(|traces| format!("left {traces:?}"));
         }
-        differences.extend(differs.map(|differs| format!("{} ({number}): {differs}\n{said:#}", case.title)));
+        differences.extend(
+            differs.map(|differs| format!("{} ({number}): {differs}\n{said:#}", case.title)),
+        );
     }
     differences
 }
@@ -106,13 +135,30 @@ async fn differences(agent: &Agent, case: &Case) -> Vec<String> {
 async fn check_names_the_failing_step_and_what_helps() {
     let agent = Setup::with([]).serve().await;
     let tried = futures_util::stream::iter(CASES).map(|case| differences(&agent, case));
-    let differences: Vec<String> = tried.buffer_unordered(AT_ONCE).flat_map(futures_util::stream::iter).collect().await;
-    assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
+    let differences: Vec<String> = tried
+        .buffer_unordered(AT_ONCE)
+        .flat_map(futures_util::stream::iter)
+        .collect()
+        .await;
+    assert!(
+        differences.is_empty(),
+        "{} differ:\n{}",
+        differences.len(),
+        differences.join("\n")
+    );
 }
 
 #[tokio::test]
 async fn what_is_no_s3_server_is_no_empty_bucket() {
-    let not_s3 = CASES.iter().filter(|case| matches!(case.outcome, Outcome::Fails { reason: "not_s3", .. }));
+    let not_s3 = CASES.iter().filter(|case| {
+        matches!(
+            case.outcome,
+            Outcome::Fails {
+                reason: "not_s3",
+                ..
+            }
+        )
+    });
     for made in not_s3.flat_map(|case| case.made) {
         let trouble = Trouble::make(made).await;
         let agent = Setup::of(trouble.location.clone()).serve().await;
@@ -123,23 +169,46 @@ async fn what_is_no_s3_server_is_no_empty_bucket() {
 
 /// The hint of a reason, or of the code where there is no finer reason.
 fn hint_of(reason: &str) -> &'static str {
-    let reasons = Reason::ALL.into_iter().map(|reason| (reason.code(), reason.hint()));
-    let kinds = Kind::ALL.into_iter().map(|kind| (kind.code(), kind.facts().hint));
+    let reasons = Reason::ALL
+        .into_iter()
+        .map(|reason| (reason.code(), reason.hint()));
+    let kinds = Kind::ALL
+        .into_iter()
+        .map(|kind| (kind.code(), kind.facts().hint));
     let hints: BTreeMap<_, _> = kinds.chain(reasons).collect();
-    hints.get(reason).unwrap_or_else(|| panic!("there is no reason {reason}"))
+    hints
+        .get(reason)
+        .unwrap_or_else(|| panic!("there is no reason {reason}"))
 }
 
 fn document() -> String {
     let (mut failures, mut notes) = (String::new(), String::new());
-    for Case { title, outcome, offers, .. } in CASES {
-        let offers = offers.map(|key| format!(" `check` offers the right `{key}`.")).unwrap_or_default();
+    for Case {
+        title,
+        outcome,
+        offers,
+        ..
+    } in CASES
+    {
+        let offers = offers
+            .map(|key| format!(" `check` offers the right `{key}`."))
+            .unwrap_or_default();
         match outcome {
             Outcome::Fails { step, code, reason } => {
-                writeln!(failures, "| {title} | {step} | `{code}` | `{reason}` | {}{offers} |", hint_of(reason))
-                    .unwrap();
+                writeln!(
+                    failures,
+                    "| {title} | {step} | `{code}` | `{reason}` | {}{offers} |",
+                    hint_of(reason)
+                )
+                .unwrap();
             }
             Outcome::Notes { key, reason } => {
-                writeln!(notes, "| {title} | `{key}` | `{reason}` | {} |", hint_of(reason)).unwrap();
+                writeln!(
+                    notes,
+                    "| {title} | `{key}` | `{reason}` | {} |",
+                    hint_of(reason)
+                )
+                .unwrap();
             }
         }
     }
@@ -153,5 +222,8 @@ fn the_document_of_troubles_says_what_the_table_says() {
         std::fs::write(&file, document()).unwrap();
     }
     let written = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(written == document(), "docs/troubleshooting.md is not up to date: run scripts/generate");
+    assert!(
+        written == document(),
+        "docs/troubleshooting.md is not up to date: run scripts/generate"
+    );
 }

@@ -23,7 +23,10 @@ const AT_REST: u64 = 48 * MIB;
 const BLOCK: usize = 1 << 20;
 
 fn variable(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+    std::env::var(name).map_or(otherwise, |text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is no number: {text}"))
+    })
 }
 
 /// A backup's tar that is made while it is sent.
@@ -42,9 +45,18 @@ impl Large {
         header.set_size(data);
         header.set_cksum();
         let tail = Sample::new(id, "Large", 10_240).tar;
-        let sums = (Digest::new(CrcAlgorithm::Crc32IsoHdlc), Digest::new(CrcAlgorithm::Crc64Nvme));
+        let sums = (
+            Digest::new(CrcAlgorithm::Crc32IsoHdlc),
+            Digest::new(CrcAlgorithm::Crc64Nvme),
+        );
         let head = Bytes::copy_from_slice(header.as_bytes());
-        Self { head, data, tail, sums: Arc::new(Mutex::new(sums)), sent: Arc::default() }
+        Self {
+            head,
+            data,
+            tail,
+            sums: Arc::new(Mutex::new(sums)),
+            sent: Arc::default(),
+        }
     }
 
     fn size(&self) -> u64 {
@@ -60,7 +72,9 @@ impl Large {
             bytes[..8].copy_from_slice(&number.to_le_bytes());
             bytes.freeze()
         });
-        let pieces = std::iter::once(self.head.clone()).chain(blocks).chain(std::iter::once(self.tail.clone()));
+        let pieces = std::iter::once(self.head.clone())
+            .chain(blocks)
+            .chain(std::iter::once(self.tail.clone()));
         stream::iter(pieces.map(move |piece| {
             let (crc32, crc64) = &mut *sums.lock().unwrap();
             crc32.update(&piece);
@@ -81,31 +95,62 @@ struct Samples {
 impl Samples {
     fn take(&mut self, pid: u32) {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        self.memory.push(line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024);
-        self.files.push(std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as u64);
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
+        self.memory
+            .push(line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024);
+        self.files.push(
+            std::fs::read_dir(format!("/proc/{pid}/fd"))
+                .unwrap()
+                .count() as u64,
+        );
     }
 
     /// The largest of a share of the samples, in hundredths from the beginning.
     fn most(values: &[u64], share: std::ops::Range<usize>) -> u64 {
-        let (start, end) = (values.len() * share.start / 100, (values.len() * share.end).div_ceil(100));
+        let (start, end) = (
+            values.len() * share.start / 100,
+            (values.len() * share.end).div_ceil(100),
+        );
         values[start..end].iter().copied().max().unwrap_or_default()
     }
 
     fn print(&self, what: &str) {
         let mib = |bytes: u64| bytes / MIB;
-        let of = |values: &[u64]| (values[0], values[values.len() - 1], Self::most(values, 0..100));
+        let of = |values: &[u64]| {
+            (
+                values[0],
+                values[values.len() - 1],
+                Self::most(values, 0..100),
+            )
+        };
         let ((first, last, most), files) = (of(&self.memory), of(&self.files));
-        println!("{what}: memory {} MiB at first, {} MiB at last, {} MiB at most", mib(first), mib(last), mib(most));
-        println!("{what}: {} open files at first, {} at last, {} at most", files.0, files.1, files.2);
+        println!(
+            "{what}: memory {} MiB at first, {} MiB at last, {} MiB at most",
+            mib(first),
+            mib(last),
+            mib(most)
+        );
+        println!(
+            "{what}: {} open files at first, {} at last, {} at most",
+            files.0, files.1, files.2
+        );
     }
 
     /// The last half takes no more than the first, but for what an allocator keeps, and `room`.
     fn are_flat(&self, room: u64) {
         let halves = |values: &[u64]| (Self::most(values, 10..50), Self::most(values, 50..100));
         let ((first, last), (files, last_files)) = (halves(&self.memory), halves(&self.files));
-        assert!(last <= first + first / 8 + room, "memory grew from {first} to {last} bytes");
-        assert!(last_files <= files + 8, "open files grew from {files} to {last_files}");
+        assert!(
+            last <= first + first / 8 + room,
+            "memory grew from {first} to {last} bytes"
+        );
+        assert!(
+            last_files <= files + 8,
+            "open files grew from {files} to {last_files}"
+        );
     }
 }
 
@@ -131,30 +176,55 @@ async fn a_very_large_backup_takes_no_more_memory_than_a_large_one() {
     let agent = Setup::of(server.location()).serve().await;
     let sample = Sample::new("a1", "Large", 10_240).announced_as(large.size());
     let created = agent.create("discard", &sample).await.json();
-    let (upload_id, part_size) = (created["upload_id"].as_str().unwrap(), created["part_size"].as_u64().unwrap());
-    let ((stop, watching), start) = (watch(agent.pid(), Duration::from_millis(100)), Instant::now());
+    let (upload_id, part_size) = (
+        created["upload_id"].as_str().unwrap(),
+        created["part_size"].as_u64().unwrap(),
+    );
+    let ((stop, watching), start) = (
+        watch(agent.pid(), Duration::from_millis(100)),
+        Instant::now(),
+    );
     let path = format!("/v1/uploads/{upload_id}/content");
-    let request = agent.request(http::Method::PUT, &path).timeout(Duration::from_hours(12));
-    let arrived = agent.send(request.body(reqwest::Body::wrap_stream(large.stream()))).await.unwrap();
+    let request = agent
+        .request(http::Method::PUT, &path)
+        .timeout(Duration::from_hours(12));
+    let arrived = agent
+        .send(request.body(reqwest::Body::wrap_stream(large.stream())))
+        .await
+        .unwrap();
     assert_eq!(arrived.status, 200, "{arrived:?}");
     let (crc32, crc64) = {
         let sums = large.sums.lock().unwrap();
         (sums.0.finalize(), sums.1.finalize())
     };
     let body = json!({"size": large.size(), "crc32": format!("{crc32:08x}")});
-    let completed = agent.post(&format!("/v1/uploads/{upload_id}/complete"), &body).await;
+    let completed = agent
+        .post(&format!("/v1/uploads/{upload_id}/complete"), &body)
+        .await;
     assert_eq!(completed.status, 200, "{completed:?}");
     let seconds = start.elapsed().as_secs_f64();
     stop.store(true, Ordering::Relaxed);
     let samples = watching.await.unwrap();
-    println!("{mebibytes} MiB in {seconds:.0} s, {} parts of {} MiB", server.most_parts(), part_size / MIB);
+    println!(
+        "{mebibytes} MiB in {seconds:.0} s, {} parts of {} MiB",
+        server.most_parts(),
+        part_size / MIB
+    );
     samples.print("upload");
     let stored = server.object(&format!("backups/{}.tar", sample.stem()));
-    assert_eq!((stored.size, stored.crc64), (large.size(), crc64), "what came is not what was sent");
+    assert_eq!(
+        (stored.size, stored.crc64),
+        (large.size(), crc64),
+        "what came is not what was sent"
+    );
     assert!(server.most_parts() <= 10_000, "{}", server.most_parts());
     // Four parts on their way and one that fills.
     let limit = AT_REST + 5 * part_size;
-    assert!(samples.memory.iter().all(|&memory| memory <= limit), "more than {} MiB", limit / MIB);
+    assert!(
+        samples.memory.iter().all(|&memory| memory <= limit),
+        "more than {} MiB",
+        limit / MIB
+    );
     // Whether all parts are there at the same moment is a matter of chance.
     samples.are_flat(8 * MIB + part_size);
     assert_eq!(agent.listed("discard").await, ["a1"]);
@@ -175,7 +245,11 @@ async fn works(client: Client, worker: usize, until: Instant) -> u64 {
             break;
         }
         let id = format!("w{worker}n{}", turn % 3);
-        let size = if turn % 4 == worker as u64 % 4 { 12 * MIB } else { 40_960 };
+        let size = if turn % 4 == worker as u64 % 4 {
+            12 * MIB
+        } else {
+            40_960
+        };
         let sample = Sample::new(&id, "Soak", size);
         client.upload(&home, &sample).await;
         assert!(client.download(&home, &id).await.unwrap().body == sample.tar);
@@ -193,7 +267,9 @@ async fn works(client: Client, worker: usize, until: Instant) -> u64 {
         client.list(&home).await;
         if turn % 3 == 2 {
             for number in 0..3 {
-                client.delete_backup(&home, &format!("w{worker}n{number}")).await;
+                client
+                    .delete_backup(&home, &format!("w{worker}n{number}"))
+                    .await;
             }
         }
         done += 1;
@@ -205,13 +281,20 @@ async fn works(client: Client, worker: usize, until: Instant) -> u64 {
 async fn mixed_work_for_long_takes_no_more_memory_and_files_than_for_short() {
     let seconds = variable("S3_BACKUP_AGENT_TEST_SOAK_SECONDS", 12);
     let bucket = garage::shared().bucket().await;
-    let location = |worker| Location { id: home(worker), prefix: home(worker), ..Location::of(&bucket) };
+    let location = |worker| Location {
+        id: home(worker),
+        prefix: home(worker),
+        ..Location::of(&bucket)
+    };
     let agent = Setup::with((0..WORKERS).map(location)).serve().await;
     let until = Instant::now() + Duration::from_secs(seconds);
     let (stop, watching) = watch(agent.pid(), Duration::from_millis(200));
     let mut events = agent.events().await;
     let listening = tokio::spawn(async move { while events.next().await.is_some() {} });
-    let done: u64 = join_all((0..WORKERS).map(|worker| works(agent.client.clone(), worker, until))).await.iter().sum();
+    let done: u64 = join_all((0..WORKERS).map(|worker| works(agent.client.clone(), worker, until)))
+        .await
+        .iter()
+        .sum();
     listening.abort();
     stop.store(true, Ordering::Relaxed);
     let samples = watching.await.unwrap();
@@ -221,5 +304,7 @@ async fn mixed_work_for_long_takes_no_more_memory_and_files_than_for_short() {
     if seconds >= 60 {
         samples.are_flat(8 * MIB);
     }
-    assert!(Samples::most(&samples.memory, 0..100) <= 2 * AT_REST + WORKERS as u64 * 2 * 5 * 5 * MIB);
+    assert!(
+        Samples::most(&samples.memory, 0..100) <= 2 * AT_REST + WORKERS as u64 * 2 * 5 * 5 * MIB
+    );
 }

@@ -46,12 +46,15 @@ async fn every_request_fails(deed: Deed) {
     let requests = requests_of(deed).await;
     let numbers = 1..=requests;
     let cases = numbers.flat_map(|number| {
-        let of_failure = move |failure| [Span::Once, Span::Lasting].map(|span| (number, failure, span));
+        let of_failure =
+            move |failure| [Span::Once, Span::Lasting].map(|span| (number, failure, span));
         Failure::ALL.into_iter().flat_map(of_failure)
     });
     let cases: Vec<_> = cases.collect();
     println!("{deed:?}: {requests} requests, {} cases", cases.len());
-    let left: Vec<_> = join_all(cases.chunks(SHARING).map(|cases| all_hold(deed, cases))).await.concat();
+    let left: Vec<_> = join_all(cases.chunks(SHARING).map(|cases| all_hold(deed, cases)))
+        .await
+        .concat();
     for line in left {
         println!("{line}");
     }
@@ -80,7 +83,11 @@ async fn all_hold(deed: Deed, cases: &[(usize, Failure, Span)]) -> Vec<String> {
     }))
     .await;
     let cases = cases.a_day_later().await;
-    let settled = cases.cases.iter().zip(&ended).map(|(case, ended)| case.settles(&cases.agent, ended));
+    let settled = cases
+        .cases
+        .iter()
+        .zip(&ended)
+        .map(|(case, ended)| case.settles(&cases.agent, ended));
     join_all(settled).await.into_iter().flatten().collect()
 }
 

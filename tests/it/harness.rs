@@ -37,11 +37,16 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until `condition` holds.
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl FnMut() -> F) {
-    assert!(comes_to_be(condition).await, "{what}: not within {PATIENCE:?}");
+    assert!(
+        comes_to_be(condition).await,
+        "{what}: not within {PATIENCE:?}"
+    );
 }
 
 /// Whether `condition` comes to hold in time.
-pub(crate) async fn comes_to_be<F: Future<Output = bool>>(mut condition: impl FnMut() -> F) -> bool {
+pub(crate) async fn comes_to_be<F: Future<Output = bool>>(
+    mut condition: impl FnMut() -> F,
+) -> bool {
     let deadline = Instant::now() + PATIENCE;
     while !condition().await {
         if Instant::now() >= deadline {
@@ -67,10 +72,15 @@ pub(crate) async fn agent_and_bucket() -> (Agent, Bucket) {
 }
 
 /// The same with a proxy between them.
-pub(crate) async fn agent_behind_proxy(change: impl FnOnce(&mut Location)) -> (Agent, Proxy, Bucket) {
+pub(crate) async fn agent_behind_proxy(
+    change: impl FnOnce(&mut Location),
+) -> (Agent, Proxy, Bucket) {
     let bucket = garage::shared().bucket().await;
     let proxy = Proxy::before(&bucket.endpoint).await;
-    let mut location = Location { endpoint: proxy.endpoint(), ..Location::of(&bucket) };
+    let mut location = Location {
+        endpoint: proxy.endpoint(),
+        ..Location::of(&bucket)
+    };
     change(&mut location);
     (Setup::of(location).serve().await, proxy, bucket)
 }
@@ -78,14 +88,16 @@ pub(crate) async fn agent_behind_proxy(change: impl FnOnce(&mut Location)) -> (A
 /// The lines of a server's log in which `word` is.
 fn lines_about(log: &Path, word: &str) -> String {
     let text = String::from_utf8_lossy(&std::fs::read(log).unwrap()).into_owned();
-    text.lines().filter(|line| line.contains(word)).fold(String::new(), |lines, line| lines + line + "\n")
+    text.lines()
+        .filter(|line| line.contains(word))
+        .fold(String::new(), |lines, line| lines + line + "\n")
 }
 
 /// Numbers that look random and are the same in every run.
 pub(crate) fn noise(seed: &str, size: usize) -> Vec<u8> {
-    let seed = seed
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let seed = seed.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     let mut state = seed | 1;
     let mut bytes = Vec::with_capacity(size + 8);
     while bytes.len() < size {

@@ -48,7 +48,10 @@ async fn is_well(agent: &Agent) {
 }
 
 async fn refresh_says(agent: &Agent, code: &str, words: &[&str]) {
-    agent.get("/v1/locations/garage/backups?refresh=true").await.is_problem(502, code, words);
+    agent
+        .get("/v1/locations/garage/backups?refresh=true")
+        .await
+        .is_problem(502, code, words);
     is_well(agent).await;
 }
 
@@ -57,13 +60,20 @@ async fn refresh_says(agent: &Agent, code: &str, words: &[&str]) {
 async fn metadata_that_may_not_be_read_hides_no_other_and_is_not_taken_for_gone() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let denied = "<Error><Code>AccessDenied</Code><Message>Forbidden: not yours</Message></Error>";
-    let skewed = "<Error><Code>RequestTimeTooSkewed</Code><Message>The clocks differ.</Message></Error>";
+    let skewed =
+        "<Error><Code>RequestTimeTooSkewed</Code><Message>The clocks differ.</Message></Error>";
     for stem in ["a", "b"] {
         bucket.put_backup("", stem, &Sample::small(stem)).await;
     }
-    proxy.fault(|request| request.reads("b.metadata.json"), Fault::Answer("403 Forbidden", denied));
+    proxy.fault(
+        |request| request.reads("b.metadata.json"),
+        Fault::Answer("403 Forbidden", denied),
+    );
     assert_eq!(agent.listed("garage").await, ["a"]);
-    agent.delete_backup("garage", "b").await.is_problem(502, "storage_forbidden", &["not yours"]);
+    agent
+        .delete_backup("garage", "b")
+        .await
+        .is_problem(502, "storage_forbidden", &["not yours"]);
     assert_eq!(bucket.keys().await.len(), 4);
     agent.refreshed("garage").await;
     assert_eq!(agent.listed("garage").await, ["a", "b"]);
@@ -71,12 +81,21 @@ async fn metadata_that_may_not_be_read_hides_no_other_and_is_not_taken_for_gone(
     for (answer, code) in [(denied, "storage_forbidden"), (skewed, "clock_skew")] {
         for stem in ["a", "b"] {
             // Another version, which is not known yet.
-            bucket.put_backup("", stem, &Sample::new(stem, code, 40_960)).await;
+            bucket
+                .put_backup("", stem, &Sample::new(stem, code, 40_960))
+                .await;
             let ending = format!("{stem}.metadata.json");
-            proxy.fault(move |request| request.reads(&ending), Fault::Answer("403 Forbidden", answer));
+            proxy.fault(
+                move |request| request.reads(&ending),
+                Fault::Answer("403 Forbidden", answer),
+            );
         }
         let list = agent.refreshed("garage").await;
-        assert_eq!((&list["stale"], &list["error"]["code"]), (&true.into(), &code.into()), "{list:#}");
+        assert_eq!(
+            (&list["stale"], &list["error"]["code"]),
+            (&true.into(), &code.into()),
+            "{list:#}"
+        );
         assert_eq!(list["backups"].as_array().map(Vec::len), Some(2));
         proxy.forget_faults();
         assert_eq!(agent.refreshed("garage").await["stale"], false);
@@ -86,11 +105,17 @@ async fn metadata_that_may_not_be_read_hides_no_other_and_is_not_taken_for_gone(
 #[tokio::test]
 async fn a_listing_without_end_is_given_up() {
     let page = |_: &str, number: usize| {
-        let more = format!("<IsTruncated>true</IsTruncated><NextContinuationToken>{number}</NextContinuationToken>");
+        let more = format!(
+            "<IsTruncated>true</IsTruncated><NextContinuationToken>{number}</NextContinuationToken>"
+        );
         let mut objects = more;
         for key in 0..1000 {
             let key = format!("{number}-{key}-{}", "x".repeat(900));
-            write!(objects, "<Contents><Key>backups/{key}.tar</Key><Size>1</Size></Contents>").unwrap();
+            write!(
+                objects,
+                "<Contents><Key>backups/{key}.tar</Key><Size>1</Size></Contents>"
+            )
+            .unwrap();
         }
         listing(&objects)
     };
@@ -98,7 +123,11 @@ async fn a_listing_without_end_is_given_up() {
     // On a slow machine the first answer is that it takes too long.
     let answer = async || agent.get("/v1/locations/garage/backups").await;
     eventually("it is given up", async || answer().await.status == 502).await;
-    answer().await.is_problem(502, "storage_error", &["larger than any number of backups makes it"]);
+    answer().await.is_problem(
+        502,
+        "storage_error",
+        &["larger than any number of backups makes it"],
+    );
     is_well(&agent).await;
     assert!(liar.asked() < 200, "{} pages were asked for", liar.asked());
 }
@@ -107,7 +136,9 @@ async fn a_listing_without_end_is_given_up() {
 async fn a_listing_that_goes_round_in_circles_is_given_up() {
     let (agent, _liar) = lied_to(|_, number| {
         let next = number % 3;
-        listing(&format!("<IsTruncated>true</IsTruncated><NextContinuationToken>{next}</NextContinuationToken>"))
+        listing(&format!(
+            "<IsTruncated>true</IsTruncated><NextContinuationToken>{next}</NextContinuationToken>"
+        ))
     })
     .await;
     // However many pages it takes until that is clear: Home Assistant gets its answer.
@@ -129,16 +160,26 @@ async fn a_page_without_end_is_given_up() {
 #[tokio::test]
 async fn entities_are_not_expanded_and_depth_is_no_matter() {
     let laughs = "<!DOCTYPE l [<!ENTITY a \"ha\"><!ENTITY b \"&a;&a;&a;&a;&a;&a;&a;&a;\">]>";
-    let laughs =
-        format!("{laughs}<ListBucketResult><Contents><Key>&b;</Key><Size>1</Size></Contents></ListBucketResult>");
-    let deep = format!("<ListBucketResult>{}{}</ListBucketResult>", "<a>".repeat(1_000_000), "</a>".repeat(1_000_000));
-    for (body, words) in [(laughs, &["not a listing"][..]), ("<ListBucketResult>".repeat(300_000), &["not a listing"])]
-    {
+    let laughs = format!(
+        "{laughs}<ListBucketResult><Contents><Key>&b;</Key><Size>1</Size></Contents></ListBucketResult>"
+    );
+    let deep = format!(
+        "<ListBucketResult>{}{}</ListBucketResult>",
+        "<a>".repeat(1_000_000),
+        "</a>".repeat(1_000_000)
+    );
+    for (body, words) in [
+        (laughs, &["not a listing"][..]),
+        ("<ListBucketResult>".repeat(300_000), &["not a listing"]),
+    ] {
         let (agent, _liar) = lied_to(move |_, _| Lie::body("200 OK", "", body.clone())).await;
         refresh_says(&agent, "storage_error", words).await;
     }
     let (agent, _liar) = lied_to(move |_, _| Lie::body("200 OK", "", deep.clone())).await;
-    assert!(agent.listed("garage").await.is_empty(), "what nobody knows is passed over, however deep");
+    assert!(
+        agent.listed("garage").await.is_empty(),
+        "what nobody knows is passed over, however deep"
+    );
     is_well(&agent).await;
 }
 
@@ -167,11 +208,25 @@ async fn metadata_of_all_backups_together_has_a_limit() {
     let metadata = sample.metadata.to_string();
     let (agent, _liar) = lied_to(move |head, _| {
         if is_list(head) {
-            return listing(&(0..200).map(|number| backup(&format!("b{number}"))).collect::<String>());
+            return listing(
+                &(0..200)
+                    .map(|number| backup(&format!("b{number}")))
+                    .collect::<String>(),
+            );
         }
-        let id = head.split("/backups/").nth(1).unwrap().split('.').next().unwrap();
+        let id = head
+            .split("/backups/")
+            .nth(1)
+            .unwrap()
+            .split('.')
+            .next()
+            .unwrap();
         let headers = format!("etag: \"{id}\"\r\nlast-modified: Fri, 20 Nov 2026 04:47:12 GMT\r\n");
-        Lie::body("200 OK", &headers, metadata.replace("\"ID\"", &format!("\"{id}\"")))
+        Lie::body(
+            "200 OK",
+            &headers,
+            metadata.replace("\"ID\"", &format!("\"{id}\"")),
+        )
     })
     .await;
     agent.get("/v1/locations/garage/backups?refresh=true").await;
@@ -181,14 +236,24 @@ async fn metadata_of_all_backups_together_has_a_limit() {
     let list = list().await;
     let backups = list["backups"].as_u64().unwrap();
     assert!((100..140).contains(&backups), "{backups} are listed");
-    assert!(list["skipped"][0]["reason"].as_str().unwrap().contains("128 MiB already"), "{}", list["skipped"][0]);
-    assert!(agent.peak_memory() < 2 * MEMORY, "it took {} MiB", agent.peak_memory() / MIB);
+    assert!(
+        list["skipped"][0]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("128 MiB already"),
+        "{}",
+        list["skipped"][0]
+    );
+    assert!(
+        agent.peak_memory() < 2 * MEMORY,
+        "it took {} MiB",
+        agent.peak_memory() / MIB
+    );
 }
 
 #[tokio::test]
 async fn a_list_of_parts_without_end_is_given_up() {
-    let upload =
-        "<Upload><Key>backups/old.tar</Key><UploadId>u</UploadId><Initiated>2020-01-01T00:00:00Z</Initiated></Upload>";
+    let upload = "<Upload><Key>backups/old.tar</Key><UploadId>u</UploadId><Initiated>2020-01-01T00:00:00Z</Initiated></Upload>";
     let uploads = format!("<ListMultipartUploadsResult>{upload}</ListMultipartUploadsResult>");
     let part = |number: usize, filler: usize| {
         let e_tag = "e".repeat(filler);
@@ -214,10 +279,15 @@ async fn a_list_of_parts_without_end_is_given_up() {
             Lie::body("200 OK", "", format!("<ListPartsResult>{more}{parts}</ListPartsResult>"))
         })
         .await;
-        let swept = async || agent.get("/v1/diagnostics").await.json()["locations"][0]["last_sweep"].take();
+        let swept =
+            async || agent.get("/v1/diagnostics").await.json()["locations"][0]["last_sweep"].take();
         eventually("it is given up", async || !swept().await.is_null()).await;
         let swept = swept().await;
-        assert_eq!((&swept["unfinished"], &swept["removed"]), (&json!(1), &json!(0)), "{swept}");
+        assert_eq!(
+            (&swept["unfinished"], &swept["removed"]),
+            (&json!(1), &json!(0)),
+            "{swept}"
+        );
         assert_eq!(asked.load(Ordering::SeqCst), pages, "{count} parts a page");
         is_well(&agent).await;
     }
@@ -262,17 +332,34 @@ async fn what_a_provider_repeats_of_a_secret_is_hidden() {
     .await;
     agent.put("/v1/log", r#"{"level": "trace"}"#).await;
     let mut told = Vec::new();
-    for path in ["/v1/locations/garage/backups?refresh=true", "/v1/locations", "/v1/diagnostics", "/metrics"] {
+    for path in [
+        "/v1/locations/garage/backups?refresh=true",
+        "/v1/locations",
+        "/v1/diagnostics",
+        "/metrics",
+    ] {
         told.push(agent.get(path).await);
     }
     told.push(agent.post("/v1/locations/garage/check", &json!(null)).await);
     for answer in told {
         let text = String::from_utf8_lossy(&answer.body).into_owned();
-        assert!(!text.contains(secret) && !text.contains("PLANTEDKEYID"), "{text}");
+        assert!(
+            !text.contains(secret) && !text.contains("PLANTEDKEYID"),
+            "{text}"
+        );
     }
-    for arguments in [&["list"][..], &["check"], &["--json", "list"], &["--json", "check"]] {
+    for arguments in [
+        &["list"][..],
+        &["check"],
+        &["--json", "list"],
+        &["--json", "check"],
+    ] {
         // That nothing is printed of it is looked at in there.
         assert_ne!(agent.setup.run(arguments).await.code, 0);
     }
-    assert!(!agent.printed().contains("PLANTEDKEYID"), "{}", agent.printed());
+    assert!(
+        !agent.printed().contains("PLANTEDKEYID"),
+        "{}",
+        agent.printed()
+    );
 }

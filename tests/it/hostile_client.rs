@@ -17,46 +17,91 @@ const TOKEN: &str = "correct-horse-battery-staple";
 async fn on_tcp() -> (Agent, SocketAddr) {
     let address = free_address();
     let setup = Setup::of(Location::of(&garage::shared().bucket().await)).keeping_secret(TOKEN);
-    (setup.listening(&format!("token = \"{TOKEN}\"\ntcp = \"{address}\"")).serve().await, address)
+    (
+        setup
+            .listening(&format!("token = \"{TOKEN}\"\ntcp = \"{address}\""))
+            .serve()
+            .await,
+        address,
+    )
 }
 
 /// A client with an address of its own on this machine.
 fn at(host: u8, address: SocketAddr) -> Client {
-    let client = http().local_address(IpAddr::from([127, 0, 0, host])).build().unwrap();
+    let client = http()
+        .local_address(IpAddr::from([127, 0, 0, host]))
+        .build()
+        .unwrap();
     Client::new(client, &format!("http://{address}"))
 }
 
 async fn connected(host: u8, address: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(SocketAddr::from(([127, 0, 0, host], 0))).unwrap();
+    socket
+        .bind(SocketAddr::from(([127, 0, 0, host], 0)))
+        .unwrap();
     socket.connect(address).await.unwrap()
 }
 
 async fn is_closed(stream: &mut TcpStream, within: Duration) -> bool {
     let mut rest = Vec::new();
-    timeout(within, stream.read_to_end(&mut rest)).await.is_ok_and(|read| read.map_or(true, |_| true))
+    timeout(within, stream.read_to_end(&mut rest))
+        .await
+        .is_ok_and(|read| read.map_or(true, |_| true))
 }
 
 #[tokio::test]
 async fn a_stranger_who_guesses_is_answered_no_more_and_others_are() {
     let (agent, address) = on_tcp().await;
-    let (home, stranger) = (at(2, address).with_token(TOKEN), at(3, address).with_token("a-guess-of-sixteen"));
+    let (home, stranger) = (
+        at(2, address).with_token(TOKEN),
+        at(3, address).with_token("a-guess-of-sixteen"),
+    );
     assert_eq!(home.get("/v1/info").await.status, 200);
     for _ in 0..20 {
-        stranger.get("/v1/info").await.is_problem(401, "unauthorized", &["wrong"]);
+        stranger
+            .get("/v1/info")
+            .await
+            .is_problem(401, "unauthorized", &["wrong"]);
     }
     let answer = stranger.get("/v1/info").await;
     answer.is_problem(429, "too_many_attempts", &["too many calls"]);
-    assert_eq!((answer.header("retry-after"), answer.header("connection")), ("10", "close"));
+    assert_eq!(
+        (answer.header("retry-after"), answer.header("connection")),
+        ("10", "close")
+    );
     let lucky = at(3, address).with_token(TOKEN);
-    assert_eq!(lucky.get("/v1/info").await.status, 429, "a right guess would have been told from a wrong one");
+    assert_eq!(
+        lucky.get("/v1/info").await.status,
+        429,
+        "a right guess would have been told from a wrong one"
+    );
     assert_eq!(home.get("/v1/info").await.status, 200);
-    assert_eq!(at(4, address).with_token(TOKEN).get("/v1/info").await.status, 200, "who comes from elsewhere");
+    assert_eq!(
+        at(4, address)
+            .with_token(TOKEN)
+            .get("/v1/info")
+            .await
+            .status,
+        200,
+        "who comes from elsewhere"
+    );
     assert_eq!(stranger.get("/v1/health").await.status, 200);
-    eventually("one more guess is answered", async || lucky.get("/v1/info").await.status == 200).await;
+    eventually("one more guess is answered", async || {
+        lucky.get("/v1/info").await.status == 200
+    })
+    .await;
     let told = agent.printed();
-    assert_eq!(told.matches("too many wrong tokens from 127.0.0.3").count(), 1, "{told}");
-    assert_eq!(told.matches("too many calls without").count(), 0, "each of them is in the log: {told}");
+    assert_eq!(
+        told.matches("too many wrong tokens from 127.0.0.3").count(),
+        1,
+        "{told}"
+    );
+    assert_eq!(
+        told.matches("too many calls without").count(),
+        0,
+        "each of them is in the log: {told}"
+    );
 }
 
 #[tokio::test]
@@ -64,16 +109,30 @@ async fn whoever_has_shown_the_token_is_not_kept_out_by_others_at_its_address() 
     let (agent, address) = on_tcp().await;
     let socket = agent.client.clone();
     for (right, wrong) in [
-        (at(2, address).with_token(TOKEN), at(2, address).with_token("a-guess-of-sixteen")),
-        (socket.clone().with_token(TOKEN), socket.with_token("a-guess-of-sixteen")),
+        (
+            at(2, address).with_token(TOKEN),
+            at(2, address).with_token("a-guess-of-sixteen"),
+        ),
+        (
+            socket.clone().with_token(TOKEN),
+            socket.with_token("a-guess-of-sixteen"),
+        ),
     ] {
         assert_eq!(right.get("/v1/info").await.status, 200);
         let mut answers = Vec::new();
         for _ in 0..40 {
             answers.push(wrong.get("/v1/info").await.status);
-            assert_eq!(right.get("/v1/info").await.status, 200, "after {} guesses", answers.len());
+            assert_eq!(
+                right.get("/v1/info").await.status,
+                200,
+                "after {} guesses",
+                answers.len()
+            );
         }
-        assert!(answers.starts_with(&[401; 20]) && answers.contains(&429), "{answers:?}");
+        assert!(
+            answers.starts_with(&[401; 20]) && answers.contains(&429),
+            "{answers:?}"
+        );
     }
 }
 
@@ -89,9 +148,19 @@ async fn one_address_does_not_take_all_places() {
         closed += u32::from(is_closed(stream, Duration::from_millis(100)).await);
     }
     assert_eq!(closed, 12, "more than 48 from one address");
-    assert_eq!(at(6, address).with_token(TOKEN).get("/v1/info").await.status, 200);
+    assert_eq!(
+        at(6, address)
+            .with_token(TOKEN)
+            .get("/v1/info")
+            .await
+            .status,
+        200
+    );
     drop(silent);
-    eventually("the places are free again", async || at(5, address).with_token(TOKEN).is_well().await).await;
+    eventually("the places are free again", async || {
+        at(5, address).with_token(TOKEN).is_well().await
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -99,9 +168,13 @@ async fn who_says_nothing_or_too_slowly_is_not_waited_for() {
     let (_agent, address) = on_tcp().await;
     let mut silent = connected(2, address).await;
     let mut half = connected(2, address).await;
-    half.write_all(b"GET /v1/health HTTP/1.1\r\nhost: x\r\nx-a: ").await.unwrap();
+    half.write_all(b"GET /v1/health HTTP/1.1\r\nhost: x\r\nx-a: ")
+        .await
+        .unwrap();
     let mut idle = connected(2, address).await;
-    idle.write_all(b"GET /v1/health HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    idle.write_all(b"GET /v1/health HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
     let mut body = connected(2, address).await;
     let head = format!(
         "POST /v1/locations/check HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\ncontent-length: 1000\r\n\r\n{{"
@@ -127,8 +200,14 @@ async fn who_says_nothing_or_too_slowly_is_not_waited_for() {
     assert!(idle, "a connection without a second request");
     body.expect("a body that never comes").unwrap();
     let said = String::from_utf8_lossy(&said);
-    assert!(said.starts_with("HTTP/1.1 400") && said.contains("did not arrive within 30 s"), "{said}");
-    assert!(trickle < limit, "a head that comes byte by byte went on for {trickle:?}");
+    assert!(
+        said.starts_with("HTTP/1.1 400") && said.contains("did not arrive within 30 s"),
+        "{said}"
+    );
+    assert!(
+        trickle < limit,
+        "a head that comes byte by byte went on for {trickle:?}"
+    );
 }
 
 /// As who pauses a download, or whose disk is busy. The storage's own limit for silence is no limit for the client.
@@ -141,21 +220,37 @@ async fn a_client_that_takes_nothing_costs_little_and_gets_the_rest_when_it_goes
     let before = agent.peak_memory();
     let mut paused = Vec::new();
     for _ in 0..3 {
-        let mut answer = agent.request(http::Method::GET, &content_path("garage", "a1")).send().await.unwrap();
+        let mut answer = agent
+            .request(http::Method::GET, &content_path("garage", "a1"))
+            .send()
+            .await
+            .unwrap();
         paused.push((answer.chunk().await.unwrap().unwrap().to_vec(), answer));
     }
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(10) {
-        assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar, "another client's");
+        assert!(
+            agent.download("garage", "a1").await.unwrap().body == sample.tar,
+            "another client's"
+        );
         assert_eq!(agent.listed("garage").await, ["a1"]);
     }
     let taken = agent.peak_memory().saturating_sub(before);
-    assert!(taken < 3 * 40 * MIB, "{} MiB for what nobody takes", taken / MIB);
+    assert!(
+        taken < 3 * 40 * MIB,
+        "{} MiB for what nobody takes",
+        taken / MIB
+    );
     for (mut body, mut answer) in paused {
         while let Some(chunk) = answer.chunk().await.unwrap() {
             body.extend_from_slice(&chunk);
         }
-        assert!(body == sample.tar, "{} of {} bytes", body.len(), sample.tar.len());
+        assert!(
+            body == sample.tar,
+            "{} of {} bytes",
+            body.len(),
+            sample.tar.len()
+        );
     }
 }
 
@@ -166,15 +261,35 @@ async fn json_of_any_shape_is_answered() {
     let mut wide = "[".to_owned();
     (0..150_000).for_each(|number| write!(wide, "[{number}],").unwrap());
     wide.truncate(1024 * 1024 - 2);
-    for body in [deep("[", "]"), deep("{\"a\":", "}"), wide + "0]", "\u{feff}{}".to_owned(), "\"\\ud800\"".to_owned()] {
+    for body in [
+        deep("[", "]"),
+        deep("{\"a\":", "}"),
+        wide + "0]",
+        "\u{feff}{}".to_owned(),
+        "\"\\ud800\"".to_owned(),
+    ] {
         for path in ["/v1/locations/garage/uploads", "/v1/locations/check"] {
             let request = agent.request(http::Method::POST, path).body(body.clone());
-            agent.send(request).await.unwrap().is_problem(400, "invalid_request", &["body"]);
+            agent
+                .send(request)
+                .await
+                .unwrap()
+                .is_problem(400, "invalid_request", &["body"]);
         }
-        agent.put("/v1/locations/new", body.clone()).await.is_problem(400, "invalid_request", &["body"]);
-        agent.put("/v1/log", body).await.is_problem(400, "invalid_request", &["body"]);
+        agent
+            .put("/v1/locations/new", body.clone())
+            .await
+            .is_problem(400, "invalid_request", &["body"]);
+        agent
+            .put("/v1/log", body)
+            .await
+            .is_problem(400, "invalid_request", &["body"]);
     }
-    assert!(agent.peak_memory() < 100 * 1024 * 1024, "{} bytes", agent.peak_memory());
+    assert!(
+        agent.peak_memory() < 100 * 1024 * 1024,
+        "{} bytes",
+        agent.peak_memory()
+    );
 }
 
 #[tokio::test]
@@ -200,8 +315,15 @@ async fn heads_of_any_shape_are_answered_or_hung_up_on() {
         stream.shutdown().await.unwrap();
         let mut said = Vec::new();
         // It may hang up, too.
-        drop(timeout(Duration::from_secs(10), stream.read_to_end(&mut said)).await.expect("it hangs"));
-        assert!(!String::from_utf8_lossy(&said).starts_with("HTTP/1.1 5"), "{head}");
+        drop(
+            timeout(Duration::from_secs(10), stream.read_to_end(&mut said))
+                .await
+                .expect("it hangs"),
+        );
+        assert!(
+            !String::from_utf8_lossy(&said).starts_with("HTTP/1.1 5"),
+            "{head}"
+        );
     }
     assert_eq!(agent.get("/v1/info").await.status, 200);
 }

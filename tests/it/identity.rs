@@ -7,7 +7,10 @@ use crate::harness::{Agent, Location, Sample, Setup, StateOn, agent_and_bucket, 
 async fn id(agent: &Agent) -> String {
     let info = agent.get("/v1/info").await.json();
     let id = info["agent_id"].as_str().unwrap();
-    assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
+    assert!(
+        id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{id}"
+    );
     id.to_owned()
 }
 
@@ -23,7 +26,11 @@ async fn it_is_the_same_after_a_restart_and_another_one_elsewhere() {
     let before = id(&agent).await;
     let agent = restarted(agent).await;
     assert_eq!(id(&agent).await, before);
-    assert!(!agent.printed().contains("another id"), "{}", agent.printed());
+    assert!(
+        !agent.printed().contains("another id"),
+        "{}",
+        agent.printed()
+    );
     let (other, _bucket) = agent_and_bucket().await;
     assert_ne!(id(&other).await, before);
 }
@@ -43,9 +50,18 @@ async fn where_nothing_can_be_kept_it_is_new_each_time_and_backups_still_travel(
     let agent = setup.serve().await;
     let before = id(&agent).await;
     let printed = agent.printed();
-    assert!(printed.contains("WARN") && printed.contains("state/agent_id\" cannot be written"), "{printed}");
+    assert!(
+        printed.contains("WARN") && printed.contains("state/agent_id\" cannot be written"),
+        "{printed}"
+    );
     let second = agent.setup.run(&["serve"]).await.ended_with(1);
-    assert!(second.stderr.contains("Another agent runs"), "{}", second.stderr);
-    agent.upload("garage", &Sample::new("a1", "In parts", 12 << 20)).await;
+    assert!(
+        second.stderr.contains("Another agent runs"),
+        "{}",
+        second.stderr
+    );
+    agent
+        .upload("garage", &Sample::new("a1", "In parts", 12 << 20))
+        .await;
     assert_ne!(id(&restarted(agent).await).await, before);
 }

@@ -12,13 +12,16 @@ use serde_json::{Value, json};
 
 use crate::harness::call::Sending;
 use crate::harness::{
-    Agent, Bucket, Imitation, Location, MIB, Proxy, Sample, Server, Setup, agent_behind_proxy, eventually, garage,
-    goes_by,
+    Agent, Bucket, Imitation, Location, MIB, Proxy, Sample, Server, Setup, agent_behind_proxy,
+    eventually, garage, goes_by,
 };
 
 fn journals(agent: &Agent) -> Vec<PathBuf> {
     let folder = agent.setup.path("state/uploads");
-    fs::read_dir(folder).map_or_else(|_| Vec::new(), |files| files.map(|file| file.unwrap().path()).collect())
+    fs::read_dir(folder).map_or_else(
+        |_| Vec::new(),
+        |files| files.map(|file| file.unwrap().path()).collect(),
+    )
 }
 
 /// Sends the first 13 MiB, and gives what is stored when that is two parts of 5 MiB at least.
@@ -27,25 +30,40 @@ async fn half_sent(agent: &Agent, location: &str, sample: &Sample) -> (String, S
     let upload_id = agent.begin(location, sample).await;
     let mut sending = agent.sending(&upload_id);
     sending.send(&sample.tar.slice(..13 << 20)).await;
-    let is_enough = |event: &Value| event["upload_id"] == upload_id && event["stored_bytes"].as_u64() >= Some(10 * MIB);
-    let stored = events.until(is_enough).await.pop().unwrap()["stored_bytes"].as_u64().unwrap();
+    let is_enough = |event: &Value| {
+        event["upload_id"] == upload_id && event["stored_bytes"].as_u64() >= Some(10 * MIB)
+    };
+    let stored = events.until(is_enough).await.pop().unwrap()["stored_bytes"]
+        .as_u64()
+        .unwrap();
     (upload_id, sending, stored)
 }
 
 /// Waits until the upload of a sender that left is in nobody's hands.
 async fn interrupted(agent: &Agent) {
-    eventually("the upload is over", async || agent.get("/v1/uploads").await.json()["uploads"] == json!([])).await;
+    eventually("the upload is over", async || {
+        agent.get("/v1/uploads").await.json()["uploads"] == json!([])
+    })
+    .await;
 }
 
 /// Sends all of it, and looks at what is in the bucket then.
 async fn sent_again(agent: &Agent, location: &str, bucket: &Bucket, sample: &Sample) -> u64 {
     let created = agent.create(location, sample).await.json();
     let upload_id = created["upload_id"].as_str().unwrap();
-    assert_eq!(agent.content(upload_id, sample.tar.clone()).await.status, 200);
+    assert_eq!(
+        agent.content(upload_id, sample.tar.clone()).await.status,
+        200
+    );
     assert_eq!(agent.complete(upload_id, sample).await.status, 200);
     let stem = format!("backups/{}", sample.stem());
-    bucket.comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")]).await;
-    assert!(bucket.get(&format!("{stem}.tar")).await == sample.tar, "the tar in the bucket is another one");
+    bucket
+        .comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
+        .await;
+    assert!(
+        bucket.get(&format!("{stem}.tar")).await == sample.tar,
+        "the tar in the bucket is another one"
+    );
     assert_eq!(journals(agent), Vec::<PathBuf>::new());
     created["stored_bytes"].as_u64().unwrap()
 }
@@ -59,21 +77,37 @@ async fn told_to_stop_it_leaves_what_is_stored_for_the_next_time() {
     agent.signal("TERM");
     // The sender goes on to its end, as Home Assistant does that knows nothing of it.
     sending.send(&sample.tar.slice(13 << 20..)).await;
-    sending.ended().await.expect("its sender is told").is_problem(503, "shutting_down", &["stopping"]);
+    sending
+        .ended()
+        .await
+        .expect("its sender is told")
+        .is_problem(503, "shutting_down", &["stopping"]);
     let mut told = Vec::new();
     while let Some(event) = events.next().await {
         told.push(event);
     }
-    assert!(!told.iter().any(|event| event["upload_id"] == upload_id && event["state"] == "cancelled"), "{told:#?}");
+    assert!(
+        !told
+            .iter()
+            .any(|event| event["upload_id"] == upload_id && event["state"] == "cancelled"),
+        "{told:#?}"
+    );
     assert_eq!(agent.ended().await.code(), Some(0), "{}", agent.printed());
-    assert_eq!((bucket.unfinished().await.len(), journals(&agent).len()), (1, 1));
+    assert_eq!(
+        (bucket.unfinished().await.len(), journals(&agent).len()),
+        (1, 1)
+    );
     assert_eq!(bucket.keys().await, Vec::<String>::new());
 
     let agent = Agent::restarted(agent).await;
     let before = proxy.part_bytes();
     let resumed = sent_again(&agent, "garage", &bucket, &sample).await;
     assert!(resumed >= stored, "{resumed} {stored}");
-    assert_eq!(proxy.part_bytes() - before, 20 * MIB - resumed, "only the missing parts travel");
+    assert_eq!(
+        proxy.part_bytes() - before,
+        20 * MIB - resumed,
+        "only the missing parts travel"
+    );
     assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
 }
 
@@ -86,15 +120,25 @@ async fn told_to_stop_it_does_not_wait_for_a_sender_that_stalls() {
     agent.signal("TERM");
     assert_eq!(agent.ended().await.code(), Some(0), "{}", agent.printed());
     // A container is killed after ten.
-    assert!(start.elapsed() < std::time::Duration::from_secs(9), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < std::time::Duration::from_secs(9),
+        "{:?}",
+        start.elapsed()
+    );
     if let Ok(answer) = sending.ended().await {
         answer.is_problem(503, "shutting_down", &[]);
     }
-    assert_eq!((bucket.unfinished().await.len(), journals(&agent).len()), (1, 1));
+    assert_eq!(
+        (bucket.unfinished().await.len(), journals(&agent).len()),
+        (1, 1)
+    );
     let agent = Agent::restarted(agent).await;
     let before = proxy.part_bytes();
     let resumed = sent_again(&agent, "garage", &bucket, &sample).await;
-    assert_eq!((resumed >= 10 * MIB, proxy.part_bytes() - before), (true, 20 * MIB - resumed));
+    assert_eq!(
+        (resumed >= 10 * MIB, proxy.part_bytes() - before),
+        (true, 20 * MIB - resumed)
+    );
 }
 
 #[tokio::test]
@@ -102,19 +146,28 @@ async fn a_tar_that_waits_to_be_confirmed_survives_the_agents_end() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Unconfirmed", 20 * MIB);
     let upload_id = agent.begin("garage", &sample).await;
-    assert_eq!(agent.content(&upload_id, sample.tar.clone()).await.status, 200);
+    assert_eq!(
+        agent.content(&upload_id, sample.tar.clone()).await.status,
+        200
+    );
     agent.signal("TERM");
     assert_eq!(agent.ended().await.code(), Some(0), "{}", agent.printed());
     let agent = Agent::restarted(agent).await;
     let before = proxy.part_bytes();
-    assert_eq!(sent_again(&agent, "garage", &bucket, &sample).await, 20 * MIB);
+    assert_eq!(
+        sent_again(&agent, "garage", &bucket, &sample).await,
+        20 * MIB
+    );
     assert_eq!(proxy.part_bytes(), before);
 }
 
 async fn a_sender_that_leaves_goes_on_where_it_was(server: Server) {
     let bucket = server.bucket().await;
     let proxy = Proxy::before(&bucket.endpoint).await;
-    let location = Location { endpoint: proxy.endpoint(), ..server.location(&bucket) };
+    let location = Location {
+        endpoint: proxy.endpoint(),
+        ..server.location(&bucket)
+    };
     let agent = Setup::of(location).serve().await;
     let sample = Sample::new("a1", "Left", 20 * MIB);
     let (_, sending, stored) = half_sent(&agent, "home", &sample).await;
@@ -123,7 +176,10 @@ async fn a_sender_that_leaves_goes_on_where_it_was(server: Server) {
     let failed = events.upload("failed").await;
     assert_eq!(failed["error"]["code"], "invalid_request", "{failed}");
     interrupted(&agent).await;
-    assert_eq!((bucket.unfinished().await.len(), journals(&agent).len()), (1, 1));
+    assert_eq!(
+        (bucket.unfinished().await.len(), journals(&agent).len()),
+        (1, 1)
+    );
     assert!(agent.listed("home").await.is_empty());
     // It leaves once more, before it has sent a whole part.
     let mut sending = agent.sending(&agent.begin("home", &sample).await);
@@ -184,23 +240,39 @@ async fn what_is_wrong_is_removed_at_once() {
         if is_resumed {
             half_sent(&agent, "garage", &sample).await.1.gone().await;
             interrupted(&agent).await;
-            assert_eq!(bucket.unfinished().await.len(), 1, "the test would prove nothing");
+            assert_eq!(
+                bucket.unfinished().await.len(),
+                1,
+                "the test would prove nothing"
+            );
         }
         // A sender that ends too early, as a cipher that failed does.
         let upload_id = agent.begin("garage", &sample).await;
-        let short = agent.content(&upload_id, sample.tar.slice(..12 << 20)).await;
+        let short = agent
+            .content(&upload_id, sample.tar.slice(..12 << 20))
+            .await;
         short.is_problem(409, "size_mismatch", &["Nothing was kept"]);
         is_gone().await;
         let upload_id = agent.begin("garage", &sample).await;
-        assert_eq!(agent.content(&upload_id, sample.tar.clone()).await.status, 200);
+        assert_eq!(
+            agent.content(&upload_id, sample.tar.clone()).await.status,
+            200
+        );
         let other = Sample::new("a1", "Another", 20 * MIB);
-        agent.complete(&upload_id, &other).await.is_problem(409, "checksum_mismatch", &["Nothing was kept"]);
+        agent.complete(&upload_id, &other).await.is_problem(
+            409,
+            "checksum_mismatch",
+            &["Nothing was kept"],
+        );
         is_gone().await;
     }
     half_sent(&agent, "garage", &sample).await.1.gone().await;
     interrupted(&agent).await;
     let upload_id = agent.begin("garage", &sample).await;
-    agent.content(&upload_id, "").await.is_problem(409, "size_mismatch", &[]);
+    agent
+        .content(&upload_id, "")
+        .await
+        .is_problem(409, "size_mismatch", &[]);
     is_gone().await;
 }
 
@@ -235,11 +307,20 @@ async fn a_directory_keeps_nothing_of_it() {
     let mut events = agent.events().await;
     let mut sending = agent.sending(&agent.begin("local", &sample).await);
     sending.send(&sample.tar.slice(..30 << 20)).await;
-    events.until(|event| event["stored_bytes"].as_u64() > Some(0)).await;
+    events
+        .until(|event| event["stored_bytes"].as_u64() > Some(0))
+        .await;
     let folder = agent.setup.path("state/local/backups");
-    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "the test would prove nothing");
+    assert_eq!(
+        fs::read_dir(&folder).unwrap().count(),
+        1,
+        "the test would prove nothing"
+    );
     sending.gone().await;
-    eventually("the directory is empty", async || fs::read_dir(&folder).unwrap().count() == 0).await;
+    eventually("the directory is empty", async || {
+        fs::read_dir(&folder).unwrap().count() == 0
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -247,14 +328,25 @@ async fn a_location_that_is_forgotten_takes_what_was_left_with_it() {
     let bucket = garage::shared().bucket().await;
     let agent = Setup::with([]).keeping_secret(&bucket.secret).serve().await;
     let settings = Location::of(&bucket).json();
-    let register = async || assert_eq!(agent.put("/v1/locations/garage", settings.to_string()).await.status, 200);
+    let register = async || {
+        assert_eq!(
+            agent
+                .put("/v1/locations/garage", settings.to_string())
+                .await
+                .status,
+            200
+        )
+    };
     register().await;
     let sample = Sample::new("a1", "Forgotten", 20 * MIB);
     half_sent(&agent, "garage", &sample).await.1.gone().await;
     interrupted(&agent).await;
     // Said again, as Home Assistant does whenever it connects.
     register().await;
-    assert_eq!((bucket.unfinished().await.len(), journals(&agent).len()), (1, 1));
+    assert_eq!(
+        (bucket.unfinished().await.len(), journals(&agent).len()),
+        (1, 1)
+    );
     assert_eq!(agent.delete("/v1/locations/garage").await.status, 204);
     bucket.comes_to_be_empty().await;
     eventually("the journal is gone", async || journals(&agent).is_empty()).await;
@@ -265,13 +357,28 @@ async fn a_location_that_moves_leaves_nothing_behind() {
     let bucket = garage::shared().bucket().await;
     let agent = Setup::with([]).keeping_secret(&bucket.secret).serve().await;
     let mut settings = Location::of(&bucket).json();
-    assert_eq!(agent.put("/v1/locations/garage", settings.to_string()).await.status, 200);
+    assert_eq!(
+        agent
+            .put("/v1/locations/garage", settings.to_string())
+            .await
+            .status,
+        200
+    );
     let sample = Sample::new("a1", "Moved", 20 * MIB);
     half_sent(&agent, "garage", &sample).await.1.gone().await;
     interrupted(&agent).await;
-    assert_eq!((bucket.unfinished().await.len(), journals(&agent).len()), (1, 1));
+    assert_eq!(
+        (bucket.unfinished().await.len(), journals(&agent).len()),
+        (1, 1)
+    );
     settings["prefix"] = json!("elsewhere");
-    assert_eq!(agent.put("/v1/locations/garage", settings.to_string()).await.status, 200);
+    assert_eq!(
+        agent
+            .put("/v1/locations/garage", settings.to_string())
+            .await
+            .status,
+        200
+    );
     bucket.comes_to_be_empty().await;
     eventually("the journal is gone", async || journals(&agent).is_empty()).await;
 }
@@ -283,12 +390,24 @@ async fn what_is_to_be_kept_in_another_way_starts_over() {
     let bucket = server.bucket();
     let agent = Setup::with([]).keeping_secret(&server.secret).serve().await;
     let mut settings = Location::of(&bucket).json();
-    assert_eq!(agent.put("/v1/locations/garage", settings.to_string()).await.status, 200);
+    assert_eq!(
+        agent
+            .put("/v1/locations/garage", settings.to_string())
+            .await
+            .status,
+        200
+    );
     let sample = Sample::new("a1", "Kept", 20 * MIB);
     half_sent(&agent, "garage", &sample).await.1.gone().await;
     interrupted(&agent).await;
     settings["storage_class"] = json!("STANDARD_IA");
-    assert_eq!(agent.put("/v1/locations/garage", settings.to_string()).await.status, 200);
+    assert_eq!(
+        agent
+            .put("/v1/locations/garage", settings.to_string())
+            .await
+            .status,
+        200
+    );
     assert_eq!(sent_again(&agent, "garage", &bucket, &sample).await, 0);
     assert_eq!(bucket.unfinished().await.len(), 0);
 }
@@ -298,11 +417,23 @@ async fn what_is_interrupted_after_its_location_moved_is_not_waited_for() {
     let bucket = garage::shared().bucket().await;
     let agent = Setup::with([]).keeping_secret(&bucket.secret).serve().await;
     let mut settings = Location::of(&bucket).json();
-    assert_eq!(agent.put("/v1/locations/garage", settings.to_string()).await.status, 200);
+    assert_eq!(
+        agent
+            .put("/v1/locations/garage", settings.to_string())
+            .await
+            .status,
+        200
+    );
     let sample = Sample::new("a1", "Moved", 20 * MIB);
     let (_, sending, _) = half_sent(&agent, "garage", &sample).await;
     settings["prefix"] = json!("elsewhere");
-    assert_eq!(agent.put("/v1/locations/garage", settings.to_string()).await.status, 200);
+    assert_eq!(
+        agent
+            .put("/v1/locations/garage", settings.to_string())
+            .await
+            .status,
+        200
+    );
     assert_eq!(bucket.unfinished().await.len(), 1, "it goes on");
     sending.gone().await;
     bucket.comes_to_be_empty().await;
@@ -316,14 +447,29 @@ async fn a_command_that_is_interrupted_leaves_nothing() {
     let file = setup.path("in.tar");
     fs::write(&file, Sample::new("a1", "Interrupted", 60 * MIB).tar).unwrap();
     let mut command = setup.command();
-    let mut process = command.args(["upload", "garage", file.to_str().unwrap()]).spawn().unwrap();
-    eventually("the upload has begun", async || !bucket.unfinished().await.is_empty()).await;
+    let mut process = command
+        .args(["upload", "garage", file.to_str().unwrap()])
+        .spawn()
+        .unwrap();
+    eventually("the upload has begun", async || {
+        !bucket.unfinished().await.is_empty()
+    })
+    .await;
     let interrupt = format!("kill -INT {}", process.id());
-    assert!(std::process::Command::new("sh").args(["-c", &interrupt]).status().unwrap().success());
+    assert!(
+        std::process::Command::new("sh")
+            .args(["-c", &interrupt])
+            .status()
+            .unwrap()
+            .success()
+    );
     assert_eq!(process.wait().unwrap().code(), Some(1));
     bucket.comes_to_be_empty().await;
     // It may have been told before it had anything to note.
-    assert_eq!(fs::read_dir(setup.path("state/uploads")).map_or(0, Iterator::count), 0);
+    assert_eq!(
+        fs::read_dir(setup.path("state/uploads")).map_or(0, Iterator::count),
+        0
+    );
 }
 
 #[tokio::test]
@@ -334,13 +480,30 @@ async fn what_nobody_goes_on_with_ends_ten_minutes_after_the_last_thing_that_hap
     let sample = Sample::new("a1", "Nightly", 20_480);
     for (before, after, is_in_time) in [(9, 9, true), (0, 11, false), (11, 0, false)] {
         let backup = serde_json::from_value(sample.metadata.clone()).unwrap();
-        let upload = agent.create_upload("other", backup, &sample.filename()).await.unwrap();
+        let upload = agent
+            .create_upload("other", backup, &sample.filename())
+            .await
+            .unwrap();
         goes_by(Duration::from_mins(before)).await;
-        let received = agent.receive(&upload.id, stream::iter([Ok(sample.tar.clone())])).await;
+        let received = agent
+            .receive(&upload.id, stream::iter([Ok(sample.tar.clone())]))
+            .await;
         goes_by(Duration::from_mins(after)).await;
-        let ended = agent.complete_upload(&upload.id, sample.size(), sample.crc32()).await;
-        let kind = received.map(|_| ()).and(ended.map(|_| ())).map_err(|error| error.kind());
-        let expected = if is_in_time { Ok(()) } else { Err(Kind::UploadNotFound) };
-        assert_eq!(kind, expected, "{before} minutes until the content, {after} until the end");
+        let ended = agent
+            .complete_upload(&upload.id, sample.size(), sample.crc32())
+            .await;
+        let kind = received
+            .map(|_| ())
+            .and(ended.map(|_| ()))
+            .map_err(|error| error.kind());
+        let expected = if is_in_time {
+            Ok(())
+        } else {
+            Err(Kind::UploadNotFound)
+        };
+        assert_eq!(
+            kind, expected,
+            "{before} minutes until the content, {after} until the end"
+        );
     }
 }

@@ -12,25 +12,63 @@ fn reads_metadata(request: &Request) -> bool {
 async fn a_list_is_good_for_a_while_and_a_refresh_reads_only_what_changed() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     for index in 0..12 {
-        bucket.put_backup("", &format!("b{index}"), &Sample::small(&format!("id{index:02}"))).await;
+        bucket
+            .put_backup(
+                "",
+                &format!("b{index}"),
+                &Sample::small(&format!("id{index:02}")),
+            )
+            .await;
     }
-    assert_eq!(agent.list("garage").await["backups"].as_array().unwrap().len(), 12);
-    assert_eq!((proxy.count(Request::is_list), proxy.count(reads_metadata)), (1, 12));
+    assert_eq!(
+        agent.list("garage").await["backups"]
+            .as_array()
+            .unwrap()
+            .len(),
+        12
+    );
+    assert_eq!(
+        (proxy.count(Request::is_list), proxy.count(reads_metadata)),
+        (1, 12)
+    );
 
     bucket.delete("backups/b3.metadata.json").await;
     for _ in 0..3 {
-        assert_eq!(agent.list("garage").await["backups"].as_array().unwrap().len(), 12);
+        assert_eq!(
+            agent.list("garage").await["backups"]
+                .as_array()
+                .unwrap()
+                .len(),
+            12
+        );
     }
-    assert_eq!(agent.get("/v1/locations/garage/backups/id05").await.status, 200);
-    assert_eq!((proxy.count(Request::is_list), proxy.count(reads_metadata)), (1, 12), "nothing was asked");
+    assert_eq!(
+        agent.get("/v1/locations/garage/backups/id05").await.status,
+        200
+    );
+    assert_eq!(
+        (proxy.count(Request::is_list), proxy.count(reads_metadata)),
+        (1, 12),
+        "nothing was asked"
+    );
 
     let mut renamed = Sample::small("id07");
     renamed.metadata["name"] = "Renamed".into();
     bucket.put_backup("", "b7", &renamed).await;
     let list = agent.refreshed("garage").await;
     assert_eq!(list["backups"].as_array().unwrap().len(), 11);
-    assert_eq!((proxy.count(Request::is_list), proxy.count(reads_metadata)), (2, 13), "one object changed");
-    assert!(list["backups"].as_array().unwrap().iter().any(|backup| backup["name"] == "Renamed"));
+    assert_eq!(
+        (proxy.count(Request::is_list), proxy.count(reads_metadata)),
+        (2, 13),
+        "one object changed"
+    );
+    assert!(
+        list["backups"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|backup| backup["name"] == "Renamed")
+    );
     assert!(list["age_seconds"].as_f64().unwrap() < 60.0);
 }
 
@@ -38,7 +76,13 @@ async fn a_list_is_good_for_a_while_and_a_refresh_reads_only_what_changed() {
 async fn twenty_askers_at_once_cost_one_list() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     for index in 0..5 {
-        bucket.put_backup("", &format!("b{index}"), &Sample::small(&format!("id{index}"))).await;
+        bucket
+            .put_backup(
+                "",
+                &format!("b{index}"),
+                &Sample::small(&format!("id{index}")),
+            )
+            .await;
     }
     let gate = proxy.hold(Request::is_list);
     let release = async {
@@ -50,14 +94,23 @@ async fn twenty_askers_at_once_cost_one_list() {
     for list in lists {
         assert_eq!(list["backups"].as_array().unwrap().len(), 5);
     }
-    assert_eq!((proxy.count(Request::is_list), proxy.count(reads_metadata)), (1, 5));
+    assert_eq!(
+        (proxy.count(Request::is_list), proxy.count(reads_metadata)),
+        (1, 5)
+    );
 }
 
 #[tokio::test]
 async fn twenty_deletions_at_once_all_succeed_with_one_list() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     for index in 0..20 {
-        bucket.put_backup("", &format!("b{index}"), &Sample::small(&format!("id{index}"))).await;
+        bucket
+            .put_backup(
+                "",
+                &format!("b{index}"),
+                &Sample::small(&format!("id{index}")),
+            )
+            .await;
     }
     let ids: Vec<_> = (0..20).map(|index| format!("id{index}")).collect();
     let deletions = join_all(ids.iter().map(|id| agent.delete_backup("garage", id))).await;
@@ -76,7 +129,10 @@ async fn a_change_shows_in_the_very_next_list() {
         let sample = Sample::small(&format!("id{round}"));
         agent.list("garage").await;
         agent.upload("garage", &sample).await;
-        assert_eq!(crate::harness::call::ids(&agent.list("garage").await), [sample.id()]);
+        assert_eq!(
+            crate::harness::call::ids(&agent.list("garage").await),
+            [sample.id()]
+        );
         assert_eq!(agent.delete_backup("garage", sample.id()).await.status, 204);
         assert_eq!(agent.list("garage").await["backups"], serde_json::json!([]));
     }
@@ -100,7 +156,10 @@ async fn a_list_that_was_under_way_when_a_backup_came_is_not_served_after_it() {
     assert_eq!(crate::harness::call::ids(&fresh), ["a1"]);
     gate_later.add_permits(1);
     slow.await.unwrap();
-    assert_eq!(crate::harness::call::ids(&agent.list("garage").await), ["a1"]);
+    assert_eq!(
+        crate::harness::call::ids(&agent.list("garage").await),
+        ["a1"]
+    );
 }
 
 #[tokio::test]
@@ -114,24 +173,41 @@ async fn a_list_longer_than_a_page_is_read_to_its_end() {
             let (bucket, mut sample) = (bucket.clone(), sample.clone());
             sample.metadata["backup_id"] = format!("id{index:04}").into();
             sample.tar = sample.tar.slice(..1024);
-            async move { bucket.put_backup("", &format!("b{index:04}"), &sample).await }
+            async move {
+                bucket
+                    .put_backup("", &format!("b{index:04}"), &sample)
+                    .await
+            }
         }))
         .await;
     }
     let list = agent.list("garage").await;
     assert_eq!(list["backups"].as_array().unwrap().len(), 501);
-    assert_eq!((proxy.count(Request::is_list), proxy.count(reads_metadata)), (2, 501));
+    assert_eq!(
+        (proxy.count(Request::is_list), proxy.count(reads_metadata)),
+        (2, 501)
+    );
 }
 
 #[tokio::test]
 async fn a_provider_that_asks_to_slow_down_gets_its_list_asked_again() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     bucket.put_backup("", "b", &Sample::small("a1")).await;
-    let slow_down = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
+    let slow_down =
+        "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
     proxy.fault(Request::is_list, Fault::Answer("503 Slow Down", slow_down));
-    proxy.fault(reads_metadata, Fault::Answer("500 Internal Server Error", ""));
-    assert_eq!(crate::harness::call::ids(&agent.list("garage").await), ["a1"]);
-    assert_eq!((proxy.count(Request::is_list), proxy.count(reads_metadata)), (2, 2));
+    proxy.fault(
+        reads_metadata,
+        Fault::Answer("500 Internal Server Error", ""),
+    );
+    assert_eq!(
+        crate::harness::call::ids(&agent.list("garage").await),
+        ["a1"]
+    );
+    assert_eq!(
+        (proxy.count(Request::is_list), proxy.count(reads_metadata)),
+        (2, 2)
+    );
 }
 
 #[tokio::test]
@@ -144,8 +220,19 @@ async fn a_backup_that_somebody_else_deleted_is_said_to_be_gone() {
     for key in bucket.keys().await {
         bucket.delete(&key).await;
     }
-    assert_eq!(agent.delete_backup("garage", "y").await.status, 204, "what was wanted is so");
-    agent.download("garage", "x").await.unwrap().is_problem(404, "backup_not_found", &["\"x\"", "Refresh"]);
+    assert_eq!(
+        agent.delete_backup("garage", "y").await.status,
+        204,
+        "what was wanted is so"
+    );
+    agent.download("garage", "x").await.unwrap().is_problem(
+        404,
+        "backup_not_found",
+        &["\"x\"", "Refresh"],
+    );
     assert!(agent.listed("garage").await.is_empty());
-    agent.delete_backup("garage", "x").await.is_problem(404, "backup_not_found", &[]);
+    agent
+        .delete_backup("garage", "x")
+        .await
+        .is_problem(404, "backup_not_found", &[]);
 }

@@ -16,7 +16,9 @@ const ASKED_BY_EACH: usize = 500;
 /// Records up to the one of a call, which is answered first.
 async fn up_to_call(events: &mut Events, path: &str) -> Vec<Value> {
     let is_record = |event: &Value| event["type"] == "log";
-    let seen = events.until(|event| is_record(event) && event["fields"]["path"] == path).await;
+    let seen = events
+        .until(|event| is_record(event) && event["fields"]["path"] == path)
+        .await;
     seen.into_iter().filter(is_record).collect()
 }
 
@@ -31,19 +33,37 @@ async fn records_come_along_at_the_level_that_was_asked_for() {
     agent.refreshed("garage").await;
     agent.get("/v1/providers").await;
     let records = up_to_call(&mut debug, "/v1/providers").await;
-    let listed = records.iter().find(|record| record["target"] == "s3_backup_agent::agent::listing").unwrap();
-    assert_eq!((&listed["level"], &listed["fields"]["backups"]), (&"debug".into(), &"0".into()), "{listed}");
+    let listed = records
+        .iter()
+        .find(|record| record["target"] == "s3_backup_agent::agent::listing")
+        .unwrap();
+    assert_eq!(
+        (&listed["level"], &listed["fields"]["backups"]),
+        (&"debug".into(), &"0".into()),
+        "{listed}"
+    );
     chrono::DateTime::parse_from_rfc3339(listed["time"].as_str().unwrap()).unwrap();
-    assert!(listed["message"].as_str().unwrap().starts_with("listed bucket "), "{listed}");
+    assert!(
+        listed["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("listed bucket "),
+        "{listed}"
+    );
     assert!(has_debug(&agent, 0), "standard error has them as well");
 
     let sample = Sample::small("a1");
-    let upload_id = agent.begin("garage", &sample.clone().announced_as(sample.size() + 1)).await;
+    let upload_id = agent
+        .begin("garage", &sample.clone().announced_as(sample.size() + 1))
+        .await;
     agent.content(&upload_id, sample.tar).await;
     let is_record = |event: &Value| event["type"] == "log";
     let seen = warn.until(is_record).await;
     assert_eq!(seen[seen.len() - 1]["level"], "warn");
-    assert!(seen.iter().any(|event| event["type"] == "upload"), "the other events come as before: {seen:#?}");
+    assert!(
+        seen.iter().any(|event| event["type"] == "upload"),
+        "the other events come as before: {seen:#?}"
+    );
 }
 
 #[tokio::test]
@@ -71,22 +91,40 @@ async fn the_level_falls_back_when_a_stream_is_closed() {
 
     // Between, the level was set: it falls back to that one.
     let third = agent.log("trace").await;
-    assert_eq!(agent.put("/v1/log", r#"{"level": "error"}"#).await.json(), json!({"level": "error"}));
+    assert_eq!(
+        agent.put("/v1/log", r#"{"level": "error"}"#).await.json(),
+        json!({"level": "error"})
+    );
     let since = agent.printed().len();
     agent.get("/v1/providers").await;
-    eventually("the stream's level still counts", async || has_debug(&agent, since)).await;
+    eventually("the stream's level still counts", async || {
+        has_debug(&agent, since)
+    })
+    .await;
     drop(third);
     falls_back("the third stream is closed").await;
-    assert_eq!(agent.put("/v1/log", r#"{"level": null}"#).await.json(), json!({"level": "info"}));
-    eventually("the configured level is back", async || agent.printed().contains("log level changed level=Info")).await;
+    assert_eq!(
+        agent.put("/v1/log", r#"{"level": null}"#).await.json(),
+        json!({"level": "info"})
+    );
+    eventually("the configured level is back", async || {
+        agent.printed().contains("log level changed level=Info")
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_level_that_does_not_exist_is_refused() {
     let (agent, _bucket) = agent_and_bucket().await;
-    agent.get("/v1/events?log=loud").await.is_problem(400, "invalid_request", &["loud"]);
+    agent
+        .get("/v1/events?log=loud")
+        .await
+        .is_problem(400, "invalid_request", &["loud"]);
     for body in ["{}", r#"{"level": "loud"}"#, r#"{"level": 5}"#] {
-        agent.put("/v1/log", body).await.is_problem(400, "invalid_request", &["cannot be read"]);
+        agent
+            .put("/v1/log", body)
+            .await
+            .is_problem(400, "invalid_request", &["cannot be read"]);
     }
 }
 
@@ -116,22 +154,50 @@ async fn a_burst_is_bounded_and_counted_and_costs_no_other_event() {
     let (records, lost) = counted(&seen);
     let allowed = 500 + 100 * usize::try_from(elapsed.as_secs() + 1).unwrap();
     assert!(records <= allowed, "{records} records in {elapsed:?}");
-    assert!(records + lost >= ASKERS * ASKED_BY_EACH && lost > 0, "{records} records, {lost} lost");
-    let told = seen.iter().filter(|event| event["type"] == "log_lost").count();
-    assert!(told <= usize::try_from(elapsed.as_secs()).unwrap() + 2, "told {told} times in {elapsed:?}");
+    assert!(
+        records + lost >= ASKERS * ASKED_BY_EACH && lost > 0,
+        "{records} records, {lost} lost"
+    );
+    let told = seen
+        .iter()
+        .filter(|event| event["type"] == "log_lost")
+        .count();
+    assert!(
+        told <= usize::try_from(elapsed.as_secs()).unwrap() + 2,
+        "told {told} times in {elapsed:?}"
+    );
     println!("{records} records and {lost} lost, told {told} times, in {elapsed:?}");
 
-    assert!(seen.iter().all(|event| event["type"] != "lost"), "other events were lost");
-    let stored: Vec<_> = seen.iter().filter(|event| event["type"] == "upload").collect();
-    let steps: Vec<_> = stored.iter().map(|event| event["stored_bytes"].as_u64().unwrap()).collect();
+    assert!(
+        seen.iter().all(|event| event["type"] != "lost"),
+        "other events were lost"
+    );
+    let stored: Vec<_> = seen
+        .iter()
+        .filter(|event| event["type"] == "upload")
+        .collect();
+    let steps: Vec<_> = stored
+        .iter()
+        .map(|event| event["stored_bytes"].as_u64().unwrap())
+        .collect();
     // Four whole parts and a small one, which may come to be stored before the last whole one.
-    let parts = steps.iter().filter(|step| **step > 0).collect::<BTreeSet<_>>().len();
-    assert!(steps.is_sorted() && parts == 5 && steps[steps.len() - 1] == sample.size(), "{steps:?}");
+    let parts = steps
+        .iter()
+        .filter(|step| **step > 0)
+        .collect::<BTreeSet<_>>()
+        .len();
+    assert!(
+        steps.is_sorted() && parts == 5 && steps[steps.len() - 1] == sample.size(),
+        "{steps:?}"
+    );
 }
 
 /// Records, and those that were left out.
 fn counted(events: &[Value]) -> (usize, usize) {
     let records = events.iter().filter(|event| event["type"] == "log").count();
-    let lost = events.iter().filter_map(|event| event["records"].as_u64()).sum::<u64>();
+    let lost = events
+        .iter()
+        .filter_map(|event| event["records"].as_u64())
+        .sum::<u64>();
     (records, usize::try_from(lost).unwrap())
 }

@@ -24,7 +24,10 @@ const SECONDS: u64 = 15;
 const SHRINK_FOR: Duration = Duration::from_mins(2);
 
 fn variable(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+    std::env::var(name).ok().map(|text| {
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is no number: {text}"))
+    })
 }
 
 /// What went wrong, if anything did.
@@ -32,7 +35,10 @@ fn fails(steps: &[Step]) -> Option<String> {
     let run = || World::new().goes_through(steps);
     let panicked = catch_unwind(AssertUnwindSafe(run)).err()?;
     let text = panicked.downcast_ref::<String>().cloned();
-    Some(text.or_else(|| panicked.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default())
+    Some(
+        text.or_else(|| panicked.downcast_ref::<&str>().map(ToString::to_string))
+            .unwrap_or_default(),
+    )
 }
 
 /// Leaves out steps for as long as it goes on failing.
@@ -67,7 +73,10 @@ fn whatever_happens_the_bucket_holds_what_was_acknowledged() {
             let shorter = shrunk(steps);
             let again = fails(&shorter).unwrap_or_else(|| "it does not fail every time".to_owned());
             let shorter: Vec<_> = shorter.iter().map(|step| format!("{step:?}")).collect();
-            panic!("The shortest that fails:\n{}\n{again}\nseed {seed}: {why}", shorter.join("\n"));
+            panic!(
+                "The shortest that fails:\n{}\n{again}\nseed {seed}: {why}",
+                shorter.join("\n")
+            );
         }
         (runs, seed) = (runs + 1, seed + 1);
     }

@@ -9,13 +9,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixStream};
 
 use crate::harness::{
-    Agent, Location, MIB, Sample, Setup, StateOn, agent_and_bucket, agent_behind_proxy, eventually, garage,
+    Agent, Location, MIB, Sample, Setup, StateOn, agent_and_bucket, agent_behind_proxy, eventually,
+    garage,
 };
 
 #[tokio::test]
 async fn only_its_owner_may_use_the_socket() {
     let (agent, _bucket) = agent_and_bucket().await;
-    let mode = fs::metadata(agent.setup.socket()).unwrap().permissions().mode();
+    let mode = fs::metadata(agent.setup.socket())
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 
@@ -23,7 +27,11 @@ async fn only_its_owner_may_use_the_socket() {
 async fn a_second_agent_is_refused_and_the_first_one_works_on() {
     let (agent, bucket) = agent_and_bucket().await;
     let ran = agent.setup.run(&["serve"]).await.ended_with(1);
-    assert!(ran.stderr.contains("Another agent runs") && ran.stderr.contains("stop that one first"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("Another agent runs") && ran.stderr.contains("stop that one first"),
+        "{}",
+        ran.stderr
+    );
     // The same socket with a state directory of its own.
     let other = Setup::of(Location::of(&bucket));
     let toml = fs::read_to_string(other.path("agent.toml")).unwrap();
@@ -31,7 +39,11 @@ async fn a_second_agent_is_refused_and_the_first_one_works_on() {
     let toml = toml.replace(mine.to_str().unwrap(), taken.to_str().unwrap());
     fs::write(other.path("agent.toml"), toml).unwrap();
     let ran = other.run(&["serve"]).await.ended_with(1);
-    assert!(ran.stderr.contains(taken.to_str().unwrap()) && ran.stderr.contains("running"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains(taken.to_str().unwrap()) && ran.stderr.contains("running"),
+        "{}",
+        ran.stderr
+    );
     agent.upload("garage", &Sample::small("a1")).await;
 }
 
@@ -40,7 +52,10 @@ async fn the_socket_of_an_agent_that_was_killed_is_replaced() {
     let (mut agent, _bucket) = agent_and_bucket().await;
     let socket = agent.setup.socket();
     agent.kill();
-    assert!(fs::metadata(&socket).is_ok(), "the test would prove nothing");
+    assert!(
+        fs::metadata(&socket).is_ok(),
+        "the test would prove nothing"
+    );
     let agent = Agent::restarted(agent).await;
     assert_eq!(agent.get("/v1/info").await.status, 200);
 }
@@ -63,7 +78,10 @@ async fn the_socket_is_there_again_when_its_folder_was_deleted() {
         agent.setup.socket().exists() && UnixStream::connect(agent.setup.socket()).await.is_ok()
     })
     .await;
-    let mode = fs::metadata(agent.setup.socket()).unwrap().permissions().mode();
+    let mode = fs::metadata(agent.setup.socket())
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
     agent.upload("garage", &Sample::small("a1")).await;
 }
@@ -79,7 +97,11 @@ async fn told_to_stop_it_ends_at_once_and_takes_its_socket_away() {
         while events.next().await.is_some() {}
         assert_eq!(agent.ended().await.code(), Some(0), "{}", agent.printed());
         // Far below the ten seconds that a container is given.
-        assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_secs(8),
+            "{:?}",
+            start.elapsed()
+        );
         assert!(!agent.setup.socket().exists());
     }
 }
@@ -89,7 +111,10 @@ async fn told_to_stop_while_an_upload_completes_it_lets_it_complete() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::small("a1");
     let upload_id = agent.begin("garage", &sample).await;
-    assert_eq!(agent.content(&upload_id, sample.tar.clone()).await.status, 200);
+    assert_eq!(
+        agent.content(&upload_id, sample.tar.clone()).await.status,
+        200
+    );
     let gate = proxy.hold(|request| request.writes(".metadata.json"));
     let stop = async {
         eventually("the metadata is written", async || proxy.faults_left() == 0).await;
@@ -115,7 +140,11 @@ async fn told_to_stop_with_as_many_clients_as_it_takes_it_still_ends() {
     let start = Instant::now();
     agent.signal("TERM");
     assert_eq!(agent.ended().await.code(), Some(0), "{}", agent.printed());
-    assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -125,14 +154,25 @@ async fn the_log_level_changes_while_it_runs() {
     agent.refreshed("garage").await;
     assert!(!is_debug(&agent.printed()), "{}", agent.printed());
     let set = agent.put("/v1/log", "{\"level\": \"debug\"}").await;
-    assert_eq!((set.status, set.json()), (200, serde_json::json!({"level": "debug"})));
+    assert_eq!(
+        (set.status, set.json()),
+        (200, serde_json::json!({"level": "debug"}))
+    );
     agent.refreshed("garage").await;
     eventually("debug records appear", async || is_debug(&agent.printed())).await;
     // At trace, everything that could hold a secret would be there; it is looked for when the agent is dropped.
-    assert_eq!(agent.put("/v1/log", "{\"level\": \"trace\"}").await.status, 200);
-    agent.upload("garage", &Sample::new("a1", "Traced", 6 * MIB)).await;
+    assert_eq!(
+        agent.put("/v1/log", "{\"level\": \"trace\"}").await.status,
+        200
+    );
+    agent
+        .upload("garage", &Sample::new("a1", "Traced", 6 * MIB))
+        .await;
     assert_eq!(agent.download("garage", "a1").await.unwrap().status, 200);
-    assert_eq!(agent.put("/v1/log", "{\"level\": \"error\"}").await.status, 200);
+    assert_eq!(
+        agent.put("/v1/log", "{\"level\": \"error\"}").await.status,
+        200
+    );
     let before = agent.printed().lines().count();
     agent.refreshed("garage").await;
     assert_eq!(agent.printed().lines().count(), before);
@@ -142,15 +182,26 @@ async fn the_log_level_changes_while_it_runs() {
 async fn it_says_who_it_is() {
     let (mut agent, _bucket) = agent_and_bucket().await;
     let info = agent.get("/v1/info").await.json();
-    assert_eq!((&info["name"], &info["protocol"]), (&"s3-backup-agent".into(), &1.into()));
+    assert_eq!(
+        (&info["name"], &info["protocol"]),
+        (&"s3-backup-agent".into(), &1.into())
+    );
     assert_eq!(info["version"], env!("CARGO_PKG_VERSION"));
     let openapi = agent.get("/v1/openapi.json").await;
     assert_eq!(openapi.header("content-type"), "application/json");
-    assert!(openapi.json()["openapi"].as_str().unwrap().starts_with("3."));
+    assert!(
+        openapi.json()["openapi"]
+            .as_str()
+            .unwrap()
+            .starts_with("3.")
+    );
     agent.kill();
     let agent = Agent::restarted(agent).await;
     let again = agent.get("/v1/info").await.json();
-    assert_ne!(info["instance_id"], again["instance_id"], "a restart is seen by its id");
+    assert_ne!(
+        info["instance_id"], again["instance_id"],
+        "a restart is seen by its id"
+    );
 }
 
 #[tokio::test]
@@ -159,7 +210,11 @@ async fn told_to_stop_during_a_download_it_breaks_it_loudly() {
     let sample = Sample::new("a1", "Stopped", 30 * MIB);
     agent.upload("garage", &sample).await;
     let path = crate::harness::call::content_path("garage", "a1");
-    let mut answer = agent.request(http::Method::GET, &path).send().await.unwrap();
+    let mut answer = agent
+        .request(http::Method::GET, &path)
+        .send()
+        .await
+        .unwrap();
     let mut received = answer.chunk().await.unwrap().unwrap().len();
     agent.signal("TERM");
     // The client takes nothing more before the agent has ended.
@@ -171,7 +226,10 @@ async fn told_to_stop_during_a_download_it_breaks_it_loudly() {
             Err(_) => break false,
         }
     };
-    assert!(!complete && received < sample.tar.len(), "{received} bytes came as if that were all");
+    assert!(
+        !complete && received < sample.tar.len(),
+        "{received} bytes came as if that were all"
+    );
 }
 
 #[tokio::test]
@@ -182,12 +240,17 @@ async fn killed_during_an_upload_it_shows_no_half_backup_afterwards() {
     let upload_id = agent.begin("garage", &sample).await;
     let mut sending = agent.sending(&upload_id);
     sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
-    events.until(|event| event["stored_bytes"].as_u64() > Some(0)).await;
+    events
+        .until(|event| event["stored_bytes"].as_u64() > Some(0))
+        .await;
     agent.kill();
     assert!(sending.ended().await.is_err());
     let agent = Agent::restarted(agent).await;
     assert!(agent.listed("garage").await.is_empty() && bucket.keys().await.is_empty());
-    agent.complete(&upload_id, &sample).await.is_problem(404, "upload_not_found", &["again"]);
+    agent
+        .complete(&upload_id, &sample)
+        .await
+        .is_problem(404, "upload_not_found", &["again"]);
     agent.upload("garage", &sample).await;
     assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
 }
@@ -199,7 +262,10 @@ async fn setup() -> Setup {
 #[tokio::test]
 async fn a_state_directory_that_cannot_be_used_is_a_warning() {
     let (mut full, mut read_only) = (setup().await, setup().await);
-    for (setup, state) in [(&mut full, StateOn::Full), (&mut read_only, StateOn::ReadOnly)] {
+    for (setup, state) in [
+        (&mut full, StateOn::Full),
+        (&mut read_only, StateOn::ReadOnly),
+    ] {
         fs::create_dir(setup.path("state")).unwrap();
         setup.state_on = Some(state);
     }
@@ -213,8 +279,13 @@ async fn a_state_directory_that_cannot_be_used_is_a_warning() {
             assert!(agent.download("garage", sample.id()).await.unwrap().body == sample.tar);
         }
         let printed = agent.printed();
-        let warning = printed.lines().find(|line| line.contains("WARN") && line.contains("Set state_dir"));
-        assert!(warning.is_some_and(|line| line.contains("interrupted uploads start over")), "{printed}");
+        let warning = printed
+            .lines()
+            .find(|line| line.contains("WARN") && line.contains("Set state_dir"));
+        assert!(
+            warning.is_some_and(|line| line.contains("interrupted uploads start over")),
+            "{printed}"
+        );
     }
 }
 
@@ -234,12 +305,27 @@ async fn a_token_file_that_a_power_cut_left_empty_is_made_anew() {
         let setup = setup().await;
         let file = setup.path("token");
         fs::write(&file, torn).unwrap();
-        let mut agent = setup.listening(&format!("token_file = {file:?}")).serve().await;
+        let mut agent = setup
+            .listening(&format!("token_file = {file:?}"))
+            .serve()
+            .await;
         let token = fs::read_to_string(&file).unwrap().trim().to_owned();
         agent.setup.secrets.push(token.clone());
         assert_eq!(token.len(), 64, "256 bits in hex digits");
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(agent.client.clone().with_token(&token).get("/v1/info").await.status, 200);
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(
+            agent
+                .client
+                .clone()
+                .with_token(&token)
+                .get("/v1/info")
+                .await
+                .status,
+            200
+        );
     }
 }
 
@@ -250,7 +336,11 @@ async fn a_token_file_that_somebody_wrote_is_never_replaced() {
     fs::write(&file, "too short\n").unwrap();
     let setup = setup.listening(&format!("token_file = {file:?}"));
     let ran = setup.run(&["serve"]).await.ended_with(1);
-    assert!(ran.stderr.contains("shorter than 16 characters"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("shorter than 16 characters"),
+        "{}",
+        ran.stderr
+    );
     assert_eq!(fs::read_to_string(&file).unwrap(), "too short\n");
 }
 
@@ -260,8 +350,16 @@ async fn a_token_that_cannot_be_kept_is_one_that_nobody_could_know() {
     let file = setup.path("state/token");
     fs::create_dir(setup.path("state")).unwrap();
     setup.state_on = Some(StateOn::Full);
-    let ran = setup.listening(&format!("token_file = {file:?}")).run(&["serve"]).await.ended_with(1);
-    assert!(ran.stderr.contains(file.to_str().unwrap()) && ran.stderr.contains("No space"), "{}", ran.stderr);
+    let ran = setup
+        .listening(&format!("token_file = {file:?}"))
+        .run(&["serve"])
+        .await
+        .ended_with(1);
+    assert!(
+        ran.stderr.contains(file.to_str().unwrap()) && ran.stderr.contains("No space"),
+        "{}",
+        ran.stderr
+    );
 }
 
 /// The token that the next message to Supervisor has.
@@ -272,13 +370,18 @@ async fn announced(supervisor: &TcpListener) -> String {
         let mut bytes = [0; 4096];
         let read = stream.read(&mut bytes).await.unwrap();
         text += str::from_utf8(&bytes[..read]).unwrap();
-        let body = text.split_once("\r\n\r\n").map(|(_, body)| serde_json::from_str::<Value>(body));
+        let body = text
+            .split_once("\r\n\r\n")
+            .map(|(_, body)| serde_json::from_str::<Value>(body));
         if let Some(Ok(body)) = body {
             break body;
         }
         assert!(read > 0, "{text}");
     };
-    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+    stream
+        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        .await
+        .unwrap();
     body["config"]["token"].as_str().unwrap().to_owned()
 }
 
@@ -289,7 +392,9 @@ async fn under_supervisor_a_token_that_cannot_be_kept_is_handed_over_all_the_sam
     fs::create_dir(setup.path("state")).unwrap();
     setup.state_on = Some(StateOn::Full);
     let host = supervisor.local_addr().unwrap().to_string();
-    let setup = setup.with_variable("SUPERVISOR_TOKEN", "of Supervisor").with_variable("SUPERVISOR", &host);
+    let setup = setup
+        .with_variable("SUPERVISOR_TOKEN", "of Supervisor")
+        .with_variable("SUPERVISOR", &host);
     let mut agent = setup.keeping_secret("of Supervisor").serve().await;
     let token = announced(&supervisor).await;
     agent.setup.secrets.push(token.clone());
@@ -297,5 +402,11 @@ async fn under_supervisor_a_token_that_cannot_be_kept_is_handed_over_all_the_sam
     assert_eq!(client.get("/v1/info").await.status, 200);
     assert_eq!(agent.get("/v1/info").await.status, 401);
     client.upload("garage", &Sample::small("a1")).await;
-    assert!(agent.printed().contains("another token after the next start"), "{}", agent.printed());
+    assert!(
+        agent
+            .printed()
+            .contains("another token after the next start"),
+        "{}",
+        agent.printed()
+    );
 }

@@ -7,7 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Agent, Bucket, Location, MIB, Proxy, Sample, Setup, StateOn, agent_behind_proxy, eventually};
+use crate::harness::{
+    Agent, Bucket, Location, MIB, Proxy, Sample, Setup, StateOn, agent_behind_proxy, eventually,
+};
 
 /// Of 20 MiB in parts of 5 MiB, an agent is killed when some are stored. Gives the bytes that were.
 pub(crate) async fn killed_in_the_middle(agent: &mut Agent, sample: &Sample) -> u64 {
@@ -15,7 +17,9 @@ pub(crate) async fn killed_in_the_middle(agent: &mut Agent, sample: &Sample) -> 
     let upload_id = agent.begin("garage", sample).await;
     let mut sending = agent.sending(&upload_id);
     sending.send(&sample.tar.slice(..13 * 1024 * 1024)).await;
-    let stored = events.until(|event| event["stored_bytes"].as_u64() >= Some(10 * MIB)).await;
+    let stored = events
+        .until(|event| event["stored_bytes"].as_u64() >= Some(10 * MIB))
+        .await;
     agent.kill();
     assert!(sending.ended().await.is_err());
     stored.last().unwrap()["stored_bytes"].as_u64().unwrap()
@@ -23,19 +27,27 @@ pub(crate) async fn killed_in_the_middle(agent: &mut Agent, sample: &Sample) -> 
 
 async fn complete(agent: &Agent, sample: &Sample, upload_id: &str) {
     let arrived = agent.content(upload_id, sample.tar.clone()).await;
-    assert_eq!((arrived.status, arrived.json()["sha256"].as_str()), (200, Some(sample.sha256().as_str())));
+    assert_eq!(
+        (arrived.status, arrived.json()["sha256"].as_str()),
+        (200, Some(sample.sha256().as_str()))
+    );
     assert_eq!(agent.complete(upload_id, sample).await.status, 200);
 }
 
 async fn stored_whole(bucket: &Bucket, sample: &Sample) {
     let stem = format!("backups/{}", sample.stem());
-    bucket.comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")]).await;
+    bucket
+        .comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
+        .await;
     assert!(bucket.get(&format!("{stem}.tar")).await == sample.tar);
 }
 
 pub(crate) fn journals(agent: &Agent) -> Vec<PathBuf> {
     let folder = agent.setup.path("state/uploads");
-    fs::read_dir(folder).map_or_else(|_| Vec::new(), |files| files.map(|file| file.unwrap().path()).collect())
+    fs::read_dir(folder).map_or_else(
+        |_| Vec::new(),
+        |files| files.map(|file| file.unwrap().path()).collect(),
+    )
 }
 
 /// What an agent that has ended noted is more than a day old.
@@ -47,7 +59,12 @@ pub(crate) fn a_day_passes(agent: &Agent) {
 pub(crate) fn ages(folder: &Path) {
     let yesterday = SystemTime::now() - Duration::from_hours(25);
     for file in fs::read_dir(folder).into_iter().flatten() {
-        File::options().write(true).open(file.unwrap().path()).unwrap().set_modified(yesterday).unwrap();
+        File::options()
+            .write(true)
+            .open(file.unwrap().path())
+            .unwrap()
+            .set_modified(yesterday)
+            .unwrap();
     }
 }
 
@@ -60,11 +77,17 @@ async fn an_upload_goes_on_where_a_killed_agent_stopped() {
     let agent = Agent::restarted(agent).await;
     assert!(agent.listed("garage").await.is_empty());
     let created = agent.create("garage", &sample).await.json();
-    assert!(created["stored_bytes"].as_u64() >= Some(stored), "{created} {stored}");
+    assert!(
+        created["stored_bytes"].as_u64() >= Some(stored),
+        "{created} {stored}"
+    );
     complete(&agent, &sample, created["upload_id"].as_str().unwrap()).await;
     let sent_again = sent_before + proxy.part_bytes() - 20 * MIB;
     // Only parts that were on their way when it was killed.
-    assert!(sent_again <= 20 * MIB - stored, "{sent_again} bytes travelled twice, {stored} were stored");
+    assert!(
+        sent_again <= 20 * MIB - stored,
+        "{sent_again} bytes travelled twice, {stored} were stored"
+    );
     stored_whole(&bucket, &sample).await;
     assert_eq!(journals(&agent), Vec::<PathBuf>::new());
     assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
@@ -80,15 +103,24 @@ async fn an_upload_goes_on_where_an_agent_of_an_earlier_version_stopped() {
     let (first, parts) = text.split_once('\n').unwrap();
     let mut first: Value = serde_json::from_str(first).unwrap();
     // Earlier versions did not note it.
-    assert_eq!(first["upload"].as_object_mut().unwrap().remove("size"), Some(json!(sample.size())));
+    assert_eq!(
+        first["upload"].as_object_mut().unwrap().remove("size"),
+        Some(json!(sample.size()))
+    );
     fs::write(&journal, format!("{first}\n{parts}")).unwrap();
     let sent_before = proxy.part_bytes();
     let agent = Agent::restarted(agent).await;
     let created = agent.create("garage", &sample).await.json();
-    assert!(created["stored_bytes"].as_u64() >= Some(stored), "{created} {stored}");
+    assert!(
+        created["stored_bytes"].as_u64() >= Some(stored),
+        "{created} {stored}"
+    );
     complete(&agent, &sample, created["upload_id"].as_str().unwrap()).await;
     let sent_again = sent_before + proxy.part_bytes() - 20 * MIB;
-    assert!(sent_again <= 20 * MIB - stored, "{sent_again} bytes travelled twice, {stored} were stored");
+    assert!(
+        sent_again <= 20 * MIB - stored,
+        "{sent_again} bytes travelled twice, {stored} were stored"
+    );
     stored_whole(&bucket, &sample).await;
     assert_eq!(journals(&agent), Vec::<PathBuf>::new());
 }
@@ -108,8 +140,16 @@ async fn another_stream_of_the_same_backup_replaces_what_differs() {
     let created = agent.create("garage", &second).await.json();
     complete(&agent, &second, created["upload_id"].as_str().unwrap()).await;
     let told = events.upload("complete").await;
-    assert_eq!((&told["differs"], &told["resumed_bytes"]), (&true.into(), &created["stored_bytes"]), "{told}");
-    let said = agent.printed().lines().filter(|line| line.contains("another stream than before")).count();
+    assert_eq!(
+        (&told["differs"], &told["resumed_bytes"]),
+        (&true.into(), &created["stored_bytes"]),
+        "{told}"
+    );
+    let said = agent
+        .printed()
+        .lines()
+        .filter(|line| line.contains("another stream than before"))
+        .count();
     assert_eq!(said, 1, "{}", agent.printed());
     let sent = proxy.part_bytes() - before;
     assert!((10 * MIB..20 * MIB).contains(&sent), "{sent}");
@@ -137,7 +177,11 @@ async fn a_resumed_upload_that_is_cancelled_leaves_nothing() {
     let sample = Sample::new("a1", "Cancelled", 20 * MIB);
     killed_in_the_middle(&mut agent, &sample).await;
     let agent = Agent::restarted(agent).await;
-    assert_eq!(bucket.unfinished().await.len(), 1, "the test would prove nothing");
+    assert_eq!(
+        bucket.unfinished().await.len(),
+        1,
+        "the test would prove nothing"
+    );
     let upload_id = agent.begin("garage", &sample).await;
     assert_eq!(agent.cancel(&upload_id).await.status, 204);
     bucket.comes_to_be_empty().await;
@@ -149,18 +193,31 @@ async fn a_tar_whose_metadata_was_never_written_is_taken_for_its_own() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     for sample in [Sample::small("a1"), Sample::new("b2", "Large", 12 * MIB)] {
         let upload_id = agent.begin("garage", &sample).await;
-        assert_eq!(agent.content(&upload_id, sample.tar.clone()).await.status, 200);
+        assert_eq!(
+            agent.content(&upload_id, sample.tar.clone()).await.status,
+            200
+        );
         let _gate = proxy.hold(|request| request.writes(".metadata.json"));
         let (client, id, copy) = (agent.client.clone(), upload_id.clone(), sample.clone());
         let completing = tokio::spawn(async move { client.complete(&id, &copy).await });
-        eventually("the metadata is about to be written", async || proxy.faults_left() == 0).await;
+        eventually("the metadata is about to be written", async || {
+            proxy.faults_left() == 0
+        })
+        .await;
         agent.kill();
         completing.abort();
         let before = bucket.keys().await;
-        assert!(before.contains(&format!("backups/{}.tar", sample.stem())), "the test would prove nothing: {before:?}");
+        assert!(
+            before.contains(&format!("backups/{}.tar", sample.stem())),
+            "the test would prove nothing: {before:?}"
+        );
         agent = Agent::restarted(agent).await;
         agent.upload("garage", &sample).await;
-        assert_eq!(bucket.keys().await.len(), before.len() + 1, "the tar is not there under two names");
+        assert_eq!(
+            bucket.keys().await.len(),
+            before.len() + 1,
+            "the tar is not there under two names"
+        );
         assert!(agent.download("garage", sample.id()).await.unwrap().body == sample.tar);
         assert_eq!(journals(&agent), Vec::<PathBuf>::new());
     }
@@ -173,7 +230,11 @@ async fn what_nobody_went_on_with_for_a_day_is_removed() {
     killed_in_the_middle(&mut agent, &sample).await;
     let mut agent = Agent::restarted(agent).await;
     assert_eq!(agent.location("garage").await["id"], "garage");
-    assert_eq!((bucket.unfinished().await.len(), journals(&agent).len()), (1, 1), "removed too early");
+    assert_eq!(
+        (bucket.unfinished().await.len(), journals(&agent).len()),
+        (1, 1),
+        "removed too early"
+    );
     agent.kill();
     a_day_passes(&agent);
     let agent = Agent::restarted(agent).await;
@@ -185,7 +246,10 @@ async fn what_nobody_went_on_with_for_a_day_is_removed() {
 async fn without_a_place_for_its_journal_an_upload_succeeds_all_the_same() {
     let bucket = crate::harness::garage::shared().bucket().await;
     let proxy = Proxy::before(&bucket.endpoint).await;
-    let setup = Setup::of(Location { endpoint: proxy.endpoint(), ..Location::of(&bucket) });
+    let setup = Setup::of(Location {
+        endpoint: proxy.endpoint(),
+        ..Location::of(&bucket)
+    });
     fs::create_dir_all(setup.path("state")).unwrap();
     fs::write(setup.path("state/uploads"), "a file in the folder's place").unwrap();
     let agent = setup.serve().await;
@@ -194,7 +258,11 @@ async fn without_a_place_for_its_journal_an_upload_succeeds_all_the_same() {
         agent.upload("garage", &sample).await;
         assert!(agent.download("garage", id).await.unwrap().body == sample.tar);
     }
-    let warnings = agent.printed().lines().filter(|line| line.contains("state/uploads")).count();
+    let warnings = agent
+        .printed()
+        .lines()
+        .filter(|line| line.contains("state/uploads"))
+        .count();
     assert_eq!(warnings, 1, "{}", agent.printed());
 }
 
@@ -203,7 +271,10 @@ async fn a_disk_that_is_full_or_cannot_be_written_costs_the_resume_and_nothing_e
     for state in [StateOn::OneMebibyte, StateOn::ReadOnly] {
         let bucket = crate::harness::garage::shared().bucket().await;
         let proxy = Proxy::before(&bucket.endpoint).await;
-        let mut setup = Setup::of(Location { endpoint: proxy.endpoint(), ..Location::of(&bucket) });
+        let mut setup = Setup::of(Location {
+            endpoint: proxy.endpoint(),
+            ..Location::of(&bucket)
+        });
         fs::create_dir_all(setup.path("state")).unwrap();
         setup.state_on = Some(state);
         let agent = setup.serve().await;
@@ -215,7 +286,9 @@ async fn a_disk_that_is_full_or_cannot_be_written_costs_the_resume_and_nothing_e
             let upload_id = agent.begin("garage", &sample).await;
             let mut sending = agent.sending(&upload_id);
             sending.send(&sample.tar.slice(..13 << 20)).await;
-            events.until(|event| event["stored_bytes"].as_u64() >= Some(10 * MIB)).await;
+            events
+                .until(|event| event["stored_bytes"].as_u64() >= Some(10 * MIB))
+                .await;
             if is_full && id == "a1" {
                 fill_up(&agent);
             }
@@ -225,11 +298,18 @@ async fn a_disk_that_is_full_or_cannot_be_written_costs_the_resume_and_nothing_e
             assert!(agent.download("garage", id).await.unwrap().body == sample.tar);
             if is_full {
                 // What was begun before the disk was full is gone all the same.
-                assert_eq!(fs::read_dir(agent.inside("state/uploads")).unwrap().count(), 0);
+                assert_eq!(
+                    fs::read_dir(agent.inside("state/uploads")).unwrap().count(),
+                    0
+                );
                 drop(fs::write(agent.inside("state/more"), vec![0; 2 << 20]));
             }
         }
-        let warnings = agent.printed().lines().filter(|line| line.contains("uploads go on")).count();
+        let warnings = agent
+            .printed()
+            .lines()
+            .filter(|line| line.contains("uploads go on"))
+            .count();
         assert_eq!(warnings, 1, "{}", agent.printed());
         assert_eq!(bucket.unfinished().await, Vec::<String>::new());
         what_verifying_finds_is_known_all_the_same(&agent, &bucket).await;
@@ -241,24 +321,48 @@ async fn what_verifying_finds_is_known_all_the_same(agent: &Agent, bucket: &Buck
     let sample = Sample::new("b2", "Two", 20 * MIB);
     let mut damaged = sample.tar.to_vec();
     damaged[10_000_000] ^= 1;
-    bucket.put(&format!("backups/{}.tar", sample.stem()), damaged).await;
-    agent.setup.run(&["verify", "garage", "b2", "--full"]).await.ended_with(5);
+    bucket
+        .put(&format!("backups/{}.tar", sample.stem()), damaged)
+        .await;
+    agent
+        .setup
+        .run(&["verify", "garage", "b2", "--full"])
+        .await
+        .ended_with(5);
     for id in ["a1", "b2"] {
         let path = format!("/v1/locations/garage/backups/{id}/verify");
         let answer = agent.post(&path, &json!({"mode": "full"})).await;
-        let last = answer.body.split(|&byte| byte == b'\n').rev().nth(1).unwrap();
-        assert_eq!(serde_json::from_slice::<Value>(last).unwrap()["ok"], id == "a1", "{answer:?}");
+        let last = answer
+            .body
+            .split(|&byte| byte == b'\n')
+            .rev()
+            .nth(1)
+            .unwrap();
+        assert_eq!(
+            serde_json::from_slice::<Value>(last).unwrap()["ok"],
+            id == "a1",
+            "{answer:?}"
+        );
     }
-    assert_eq!(agent.location("garage").await["verification"]["damaged"], json!(["b2"]));
+    assert_eq!(
+        agent.location("garage").await["verification"]["damaged"],
+        json!(["b2"])
+    );
     assert_eq!(agent.get("/v1/info").await.status, 200);
-    let warnings = agent.printed().lines().filter(|line| line.contains("verify::records")).count();
+    let warnings = agent
+        .printed()
+        .lines()
+        .filter(|line| line.contains("verify::records"))
+        .count();
     assert_eq!(warnings, 1, "{}", agent.printed());
 }
 
 /// Leaves no room on the disk, and none in the last page of the one journal, which spaces do not harm.
 fn fill_up(agent: &Agent) {
-    let journals: Vec<_> =
-        fs::read_dir(agent.inside("state/uploads")).unwrap().map(|file| file.unwrap().path()).collect();
+    let journals: Vec<_> = fs::read_dir(agent.inside("state/uploads"))
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
     assert_eq!(journals.len(), 1, "the test would prove nothing");
     let size = usize::try_from(fs::metadata(&journals[0]).unwrap().len()).unwrap();
     let mut journal = File::options().append(true).open(&journals[0]).unwrap();

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Agent, Bucket, Imitation, Location, MIB, Proxy, Quirk, Sample, Server, Setup, eventually, garage,
+    Agent, Bucket, Imitation, Location, MIB, Proxy, Quirk, Sample, Server, Setup, eventually,
+    garage,
 };
 
 /// What the agent says of its last look for what is left.
@@ -16,20 +17,30 @@ async fn last_sweep(agent: &Agent) -> Value {
 
 /// Waits for the look that an agent begins with.
 async fn swept(agent: &Agent) -> Value {
-    eventually("it looks for what is left", async || !last_sweep(agent).await.is_null()).await;
+    eventually("it looks for what is left", async || {
+        !last_sweep(agent).await.is_null()
+    })
+    .await;
     last_sweep(agent).await
 }
 
 async fn behind_proxy(server: Server) -> (Proxy, Bucket, Setup) {
     let bucket = server.bucket().await;
     let proxy = Proxy::before(&bucket.endpoint).await;
-    let location = Location { endpoint: proxy.endpoint(), prefix: "home".into(), ..server.location(&bucket) };
+    let location = Location {
+        endpoint: proxy.endpoint(),
+        prefix: "home".into(),
+        ..server.location(&bucket)
+    };
     (proxy, bucket, Setup::of(location))
 }
 
 async fn only_our_own_goes(server: Server) {
     let (proxy, bucket, setup) = behind_proxy(server).await;
-    let ours = ["home/backups/Nightly #1 + ä.tar", "home/backups/.s3-backup-agent-check-1"];
+    let ours = [
+        "home/backups/Nightly #1 + ä.tar",
+        "home/backups/.s3-backup-agent-check-1",
+    ];
     let others = [
         "backups/elsewhere.tar",
         "home/backups/in/backups/below.tar",
@@ -42,10 +53,18 @@ async fn only_our_own_goes(server: Server) {
     proxy.make_older(25, 25);
     let agent = setup.serve().await;
     let sweep = swept(&agent).await;
-    assert_eq!((&sweep["unfinished"], &sweep["removed"]), (&json!(4), &json!(2)), "{sweep}");
+    assert_eq!(
+        (&sweep["unfinished"], &sweep["removed"]),
+        (&json!(4), &json!(2)),
+        "{sweep}"
+    );
     assert_eq!(bucket.unfinished().await, others);
     assert!(agent.printed().contains("Nightly #1 + ä.tar"), "it says so");
-    assert_eq!(agent.location("home").await["status"], "unknown", "a sweep says nothing of how the location is");
+    assert_eq!(
+        agent.location("home").await["status"],
+        "unknown",
+        "a sweep says nothing of how the location is"
+    );
 }
 
 #[tokio::test]
@@ -61,12 +80,18 @@ async fn only_our_own_goes_on_swift() {
 #[tokio::test]
 async fn what_is_young_or_still_gets_parts_stays() {
     let (proxy, bucket, setup) = behind_proxy(Server::Garage).await;
-    bucket.leave_unfinished("home/backups/of another instance.tar").await;
+    bucket
+        .leave_unfinished("home/backups/of another instance.tar")
+        .await;
     for (begun_hours, written_hours) in [(23, 23), (240, 0), (240, 23)] {
         proxy.make_older(begun_hours, written_hours);
         let agent = Setup::of(setup.locations[0].clone()).serve().await;
         let sweep = swept(&agent).await;
-        assert_eq!((&sweep["unfinished"], &sweep["removed"]), (&json!(1), &json!(0)), "{begun_hours} {written_hours}");
+        assert_eq!(
+            (&sweep["unfinished"], &sweep["removed"]),
+            (&json!(1), &json!(0)),
+            "{begun_hours} {written_hours}"
+        );
     }
     assert_eq!(bucket.unfinished().await.len(), 1);
 }
@@ -82,13 +107,24 @@ async fn an_upload_under_way_is_not_left_over_however_long_it_takes() {
     let upload_id = agent.begin("home", &sample).await;
     let mut sending = agent.sending(&upload_id);
     sending.send(&sample.tar.slice(..13 << 20)).await;
-    events.until(|event| event["stored_bytes"].as_u64() >= Some(10 * MIB)).await;
+    events
+        .until(|event| event["stored_bytes"].as_u64() >= Some(10 * MIB))
+        .await;
     bucket.leave_unfinished("home/backups/dead.tar").await;
     proxy.make_older(25, 25);
     // The same folder under another name is a new location, which is looked at.
     again["id"] = json!("again");
-    assert_eq!(agent.put("/v1/locations/again", again.to_string()).await.status, 200);
-    eventually("the dead one is gone", async || bucket.unfinished().await.len() == 1).await;
+    assert_eq!(
+        agent
+            .put("/v1/locations/again", again.to_string())
+            .await
+            .status,
+        200
+    );
+    eventually("the dead one is gone", async || {
+        bucket.unfinished().await.len() == 1
+    })
+    .await;
     sending.send(&sample.tar.slice(13 << 20..)).await;
     assert_eq!(sending.ended().await.unwrap().status, 200);
     assert_eq!(agent.complete(&upload_id, &sample).await.status, 200);
@@ -100,13 +136,24 @@ async fn more_than_a_page_of_them_goes() {
     let server = Imitation::with([Quirk::PageSize(2)]).await;
     let bucket = server.bucket();
     for number in 0..5 {
-        bucket.leave_unfinished(&format!("backups/{number} +#.tar")).await;
+        bucket
+            .leave_unfinished(&format!("backups/{number} +#.tar"))
+            .await;
     }
     let proxy = Proxy::before(&server.endpoint()).await;
     proxy.make_older(25, 25);
-    let agent = Setup::of(Location { endpoint: proxy.endpoint(), ..server.location() }).serve().await;
+    let agent = Setup::of(Location {
+        endpoint: proxy.endpoint(),
+        ..server.location()
+    })
+    .serve()
+    .await;
     let sweep = swept(&agent).await;
-    assert_eq!((&sweep["unfinished"], &sweep["removed"]), (&json!(5), &json!(5)), "{sweep}");
+    assert_eq!(
+        (&sweep["unfinished"], &sweep["removed"]),
+        (&json!(5), &json!(5)),
+        "{sweep}"
+    );
     assert_eq!(server.unfinished(), Vec::<String>::new());
 }
 
@@ -122,11 +169,22 @@ async fn a_key_that_may_not_look_leaves_it_to_the_journal() {
         server.bucket().leave_unfinished("backups/dead.tar").await;
         let proxy = Proxy::before(&server.endpoint()).await;
         proxy.make_older(25, 25);
-        let agent = Setup::of(Location { endpoint: proxy.endpoint(), ..server.location() }).serve().await;
+        let agent = Setup::of(Location {
+            endpoint: proxy.endpoint(),
+            ..server.location()
+        })
+        .serve()
+        .await;
         let sweep = swept(&agent).await;
-        assert_eq!((&sweep["unfinished"], &sweep["removed"]), (&expected, &json!(0)), "{denied}: {sweep}");
+        assert_eq!(
+            (&sweep["unfinished"], &sweep["removed"]),
+            (&expected, &json!(0)),
+            "{denied}: {sweep}"
+        );
         assert_eq!(server.unfinished().len(), 1);
-        agent.upload("other", &Sample::new("a1", "All the same", 12 * MIB)).await;
+        agent
+            .upload("other", &Sample::new("a1", "All the same", 12 * MIB))
+            .await;
     }
 }
 
@@ -134,21 +192,34 @@ async fn a_key_that_may_not_look_leaves_it_to_the_journal() {
 async fn what_nobody_wants_goes_when_the_storage_is_back() {
     let bucket = garage::shared().bucket().await;
     let proxy = Proxy::before(&bucket.endpoint).await;
-    let location = Location { endpoint: proxy.endpoint(), outage_seconds: 2, ..Location::of(&bucket) };
+    let location = Location {
+        endpoint: proxy.endpoint(),
+        outage_seconds: 2,
+        ..Location::of(&bucket)
+    };
     let mut agent = Setup::of(location).serve().await;
     let mut events = agent.events().await;
     let sample = Sample::new("a1", "Away", 20 * MIB);
     let upload_id = agent.begin("garage", &sample).await;
     let mut sending = agent.sending(&upload_id);
     sending.send(&sample.tar.slice(..13 << 20)).await;
-    events.until(|event| event["stored_bytes"].as_u64() >= Some(10 * MIB)).await;
+    events
+        .until(|event| event["stored_bytes"].as_u64() >= Some(10 * MIB))
+        .await;
     proxy.set_away(true);
     sending.send(&sample.tar.slice(13 << 20..)).await;
     events.upload("failed").await;
-    eventually("it gives up", async || agent.printed().contains("left behind for now")).await;
+    eventually("it gives up", async || {
+        agent.printed().contains("left behind for now")
+    })
+    .await;
     agent.kill();
     proxy.set_away(false);
-    assert_eq!(bucket.unfinished().await.len(), 1, "the test would prove nothing");
+    assert_eq!(
+        bucket.unfinished().await.len(),
+        1,
+        "the test would prove nothing"
+    );
     let agent = Agent::restarted(agent).await;
     // At once, though it is not a day old.
     bucket.comes_to_be_empty().await;
@@ -177,10 +248,14 @@ async fn a_directory_is_cleaned_of_files_that_never_got_their_names() {
     let mut events = agent.events().await;
     let mut sending = agent.sending(&agent.begin("disk", &sample).await);
     sending.send(&sample.tar.slice(..13 << 20)).await;
-    events.until(|event| event["stored_bytes"].as_u64() >= Some(5 * MIB)).await;
+    events
+        .until(|event| event["stored_bytes"].as_u64() >= Some(5 * MIB))
+        .await;
     agent.kill();
     let left = || {
-        let names = fs::read_dir(folder.path().join("backups")).unwrap().map(|entry| entry.unwrap().file_name());
+        let names = fs::read_dir(folder.path().join("backups"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
         let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
         names.sort();
         names
@@ -189,11 +264,18 @@ async fn a_directory_is_cleaned_of_files_that_never_got_their_names() {
     assert_eq!(left(), [killed.as_str()], "the test would prove nothing");
     fs::write(folder.path().join("backups/notes#1"), "mine").unwrap();
     let mut agent = Agent::restarted(agent).await;
-    assert_eq!(swept(&agent).await["removed"], 0, "it may be of another agent that is still at it");
+    assert_eq!(
+        swept(&agent).await["removed"],
+        0,
+        "it may be of another agent that is still at it"
+    );
     agent.kill();
     let yesterday = SystemTime::now() - Duration::from_hours(25);
     for name in left() {
-        let file = File::options().write(true).open(folder.path().join("backups").join(name)).unwrap();
+        let file = File::options()
+            .write(true)
+            .open(folder.path().join("backups").join(name))
+            .unwrap();
         file.set_modified(yesterday).unwrap();
     }
     let agent = Agent::restarted(agent).await;

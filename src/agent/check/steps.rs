@@ -16,8 +16,8 @@ use crate::agent::events::Report;
 use crate::config::{Backend, Location};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::store::{
-    ContentType, Dialect, Error as StoreError, Key, Keys, Multipart, Outcome, Patience, Route, Store, clock_offset,
-    retry,
+    ContentType, Dialect, Error as StoreError, Key, Keys, Multipart, Outcome, Patience, Route,
+    Store, clock_offset, retry,
 };
 
 /// How long one step may take; a person waits.
@@ -63,11 +63,22 @@ impl Trial {
         watcher: Option<UnboundedSender<Step>>,
     ) -> Self {
         let made = missing_folders(&location).await;
-        let mut trial = Self { location, steps: Vec::new(), notes: Vec::new(), dialect: None, until, watcher };
+        let mut trial = Self {
+            location,
+            steps: Vec::new(),
+            notes: Vec::new(),
+            dialect: None,
+            until,
+            watcher,
+        };
         // A failed step has been noted; there is nothing more to say.
         drop(trial.run().await);
         // One that holds something by now stays.
-        in_thread(move || made.iter().for_each(|folder| drop(std::fs::remove_dir(folder)))).await;
+        in_thread(move || {
+            made.iter()
+                .for_each(|folder| drop(std::fs::remove_dir(folder)))
+        })
+        .await;
         trial
     }
 
@@ -85,9 +96,12 @@ impl Trial {
                 Ok(route) => route,
                 Err(error) => return self.push("resolve", Duration::ZERO, Err(error.into())),
             };
-            let addresses = self.step("resolve", async { Ok(route.resolve().await?) }).await?;
+            let addresses = self
+                .step("resolve", async { Ok(route.resolve().await?) })
+                .await?;
             let ahead = if route.has_tls() {
-                self.step("connect", async { Ok(route.connect(&addresses).await?) }).await?;
+                self.step("connect", async { Ok(route.connect(&addresses).await?) })
+                    .await?;
                 self.step("tls", async { Ok(route.greet().await?) }).await?
             } else {
                 let connected = async {
@@ -111,7 +125,11 @@ impl Trial {
     fn note_clock(&mut self, ahead: Option<chrono::Duration>) {
         if let Some(ahead) = ahead.filter(|ahead| ahead.abs() > CLOCK_TOLERANCE) {
             let message = format!("This machine's clock is {} the provider's.", offset(ahead));
-            self.notes.push(Note { code: Kind::ClockSkew.code(), key: None, message });
+            self.notes.push(Note {
+                code: Kind::ClockSkew.code(),
+                key: None,
+                message,
+            });
         }
     }
 
@@ -136,18 +154,32 @@ impl Trial {
 
     /// Whether the object may be there: a write that was refused left nothing, one that was not answered may have.
     fn may_have_written(&self) -> bool {
-        let failed = self.steps.iter().filter(|step| step.step == "write").find_map(|step| step.error.as_ref());
+        let failed = self
+            .steps
+            .iter()
+            .filter(|step| step.step == "write")
+            .find_map(|step| step.error.as_ref());
         failed.is_none_or(|error| error.retryable() || error.reason == Reason::NoEncryption.code())
     }
 
     fn note_left_behind(&mut self, message: String) {
-        self.notes.push(Note { code: LEFT_BEHIND, key: None, message });
+        self.notes.push(Note {
+            code: LEFT_BEHIND,
+            key: None,
+            message,
+        });
     }
 
     async fn write_and_read(&mut self, store: &Store, probe: &Key) -> Result<(), Stopped> {
         let refused = |error| not_allowed(error, "write", "s3:PutObject");
-        let written = store.write(probe, Bytes::from_static(PROBE), ContentType::Text, Patience::INTERACTIVE);
-        self.step("write", async { written.await.map_err(refused) }).await?;
+        let written = store.write(
+            probe,
+            Bytes::from_static(PROBE),
+            ContentType::Text,
+            Patience::INTERACTIVE,
+        );
+        self.step("write", async { written.await.map_err(refused) })
+            .await?;
         let part = Key::new(format!("{probe}.tar"));
         self.multipart(store, &part).await?;
         self.step("read", read_back(store, probe)).await
@@ -159,7 +191,9 @@ impl Trial {
         let start = Instant::now();
         let mut started = None;
         let stored = limited(self.limit(), two_parts(store, key, &mut started)).await;
-        let Some(multipart) = started else { return self.push("multipart", start.elapsed(), stored) };
+        let Some(multipart) = started else {
+            return self.push("multipart", start.elapsed(), stored);
+        };
         let refused = |error| not_allowed(error, "abort an upload", "s3:AbortMultipartUpload");
         let aborted = multipart.abort(Patience::INTERACTIVE);
         let aborted = limited(STEP_LIMIT, async { aborted.await.map_err(refused) }).await;
@@ -174,40 +208,75 @@ impl Trial {
     /// One signed request answers for five steps: which of them failed is in what the provider says.
     async fn listing(&mut self, store: &Store, folder: &str) -> Result<(), Stopped> {
         let start = Instant::now();
-        let listed = limited(self.limit(), async { Ok(store.peek(folder, Patience::INTERACTIVE).await) }).await;
+        let listed = limited(self.limit(), async {
+            Ok(store.peek(folder, Patience::INTERACTIVE).await)
+        })
+        .await;
         let (outcome, error) = match listed {
             Ok(Ok(())) => (None, None),
-            Ok(Err(error)) => (Some(error.outcome), Some(not_allowed(error, "list", "s3:ListBucket"))),
+            Ok(Err(error)) => (
+                Some(error.outcome),
+                Some(not_allowed(error, "list", "s3:ListBucket")),
+            ),
             Err(error) => (Some(Outcome::Timeout), Some(error)),
         };
         let is_directory = matches!(self.location.backend, Backend::Directory(_));
-        let (proven, last) = if is_directory { (0, "list") } else { proven(outcome) };
+        let (proven, last) = if is_directory {
+            (0, "list")
+        } else {
+            proven(outcome)
+        };
         for name in &SIGNED[..proven] {
             self.push(name, Duration::ZERO, Ok(()))?;
         }
         self.push(last, start.elapsed(), error.map_or(Ok(()), Err))
     }
 
-    async fn step<T>(&mut self, name: &'static str, work: impl Future<Output = Result<T>>) -> Result<T, Stopped> {
+    async fn step<T>(
+        &mut self,
+        name: &'static str,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T, Stopped> {
         let start = Instant::now();
         match limited(self.limit(), work).await {
             Ok(value) => self.push(name, start.elapsed(), Ok(())).map(|()| value),
-            Err(error) => Err(self.push(name, start.elapsed(), Err(error)).err().unwrap_or(Stopped)),
+            Err(error) => Err(self
+                .push(name, start.elapsed(), Err(error))
+                .err()
+                .unwrap_or(Stopped)),
         }
     }
 
     /// How long the next step may take.
     fn limit(&self) -> Duration {
-        self.until.map_or(STEP_LIMIT, |until| until.saturating_duration_since(Instant::now()).min(STEP_LIMIT))
+        self.until.map_or(STEP_LIMIT, |until| {
+            until
+                .saturating_duration_since(Instant::now())
+                .min(STEP_LIMIT)
+        })
     }
 
-    fn push(&mut self, step: &'static str, took: Duration, result: Result<()>) -> Result<(), Stopped> {
+    fn push(
+        &mut self,
+        step: &'static str,
+        took: Duration,
+        result: Result<()>,
+    ) -> Result<(), Stopped> {
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let error = result.err().map(|error| Report::from(&error));
         let ok = error.is_none();
         let detail = error.as_ref().map(|error| error.detail.as_str());
-        debug!(location = self.location.id, step, ok, duration_ms, detail, "checked a step");
-        let done = Step { step, ok, duration_ms, error, key: None };
+        debug!(
+            location = self.location.id,
+            step, ok, duration_ms, detail, "checked a step"
+        );
+        let done = Step {
+            step,
+            ok,
+            duration_ms,
+            error,
+            key: None,
+        };
         if let Some(watcher) = &self.watcher {
             // Fails when nobody watches any more.
             drop(watcher.send(done.clone()));
@@ -243,30 +312,52 @@ async fn limited<T>(limit: Duration, work: impl Future<Output = Result<T>>) -> R
 /// What was started is in `started`, even when this ends early.
 async fn two_parts(store: &Store, key: &Key, started: &mut Option<Multipart>) -> Result<()> {
     let refused = |error| not_allowed(error, "upload in parts", "s3:PutObject");
-    let multipart = Multipart::start(store, key, Patience::INTERACTIVE).await.map_err(refused)?;
+    let multipart = Multipart::start(store, key, Patience::INTERACTIVE)
+        .await
+        .map_err(refused)?;
     let multipart = started.insert(multipart);
     let part = Bytes::from(vec![0; PART_BYTES]);
     for number in 0..2 {
-        multipart.store_part(number, part.clone(), Patience::INTERACTIVE).await.map_err(refused)?;
+        multipart
+            .store_part(number, part.clone(), Patience::INTERACTIVE)
+            .await
+            .map_err(refused)?;
     }
     Ok(())
 }
 
 /// Folders that a check of a directory makes, the deepest first.
 async fn missing_folders(location: &Location) -> Vec<PathBuf> {
-    let Backend::Directory(path) = &location.backend else { return Vec::new() };
+    let Backend::Directory(path) = &location.backend else {
+        return Vec::new();
+    };
     let folder = path.join(Keys::new(&location.prefix).folder());
-    in_thread(move || folder.ancestors().take_while(|folder| !folder.exists()).map(PathBuf::from).collect()).await
+    in_thread(move || {
+        folder
+            .ancestors()
+            .take_while(|folder| !folder.exists())
+            .map(PathBuf::from)
+            .collect()
+    })
+    .await
 }
 
 /// Does what may wait for a network mount; when that does not answer, the steps say so.
 async fn in_thread<T: Default + Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    timeout(STEP_LIMIT, spawn_blocking(work)).await.ok().and_then(std::result::Result::ok).unwrap_or_default()
+    timeout(STEP_LIMIT, spawn_blocking(work))
+        .await
+        .ok()
+        .and_then(std::result::Result::ok)
+        .unwrap_or_default()
 }
 
 /// A clock's error, before the name of the other clock.
 fn offset(ahead: chrono::Duration) -> String {
-    let of = if ahead < chrono::Duration::zero() { "" } else { " of" };
+    let of = if ahead < chrono::Duration::zero() {
+        ""
+    } else {
+        " of"
+    };
     clock_offset(ahead) + of
 }
 
@@ -274,8 +365,13 @@ fn offset(ahead: chrono::Duration) -> String {
 async fn read_back(store: &Store, probe: &Key) -> Result<()> {
     let refused = |error| not_allowed(error, "read", "s3:GetObject");
     let range = 2..PROBE.len() - 1;
-    let bytes = u64::try_from(range.start).unwrap_or_default()..u64::try_from(range.end).unwrap_or_default();
-    let body = retry(Patience::INTERACTIVE, || store.open_range(probe, bytes.clone(), None)).await.map_err(refused)?;
+    let bytes = u64::try_from(range.start).unwrap_or_default()
+        ..u64::try_from(range.end).unwrap_or_default();
+    let body = retry(Patience::INTERACTIVE, || {
+        store.open_range(probe, bytes.clone(), None)
+    })
+    .await
+    .map_err(refused)?;
     let pieces: Vec<Bytes> = body.stream.try_collect().await.map_err(refused)?;
     if pieces.concat() == PROBE[range] {
         return Ok(());
@@ -292,8 +388,11 @@ fn not_allowed(error: StoreError, what: &str, action: &str) -> Error {
     if !is_forbidden {
         return error;
     }
-    let hint = format!("Give the key permission to {what} in this bucket (Amazon calls it {action}).");
-    error.with_reason(Some(Reason::ActionDenied)).with_hint(hint)
+    let hint =
+        format!("Give the key permission to {what} in this bucket (Amazon calls it {action}).");
+    error
+        .with_reason(Some(Reason::ActionDenied))
+        .with_hint(hint)
 }
 
 #[cfg(test)]
@@ -311,7 +410,12 @@ mod tests {
         assert_eq!(proven(None), (4, "list"));
         assert_eq!(proven(Some(Outcome::Forbidden)), (4, "list"));
         assert_eq!(proven(Some(Outcome::BucketNotFound)), (3, "bucket"));
-        for outcome in [Outcome::Timeout, Outcome::Unreachable, Outcome::Certificate, Outcome::NotS3] {
+        for outcome in [
+            Outcome::Timeout,
+            Outcome::Unreachable,
+            Outcome::Certificate,
+            Outcome::NotS3,
+        ] {
             assert_eq!(proven(Some(outcome)), (0, "list"), "{outcome:?}");
         }
     }
@@ -323,7 +427,14 @@ mod tests {
             "access_key_id": "key", "secret_access_key": "secret", "prefix": "deep/down"});
         let (location, _) = Location::from_json(&section).unwrap();
         let backend = Backend::Directory(folder.path().join("a/b"));
-        let trial = Trial::of(Location { backend, ..location }, None).await;
+        let trial = Trial::of(
+            Location {
+                backend,
+                ..location
+            },
+            None,
+        )
+        .await;
         assert!(trial.ok(), "{:?}", trial.steps);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }

@@ -34,15 +34,21 @@ impl Copying {
             .backup;
         if entry.tar.size < backup.size {
             let (held, said) = (entry.tar.size, backup.size);
-            let detail = format!("\"{}\" has {held} bytes, but its metadata says {said}.", entry.tar.key);
-            return Err(Error::new(Kind::SizeMismatch, detail).with_hint("It is cut off and cannot be restored."));
+            let detail = format!(
+                "\"{}\" has {held} bytes, but its metadata says {said}.",
+                entry.tar.key
+            );
+            return Err(Error::new(Kind::SizeMismatch, detail)
+                .with_hint("It is cut off and cannot be restored."));
         }
         if self.is_inside.load(Ordering::Relaxed) {
             match self.copy_inside(entry, &backup).await {
                 Ok(()) => return Ok(Done::CopiedInside),
                 Err(error) if is_refusal(error.kind()) => {
                     if self.is_inside.swap(false, Ordering::Relaxed) {
-                        warn!("the storage does not copy by itself: {error}; backups are downloaded and uploaded");
+                        warn!(
+                            "the storage does not copy by itself: {error}; backups are downloaded and uploaded"
+                        );
                     }
                 }
                 Err(error) => return Err(error),
@@ -53,15 +59,31 @@ impl Copying {
 
     async fn copy_inside(&self, entry: &Entry, backup: &AgentBackup) -> Result<()> {
         let source = self.from.store.copy_source(&entry.tar);
-        let source = source.ok_or_else(|| Error::new(Kind::StorageError, "The buckets are at two endpoints."))?;
+        let source = source
+            .ok_or_else(|| Error::new(Kind::StorageError, "The buckets are at two endpoints."))?;
         let (size, single_limit) = (entry.tar.size, self.inside.single);
         let sha256 = entry.metadata.sha256().map(str::to_owned);
-        let crc32 = entry.metadata.stored.as_ref().and_then(|stored| stored.crc32.clone());
-        let upload = self.create(entry, backup.clone(), Some(self.inside.part_size)).await?;
-        let inside = Inside { source, size, sha256, crc32, single_limit };
+        let crc32 = entry
+            .metadata
+            .stored
+            .as_ref()
+            .and_then(|stored| stored.crc32.clone());
+        let upload = self
+            .create(entry, backup.clone(), Some(self.inside.part_size))
+            .await?;
+        let inside = Inside {
+            source,
+            size,
+            sha256,
+            crc32,
+            single_limit,
+        };
         let id = upload.id.clone();
         // Runs on when the caller goes away, so that it ends in order.
-        let copying = self.agent.tasks.spawn(async move { upload.copy_inside(inside).await });
+        let copying = self
+            .agent
+            .tasks
+            .spawn(async move { upload.copy_inside(inside).await });
         let copied = copying.await.map_err(stopped)?;
         self.agent.forget_ended(&id);
         copied.map(drop)
@@ -79,16 +101,39 @@ impl Copying {
             }
         };
         // The download compares the SHA-256 that the source has before it lets the last byte go.
-        let received = self.agent.receive(&upload.id, download.into_stream().map_err(io::Error::other)).await?;
-        self.agent.complete_upload(&upload.id, received.size, received.crc32).await.map(drop)
+        let received = self
+            .agent
+            .receive(&upload.id, download.into_stream().map_err(io::Error::other))
+            .await?;
+        self.agent
+            .complete_upload(&upload.id, received.size, received.crc32)
+            .await
+            .map(drop)
     }
 
     /// The backup's name stays the one that its files have, which may have been renamed.
-    async fn create(&self, entry: &Entry, backup: AgentBackup, part_size: Option<u64>) -> Result<Arc<Upload>> {
-        let stem = entry.key.stem_in(&self.folder).map_or_else(|| backup.suggested_stem(), str::to_owned);
-        let backup = AgentBackup { size: entry.tar.size, ..backup };
-        let options = Options { keep: Keep::Failed, part_size, is_from_agent: true };
-        self.agent.create_upload_with(self.to.id(), backup, &format!("{stem}.tar"), options).await
+    async fn create(
+        &self,
+        entry: &Entry,
+        backup: AgentBackup,
+        part_size: Option<u64>,
+    ) -> Result<Arc<Upload>> {
+        let stem = entry
+            .key
+            .stem_in(&self.folder)
+            .map_or_else(|| backup.suggested_stem(), str::to_owned);
+        let backup = AgentBackup {
+            size: entry.tar.size,
+            ..backup
+        };
+        let options = Options {
+            keep: Keep::Failed,
+            part_size,
+            is_from_agent: true,
+        };
+        self.agent
+            .create_upload_with(self.to.id(), backup, &format!("{stem}.tar"), options)
+            .await
     }
 }
 
@@ -96,6 +141,10 @@ impl Copying {
 const fn is_refusal(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::StorageError | Kind::StorageForbidden | Kind::StorageAuth | Kind::BucketNotFound | Kind::WrongRegion
+        Kind::StorageError
+            | Kind::StorageForbidden
+            | Kind::StorageAuth
+            | Kind::BucketNotFound
+            | Kind::WrongRegion
     )
 }

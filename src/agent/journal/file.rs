@@ -33,16 +33,26 @@ impl JournalFile {
     /// Makes a file that holds `first`. It appears under its name when that line is on the disk.
     pub(super) fn create(folder: &Path, first: &[u8]) -> io::Result<Self> {
         if !folder.exists() {
-            DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)?;
             sync_folder(folder)?;
         }
         let name = uuid::Uuid::new_v4().simple().to_string();
-        let (new, path) = (folder.join(format!("{name}.{NEW_ENDING}")), folder.join(format!("{name}.{ENDING}")));
-        let written = write_new(&new, first).and_then(|file| fs::rename(&new, &path).map(|()| file));
+        let (new, path) = (
+            folder.join(format!("{name}.{NEW_ENDING}")),
+            folder.join(format!("{name}.{ENDING}")),
+        );
+        let written =
+            write_new(&new, first).and_then(|file| fs::rename(&new, &path).map(|()| file));
         match written {
             Ok(file) => {
                 sync_folder(&path)?;
-                Ok(Self { path, file: Mutex::new(file) })
+                Ok(Self {
+                    path,
+                    file: Mutex::new(file),
+                })
             }
             Err(error) => {
                 // A full disk leaves an empty file, and nothing may be left of a journal that is not one.
@@ -76,7 +86,12 @@ impl JournalFile {
 type Opened = (JournalFile, Vec<u8>, Duration);
 
 fn write_new(path: &Path, first: &[u8]) -> io::Result<File> {
-    let mut file = File::options().read(true).write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.lock()?;
     file.write_all(first)?;
     file.sync_all()?;
@@ -90,7 +105,9 @@ pub(super) fn is_journal(path: &Path) -> bool {
 
 /// The files that no process holds, with their text up to the last whole line.
 pub(super) fn unlocked(folder: &Path) -> Vec<(PathBuf, io::Result<Opened>)> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
     let (new, others): (Vec<_>, Vec<_>) = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .partition(|path| path.extension().is_some_and(|ending| ending == NEW_ENDING));
@@ -98,13 +115,15 @@ pub(super) fn unlocked(folder: &Path) -> Vec<(PathBuf, io::Result<Opened>)> {
         drop(remove_left(&path));
     }
     let ours = others.into_iter().filter(|path| is_journal(path));
-    ours.filter_map(|path| open(&path).transpose().map(|opened| (path, opened))).collect()
+    ours.filter_map(|path| open(&path).transpose().map(|opened| (path, opened)))
+        .collect()
 }
 
 /// Bytes of the lines up to the first that is none: a power cut may leave half a line, zeros, or both before the rest of it.
 fn whole_lines(text: &[u8]) -> usize {
     let lines = text.split_inclusive(|&byte| byte == b'\n');
-    let is_whole = |line: &&[u8]| line.ends_with(b"\n") && serde_json::from_slice::<IgnoredAny>(line).is_ok();
+    let is_whole =
+        |line: &&[u8]| line.ends_with(b"\n") && serde_json::from_slice::<IgnoredAny>(line).is_ok();
     lines.take_while(is_whole).map(<[u8]>::len).sum()
 }
 
@@ -112,7 +131,11 @@ fn whole_lines(text: &[u8]) -> usize {
 fn remove_left(path: &Path) -> io::Result<()> {
     let file = File::open(path)?;
     let age = file.metadata()?.modified()?.elapsed().unwrap_or_default();
-    if age >= NEW_FOR && file.try_lock().is_ok() { fs::remove_file(path) } else { Ok(()) }
+    if age >= NEW_FOR && file.try_lock().is_ok() {
+        fs::remove_file(path)
+    } else {
+        Ok(())
+    }
 }
 
 fn open(path: &Path) -> io::Result<Option<Opened>> {
@@ -126,11 +149,20 @@ fn open(path: &Path) -> io::Result<Option<Opened>> {
         Duration::ZERO
     });
     let mut text = Vec::new();
-    Read::by_ref(&mut file).take(MAX_BYTES).read_to_end(&mut text)?;
+    Read::by_ref(&mut file)
+        .take(MAX_BYTES)
+        .read_to_end(&mut text)?;
     let whole = whole_lines(&text);
     if whole < text.len() && whole > 0 {
         file.set_len(whole as u64)?;
         text.truncate(whole);
     }
-    Ok(Some((JournalFile { path: path.to_owned(), file: Mutex::new(file) }, text, age)))
+    Ok(Some((
+        JournalFile {
+            path: path.to_owned(),
+            file: Mutex::new(file),
+        },
+        text,
+        age,
+    )))
 }

@@ -32,14 +32,24 @@ pub(in crate::agent) struct JournalStatus {
 impl Journals {
     /// The uploads of this key that there are journals of, under way or left for the next attempt.
     pub(in crate::agent) async fn of_key(&self, place: &str, key: &str) -> Vec<Header> {
-        let headers = self.read_all().await.into_iter().map(|(parsed, _)| parsed.header);
-        headers.filter(|header| header.place == place && header.key == key).collect()
+        let headers = self
+            .read_all()
+            .await
+            .into_iter()
+            .map(|(parsed, _)| parsed.header);
+        headers
+            .filter(|header| header.place == place && header.key == key)
+            .collect()
     }
 
     /// All journals that can be read, those of uploads under way included.
     pub(in crate::agent) async fn overview(&self) -> Vec<JournalStatus> {
-        let mut statuses: Vec<_> =
-            self.read_all().await.into_iter().map(|(parsed, age)| JournalStatus::of(parsed, age)).collect();
+        let mut statuses: Vec<_> = self
+            .read_all()
+            .await
+            .into_iter()
+            .map(|(parsed, age)| JournalStatus::of(parsed, age))
+            .collect();
         statuses.sort_by(|one, other| (&one.place, &one.key).cmp(&(&other.place, &other.key)));
         statuses
     }
@@ -47,7 +57,9 @@ impl Journals {
     /// What each says, and how long ago something was added to it.
     async fn read_all(&self) -> Vec<(Parsed, Duration)> {
         let folder = self.folder.clone();
-        spawn_blocking(move || all(&folder)).await.unwrap_or_default()
+        spawn_blocking(move || all(&folder))
+            .await
+            .unwrap_or_default()
     }
 }
 
@@ -66,8 +78,12 @@ impl JournalStatus {
 }
 
 fn all(folder: &Path) -> Vec<(Parsed, Duration)> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| file::is_journal(path));
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let paths = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| file::is_journal(path));
     paths.filter_map(|path| one(&path).ok().flatten()).collect()
 }
 

@@ -16,7 +16,12 @@ fn header() -> Header {
 }
 
 fn part(number: usize) -> StoredPart {
-    StoredPart { number, size: 5 << 20, e_tag: format!("\"e{number}\""), hash: hash_of(&[7; 3]) }
+    StoredPart {
+        number,
+        size: 5 << 20,
+        e_tag: format!("\"e{number}\""),
+        hash: hash_of(&[7; 3]),
+    }
 }
 
 async fn left(journals: &Arc<Journals>) -> Vec<Left> {
@@ -24,7 +29,10 @@ async fn left(journals: &Arc<Journals>) -> Vec<Left> {
 }
 
 fn only_file(state: &Path) -> PathBuf {
-    let files: Vec<_> = fs::read_dir(state.join("uploads")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let files: Vec<_> = fs::read_dir(state.join("uploads"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     assert_eq!(files.len(), 1, "{files:?}");
     files[0].clone()
 }
@@ -48,17 +56,37 @@ async fn what_was_stored_is_known_after_the_upload_is_gone() {
     for number in [0, 2, 1] {
         journal.note(part(number)).await;
     }
-    assert!(left(&journals).await.is_empty(), "an upload under way is nobody else's");
+    assert!(
+        left(&journals).await.is_empty(),
+        "an upload under way is nobody else's"
+    );
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode(&only_file(state.path())), mode(&state.path().join("uploads"))), (0o600, 0o700));
+    assert_eq!(
+        (
+            mode(&only_file(state.path())),
+            mode(&state.path().join("uploads"))
+        ),
+        (0o600, 0o700)
+    );
     drop(journal);
     let found = left(&journals).await.remove(0);
     assert_eq!(found.header, header());
-    assert_eq!(found.parts.into_values().collect::<Vec<_>>(), [part(0), part(1), part(2)]);
-    for (place, prefix, backup_id) in
-        [("elsewhere", "p", "a1"), (&header().place, "q", "a1"), (&header().place, "p", "b2")]
-    {
-        assert!(journals.left(place, &Keys::new(prefix), backup_id).await.is_empty(), "{place} {prefix} {backup_id}");
+    assert_eq!(
+        found.parts.into_values().collect::<Vec<_>>(),
+        [part(0), part(1), part(2)]
+    );
+    for (place, prefix, backup_id) in [
+        ("elsewhere", "p", "a1"),
+        (&header().place, "q", "a1"),
+        (&header().place, "p", "b2"),
+    ] {
+        assert!(
+            journals
+                .left(place, &Keys::new(prefix), backup_id)
+                .await
+                .is_empty(),
+            "{place} {prefix} {backup_id}"
+        );
     }
     found.journal.end().await;
     assert!(left(&journals).await.is_empty());
@@ -73,7 +101,15 @@ async fn a_part_that_is_being_replaced_is_not_known_any_more() {
     journal.note(part(1)).await;
     journal.replacing(0).await;
     drop(journal);
-    assert_eq!(left(&journals).await.remove(0).parts.into_keys().collect::<Vec<_>>(), [1]);
+    assert_eq!(
+        left(&journals)
+            .await
+            .remove(0)
+            .parts
+            .into_keys()
+            .collect::<Vec<_>>(),
+        [1]
+    );
 }
 
 #[tokio::test]
@@ -89,7 +125,10 @@ async fn a_torn_line_costs_that_line_alone() {
         // What is added now can be read again.
         found.journal.note(part(5)).await;
         drop(found);
-        assert!(left(&journals).await.remove(0).parts.contains_key(&5), "cut at {cut}");
+        assert!(
+            left(&journals).await.remove(0).parts.contains_key(&5),
+            "cut at {cut}"
+        );
     }
 }
 
@@ -113,12 +152,22 @@ async fn whatever_a_power_cut_leaves_at_the_end_costs_nothing_before_it() {
     for tail in tails {
         fs::write(&file, [&whole[..], &tail].concat()).unwrap();
         let found = left(&journals).await.remove(0);
-        assert_eq!(found.parts.keys().copied().collect::<Vec<_>>(), [0, 1], "{:?}", String::from_utf8_lossy(&tail));
+        assert_eq!(
+            found.parts.keys().copied().collect::<Vec<_>>(),
+            [0, 1],
+            "{:?}",
+            String::from_utf8_lossy(&tail)
+        );
         // What is added now can be read again.
         found.journal.note(part(5)).await;
         drop(found);
         let parts = left(&journals).await.remove(0).parts;
-        assert_eq!(parts.into_keys().collect::<Vec<_>>(), [0, 1, 5], "{:?}", String::from_utf8_lossy(&tail));
+        assert_eq!(
+            parts.into_keys().collect::<Vec<_>>(),
+            [0, 1, 5],
+            "{:?}",
+            String::from_utf8_lossy(&tail)
+        );
     }
 }
 
@@ -127,14 +176,26 @@ async fn what_is_no_journal_is_left_alone() {
     let state = tempfile::tempdir().unwrap();
     let journals = Journals::new(state.path());
     fs::create_dir(state.path().join("uploads")).unwrap();
-    for (name, text) in [("a.jsonl", ""), ("b.jsonl", "no line"), ("c.jsonl", "{\"part\":1}\n"), ("d.txt", "mine\n")] {
+    for (name, text) in [
+        ("a.jsonl", ""),
+        ("b.jsonl", "no line"),
+        ("c.jsonl", "{\"part\":1}\n"),
+        ("d.txt", "mine\n"),
+    ] {
         fs::write(state.path().join("uploads").join(name), text).unwrap();
     }
     for _ in 0..2 {
         assert!(left(&journals).await.is_empty());
-        assert_eq!(fs::read_dir(state.path().join("uploads")).unwrap().count(), 4);
+        assert_eq!(
+            fs::read_dir(state.path().join("uploads")).unwrap().count(),
+            4
+        );
     }
-    assert_eq!(journals.ignored.lock().unwrap().len(), 3, "each is spoken of once");
+    assert_eq!(
+        journals.ignored.lock().unwrap().len(),
+        3,
+        "each is spoken of once"
+    );
 }
 
 #[tokio::test]
@@ -156,7 +217,9 @@ async fn a_journal_of_an_earlier_version_is_understood() {
     fs::write(state.path().join("uploads/a.jsonl"), text).unwrap();
     let found = left(&Journals::new(state.path())).await.remove(0);
     assert_eq!((found.parts.len(), found.header.size), (1, None));
-    assert!(found.header.is_of(5 << 20, 16 << 20, "so") && found.header.is_of(5 << 20, 17 << 20, "so"));
+    assert!(
+        found.header.is_of(5 << 20, 16 << 20, "so") && found.header.is_of(5 << 20, 17 << 20, "so")
+    );
 }
 
 #[tokio::test]
@@ -166,12 +229,18 @@ async fn what_nobody_wants_is_dead_at_once_until_somebody_goes_on_with_it() {
     let journal = journals.begin(header()).await.unwrap();
     journal.note(part(0)).await;
     drop(journal);
-    assert!(journals.dead().await.is_empty(), "it waits for the next attempt");
+    assert!(
+        journals.dead().await.is_empty(),
+        "it waits for the next attempt"
+    );
     left(&journals).await.remove(0).journal.unwanted().await;
     assert_eq!(journals.dead().await.len(), 1);
     let again = left(&journals).await.remove(0);
     assert_eq!(again.parts.len(), 1, "what is there is as good as before");
-    assert!(journals.dead().await.is_empty(), "it is in somebody's hands");
+    assert!(
+        journals.dead().await.is_empty(),
+        "it is in somebody's hands"
+    );
     again.journal.note(part(1)).await;
     drop(again);
     assert!(journals.dead().await.is_empty());
@@ -184,8 +253,12 @@ async fn a_file_that_never_came_to_be_a_journal_goes_when_it_is_old() {
     fs::create_dir(&folder).unwrap();
     let file = fs::File::create_new(folder.join("killed.new")).unwrap();
     assert!(left(&journals).await.is_empty());
-    assert!(folder.join("killed.new").exists(), "it may be just about to become one");
-    file.set_modified(std::time::SystemTime::now() - Duration::from_hours(2)).unwrap();
+    assert!(
+        folder.join("killed.new").exists(),
+        "it may be just about to become one"
+    );
+    file.set_modified(std::time::SystemTime::now() - Duration::from_hours(2))
+        .unwrap();
     assert!(left(&journals).await.is_empty());
     assert!(!folder.join("killed.new").exists());
 }

@@ -25,11 +25,17 @@ impl Listing {
     pub fn rows(&self) -> Vec<Row> {
         let row = |entry: &super::Entry| {
             let row: Row = serde_json::from_str(entry.metadata.json.get()).ok()?;
-            Some(Row { size_bytes: entry.tar.size, ..row })
+            Some(Row {
+                size_bytes: entry.tar.size,
+                ..row
+            })
         };
         let mut rows: Vec<Row> = self.entries.iter().filter_map(row).collect();
         rows.sort_by_cached_key(|row| {
-            std::cmp::Reverse((DateTime::parse_from_rfc3339(&row.date).ok(), row.date.clone()))
+            std::cmp::Reverse((
+                DateTime::parse_from_rfc3339(&row.date).ok(),
+                row.date.clone(),
+            ))
         });
         rows
     }

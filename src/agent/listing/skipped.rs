@@ -31,7 +31,11 @@ pub struct Skipped {
 
 impl Skipped {
     pub(super) fn new(key: impl Into<String>, code: SkipCode, reason: impl Into<String>) -> Self {
-        Self { key: key.into(), code, reason: reason.into() }
+        Self {
+            key: key.into(),
+            code,
+            reason: reason.into(),
+        }
     }
 }
 

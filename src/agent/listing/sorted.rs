@@ -19,22 +19,38 @@ pub(super) struct Sorted {
 impl From<Objects> for Sorted {
     fn from(objects: Objects) -> Self {
         let mut sorted = Self::default();
-        for key in objects.unreachable.into_iter().filter(|key| key.ends_with(".metadata.json")) {
+        for key in objects
+            .unreachable
+            .into_iter()
+            .filter(|key| key.ends_with(".metadata.json"))
+        {
             let reason = "its key cannot be asked for; rename the object and its tar";
-            sorted.skipped.push(Skipped::new(key, SkipCode::UnreachableKey, reason));
+            sorted
+                .skipped
+                .push(Skipped::new(key, SkipCode::UnreachableKey, reason));
         }
-        let (metadata, others): (Vec<_>, Vec<_>) =
-            objects.objects.into_iter().partition(|object| object.key.role() == Role::Metadata);
+        let (metadata, others): (Vec<_>, Vec<_>) = objects
+            .objects
+            .into_iter()
+            .partition(|object| object.key.role() == Role::Metadata);
         let mut tars: HashMap<Key, Object> = others
             .into_iter()
             .filter(|object| object.key.role() == Role::Tar)
             .map(|object| (object.key.clone(), object))
             .collect();
         for object in metadata {
-            if let Some(tar) = object.key.tar_of_metadata().and_then(|key| tars.remove(&key)) {
+            if let Some(tar) = object
+                .key
+                .tar_of_metadata()
+                .and_then(|key| tars.remove(&key))
+            {
                 sorted.pairs.push((object, tar));
             } else {
-                sorted.skipped.push(Skipped::new(object.key.as_str(), SkipCode::TarMissing, "its tar is missing"));
+                sorted.skipped.push(Skipped::new(
+                    object.key.as_str(),
+                    SkipCode::TarMissing,
+                    "its tar is missing",
+                ));
             }
         }
         sorted.orphans = tars.into_values().collect();

@@ -55,13 +55,18 @@ impl Busy {
 
     fn hold(self: &Arc<Self>, key: &Key, held: fn(&Self) -> &Held) -> Hold {
         *lock(held(self)).entry(key.clone()).or_default() += 1;
-        Hold { busy: Arc::clone(self), held, key: key.clone() }
+        Hold {
+            busy: Arc::clone(self),
+            held,
+            key: key.clone(),
+        }
     }
 }
 
 /// Whether no upload of another agent can be at this tar. One of unknown age may be anybody's.
 pub(in crate::agent) fn is_aged(tar: &Object) -> bool {
-    tar.modified.is_some_and(|modified| Utc::now() - modified >= SETTLED_AFTER)
+    tar.modified
+        .is_some_and(|modified| Utc::now() - modified >= SETTLED_AFTER)
 }
 
 impl Drop for Hold {

@@ -78,7 +78,8 @@ impl History {
     }
 
     pub(in crate::agent) fn downloaded(&self, bytes: usize) {
-        self.downloaded_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.downloaded_bytes
+            .fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     pub(in crate::agent) fn deleted(&self) {
@@ -86,23 +87,40 @@ impl History {
     }
 
     pub(in crate::agent) fn checked(&self, checked: &Checked) {
-        *self.check.lock().unwrap_or_else(PoisonError::into_inner) = Some((Utc::now(), checked.clone()));
+        *self.check.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((Utc::now(), checked.clone()));
     }
 
     pub(in crate::agent) fn last_check(&self) -> Option<LastCheck> {
         let check = self.check.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, checked) = check.clone()?;
-        Some(LastCheck { checked_at: at.to_rfc3339_opts(SecondsFormat::Secs, true), checked })
+        Some(LastCheck {
+            checked_at: at.to_rfc3339_opts(SecondsFormat::Secs, true),
+            checked,
+        })
     }
 
-    pub(in crate::agent) fn swept(&self, unfinished: Option<usize>, removed: usize, error: Option<String>) {
+    pub(in crate::agent) fn swept(
+        &self,
+        unfinished: Option<usize>,
+        removed: usize,
+        error: Option<String>,
+    ) {
         let swept_at = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
-        let sweep = LastSweep { swept_at, unfinished, removed, error };
+        let sweep = LastSweep {
+            swept_at,
+            unfinished,
+            removed,
+            error,
+        };
         *self.sweep.lock().unwrap_or_else(PoisonError::into_inner) = Some(sweep);
     }
 
     pub(in crate::agent) fn last_sweep(&self) -> Option<LastSweep> {
-        self.sweep.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.sweep
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(in crate::agent) fn counts(&self) -> Counts {

@@ -33,12 +33,19 @@ pub struct LastUpload {
 
 impl Numbers {
     pub(super) fn of(listing: Option<&Listing>) -> Self {
-        let Some(listing) = listing else { return Self::default() };
-        let uploads = listing.entries.iter().filter_map(|entry| Some((uploaded_at(entry)?, entry)));
+        let Some(listing) = listing else {
+            return Self::default();
+        };
+        let uploads = listing
+            .entries
+            .iter()
+            .filter_map(|entry| Some((uploaded_at(entry)?, entry)));
         Self {
             backups: Some(listing.entries.len()),
             size_bytes: Some(listing.entries.iter().map(|entry| entry.tar.size).sum()),
-            last_upload: uploads.max_by_key(|(at, _)| *at).and_then(|(_, entry)| LastUpload::of(entry)),
+            last_upload: uploads
+                .max_by_key(|(at, _)| *at)
+                .and_then(|(_, entry)| LastUpload::of(entry)),
             skipped: Some(SkipCounts::of(&listing.skipped)),
         }
     }

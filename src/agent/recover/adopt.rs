@@ -23,21 +23,33 @@ const MAX_ID_BYTES: usize = 128;
 /// for all of them. Source: `homeassistant/components/backup/config.py`, `raise_on_error`.
 pub(super) fn refuse_strange(backup: &AgentBackup, tar: &Object) -> Result<()> {
     let id = &backup.backup_id;
-    let is_id = !id.is_empty() && id.len() <= MAX_ID_BYTES && !id.chars().any(|c| c.is_control() || c == '/');
+    let is_id = !id.is_empty()
+        && id.len() <= MAX_ID_BYTES
+        && !id.chars().any(|c| c.is_control() || c == '/');
     refuse_when_unreadable(backup)?;
     let wrong = match (is_id, DateTime::parse_from_rfc3339(&backup.date)) {
         (true, Ok(_)) => return Ok(()),
         (false, _) => "its backup.json has no usable slug",
         (true, Err(_)) => "the date in its backup.json cannot be read",
     };
-    Err(Error::new(Kind::InvalidMetadata, format!("\"{}\" cannot be adopted: {wrong}.", tar.key)))
+    Err(Error::new(
+        Kind::InvalidMetadata,
+        format!("\"{}\" cannot be adopted: {wrong}.", tar.key),
+    ))
 }
 
 /// Writes the metadata, when the tar is still there and still has none.
-pub(super) async fn adopt(location: &Arc<Location>, tar: &Object, backup: AgentBackup) -> Result<AgentBackup, Refusal> {
+pub(super) async fn adopt(
+    location: &Arc<Location>,
+    tar: &Object,
+    backup: AgentBackup,
+) -> Result<AgentBackup, Refusal> {
     // As for an upload that is put in its place: no deletion comes in between.
     let _changing = location.changing.read().await;
-    let metadata = tar.key.metadata_of_tar().ok_or_else(|| Error::new(Kind::Internal, "The tar is none."))?;
+    let metadata = tar
+        .key
+        .metadata_of_tar()
+        .ok_or_else(|| Error::new(Kind::Internal, "The tar is none."))?;
     let _arriving = {
         // The list is older than the looks into the tars that came before this one.
         let _creating = location.creating.lock().await;
@@ -49,13 +61,32 @@ pub(super) async fn adopt(location: &Arc<Location>, tar: &Object, backup: AgentB
     confirm(location, tar).await?;
     match size(location, &metadata).await? {
         None => {}
-        Some(_) => return Err(Refusal::HasMetadata(format!("\"{}\" got metadata in the meantime.", tar.key))),
+        Some(_) => {
+            return Err(Refusal::HasMetadata(format!(
+                "\"{}\" got metadata in the meantime.",
+                tar.key
+            )));
+        }
     }
-    let json = describe(&backup, tar).to_object().map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
+    let json = describe(&backup, tar)
+        .to_object()
+        .map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
     let ours = sha256(&json);
-    let written = location.store.write(&metadata, json.into(), ContentType::Json, Patience::INTERACTIVE).await;
+    let written = location
+        .store
+        .write(
+            &metadata,
+            json.into(),
+            ContentType::Json,
+            Patience::INTERACTIVE,
+        )
+        .await;
     // It may be there although the answer was lost.
-    location.note(written.inspect_err(|_| location.outdated()).map_err(Error::from))?;
+    location.note(
+        written
+            .inspect_err(|_| location.outdated())
+            .map_err(Error::from),
+    )?;
     // Where this cannot be asked, a tar without metadata is the worse guess.
     if let Ok(now) = size(location, &tar.key).await
         && now != Some(tar.size)
@@ -65,7 +96,13 @@ pub(super) async fn adopt(location: &Arc<Location>, tar: &Object, backup: AgentB
         location.note(taken_back.map_err(Error::from))?;
         return Err(gone(tar));
     }
-    info!(size_bytes = tar.size, backup_id = backup.backup_id, "adopted \"{}\" in {}", tar.key, location.store.place());
+    info!(
+        size_bytes = tar.size,
+        backup_id = backup.backup_id,
+        "adopted \"{}\" in {}",
+        tar.key,
+        location.store.place()
+    );
     location.changed(&backup.backup_id);
     Ok(backup)
 }
@@ -85,7 +122,10 @@ fn gone(tar: &Object) -> Refusal {
 
 async fn size(location: &Location, key: &Key) -> Result<Option<u64>> {
     match location.store.size(key, Patience::INTERACTIVE).await {
-        Err(StoreError { outcome: Outcome::NotFound, .. }) => Ok(None),
+        Err(StoreError {
+            outcome: Outcome::NotFound,
+            ..
+        }) => Ok(None),
         found => location.note(found.map(Some).map_err(Error::from)),
     }
 }
@@ -98,9 +138,15 @@ fn describe(backup: &AgentBackup, tar: &Object) -> StoredBackup {
         crc32: None,
         part_size: None,
         // It became a backup now, but it was uploaded then.
-        uploaded_at: tar.modified.unwrap_or_else(Utc::now).to_rfc3339_opts(SecondsFormat::Millis, true),
+        uploaded_at: tar
+            .modified
+            .unwrap_or_else(Utc::now)
+            .to_rfc3339_opts(SecondsFormat::Millis, true),
         duration_ms: None,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    StoredBackup { backup: backup.clone(), agent: Some(agent) }
+    StoredBackup {
+        backup: backup.clone(),
+        agent: Some(agent),
+    }
 }

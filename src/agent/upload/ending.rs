@@ -20,7 +20,8 @@ const IDLE_LIMIT: Duration = Duration::from_mins(10);
 impl Upload {
     /// Stops the upload. Returns false when it is too late: the backup exists.
     pub(in crate::agent) async fn discard(self: &Arc<Self>, what: Discard) -> bool {
-        self.is_unwanted.fetch_or(what == Discard::All, Ordering::SeqCst);
+        self.is_unwanted
+            .fetch_or(what == Discard::All, Ordering::SeqCst);
         self.cancel.cancel();
         // Waits for `receive` to notice.
         let mut phase = self.phase.lock().await;
@@ -46,10 +47,18 @@ impl Upload {
                 () = self.cancel.cancelled() => return,
                 () = sleep_until(self.expires_at()) => {}
             }
-            match self.phase.try_lock().map(|phase| matches!(*phase, Phase::Complete | Phase::Ended)) {
+            match self
+                .phase
+                .try_lock()
+                .map(|phase| matches!(*phase, Phase::Complete | Phase::Ended))
+            {
                 Ok(true) => return,
                 Ok(false) if self.expires_at() <= Instant::now() => {
-                    warn!(upload_id = self.id, "nobody went on with the upload of \"{}\"", self.key());
+                    warn!(
+                        upload_id = self.id,
+                        "nobody went on with the upload of \"{}\"",
+                        self.key()
+                    );
                     self.discard(Discard::Unfinished).await;
                     return;
                 }
@@ -83,9 +92,12 @@ impl Upload {
             return false;
         }
         match (why.kind(), self.means.options.keep) {
-            (Kind::InvalidMetadata | Kind::SizeMismatch | Kind::ChecksumMismatch, _) | (_, Keep::Nothing) => false,
+            (Kind::InvalidMetadata | Kind::SizeMismatch | Kind::ChecksumMismatch, _)
+            | (_, Keep::Nothing) => false,
             // A sender that leaves makes a request that cannot be read to its end.
-            (Kind::Cancelled | Kind::ShuttingDown | Kind::InvalidRequest, Keep::Interrupted) => true,
+            (Kind::Cancelled | Kind::ShuttingDown | Kind::InvalidRequest, Keep::Interrupted) => {
+                true
+            }
             (_, keep) => keep == Keep::Failed,
         }
     }
@@ -102,10 +114,16 @@ impl Upload {
     /// Aborts a multipart upload in the background, for as long as the storage may be away; one that was to be gone on
     /// with as well.
     pub(super) fn clean_up(self: &Arc<Self>, tar: Option<Tar>) {
-        let resumed = self.record.resume().map(|(resumed, _)| Tar::Parts(resumed.multipart, Vec::new()));
+        let resumed = self
+            .record
+            .resume()
+            .map(|(resumed, _)| Tar::Parts(resumed.multipart, Vec::new()));
         let (tar, upload) = (resumed.or(tar), Arc::clone(self));
         // Nothing gets the key before what has to go from it is gone.
-        let leaving = self.record.has_doomed().then(|| self.location.leaving(&self.tar_key()));
+        let leaving = self
+            .record
+            .has_doomed()
+            .then(|| self.location.leaving(&self.tar_key()));
         self.means.tasks.spawn(async move {
             if let Some(Tar::Parts(multipart, _)) = tar
                 && !abort(&upload.location, &multipart, &upload.key()).await
@@ -115,7 +133,14 @@ impl Upload {
             upload.record.end_but_doomed().await;
             for (journal, removal) in upload.record.take_doomed() {
                 // What an earlier attempt left in its place has to go all the same.
-                if erase(&upload.location, &upload.tar_key(), &removal, upload.backup.size).await {
+                if erase(
+                    &upload.location,
+                    &upload.tar_key(),
+                    &removal,
+                    upload.backup.size,
+                )
+                .await
+                {
                     journal.end().await;
                 }
             }
@@ -126,11 +151,18 @@ impl Upload {
 
     /// Removes what is in place of an upload of `size` bytes that failed at the very end, metadata first, in the
     /// background.
-    pub(super) async fn erase(self: &Arc<Self>, removal: Removal, multipart: Option<Multipart>, size: u64) {
+    pub(super) async fn erase(
+        self: &Arc<Self>,
+        removal: Removal,
+        multipart: Option<Multipart>,
+        size: u64,
+    ) {
         // Before anybody is told: the agent may be killed at any moment.
         self.record.removing(&removal).await;
         let upload = Arc::clone(self);
-        self.means.tasks.spawn(async move { upload.erased(removal, multipart, size).await });
+        self.means
+            .tasks
+            .spawn(async move { upload.erased(removal, multipart, size).await });
     }
 
     pub(super) async fn erased(&self, removal: Removal, multipart: Option<Multipart>, size: u64) {

@@ -28,7 +28,10 @@ impl Upload {
     /// # Errors
     /// What the storage can come to; the upload has ended then. A provider that refuses copies, or a key that may not
     /// read the source, is [`Kind::StorageError`] or [`Kind::StorageForbidden`].
-    pub(in crate::agent) async fn copy_inside(self: &Arc<Self>, inside: Inside) -> Result<StoredBackup> {
+    pub(in crate::agent) async fn copy_inside(
+        self: &Arc<Self>,
+        inside: Inside,
+    ) -> Result<StoredBackup> {
         let mut phase = self.phase.lock().await;
         if !matches!(*phase, Phase::Waiting) {
             return Err(self.wrong_order("its content has arrived already"));
@@ -37,21 +40,38 @@ impl Upload {
         self.tell(UploadState::Receiving, None);
         let (size, sha256, crc32) = (inside.size, inside.sha256.clone(), inside.crc32.clone());
         if size <= inside.single_limit {
-            let content = Content { size, part_size: inside.single_limit, sha256, crc32 };
-            return self.conclude(&mut phase, &content, Tar::Inside(inside.source)).await;
+            let content = Content {
+                size,
+                part_size: inside.single_limit,
+                sha256,
+                crc32,
+            };
+            return self
+                .conclude(&mut phase, &content, Tar::Inside(inside.source))
+                .await;
         }
-        let content = Content { size, part_size: self.part_size, sha256, crc32 };
+        let content = Content {
+            size,
+            part_size: self.part_size,
+            sha256,
+            crc32,
+        };
         let mut parts = Parts::new(self);
         let copied = tokio::select! {
             () = self.cancel.cancelled() => Err(self.cancelled()),
             copied = self.copy_parts(&mut parts, &inside) => copied,
         };
         let is_kept = copied.as_ref().is_err_and(|error| self.keeps_after(error));
-        let tar = parts.finish(is_kept).await.map(|(multipart, parts)| Tar::Parts(multipart, parts));
+        let tar = parts
+            .finish(is_kept)
+            .await
+            .map(|(multipart, parts)| Tar::Parts(multipart, parts));
         match (copied, tar) {
             (Ok(()), Some(tar)) => self.conclude(&mut phase, &content, tar).await,
             (copied, tar) => {
-                let error = copied.err().unwrap_or_else(|| Error::new(Kind::Internal, "The copy has no parts."));
+                let error = copied
+                    .err()
+                    .unwrap_or_else(|| Error::new(Kind::Internal, "The copy has no parts."));
                 self.leave_or_clean_up(tar, &error);
                 Err(self.fail(error))
             }
@@ -60,7 +80,11 @@ impl Upload {
 
     async fn copy_parts(&self, parts: &mut Parts<'_>, inside: &Inside) -> Result<()> {
         for range in split(0..inside.size, self.part_size) {
-            self.progress(parts.send(Piece::Inside(inside.source.clone(), range)).await?);
+            self.progress(
+                parts
+                    .send(Piece::Inside(inside.source.clone(), range))
+                    .await?,
+            );
         }
         while parts.are_running() {
             self.progress(parts.one_stored().await?);

@@ -84,13 +84,23 @@ impl<'u> Parts<'u> {
         };
         let (number, size, hash) = (self.next, piece.size(), piece.hash());
         let known = self.known.remove(&number);
-        if let Some(part) = known.as_ref().filter(|part| part.size == size && part.hash == hash) {
+        if let Some(part) = known
+            .as_ref()
+            .filter(|part| part.size == size && part.hash == hash)
+        {
             self.next += 1;
-            self.stored.push(Part { number, e_tag: part.e_tag.clone() });
+            self.stored.push(Part {
+                number,
+                e_tag: part.e_tag.clone(),
+            });
             return Ok(size);
         }
         let (location, mut stored_bytes) = (&self.upload.location, 0);
-        while self.running.len() >= location.store.parts_in_flight(location.settings.parts_in_flight()) {
+        while self.running.len()
+            >= location
+                .store
+                .parts_in_flight(location.settings.parts_in_flight())
+        {
             stored_bytes += self.one_stored().await?;
         }
         self.next += 1;
@@ -101,10 +111,21 @@ impl<'u> Parts<'u> {
         self.running.spawn(async move {
             let part = match piece {
                 Piece::Bytes(data) => multipart.store_part(number, data, patience).await?,
-                Piece::Inside(source, range) => multipart.copy_part(number, &source, range, patience).await?,
+                Piece::Inside(source, range) => {
+                    multipart
+                        .copy_part(number, &source, range, patience)
+                        .await?
+                }
             };
             if let Some(journal) = journal {
-                journal.note(StoredPart { number, size, e_tag: part.e_tag.clone(), hash }).await;
+                journal
+                    .note(StoredPart {
+                        number,
+                        size,
+                        e_tag: part.e_tag.clone(),
+                        hash,
+                    })
+                    .await;
             }
             Ok((part, size))
         });
@@ -127,7 +148,12 @@ impl<'u> Parts<'u> {
     /// attempt goes on with them, those that are nearly there may arrive.
     pub(super) async fn finish(mut self, is_kept: bool) -> Option<(Multipart, Vec<Part>)> {
         if is_kept {
-            drop(timeout(LAST_PARTS_WITHIN, async { while self.running.join_next().await.is_some() {} }).await);
+            drop(
+                timeout(LAST_PARTS_WITHIN, async {
+                    while self.running.join_next().await.is_some() {}
+                })
+                .await,
+            );
         }
         self.running.shutdown().await;
         self.stored.sort_by_key(|part| part.number);
@@ -144,8 +170,14 @@ impl<'u> Parts<'u> {
         let multipart = self.start().await?;
         self.multipart = Some(multipart.clone());
         if let Some(upload_id) = multipart.upload_id() {
-            self.journal =
-                self.upload.record.begin(self.upload.header(Some(upload_id)), &self.upload.means.tasks).await;
+            self.journal = self
+                .upload
+                .record
+                .begin(
+                    self.upload.header(Some(upload_id)),
+                    &self.upload.means.tasks,
+                )
+                .await;
         }
         Ok(multipart)
     }
@@ -153,7 +185,11 @@ impl<'u> Parts<'u> {
     async fn start(&self) -> Result<Multipart> {
         // A task of its own: when the upload is cancelled meanwhile, the server may have heard of it all the same.
         let location = &self.upload.location;
-        let (store, key, patience) = (self.upload.store.clone(), self.upload.tar_key(), location.patience());
+        let (store, key, patience) = (
+            self.upload.store.clone(),
+            self.upload.tar_key(),
+            location.patience(),
+        );
         let (sender, started) = oneshot::channel();
         self.upload.means.tasks.spawn(async move {
             let started = Multipart::start(&store, &key, patience).await;
@@ -163,7 +199,9 @@ impl<'u> Parts<'u> {
                 warn!("an upload of \"{key}\" is left behind: {error}");
             }
         });
-        let started = started.await.map_err(|_| Error::new(Kind::Internal, "The upload did not start."))?;
+        let started = started
+            .await
+            .map_err(|_| Error::new(Kind::Internal, "The upload did not start."))?;
         location.note(started.map_err(Error::from))
     }
 
@@ -184,7 +222,9 @@ impl<'u> Parts<'u> {
     }
 
     fn note(&mut self, joined: std::result::Result<Stored, JoinError>) -> Result<u64> {
-        let stored = joined.map_err(|panicked| Error::new(Kind::Internal, "A part stopped.").with_source(panicked))?;
+        let stored = joined.map_err(|panicked| {
+            Error::new(Kind::Internal, "A part stopped.").with_source(panicked)
+        })?;
         let (part, size) = self.upload.location.note(stored.map_err(Error::from))?;
         self.stored.push(part);
         Ok(size)

@@ -18,7 +18,11 @@ use crate::store::{Backoff, ContentType, Error as StoreError, Object, Outcome, P
 const NOT_FOUND_FOR: Duration = Duration::from_mins(2);
 
 impl Upload {
-    pub(super) async fn put_in_place(self: &Arc<Self>, content: &Content, tar: Tar) -> Result<StoredBackup> {
+    pub(super) async fn put_in_place(
+        self: &Arc<Self>,
+        content: &Content,
+        tar: Tar,
+    ) -> Result<StoredBackup> {
         let location = &self.location;
         let _changing = location.changing.read().await;
         let before = match self.refuse_when_taken().await {
@@ -31,7 +35,10 @@ impl Upload {
         let (multipart, is_copy) = (tar.multipart(), matches!(tar, Tar::Inside(_)));
         if let Err(error) = self.store_tar(tar, content.size, before.as_deref()).await {
             // An earlier attempt may have arrived, whatever the last one came to.
-            let removal = Removal::Failed { metadata: None, version: None };
+            let removal = Removal::Failed {
+                metadata: None,
+                version: None,
+            };
             let is_transient = error.outcome.is_transient() || error.may_pass;
             if is_transient && self.means.options.keep == Keep::Failed {
                 self.record.leave();
@@ -45,11 +52,14 @@ impl Upload {
             return Err(error.into());
         }
         let (mut metadata, mut version) = (None, None);
-        let described = self.confirm_and_describe(content, &mut metadata, &mut version).await;
+        let described = self
+            .confirm_and_describe(content, &mut metadata, &mut version)
+            .await;
         if described.is_ok() {
             self.remove_replaced();
         } else {
-            self.erase(Removal::Failed { metadata, version }, None, content.size).await;
+            self.erase(Removal::Failed { metadata, version }, None, content.size)
+                .await;
         }
         described
     }
@@ -64,15 +74,22 @@ impl Upload {
             Some(left) if self.has_left && !self.is_described().await? => Ok(Some(left)),
             Some(_) => {
                 let place = location.store.place();
-                let detail = format!("Something else wrote \"{key}\" to {place} while this backup was on its way.");
-                Err(Error::new(Kind::StorageError, detail).with_hint("Upload it again: it gets another name."))
+                let detail = format!(
+                    "Something else wrote \"{key}\" to {place} while this backup was on its way."
+                );
+                Err(Error::new(Kind::StorageError, detail)
+                    .with_hint("Upload it again: it gets another name."))
             }
         }
     }
 
     async fn is_described(&self) -> Result<bool> {
         let (location, metadata) = (&self.location, self.location.keys.metadata(&self.stem));
-        Ok(self.store.object_if_any(&metadata, location.patience()).await?.is_some())
+        Ok(self
+            .store
+            .object_if_any(&metadata, location.patience())
+            .await?
+            .is_some())
     }
 
     async fn store_tar(
@@ -83,7 +100,9 @@ impl Upload {
     ) -> std::result::Result<(), StoreError> {
         let (store, key, patience) = (&self.store, self.tar_key(), self.location.patience());
         match tar {
-            Tar::Parts(multipart, parts) => multipart.complete(&parts, size, before, patience).await,
+            Tar::Parts(multipart, parts) => {
+                multipart.complete(&parts, size, before, patience).await
+            }
             Tar::Whole(data) => {
                 self.begin_in_one_request().await;
                 store.write(&key, data, ContentType::Tar, patience).await
@@ -99,26 +118,41 @@ impl Upload {
     async fn begin_in_one_request(self: &Arc<Self>) {
         if let Some((resumed, _)) = self.record.resume() {
             let upload = Arc::clone(self);
-            self.means.tasks.spawn(async move { drop(resumed.multipart.abort(upload.location.patience()).await) });
+            self.means.tasks.spawn(async move {
+                drop(resumed.multipart.abort(upload.location.patience()).await)
+            });
         }
-        drop(self.record.begin(self.header(None), &self.means.tasks).await);
+        drop(
+            self.record
+                .begin(self.header(None), &self.means.tasks)
+                .await,
+        );
     }
 
     /// The tar in its place, which must have the size that was sent.
     async fn confirmed(&self, content: &Content) -> Result<Object> {
         let key = self.tar_key();
-        let mut backoff = Backoff::new(Patience::lasting(self.location.settings.outage.min(NOT_FOUND_FOR)));
+        let mut backoff = Backoff::new(Patience::lasting(
+            self.location.settings.outage.min(NOT_FOUND_FOR),
+        ));
         let tar = loop {
             match self.store.object(&key, self.location.patience()).await {
                 Err(error) if error.outcome == Outcome::NotFound => {
-                    backoff.pause(StoreError { may_pass: true, ..error }).await?;
+                    backoff
+                        .pause(StoreError {
+                            may_pass: true,
+                            ..error
+                        })
+                        .await?;
                 }
                 found => break found?,
             }
         };
         if tar.size != content.size {
-            let detail =
-                format!("\"{}\" has {} bytes in the bucket, but {} were sent.", tar.key, tar.size, content.size);
+            let detail = format!(
+                "\"{}\" has {} bytes in the bucket, but {} were sent.",
+                tar.key, tar.size, content.size
+            );
             return Err(Error::new(Kind::StorageError, detail));
         }
         Ok(tar)
@@ -134,10 +168,19 @@ impl Upload {
     ) -> Result<StoredBackup> {
         *version = Some(self.confirmed(content).await?.version);
         let stored = self.describe(content);
-        let json = stored.to_object().map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
+        let json = stored
+            .to_object()
+            .map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
         *metadata = Some(sha256(&json));
         let key = self.location.keys.metadata(&self.stem);
-        self.store.write(&key, json.into(), ContentType::Json, self.location.patience()).await?;
+        self.store
+            .write(
+                &key,
+                json.into(),
+                ContentType::Json,
+                self.location.patience(),
+            )
+            .await?;
         Ok(stored)
     }
 
@@ -157,7 +200,8 @@ impl Upload {
     async fn remove_copy(&self, copy: &EarlierCopy) -> std::result::Result<(), StoreError> {
         let (location, patience) = (&self.location, self.location.patience());
         let (id, journals) = (&self.backup.backup_id, &self.means.journals);
-        if let Some(deletion) = Deletion::begin_copy(location, copy, id, patience, journals).await? {
+        if let Some(deletion) = Deletion::begin_copy(location, copy, id, patience, journals).await?
+        {
             deletion.finish(patience, &self.means.tasks).await;
             location.outdated();
         }
@@ -165,7 +209,10 @@ impl Upload {
     }
 
     fn describe(&self, content: &Content) -> StoredBackup {
-        let backup = AgentBackup { size: content.size, ..self.backup.clone() };
+        let backup = AgentBackup {
+            size: content.size,
+            ..self.backup.clone()
+        };
         let agent = content.sha256.clone().map(|sha256| AgentMetadata {
             format: FORMAT,
             size: content.size,

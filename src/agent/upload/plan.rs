@@ -38,21 +38,32 @@ pub(super) async fn choose_stem(
         if taken.iter().any(|key| key == tar.as_str()) || location.is_removing(&tar) {
             continue;
         }
-        match location.store.read(&metadata, MAX_METADATA_BYTES, Patience::INTERACTIVE).await {
+        match location
+            .store
+            .read(&metadata, MAX_METADATA_BYTES, Patience::INTERACTIVE)
+            .await
+        {
             Ok(json) => {
                 let stored = StoredBackup::parse(&json).ok();
                 if stored.is_some_and(|stored| stored.backup.backup_id == backup.backup_id) {
-                    replaced.push(EarlierCopy { stem, metadata: sha256(&json) });
+                    replaced.push(EarlierCopy {
+                        stem,
+                        metadata: sha256(&json),
+                    });
                 }
             }
             // What no list shows is somebody's all the same.
-            Err(error) if error.outcome == Outcome::Refused && is_too_large(location, &metadata).await => {}
+            Err(error)
+                if error.outcome == Outcome::Refused && is_too_large(location, &metadata).await => {
+            }
             Err(error) if error.outcome != Outcome::NotFound => return Err(error.into()),
             Err(_) if free.is_some() => {}
             Err(_) => match location.store.size(&tar, Patience::INTERACTIVE).await {
                 Err(error) if error.outcome == Outcome::NotFound => free = Some(stem),
                 Err(error) => return Err(error.into()),
-                Ok(_) if left.iter().any(|left| left.header.key == tar.as_str()) => free = Some(stem),
+                Ok(_) if left.iter().any(|left| left.header.key == tar.as_str()) => {
+                    free = Some(stem)
+                }
                 Ok(_) => {}
             },
         }
@@ -62,8 +73,13 @@ pub(super) async fn choose_stem(
             return Ok((stem, replaced));
         }
     }
-    let detail = format!("All names for the backup \"{}\" are taken in {}.", backup.backup_id, location.store.place());
-    Err(Error::new(Kind::StorageError, detail).with_hint("Remove copies of it that are no longer needed."))
+    let detail = format!(
+        "All names for the backup \"{}\" are taken in {}.",
+        backup.backup_id,
+        location.store.place()
+    );
+    Err(Error::new(Kind::StorageError, detail)
+        .with_hint("Remove copies of it that are no longer needed."))
 }
 
 /// Whether an object is larger than any metadata that this agent reads.
@@ -74,9 +90,14 @@ async fn is_too_large(location: &Location, metadata: &Key) -> bool {
 
 /// The smallest part size that keeps a backup within the number of parts, with room for one that turns out larger.
 pub(super) fn part_size(wanted: u64, size: u64, max_parts: u64) -> Result<u64> {
-    let needed = size.saturating_add(size / 16).div_ceil(max_parts).next_multiple_of(1024 * 1024);
+    let needed = size
+        .saturating_add(size / 16)
+        .div_ceil(max_parts)
+        .next_multiple_of(1024 * 1024);
     if needed > MAX_PART_SIZE {
-        let detail = format!("{size} bytes are more than this provider stores as one object, in {max_parts} parts.");
+        let detail = format!(
+            "{size} bytes are more than this provider stores as one object, in {max_parts} parts."
+        );
         return Err(Error::new(Kind::InvalidRequest, detail));
     }
     Ok(wanted.max(needed))

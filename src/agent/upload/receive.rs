@@ -32,11 +32,17 @@ pub struct Received {
 impl Received {
     pub(super) fn agrees_with(&self, size: u64, crc32: &str) -> Result<()> {
         if size != self.size {
-            let detail = format!("{} bytes arrived, but the sender counted {size}.", self.size);
+            let detail = format!(
+                "{} bytes arrived, but the sender counted {size}.",
+                self.size
+            );
             return Err(Error::new(Kind::SizeMismatch, detail));
         }
         if !crc32.eq_ignore_ascii_case(&self.crc32) {
-            let detail = format!("The CRC-32 of what arrived is {}, but the sender's is {crc32}.", self.crc32);
+            let detail = format!(
+                "The CRC-32 of what arrived is {}, but the sender's is {crc32}.",
+                self.crc32
+            );
             return Err(Error::new(Kind::ChecksumMismatch, detail));
         }
         Ok(())
@@ -54,7 +60,9 @@ where
         result = intake.run(body) => result,
     };
     let whole = std::mem::take(&mut intake.buffer).freeze();
-    let is_kept = result.as_ref().is_err_and(|error| upload.keeps_after(error));
+    let is_kept = result
+        .as_ref()
+        .is_err_and(|error| upload.keeps_after(error));
     let tar = match intake.parts.finish(is_kept).await {
         Some((multipart, parts)) => Some(Tar::Parts(multipart, parts)),
         None => Some(Tar::Whole(whole)),
@@ -115,7 +123,9 @@ impl<'u> Intake<'u> {
         self.size += piece.len() as u64;
         self.crc32.update(&piece);
         self.sha256.update(&piece);
-        self.walker.push(&piece).map_err(|error| not_a_backup(&error))?;
+        self.walker
+            .push(&piece)
+            .map_err(|error| not_a_backup(&error))?;
         let part_size = usize::try_from(self.upload.part_size).unwrap_or(usize::MAX);
         while !piece.is_empty() {
             // A full buffer is sent when more follows: a backup of exactly one part needs no multipart upload.
@@ -133,7 +143,12 @@ impl<'u> Intake<'u> {
 
     /// What is still expected, up to a part.
     fn buffer_size(&self, part_size: usize) -> usize {
-        let rest = self.upload.backup.size.saturating_sub(self.size).saturating_add(64 * 1024);
+        let rest = self
+            .upload
+            .backup
+            .size
+            .saturating_sub(self.size)
+            .saturating_add(64 * 1024);
         usize::try_from(rest).unwrap_or(usize::MAX).min(part_size)
     }
 
@@ -147,10 +162,15 @@ impl<'u> Intake<'u> {
     async fn finish(&mut self) -> Result<Received> {
         let announced = self.upload.backup.size;
         if self.size < announced {
-            let detail = format!("{} bytes were announced, but only {} arrived.", announced, self.size);
+            let detail = format!(
+                "{} bytes were announced, but only {} arrived.",
+                announced, self.size
+            );
             return Err(Error::new(Kind::SizeMismatch, detail));
         }
-        let manifest = std::mem::take(&mut self.walker).finish().map_err(|error| not_a_backup(&error))?;
+        let manifest = std::mem::take(&mut self.walker)
+            .finish()
+            .map_err(|error| not_a_backup(&error))?;
         if manifest.backup_id() != self.upload.backup.backup_id {
             let (inside, said) = (manifest.backup_id(), &self.upload.backup.backup_id);
             let detail = format!("The tar is the backup \"{inside}\", not \"{said}\".");
@@ -165,7 +185,11 @@ impl<'u> Intake<'u> {
         }
         let sha256 = std::mem::replace(&mut self.sha256, Context::new(&SHA256)).finish();
         let crc32 = format!("{:08x}", self.crc32.finalize());
-        Ok(Received { size: self.size, crc32, sha256: hex(sha256) })
+        Ok(Received {
+            size: self.size,
+            crc32,
+            sha256: hex(sha256),
+        })
     }
 
     fn progress(&self, stored_bytes: u64) {
@@ -174,14 +198,22 @@ impl<'u> Intake<'u> {
 }
 
 fn not_a_backup(error: &archive::Error) -> Error {
-    Error::new(Kind::InvalidMetadata, format!("What arrived is not a backup: {error}."))
+    Error::new(
+        Kind::InvalidMetadata,
+        format!("What arrived is not a backup: {error}."),
+    )
 }
 
 fn sender_gone(error: io::Error) -> Error {
     // A sender inside the agent, which copies from another location, says itself what is wrong.
-    if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+    if let Some(error) = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<Error>())
+    {
         return error.replica();
     }
     let detail = format!("The sender stopped in the middle: {error}.");
-    Error::new(Kind::InvalidRequest, detail).with_hint("Send the same backup again.").with_source(error)
+    Error::new(Kind::InvalidRequest, detail)
+        .with_hint("Send the same backup again.")
+        .with_source(error)
 }

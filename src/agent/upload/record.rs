@@ -54,13 +54,21 @@ impl Record {
                 abandon(location, left, tasks);
                 continue;
             }
-            let usable = if resumed.is_none() { usable(location, &left, part_size, size).await? } else { None };
+            let usable = if resumed.is_none() {
+                usable(location, &left, part_size, size).await?
+            } else {
+                None
+            };
             if let Some((multipart, parts)) = usable {
                 if left.is_doomed() {
                     // Its parts are there still, so no tar was made of them.
                     left.journal.wanted().await;
                 }
-                resumed = Some(Resumed { multipart, parts, journal: left.journal });
+                resumed = Some(Resumed {
+                    multipart,
+                    parts,
+                    journal: left.journal,
+                });
                 continue;
             }
             // They go on saying whose tar it is that may be under this key.
@@ -75,19 +83,35 @@ impl Record {
                 }
             });
         }
-        let (earlier, doomed, resumed) = (Mutex::new(earlier), Mutex::new(doomed), Mutex::new(resumed));
-        Ok(Self { journals, open: Mutex::default(), earlier, doomed, resumed, arriving: Mutex::new(Some(arriving)) })
+        let (earlier, doomed, resumed) =
+            (Mutex::new(earlier), Mutex::new(doomed), Mutex::new(resumed));
+        Ok(Self {
+            journals,
+            open: Mutex::default(),
+            earlier,
+            doomed,
+            resumed,
+            arriving: Mutex::new(Some(arriving)),
+        })
     }
 
     /// Bytes that an earlier attempt stored.
     pub(super) fn resumed_bytes(&self) -> u64 {
         let resumed = self.resumed.lock().unwrap_or_else(PoisonError::into_inner);
-        resumed.iter().flat_map(|resumed| resumed.parts.values()).map(|part| part.size).sum()
+        resumed
+            .iter()
+            .flat_map(|resumed| resumed.parts.values())
+            .map(|part| part.size)
+            .sum()
     }
 
     /// What to go on with; whoever takes it completes or aborts it.
     pub(super) fn resume(&self) -> Option<(Resumed, Journal)> {
-        let resumed = self.resumed.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let resumed = self
+            .resumed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()?;
         let journal = resumed.journal.clone();
         self.open().push(journal.clone());
         Some((resumed, journal))
@@ -109,7 +133,12 @@ impl Record {
 
     /// Whether there is a journal of what is stored.
     pub(super) fn is_noted(&self) -> bool {
-        !self.open().is_empty() || self.resumed.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        !self.open().is_empty()
+            || self
+                .resumed
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_some()
     }
 
     /// Leaves to the sweep what could not be removed.
@@ -131,7 +160,12 @@ impl Record {
 
     /// Leaves everything to the next attempt.
     pub(super) fn leave(&self) {
-        drop(self.resumed.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(
+            self.resumed
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
         self.open().clear();
         self.earlier().clear();
         drop(self.take_doomed());
@@ -153,19 +187,32 @@ impl Record {
     }
 
     pub(super) fn has_doomed(&self) -> bool {
-        !self.doomed.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        !self
+            .doomed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty()
     }
 
     /// Nothing is left to go on with.
     pub(super) async fn end_but_doomed(&self) {
-        let noted = [std::mem::take(&mut *self.open()), std::mem::take(&mut *self.earlier())].concat();
+        let noted = [
+            std::mem::take(&mut *self.open()),
+            std::mem::take(&mut *self.earlier()),
+        ]
+        .concat();
         for journal in noted {
             journal.end().await;
         }
     }
 
     fn release(&self) {
-        drop(self.arriving.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(
+            self.arriving
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
     }
 
     fn open(&self) -> MutexGuard<'_, Vec<Journal>> {
@@ -184,7 +231,9 @@ async fn usable(
     part_size: u64,
     size: u64,
 ) -> Result<Option<(Multipart, BTreeMap<usize, StoredPart>)>> {
-    let is_of = left.header.is_of(part_size, size, &location.settings.keeps());
+    let is_of = left
+        .header
+        .is_of(part_size, size, &location.settings.keeps());
     let Some(multipart) = multipart(location, &left.header).filter(|_| is_of) else {
         return Ok(None);
     };
@@ -192,7 +241,9 @@ async fn usable(
     match multipart.stored_parts(Patience::INTERACTIVE).await {
         Ok(held) => {
             let is_held = |part: &StoredPart| {
-                held.iter().any(|held| held.part_number == part.number + 1 && held.is(&part.e_tag, part.size))
+                held.iter().any(|held| {
+                    held.part_number == part.number + 1 && held.is(&part.e_tag, part.size)
+                })
             };
             parts.retain(|_, part| is_held(part));
         }
@@ -201,13 +252,21 @@ async fn usable(
         // Whoever may not ask which parts there are may still store parts. The journal was right when it was written; but
         // where there is a tar, it was made of them since.
         Err(_) => {
-            let made = location.store.object_if_any(&Key::new(&left.header.key), Patience::INTERACTIVE).await;
+            let made = location
+                .store
+                .object_if_any(&Key::new(&left.header.key), Patience::INTERACTIVE)
+                .await;
             if location.note(made.map_err(Error::from))?.is_some() {
                 return Ok(None);
             }
         }
     }
-    info!(parts = parts.len(), "going on with the upload of \"{}\" in {}", left.header.key, location.store.place());
+    info!(
+        parts = parts.len(),
+        "going on with the upload of \"{}\" in {}",
+        left.header.key,
+        location.store.place()
+    );
     Ok(Some((multipart, parts)))
 }
 

@@ -34,7 +34,10 @@ pub(super) struct Watcher(Weak<Upload>);
 impl Waiting {
     /// What is shown of it.
     pub(super) fn shown(&self) -> Option<Report> {
-        self.lock().as_ref().filter(|wait| wait.is_shown).map(|wait| wait.report.clone())
+        self.lock()
+            .as_ref()
+            .filter(|wait| wait.is_shown)
+            .map(|wait| wait.report.clone())
     }
 
     /// It waits no longer; says whether that was shown.
@@ -51,7 +54,10 @@ impl Waiting {
             report: report.clone(),
             is_shown: false,
         });
-        wait.report = Report { since: Some(wait.since.clone()), ..report };
+        wait.report = Report {
+            since: Some(wait.since.clone()),
+            ..report
+        };
         let is_new = !wait.is_shown && wait.begun.elapsed() >= SHOWN_AFTER;
         wait.is_shown |= is_new;
         is_new
@@ -70,21 +76,33 @@ impl Watcher {
 
 impl Watch for Watcher {
     fn waits(&self, error: &StoreError) {
-        let Some(upload) = self.0.upgrade() else { return };
+        let Some(upload) = self.0.upgrade() else {
+            return;
+        };
         let error = Error::from(error.replica());
         // What is already over waits for nothing, though its parts are still being removed.
         if !upload.is_under_way() || !upload.waiting.note(Report::from(&error)) {
             return;
         }
-        warn!(upload_id = upload.id, "the upload of \"{}\" waits for its storage: {error}", upload.key());
+        warn!(
+            upload_id = upload.id,
+            "the upload of \"{}\" waits for its storage: {error}",
+            upload.key()
+        );
         drop(upload.location.note::<()>(Err(error)));
         upload.tell_again();
     }
 
     fn goes_on(&self) {
-        let Some(upload) = self.0.upgrade() else { return };
+        let Some(upload) = self.0.upgrade() else {
+            return;
+        };
         if upload.waiting.end() {
-            info!(upload_id = upload.id, "the upload of \"{}\" goes on", upload.key());
+            info!(
+                upload_id = upload.id,
+                "the upload of \"{}\" goes on",
+                upload.key()
+            );
             drop(upload.location.note(Ok(())));
             upload.tell_again();
         }
@@ -98,14 +116,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_moment_is_not_shown_and_what_lasts_is() {
-        let (waiting, report) = (Waiting::default(), Report::from(&Error::new(Kind::StorageUnreachable, "away")));
+        let (waiting, report) = (
+            Waiting::default(),
+            Report::from(&Error::new(Kind::StorageUnreachable, "away")),
+        );
         assert!(!waiting.note(report.clone()) && !waiting.end());
         assert!(!waiting.note(report.clone()));
         tokio::time::sleep(SHOWN_AFTER).await;
         assert!(waiting.shown().is_none());
         assert!(waiting.note(report.clone()) && !waiting.note(report));
         let shown = waiting.shown().unwrap();
-        assert!(shown.code == "storage_unreachable" && shown.since.is_some(), "{shown:?}");
+        assert!(
+            shown.code == "storage_unreachable" && shown.since.is_some(),
+            "{shown:?}"
+        );
         assert!(waiting.end() && waiting.shown().is_none());
     }
 }

@@ -27,9 +27,16 @@ impl Hashes {
                 Checksum::Crc32c => Some(Digest::new(CrcAlgorithm::Crc32Iscsi)),
                 Checksum::Crc64Nvme => Some(Digest::new(CrcAlgorithm::Crc64Nvme)),
             };
-            Held { checksum, wanted, crc }
+            Held {
+                checksum,
+                wanted,
+                crc,
+            }
         };
-        Self { sha256: Context::new(&SHA256), held: stat.checksums.iter().cloned().map(held).collect() }
+        Self {
+            sha256: Context::new(&SHA256),
+            held: stat.checksums.iter().cloned().map(held).collect(),
+        }
     }
 
     pub(super) fn update(&mut self, piece: &[u8]) {
@@ -47,9 +54,17 @@ impl Hashes {
         if recorded.is_some_and(|recorded| !recorded.eq_ignore_ascii_case(&computed)) {
             differing.push("SHA-256");
         }
-        for Held { checksum, wanted, crc } in self.held {
+        for Held {
+            checksum,
+            wanted,
+            crc,
+        } in self.held
+        {
             let crc = crc.map(|crc| crc.finalize().to_be_bytes());
-            let is_same = crc.as_ref().map_or(sha256.as_ref(), |crc| &crc[8 - wanted.len()..]) == wanted;
+            let is_same = crc
+                .as_ref()
+                .map_or(sha256.as_ref(), |crc| &crc[8 - wanted.len()..])
+                == wanted;
             if !is_same {
                 differing.push(match checksum {
                     Checksum::Sha256 => "server's SHA-256",

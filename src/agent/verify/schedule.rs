@@ -61,15 +61,31 @@ pub struct Verification {
 
 impl Verification {
     /// What is shown of a record; nothing where there is nothing to say.
-    pub(in crate::agent) fn of(record: &Record, location: &Location, error: Option<Report>) -> Option<Self> {
+    pub(in crate::agent) fn of(
+        record: &Record,
+        location: &Location,
+        error: Option<Report>,
+    ) -> Option<Self> {
         let text = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
         let (listing, run) = (location.listings.last(), record.last_run.as_ref());
         let damaged = record.damaged(|id, version| {
-            listing.as_ref().is_none_or(|listing| listing.find(id).is_some_and(|entry| entry.tar.version == version))
+            listing.as_ref().is_none_or(|listing| {
+                listing
+                    .find(id)
+                    .is_some_and(|entry| entry.tar.version == version)
+            })
         });
-        let unread = record.unread(|id| listing.as_ref().is_none_or(|listing| listing.find(id).is_some()));
-        let next_at = location.settings.verify.map(|verify| text(record.due_at(every(verify), Utc::now())));
-        let is_of_note = run.is_some() || next_at.is_some() || !damaged.is_empty() || !unread.is_empty();
+        let unread = record.unread(|id| {
+            listing
+                .as_ref()
+                .is_none_or(|listing| listing.find(id).is_some())
+        });
+        let next_at = location
+            .settings
+            .verify
+            .map(|verify| text(record.due_at(every(verify), Utc::now())));
+        let is_of_note =
+            run.is_some() || next_at.is_some() || !damaged.is_empty() || !unread.is_empty();
         is_of_note.then(|| Self {
             verified_at: run.map(|run| text(run.at)),
             next_at,
@@ -90,7 +106,10 @@ fn every(verify: Verify) -> TimeDelta {
 /// Follows the schedules until the agent stops. Each run is a task of its own, so that a location that does not answer
 /// keeps no other from its turn; a place has one at most.
 pub(in crate::agent) async fn run(agent: Arc<Agent>) {
-    let (mut ticks, mut runs) = (interval(INTERVAL), HashMap::<String, AbortOnDropHandle<()>>::new());
+    let (mut ticks, mut runs) = (
+        interval(INTERVAL),
+        HashMap::<String, AbortOnDropHandle<()>>::new(),
+    );
     let whole_looks = Arc::new(Semaphore::new(MAX_WHOLE_LOOKS));
     let following = async {
         loop {
@@ -101,7 +120,11 @@ pub(in crate::agent) async fn run(agent: Arc<Agent>) {
                 if !runs.contains_key(&place)
                     && let Some(verify) = agent.due(&location)
                 {
-                    let run = Arc::clone(&agent).follow_schedule(location, verify, Arc::clone(&whole_looks));
+                    let run = Arc::clone(&agent).follow_schedule(
+                        location,
+                        verify,
+                        Arc::clone(&whole_looks),
+                    );
                     runs.insert(place, AbortOnDropHandle::new(tokio::spawn(run)));
                 }
             }
@@ -133,17 +156,29 @@ impl Agent {
         let (place, now) = (location.settings.place(), Utc::now());
         let is_due = || self.records.of(&place).due_at(every(verify), now) <= now;
         // An upload has the line to itself.
-        (!self.is_resting(&place) && self.uploads_under_way().is_empty() && is_due()).then_some(verify)
+        (!self.is_resting(&place) && self.uploads_under_way().is_empty() && is_due())
+            .then_some(verify)
     }
 
-    async fn follow_schedule(self: Arc<Self>, location: Arc<Location>, verify: Verify, whole_looks: Arc<Semaphore>) {
+    async fn follow_schedule(
+        self: Arc<Self>,
+        location: Arc<Location>,
+        verify: Verify,
+        whole_looks: Arc<Semaphore>,
+    ) {
         let ended = self.verify_some(&location, verify, &whole_looks).await;
-        let Some(location) = self.still(&location) else { return };
+        let Some(location) = self.still(&location) else {
+            return;
+        };
         let error = match ended {
             Ok(unread) => unread,
             Err(error) => {
-                warn!(location = location.id(), "verifying backups ended early: {error}");
-                self.resting().insert(location.settings.place(), Instant::now());
+                warn!(
+                    location = location.id(),
+                    "verifying backups ended early: {error}"
+                );
+                self.resting()
+                    .insert(location.settings.place(), Instant::now());
                 Some(error)
             }
         };
@@ -152,16 +187,21 @@ impl Agent {
 
     /// The location as it is registered now, unless it is gone or somewhere else.
     fn now(&self, location: &Location) -> Option<Arc<Location>> {
-        self.location(location.id()).ok().filter(|now| now.settings.is_same_place(&location.settings))
+        self.location(location.id())
+            .ok()
+            .filter(|now| now.settings.is_same_place(&location.settings))
     }
 
     /// The same, unless it is to be verified in another way.
     fn still(&self, location: &Location) -> Option<Arc<Location>> {
-        self.now(location).filter(|now| now.settings.verify == location.settings.verify)
+        self.now(location)
+            .filter(|now| now.settings.verify == location.settings.verify)
     }
 
     fn is_resting(&self, place: &str) -> bool {
-        self.resting().get(place).is_some_and(|since| since.elapsed() < AGAIN_AFTER)
+        self.resting()
+            .get(place)
+            .is_some_and(|since| since.elapsed() < AGAIN_AFTER)
     }
 
     /// Looks at as many as the schedule says. One that cannot be read is not one of them; the first such error is given.
@@ -172,21 +212,35 @@ impl Agent {
         whole_looks: &Semaphore,
     ) -> Result<Option<Error>> {
         let mode = if verify.full { Mode::Full } else { Mode::Quick };
-        let (place, wanted) = (location.settings.place(), verify.sample.unwrap_or(usize::MAX));
+        let (place, wanted) = (
+            location.settings.place(),
+            verify.sample.unwrap_or(usize::MAX),
+        );
         let known = self.records.of(&place);
         let listing = location.note(location.listings.taken().await)?;
         let ids = newest_first(&listing);
         // What the storage did not let be read may be there.
-        let gone = if listing.unread.is_some() { Record::default() } else { known.clone().without(&ids) };
+        let gone = if listing.unread.is_some() {
+            Record::default()
+        } else {
+            known.clone().without(&ids)
+        };
         let (mut backups, mut read_bytes, mut unread) = (0, 0, None);
         for id in known.in_turn(ids) {
             if backups == wanted {
                 break;
             }
-            let _turn = if verify.full { whole_looks.acquire().await.ok() } else { None };
+            let _turn = if verify.full {
+                whole_looks.acquire().await.ok()
+            } else {
+                None
+            };
             self.let_uploads_pass().await;
             let Some(location) = &self.still(location) else {
-                info!(location = location.id(), "stopped verifying backups: its settings are others now");
+                info!(
+                    location = location.id(),
+                    "stopped verifying backups: its settings are others now"
+                );
                 return Ok(unread);
             };
             match self.verify_unheard(location, &id, mode).await {
@@ -199,14 +253,35 @@ impl Agent {
                 Err(error) => {
                     // Storage that cannot be asked says nothing of this backup.
                     location.listings.taken().await?;
-                    warn!(location = location.id(), backup_id = id, "a backup could not be verified: {error}");
+                    warn!(
+                        location = location.id(),
+                        backup_id = id,
+                        "a backup could not be verified: {error}"
+                    );
                     self.records.unread(&place, &id).await;
                     unread.get_or_insert(error);
                 }
             }
         }
-        info!(location = location.id(), backups, read_bytes, "verified backups in {}", location.store.place());
-        self.records.ended(&place, Run { at: Utc::now(), mode, backups, read_bytes }, gone).await;
+        info!(
+            location = location.id(),
+            backups,
+            read_bytes,
+            "verified backups in {}",
+            location.store.place()
+        );
+        self.records
+            .ended(
+                &place,
+                Run {
+                    at: Utc::now(),
+                    mode,
+                    backups,
+                    read_bytes,
+                },
+                gone,
+            )
+            .await;
         Ok(unread)
     }
 
@@ -218,7 +293,12 @@ impl Agent {
     }
 
     /// Looks at a backup while nobody listens to how far it is.
-    async fn verify_unheard(self: &Arc<Self>, location: &Arc<Location>, id: &str, mode: Mode) -> Result<Verified> {
+    async fn verify_unheard(
+        self: &Arc<Self>,
+        location: &Arc<Location>,
+        id: &str,
+        mode: Mode,
+    ) -> Result<Verified> {
         // It may be another one since the last look.
         let entry = location.listings.find(id).await?;
         let (sender, _) = mpsc::channel(1);
@@ -226,8 +306,16 @@ impl Agent {
     }
 
     /// Notes what a look at a backup came to.
-    pub(super) async fn note_verified(&self, location: &Location, id: &str, version: &str, verified: &Verified) {
-        self.records.note(&location.settings.place(), id, version, verified).await;
+    pub(super) async fn note_verified(
+        &self,
+        location: &Location,
+        id: &str,
+        version: &str,
+        verified: &Verified,
+    ) {
+        self.records
+            .note(&location.settings.place(), id, version, verified)
+            .await;
         // It may have another name by now, or be somebody else's news.
         if let Some(location) = self.now(location) {
             self.show_verification(&location);
@@ -238,5 +326,8 @@ impl Agent {
 fn newest_first(listing: &Listing) -> Vec<String> {
     let mut entries: Vec<_> = listing.entries.iter().collect();
     entries.sort_by_key(|entry| Reverse(entry.tar.modified));
-    entries.into_iter().map(|entry| entry.metadata.backup_id.clone()).collect()
+    entries
+        .into_iter()
+        .map(|entry| entry.metadata.backup_id.clone())
+        .collect()
 }

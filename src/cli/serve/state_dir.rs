@@ -15,8 +15,17 @@ use tracing::warn;
 pub(super) fn lock(state_dir: &Path) -> io::Result<Option<File>> {
     let path = state_dir.join("agent.lock");
     // Backups of the embedded location are in it, and a backup may hold every password of a house.
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(state_dir);
-    let opened = made.and_then(|()| File::options().create(true).append(true).mode(0o600).open(&path));
+    let made = DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(state_dir);
+    let opened = made.and_then(|()| {
+        File::options()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path)
+    });
     // What is there can be locked although nothing can be written.
     let opened = opened.or_else(|error| {
         warn!(

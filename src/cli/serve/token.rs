@@ -22,21 +22,31 @@ pub(super) fn of(listen: &Listen, is_handed_over: bool) -> io::Result<Option<Sec
     if let Some(token) = &listen.token {
         return Ok(Some(token.clone()));
     }
-    let Some(path) = &listen.token_file else { return Ok(None) };
+    let Some(path) = &listen.token_file else {
+        return Ok(None);
+    };
     let file = path.display();
-    let named =
-        |error: io::Error| io::Error::new(error.kind(), format!("The token file \"{file}\" cannot be used: {error}"));
+    let named = |error: io::Error| {
+        io::Error::new(
+            error.kind(),
+            format!("The token file \"{file}\" cannot be used: {error}"),
+        )
+    };
     match read(path) {
         Ok(Some(token)) => return Ok(Some(token)),
         Ok(None) => {}
-        Err(error) if is_handed_over => warn!("\"{file}\" holds no token: {error}; making another one"),
+        Err(error) if is_handed_over => {
+            warn!("\"{file}\" holds no token: {error}; making another one")
+        }
         Err(error) => return Err(named(error)),
     }
     let token = random()?;
     match keep(path, format!("{token}\n").as_bytes()) {
         Ok(()) => info!("made a token in \"{file}\""),
         Err(error) if is_handed_over => {
-            warn!("\"{file}\" cannot be written: {error}; the agent has another token after the next start");
+            warn!(
+                "\"{file}\" cannot be written: {error}; the agent has another token after the next start"
+            );
         }
         Err(error) => return Err(named(error)),
     }
@@ -52,7 +62,10 @@ fn read(path: &Path) -> io::Result<Option<Secret>> {
     match text.trim() {
         token if token.len() >= 16 && !token.contains('\0') => Ok(Some(Secret::new(token))),
         token if token.chars().all(|c| c == '\0') => Ok(None),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the token in it is shorter than 16 characters")),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the token in it is shorter than 16 characters",
+        )),
     }
 }
 

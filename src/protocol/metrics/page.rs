@@ -27,7 +27,11 @@ impl Page {
 
     fn family(&mut self, name: &str, kind: &str, help: &str) -> Family<'_> {
         let head = Some(format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
-        Family { page: &mut self.0, name: name.to_owned(), head }
+        Family {
+            page: &mut self.0,
+            name: name.to_owned(),
+            head,
+        }
     }
 
     pub(super) fn text(self) -> String {
@@ -39,8 +43,15 @@ impl Family<'_> {
     /// Adds a value.
     pub(super) fn add(&mut self, labels: &[(&str, &str)], value: f64) {
         self.page.push_str(&self.head.take().unwrap_or_default());
-        let labels: Vec<_> = labels.iter().map(|(name, text)| format!("{name}=\"{}\"", escaped(text))).collect();
-        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let labels: Vec<_> = labels
+            .iter()
+            .map(|(name, text)| format!("{name}=\"{}\"", escaped(text)))
+            .collect();
+        let labels = if labels.is_empty() {
+            String::new()
+        } else {
+            format!("{{{}}}", labels.join(","))
+        };
         // Writing to a String cannot fail.
         let _ = writeln!(self.page, "{}{labels} {value}", self.name);
     }
@@ -54,7 +65,9 @@ impl Family<'_> {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
 }
 
 #[cfg(test)]
@@ -65,7 +78,8 @@ mod tests {
     fn a_page_is_in_the_text_format() {
         let mut page = Page::default();
         page.gauge("empty", "Nothing.").add_some(&[], None);
-        page.gauge("size", "A size.").add(&[("a", "x\"y\\z\n"), ("b", "2")], 9_007_199_254_740_991.0);
+        page.gauge("size", "A size.")
+            .add(&[("a", "x\"y\\z\n"), ("b", "2")], 9_007_199_254_740_991.0);
         let mut counter = page.counter("count_total", "A count.");
         counter.add(&[], 1.5);
         counter.add(&[("a", "b")], 0.0);

@@ -59,7 +59,9 @@ pub(super) fn reason_of(answer: &Answer) -> Option<Reason> {
         "" if answer.status == 413 => Reason::BodyTooLarge,
         _ if answer.tls_at.is_some() => Reason::TlsNeeded,
         // The words of nginx, and of servers written in Go.
-        _ if says("HTTP request was sent to HTTPS") || says("HTTP request to an HTTPS server") => Reason::TlsNeeded,
+        _ if says("HTTP request was sent to HTTPS") || says("HTTP request to an HTTPS server") => {
+            Reason::TlsNeeded
+        }
         _ => match outcome_of(answer) {
             Outcome::Forbidden => Reason::ActionDenied,
             Outcome::NotS3 => Reason::NotS3,
@@ -76,7 +78,9 @@ fn encryption_reason(answer: &Answer) -> Option<Reason> {
     if says("secure connection") {
         return Some(Reason::TlsNeeded);
     }
-    let is_other_key = says("was stored using") || says("did not match the ones") || says("not applicable to this");
+    let is_other_key = says("was stored using")
+        || says("did not match the ones")
+        || says("not applicable to this");
     if is_other_key {
         return Some(Reason::EncryptionKeyNeeded);
     }
@@ -103,10 +107,18 @@ fn by_code(code: &str, message: &str) -> Option<Outcome> {
         // Garage answers AccessDenied for an unknown key and for a wrong signature as well.
         "InvalidArgument" if is_unknown_to_r2(message) => Outcome::Auth,
         // Garage's quota ("Bucket size quota is reached"), and Backblaze's cap.
-        "AccessDenied" if message.contains("quota is reached") || message.contains("cap exceeded") => Outcome::Full,
+        "AccessDenied"
+            if message.contains("quota is reached") || message.contains("cap exceeded") =>
+        {
+            Outcome::Full
+        }
         // Garage's word for a clock that is more than a day behind.
         "InvalidRequest" if message.contains("Date is too old") => Outcome::ClockSkew,
-        "AccessDenied" if message.contains("No such key") || message.contains("nvalid signature") => Outcome::Auth,
+        "AccessDenied"
+            if message.contains("No such key") || message.contains("nvalid signature") =>
+        {
+            Outcome::Auth
+        }
         "AccessDenied" | "AllAccessDisabled" | "AccountProblem" | "Forbidden" => Outcome::Forbidden,
         "NoSuchBucket" => Outcome::BucketNotFound,
         "AuthorizationHeaderMalformed"
@@ -147,25 +159,55 @@ pub(super) mod tests {
     use super::*;
 
     pub(in crate::store::error) fn answer(status: u16, code: &str, message: &str) -> Answer {
-        Answer { status, code: code.into(), message: message.into(), is_s3: true, ..Answer::default() }
+        Answer {
+            status,
+            code: code.into(),
+            message: message.into(),
+            is_s3: true,
+            ..Answer::default()
+        }
     }
 
     #[test]
     fn answers_map_by_code_then_by_status() {
         for (status, code, message, outcome) in [
-            (403, "AccessDenied", "Forbidden: No such key: GK12", Outcome::Auth),
+            (
+                403,
+                "AccessDenied",
+                "Forbidden: No such key: GK12",
+                Outcome::Auth,
+            ),
             (403, "AccessDenied", "", Outcome::Forbidden),
             (403, "RequestTimeTooSkewed", "", Outcome::ClockSkew),
-            (400, "InvalidRequest", "Bad request: Date is too old", Outcome::ClockSkew),
-            (403, "AccessDenied", "Forbidden: Bucket size quota is reached, maximum total size", Outcome::Full),
-            (400, "XMinioAdminBucketQuotaExceeded", "Bucket quota exceeded", Outcome::Full),
+            (
+                400,
+                "InvalidRequest",
+                "Bad request: Date is too old",
+                Outcome::ClockSkew,
+            ),
+            (
+                403,
+                "AccessDenied",
+                "Forbidden: Bucket size quota is reached, maximum total size",
+                Outcome::Full,
+            ),
+            (
+                400,
+                "XMinioAdminBucketQuotaExceeded",
+                "Bucket quota exceeded",
+                Outcome::Full,
+            ),
             (404, "NoSuchBucket", "", Outcome::BucketNotFound),
             (404, "", "", Outcome::NotFound),
             (503, "", "", Outcome::Throttled),
             (502, "", "", Outcome::ServerError),
             (400, "Strange", "", Outcome::Refused),
         ] {
-            assert_eq!(outcome_of(&answer(status, code, message)), outcome, "{status} {code}");
+            assert_eq!(
+                outcome_of(&answer(status, code, message)),
+                outcome,
+                "{status} {code}"
+            );
         }
     }
 
@@ -177,36 +219,95 @@ pub(super) mod tests {
         for (code, message, reason) in [
             ("InvalidRequest", stored, Reason::EncryptionKeyNeeded),
             ("InvalidRequest", insecure, Reason::TlsNeeded),
-            ("InvalidArgument", "Server Side Encryption is not supported", Reason::NoEncryption),
-            ("InvalidArgument", "Credential access key has length 20, should be 32", Reason::UnknownKey),
-            ("InvalidToken", "The provided token is malformed", Reason::InvalidToken),
-            ("ExpiredToken", "The provided token has expired.", Reason::ExpiredToken),
+            (
+                "InvalidArgument",
+                "Server Side Encryption is not supported",
+                Reason::NoEncryption,
+            ),
+            (
+                "InvalidArgument",
+                "Credential access key has length 20, should be 32",
+                Reason::UnknownKey,
+            ),
+            (
+                "InvalidToken",
+                "The provided token is malformed",
+                Reason::InvalidToken,
+            ),
+            (
+                "ExpiredToken",
+                "The provided token has expired.",
+                Reason::ExpiredToken,
+            ),
         ] {
-            let answer = Answer { to_write: true, ..answer(400, code, message) };
+            let answer = Answer {
+                to_write: true,
+                ..answer(400, code, message)
+            };
             assert_eq!(reason_of(&answer), Some(reason), "{message}");
         }
-        assert_eq!(reason_of(&answer(400, "InvalidArgument", "Encryption is strange")), None);
-        assert_eq!(outcome_of(&answer(400, "InvalidArgument", "Credential access key has length 3")), Outcome::Auth);
+        assert_eq!(
+            reason_of(&answer(400, "InvalidArgument", "Encryption is strange")),
+            None
+        );
+        assert_eq!(
+            outcome_of(&answer(
+                400,
+                "InvalidArgument",
+                "Credential access key has length 3"
+            )),
+            Outcome::Auth
+        );
     }
 
     #[test]
     fn what_a_proxy_says_keeps_its_status() {
-        let page = |status| Answer { is_s3: false, ..answer(status, "", "Request Entity Too Large nginx") };
-        assert_eq!((outcome_of(&page(413)), reason_of(&page(413))), (Outcome::Refused, Some(Reason::BodyTooLarge)));
-        assert_eq!((outcome_of(&page(407)), reason_of(&page(407))), (Outcome::Refused, Some(Reason::ProxyFailed)));
-        assert_eq!((outcome_of(&page(408)), reason_of(&page(408))), (Outcome::Timeout, None));
-        assert_eq!((outcome_of(&page(404)), reason_of(&page(404))), (Outcome::NotS3, Some(Reason::NotS3)));
+        let page = |status| Answer {
+            is_s3: false,
+            ..answer(status, "", "Request Entity Too Large nginx")
+        };
+        assert_eq!(
+            (outcome_of(&page(413)), reason_of(&page(413))),
+            (Outcome::Refused, Some(Reason::BodyTooLarge))
+        );
+        assert_eq!(
+            (outcome_of(&page(407)), reason_of(&page(407))),
+            (Outcome::Refused, Some(Reason::ProxyFailed))
+        );
+        assert_eq!(
+            (outcome_of(&page(408)), reason_of(&page(408))),
+            (Outcome::Timeout, None)
+        );
+        assert_eq!(
+            (outcome_of(&page(404)), reason_of(&page(404))),
+            (Outcome::NotS3, Some(Reason::NotS3))
+        );
     }
 
     #[test]
     fn what_was_s3_before_may_be_s3_again() {
-        let page = Answer { is_s3: false, ..answer(404, "", "404 page not found") };
+        let page = Answer {
+            is_s3: false,
+            ..answer(404, "", "404 page not found")
+        };
         assert!(!may_pass(&page, outcome_of(&page)), "a wrong endpoint");
-        let page = Answer { was_s3: true, ..page };
+        let page = Answer {
+            was_s3: true,
+            ..page
+        };
         assert!(may_pass(&page, outcome_of(&page)));
-        let page = Answer { tls_at: Some("https://nas".into()), ..page };
-        assert!(!may_pass(&page, outcome_of(&page)), "it says where it is now");
-        let refused = Answer { was_s3: true, ..answer(403, "AccessDenied", "") };
+        let page = Answer {
+            tls_at: Some("https://nas".into()),
+            ..page
+        };
+        assert!(
+            !may_pass(&page, outcome_of(&page)),
+            "it says where it is now"
+        );
+        let refused = Answer {
+            was_s3: true,
+            ..answer(403, "AccessDenied", "")
+        };
         assert!(!may_pass(&refused, outcome_of(&refused)));
     }
 }

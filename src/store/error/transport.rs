@@ -47,7 +47,12 @@ pub(super) fn reason_of(error: &(dyn StdError + 'static)) -> Option<Reason> {
 /// start.
 pub(super) fn is_not_valid_yet(error: &(dyn StdError + 'static)) -> bool {
     use rustls::CertificateError::{NotValidYet, NotValidYetContext};
-    matches!(tls_error(error), Some(rustls::Error::InvalidCertificate(NotValidYet | NotValidYetContext { .. })))
+    matches!(
+        tls_error(error),
+        Some(rustls::Error::InvalidCertificate(
+            NotValidYet | NotValidYetContext { .. }
+        ))
+    )
 }
 
 fn tls_error<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e rustls::Error> {
@@ -66,13 +71,17 @@ pub(super) fn outcome_of(error: &(dyn StdError + 'static)) -> Outcome {
     if let Some(http) = find::<HttpError>(error) {
         return match http.kind() {
             HttpErrorKind::Timeout => Outcome::Timeout,
-            HttpErrorKind::Connect | HttpErrorKind::Request | HttpErrorKind::Interrupted => Outcome::Unreachable,
+            HttpErrorKind::Connect | HttpErrorKind::Request | HttpErrorKind::Interrupted => {
+                Outcome::Unreachable
+            }
             _ => Outcome::Refused,
         };
     }
     match find::<io::Error>(error).map(io::Error::kind) {
         Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Outcome::Full,
-        Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => Outcome::Forbidden,
+        Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
+            Outcome::Forbidden
+        }
         Some(io::ErrorKind::NotFound) => Outcome::NotFound,
         Some(io::ErrorKind::TimedOut) => Outcome::Timeout,
         _ => Outcome::Refused,
@@ -80,22 +89,33 @@ pub(super) fn outcome_of(error: &(dyn StdError + 'static)) -> Outcome {
 }
 
 /// Looks for a `T` among the causes.
-pub(in crate::store) fn find<'e, T: StdError + 'static>(error: &'e (dyn StdError + 'static)) -> Option<&'e T> {
+pub(in crate::store) fn find<'e, T: StdError + 'static>(
+    error: &'e (dyn StdError + 'static),
+) -> Option<&'e T> {
     causes(error).find_map(|cause| cause.downcast_ref())
 }
 
 /// The words of the first cause, which name the real trouble without repeating the layers above.
 pub(in crate::store) fn innermost(error: &(dyn StdError + 'static)) -> String {
-    causes(error).last().map(ToString::to_string).unwrap_or_default()
+    causes(error)
+        .last()
+        .map(ToString::to_string)
+        .unwrap_or_default()
 }
 
-fn causes<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
+fn causes<'e>(
+    error: &'e (dyn StdError + 'static),
+) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
     let mut next = Some(error);
     std::iter::from_fn(move || {
         let current = next?;
         // An I/O error that wraps another one gives that one's cause as its own.
-        let wrapped = current.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        next = wrapped.map(|inner| inner as &(dyn StdError + 'static)).or_else(|| current.source());
+        let wrapped = current
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        next = wrapped
+            .map(|inner| inner as &(dyn StdError + 'static))
+            .or_else(|| current.source());
         Some(current)
     })
 }

@@ -41,11 +41,20 @@ impl From<Answer> for HttpError {
 }
 
 /// Reads the whole of an answer that may be an error although its status is 200.
-pub(super) async fn late(parts: http::response::Parts, body: WatchedResponse) -> Result<HttpResponse, Late> {
-    let text = super::read_up_to(MAX_ERROR_BYTES, body).await.map_err(Late::Broken)?;
+pub(super) async fn late(
+    parts: http::response::Parts,
+    body: WatchedResponse,
+) -> Result<HttpResponse, Late> {
+    let text = super::read_up_to(MAX_ERROR_BYTES, body)
+        .await
+        .map_err(Late::Broken)?;
     match parse_error(&text) {
         // What may fail late, writes.
-        Some(answer) => Err(Late::Refused(Answer { status: 500, to_write: true, ..answer })),
+        Some(answer) => Err(Late::Refused(Answer {
+            status: 500,
+            to_write: true,
+            ..answer
+        })),
         None => Ok(HttpResponse::from_parts(parts, text.into())),
     }
 }
@@ -65,19 +74,27 @@ pub(super) struct Asked {
 impl Asked {
     pub(super) fn by(request: &HttpRequest) -> Self {
         let to_write = matches!(*request.method(), http::Method::PUT | http::Method::POST);
-        Self { to_write, url: request.uri().to_string().parse().ok() }
+        Self {
+            to_write,
+            url: request.uri().to_string().parse().ok(),
+        }
     }
 
     /// The origin with TLS that a redirect leads to, when nothing else is different there.
     fn with_tls(&self, location: &str) -> Option<String> {
         let from = self.url.as_ref().filter(|url| url.scheme() == "http")?;
         let to = from.join(location).ok()?;
-        let is_same = to.scheme() == "https" && to.host() == from.host() && to.path() == from.path();
+        let is_same =
+            to.scheme() == "https" && to.host() == from.host() && to.path() == from.path();
         is_same.then(|| to.origin().ascii_serialization())
     }
 }
 
-pub(super) async fn read(parts: &http::response::Parts, mut body: WatchedResponse, asked: &Asked) -> Answer {
+pub(super) async fn read(
+    parts: &http::response::Parts,
+    mut body: WatchedResponse,
+    asked: &Asked,
+) -> Answer {
     let mut text = Vec::new();
     while let Some(Ok(frame)) = body.frame().await {
         text.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
@@ -85,14 +102,21 @@ pub(super) async fn read(parts: &http::response::Parts, mut body: WatchedRespons
             break;
         }
     }
-    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let header = |name: &str| {
+        parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
+    };
     let said = parse_error(&text).unwrap_or_else(|| Answer {
         message: plain(&String::from_utf8_lossy(&text)),
         // S3 redirects to another region with a document, or with a header when nobody may read one.
         is_s3: text.is_empty() && !matches!(parts.status.as_u16(), 302 | 303),
         ..Answer::default()
     });
-    let location = header("location").filter(|_| parts.status.is_redirection() && said.code.is_empty());
+    let location =
+        header("location").filter(|_| parts.status.is_redirection() && said.code.is_empty());
     let tls_at = location.and_then(|location| asked.with_tls(&location));
     Answer {
         status: parts.status.as_u16(),
@@ -114,7 +138,13 @@ pub(in crate::store) fn plain(text: &str) -> String {
         if is_tag || c == '>' { ' ' } else { c }
     });
     let words: String = outside.collect();
-    words.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(MAX_PLAIN_CHARS).collect()
+    words
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .take(MAX_PLAIN_CHARS)
+        .collect()
 }
 
 /// Reads an S3 error document.
@@ -128,7 +158,9 @@ pub(in crate::store) fn parse_error(text: &[u8]) -> Option<Answer> {
         request_id: Option<String>,
         region: Option<String>,
     }
-    let text = std::str::from_utf8(text).ok().filter(|text| text.contains("<Error"))?;
+    let text = std::str::from_utf8(text)
+        .ok()
+        .filter(|text| text.contains("<Error"))?;
     let document: Document = quick_xml::de::from_str(text).ok()?;
     Some(Answer {
         status: 0,
@@ -147,9 +179,15 @@ mod tests {
 
     #[test]
     fn only_the_same_with_tls_is_a_redirect_to_tls() {
-        let asked = Asked { to_write: false, url: "http://nas:9000/bucket/?list-type=2".parse().ok() };
+        let asked = Asked {
+            to_write: false,
+            url: "http://nas:9000/bucket/?list-type=2".parse().ok(),
+        };
         for (location, expected) in [
-            ("https://nas:9000/bucket/?list-type=2", Some("https://nas:9000")),
+            (
+                "https://nas:9000/bucket/?list-type=2",
+                Some("https://nas:9000"),
+            ),
             ("https://nas/bucket/", Some("https://nas")),
             ("https://nas:9000/login", None),
             ("https://elsewhere:9000/bucket/", None),

@@ -30,11 +30,25 @@ impl Resolve for SystemResolver {
 ///
 /// Names under `localhost` are this machine, whatever the system's resolver says of them: RFC 6761, section 6.3. A
 /// server of one's own that wants the bucket in the host name is reached that way.
-pub(in crate::store) async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, NoSuchHost> {
+pub(in crate::store) async fn addresses(
+    host: &str,
+    port: u16,
+) -> Result<Vec<SocketAddr>, NoSuchHost> {
     if host.ends_with(".localhost") {
-        let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-        return Ok(loopback.map(|address| SocketAddr::new(address, port)).to_vec());
+        let loopback = [
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ];
+        return Ok(loopback
+            .map(|address| SocketAddr::new(address, port))
+            .to_vec());
     }
-    let no_such_host = |source| NoSuchHost { host: host.to_owned(), source };
-    Ok(tokio::net::lookup_host((host, port)).await.map_err(no_such_host)?.collect())
+    let no_such_host = |source| NoSuchHost {
+        host: host.to_owned(),
+        source,
+    };
+    Ok(tokio::net::lookup_host((host, port))
+        .await
+        .map_err(no_such_host)?
+        .collect())
 }

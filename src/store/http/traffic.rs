@@ -46,7 +46,9 @@ impl Counting {
     }
 
     pub(super) fn received(&self, bytes: usize) {
-        self.0.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.0
+            .received_bytes
+            .fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     pub(super) fn now(&self) -> Traffic {
@@ -72,15 +74,32 @@ pub(super) struct Attempt {
 impl Attempt {
     pub(super) fn of(request: &HttpRequest) -> Self {
         let (method, uri) = (request.method().clone(), request.uri().clone());
-        Self { method, uri, size_bytes: request.body().content_length(), start: Instant::now() }
+        Self {
+            method,
+            uri,
+            size_bytes: request.body().content_length(),
+            start: Instant::now(),
+        }
     }
 
     /// Notes how it went. The query is left out but for the number of a part: the rest is long and says little.
-    pub(super) fn ended(self, location: &str, counting: &Counting, answer: &Result<HttpResponse, HttpError>) {
-        let (duration_ms, size_bytes, method) = (self.start.elapsed().as_millis(), self.size_bytes, &self.method);
+    pub(super) fn ended(
+        self,
+        location: &str,
+        counting: &Counting,
+        answer: &Result<HttpResponse, HttpError>,
+    ) {
+        let (duration_ms, size_bytes, method) = (
+            self.start.elapsed().as_millis(),
+            self.size_bytes,
+            &self.method,
+        );
         let path = percent_decode_str(self.uri.path()).decode_utf8_lossy();
         let part = self.uri.query().and_then(part_number);
-        let refusal = answer.as_ref().err().and_then(|error| find::<Answer>(error));
+        let refusal = answer
+            .as_ref()
+            .err()
+            .and_then(|error| find::<Answer>(error));
         let location = Some(location).filter(|location| !location.is_empty());
         let counter = match (answer, refusal) {
             (Ok(response), _) => {
@@ -89,11 +108,27 @@ impl Attempt {
                 &counting.0.answered
             }
             // Whether something is there is asked before each upload.
-            (Err(_), Some(Answer { status: status @ 404, code, .. })) => {
+            (
+                Err(_),
+                Some(Answer {
+                    status: status @ 404,
+                    code,
+                    ..
+                }),
+            ) => {
                 debug!(location, %method, %path, part, size_bytes, status, code, duration_ms, "the storage answered");
                 &counting.0.answered
             }
-            (Err(_), Some(Answer { status, code, message, request_id, .. })) => {
+            (
+                Err(_),
+                Some(Answer {
+                    status,
+                    code,
+                    message,
+                    request_id,
+                    ..
+                }),
+            ) => {
                 debug!(
                     location, %method, %path, part, size_bytes, status, code, duration_ms, request_id,
                     "the storage refused: {message}"
@@ -111,5 +146,9 @@ impl Attempt {
 }
 
 fn part_number(query: &str) -> Option<u64> {
-    query.split('&').find_map(|pair| pair.strip_prefix("partNumber="))?.parse().ok()
+    query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("partNumber="))?
+        .parse()
+        .ok()
 }

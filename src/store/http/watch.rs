@@ -57,12 +57,18 @@ pub(super) struct Activity {
 
 impl Activity {
     pub(super) fn new() -> Self {
-        Self { start: Instant::now(), last_ms: Arc::default() }
+        Self {
+            start: Instant::now(),
+            last_ms: Arc::default(),
+        }
     }
 
     fn mark(&self) {
         let elapsed = self.start.elapsed().as_millis();
-        self.last_ms.store(u64::try_from(elapsed).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.last_ms.store(
+            u64::try_from(elapsed).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
     }
 
     /// Waits until no byte was taken for so long. On a slow line those that were taken wait in buffers, so that it may be
@@ -87,7 +93,10 @@ struct Turn {
 
 impl Turn {
     fn new(limit: Limit) -> Self {
-        Self { limit, waiting: None }
+        Self {
+            limit,
+            waiting: None,
+        }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
@@ -100,7 +109,10 @@ impl Turn {
 
     /// Takes the turn of the next bytes; they are waited for before the ones after them.
     fn take(&mut self, bytes: usize) {
-        self.waiting = self.limit.turn(bytes).map(|turn| Box::pin(sleep_until(turn)));
+        self.waiting = self
+            .limit
+            .turn(bytes)
+            .map(|turn| Box::pin(sleep_until(turn)));
     }
 }
 
@@ -114,8 +126,19 @@ pub(super) struct WatchedRequest {
 }
 
 impl WatchedRequest {
-    pub(super) fn new(body: HttpRequestBody, activity: Activity, limit: Limit, counting: Counting) -> Self {
-        Self { body, rest: Bytes::new(), activity, turn: Turn::new(limit), counting }
+    pub(super) fn new(
+        body: HttpRequestBody,
+        activity: Activity,
+        limit: Limit,
+        counting: Counting,
+    ) -> Self {
+        Self {
+            body,
+            rest: Bytes::new(),
+            activity,
+            turn: Turn::new(limit),
+            counting,
+        }
     }
 }
 
@@ -166,14 +189,31 @@ pub(super) struct WatchedResponse {
 type WhenSilent = Box<dyn FnOnce() + Send + Sync>;
 
 impl WatchedResponse {
-    pub(super) fn new(body: reqwest::Body, idle: Duration, limit: Limit, counting: Counting) -> Self {
+    pub(super) fn new(
+        body: reqwest::Body,
+        idle: Duration,
+        limit: Limit,
+        counting: Counting,
+    ) -> Self {
         let (rest, deadline, turn) = (Bytes::new(), Box::pin(sleep(idle)), Turn::new(limit));
-        Self { body, rest, idle, deadline, turn, counting, room: None, when_silent: None }
+        Self {
+            body,
+            rest,
+            idle,
+            deadline,
+            turn,
+            counting,
+            room: None,
+            when_silent: None,
+        }
     }
 
     /// The same, ending in an error when it has more bytes than this.
     pub(super) fn up_to(self, max: usize) -> Self {
-        Self { room: Some(max), ..self }
+        Self {
+            room: Some(max),
+            ..self
+        }
     }
 
     fn take_room(&mut self) -> Result<(), HttpError> {
@@ -185,7 +225,10 @@ impl WatchedResponse {
 
     /// The same with something to do when it falls silent.
     pub(super) fn when_silent(self, act: impl FnOnce() + Send + Sync + 'static) -> Self {
-        Self { when_silent: Some(Box::new(act)), ..self }
+        Self {
+            when_silent: Some(Box::new(act)),
+            ..self
+        }
     }
 
     fn extend_deadline(&mut self) {
@@ -214,7 +257,9 @@ impl Body for WatchedResponse {
                     self.rest = frame.into_data().unwrap_or_default();
                     self.take_room()?;
                 }
-                Poll::Ready(end) => return Poll::Ready(end.map(|frame| frame.map_err(from_reqwest))),
+                Poll::Ready(end) => {
+                    return Poll::Ready(end.map(|frame| frame.map_err(from_reqwest)));
+                }
                 Poll::Pending => {
                     ready!(self.deadline.as_mut().poll(context));
                     if let Some(act) = self.when_silent.take() {
@@ -237,6 +282,11 @@ impl Body for WatchedResponse {
 
     fn size_hint(&self) -> SizeHint {
         let rest = u64::try_from(self.rest.len()).unwrap_or(u64::MAX);
-        self.body.size_hint().exact().map_or_else(SizeHint::new, |body| SizeHint::with_exact(body.saturating_add(rest)))
+        self.body
+            .size_hint()
+            .exact()
+            .map_or_else(SizeHint::new, |body| {
+                SizeHint::with_exact(body.saturating_add(rest))
+            })
     }
 }

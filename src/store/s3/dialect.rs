@@ -75,21 +75,55 @@ impl Dialect {
     pub(super) fn header(&self) -> Option<Algorithm> {
         match self.checksum {
             Checksum::Sha256 | Checksum::Off => None,
-            Checksum::Crc32c => Some(Algorithm { name: "CRC32C", header: "x-amz-checksum-crc32c" }),
-            Checksum::Crc64Nvme => Some(Algorithm { name: "CRC64NVME", header: "x-amz-checksum-crc64nvme" }),
+            Checksum::Crc32c => Some(Algorithm {
+                name: "CRC32C",
+                header: "x-amz-checksum-crc32c",
+            }),
+            Checksum::Crc64Nvme => Some(Algorithm {
+                name: "CRC64NVME",
+                header: "x-amz-checksum-crc64nvme",
+            }),
         }
     }
 
     /// What to change before the request is made once more, if the answer says so.
-    pub(super) fn lesson(&self, freedom: &Freedom, answer: &Answer, request: &HttpRequest) -> Option<Lesson> {
-        let learned = |subject, dialect, is_guess| Some(Lesson { dialect, subject, is_guess });
-        let region = answer.region.as_ref().filter(|region| **region != self.region && is_region(region));
+    pub(super) fn lesson(
+        &self,
+        freedom: &Freedom,
+        answer: &Answer,
+        request: &HttpRequest,
+    ) -> Option<Lesson> {
+        let learned = |subject, dialect, is_guess| {
+            Some(Lesson {
+                dialect,
+                subject,
+                is_guess,
+            })
+        };
+        let region = answer
+            .region
+            .as_ref()
+            .filter(|region| **region != self.region && is_region(region));
         if let Some(region) = region.filter(|_| freedom.region && names_region(answer)) {
-            let endpoint = freedom.provider.moved_to(&self.endpoint, region).unwrap_or_else(|| self.endpoint.clone());
-            return learned(Subject::Region, Self { endpoint, region: region.clone(), ..self.clone() }, false);
+            let endpoint = freedom
+                .provider
+                .moved_to(&self.endpoint, region)
+                .unwrap_or_else(|| self.endpoint.clone());
+            return learned(
+                Subject::Region,
+                Self {
+                    endpoint,
+                    region: region.clone(),
+                    ..self.clone()
+                },
+                false,
+            );
         }
         if self.addressing == Addressing::Path && freedom.addressing && self.may_go_before_host() {
-            let dialect = Self { addressing: Addressing::Virtual, ..self.clone() };
+            let dialect = Self {
+                addressing: Addressing::Virtual,
+                ..self.clone()
+            };
             if wants_virtual(answer) {
                 return learned(Subject::Addressing, dialect, false);
             }
@@ -99,15 +133,28 @@ impl Dialect {
                 return learned(Subject::Addressing, dialect, true);
             }
         }
-        if self.header().is_some() && freedom.checksum && names_checksum(request) && refuses_checksum(answer) {
-            return learned(Subject::Checksum, Self { checksum: Checksum::Sha256, ..self.clone() }, false);
+        if self.header().is_some()
+            && freedom.checksum
+            && names_checksum(request)
+            && refuses_checksum(answer)
+        {
+            return learned(
+                Subject::Checksum,
+                Self {
+                    checksum: Checksum::Sha256,
+                    ..self.clone()
+                },
+                false,
+            );
         }
         None
     }
 
     /// No name goes before an address; before a name without a dot it would be somebody else's host.
     fn may_go_before_host(&self) -> bool {
-        self.endpoint.domain().is_some_and(|host| host.contains('.') || host == "localhost")
+        self.endpoint
+            .domain()
+            .is_some_and(|host| host.contains('.') || host == "localhost")
     }
 
     /// Takes over what is different between the two.
@@ -128,7 +175,10 @@ impl Dialect {
     pub fn difference(&self, other: &Self) -> Vec<(&'static str, String)> {
         let mut changes = Vec::new();
         if self.endpoint != other.endpoint {
-            changes.push(("endpoint", self.endpoint.as_str().trim_end_matches('/').to_owned()));
+            changes.push((
+                "endpoint",
+                self.endpoint.as_str().trim_end_matches('/').to_owned(),
+            ));
         }
         if self.region != other.region {
             changes.push(("region", self.region.clone()));
@@ -171,7 +221,8 @@ impl Lesson {
             Err(error) => find::<Answer>(error).is_some_and(|answer| match self.subject {
                 Subject::Region => !names_region(answer),
                 Subject::Addressing if self.is_guess => {
-                    answer.is_s3 && (matches!(answer.status, 401 | 403) || answer.code == "NoSuchKey")
+                    answer.is_s3
+                        && (matches!(answer.status, 401 | 403) || answer.code == "NoSuchKey")
                 }
                 Subject::Addressing => !wants_virtual(answer),
                 Subject::Checksum => !refuses_checksum(answer),
@@ -181,7 +232,11 @@ impl Lesson {
 }
 
 fn is_s3(answer: &HttpResponse) -> bool {
-    let content_type = answer.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = answer
+        .headers()
+        .get("content-type")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     answer.headers().contains_key("etag") || content_type.contains("xml")
 }
 
@@ -210,7 +265,8 @@ pub(super) fn has_content(request: &HttpRequest) -> bool {
 }
 
 pub(super) fn starts_multipart(request: &HttpRequest) -> bool {
-    request.method() == Method::POST && matches!(request.uri().query(), Some("uploads" | "uploads="))
+    request.method() == Method::POST
+        && matches!(request.uri().query(), Some("uploads" | "uploads="))
 }
 
 fn names_checksum(request: &HttpRequest) -> bool {
@@ -220,13 +276,19 @@ fn names_checksum(request: &HttpRequest) -> bool {
 /// Sources: Alibaba's "Error code: 0003-00000201" (`SecondLevelDomainForbidden`), Tencent's `PathStyleDomainForbidden`,
 /// Volcengine's `InvalidPathAccess`.
 fn wants_virtual(answer: &Answer) -> bool {
-    matches!(answer.code.as_str(), "SecondLevelDomainForbidden" | "PathStyleDomainForbidden" | "InvalidPathAccess")
+    matches!(
+        answer.code.as_str(),
+        "SecondLevelDomainForbidden" | "PathStyleDomainForbidden" | "InvalidPathAccess"
+    )
 }
 
 /// Servers that know no path style take the bucket for an object, or redirect.
 fn may_want_virtual(answer: &Answer) -> bool {
     wants_virtual(answer)
-        || matches!(answer.code.as_str(), "PermanentRedirect" | "MethodNotAllowed" | "NoSuchBucket")
+        || matches!(
+            answer.code.as_str(),
+            "PermanentRedirect" | "MethodNotAllowed" | "NoSuchBucket"
+        )
         || (answer.code.is_empty() && matches!(answer.status, 301 | 307 | 308 | 405))
 }
 
@@ -237,9 +299,8 @@ fn refuses_checksum(answer: &Answer) -> bool {
     let message = answer.message.to_ascii_lowercase();
     match answer.code.as_str() {
         "NotImplemented" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch" => true,
-        "InvalidArgument" | "InvalidRequest" | "BadRequest" | "MalformedHeader" | "AccessDenied" => {
-            message.contains("checksum") || message.contains("header")
-        }
+        "InvalidArgument" | "InvalidRequest" | "BadRequest" | "MalformedHeader"
+        | "AccessDenied" => message.contains("checksum") || message.contains("header"),
         _ => answer.code.is_empty() && matches!(answer.status, 400 | 501),
     }
 }
@@ -257,37 +318,80 @@ mod tests {
             addressing: Addressing::Path,
             checksum: Checksum::Crc32c,
         };
-        let freedom = Freedom { region: true, addressing: true, checksum: true, provider };
+        let freedom = Freedom {
+            region: true,
+            addressing: true,
+            checksum: true,
+            provider,
+        };
         let mut request = HttpRequest::new(HttpRequestBody::empty());
         *request.method_mut() = method;
-        dialect.lesson(&freedom, answer, &request).map(|lesson| lesson.dialect)
+        dialect
+            .lesson(&freedom, answer, &request)
+            .map(|lesson| lesson.dialect)
     }
 
     fn answer(status: u16, code: &str) -> Answer {
-        Answer { status, code: code.into(), is_s3: true, ..Answer::default() }
+        Answer {
+            status,
+            code: code.into(),
+            is_s3: true,
+            ..Answer::default()
+        }
     }
 
     #[test]
     fn a_region_is_taken_from_those_who_speak_of_it() {
         let of = |code: &str, region: &str| {
-            let answer = Answer { region: Some(region.into()), ..answer(400, code) };
+            let answer = Answer {
+                region: Some(region.into()),
+                ..answer(400, code)
+            };
             lesson_for("https://s3.example.com", Method::GET, &answer).map(|dialect| dialect.region)
         };
-        assert_eq!(of("AuthorizationHeaderMalformed", "eu-1").as_deref(), Some("eu-1"));
+        assert_eq!(
+            of("AuthorizationHeaderMalformed", "eu-1").as_deref(),
+            Some("eu-1")
+        );
         assert_eq!(of("AccessDenied", "eu-1"), None, "it says something else");
         for nonsense in ["eu 1", "eu/1", "ü", "", "a\u{0}"] {
-            assert_eq!(of("AuthorizationHeaderMalformed", nonsense), None, "{nonsense:?}");
+            assert_eq!(
+                of("AuthorizationHeaderMalformed", nonsense),
+                None,
+                "{nonsense:?}"
+            );
         }
     }
 
     #[test]
     fn the_bucket_goes_before_hosts_of_the_same_owner_only() {
-        let of =
-            |endpoint: &str, method: Method, code: &str| lesson_for(endpoint, method, &answer(404, code)).is_some();
+        let of = |endpoint: &str, method: Method, code: &str| {
+            lesson_for(endpoint, method, &answer(404, code)).is_some()
+        };
         assert!(of("https://s3.example.com", Method::GET, "NoSuchBucket"));
-        assert!(!of("http://storage:9000", Method::GET, "NoSuchBucket"), "a name of the local network");
-        assert!(!of("http://192.0.2.7:9000", Method::GET, "SecondLevelDomainForbidden"), "an address");
-        assert!(!of("https://s3.example.com", Method::PUT, "NoSuchBucket"), "no backup is sent on a guess");
-        assert!(of("https://s3.example.com", Method::PUT, "SecondLevelDomainForbidden"), "the provider asked for it");
+        assert!(
+            !of("http://storage:9000", Method::GET, "NoSuchBucket"),
+            "a name of the local network"
+        );
+        assert!(
+            !of(
+                "http://192.0.2.7:9000",
+                Method::GET,
+                "SecondLevelDomainForbidden"
+            ),
+            "an address"
+        );
+        assert!(
+            !of("https://s3.example.com", Method::PUT, "NoSuchBucket"),
+            "no backup is sent on a guess"
+        );
+        assert!(
+            of(
+                "https://s3.example.com",
+                Method::PUT,
+                "SecondLevelDomainForbidden"
+            ),
+            "the provider asked for it"
+        );
     }
 }

@@ -18,12 +18,19 @@ pub(super) struct CustomerKey(HeaderMap);
 
 impl CustomerKey {
     pub(super) fn of(encryption: &Encryption) -> Self {
-        let Encryption::Customer(key) = encryption else { return Self::default() };
-        let md5 = BASE64.decode(key.expose()).map(|bytes| BASE64.encode(Md5::digest(bytes)));
+        let Encryption::Customer(key) = encryption else {
+            return Self::default();
+        };
+        let md5 = BASE64
+            .decode(key.expose())
+            .map(|bytes| BASE64.encode(Md5::digest(bytes)));
         let values = [
             ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
             ("x-amz-server-side-encryption-customer-key", key.expose()),
-            ("x-amz-server-side-encryption-customer-key-md5", md5.as_deref().unwrap_or_default()),
+            (
+                "x-amz-server-side-encryption-customer-key-md5",
+                md5.as_deref().unwrap_or_default(),
+            ),
         ];
         let header = |(name, value)| {
             let mut value = HeaderValue::from_str(value).ok()?;
@@ -36,7 +43,10 @@ impl CustomerKey {
     /// Completing and listing parts need the key too, when the parts carried checksums. Source: `CompleteMultipartUpload`
     /// and `ListParts` in Amazon's API reference; Garage refuses without it ("Object is encrypted").
     pub(super) fn add_to(&self, request: &mut HttpRequest) {
-        let is_of_upload = request.uri().query().is_some_and(|query| query.contains("uploadId="));
+        let is_of_upload = request
+            .uri()
+            .query()
+            .is_some_and(|query| query.contains("uploadId="));
         if matches!(*request.method(), Method::GET | Method::POST) && is_of_upload {
             request.headers_mut().extend(self.0.clone());
         }
@@ -48,11 +58,22 @@ impl CustomerKey {
 ///
 /// Source: the response headers of `PutObject`, `CopyObject` and `CreateMultipartUpload` in Amazon's API reference.
 pub(super) fn confirm(request: &HttpRequest, answer: &HttpResponse) -> Result<(), NotEncrypted> {
-    let begins = request.uri().query().is_none_or(|query| !query.contains("uploadId="));
+    let begins = request
+        .uri()
+        .query()
+        .is_none_or(|query| !query.contains("uploadId="));
     let writes = matches!(*request.method(), Method::PUT | Method::POST) && begins;
-    let is_ignored = |name: &str| request.headers().contains_key(name) && !answer.headers().contains_key(name);
-    let names = ["x-amz-server-side-encryption", "x-amz-server-side-encryption-customer-algorithm"];
-    if writes && names.into_iter().any(is_ignored) { Err(NotEncrypted) } else { Ok(()) }
+    let is_ignored =
+        |name: &str| request.headers().contains_key(name) && !answer.headers().contains_key(name);
+    let names = [
+        "x-amz-server-side-encryption",
+        "x-amz-server-side-encryption-customer-algorithm",
+    ];
+    if writes && names.into_iter().any(is_ignored) {
+        Err(NotEncrypted)
+    } else {
+        Ok(())
+    }
 }
 
 /// The request that takes back what was begun or written without encryption.

@@ -20,7 +20,8 @@ use http_body_util::BodyExt;
 use object_store::ClientOptions;
 use object_store::aws::{AwsAuthorizer, AwsCredential};
 use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody, HttpResponse, HttpService,
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpRequestBody,
+    HttpResponse, HttpService,
 };
 use tracing::{info, warn};
 use url::Url;
@@ -71,7 +72,8 @@ impl Signing {
             || Arc::new(RwLock::new(Arc::new(credential(settings)))),
             |previous| Arc::clone(&previous.credential),
         );
-        let alike = previous.filter(|previous| previous.initial == initial && previous.freedom == freedom);
+        let alike =
+            previous.filter(|previous| previous.initial == initial && previous.freedom == freedom);
         let dialect = alike.map_or_else(|| initial.clone(), Self::dialect);
         Self {
             http,
@@ -87,12 +89,18 @@ impl Signing {
 
     /// Signs with the credential of these settings from now on, whatever is under way.
     pub(super) fn use_credential(&self, settings: &S3Settings) {
-        *self.credential.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(credential(settings));
+        *self
+            .credential
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(credential(settings));
     }
 
     /// How the provider is spoken to, as far as is known now.
     pub(super) fn dialect(&self) -> Dialect {
-        self.dialect.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.dialect
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Makes a request whose path is `/BUCKET/…`, whatever the addressing.
@@ -100,9 +108,14 @@ impl Signing {
         let known = self.dialect();
         let (mut dialect, mut result) = (known.clone(), self.send(&known, request.clone()).await);
         let mut learned = Vec::new();
-        while let Some(answer) = result.as_ref().err().and_then(|error| find::<Answer>(error)) {
-            let lesson =
-                dialect.lesson(&self.freedom, answer, &request).filter(|lesson| !learned.contains(&lesson.subject));
+        while let Some(answer) = result
+            .as_ref()
+            .err()
+            .and_then(|error| find::<Answer>(error))
+        {
+            let lesson = dialect
+                .lesson(&self.freedom, answer, &request)
+                .filter(|lesson| !learned.contains(&lesson.subject));
             let Some(lesson) = lesson else { break };
             let next = self.send(&lesson.dialect, request.clone()).await;
             if !lesson.leads_on(&next) {
@@ -121,23 +134,39 @@ impl Signing {
             info!("the provider wants {setting} \"{value}\"");
         }
         if learned != known {
-            self.dialect.write().unwrap_or_else(PoisonError::into_inner).take_from(known, learned);
+            self.dialect
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take_from(known, learned);
         }
     }
 
     /// Takes back what is not encrypted although it should be.
-    async fn confirmed(&self, request: &HttpRequest, answer: HttpResponse) -> Result<HttpResponse, HttpError> {
-        let Err(not_encrypted) = encryption::confirm(request, &answer) else { return Ok(answer) };
+    async fn confirmed(
+        &self,
+        request: &HttpRequest,
+        answer: HttpResponse,
+    ) -> Result<HttpResponse, HttpError> {
+        let Err(not_encrypted) = encryption::confirm(request, &answer) else {
+            return Ok(answer);
+        };
         let text = answer.into_body().bytes().await?;
         if let Some(undo) = encryption::undo(request, &text)
             && let Err(error) = self.send(&self.dialect(), undo).await
         {
-            warn!("\"{}\" is left behind without encryption: {error}", request.uri().path());
+            warn!(
+                "\"{}\" is left behind without encryption: {error}",
+                request.uri().path()
+            );
         }
         Err(HttpError::new(HttpErrorKind::Unknown, not_encrypted))
     }
 
-    async fn send(&self, dialect: &Dialect, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+    async fn send(
+        &self,
+        dialect: &Dialect,
+        request: HttpRequest,
+    ) -> Result<HttpResponse, HttpError> {
         loop {
             let credential = self.credential();
             let signed = self.signed(dialect, &credential, request.clone())?;
@@ -150,7 +179,12 @@ impl Signing {
     }
 
     fn credential(&self) -> Arc<AwsCredential> {
-        Arc::clone(&self.credential.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(
+            &self
+                .credential
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// The request as it goes out.
@@ -176,13 +210,20 @@ impl Signing {
     }
 
     fn aim(&self, dialect: &Dialect, request: &mut HttpRequest) -> Result<(), HttpError> {
-        let path_and_query = request.uri().path_and_query().map_or("", |path| path.as_str());
-        let rest = path_and_query.strip_prefix(&self.origin).unwrap_or(path_and_query);
+        let path_and_query = request
+            .uri()
+            .path_and_query()
+            .map_or("", |path| path.as_str());
+        let rest = path_and_query
+            .strip_prefix(&self.origin)
+            .unwrap_or(path_and_query);
         let slash = if rest.starts_with('/') { "" } else { "/" };
         let address = format!("{}{slash}{rest}", dialect.bucket_url(&self.bucket));
         // The signature is made of what this parser reads, and it takes no less for an answer.
         Url::parse(&address).map_err(unusable)?;
-        *request.uri_mut() = address.parse().map_err(|error: http::uri::InvalidUri| unusable(error))?;
+        *request.uri_mut() = address
+            .parse()
+            .map_err(|error: http::uri::InvalidUri| unusable(error))?;
         Ok(())
     }
 }
@@ -198,8 +239,14 @@ fn add_checksum(request: &mut HttpRequest, algorithm: Algorithm) -> Result<(), H
         request.headers_mut().insert(algorithm.header, value);
     } else if starts_multipart(request) {
         let headers = request.headers_mut();
-        headers.insert("x-amz-checksum-algorithm", HeaderValue::from_static(algorithm.name));
-        headers.insert("x-amz-checksum-type", HeaderValue::from_static("FULL_OBJECT"));
+        headers.insert(
+            "x-amz-checksum-algorithm",
+            HeaderValue::from_static(algorithm.name),
+        );
+        headers.insert(
+            "x-amz-checksum-type",
+            HeaderValue::from_static("FULL_OBJECT"),
+        );
     }
     Ok(())
 }
@@ -232,11 +279,16 @@ fn credential(settings: &S3Settings) -> AwsCredential {
     AwsCredential {
         key_id: settings.access_key_id.clone(),
         secret_key: settings.secret_access_key.expose().to_owned(),
-        token: settings.session_token.as_ref().map(|token| token.expose().to_owned()),
+        token: settings
+            .session_token
+            .as_ref()
+            .map(|token| token.expose().to_owned()),
     }
 }
 
-pub(in crate::store) fn unusable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> HttpError {
+pub(in crate::store) fn unusable(
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> HttpError {
     HttpError::new(HttpErrorKind::Unknown, Unusable(error.into()))
 }
 
@@ -268,16 +320,23 @@ mod tests {
     /// The upload of a small tar to `my-bucket`, as it would go out with these settings.
     fn request(settings: &Value) -> HttpRequest {
         let (location, _) = Location::from_json(settings).unwrap();
-        let Backend::S3(settings) = location.backend else { panic!("not a bucket") };
+        let Backend::S3(settings) = location.backend else {
+            panic!("not a bucket")
+        };
         let signing = Signing::new(HttpClient::new(Nowhere), &settings, None);
         let mut request = HttpRequest::new(HttpRequestBody::from(Bytes::from_static(b"a tar")));
         *request.method_mut() = Method::PUT;
         *request.uri_mut() = "/my-bucket/backups/home.tar".parse().unwrap();
-        signing.signed(&signing.dialect(), &signing.credential(), request).unwrap()
+        signing
+            .signed(&signing.dialect(), &signing.credential(), request)
+            .unwrap()
     }
 
     fn header<'r>(request: &'r HttpRequest, name: &str) -> &'r str {
-        request.headers().get(name).map_or("", |value| value.to_str().unwrap())
+        request
+            .headers()
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 
     const SHA256_OF_CONTENT: &str = "b3c5732cece487803a8a8b3bd8b2be0b";
@@ -292,15 +351,33 @@ mod tests {
             }
             let (request, id) = (request(&settings), &provider.id);
             let uri = request.uri();
-            assert_eq!(uri.authority().unwrap().as_str(), provider.example.host, "{id}");
+            assert_eq!(
+                uri.authority().unwrap().as_str(),
+                provider.example.host,
+                "{id}"
+            );
             assert_eq!(uri.path(), provider.example.path, "{id}");
-            let scope = format!("Credential=AKIDEXAMPLE/{}/", &header(&request, "x-amz-date")[..8]);
+            let scope = format!(
+                "Credential=AKIDEXAMPLE/{}/",
+                &header(&request, "x-amz-date")[..8]
+            );
             let scope = format!("{scope}{}/s3/aws4_request", provider.example.region);
-            assert!(header(&request, "authorization").contains(&scope), "{id}: {request:?}");
-            let (hash, crc) = (header(&request, "x-amz-content-sha256"), header(&request, "x-amz-checksum-crc64nvme"));
+            assert!(
+                header(&request, "authorization").contains(&scope),
+                "{id}: {request:?}"
+            );
+            let (hash, crc) = (
+                header(&request, "x-amz-content-sha256"),
+                header(&request, "x-amz-checksum-crc64nvme"),
+            );
             match provider.checksum {
-                Checksum::Sha256 => assert_eq!((hash, crc), (&*hex(sha256(request.body())), ""), "{id}"),
-                _ => assert!(hash == "UNSIGNED-PAYLOAD" && !crc.is_empty(), "{id}: {request:?}"),
+                Checksum::Sha256 => {
+                    assert_eq!((hash, crc), (&*hex(sha256(request.body())), ""), "{id}")
+                }
+                _ => assert!(
+                    hash == "UNSIGNED-PAYLOAD" && !crc.is_empty(),
+                    "{id}: {request:?}"
+                ),
             }
             assert!(!format!("{request:?}").contains("hunter2"), "{id}");
         }
@@ -309,16 +386,26 @@ mod tests {
     #[test]
     fn checksums_are_those_of_the_specifications() {
         let of = |checksum: &str| {
-            request(&json!({"endpoint": "https://s3.example.com", "bucket": "my-bucket", "access_key_id": "a",
-                "secret_access_key": "b", "checksum": checksum}))
+            request(
+                &json!({"endpoint": "https://s3.example.com", "bucket": "my-bucket", "access_key_id": "a",
+                "secret_access_key": "b", "checksum": checksum}),
+            )
         };
         // By other implementations: `base64(crc32c("a tar"))` and the SHA-256 of the same five bytes.
         let (sha256, crc32c, off) = (of("sha256"), of("crc32c"), of("off"));
-        assert!(header(&sha256, "x-amz-content-sha256").starts_with(SHA256_OF_CONTENT), "{sha256:?}");
+        assert!(
+            header(&sha256, "x-amz-content-sha256").starts_with(SHA256_OF_CONTENT),
+            "{sha256:?}"
+        );
         assert_eq!(header(&crc32c, "x-amz-checksum-crc32c"), "TX/pPQ==");
         for request in [&crc32c, &off] {
             assert_eq!(header(request, "x-amz-content-sha256"), "UNSIGNED-PAYLOAD");
         }
-        assert!(off.headers().keys().all(|name| !name.as_str().contains("checksum")), "{off:?}");
+        assert!(
+            off.headers()
+                .keys()
+                .all(|name| !name.as_str().contains("checksum")),
+            "{off:?}"
+        );
     }
 }

@@ -19,9 +19,16 @@ pub(super) struct Case {
 /// What `check` comes to.
 pub(super) enum Outcome {
     /// It stops at a step.
-    Fails { step: &'static str, code: &'static str, reason: &'static str },
+    Fails {
+        step: &'static str,
+        code: &'static str,
+        reason: &'static str,
+    },
     /// It works, with a word about a setting.
-    Notes { key: &'static str, reason: &'static str },
+    Notes {
+        key: &'static str,
+        reason: &'static str,
+    },
 }
 
 /// How a case comes about: a server, and what is changed in the settings of a location that is right.
@@ -51,10 +58,12 @@ const WEB_PAGE: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection
     <!DOCTYPE html><html><head><title>Storage</title></head><body>Welcome</body></html>";
 
 /// Another server on the same host, such as Home Assistant itself.
-const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n404: Not Found";
+const NOT_FOUND: &str =
+    "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n404: Not Found";
 
 /// The login page of a router or an appliance.
-const LOGIN: &str = "HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+const LOGIN: &str =
+    "HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 /// What nginx says to plain HTTP on its TLS port. Source: `ngx_http_error_497_page` in nginx's
 /// `src/http/ngx_http_special_response.c`.
@@ -64,7 +73,8 @@ const NGINX_WANTS_TLS: &str = "HTTP/1.1 400 Bad Request\r\nServer: nginx\r\nCont
     <center>The plain HTTP request was sent to HTTPS port</center></body></html>";
 
 /// What servers written in Go say to it, `MinIO` among them. Source: `net/http/server.go` of Go.
-const GO_WANTS_TLS: &str = "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+const GO_WANTS_TLS: &str =
+    "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
 /// A reverse proxy that leads everything to its TLS port. The address is that of every such server in the tests.
 const REDIRECTS_TO_TLS: &str = "HTTP/1.1 301 Moved Permanently\r\nLocation: https://127.0.0.1/\r\n\
@@ -87,30 +97,48 @@ const fn notes(key: &'static str, reason: &'static str) -> Outcome {
 }
 
 fn unknown_key(location: Location) -> Location {
-    Location { key_id: "GK000000000000000000000000".into(), ..location }
+    Location {
+        key_id: "GK000000000000000000000000".into(),
+        ..location
+    }
 }
 
 fn wrong_secret(location: Location) -> Location {
-    Location { secret: "0".repeat(64), ..location }
+    Location {
+        secret: "0".repeat(64),
+        ..location
+    }
 }
 
 fn no_such_bucket(location: Location) -> Location {
-    Location { bucket: "no-such-bucket".into(), ..location }
+    Location {
+        bucket: "no-such-bucket".into(),
+        ..location
+    }
 }
 
 fn region_by_hand(location: Location) -> Location {
-    Location { region: "eu-west-1".into(), ..location }
+    Location {
+        region: "eu-west-1".into(),
+        ..location
+    }
 }
 
 fn other_scheme(location: Location) -> Location {
     let (scheme, host) = location.endpoint.split_once("://").unwrap();
     let scheme = if scheme == "http" { "https" } else { "http" };
-    Location { endpoint: format!("{scheme}://{host}"), ..location }
+    Location {
+        endpoint: format!("{scheme}://{host}"),
+        ..location
+    }
 }
 
 fn without_scheme(location: Location) -> Location {
     let (_, host) = location.endpoint.split_once("://").unwrap();
-    Location { endpoint: host.to_owned(), ..location }
+    Location {
+        endpoint: host.to_owned(),
+        ..location
+    }
 }
 
 /// As Cloudflare's dashboard shows it. Source: "S3 API" in the settings of an R2 bucket.
@@ -118,7 +146,10 @@ fn path_of_r2(location: Location) -> Location {
     let account = "0123456789abcdef0123456789abcdef";
     let location = Location {
         provider: "cloudflare_r2".into(),
-        endpoint: format!("https://{account}.r2.cloudflarestorage.com/{}", location.bucket),
+        endpoint: format!(
+            "https://{account}.r2.cloudflarestorage.com/{}",
+            location.bucket
+        ),
         ..location
     };
     location.with("account_id", account).with("proxy", NOWHERE)
@@ -126,7 +157,12 @@ fn path_of_r2(location: Location) -> Location {
 
 fn bucket_before_host(location: Location) -> Location {
     let endpoint = format!("https://{}.s3.eu-central-1.amazonaws.com", location.bucket);
-    Location { provider: "aws".into(), endpoint, ..location }.with("proxy", NOWHERE)
+    Location {
+        provider: "aws".into(),
+        endpoint,
+        ..location
+    }
+    .with("proxy", NOWHERE)
 }
 
 /// The endpoint's server is the proxy, which is how it is reached either way.
@@ -141,7 +177,10 @@ fn through_it_with_tls(location: Location) -> Location {
 }
 
 fn not_trusting(location: Location) -> Location {
-    Location { options: Vec::new(), ..location }
+    Location {
+        options: Vec::new(),
+        ..location
+    }
 }
 
 pub(super) const CASES: &[Case] = &[
@@ -154,14 +193,19 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         title: "The secret access key is wrong",
-        made: &[Made::Garage(wrong_secret), Made::Imitation(&[], wrong_secret)],
+        made: &[
+            Made::Garage(wrong_secret),
+            Made::Imitation(&[], wrong_secret),
+        ],
         outcome: fails("signature", "storage_auth", "wrong_secret"),
         offers: None,
         hint: &["secret access key"],
     },
     Case {
         title: "The session token of a temporary key has expired",
-        made: &[Made::Imitation(&[Quirk::TokenExpired], |location| location.with("session_token", "an-old-token"))],
+        made: &[Made::Imitation(&[Quirk::TokenExpired], |location| {
+            location.with("session_token", "an-old-token")
+        })],
         outcome: fails("signature", "storage_auth", "expired_token"),
         offers: None,
         hint: &["session token"],
@@ -179,14 +223,20 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         title: "The bucket does not exist, or its name is misspelt",
-        made: &[Made::Garage(no_such_bucket), Made::Imitation(&[], no_such_bucket)],
+        made: &[
+            Made::Garage(no_such_bucket),
+            Made::Imitation(&[], no_such_bucket),
+        ],
         outcome: fails("bucket", "bucket_not_found", "bucket_not_found"),
         offers: None,
         hint: &["bucket's name"],
     },
     Case {
         title: "The key may not list the bucket (`s3:ListBucket`)",
-        made: &[Made::Imitation(&[Quirk::Denies("s3:ListBucket")], NO_CHANGE)],
+        made: &[Made::Imitation(
+            &[Quirk::Denies("s3:ListBucket")],
+            NO_CHANGE,
+        )],
         outcome: fails("list", "storage_forbidden", "action_denied"),
         offers: None,
         hint: &["permission to list", "s3:ListBucket"],
@@ -200,7 +250,10 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         title: "The key may not abort an upload (`s3:AbortMultipartUpload`)",
-        made: &[Made::Imitation(&[Quirk::Denies("s3:AbortMultipartUpload")], NO_CHANGE)],
+        made: &[Made::Imitation(
+            &[Quirk::Denies("s3:AbortMultipartUpload")],
+            NO_CHANGE,
+        )],
         outcome: fails("multipart", "storage_forbidden", "action_denied"),
         offers: None,
         hint: &["permission to abort", "s3:AbortMultipartUpload"],
@@ -214,7 +267,10 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         title: "The key may not delete (`s3:DeleteObject`)",
-        made: &[Made::Imitation(&[Quirk::Denies("s3:DeleteObject")], NO_CHANGE)],
+        made: &[Made::Imitation(
+            &[Quirk::Denies("s3:DeleteObject")],
+            NO_CHANGE,
+        )],
         outcome: fails("delete", "storage_forbidden", "action_denied"),
         offers: None,
         hint: &["permission to delete", "s3:DeleteObject"],
@@ -231,7 +287,10 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         title: "The server's certificate is signed by an authority of one's own, or by itself",
-        made: &[Made::Tls(Certificate::Good, not_trusting), Made::Tls(Certificate::SelfSigned, NO_CHANGE)],
+        made: &[
+            Made::Tls(Certificate::Good, not_trusting),
+            Made::Tls(Certificate::SelfSigned, NO_CHANGE),
+        ],
         outcome: fails("tls", "storage_certificate", "certificate_unknown"),
         offers: None,
         hint: &["ca_certificate"],
@@ -252,7 +311,10 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         title: "The endpoint starts with https://, and the port speaks plain HTTP",
-        made: &[Made::Garage(other_scheme), Made::Imitation(&[], other_scheme)],
+        made: &[
+            Made::Garage(other_scheme),
+            Made::Imitation(&[], other_scheme),
+        ],
         outcome: fails("tls", "storage_certificate", "no_tls"),
         offers: Some("endpoint"),
         hint: &["http://"],
@@ -267,7 +329,10 @@ pub(super) const CASES: &[Case] = &[
     Case {
         // There is no TLS behind these, and what does not work is not offered.
         title: "The same, and the server answers that it wants HTTPS, as nginx and MinIO do",
-        made: &[Made::WebServer(NGINX_WANTS_TLS), Made::WebServer(GO_WANTS_TLS)],
+        made: &[
+            Made::WebServer(NGINX_WANTS_TLS),
+            Made::WebServer(GO_WANTS_TLS),
+        ],
         outcome: fails("connect", "storage_error", "tls_needed"),
         offers: None,
         hint: &["https://"],
@@ -288,21 +353,28 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         title: "The endpoint's host name does not exist",
-        made: &[Made::Imitation(&[], |location| Location { endpoint: "https://s3.home.invalid".into(), ..location })],
+        made: &[Made::Imitation(&[], |location| Location {
+            endpoint: "https://s3.home.invalid".into(),
+            ..location
+        })],
         outcome: fails("resolve", "storage_unreachable", "host_unknown"),
         offers: None,
         hint: &["spelling", "DNS"],
     },
     Case {
         title: "The proxy's host name does not exist",
-        made: &[Made::Imitation(&[], |location| location.with("proxy", "http://proxy.home.invalid:3128"))],
+        made: &[Made::Imitation(&[], |location| {
+            location.with("proxy", "http://proxy.home.invalid:3128")
+        })],
         outcome: fails("resolve", "storage_unreachable", "proxy_failed"),
         offers: None,
         hint: &["proxy"],
     },
     Case {
         title: "Nothing listens at the proxy's port",
-        made: &[Made::Imitation(&[], |location| location.with("proxy", NOWHERE))],
+        made: &[Made::Imitation(&[], |location| {
+            location.with("proxy", NOWHERE)
+        })],
         outcome: fails("connect", "storage_unreachable", "proxy_failed"),
         offers: None,
         hint: &["proxy"],
@@ -330,7 +402,11 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         title: "What answers at the endpoint is a web page, not an S3 server",
-        made: &[Made::WebServer(WEB_PAGE), Made::WebServer(NOT_FOUND), Made::WebServer(LOGIN)],
+        made: &[
+            Made::WebServer(WEB_PAGE),
+            Made::WebServer(NOT_FOUND),
+            Made::WebServer(LOGIN),
+        ],
         outcome: fails("list", "storage_error", "not_s3"),
         offers: None,
         hint: &["endpoint"],
@@ -344,16 +420,20 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         title: "The quota is used up, or the server's disks are full",
-        made: &[Made::Imitation(&[Quirk::QuotaExceeded], NO_CHANGE), Made::Imitation(&[Quirk::StorageFull], NO_CHANGE)],
+        made: &[
+            Made::Imitation(&[Quirk::QuotaExceeded], NO_CHANGE),
+            Made::Imitation(&[Quirk::StorageFull], NO_CHANGE),
+        ],
         outcome: fails("write", "storage_full", "storage_full"),
         offers: None,
         hint: &["quota"],
     },
     Case {
         title: "The provider does not know the storage class",
-        made: &[Made::Imitation(&[Quirk::StorageClasses(&["STANDARD"])], |location| {
-            location.with("storage_class", "STANDARD_IA")
-        })],
+        made: &[Made::Imitation(
+            &[Quirk::StorageClasses(&["STANDARD"])],
+            |location| location.with("storage_class", "STANDARD_IA"),
+        )],
         outcome: fails("multipart", "storage_error", "unknown_storage_class"),
         offers: None,
         hint: &["storage_class"],
@@ -364,7 +444,10 @@ pub(super) const CASES: &[Case] = &[
             Made::Tls(Certificate::Good, without_scheme),
             Made::Tls(Certificate::Good, |location| {
                 let location = without_scheme(location);
-                Location { endpoint: location.endpoint.replace("127.0.0.1", "localhost"), ..location }
+                Location {
+                    endpoint: location.endpoint.replace("127.0.0.1", "localhost"),
+                    ..location
+                }
             }),
         ],
         outcome: fails("settings", "invalid_request", "endpoint_without_scheme"),
@@ -397,21 +480,30 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         title: "The endpoint has a path",
-        made: &[Made::Garage(|location| Location { endpoint: format!("{}/s3/api", location.endpoint), ..location })],
+        made: &[Made::Garage(|location| Location {
+            endpoint: format!("{}/s3/api", location.endpoint),
+            ..location
+        })],
         outcome: fails("settings", "invalid_request", "endpoint_with_path"),
         offers: Some("endpoint"),
         hint: &["host and port"],
     },
     Case {
         title: "There are spaces or line ends around the pasted access key ID",
-        made: &[Made::Garage(|location| Location { key_id: format!(" {}\n", location.key_id), ..location })],
+        made: &[Made::Garage(|location| Location {
+            key_id: format!(" {}\n", location.key_id),
+            ..location
+        })],
         outcome: notes("access_key_id", "spaces_removed"),
         offers: None,
         hint: &["spaces"],
     },
     Case {
         title: "There are spaces or line ends around the pasted secret access key",
-        made: &[Made::Garage(|location| Location { secret: format!("{}\t ", location.secret), ..location })],
+        made: &[Made::Garage(|location| Location {
+            secret: format!("{}\t ", location.secret),
+            ..location
+        })],
         outcome: notes("secret_access_key", "spaces_removed"),
         offers: None,
         hint: &["spaces"],

@@ -27,22 +27,34 @@ impl Trouble {
         match made {
             Made::Garage(change) => {
                 let location = Location::of(&garage::shared().bucket().await);
-                Self { location: change(location), server: Server::Elsewhere }
+                Self {
+                    location: change(location),
+                    server: Server::Elsewhere,
+                }
             }
             Made::Imitation(quirks, change) => {
                 let server = Imitation::with(quirks.to_vec()).await;
-                Self { location: change(server.location()), server: Server::Imitation(server) }
+                Self {
+                    location: change(server.location()),
+                    server: Server::Imitation(server),
+                }
             }
             Made::Tls(certificate, change) => {
                 let server = Imitation::with_tls(*certificate).await;
-                Self { location: change(server.location()), server: Server::Imitation(server) }
+                Self {
+                    location: change(server.location()),
+                    server: Server::Imitation(server),
+                }
             }
             Made::Closed => Self::at(&closed_port().await, Server::Elsewhere).await,
             Made::Silent => Self::at_socket(None).await,
             Made::WebServer(answer) => Self::at_socket(Some(answer)).await,
             Made::Answering(answer, change) => {
                 let trouble = Self::at_socket(Some(answer)).await;
-                Self { location: change(trouble.location), ..trouble }
+                Self {
+                    location: change(trouble.location),
+                    ..trouble
+                }
             }
         }
     }
@@ -50,7 +62,13 @@ impl Trouble {
     /// A location whose settings are right but for the endpoint.
     async fn at(address: &str, server: Server) -> Self {
         let location = Imitation::with([]).await.location();
-        Self { location: Location { endpoint: format!("http://{address}"), ..location }, server }
+        Self {
+            location: Location {
+                endpoint: format!("http://{address}"),
+                ..location
+            },
+            server,
+        }
     }
 
     async fn at_socket(answer: Option<&'static str>) -> Self {
@@ -62,23 +80,40 @@ impl Trouble {
                 tokio::spawn(serve(client, answer));
             }
         });
-        Self::at(&address, Server::Socket { _task: AbortOnDropHandle::new(task) }).await
+        Self::at(
+            &address,
+            Server::Socket {
+                _task: AbortOnDropHandle::new(task),
+            },
+        )
+        .await
     }
 
     /// What is left in the bucket, if anything is that could have been removed.
     pub(super) fn traces(&self) -> Option<Vec<String>> {
-        let Server::Imitation(server) = &self.server else { return None };
+        let Server::Imitation(server) = &self.server else {
+            return None;
+        };
         let cannot_remove = ["s3:DeleteObject", "s3:AbortMultipartUpload"].map(Quirk::Denies);
         if cannot_remove.iter().any(|quirk| server.has(quirk)) {
             return None;
         }
-        let traces: Vec<_> = server.keys().into_iter().chain(server.unfinished()).collect();
+        let traces: Vec<_> = server
+            .keys()
+            .into_iter()
+            .chain(server.unfinished())
+            .collect();
         (!traces.is_empty()).then_some(traces)
     }
 }
 
 async fn closed_port() -> String {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
+    TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string()
 }
 
 /// Gives each request the same answer, or takes everything and says nothing.

@@ -41,29 +41,54 @@ impl Deed {
     }
 
     fn uploads(self) -> bool {
-        matches!(self, Self::UploadSmall | Self::UploadLarge | Self::UploadAgain)
+        matches!(
+            self,
+            Self::UploadSmall | Self::UploadLarge | Self::UploadAgain
+        )
     }
 }
 
 impl Cases {
     pub(super) async fn prepare(deed: Deed, cases: &[(usize, Failure, Span)]) -> Self {
-        let cases = cases.iter().enumerate().map(async |(index, &(number, failure, span))| {
-            let (server, samples) = (Imitation::with([]).await, deed.samples());
-            let there = if deed.uploads() { &samples[..samples.len() - 1] } else { &samples };
-            for sample in there {
-                let stem = format!("backups/{}", sample.stem_with_id());
-                server.put(&format!("{stem}.tar"), &sample.tar);
-                server.put(&format!("{stem}.metadata.json"), sample.metadata.to_string());
-            }
-            Case { deed, number, failure, span, location: format!("case{index}"), server, samples }
-        });
+        let cases = cases
+            .iter()
+            .enumerate()
+            .map(async |(index, &(number, failure, span))| {
+                let (server, samples) = (Imitation::with([]).await, deed.samples());
+                let there = if deed.uploads() {
+                    &samples[..samples.len() - 1]
+                } else {
+                    &samples
+                };
+                for sample in there {
+                    let stem = format!("backups/{}", sample.stem_with_id());
+                    server.put(&format!("{stem}.tar"), &sample.tar);
+                    server.put(
+                        &format!("{stem}.metadata.json"),
+                        sample.metadata.to_string(),
+                    );
+                }
+                Case {
+                    deed,
+                    number,
+                    failure,
+                    span,
+                    location: format!("case{index}"),
+                    server,
+                    samples,
+                }
+            });
         let cases = join_all(cases).await;
         // Little patience, five seconds until a silent server is given up, and little to compute for so many at once.
         let location = |case: &Case| Location {
             id: case.location.clone(),
             // What fails once is well at the next attempt, which may be late on a busy machine.
             outage_seconds: if case.span == Span::Once { 30 } else { 8 },
-            ..case.server.location().with("idle_seconds", "5").with("checksum", "off")
+            ..case
+                .server
+                .location()
+                .with("idle_seconds", "5")
+                .with("checksum", "off")
         };
         let agent = Setup::with(cases.iter().map(location)).serve().await;
         Self { agent, cases }
@@ -77,14 +102,26 @@ impl Cases {
             case.server.make_older(Duration::from_hours(25));
         }
         let agent = Agent::restarted(self.agent).await;
-        eventually("all journals are gone", async || journals(&agent).is_empty()).await;
-        Self { agent, cases: self.cases }
+        eventually("all journals are gone", async || {
+            journals(&agent).is_empty()
+        })
+        .await;
+        Self {
+            agent,
+            cases: self.cases,
+        }
     }
 }
 
 impl Case {
     fn name(&self) -> String {
-        let Self { deed, number, failure, span, .. } = self;
+        let Self {
+            deed,
+            number,
+            failure,
+            span,
+            ..
+        } = self;
         format!("{deed:?}, request {number}, {failure:?}, {span:?}")
     }
 
@@ -99,13 +136,20 @@ impl Case {
 
     /// Does it while requests fail. An error is one that the protocol knows.
     pub(super) async fn acts(&self, agent: &Agent) -> Result<(), String> {
-        let count = if self.span == Span::Once { 1 } else { usize::MAX };
+        let count = if self.span == Span::Once {
+            1
+        } else {
+            usize::MAX
+        };
         self.server.fail(self.number, count, self.failure);
         let ended = self.does(agent).await;
         let ended = ended.map_err(|answer| {
             let problem = answer.json();
             assert!(answer.status >= 400, "{}: {answer:?}", self.name());
-            problem["code"].as_str().unwrap_or_else(|| panic!("{}: {answer:?}", self.name())).to_owned()
+            problem["code"]
+                .as_str()
+                .unwrap_or_else(|| panic!("{}: {answer:?}", self.name()))
+                .to_owned()
         });
         if self.number <= self.requests() {
             // One that fails once and could be tried again is nobody's trouble.
@@ -118,7 +162,13 @@ impl Case {
     }
 
     async fn does(&self, agent: &Agent) -> Result<(), Box<Answer>> {
-        let expect = |answer: Answer, status| if answer.status == status { Ok(answer) } else { Err(Box::new(answer)) };
+        let expect = |answer: Answer, status| {
+            if answer.status == status {
+                Ok(answer)
+            } else {
+                Err(Box::new(answer))
+            }
+        };
         match self.deed {
             Deed::UploadSmall | Deed::UploadLarge | Deed::UploadAgain => {
                 let sample = self.sample();
@@ -142,7 +192,12 @@ impl Case {
     /// An object that the server refuses to give, or fails on again and again, is left out, and that is said.
     fn lists_all(&self, listing: &serde_json::Value) {
         let left_out = listing["skipped"].as_array().unwrap().len();
-        assert_eq!(ids(listing).len() + left_out, self.samples.len(), "{}: {listing:#}", self.name());
+        assert_eq!(
+            ids(listing).len() + left_out,
+            self.samples.len(),
+            "{}: {listing:#}",
+            self.name()
+        );
         let is_refused = match self.failure {
             Failure::Denied => true,
             Failure::FailsAfter => self.span == Span::Lasting,
@@ -168,7 +223,9 @@ impl Case {
         let is_there = |sample: &Sample| whole.contains(&(sample.id().to_owned(), sample.sha256()));
         let said = (self.deed, ended);
         let holds = match said {
-            (Deed::UploadSmall | Deed::UploadLarge | Deed::UploadAgain, Ok(())) => is_there(self.sample()),
+            (Deed::UploadSmall | Deed::UploadLarge | Deed::UploadAgain, Ok(())) => {
+                is_there(self.sample())
+            }
             (Deed::UploadAgain, Err(_)) => self.samples.iter().any(is_there),
             (Deed::Delete, Ok(())) => !is_there(self.sample()) && is_there(&self.samples[0]),
             (Deed::Delete, Err(_)) => is_there(&self.samples[0]),
@@ -189,7 +246,8 @@ impl Case {
         let what = format!("{}: only {} backups are there", self.name(), there.len());
         eventually(&what, async || {
             let (whole, alone) = sound(&self.server, &self.samples, &self.name());
-            let is_there = |sample: &Sample| whole.contains(&(sample.id().to_owned(), sample.sha256()));
+            let is_there =
+                |sample: &Sample| whole.contains(&(sample.id().to_owned(), sample.sha256()));
             let unfinished = self.server.unfinished().len();
             // A deletion that is refused for good leaves what is left of an old copy.
             let may_be_more = self.deed == Deed::UploadAgain && !self.failure.is_transient();
@@ -201,23 +259,38 @@ impl Case {
 
     /// Multipart uploads that the server began and whose ids nobody heard; the sweep finds them in the server's list.
     fn unknown(&self) -> usize {
-        let is_unheard = self.deed == Deed::UploadLarge && self.number == 4 && self.failure.takes_effect();
+        let is_unheard =
+            self.deed == Deed::UploadLarge && self.number == 4 && self.failure.takes_effect();
         usize::from(is_unheard)
     }
 
     /// After the sweep only whole backups are there, and tars of which somebody said that they failed; then it succeeds.
-    pub(super) async fn settles(&self, agent: &Agent, ended: &Result<(), String>) -> Option<String> {
+    pub(super) async fn settles(
+        &self,
+        agent: &Agent,
+        ended: &Result<(), String>,
+    ) -> Option<String> {
         let what = format!("{}: no parts are left", self.name());
         eventually(&what, async || self.server.unfinished().is_empty()).await;
         let (whole, alone) = sound(&self.server, &self.samples, &self.name());
         self.is_what_was_said(&whole, ended);
         lists_what_is_there(agent, &self.location, &whole, &self.name()).await;
-        let may_be_alone = self.span == Span::Lasting || self.deed == Deed::UploadAgain && !self.failure.is_transient();
-        assert!(alone.is_empty() || may_be_alone, "{}: {alone:?} were left", self.name());
+        let may_be_alone = self.span == Span::Lasting
+            || self.deed == Deed::UploadAgain && !self.failure.is_transient();
+        assert!(
+            alone.is_empty() || may_be_alone,
+            "{}: {alone:?} were left",
+            self.name()
+        );
         let is_gone = self.deed == Deed::Delete && !whole.iter().any(|(id, _)| id == "a1");
         if !is_gone {
             let again = self.does(agent).await;
-            assert!(again.is_ok(), "{}: it fails when all is well: {:?}", self.name(), again.unwrap_err());
+            assert!(
+                again.is_ok(),
+                "{}: it fails when all is well: {:?}",
+                self.name(),
+                again.unwrap_err()
+            );
         }
         let whole = sound(&self.server, &self.samples, &self.name()).0;
         self.is_what_was_said(&whole, &Ok(()));

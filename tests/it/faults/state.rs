@@ -29,21 +29,33 @@ fn look(server: &Imitation, samples: &[Sample]) -> Result<Found, (String, String
     for key in server.keys() {
         let wrong = |why: String| (key.clone(), why);
         if let Some(stem) = key.strip_suffix(".metadata.json") {
-            let metadata = server.try_get(&key).ok_or_else(|| wrong("it is gone".into()))?;
-            let tar = server.try_get(&format!("{stem}.tar")).ok_or_else(|| wrong("it has no tar".into()))?;
-            let json: Value = serde_json::from_slice(&metadata).map_err(|error| wrong(error.to_string()))?;
-            let (id, sha256) = (json["backup_id"].as_str().unwrap(), hex(digest(&SHA256, &tar).as_ref()));
+            let metadata = server
+                .try_get(&key)
+                .ok_or_else(|| wrong("it is gone".into()))?;
+            let tar = server
+                .try_get(&format!("{stem}.tar"))
+                .ok_or_else(|| wrong("it has no tar".into()))?;
+            let json: Value =
+                serde_json::from_slice(&metadata).map_err(|error| wrong(error.to_string()))?;
+            let (id, sha256) = (
+                json["backup_id"].as_str().unwrap(),
+                hex(digest(&SHA256, &tar).as_ref()),
+            );
             let said = json["s3_backup_agent"]["sha256"].as_str();
             if said.is_some_and(|said| said != sha256) || json["size"] != tar.len() {
                 return Err(wrong(format!("it is of another tar: {json}")));
             }
             whole.push((id.to_owned(), sha256));
         } else {
-            let tar = server.try_get(&key).ok_or_else(|| wrong("it is gone".into()))?;
+            let tar = server
+                .try_get(&key)
+                .ok_or_else(|| wrong("it is gone".into()))?;
             if !samples.iter().any(|sample| sample.tar == tar) {
                 return Err(wrong(format!("{} bytes that nobody uploaded", tar.len())));
             }
-            let metadata = key.strip_suffix(".tar").map(|stem| format!("{stem}.metadata.json"));
+            let metadata = key
+                .strip_suffix(".tar")
+                .map(|stem| format!("{stem}.metadata.json"));
             if metadata.is_none_or(|metadata| server.try_get(&metadata).is_none()) {
                 alone.push(key);
             }
@@ -62,6 +74,10 @@ pub(super) async fn lists_what_is_there(agent: &Agent, location: &str, whole: &W
     for id in &listed {
         let answer = agent.download(location, id).await.unwrap();
         let sha256 = hex(digest(&SHA256, &answer.body).as_ref());
-        assert!(answer.status == 200 && whole.contains(&(id.clone(), sha256)), "{case}: {id}: {}", answer.status);
+        assert!(
+            answer.status == 200 && whole.contains(&(id.clone(), sha256)),
+            "{case}: {id}: {}",
+            answer.status
+        );
     }
 }

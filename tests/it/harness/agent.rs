@@ -33,17 +33,36 @@ impl std::ops::Deref for Agent {
 impl Agent {
     /// Starts an agent and waits until it answers.
     pub(crate) async fn start(setup: Setup) -> Self {
-        let mut process = setup.command().arg("serve").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut process = setup
+            .command()
+            .arg("serve")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         guard::started(process.id());
         let printed = Arc::<Mutex<String>>::default();
-        let readers =
-            vec![collect(process.stdout.take().unwrap(), &printed), collect(process.stderr.take().unwrap(), &printed)];
+        let readers = vec![
+            collect(process.stdout.take().unwrap(), &printed),
+            collect(process.stderr.take().unwrap(), &printed),
+        ];
         let client = Client::unix(&setup.socket());
-        let mut agent = Self { setup, client, process, printed, readers, has_ended: false };
+        let mut agent = Self {
+            setup,
+            client,
+            process,
+            printed,
+            readers,
+            has_ended: false,
+        };
         let deadline = Instant::now() + PATIENCE;
         while !agent.is_well().await {
             let ended = agent.process.try_wait().unwrap();
-            assert!(ended.is_none() && Instant::now() < deadline, "the agent does not start:\n{}", agent.printed());
+            assert!(
+                ended.is_none() && Instant::now() < deadline,
+                "the agent does not start:\n{}",
+                agent.printed()
+            );
             sleep(Duration::from_millis(20)).await;
         }
         agent
@@ -61,7 +80,8 @@ impl Agent {
     /// A path as the agent sees it, which may have a file system of its own there.
     pub(crate) fn inside(&self, name: &str) -> PathBuf {
         let path = self.setup.path(name);
-        Path::new(&format!("/proc/{}/root", self.process.id())).join(path.strip_prefix("/").unwrap())
+        Path::new(&format!("/proc/{}/root", self.process.id()))
+            .join(path.strip_prefix("/").unwrap())
     }
 
     /// All that it printed so far.
@@ -71,9 +91,19 @@ impl Agent {
 
     /// The most memory that it had in use, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        peak.trim().strip_suffix("kB").unwrap().trim().parse::<u64>().unwrap() * 1024
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .unwrap();
+        peak.trim()
+            .strip_suffix("kB")
+            .unwrap()
+            .trim()
+            .parse::<u64>()
+            .unwrap()
+            * 1024
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -83,7 +113,13 @@ impl Agent {
     /// Sends a signal, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
         let command = format!("kill -{name} {}", self.process.id());
-        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
+        assert!(
+            Command::new("sh")
+                .args(["-c", &command])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// Waits for the end of the process.
@@ -94,7 +130,11 @@ impl Agent {
                 self.note_end();
                 return status;
             }
-            assert!(Instant::now() < deadline, "the agent does not end:\n{}", self.printed());
+            assert!(
+                Instant::now() < deadline,
+                "the agent does not end:\n{}",
+                self.printed()
+            );
             sleep(Duration::from_millis(20)).await;
         }
     }

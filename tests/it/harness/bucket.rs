@@ -15,7 +15,11 @@ use serde_json::Value;
 use super::sample::hex;
 use super::{Sample, comes_to_be};
 
-const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 const PATH: &AsciiSet = &QUERY.remove(b'/');
 
 /// A bucket and the key that owns it.
@@ -50,20 +54,42 @@ struct Entry {
 
 impl Entry {
     fn decoded(&self) -> String {
-        percent_decode_str(&self.key.replace('+', " ")).decode_utf8_lossy().into_owned()
+        percent_decode_str(&self.key.replace('+', " "))
+            .decode_utf8_lossy()
+            .into_owned()
     }
 }
 
 impl Bucket {
-    pub(super) fn new(endpoint: &str, region: &str, name: &str, key_id: &str, secret: &str) -> Self {
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(1)).build().unwrap();
-        let [name, endpoint, region, key_id, secret] = [name, endpoint, region, key_id, secret].map(str::to_owned);
-        Self { name, endpoint, region, key_id, secret, http }
+    pub(super) fn new(
+        endpoint: &str,
+        region: &str,
+        name: &str,
+        key_id: &str,
+        secret: &str,
+    ) -> Self {
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_mins(1))
+            .build()
+            .unwrap();
+        let [name, endpoint, region, key_id, secret] =
+            [name, endpoint, region, key_id, secret].map(str::to_owned);
+        Self {
+            name,
+            endpoint,
+            region,
+            key_id,
+            secret,
+            http,
+        }
     }
 
     /// Makes the bucket; false when the server did not.
     pub(super) async fn make(&self) -> bool {
-        self.attempt(Method::PUT, "", Bytes::new()).await.is_ok_and(|(status, _)| status.is_success())
+        self.attempt(Method::PUT, "", Bytes::new())
+            .await
+            .is_ok_and(|(status, _)| status.is_success())
     }
 
     /// Writes an object under exactly this key.
@@ -73,8 +99,13 @@ impl Bucket {
 
     /// Writes a backup as the layout's other writer does: metadata without our additions, keys from the stem.
     pub(crate) async fn put_backup(&self, folder: &str, stem: &str, sample: &Sample) {
-        self.put(&format!("{folder}backups/{stem}.tar"), sample.tar.clone()).await;
-        self.put(&format!("{folder}backups/{stem}.metadata.json"), sample.metadata.to_string()).await;
+        self.put(&format!("{folder}backups/{stem}.tar"), sample.tar.clone())
+            .await;
+        self.put(
+            &format!("{folder}backups/{stem}.metadata.json"),
+            sample.metadata.to_string(),
+        )
+        .await;
     }
 
     pub(crate) async fn get(&self, key: &str) -> Bytes {
@@ -84,11 +115,17 @@ impl Bucket {
     /// Size and SHA-256 of an object that need not fit into memory.
     pub(crate) async fn sha256(&self, key: &str) -> (u64, String) {
         let head = self.ask(Method::HEAD, &path(key), &[], Bytes::new()).await;
-        let size: u64 = head.headers()["content-length"].to_str().unwrap().parse().unwrap();
+        let size: u64 = head.headers()["content-length"]
+            .to_str()
+            .unwrap()
+            .parse()
+            .unwrap();
         let mut hash = Context::new(&SHA256);
         for start in (0..size).step_by(64 << 20) {
             let range = format!("bytes={start}-{}", size.min(start + (64 << 20)) - 1);
-            let answer = self.ask(Method::GET, &path(key), &[("range", &range)], Bytes::new()).await;
+            let answer = self
+                .ask(Method::GET, &path(key), &[("range", &range)], Bytes::new())
+                .await;
             hash.update(&answer.bytes().await.unwrap());
         }
         (size, hex(hash.finish().as_ref()))
@@ -96,7 +133,9 @@ impl Bucket {
 
     /// Whether the object comes back to one who gives nothing but the signature.
     pub(crate) async fn can_be_read(&self, key: &str) -> bool {
-        self.attempt(Method::GET, &path(key), Bytes::new()).await.is_ok_and(|(status, _)| status.is_success())
+        self.attempt(Method::GET, &path(key), Bytes::new())
+            .await
+            .is_ok_and(|(status, _)| status.is_success())
     }
 
     pub(crate) async fn text(&self, key: &str) -> String {
@@ -115,7 +154,9 @@ impl Bucket {
     pub(crate) async fn keys(&self) -> Vec<String> {
         let (mut keys, mut token) = (Vec::new(), String::new());
         loop {
-            let page = self.page(&format!("/?{token}encoding-type=url&list-type=2")).await;
+            let page = self
+                .page(&format!("/?{token}encoding-type=url&list-type=2"))
+                .await;
             keys.extend(page.contents.iter().map(Entry::decoded));
             if !page.is_truncated {
                 keys.sort();
@@ -137,10 +178,21 @@ impl Bucket {
 
     /// Begins an upload in parts, stores one of them, and leaves it so; gives its id.
     pub(crate) async fn leave_unfinished(&self, key: &str) -> String {
-        let text = self.call(Method::POST, &format!("{}?uploads=", path(key)), Bytes::new()).await;
+        let text = self
+            .call(
+                Method::POST,
+                &format!("{}?uploads=", path(key)),
+                Bytes::new(),
+            )
+            .await;
         let begun: Entry = quick_xml::de::from_str(str::from_utf8(&text).unwrap()).unwrap();
-        let part = format!("{}?partNumber=1&uploadId={}", path(key), utf8_percent_encode(&begun.upload_id, QUERY));
-        self.call(Method::PUT, &part, Bytes::from_static(b"a part")).await;
+        let part = format!(
+            "{}?partNumber=1&uploadId={}",
+            path(key),
+            utf8_percent_encode(&begun.upload_id, QUERY)
+        );
+        self.call(Method::PUT, &part, Bytes::from_static(b"a part"))
+            .await;
         begun.upload_id
     }
 
@@ -158,7 +210,11 @@ impl Bucket {
             let data = self.get(&key).await;
             (key, data)
         };
-        futures_util::stream::iter(self.keys().await).map(read).buffered(16).collect().await
+        futures_util::stream::iter(self.keys().await)
+            .map(read)
+            .buffered(16)
+            .collect()
+            .await
     }
 
     /// The bucket comes to hold nothing: no object, no part.
@@ -177,7 +233,9 @@ impl Bucket {
         };
         if !comes_to_be(is_so).await {
             let (held, unfinished) = found.into_inner().unwrap();
-            panic!("the bucket should hold {keys:?}; it holds {held:?}, and of unfinished uploads {unfinished:?}");
+            panic!(
+                "the bucket should hold {keys:?}; it holds {held:?}, and of unfinished uploads {unfinished:?}"
+            );
         }
     }
 
@@ -188,11 +246,20 @@ impl Bucket {
 
     async fn call(&self, method: Method, path: &str, data: Bytes) -> Bytes {
         let (status, body) = self.attempt(method, path, data).await.unwrap();
-        assert!(status.is_success(), "{path}: {status} {}", String::from_utf8_lossy(&body));
+        assert!(
+            status.is_success(),
+            "{path}: {status} {}",
+            String::from_utf8_lossy(&body)
+        );
         body
     }
 
-    async fn attempt(&self, method: Method, path: &str, data: Bytes) -> reqwest::Result<(StatusCode, Bytes)> {
+    async fn attempt(
+        &self,
+        method: Method,
+        path: &str,
+        data: Bytes,
+    ) -> reqwest::Result<(StatusCode, Bytes)> {
         let answer = self.try_ask(method, path, &[], data).await?;
         Ok((answer.status(), answer.bytes().await?))
     }
@@ -222,9 +289,20 @@ impl Bucket {
             signed.headers_mut().insert(*name, value.parse().unwrap());
         }
         let (key_id, secret_key) = (self.key_id.clone(), self.secret.clone());
-        let credential = AwsCredential { key_id, secret_key, token: None };
-        AwsAuthorizer::new(&credential, "s3", &self.region).try_authorize(&mut signed, None).unwrap();
-        self.http.request(method, &url).headers(signed.headers().clone()).body(data).send().await
+        let credential = AwsCredential {
+            key_id,
+            secret_key,
+            token: None,
+        };
+        AwsAuthorizer::new(&credential, "s3", &self.region)
+            .try_authorize(&mut signed, None)
+            .unwrap();
+        self.http
+            .request(method, &url)
+            .headers(signed.headers().clone())
+            .body(data)
+            .send()
+            .await
     }
 }
 

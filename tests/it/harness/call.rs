@@ -42,7 +42,12 @@ impl Client {
     }
 
     pub(crate) fn new(http: reqwest::Client, base: &str) -> Self {
-        Self { http, base: base.to_owned(), token: None, answered: Arc::default() }
+        Self {
+            http,
+            base: base.to_owned(),
+            token: None,
+            answered: Arc::default(),
+        }
     }
 
     pub(crate) fn with_token(mut self, token: &str) -> Self {
@@ -67,10 +72,20 @@ impl Client {
         let answer = request.send().await?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let body = answer.bytes().await?;
-        if headers.get("content-type").is_some_and(|value| value.to_str().unwrap().ends_with("json")) {
-            self.answered.lock().unwrap().push_str(&String::from_utf8_lossy(&body));
+        if headers
+            .get("content-type")
+            .is_some_and(|value| value.to_str().unwrap().ends_with("json"))
+        {
+            self.answered
+                .lock()
+                .unwrap()
+                .push_str(&String::from_utf8_lossy(&body));
         }
-        Ok(Answer { status, headers, body })
+        Ok(Answer {
+            status,
+            headers,
+            body,
+        })
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -82,24 +97,37 @@ impl Client {
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
-        self.send(self.request(Method::POST, path).json(body)).await.unwrap()
+        self.send(self.request(Method::POST, path).json(body))
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn put(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
-        self.send(self.request(Method::PUT, path).body(body)).await.unwrap()
+        self.send(self.request(Method::PUT, path).body(body))
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn is_well(&self) -> bool {
-        self.send(self.request(Method::GET, "/v1/health")).await.is_ok_and(|answer| answer.status == 200)
+        self.send(self.request(Method::GET, "/v1/health"))
+            .await
+            .is_ok_and(|answer| answer.status == 200)
     }
 
     pub(crate) async fn create(&self, location: &str, sample: &Sample) -> Answer {
-        self.create_named(location, sample, &sample.filename()).await
+        self.create_named(location, sample, &sample.filename())
+            .await
     }
 
-    pub(crate) async fn create_named(&self, location: &str, sample: &Sample, filename: &str) -> Answer {
+    pub(crate) async fn create_named(
+        &self,
+        location: &str,
+        sample: &Sample,
+        filename: &str,
+    ) -> Answer {
         let body = json!({"backup": sample.metadata, "filename": filename});
-        self.post(&format!("/v1/locations/{location}/uploads"), &body).await
+        self.post(&format!("/v1/locations/{location}/uploads"), &body)
+            .await
     }
 
     /// Begins an upload and gives its id.
@@ -110,7 +138,8 @@ impl Client {
     }
 
     pub(crate) async fn content(&self, upload_id: &str, tar: impl Into<reqwest::Body>) -> Answer {
-        self.put(&format!("/v1/uploads/{upload_id}/content"), tar).await
+        self.put(&format!("/v1/uploads/{upload_id}/content"), tar)
+            .await
     }
 
     /// Begins to send content.
@@ -120,7 +149,10 @@ impl Client {
         let request = self.request(Method::PUT, &format!("/v1/uploads/{upload_id}/content"));
         let (client, request) = (self.clone(), request.body(reqwest::Body::wrap_stream(body)));
         let answer = tokio::spawn(async move { client.send(request).await });
-        Sending { pieces: Some(pieces), answer }
+        Sending {
+            pieces: Some(pieces),
+            answer,
+        }
     }
 
     pub(crate) async fn cancel(&self, upload_id: &str) -> Answer {
@@ -129,7 +161,8 @@ impl Client {
 
     pub(crate) async fn complete(&self, upload_id: &str, sample: &Sample) -> Answer {
         let body = json!({"size": sample.size(), "crc32": sample.crc32()});
-        self.post(&format!("/v1/uploads/{upload_id}/complete"), &body).await
+        self.post(&format!("/v1/uploads/{upload_id}/complete"), &body)
+            .await
     }
 
     /// Uploads a backup, all three calls.
@@ -151,7 +184,9 @@ impl Client {
     }
 
     async fn listing(&self, location: &str, query: &str) -> Value {
-        let answer = self.get(&format!("/v1/locations/{location}/backups{query}")).await;
+        let answer = self
+            .get(&format!("/v1/locations/{location}/backups{query}"))
+            .await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()
     }
@@ -161,12 +196,18 @@ impl Client {
         ids(&self.refreshed(location).await)
     }
 
-    pub(crate) async fn download(&self, location: &str, backup_id: &str) -> reqwest::Result<Answer> {
-        self.send(self.request(Method::GET, &content_path(location, backup_id))).await
+    pub(crate) async fn download(
+        &self,
+        location: &str,
+        backup_id: &str,
+    ) -> reqwest::Result<Answer> {
+        self.send(self.request(Method::GET, &content_path(location, backup_id)))
+            .await
     }
 
     pub(crate) async fn delete_backup(&self, location: &str, backup_id: &str) -> Answer {
-        self.delete(&format!("/v1/locations/{location}/backups/{backup_id}")).await
+        self.delete(&format!("/v1/locations/{location}/backups/{backup_id}"))
+            .await
     }
 
     pub(crate) async fn location(&self, location: &str) -> Value {
@@ -189,7 +230,9 @@ impl Client {
 
     /// A stream goes on for as long as the test does.
     async fn following(&self, path: &str) -> Events {
-        let request = self.request(Method::GET, path).timeout(Duration::from_hours(1));
+        let request = self
+            .request(Method::GET, path)
+            .timeout(Duration::from_hours(1));
         Events::open(request.send().await.unwrap()).await
     }
 }
@@ -223,17 +266,28 @@ impl Answer {
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+        self.headers
+            .get(name)
+            .map(|value| value.to_str().unwrap())
+            .unwrap_or_default()
     }
 
     /// Asserts that this is a problem document with this status and code, and that `words` are in its detail or hint.
     #[track_caller]
     pub(crate) fn is_problem(&self, status: u16, code: &str, words: &[&str]) {
         let problem = self.json();
-        assert_eq!((self.status, problem["code"].as_str()), (status, Some(code)), "{problem:#}");
+        assert_eq!(
+            (self.status, problem["code"].as_str()),
+            (status, Some(code)),
+            "{problem:#}"
+        );
         assert_eq!(self.header("content-type"), "application/problem+json");
         assert_eq!(problem["status"], status);
-        let said = format!("{} {}", problem["detail"].as_str().unwrap(), problem["hint"].as_str().unwrap());
+        let said = format!(
+            "{} {}",
+            problem["detail"].as_str().unwrap(),
+            problem["hint"].as_str().unwrap()
+        );
         for word in words {
             assert!(said.contains(word), "\"{word}\" is not in: {said}");
         }
@@ -241,7 +295,9 @@ impl Answer {
 }
 
 pub(crate) fn http() -> reqwest::ClientBuilder {
-    reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(2))
+    reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_mins(2))
 }
 
 pub(crate) fn content_path(location: &str, backup_id: &str) -> String {
@@ -251,7 +307,9 @@ pub(crate) fn content_path(location: &str, backup_id: &str) -> String {
 /// The ids in a listing, sorted.
 pub(crate) fn ids(listing: &Value) -> Vec<String> {
     let backups = listing["backups"].as_array().unwrap().iter();
-    let mut ids: Vec<_> = backups.map(|backup| backup["backup_id"].as_str().unwrap().to_owned()).collect();
+    let mut ids: Vec<_> = backups
+        .map(|backup| backup["backup_id"].as_str().unwrap().to_owned())
+        .collect();
     ids.sort();
     ids
 }

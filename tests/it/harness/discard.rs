@@ -48,7 +48,10 @@ pub(crate) struct Discard {
 impl Discard {
     pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (port, held) = (listener.local_addr().unwrap().port(), Arc::<Mutex<Held>>::default());
+        let (port, held) = (
+            listener.local_addr().unwrap().port(),
+            Arc::<Mutex<Held>>::default(),
+        );
         let shared = Arc::clone(&held);
         let accepting = tokio::spawn(async move {
             loop {
@@ -57,11 +60,19 @@ impl Discard {
                 let service = service_fn(move |request| answer(Arc::clone(&held), request));
                 // A client that goes away is none of the server's business.
                 tokio::spawn(async move {
-                    drop(http1::Builder::new().serve_connection(TokioIo::new(client), service).await);
+                    drop(
+                        http1::Builder::new()
+                            .serve_connection(TokioIo::new(client), service)
+                            .await,
+                    );
                 });
             }
         });
-        Self { port, held, _accepting: AbortOnDropHandle::new(accepting) }
+        Self {
+            port,
+            held,
+            _accepting: AbortOnDropHandle::new(accepting),
+        }
     }
 
     /// The location `discard`.
@@ -93,20 +104,34 @@ impl Discard {
     }
 }
 
-async fn answer(held: Arc<Mutex<Held>>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    held: Arc<Mutex<Held>>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
     let piece = Piece::read(body).await;
-    Ok(piece.and_then(|piece| held.lock().unwrap().answer(&parts, piece)).unwrap_or_else(|status| {
-        let code = if status == StatusCode::NOT_FOUND { "NoSuchKey" } else { "NotImplemented" };
-        respond(status, format!("<Error><Code>{code}</Code><Message>No.</Message></Error>"))
-    }))
+    Ok(piece
+        .and_then(|piece| held.lock().unwrap().answer(&parts, piece))
+        .unwrap_or_else(|status| {
+            let code = if status == StatusCode::NOT_FOUND {
+                "NoSuchKey"
+            } else {
+                "NotImplemented"
+            };
+            respond(
+                status,
+                format!("<Error><Code>{code}</Code><Message>No.</Message></Error>"),
+            )
+        }))
 }
 
 impl Piece {
     async fn read(mut body: Incoming) -> Result<Self, StatusCode> {
         let (mut size, mut digest, mut data) = (0, Digest::new(CRC), BytesMut::new());
         while let Some(frame) = body.frame().await {
-            let Ok(bytes) = frame.map_err(|_| StatusCode::BAD_REQUEST)?.into_data() else { continue };
+            let Ok(bytes) = frame.map_err(|_| StatusCode::BAD_REQUEST)?.into_data() else {
+                continue;
+            };
             size += bytes.len() as u64;
             digest.update(&bytes);
             if data.len() <= KEPT_BYTES {
@@ -114,7 +139,11 @@ impl Piece {
             }
         }
         let data = (data.len() <= KEPT_BYTES).then(|| data.freeze());
-        Ok(Self { size, crc64: digest.finalize(), data })
+        Ok(Self {
+            size,
+            crc64: digest.finalize(),
+            data,
+        })
     }
 
     fn e_tag(&self) -> String {
@@ -123,14 +152,25 @@ impl Piece {
 
     fn followed_by(self, next: &Self) -> Self {
         let crc64 = checksum_combine(CRC, self.crc64, next.crc64, next.size);
-        Self { size: self.size + next.size, crc64, data: None }
+        Self {
+            size: self.size + next.size,
+            crc64,
+            data: None,
+        }
     }
 }
 
 impl Held {
-    fn answer(&mut self, request: &Parts, piece: Piece) -> Result<Response<Full<Bytes>>, StatusCode> {
+    fn answer(
+        &mut self,
+        request: &Parts,
+        piece: Piece,
+    ) -> Result<Response<Full<Bytes>>, StatusCode> {
         let path = request.uri.path().trim_start_matches('/');
-        let key = path.split_once('/').map(|(_bucket, key)| key.to_owned()).unwrap_or_default();
+        let key = path
+            .split_once('/')
+            .map(|(_bucket, key)| key.to_owned())
+            .unwrap_or_default();
         let query: BTreeMap<_, _> = request
             .uri
             .query()
@@ -145,11 +185,19 @@ impl Held {
         match (&request.method, upload) {
             (&Method::POST, None) if query.contains_key("uploads") => Ok(self.begin()),
             (&Method::PUT, Some(id)) => {
-                let number = query.get("partNumber").and_then(|number| number.parse().ok());
+                let number = query
+                    .get("partNumber")
+                    .and_then(|number| number.parse().ok());
                 let number = number.ok_or(StatusCode::BAD_REQUEST)?;
                 let parts = self.uploads.get_mut(id).ok_or(StatusCode::NOT_FOUND)?;
                 let e_tag = piece.e_tag();
-                parts.insert(number, Piece { data: None, ..piece });
+                parts.insert(
+                    number,
+                    Piece {
+                        data: None,
+                        ..piece
+                    },
+                );
                 Ok(tagged(&e_tag))
             }
             (&Method::POST, Some(id)) => self.complete(id, key),
@@ -159,10 +207,17 @@ impl Held {
                 Ok(tagged(&e_tag))
             }
             (&Method::DELETE, _) => {
-                upload.map_or_else(|| drop(self.objects.remove(&key)), |id| drop(self.uploads.remove(id)));
+                upload.map_or_else(
+                    || drop(self.objects.remove(&key)),
+                    |id| drop(self.uploads.remove(id)),
+                );
                 Ok(respond(StatusCode::NO_CONTENT, ""))
             }
-            (&Method::HEAD, None) => self.objects.get(&key).map(head).ok_or(StatusCode::NOT_FOUND),
+            (&Method::HEAD, None) => self
+                .objects
+                .get(&key)
+                .map(head)
+                .ok_or(StatusCode::NOT_FOUND),
             (&Method::GET, None) if query.contains_key("list-type") => Ok(self.list()),
             (&Method::GET, None) => {
                 let object = self.objects.get(&key).ok_or(StatusCode::NOT_FOUND)?;
@@ -180,14 +235,19 @@ impl Held {
         self.uploads.insert(id.clone(), BTreeMap::new());
         respond(
             StatusCode::OK,
-            format!("<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>"),
+            format!(
+                "<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>"
+            ),
         )
     }
 
     fn complete(&mut self, id: &str, key: String) -> Result<Response<Full<Bytes>>, StatusCode> {
         let parts = self.uploads.remove(id).ok_or(StatusCode::NOT_FOUND)?;
         self.most_parts = self.most_parts.max(parts.len());
-        let whole = parts.values().cloned().reduce(|whole, part| whole.followed_by(&part));
+        let whole = parts
+            .values()
+            .cloned()
+            .reduce(|whole, part| whole.followed_by(&part));
         let whole = whole.ok_or(StatusCode::BAD_REQUEST)?;
         let e_tag = whole.e_tag();
         self.objects.insert(key, whole);
@@ -207,24 +267,34 @@ impl Held {
         let entries: String = self.objects.iter().map(entry).collect();
         respond(
             StatusCode::OK,
-            format!("<ListBucketResult><IsTruncated>false</IsTruncated>{entries}</ListBucketResult>"),
+            format!(
+                "<ListBucketResult><IsTruncated>false</IsTruncated>{entries}</ListBucketResult>"
+            ),
         )
     }
 }
 
 fn respond(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    Response::builder().status(status).body(Full::new(text.into())).unwrap()
+    Response::builder()
+        .status(status)
+        .body(Full::new(text.into()))
+        .unwrap()
 }
 
 fn tagged(e_tag: &str) -> Response<Full<Bytes>> {
     let mut answer = respond(StatusCode::OK, "");
     answer.headers_mut().insert("etag", e_tag.parse().unwrap());
-    answer.headers_mut().insert("last-modified", "Fri, 20 Nov 2026 04:47:12 GMT".parse().unwrap());
+    answer.headers_mut().insert(
+        "last-modified",
+        "Fri, 20 Nov 2026 04:47:12 GMT".parse().unwrap(),
+    );
     answer
 }
 
 fn head(object: &Piece) -> Response<Full<Bytes>> {
     let mut answer = tagged(&object.e_tag());
-    answer.headers_mut().insert("content-length", object.size.into());
+    answer
+        .headers_mut()
+        .insert("content-length", object.size.into());
     answer
 }

@@ -14,7 +14,10 @@ pub(crate) struct Events {
 impl Events {
     /// Takes the `hello` off.
     pub(super) async fn open(answer: reqwest::Response) -> Self {
-        let mut events = Self { answer, text: Vec::new() };
+        let mut events = Self {
+            answer,
+            text: Vec::new(),
+        };
         let hello = events.next().await.unwrap();
         assert_eq!(hello["type"], "hello");
         assert!(!hello["instance_id"].as_str().unwrap().is_empty());
@@ -28,7 +31,9 @@ impl Events {
                 let line: Vec<u8> = self.text.drain(..=end).collect();
                 return Some(serde_json::from_slice(&line).unwrap());
             }
-            let chunk = timeout(PATIENCE, self.answer.chunk()).await.expect("no event comes");
+            let chunk = timeout(PATIENCE, self.answer.chunk())
+                .await
+                .expect("no event comes");
             self.text.extend_from_slice(&chunk.ok().flatten()?);
         }
     }
@@ -37,7 +42,10 @@ impl Events {
     pub(crate) async fn until(&mut self, is_last: impl Fn(&Value) -> bool) -> Vec<Value> {
         let mut events = Vec::new();
         loop {
-            let event = self.next().await.unwrap_or_else(|| panic!("the stream ended after {events:#?}"));
+            let event = self
+                .next()
+                .await
+                .unwrap_or_else(|| panic!("the stream ended after {events:#?}"));
             events.push(event);
             if is_last(&events[events.len() - 1]) {
                 return events;
@@ -47,7 +55,9 @@ impl Events {
 
     /// The upload event with this state.
     pub(crate) async fn upload(&mut self, state: &str) -> Value {
-        let mut events = self.until(|event| event["type"] == "upload" && event["state"] == state).await;
+        let mut events = self
+            .until(|event| event["type"] == "upload" && event["state"] == state)
+            .await;
         events.pop().unwrap()
     }
 }

@@ -21,12 +21,20 @@ rm -rf $folders
 "#;
 
 static GUARD: LazyLock<Mutex<ChildStdin>> = LazyLock::new(|| {
-    let shell = Command::new("sh").args(["-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::null()).spawn();
+    let shell = Command::new("sh")
+        .args(["-c", SCRIPT])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn();
     Mutex::new(shell.unwrap().stdin.take().unwrap())
 });
 
 fn tell(line: &str) {
-    writeln!(GUARD.lock().unwrap_or_else(PoisonError::into_inner), "{line}").unwrap();
+    writeln!(
+        GUARD.lock().unwrap_or_else(PoisonError::into_inner),
+        "{line}"
+    )
+    .unwrap();
 }
 
 pub(super) fn started(pid: u32) {

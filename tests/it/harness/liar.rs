@@ -27,8 +27,15 @@ impl Lie {
     /// An answer with this body.
     pub(crate) fn body(status: &str, headers: &str, body: impl Into<Vec<u8>>) -> Self {
         let piece = body.into();
-        let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}\r\n", piece.len());
-        Self { head, piece, times: 1 }
+        let head = format!(
+            "HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}\r\n",
+            piece.len()
+        );
+        Self {
+            head,
+            piece,
+            times: 1,
+        }
     }
 
     /// An answer that goes on for a terabyte.
@@ -36,7 +43,11 @@ impl Lie {
         let chunk = vec![filler; 1 << 20];
         let piece = [format!("{:x}\r\n", chunk.len()).as_bytes(), &chunk, b"\r\n"].concat();
         let head = format!("HTTP/1.1 {status}\r\ntransfer-encoding: chunked\r\n{headers}\r\n");
-        Self { head, piece, times: 1 << 20 }
+        Self {
+            head,
+            piece,
+            times: 1 << 20,
+        }
     }
 }
 
@@ -72,7 +83,13 @@ impl Liar {
                 *keeping.lock().unwrap() = rest;
             }
         });
-        (Self { endpoint, asked: Arc::default() }, after)
+        (
+            Self {
+                endpoint,
+                asked: Arc::default(),
+            },
+            after,
+        )
     }
 
     /// How often it was asked.
@@ -94,7 +111,10 @@ impl Liar {
             part_size: "5 MiB".into(),
             concurrency: 2,
             outage_seconds: 1,
-            options: vec![("addressing".into(), "path".into()), ("checksum".into(), "sha256".into())],
+            options: vec![
+                ("addressing".into(), "path".into()),
+                ("checksum".into(), "sha256".into()),
+            ],
         }
     }
 }
@@ -114,15 +134,25 @@ async fn answer(
             break String::from_utf8_lossy(&request[..end]).into_owned();
         }
     };
-    let length =
-        head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse().ok());
+    let length = head.lines().find_map(|line| {
+        line.to_ascii_lowercase()
+            .strip_prefix("content-length:")?
+            .trim()
+            .parse()
+            .ok()
+    });
     while request.len() < head.len() + 4 + length.unwrap_or(0_usize) {
         if stream.read_buf(&mut request).await? == 0 {
             return Ok(());
         }
     }
     let Lie { head, piece, times } = lie(&head, asked.fetch_add(1, Ordering::SeqCst));
-    stream.write_all(head.replacen("\r\n", "\r\nconnection: close\r\n", 1).as_bytes()).await?;
+    stream
+        .write_all(
+            head.replacen("\r\n", "\r\nconnection: close\r\n", 1)
+                .as_bytes(),
+        )
+        .await?;
     for _ in 0..times {
         stream.write_all(&piece).await?;
     }

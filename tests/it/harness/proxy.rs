@@ -110,7 +110,11 @@ impl Proxy {
             begun_ago: AtomicI64::new(0),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
-        Self { port, shared, _accepting: AbortOnDropHandle::new(accepting) }
+        Self {
+            port,
+            shared,
+            _accepting: AbortOnDropHandle::new(accepting),
+        }
     }
 
     pub(crate) fn endpoint(&self) -> String {
@@ -119,11 +123,18 @@ impl Proxy {
 
     /// Breaks the next request that `matches`; one request for each call.
     pub(crate) fn fault(&self, matches: impl Fn(&Request) -> bool + Send + 'static, fault: Fault) {
-        self.shared.faults.lock().unwrap().push((Box::new(matches), fault));
+        self.shared
+            .faults
+            .lock()
+            .unwrap()
+            .push((Box::new(matches), fault));
     }
 
     /// Holds the next request that `matches` back until a permit is added.
-    pub(crate) fn hold(&self, matches: impl Fn(&Request) -> bool + Send + 'static) -> Arc<Semaphore> {
+    pub(crate) fn hold(
+        &self,
+        matches: impl Fn(&Request) -> bool + Send + 'static,
+    ) -> Arc<Semaphore> {
         let gate = Arc::new(Semaphore::new(0));
         self.fault(matches, Fault::Hold(Arc::clone(&gate)));
         gate
@@ -151,18 +162,30 @@ impl Proxy {
     /// Makes it look as if every upload had been begun, and every object and part written, so many hours earlier.
     pub(crate) fn make_older(&self, begun_hours: i64, written_hours: i64) {
         self.shared.begun_ago.store(begun_hours, Ordering::SeqCst);
-        self.shared.written_ago.store(written_hours, Ordering::SeqCst);
+        self.shared
+            .written_ago
+            .store(written_hours, Ordering::SeqCst);
     }
 
     /// Bytes of all parts so far, each as often as it was sent.
     pub(crate) fn part_bytes(&self) -> u64 {
         let requests = self.shared.requests.lock().unwrap();
-        requests.iter().filter(|request| request.path.contains("partNumber=")).map(|request| request.length).sum()
+        requests
+            .iter()
+            .filter(|request| request.path.contains("partNumber="))
+            .map(|request| request.length)
+            .sum()
     }
 
     /// Number of requests so far that `matches`.
     pub(crate) fn count(&self, matches: impl Fn(&Request) -> bool) -> usize {
-        self.shared.requests.lock().unwrap().iter().filter(|request| matches(request)).count()
+        self.shared
+            .requests
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|request| matches(request))
+            .count()
     }
 }
 
@@ -182,7 +205,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 
 /// Ends when one side does, or a fault says so; both connections are closed then.
 async fn connection(client: TcpStream, shared: &Shared) {
-    let Ok(server) = TcpStream::connect(&shared.target).await else { return };
+    let Ok(server) = TcpStream::connect(&shared.target).await else {
+        return;
+    };
     let (from_client, mut to_client) = client.into_split();
     let (mut from_server, to_server) = server.into_split();
     let (allowed, gate) = (AtomicU64::new(u64::MAX), Mutex::new(None::<Arc<Semaphore>>));
@@ -194,11 +219,20 @@ async fn connection(client: TcpStream, shared: &Shared) {
             if let Some(held) = held {
                 drop(held.acquire().await);
             }
-            for (tag, hours) in [("<LastModified>", &shared.written_ago), ("<Initiated>", &shared.begun_ago)] {
-                make_older(&mut buffer[..read], tag.as_bytes(), hours.load(Ordering::SeqCst));
+            for (tag, hours) in [
+                ("<LastModified>", &shared.written_ago),
+                ("<Initiated>", &shared.begun_ago),
+            ] {
+                make_older(
+                    &mut buffer[..read],
+                    tag.as_bytes(),
+                    hours.load(Ordering::SeqCst),
+                );
             }
             flip_bit(&flip, &mut buffer[..read]);
-            let pass = usize::try_from(allowed.load(Ordering::SeqCst)).unwrap().min(read);
+            let pass = usize::try_from(allowed.load(Ordering::SeqCst))
+                .unwrap()
+                .min(read);
             if to_client.write_all(&buffer[..pass]).await.is_err() || pass < read {
                 return;
             }
@@ -232,12 +266,21 @@ fn make_older(answer: &mut [u8], tag: &[u8], hours: i64) {
     if hours == 0 {
         return;
     }
-    let places: Vec<_> = answer.windows(tag.len()).enumerate().filter(|(_, bytes)| *bytes == tag).collect();
+    let places: Vec<_> = answer
+        .windows(tag.len())
+        .enumerate()
+        .filter(|(_, bytes)| *bytes == tag)
+        .collect();
     let starts: Vec<_> = places.iter().map(|(index, _)| index + tag.len()).collect();
     for start in starts {
         let time = &mut answer[start..start + 19];
         let written = NaiveDateTime::parse_from_str(str::from_utf8(time).unwrap(), FORM).unwrap();
-        time.copy_from_slice((written - TimeDelta::hours(hours)).format(FORM).to_string().as_bytes());
+        time.copy_from_slice(
+            (written - TimeDelta::hours(hours))
+                .format(FORM)
+                .to_string()
+                .as_bytes(),
+        );
     }
 }
 
@@ -262,7 +305,9 @@ async fn requests(
             Some(Fault::FlipAnswer(index)) => flip.store(index, Ordering::SeqCst),
             Some(Fault::Hold(gate)) => drop(gate.acquire().await),
             Some(Fault::HoldAnswer(held)) => *gate.lock().unwrap() = Some(held),
-            Some(Fault::Answer(status, body)) => return answer(client, status, body, length, buffer).await,
+            Some(Fault::Answer(status, body)) => {
+                return answer(client, status, body, length, buffer).await;
+            }
             None => {}
         }
         if server.write_all(&head).await.is_err() {
@@ -290,12 +335,20 @@ async fn requests(
 
 /// Reads the rest of the request, answers, and closes.
 async fn answer(client: OwnedReadHalf, status: &str, body: &str, length: u64, buffer: BytesMut) {
-    let mut rest = vec![0; usize::try_from(length).unwrap().saturating_sub(buffer.len())];
+    let mut rest = vec![
+        0;
+        usize::try_from(length)
+            .unwrap()
+            .saturating_sub(buffer.len())
+    ];
     let mut client = client;
     if client.read_exact(&mut rest).await.is_err() {
         return;
     }
-    let text = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+    let text = format!(
+        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
     // The other half is in the hands of `connection`; the socket is the same.
     let stream: &TcpStream = client.as_ref();
     let mut bytes = text.as_bytes();
@@ -311,7 +364,10 @@ async fn answer(client: OwnedReadHalf, status: &str, body: &str, length: u64, bu
     }
 }
 
-async fn next_head(client: &mut OwnedReadHalf, buffer: &mut BytesMut) -> Option<(BytesMut, Request)> {
+async fn next_head(
+    client: &mut OwnedReadHalf,
+    buffer: &mut BytesMut,
+) -> Option<(BytesMut, Request)> {
     let end = loop {
         if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             break end + 4;
@@ -325,10 +381,22 @@ async fn next_head(client: &mut OwnedReadHalf, buffer: &mut BytesMut) -> Option<
     let mut words = text.split(' ');
     let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
     let headers = text.to_ascii_lowercase();
-    assert!(!headers.contains("transfer-encoding"), "a body without a length: {text}");
-    let length = headers.lines().find_map(|line| line.strip_prefix("content-length:"));
+    assert!(
+        !headers.contains("transfer-encoding"),
+        "a body without a length: {text}"
+    );
+    let length = headers
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length:"));
     let length = length.map_or(0, |length| length.trim().parse().unwrap());
-    Some((head, Request { method, path, length }))
+    Some((
+        head,
+        Request {
+            method,
+            path,
+            length,
+        },
+    ))
 }
 
 impl Shared {

@@ -35,7 +35,10 @@ impl Sample {
             "homeassistant_included": true, "homeassistant_version": "2026.11.0", "name": name, "protected": false,
             "size": size,
         });
-        Self { metadata, tar: tar(id, &manifest, usize::try_from(size).unwrap()).into() }
+        Self {
+            metadata,
+            tar: tar(id, &manifest, usize::try_from(size).unwrap()).into(),
+        }
     }
 
     /// A small one, in one piece.
@@ -55,7 +58,10 @@ impl Sample {
     pub(crate) fn filename(&self) -> String {
         let name = self.metadata["name"].as_str().unwrap();
         let text = format!("{name} 2026-11-20 04.47 12345678");
-        format!("{}.tar", text.split_whitespace().collect::<Vec<_>>().join("_"))
+        format!(
+            "{}.tar",
+            text.split_whitespace().collect::<Vec<_>>().join("_")
+        )
     }
 
     /// A stem that is the backup's own.
@@ -115,7 +121,9 @@ pub(crate) fn write_large(file: &Path, id: &str, size: u64) -> String {
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    bytes
+        .iter()
+        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// HA core's part first, `backup.json` last, as Supervisor writes it; zeros at the end up to the size.
@@ -124,7 +132,10 @@ fn tar(seed: &str, manifest: &Value, size: usize) -> Vec<u8> {
     let around = 512 + 512 + manifest.len().next_multiple_of(512) + 1024;
     let room = size.checked_sub(around).expect("too small for a tar") / 512 * 512;
     let mut tar = tar::Builder::new(Vec::with_capacity(size));
-    for (name, data) in [("./homeassistant.tar.gz", noise(seed, room)), ("./backup.json", manifest.into_bytes())] {
+    for (name, data) in [
+        ("./homeassistant.tar.gz", noise(seed, room)),
+        ("./backup.json", manifest.into_bytes()),
+    ] {
         let mut header = tar::Header::new_ustar();
         header.set_size(data.len() as u64);
         header.set_mode(0o644);

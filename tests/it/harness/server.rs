@@ -32,7 +32,11 @@ impl Server {
             Self::Garage => "garage",
             Self::Swift => "swift",
         };
-        Location { id: "home".into(), provider: provider.into(), ..Location::of(bucket) }
+        Location {
+            id: "home".into(),
+            provider: provider.into(),
+            ..Location::of(bucket)
+        }
     }
 
     /// A new bucket and an agent that keeps backups there.
@@ -45,7 +49,11 @@ impl Server {
         let bucket = self.bucket().await;
         let mut location = self.location(&bucket);
         change(&mut location);
-        Home { agent: Setup::of(location).serve().await, bucket, server: self }
+        Home {
+            agent: Setup::of(location).serve().await,
+            bucket,
+            server: self,
+        }
     }
 
     /// A key that the server knows, and that may do nothing with this bucket.
@@ -67,7 +75,11 @@ impl Server {
 impl Drop for Home {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{:?} wrote:\n{}", self.server, self.server.said_of(&self.bucket));
+            eprintln!(
+                "{:?} wrote:\n{}",
+                self.server,
+                self.server.said_of(&self.bucket)
+            );
         }
     }
 }

@@ -18,7 +18,10 @@ const SOMEBODY_ELSE: u32 = 65_534;
 /// The start of a command that somebody else runs.
 pub(crate) fn as_somebody_else() -> Command {
     let mut command = Command::new("setpriv");
-    let (user, group) = (format!("--reuid={SOMEBODY_ELSE}"), format!("--regid={SOMEBODY_ELSE}"));
+    let (user, group) = (
+        format!("--reuid={SOMEBODY_ELSE}"),
+        format!("--regid={SOMEBODY_ELSE}"),
+    );
     command.args([&user, &group, "--clear-groups"]);
     command
 }
@@ -69,7 +72,11 @@ impl Location {
 
     /// The settings as a request's body.
     pub(crate) fn json(&self) -> serde_json::Value {
-        self.settings().into_iter().map(|(key, value)| (key, value.into())).collect::<Map<_, _>>().into()
+        self.settings()
+            .into_iter()
+            .map(|(key, value)| (key, value.into()))
+            .collect::<Map<_, _>>()
+            .into()
     }
 
     /// All settings that are not empty; the last of two with one name counts.
@@ -87,12 +94,20 @@ impl Location {
             ("concurrency", &self.concurrency.to_string()),
             ("outage_seconds", &self.outage_seconds.to_string()),
         ];
-        let fixed = fixed.into_iter().map(|(key, value)| (key.to_owned(), value.clone()));
-        fixed.chain(self.options.clone()).filter(|(_, value)| !value.is_empty()).collect()
+        let fixed = fixed
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value.clone()));
+        fixed
+            .chain(self.options.clone())
+            .filter(|(_, value)| !value.is_empty())
+            .collect()
     }
 
     fn toml(&self) -> String {
-        let lines = self.settings().into_iter().map(|(key, value)| format!("{key} = {value:?}\n"));
+        let lines = self
+            .settings()
+            .into_iter()
+            .map(|(key, value)| format!("{key} = {value:?}\n"));
         lines.fold("[[locations]]\n".to_owned(), |toml, line| toml + &line)
     }
 }
@@ -154,10 +169,22 @@ impl Setup {
         guard::folder(folder.path());
         let locations: Vec<_> = locations.into_iter().collect();
         let secrets = locations.iter().map(|location| location.secret.clone());
-        let secrets = secrets.filter(|secret| !secret.is_empty() && !secret.starts_with("${")).collect();
-        let (listen, before, state_on, variables) = (String::new(), String::new(), None, Vec::new());
+        let secrets = secrets
+            .filter(|secret| !secret.is_empty() && !secret.starts_with("${"))
+            .collect();
+        let (listen, before, state_on, variables) =
+            (String::new(), String::new(), None, Vec::new());
         let is_somebody_elses = false;
-        let setup = Self { folder, locations, listen, secrets, state_on, before, is_somebody_elses, variables };
+        let setup = Self {
+            folder,
+            locations,
+            listen,
+            secrets,
+            state_on,
+            before,
+            is_somebody_elses,
+            variables,
+        };
         setup.write();
         setup
     }
@@ -217,7 +244,14 @@ impl Setup {
     pub(crate) fn command(&self) -> Command {
         let mut command = if let Some(state) = self.state_on {
             let mut command = Command::new("unshare");
-            command.args(["--map-root-user", "--mount", "sh", "-c", &state.script(), "sh"]);
+            command.args([
+                "--map-root-user",
+                "--mount",
+                "sh",
+                "-c",
+                &state.script(),
+                "sh",
+            ]);
             command.arg(self.path("state")).arg(BINARY);
             command
         } else if self.is_somebody_elses {
@@ -228,10 +262,18 @@ impl Setup {
             Command::new(BINARY)
         } else {
             let mut command = Command::new("sh");
-            command.args(["-c", &format!("{} && exec \"$0\" \"$@\"", self.before), BINARY]);
+            command.args([
+                "-c",
+                &format!("{} && exec \"$0\" \"$@\"", self.before),
+                BINARY,
+            ]);
             command
         };
-        command.env_clear().env("PATH", "/usr/bin:/bin").current_dir(self.folder.path()).stdin(Stdio::null());
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.arg("--config").arg(self.path("agent.toml"));
         command
@@ -246,7 +288,9 @@ impl Setup {
 
     /// Runs what [`Self::command`] gave to its end.
     pub(crate) async fn finish(&self, mut command: Command) -> Ran {
-        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap())
+            .await
+            .unwrap();
         let ran = Ran {
             code: output.status.code().unwrap(),
             stdout: output.stdout,
@@ -259,14 +303,20 @@ impl Setup {
 
     pub(crate) fn assert_no_secret(&self, text: &str) {
         for secret in &self.secrets {
-            assert!(!text.contains(secret.as_str()), "a secret was printed:\n{text}");
+            assert!(
+                !text.contains(secret.as_str()),
+                "a secret was printed:\n{text}"
+            );
         }
     }
 
     fn write(&self) {
         let folder = self.folder.path().display();
         let socket = self.socket();
-        let mut toml = format!("state_dir = \"{folder}/state\"\n[listen]\nsocket = {socket:?}\n{}", self.listen);
+        let mut toml = format!(
+            "state_dir = \"{folder}/state\"\n[listen]\nsocket = {socket:?}\n{}",
+            self.listen
+        );
         for location in &self.locations {
             toml += &location.toml();
         }
@@ -281,13 +331,20 @@ impl Ran {
 
     /// The one JSON document on standard output.
     pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     /// Asserts the exit code, and shows what was printed when it is another.
     pub(crate) fn ended_with(self, code: i32) -> Self {
         let stdout = String::from_utf8_lossy(&self.stdout);
-        assert_eq!(self.code, code, "\n{}\n{}", &stdout[..stdout.len().min(2000)], self.stderr);
+        assert_eq!(
+            self.code,
+            code,
+            "\n{}\n{}",
+            &stdout[..stdout.len().min(2000)],
+            self.stderr
+        );
         self
     }
 }

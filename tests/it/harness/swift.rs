@@ -30,22 +30,47 @@ pub(crate) fn shared() -> &'static Swift {
 impl Swift {
     /// Starts a server of one's own.
     pub(crate) fn start() -> Self {
-        let folder = tempfile::Builder::new().prefix("swift-").tempdir().unwrap().keep();
+        let folder = tempfile::Builder::new()
+            .prefix("swift-")
+            .tempdir()
+            .unwrap()
+            .keep();
         guard::folder(&folder);
         let (port, secret) = (port::free(), uuid::Uuid::new_v4().simple().to_string());
-        let swift = Self { folder, port, secret, process: Mutex::default() };
+        let swift = Self {
+            folder,
+            port,
+            secret,
+            process: Mutex::default(),
+        };
         swift.start_again();
         swift
     }
 
     /// Starts the server on its data.
     pub(crate) fn start_again(&self) {
-        let log = fs::File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.join("log"))
+            .unwrap();
         let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut command = Command::new(repository.join("scripts/in-root"));
-        command.arg(root()).arg("python3").arg(repository.join("tests/lab/swift_server.py")).arg(&self.folder);
-        command.arg(self.port.to_string()).env("SWIFT_REGION", REGION).env("SWIFT_SECRET", &self.secret);
-        let process = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        command
+            .arg(root())
+            .arg("python3")
+            .arg(repository.join("tests/lab/swift_server.py"))
+            .arg(&self.folder);
+        command
+            .arg(self.port.to_string())
+            .env("SWIFT_REGION", REGION)
+            .env("SWIFT_SECRET", &self.secret);
+        let process = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
         guard::started(process.id());
         *self.process.lock().unwrap() = Some(process);
     }
@@ -67,7 +92,13 @@ impl Swift {
     /// Makes a bucket that the first key owns, as soon as the server can.
     pub(crate) async fn bucket(&self) -> Bucket {
         let name = format!("ha-{}", uuid::Uuid::new_v4().simple());
-        let bucket = Bucket::new(&format!("http://127.0.0.1:{}", self.port), REGION, &name, OWNER, &self.secret);
+        let bucket = Bucket::new(
+            &format!("http://127.0.0.1:{}", self.port),
+            REGION,
+            &name,
+            OWNER,
+            &self.secret,
+        );
         eventually("Swift makes a bucket", || async {
             self.is_running();
             bucket.make().await
@@ -87,8 +118,17 @@ impl Swift {
     }
 
     fn is_running(&self) {
-        let is_running = self.process.lock().unwrap().as_mut().is_some_and(|child| child.try_wait().unwrap().is_none());
-        assert!(is_running, "Swift ended:\n{}", super::lines_about(&self.folder.join("log"), ""));
+        let is_running = self
+            .process
+            .lock()
+            .unwrap()
+            .as_mut()
+            .is_some_and(|child| child.try_wait().unwrap().is_none());
+        assert!(
+            is_running,
+            "Swift ended:\n{}",
+            super::lines_about(&self.folder.join("log"), "")
+        );
     }
 }
 
@@ -102,7 +142,10 @@ impl Drop for Swift {
 /// Path of the root file system that it is in, which is made when it is missing.
 fn root() -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/parts/swift");
-    let output = Command::new(script).stderr(Stdio::inherit()).output().unwrap();
+    let output = Command::new(script)
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
     assert!(output.status.success(), "scripts/parts/swift failed");
     PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
 }

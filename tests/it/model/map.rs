@@ -15,7 +15,10 @@ pub(super) struct Map {
 
 impl Map {
     fn states(&self, id: &str) -> BTreeSet<State> {
-        self.now.get(id).cloned().unwrap_or_else(|| BTreeSet::from([None]))
+        self.now
+            .get(id)
+            .cloned()
+            .unwrap_or_else(|| BTreeSet::from([None]))
     }
 
     /// It is in this state.
@@ -52,11 +55,19 @@ impl Map {
         let mut states = self.states(id);
         states.retain(|state| state.is_some() == is_there);
         if states.is_empty()
-            && self.since.get(id).is_some_and(|old| old.iter().any(|state| state.is_some() == is_there))
+            && self
+                .since
+                .get(id)
+                .is_some_and(|old| old.iter().any(|state| state.is_some() == is_there))
         {
             return;
         }
-        assert!(!states.is_empty(), "\"{id}\" is {}, but may be in {:?}", said(is_there), self.states(id));
+        assert!(
+            !states.is_empty(),
+            "\"{id}\" is {}, but may be in {:?}",
+            said(is_there),
+            self.states(id)
+        );
         self.now.insert(id.to_owned(), states);
     }
 
@@ -67,7 +78,11 @@ impl Map {
             self.is(id, state);
         } else {
             let may_be = self.since.get(id).is_some_and(|old| old.contains(&state));
-            assert!(may_be, "\"{id}\" is read as {sha256}, but may be in {:?}", self.states(id));
+            assert!(
+                may_be,
+                "\"{id}\" is read as {sha256}, but may be in {:?}",
+                self.states(id)
+            );
         }
     }
 }

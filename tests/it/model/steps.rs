@@ -139,9 +139,18 @@ impl Dice {
         let number = 1 + self.below(10);
         match self.below(10) {
             0..5 => Trouble::None,
-            5..8 => Trouble::Killed { number, is_done: self.is_one_in(2) },
-            8 if self.is_one_in(2) => Trouble::Skewed { number, hours: [-1, 1][self.below(2)] },
-            _ => Trouble::Fails { number, failure: Failure::ALL[self.below(Failure::ALL.len())] },
+            5..8 => Trouble::Killed {
+                number,
+                is_done: self.is_one_in(2),
+            },
+            8 if self.is_one_in(2) => Trouble::Skewed {
+                number,
+                hours: [-1, 1][self.below(2)],
+            },
+            _ => Trouble::Fails {
+                number,
+                failure: Failure::ALL[self.below(Failure::ALL.len())],
+            },
         }
     }
 
@@ -159,19 +168,47 @@ impl Dice {
         match self.below(34) {
             0..9 => {
                 let (version, is_large) = (self.version(), self.is_one_in(4));
-                Step::Upload { own, version, is_large, trouble: self.trouble() }
+                Step::Upload {
+                    own,
+                    version,
+                    is_large,
+                    trouble: self.trouble(),
+                }
             }
-            9..11 => Step::SendHalf { own, version: self.version() },
-            11..14 => Step::Delete { any, trouble: self.trouble_of_a_look() },
-            14..18 => Step::List { refresh: self.is_one_in(2), trouble: self.trouble_of_a_look() },
-            18..21 => Step::Download { any, trouble: self.trouble_of_a_look() },
-            21..23 => Step::ForeignWrite { foreign, version: self.version() },
+            9..11 => Step::SendHalf {
+                own,
+                version: self.version(),
+            },
+            11..14 => Step::Delete {
+                any,
+                trouble: self.trouble_of_a_look(),
+            },
+            14..18 => Step::List {
+                refresh: self.is_one_in(2),
+                trouble: self.trouble_of_a_look(),
+            },
+            18..21 => Step::Download {
+                any,
+                trouble: self.trouble_of_a_look(),
+            },
+            21..23 => Step::ForeignWrite {
+                foreign,
+                version: self.version(),
+            },
             23 => Step::ForeignDelete { foreign },
-            24 => Step::ForeignGarbage { with_tar: self.is_one_in(2) },
+            24 => Step::ForeignGarbage {
+                with_tar: self.is_one_in(2),
+            },
             25..27 => Step::Crash,
-            27..29 => Step::Wait { seconds: [1, 6, 40, 301, 700][self.below(5)] },
+            27..29 => Step::Wait {
+                seconds: [1, 6, 40, 301, 700][self.below(5)],
+            },
             29 => Step::Day,
-            30..32 => Step::OtherUpload { own, version: self.version(), is_large: self.is_one_in(4) },
+            30..32 => Step::OtherUpload {
+                own,
+                version: self.version(),
+                is_large: self.is_one_in(4),
+            },
             32 => Step::OtherDelete { any },
             _ => Step::SetBack,
         }

@@ -49,11 +49,24 @@ enum Ended<T> {
 
 impl World {
     pub(super) fn new() -> Self {
-        let outside = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let outside = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let server = Arc::new(outside.block_on(Imitation::with([])));
-        let [state, others_state] = [(); 2].map(|()| tempfile::Builder::new().prefix("model-").tempdir().unwrap());
+        let [state, others_state] =
+            [(); 2].map(|()| tempfile::Builder::new().prefix("model-").tempdir().unwrap());
         let (map, samples) = (Map::default(), BTreeMap::new());
-        let mut world = Self { outside, server, state, others_state, running: None, map, samples };
+        let mut world = Self {
+            outside,
+            server,
+            state,
+            others_state,
+            running: None,
+            map,
+            samples,
+        };
         world.start();
         world
     }
@@ -69,9 +82,15 @@ impl World {
             }
         }
         self.does(Step::Day);
-        self.does(Step::List { refresh: true, trouble: Trouble::None });
+        self.does(Step::List {
+            refresh: true,
+            trouble: Trouble::None,
+        });
         for any in 0..OWN.len() + FOREIGN.len() {
-            self.does(Step::Download { any, trouble: Trouble::None });
+            self.does(Step::Download {
+                any,
+                trouble: Trouble::None,
+            });
         }
         self.looks_into_the_bucket();
     }
@@ -111,16 +130,24 @@ impl World {
         match trouble {
             Trouble::None => {}
             Trouble::Fails { number, failure } => self.server.fail(number, 1, failure),
-            Trouble::Skewed { number, hours } => self.server.fail(number, usize::MAX, Failure::Skewed(hours)),
+            Trouble::Skewed { number, hours } => {
+                self.server.fail(number, usize::MAX, Failure::Skewed(hours))
+            }
             Trouble::Killed { number, is_done } => {
-                let failure = if is_done { Failure::HangsAfter } else { Failure::HangsBefore };
+                let failure = if is_done {
+                    Failure::HangsAfter
+                } else {
+                    Failure::HangsBefore
+                };
                 self.server.fail(number, usize::MAX, failure);
             }
         }
         let (runtime, agent) = self.running.as_ref().unwrap();
         let (server, agent) = (Arc::clone(&self.server), Arc::clone(agent));
         let killed = async {
-            let Trouble::Killed { number, .. } = trouble else { return std::future::pending().await };
+            let Trouble::Killed { number, .. } = trouble else {
+                return std::future::pending().await;
+            };
             while server.requests_since() < number {
                 sleep(Duration::from_millis(1)).await;
             }
@@ -156,7 +183,12 @@ impl World {
 
     fn does(&mut self, step: Step) {
         match step {
-            Step::Upload { own, version, is_large, trouble } => self.upload(own, version, is_large, trouble),
+            Step::Upload {
+                own,
+                version,
+                is_large,
+                trouble,
+            } => self.upload(own, version, is_large, trouble),
             Step::SendHalf { own, version } => self.send_half(own, version),
             Step::Delete { any, trouble } => self.delete(id(any), trouble),
             Step::List { refresh, trouble } => self.list(refresh, trouble),
@@ -176,25 +208,32 @@ impl World {
                 self.map.became(FOREIGN[foreign], None);
             }
             Step::ForeignGarbage { with_tar } => {
-                self.server.put("backups/garbage.metadata.json", "{\"backup_id\": 7");
+                self.server
+                    .put("backups/garbage.metadata.json", "{\"backup_id\": 7");
                 if with_tar {
                     self.server.put("backups/garbage.tar", "no tar");
                     let alone = self.sample("z9", 0, false);
                     self.server.put("backups/alone.tar", alone.tar);
                 }
             }
-            Step::OtherUpload { own, version, is_large } => {
+            Step::OtherUpload {
+                own,
+                version,
+                is_large,
+            } => {
                 let sample = self.sample(OWN[own], version, is_large);
                 self.other(|agent| uploads(agent, sample.clone())).unwrap();
                 self.map.became(sample.id(), Some(sample.sha256()));
             }
-            Step::OtherDelete { any } => match self.other(|agent| async move { agent.delete(HOME, id(any)).await }) {
-                Ok(()) => self.map.became(id(any), None),
-                Err(error) => {
-                    assert_eq!(error.kind(), Kind::BackupNotFound, "{error:?}");
-                    self.map.is_seen(id(any), false);
+            Step::OtherDelete { any } => {
+                match self.other(|agent| async move { agent.delete(HOME, id(any)).await }) {
+                    Ok(()) => self.map.became(id(any), None),
+                    Err(error) => {
+                        assert_eq!(error.kind(), Kind::BackupNotFound, "{error:?}");
+                        self.map.is_seen(id(any), false);
+                    }
                 }
-            },
+            }
             Step::Crash => self.crash(),
             Step::Wait { seconds } => self.wait(seconds),
             Step::Day => self.day(),
@@ -227,15 +266,23 @@ impl World {
 
     fn send_half(&mut self, own: usize, version: u8) {
         let sample = self.sample(OWN[own], version, true);
-        let (backup, filename) = (serde_json::from_value(sample.metadata.clone()).unwrap(), sample.filename());
+        let (backup, filename) = (
+            serde_json::from_value(sample.metadata.clone()).unwrap(),
+            sample.filename(),
+        );
         let half = sample.tar.slice(..(5 << 20) + 100_000);
         let ended = self.call(Trouble::None, |agent| async move {
             let upload = agent.create_upload(HOME, backup, &filename).await?;
             let gone = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
-            let pieces = futures_util::StreamExt::chain(pieces(&half), futures_util::stream::iter([Err(gone)]));
+            let pieces = futures_util::StreamExt::chain(
+                pieces(&half),
+                futures_util::stream::iter([Err(gone)]),
+            );
             agent.receive(&upload.id, pieces).await
         });
-        let Ended::Badly(error) = ended else { panic!("half of a backup was taken for all of it") };
+        let Ended::Badly(error) = ended else {
+            panic!("half of a backup was taken for all of it")
+        };
         assert_eq!(error.kind(), Kind::InvalidRequest, "{error:?}");
     }
 
@@ -243,7 +290,9 @@ impl World {
         let ended = self.call(trouble, |agent| async move { agent.delete(HOME, id).await });
         match ended {
             Ended::Well(()) => self.map.is(id, None),
-            Ended::Badly(error) if error.kind() == Kind::BackupNotFound => self.map.is_seen(id, false),
+            Ended::Badly(error) if error.kind() == Kind::BackupNotFound => {
+                self.map.is_seen(id, false)
+            }
             Ended::Badly(error) => {
                 assert!(trouble.may_end_a_call(), "{error:?}");
                 self.map.may_be(id, None);
@@ -253,7 +302,10 @@ impl World {
     }
 
     fn list(&mut self, refresh: bool, trouble: Trouble) {
-        let ended = self.call(trouble, |agent| async move { agent.list(HOME, refresh).await });
+        let ended = self.call(
+            trouble,
+            |agent| async move { agent.list(HOME, refresh).await },
+        );
         let view = match ended {
             Ended::Well(view) => view,
             Ended::Badly(error) => {
@@ -294,7 +346,9 @@ impl World {
         });
         match ended {
             Ended::Well(sha256) => self.map.is_read(id, &sha256),
-            Ended::Badly(error) if error.kind() == Kind::BackupNotFound => self.map.is_seen(id, false),
+            Ended::Badly(error) if error.kind() == Kind::BackupNotFound => {
+                self.map.is_seen(id, false)
+            }
             // Another tool replaced or deleted it since it was listed.
             Ended::Badly(_) if self.map.may_be_shown_older(id) => {}
             Ended::Badly(error) => {
@@ -319,7 +373,9 @@ impl World {
         self.moves_journals(|time| time - DAY);
         self.start();
         self.map.all_is_fresh();
-        self.until("no parts are left", |world| world.server.unfinished().is_empty());
+        self.until("no parts are left", |world| {
+            world.server.unfinished().is_empty()
+        });
     }
 
     /// What was written before lies in the future then, until the agent looks at it.
@@ -329,7 +385,10 @@ impl World {
         self.start();
         self.map.all_is_fresh();
         self.until("no journal is of the future", |world| {
-            world.journals().iter().all(|(_, time)| *time <= SystemTime::now())
+            world
+                .journals()
+                .iter()
+                .all(|(_, time)| *time <= SystemTime::now())
         });
     }
 
@@ -357,14 +416,23 @@ impl World {
 
     /// Those that are there, and when they were written last.
     fn journals(&self) -> Vec<(PathBuf, SystemTime)> {
-        let files = fs::read_dir(self.state.path().join("uploads")).into_iter().flatten();
+        let files = fs::read_dir(self.state.path().join("uploads"))
+            .into_iter()
+            .flatten();
         let paths = files.map(|file| file.unwrap().path());
-        paths.filter_map(|path| Some((path.clone(), path.metadata().ok()?.modified().unwrap()))).collect()
+        paths
+            .filter_map(|path| Some((path.clone(), path.metadata().ok()?.modified().unwrap())))
+            .collect()
     }
 
     fn moves_journals(&self, to: impl Fn(SystemTime) -> SystemTime) {
         for (path, time) in self.journals() {
-            fs::File::options().write(true).open(path).unwrap().set_modified(to(time)).unwrap();
+            fs::File::options()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .set_modified(to(time))
+                .unwrap();
         }
     }
 
@@ -373,7 +441,10 @@ impl World {
         for key in self.server.keys() {
             if !key.ends_with(".metadata.json") && !key.contains("garbage") {
                 let tar = self.server.get(&key);
-                assert!(self.samples.values().any(|sample| sample.tar == tar), "nobody uploaded \"{key}\"");
+                assert!(
+                    self.samples.values().any(|sample| sample.tar == tar),
+                    "nobody uploaded \"{key}\""
+                );
             }
         }
     }
@@ -381,7 +452,11 @@ impl World {
 
 /// An agent with the server's bucket.
 fn agent(server: &Imitation, state: &Path) -> Arc<Agent> {
-    let mut settings = server.location().with("outage_seconds", "2").with("idle_seconds", "1").json();
+    let mut settings = server
+        .location()
+        .with("outage_seconds", "2")
+        .with("idle_seconds", "1")
+        .json();
     settings["id"] = HOME.into();
     let (location, problems) = config::Location::from_json(&settings).unwrap();
     assert!(problems.is_empty(), "{problems:?}");
@@ -390,9 +465,13 @@ fn agent(server: &Imitation, state: &Path) -> Arc<Agent> {
 
 async fn uploads(agent: Arc<Agent>, sample: Sample) -> Result<StoredBackup, Error> {
     let backup = serde_json::from_value(sample.metadata.clone()).unwrap();
-    let upload = agent.create_upload(HOME, backup, &sample.filename()).await?;
+    let upload = agent
+        .create_upload(HOME, backup, &sample.filename())
+        .await?;
     agent.receive(&upload.id, pieces(&sample.tar)).await?;
-    agent.complete_upload(&upload.id, sample.size(), sample.crc32()).await
+    agent
+        .complete_upload(&upload.id, sample.size(), sample.crc32())
+        .await
 }
 
 /// A name as no agent gives it.
@@ -407,6 +486,8 @@ fn id(any: usize) -> &'static str {
 /// As Home Assistant sends.
 fn pieces(tar: &Bytes) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + use<> {
     let starts = (0..tar.len()).step_by(1 << 20);
-    let pieces: Vec<_> = starts.map(|start| Ok(tar.slice(start..tar.len().min(start + (1 << 20))))).collect();
+    let pieces: Vec<_> = starts
+        .map(|start| Ok(tar.slice(start..tar.len().min(start + (1 << 20)))))
+        .collect();
     futures_util::stream::iter(pieces)
 }

@@ -78,7 +78,9 @@ impl Faults {
         if CUT.load(Ordering::Relaxed) || self.is_unlucky(settings.loss_percent) {
             return true;
         }
-        let Some(connection) = connection_of(packet) else { return false };
+        let Some(connection) = connection_of(packet) else {
+            return false;
+        };
         if self.forgotten.contains(&connection) {
             return true;
         }
@@ -104,8 +106,15 @@ fn connection_of(buffer: &[u8]) -> Option<Connection> {
     if version != 4 || packet.get(9) != Some(&TCP) {
         return None;
     }
-    let end = |address: &[u8], port: &[u8]| [address[0], address[1], address[2], address[3], port[0], port[1]];
-    let mut ends = [end(&packet[12..16], &ports[..2]), end(&packet[16..20], &ports[2..])];
+    let end = |address: &[u8], port: &[u8]| {
+        [
+            address[0], address[1], address[2], address[3], port[0], port[1],
+        ]
+    };
+    let mut ends = [
+        end(&packet[12..16], &ports[..2]),
+        end(&packet[16..20], &ports[2..]),
+    ];
     ends.sort_unstable();
     Some(ends)
 }
@@ -147,11 +156,18 @@ impl Direction {
         self.segments += segments;
         self.wire_bytes += wire_bytes;
         self.wire_free_at = now + wait + time_for(wire_bytes, settings.bits_per_second);
-        self.line.push_back((self.wire_free_at + settings.rtt / 2, packet.to_vec()));
+        self.line
+            .push_back((self.wire_free_at + settings.rtt / 2, packet.to_vec()));
     }
 
     /// Takes in everything that waits at `from`, if anything does.
-    fn fill(&mut self, from: &mut File, buffer: &mut [u8], settings: &Settings, faults: &mut Faults) -> io::Result<()> {
+    fn fill(
+        &mut self,
+        from: &mut File,
+        buffer: &mut [u8],
+        settings: &Settings,
+        faults: &mut Faults,
+    ) -> io::Result<()> {
         loop {
             match from.read(buffer) {
                 Ok(length) if faults.lose(&buffer[..length], settings) => {
@@ -182,7 +198,11 @@ impl Direction {
     fn counters(&self) -> String {
         format!(
             r#""{}": {{"segments": {}, "wire_bytes": {}, "dropped_segments": {}, "longest_queue_bytes": {}}}"#,
-            self.name, self.segments, self.wire_bytes, self.dropped_segments, self.longest_queue_bytes
+            self.name,
+            self.segments,
+            self.wire_bytes,
+            self.dropped_segments,
+            self.longest_queue_bytes
         )
     }
 }
@@ -201,8 +221,15 @@ fn on_the_wire(buffer: &[u8]) -> (u64, u64) {
         return whole;
     };
     let headers = tcp_at + usize::from(data_offset >> 4) * 4;
-    let segments = packet.len().saturating_sub(headers).div_ceil(segment_size).max(1);
-    (segments as u64, (packet.len() + (segments - 1) * headers) as u64)
+    let segments = packet
+        .len()
+        .saturating_sub(headers)
+        .div_ceil(segment_size)
+        .max(1);
+    (
+        segments as u64,
+        (packet.len() + (segments - 1) * headers) as u64,
+    )
 }
 
 fn time_for(bytes: u64, bits_per_second: u64) -> Duration {
@@ -218,7 +245,11 @@ fn bytes_in(time: Duration, bits_per_second: u64) -> u64 {
 ///
 /// Without `is_offloaded` each buffer is one packet, so that one packet can be lost.
 fn device(is_offloaded: bool) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open("/dev/net/tun")?;
     // SAFETY: `ifreq` is plain integers and a union of them, for which zero is a valid value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(DEVICE) {
@@ -226,7 +257,11 @@ fn device(is_offloaded: bool) -> io::Result<File> {
     }
     let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
     request.ifr_ifru.ifru_flags = i16::try_from(flags).map_err(io::Error::other)?;
-    let offloads = if is_offloaded { TUN_F_CSUM | TUN_F_TSO4 } else { 0 };
+    let offloads = if is_offloaded {
+        TUN_F_CSUM | TUN_F_TSO4
+    } else {
+        0
+    };
     let offloads = libc::c_int::try_from(offloads).map_err(io::Error::other)?;
     // SAFETY: the descriptor is open, and the kernel reads one `ifreq` and one integer.
     unsafe {
@@ -250,9 +285,18 @@ fn carry(settings: &Settings) -> io::Result<()> {
         out.drain(&mut far);
         back.drain(&mut near);
 
-        let next = [out.line.front(), back.line.front()].into_iter().flatten().map(|(due, _)| *due).min();
-        let wait = next.map_or(Duration::from_secs(1), |due| due.saturating_duration_since(Instant::now()));
-        let mut devices = [PollFd::new(near.as_fd(), PollFlags::POLLIN), PollFd::new(far.as_fd(), PollFlags::POLLIN)];
+        let next = [out.line.front(), back.line.front()]
+            .into_iter()
+            .flatten()
+            .map(|(due, _)| *due)
+            .min();
+        let wait = next.map_or(Duration::from_secs(1), |due| {
+            due.saturating_duration_since(Instant::now())
+        });
+        let mut devices = [
+            PollFd::new(near.as_fd(), PollFlags::POLLIN),
+            PollFd::new(far.as_fd(), PollFlags::POLLIN),
+        ];
         match ppoll(&mut devices, Some(TimeSpec::from_duration(wait)), None) {
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error.into()),
@@ -279,7 +323,12 @@ fn settings() -> Result<Settings, String> {
         }
     }
     let rtt = Duration::from_millis(rtt_ms);
-    Ok(Settings { rtt, bits_per_second: mbit * 1_000_000, queue_bytes, loss_percent })
+    Ok(Settings {
+        rtt,
+        bits_per_second: mbit * 1_000_000,
+        queue_bytes,
+        loss_percent,
+    })
 }
 
 extern "C" fn on_signal(number: libc::c_int) {
@@ -294,12 +343,23 @@ fn main() -> std::process::ExitCode {
     let settings = match settings() {
         Ok(settings) => settings,
         Err(problem) => {
-            eprintln!("{problem}\nusage: link [--rtt-ms 50] [--mbit 1000] [--queue-bytes 6250000] [--loss-percent 0]");
+            eprintln!(
+                "{problem}\nusage: link [--rtt-ms 50] [--mbit 1000] [--queue-bytes 6250000] [--loss-percent 0]"
+            );
             return 2.into();
         }
     };
-    let action = SigAction::new(SigHandler::Handler(on_signal), SaFlags::empty(), SigSet::empty());
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1, Signal::SIGUSR2] {
+    let action = SigAction::new(
+        SigHandler::Handler(on_signal),
+        SaFlags::empty(),
+        SigSet::empty(),
+    );
+    for signal in [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+    ] {
         // SAFETY: the handler only changes an atomic, which is safe at any moment.
         if let Err(error) = unsafe { sigaction(signal, &action) } {
             eprintln!("cannot handle {signal}: {error}");
@@ -330,12 +390,20 @@ mod tests {
     }
 
     fn settings(queue_bytes: u64) -> Settings {
-        Settings { rtt: Duration::from_millis(50), bits_per_second: 1_000_000_000, queue_bytes, loss_percent: 0 }
+        Settings {
+            rtt: Duration::from_millis(50),
+            bits_per_second: 1_000_000_000,
+            queue_bytes,
+            loss_percent: 0,
+        }
     }
 
     #[test]
     fn each_segment_pays_for_its_own_headers() {
-        assert_eq!(on_the_wire(&segmented(3 * 1448 + 1, 1448)), (4, 3 * 1448 + 1 + 4 * 52));
+        assert_eq!(
+            on_the_wire(&segmented(3 * 1448 + 1, 1448)),
+            (4, 3 * 1448 + 1 + 4 * 52)
+        );
     }
 
     #[test]
@@ -350,7 +418,11 @@ mod tests {
         for _ in 0..2 {
             direction.accept(&[0; VNET_HEADER + 1250], start, &settings(2500));
         }
-        let due: Vec<_> = direction.line.iter().map(|(due, _)| (*due - start).as_micros()).collect();
+        let due: Vec<_> = direction
+            .line
+            .iter()
+            .map(|(due, _)| (*due - start).as_micros())
+            .collect();
         assert_eq!(due, [25_010, 25_020]);
     }
 
@@ -379,13 +451,19 @@ mod tests {
     #[test]
     fn a_line_forgets_the_connections_of_before_in_both_directions() {
         let (mut faults, settings) = (Faults::default(), settings(1));
-        let (old, back) = (of_connection((1, 5000), (2, 80)), of_connection((2, 80), (1, 5000)));
+        let (old, back) = (
+            of_connection((1, 5000), (2, 80)),
+            of_connection((2, 80), (1, 5000)),
+        );
         assert!(!faults.lose(&old, &settings) && !faults.lose(&back, &settings));
         FORGET.store(true, Ordering::Relaxed);
         assert!(faults.lose(&old, &settings) && faults.lose(&back, &settings));
         let new = of_connection((1, 5001), (2, 80));
         assert!(!faults.lose(&new, &settings) && faults.lose(&old, &settings));
-        assert!(!faults.lose(&[0; VNET_HEADER + 84], &settings), "what is no connection has nothing to forget");
+        assert!(
+            !faults.lose(&[0; VNET_HEADER + 84], &settings),
+            "what is no connection has nothing to forget"
+        );
     }
 
     #[test]

@@ -54,7 +54,10 @@ impl Failure {
 
     /// Whether the server did what it was asked for.
     pub(crate) fn takes_effect(self) -> bool {
-        matches!(self, Self::FailsAfter | Self::HangsAfter | Self::CutAfter | Self::CutAnswer)
+        matches!(
+            self,
+            Self::FailsAfter | Self::HangsAfter | Self::CutAfter | Self::CutAnswer
+        )
     }
 
     /// Whether another attempt makes sense.
@@ -66,7 +69,14 @@ impl Failure {
 impl Failing {
     /// Makes `count` requests fail, beginning with the one that is number `from` after this call.
     pub(super) fn plan(&self, from: usize, count: usize, failure: Failure) {
-        *self.0.lock().unwrap() = (Some(Plan { from, count, failure }), 0);
+        *self.0.lock().unwrap() = (
+            Some(Plan {
+                from,
+                count,
+                failure,
+            }),
+            0,
+        );
     }
 
     /// Lets all requests through, and begins to count anew.

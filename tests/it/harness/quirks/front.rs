@@ -42,7 +42,13 @@ pub(super) enum Turn {
 
 impl Refusal {
     fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), more: String::new(), headers: Vec::new() }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            more: String::new(),
+            headers: Vec::new(),
+        }
     }
 
     fn with(mut self, element: &str, text: &str) -> Self {
@@ -55,7 +61,11 @@ impl Refusal {
     }
 
     pub(super) fn unavailable() -> Self {
-        Self::new(503, "ServiceUnavailable", "Service is unable to handle request.")
+        Self::new(
+            503,
+            "ServiceUnavailable",
+            "Service is unable to handle request.",
+        )
     }
 
     pub(super) fn denied() -> Self {
@@ -63,18 +73,34 @@ impl Refusal {
     }
 
     pub(super) fn internal_error() -> Self {
-        Self::new(500, "InternalError", "We encountered an internal error. Please try again.")
+        Self::new(
+            500,
+            "InternalError",
+            "We encountered an internal error. Please try again.",
+        )
     }
 
     pub(super) fn answer(self) -> Response<Body> {
-        let Self { status, code, message, more, headers } = self;
+        let Self {
+            status,
+            code,
+            message,
+            more,
+            headers,
+        } = self;
         let text = format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message>{more}\
              <RequestId>4442587FB7D0A2F9</RequestId></Error>"
         );
         let answer = Response::builder().status(StatusCode::from_u16(status).unwrap());
-        let answer = answer.header("content-type", "application/xml").header("x-amz-request-id", "4442587FB7D0A2F9");
-        headers.into_iter().fold(answer, |answer, (name, value)| answer.header(name, value)).body(text.into()).unwrap()
+        let answer = answer
+            .header("content-type", "application/xml")
+            .header("x-amz-request-id", "4442587FB7D0A2F9");
+        headers
+            .into_iter()
+            .fold(answer, |answer, (name, value)| answer.header(name, value))
+            .body(text.into())
+            .unwrap()
     }
 }
 
@@ -86,7 +112,9 @@ impl Counts {
         let turn = quirks.find(|quirk| match quirk {
             Quirk::SlowDownFirst(first) if of_kind <= *first => Some(Turn::SlowDown),
             Quirk::SlowDownEvery(every) if number.is_multiple_of(*every) => Some(Turn::SlowDown),
-            Quirk::HangsUpEvery(every) if number.is_multiple_of(2 * *every) => Some(Turn::HangUpAfter),
+            Quirk::HangsUpEvery(every) if number.is_multiple_of(2 * *every) => {
+                Some(Turn::HangUpAfter)
+            }
             Quirk::HangsUpEvery(every) if number.is_multiple_of(*every) => Some(Turn::HangUpBefore),
             _ => None,
         });
@@ -102,9 +130,19 @@ fn count(counter: &mut usize) -> usize {
 /// Requests are of one kind that have the same method and the same names in their queries.
 fn kind(request: &Parts) -> String {
     let query = request.uri.query().unwrap_or_default();
-    let names = query.split('&').map(|pair| pair.split('=').next().unwrap_or_default());
-    let level = if bucket_of(request).1.is_empty() { "bucket" } else { "object" };
-    format!("{} {level} {}", request.method, names.collect::<Vec<_>>().join(" "))
+    let names = query
+        .split('&')
+        .map(|pair| pair.split('=').next().unwrap_or_default());
+    let level = if bucket_of(request).1.is_empty() {
+        "bucket"
+    } else {
+        "object"
+    };
+    format!(
+        "{} {level} {}",
+        request.method,
+        names.collect::<Vec<_>>().join(" ")
+    )
 }
 
 /// The bucket and the key, wherever the bucket stands.
@@ -122,7 +160,11 @@ fn virtual_bucket(request: &Parts) -> Option<&str> {
 }
 
 fn header<'r>(request: &'r Parts, name: &str) -> &'r str {
-    request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    request
+        .headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
 }
 
 /// Why a provider with these quirks refuses the request at this time, if it does.
@@ -143,7 +185,13 @@ pub(super) fn refusal(request: &Parts, quirks: &Quirks, now: DateTime<Utc>) -> O
 fn path_style(request: &Parts) -> Option<Refusal> {
     let is_path_style = virtual_bucket(request).is_none() && request.uri.path() != "/";
     is_path_style
-        .then(|| Refusal::new(403, "SecondLevelDomainForbidden", "Please use virtual hosted style to access."))
+        .then(|| {
+            Refusal::new(
+                403,
+                "SecondLevelDomainForbidden",
+                "Please use virtual hosted style to access.",
+            )
+        })
         .map(|refusal| refusal.with("HostId", header(request, "host")))
 }
 
@@ -155,8 +203,9 @@ fn signed_region(request: &Parts) -> Option<&str> {
 
 fn other_region(request: &Parts, region: &str) -> Option<Refusal> {
     let signed = signed_region(request).filter(|signed| *signed != region)?;
-    let message =
-        format!("The authorization header is malformed; the region '{signed}' is wrong; expecting '{region}'");
+    let message = format!(
+        "The authorization header is malformed; the region '{signed}' is wrong; expecting '{region}'"
+    );
     Some(Refusal::new(400, "AuthorizationHeaderMalformed", message).with("Region", region))
 }
 
@@ -165,8 +214,13 @@ fn redirect(request: &Parts, region: &str) -> Option<Refusal> {
     let message = "The bucket you are attempting to access must be addressed using the specified endpoint. \
                    Please send all future requests to this endpoint.";
     let refusal = Refusal::new(301, "PermanentRedirect", message);
-    let refusal = refusal.with("Endpoint", header(request, "host")).with("Bucket", bucket_of(request).0);
-    Some(Refusal { headers: vec![("x-amz-bucket-region", region.to_owned())], ..refusal })
+    let refusal = refusal
+        .with("Endpoint", header(request, "host"))
+        .with("Bucket", bucket_of(request).0);
+    Some(Refusal {
+        headers: vec![("x-amz-bucket-region", region.to_owned())],
+        ..refusal
+    })
 }
 
 fn expired_token(request: &Parts) -> Option<Refusal> {
@@ -176,10 +230,19 @@ fn expired_token(request: &Parts) -> Option<Refusal> {
 
 fn checksum_header(request: &Parts) -> Option<Refusal> {
     let is_refused = |name: &str| {
-        name.starts_with("x-amz-checksum-") || matches!(name, "x-amz-sdk-checksum-algorithm" | "x-amz-trailer")
+        name.starts_with("x-amz-checksum-")
+            || matches!(name, "x-amz-sdk-checksum-algorithm" | "x-amz-trailer")
     };
-    let name = request.headers.keys().map(http::HeaderName::as_str).find(|name| is_refused(name))?;
-    Some(Refusal::new(400, "InvalidArgument", format!("Unsupported header '{name}' received for this API call.")))
+    let name = request
+        .headers
+        .keys()
+        .map(http::HeaderName::as_str)
+        .find(|name| is_refused(name))?;
+    Some(Refusal::new(
+        400,
+        "InvalidArgument",
+        format!("Unsupported header '{name}' received for this API call."),
+    ))
 }
 
 fn misread_trailer(request: &Parts) -> Option<Refusal> {
@@ -190,7 +253,10 @@ fn misread_trailer(request: &Parts) -> Option<Refusal> {
 
 fn bulk_delete(request: &Parts) -> Option<Refusal> {
     let query = request.uri.query().unwrap_or_default();
-    let deletes = request.method == Method::POST && query.split('&').any(|pair| matches!(pair, "delete" | "delete="));
+    let deletes = request.method == Method::POST
+        && query
+            .split('&')
+            .any(|pair| matches!(pair, "delete" | "delete="));
     let message = "A header or query you provided requested a function that is not implemented.";
     deletes
         .then(|| Refusal::new(400, "NotImplemented", message))
@@ -199,7 +265,9 @@ fn bulk_delete(request: &Parts) -> Option<Refusal> {
 
 fn skewed(request: &Parts, now: DateTime<Utc>) -> Option<Refusal> {
     let said = header(request, "x-amz-date");
-    let time = NaiveDateTime::parse_from_str(said, "%Y%m%dT%H%M%SZ").ok()?.and_utc();
+    let time = NaiveDateTime::parse_from_str(said, "%Y%m%dT%H%M%SZ")
+        .ok()?
+        .and_utc();
     let is_off = (now - time).num_seconds().abs() > MAX_SKEW_SECONDS;
     let message = "The difference between the request time and the current time is too large.";
     is_off.then(|| {

@@ -98,23 +98,59 @@ impl Imitation {
     }
 
     async fn start(quirks: Vec<Quirk>, identity: Option<Identity>) -> Self {
-        let folder = tempfile::Builder::new().prefix("imitation-").tempdir().unwrap();
+        let folder = tempfile::Builder::new()
+            .prefix("imitation-")
+            .tempdir()
+            .unwrap();
         guard::folder(folder.path());
-        let (bucket, key_id, secret) =
-            ("ha-backups", "AKIDIMITATION0000001", "the/secret+of-the-imitation0000000000001");
+        let (bucket, key_id, secret) = (
+            "ha-backups",
+            "AKIDIMITATION0000001",
+            "the/secret+of-the-imitation0000000000001",
+        );
         fs::create_dir(folder.path().join(bucket)).unwrap();
         let (quirks, uploads) = (Quirks(quirks), Uploads::default());
         let storage = Storage::new(folder.path(), quirks.clone(), uploads.clone());
-        let service = service(storage, Keys { key_id: key_id.into(), secret: secret.into() }, quirks.clone());
-        let host = if quirks.has(&Quirk::VirtualHostsOnly) { "localhost" } else { "127.0.0.1" };
+        let service = service(
+            storage,
+            Keys {
+                key_id: key_id.into(),
+                secret: secret.into(),
+            },
+            quirks.clone(),
+        );
+        let host = if quirks.has(&Quirk::VirtualHostsOnly) {
+            "localhost"
+        } else {
+            "127.0.0.1"
+        };
         let shared = Arc::new(Shared::new(quirks, service));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let scheme = if identity.is_some() { "https" } else { "http" };
-        let authority = identity.as_ref().map(|identity| identity.authority.clone()).unwrap_or_default();
-        let accepting = AbortOnDropHandle::new(tokio::spawn(accept(listener, Arc::clone(&shared), identity)));
+        let authority = identity
+            .as_ref()
+            .map(|identity| identity.authority.clone())
+            .unwrap_or_default();
+        let accepting = AbortOnDropHandle::new(tokio::spawn(accept(
+            listener,
+            Arc::clone(&shared),
+            identity,
+        )));
         let [bucket, key_id, secret] = [bucket, key_id, secret].map(str::to_owned);
-        Self { bucket, key_id, secret, authority, folder, scheme, host, port, uploads, shared, _accepting: accepting }
+        Self {
+            bucket,
+            key_id,
+            secret,
+            authority,
+            folder,
+            scheme,
+            host,
+            port,
+            uploads,
+            shared,
+            _accepting: accepting,
+        }
     }
 
     pub(crate) fn endpoint(&self) -> String {
@@ -182,7 +218,13 @@ impl Imitation {
 
     /// The same as plain signed requests see it.
     pub(crate) fn bucket(&self) -> Bucket {
-        Bucket::new(&self.endpoint(), "garage", &self.bucket, &self.key_id, &self.secret)
+        Bucket::new(
+            &self.endpoint(),
+            "garage",
+            &self.bucket,
+            &self.key_id,
+            &self.secret,
+        )
     }
 
     /// How often a quirk broke or refused a request, before any object was looked at.
@@ -211,7 +253,9 @@ impl Imitation {
 
     /// The same for one that may be gone.
     pub(crate) fn try_get(&self, key: &str) -> Option<Bytes> {
-        fs::read(self.folder.path().join(&self.bucket).join(key)).ok().map(Bytes::from)
+        fs::read(self.folder.path().join(&self.bucket).join(key))
+            .ok()
+            .map(Bytes::from)
     }
 
     /// Writes an object past all quirks.
@@ -223,18 +267,29 @@ impl Imitation {
 
     /// Removes an object past all quirks, if it is there.
     pub(crate) fn remove(&self, key: &str) {
-        drop(fs::remove_file(self.folder.path().join(&self.bucket).join(key)));
+        drop(fs::remove_file(
+            self.folder.path().join(&self.bucket).join(key),
+        ));
     }
 
     /// Number of requests so far that `matches`.
     pub(crate) fn count(&self, matches: impl Fn(&Parts) -> bool) -> usize {
-        self.shared.requests.lock().unwrap().iter().filter(|request| matches(request)).count()
+        self.shared
+            .requests
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|request| matches(request))
+            .count()
     }
 
     /// The bucket comes to hold these keys and no unfinished upload.
     pub(crate) async fn comes_to_hold(&self, keys: &[&str]) {
         let what = format!("the bucket holds {keys:?} and nothing else");
-        eventually(&what, async || self.unfinished().is_empty() && self.keys() == keys).await;
+        eventually(&what, async || {
+            self.unfinished().is_empty() && self.keys() == keys
+        })
+        .await;
     }
 }
 
@@ -243,7 +298,15 @@ fn add_keys(bucket: &Path, folder: &Path, keys: &mut Vec<String>) {
         if entry.file_type().unwrap().is_dir() {
             add_keys(bucket, &entry.path(), keys);
         } else {
-            keys.push(entry.path().strip_prefix(bucket).unwrap().to_str().unwrap().to_owned());
+            keys.push(
+                entry
+                    .path()
+                    .strip_prefix(bucket)
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned(),
+            );
         }
     }
 }
@@ -279,16 +342,26 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, identity: Option<Ide
     }
 }
 
-async fn secured(client: TcpStream, acceptor: Option<tokio_rustls::TlsAcceptor>) -> Option<Box<dyn Stream>> {
+async fn secured(
+    client: TcpStream,
+    acceptor: Option<tokio_rustls::TlsAcceptor>,
+) -> Option<Box<dyn Stream>> {
     match acceptor {
-        Some(acceptor) => acceptor.accept(client).await.ok().map(|stream| Box::new(stream) as Box<dyn Stream>),
+        Some(acceptor) => acceptor
+            .accept(client)
+            .await
+            .ok()
+            .map(|stream| Box::new(stream) as Box<dyn Stream>),
         None => Some(Box::new(client)),
     }
 }
 
 /// Serves one connection until a side closes it.
 async fn serve(stream: Box<dyn Stream>, shared: Arc<Shared>) {
-    let (answered, closes) = (Arc::new(Notify::new()), shared.quirks.has(&Quirk::ClosesAfterAnswer));
+    let (answered, closes) = (
+        Arc::new(Notify::new()),
+        shared.quirks.has(&Quirk::ClosesAfterAnswer),
+    );
     let service = service_fn(|request| {
         let (shared, answered) = (Arc::clone(&shared), Arc::clone(&answered));
         async move {
@@ -297,7 +370,8 @@ async fn serve(stream: Box<dyn Stream>, shared: Arc<Shared>) {
             answer
         }
     });
-    let mut connection = pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    let mut connection =
+        pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     let surprise = async {
         answered.notified().await;
         sleep(SURPRISE).await;
@@ -322,18 +396,34 @@ async fn cut(answer: Response<Body>) -> Result<Response<Body>, HangsUp> {
     if body.is_empty() {
         return Err(HangsUp);
     }
-    parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    parts
+        .headers
+        .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     let half = Ok(body.slice(..body.len() / 2));
     let pieces = futures_util::stream::iter([half, Err(std::io::Error::other(HangsUp))]);
-    Ok(Response::from_parts(parts, Body::http_body(StreamBody::new(pieces.map_ok(Frame::data)))))
+    Ok(Response::from_parts(
+        parts,
+        Body::http_body(StreamBody::new(pieces.map_ok(Frame::data))),
+    ))
 }
 
 impl Shared {
     fn new(quirks: Quirks, service: S3Service) -> Self {
-        let (counts, requests, quirks_shown) = (Counts::default(), Mutex::default(), AtomicUsize::new(0));
+        let (counts, requests, quirks_shown) =
+            (Counts::default(), Mutex::default(), AtomicUsize::new(0));
         let (failing, busy) = (Failing::default(), AtomicUsize::new(0));
         let (at_work, hanging) = (Arc::default(), Arc::default());
-        Self { quirks, service, counts, failing, requests, quirks_shown, busy, at_work, hanging }
+        Self {
+            quirks,
+            service,
+            counts,
+            failing,
+            requests,
+            quirks_shown,
+            busy,
+            at_work,
+            hanging,
+        }
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, HangsUp> {
@@ -369,7 +459,10 @@ impl Shared {
                 self.quirks_shown.fetch_add(1, Ordering::SeqCst);
                 refusal.answer()
             }
-            None => self.carry_out(Request::from_parts(parts, Body::from(body))).await?,
+            None => {
+                self.carry_out(Request::from_parts(parts, Body::from(body)))
+                    .await?
+            }
         };
         if turn == Turn::HangUpAfter {
             return self.hang_up();
@@ -383,7 +476,9 @@ impl Shared {
         }
         let now = Utc::now() + skew;
         let date = now.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
-        answer.headers_mut().insert(DATE, HeaderValue::try_from(date).unwrap());
+        answer
+            .headers_mut()
+            .insert(DATE, HeaderValue::try_from(date).unwrap());
         Ok(answer)
     }
 
@@ -400,14 +495,19 @@ impl Shared {
 
     /// Begins to take a part, and gives how many it was taking before; nothing when it is never too busy.
     fn takes(&self, request: &Parts) -> Option<usize> {
-        let is_part = request.uri.query().is_some_and(|query| query.contains("partNumber="));
+        let is_part = request
+            .uri
+            .query()
+            .is_some_and(|query| query.contains("partNumber="));
         let counts = is_part && self.busy_above().is_some();
         counts.then(|| self.busy.fetch_add(1, Ordering::SeqCst))
     }
 
     /// Ends taking a part, and says whether it was one too many.
     async fn has_taken(&self, before: Option<usize>) -> bool {
-        let (Some(before), Some(most)) = (before, self.busy_above()) else { return false };
+        let (Some(before), Some(most)) = (before, self.busy_above()) else {
+            return false;
+        };
         sleep(TAKES_ITS_TIME).await;
         self.busy.fetch_sub(1, Ordering::SeqCst);
         before >= most

@@ -12,13 +12,15 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::dto::{
-    AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput, CompleteMultipartUploadOutput,
-    CopyObjectInput, CopyObjectOutput, CreateMultipartUploadInput, CreateMultipartUploadOutput, DeleteObjectInput,
-    DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, ETag, ETagCondition, EncodingType,
-    GetBucketLocationInput, GetBucketLocationOutput, GetObjectInput, GetObjectOutput, HeadBucketInput,
-    HeadBucketOutput, HeadObjectInput, HeadObjectOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput,
-    ListObjectsV2Input, ListObjectsV2Output, ListPartsInput, ListPartsOutput, MultipartUpload, Part, PutObjectInput,
-    PutObjectOutput, StorageClass, Timestamp, UploadPartInput, UploadPartOutput,
+    AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
+    CompleteMultipartUploadOutput, CopyObjectInput, CopyObjectOutput, CreateMultipartUploadInput,
+    CreateMultipartUploadOutput, DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput,
+    DeleteObjectsOutput, ETag, ETagCondition, EncodingType, GetBucketLocationInput,
+    GetBucketLocationOutput, GetObjectInput, GetObjectOutput, HeadBucketInput, HeadBucketOutput,
+    HeadObjectInput, HeadObjectOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput,
+    ListObjectsV2Input, ListObjectsV2Output, ListPartsInput, ListPartsOutput, MultipartUpload,
+    Part, PutObjectInput, PutObjectOutput, StorageClass, Timestamp, UploadPartInput,
+    UploadPartOutput,
 };
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
@@ -26,8 +28,13 @@ use s3s_fs::FileSystem;
 use super::{Quirk, Quirks};
 
 /// What a listing may hold unescaped. Source: `encoding-type` in Amazon's API reference of `ListObjectsV2`.
-const UNESCAPED: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b'*');
+const UNESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'/')
+    .remove(b'*');
 
 /// S3's smallest part but for the last.
 const MIN_PART_SIZE: i64 = 5 * 1024 * 1024;
@@ -53,7 +60,12 @@ struct Upload {
 impl Upload {
     fn shown(&self, id: &str, key: Option<String>) -> MultipartUpload {
         let initiated = Some(Timestamp::from(self.begun));
-        MultipartUpload { key, upload_id: Some(id.to_owned()), initiated, ..MultipartUpload::default() }
+        MultipartUpload {
+            key,
+            upload_id: Some(id.to_owned()),
+            initiated,
+            ..MultipartUpload::default()
+        }
     }
 }
 
@@ -73,7 +85,10 @@ impl Uploads {
 
     /// Keys of the uploads that were neither completed nor aborted.
     pub(super) fn keys(&self) -> Vec<String> {
-        self.lock().values().map(|upload| upload.key.clone()).collect()
+        self.lock()
+            .values()
+            .map(|upload| upload.key.clone())
+            .collect()
     }
 
     /// Makes all of them look as if they had been begun, and their parts stored, so long ago.
@@ -88,7 +103,9 @@ impl Uploads {
 
     fn parts(&self, id: &str) -> S3Result<BTreeMap<i32, Part>> {
         let uploads = self.lock();
-        let upload = uploads.get(id).ok_or_else(|| s3_error!(NoSuchUpload, "The specified upload does not exist."))?;
+        let upload = uploads
+            .get(id)
+            .ok_or_else(|| s3_error!(NoSuchUpload, "The specified upload does not exist."))?;
         Ok(upload.parts.clone())
     }
 }
@@ -99,7 +116,10 @@ impl S3Auth for Keys {
         if access_key == self.key_id {
             return Ok(SecretKey::from(self.secret.as_str()));
         }
-        Err(s3_error!(InvalidAccessKeyId, "The AWS Access Key Id you provided does not exist in our records."))
+        Err(s3_error!(
+            InvalidAccessKeyId,
+            "The AWS Access Key Id you provided does not exist in our records."
+        ))
     }
 }
 
@@ -107,7 +127,11 @@ impl S3Auth for Keys {
 impl S3Access for Permissions {
     async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
         let action = action(context.s3_op().name());
-        let is_denied = self.0.0.iter().any(|quirk| matches!(quirk, Quirk::Denies(denied) if *denied == action));
+        let is_denied = self
+            .0
+            .0
+            .iter()
+            .any(|quirk| matches!(quirk, Quirk::Denies(denied) if *denied == action));
         if is_denied || context.credentials().is_none() {
             return Err(s3_error!(AccessDenied, "Access Denied"));
         }
@@ -131,7 +155,12 @@ fn action(operation: &str) -> &'static str {
 
 impl Storage {
     pub(super) fn new(folder: &Path, quirks: Quirks, uploads: Uploads) -> Self {
-        Self { fs: FileSystem::new(folder).unwrap(), quirks, uploads, failed_to_complete: AtomicUsize::new(0) }
+        Self {
+            fs: FileSystem::new(folder).unwrap(),
+            quirks,
+            uploads,
+            failed_to_complete: AtomicUsize::new(0),
+        }
     }
 
     /// The `ETag` as the server shows it: turned around, an MD5 is none any more.
@@ -147,14 +176,22 @@ impl Storage {
     }
 
     async fn e_tag(&self, bucket: &str, key: &str) -> S3Result<Option<ETag>> {
-        let input = HeadObjectInput { bucket: bucket.into(), key: key.into(), ..HeadObjectInput::default() };
+        let input = HeadObjectInput {
+            bucket: bucket.into(),
+            key: key.into(),
+            ..HeadObjectInput::default()
+        };
         let head = self.fs.head_object(request(input)).await?;
         Ok(self.shown_if_any(head.output.e_tag))
     }
 
     fn check_room(&self) -> S3Result<()> {
         if self.quirks.has(&Quirk::QuotaExceeded) {
-            return Err(error("QuotaExceeded", 403, "Your request was denied due to quota exceeded."));
+            return Err(error(
+                "QuotaExceeded",
+                403,
+                "Your request was denied due to quota exceeded.",
+            ));
         }
         if self.quirks.has(&Quirk::StorageFull) {
             let message = "Storage backend has reached its minimum free drive threshold. \
@@ -170,9 +207,10 @@ impl Storage {
             _ => None,
         });
         match (known, class) {
-            (Some(known), Some(class)) if !known.contains(&class.as_str()) => {
-                Err(s3_error!(InvalidStorageClass, "The storage class you specified is not valid"))
-            }
+            (Some(known), Some(class)) if !known.contains(&class.as_str()) => Err(s3_error!(
+                InvalidStorageClass,
+                "The storage class you specified is not valid"
+            )),
             _ => Ok(()),
         }
     }
@@ -186,25 +224,47 @@ impl Storage {
         if (1..=max_parts).contains(&number) {
             return Ok(());
         }
-        Err(s3_error!(InvalidArgument, "Part number must be an integer between 1 and {}, inclusive", max_parts))
+        Err(s3_error!(
+            InvalidArgument,
+            "Part number must be an integer between 1 and {}, inclusive",
+            max_parts
+        ))
     }
 
     /// What S3 checks before it puts parts together, and R2's own rule.
     fn check_parts(&self, input: &CompleteMultipartUploadInput) -> S3Result<()> {
         let stored = self.uploads.parts(&input.upload_id)?;
-        let named = input.multipart_upload.as_ref().and_then(|upload| upload.parts.as_deref()).unwrap_or_default();
+        let named = input
+            .multipart_upload
+            .as_ref()
+            .and_then(|upload| upload.parts.as_deref())
+            .unwrap_or_default();
         let mut sizes = Vec::new();
         for part in named {
-            let found = stored.get(&part.part_number.unwrap_or_default()).filter(|found| found.e_tag == part.e_tag);
-            let found = found.ok_or_else(|| s3_error!(InvalidPart, "One or more of the parts could not be found."))?;
+            let found = stored
+                .get(&part.part_number.unwrap_or_default())
+                .filter(|found| found.e_tag == part.e_tag);
+            let found = found.ok_or_else(|| {
+                s3_error!(InvalidPart, "One or more of the parts could not be found.")
+            })?;
             sizes.push(found.size.unwrap_or_default());
         }
-        let before_last = sizes.split_last().map_or(&[] as &[i64], |(_, before)| before);
-        if self.quirks.has(&Quirk::EqualParts) && before_last.windows(2).any(|pair| pair[0] != pair[1]) {
-            return Err(s3_error!(InvalidPart, "All non-trailing parts must have the same length."));
+        let before_last = sizes
+            .split_last()
+            .map_or(&[] as &[i64], |(_, before)| before);
+        if self.quirks.has(&Quirk::EqualParts)
+            && before_last.windows(2).any(|pair| pair[0] != pair[1])
+        {
+            return Err(s3_error!(
+                InvalidPart,
+                "All non-trailing parts must have the same length."
+            ));
         }
         if before_last.iter().any(|size| *size < MIN_PART_SIZE) {
-            return Err(s3_error!(EntityTooSmall, "Your proposed upload is smaller than the minimum allowed size"));
+            return Err(s3_error!(
+                EntityTooSmall,
+                "Your proposed upload is smaller than the minimum allowed size"
+            ));
         }
         Ok(())
     }
@@ -212,7 +272,10 @@ impl Storage {
     /// Whether this time the server finds out in the middle that it cannot.
     fn fails_to_complete(&self) -> bool {
         let failed = self.failed_to_complete.fetch_add(1, Ordering::SeqCst);
-        self.quirks.0.iter().any(|quirk| matches!(quirk, Quirk::FailsToComplete(times) if failed < *times))
+        self.quirks
+            .0
+            .iter()
+            .any(|quirk| matches!(quirk, Quirk::FailsToComplete(times) if failed < *times))
     }
 
     fn page_size(&self, asked: Option<i32>) -> i32 {
@@ -243,7 +306,8 @@ fn is_gone(error: &S3Error) -> bool {
 }
 
 fn error(code: &'static str, status: u16, message: &'static str) -> S3Error {
-    let mut error = S3Error::with_message(S3ErrorCode::from_bytes(code.as_bytes()).unwrap(), message);
+    let mut error =
+        S3Error::with_message(S3ErrorCode::from_bytes(code.as_bytes()).unwrap(), message);
     error.set_status_code(StatusCode::from_u16(status).unwrap());
     error
 }
@@ -251,12 +315,17 @@ fn error(code: &'static str, status: u16, message: &'static str) -> S3Error {
 /// As Amazon does it: a space is a plus sign. Source: `unquote_str` in `botocore/compat.py` of
 /// <https://github.com/boto/botocore>, which decodes listings with `unquote_plus`.
 fn encode(text: &str) -> String {
-    utf8_percent_encode(text, UNESCAPED).to_string().replace("%20", "+")
+    utf8_percent_encode(text, UNESCAPED)
+        .to_string()
+        .replace("%20", "+")
 }
 
 #[async_trait::async_trait]
 impl S3 for Storage {
-    async fn head_bucket(&self, request: S3Request<HeadBucketInput>) -> S3Result<S3Response<HeadBucketOutput>> {
+    async fn head_bucket(
+        &self,
+        request: S3Request<HeadBucketInput>,
+    ) -> S3Result<S3Response<HeadBucketOutput>> {
         self.fs.head_bucket(request).await
     }
 
@@ -275,12 +344,26 @@ impl S3 for Storage {
         let bucket = request.input.bucket.clone();
         let mut answer = self.fs.list_objects_v2(request).await?;
         for object in answer.output.contents.iter_mut().flatten() {
-            let e_tag = self.e_tag(&bucket, object.key.as_deref().unwrap_or_default()).await;
+            let e_tag = self
+                .e_tag(&bucket, object.key.as_deref().unwrap_or_default())
+                .await;
             // One that was deleted since has none.
-            object.e_tag = e_tag.or_else(|error| if is_gone(&error) { Ok(None) } else { Err(error) })?;
+            object.e_tag = e_tag.or_else(|error| {
+                if is_gone(&error) {
+                    Ok(None)
+                } else {
+                    Err(error)
+                }
+            })?;
             object.storage_class = None;
         }
-        if answer.output.encoding_type.as_ref().map(EncodingType::as_str) == Some(EncodingType::URL) {
+        if answer
+            .output
+            .encoding_type
+            .as_ref()
+            .map(EncodingType::as_str)
+            == Some(EncodingType::URL)
+        {
             for object in answer.output.contents.iter_mut().flatten() {
                 object.key = object.key.as_deref().map(encode);
             }
@@ -289,7 +372,10 @@ impl S3 for Storage {
         Ok(answer)
     }
 
-    async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+    async fn put_object(
+        &self,
+        request: S3Request<PutObjectInput>,
+    ) -> S3Result<S3Response<PutObjectOutput>> {
         self.check_room()?;
         self.check_class(request.input.storage_class.as_ref())?;
         let mut answer = self.fs.put_object(request).await?;
@@ -297,15 +383,26 @@ impl S3 for Storage {
         Ok(answer)
     }
 
-    async fn copy_object(&self, request: S3Request<CopyObjectInput>) -> S3Result<S3Response<CopyObjectOutput>> {
+    async fn copy_object(
+        &self,
+        request: S3Request<CopyObjectInput>,
+    ) -> S3Result<S3Response<CopyObjectOutput>> {
         self.fs.copy_object(request).await
     }
 
-    async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+    async fn get_object(
+        &self,
+        request: S3Request<GetObjectInput>,
+    ) -> S3Result<S3Response<GetObjectOutput>> {
         if let Some(ETagCondition::ETag(wanted)) = &request.input.if_match {
-            let found = self.e_tag(&request.input.bucket, &request.input.key).await?;
+            let found = self
+                .e_tag(&request.input.bucket, &request.input.key)
+                .await?;
             if found.as_ref() != Some(wanted) {
-                return Err(s3_error!(PreconditionFailed, "At least one of the preconditions did not hold"));
+                return Err(s3_error!(
+                    PreconditionFailed,
+                    "At least one of the preconditions did not hold"
+                ));
             }
         }
         let mut answer = self.fs.get_object(request).await?;
@@ -313,13 +410,19 @@ impl S3 for Storage {
         Ok(answer)
     }
 
-    async fn head_object(&self, request: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
+    async fn head_object(
+        &self,
+        request: S3Request<HeadObjectInput>,
+    ) -> S3Result<S3Response<HeadObjectOutput>> {
         let mut answer = self.fs.head_object(request).await?;
         answer.output.e_tag = self.shown_if_any(answer.output.e_tag);
         Ok(answer)
     }
 
-    async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
+    async fn delete_object(
+        &self,
+        request: S3Request<DeleteObjectInput>,
+    ) -> S3Result<S3Response<DeleteObjectOutput>> {
         self.fs.delete_object(request).await
     }
 
@@ -335,16 +438,29 @@ impl S3 for Storage {
         request: S3Request<CreateMultipartUploadInput>,
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
         self.check_class(request.input.storage_class.as_ref())?;
-        let bucket = HeadBucketInput { bucket: request.input.bucket.clone(), ..HeadBucketInput::default() };
+        let bucket = HeadBucketInput {
+            bucket: request.input.bucket.clone(),
+            ..HeadBucketInput::default()
+        };
         self.fs.head_bucket(self::request(bucket)).await?;
         let key = request.input.key.clone();
         let answer = self.fs.create_multipart_upload(request).await?;
         let id = answer.output.upload_id.clone().unwrap_or_default();
-        self.uploads.lock().insert(id, Upload { key, begun: SystemTime::now(), parts: BTreeMap::new() });
+        self.uploads.lock().insert(
+            id,
+            Upload {
+                key,
+                begun: SystemTime::now(),
+                parts: BTreeMap::new(),
+            },
+        );
         Ok(answer)
     }
 
-    async fn upload_part(&self, request: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
+    async fn upload_part(
+        &self,
+        request: S3Request<UploadPartInput>,
+    ) -> S3Result<S3Response<UploadPartOutput>> {
         self.check_room()?;
         let (id, number) = (request.input.upload_id.clone(), request.input.part_number);
         self.uploads.parts(&id)?;
@@ -352,17 +468,35 @@ impl S3 for Storage {
         let size = request.input.content_length;
         let mut answer = self.fs.upload_part(request).await?;
         answer.output.e_tag = self.shown_if_any(answer.output.e_tag);
-        let (e_tag, last_modified) = (answer.output.e_tag.clone(), Some(Timestamp::from(SystemTime::now())));
+        let (e_tag, last_modified) = (
+            answer.output.e_tag.clone(),
+            Some(Timestamp::from(SystemTime::now())),
+        );
         if let Some(upload) = self.uploads.lock().get_mut(&id) {
-            upload
-                .parts
-                .insert(number, Part { e_tag, part_number: Some(number), size, last_modified, ..Part::default() });
+            upload.parts.insert(
+                number,
+                Part {
+                    e_tag,
+                    part_number: Some(number),
+                    size,
+                    last_modified,
+                    ..Part::default()
+                },
+            );
         }
         Ok(answer)
     }
 
-    async fn list_parts(&self, request: S3Request<ListPartsInput>) -> S3Result<S3Response<ListPartsOutput>> {
-        let ListPartsInput { bucket, key, upload_id, .. } = request.input;
+    async fn list_parts(
+        &self,
+        request: S3Request<ListPartsInput>,
+    ) -> S3Result<S3Response<ListPartsOutput>> {
+        let ListPartsInput {
+            bucket,
+            key,
+            upload_id,
+            ..
+        } = request.input;
         let parts = self.uploads.parts(&upload_id)?.into_values().collect();
         Ok(S3Response::new(ListPartsOutput {
             bucket: Some(bucket),
@@ -378,14 +512,35 @@ impl S3 for Storage {
         &self,
         request: S3Request<ListMultipartUploadsInput>,
     ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
-        let ListMultipartUploadsInput { prefix, encoding_type, key_marker, upload_id_marker, .. } = request.input;
-        let (prefix, most) = (prefix.unwrap_or_default(), self.page_size(request.input.max_uploads));
+        let ListMultipartUploadsInput {
+            prefix,
+            encoding_type,
+            key_marker,
+            upload_id_marker,
+            ..
+        } = request.input;
+        let (prefix, most) = (
+            prefix.unwrap_or_default(),
+            self.page_size(request.input.max_uploads),
+        );
         let is_encoded = encoding_type.is_some();
-        let shown = |key: &str| Some(if is_encoded { encode(key) } else { key.to_owned() });
+        let shown = |key: &str| {
+            Some(if is_encoded {
+                encode(key)
+            } else {
+                key.to_owned()
+            })
+        };
         let uploads = self.uploads.lock();
-        let mut left: Vec<_> = uploads.iter().filter(|(_, upload)| upload.key.starts_with(&prefix)).collect();
+        let mut left: Vec<_> = uploads
+            .iter()
+            .filter(|(_, upload)| upload.key.starts_with(&prefix))
+            .collect();
         left.sort_by_key(|(id, upload)| (&upload.key, *id));
-        let after = (key_marker.unwrap_or_default(), upload_id_marker.unwrap_or_default());
+        let after = (
+            key_marker.unwrap_or_default(),
+            upload_id_marker.unwrap_or_default(),
+        );
         left.retain(|(id, upload)| (&upload.key, *id) > (&after.0, &after.1));
         let is_truncated = left.len() > usize::try_from(most).unwrap();
         left.truncate(usize::try_from(most).unwrap());
@@ -396,7 +551,11 @@ impl S3 for Storage {
             is_truncated: Some(is_truncated),
             next_key_marker: last.and_then(|(_, upload)| shown(&upload.key)),
             next_upload_id_marker: last.map(|(id, _)| (*id).clone()),
-            uploads: Some(left.iter().map(|(id, upload)| upload.shown(id, shown(&upload.key))).collect()),
+            uploads: Some(
+                left.iter()
+                    .map(|(id, upload)| upload.shown(id, shown(&upload.key)))
+                    .collect(),
+            ),
             ..ListMultipartUploadsOutput::default()
         }))
     }
@@ -410,18 +569,32 @@ impl S3 for Storage {
             // s3s sends 200 at once and white space until it knows how this ends, as Amazon does.
             let future = Box::pin(async {
                 tokio::time::sleep(Duration::from_millis(300)).await;
-                Err(s3_error!(InternalError, "We encountered an internal error. Please try again."))
+                Err(s3_error!(
+                    InternalError,
+                    "We encountered an internal error. Please try again."
+                ))
             });
-            let output = CompleteMultipartUploadOutput { future: Some(future), ..Default::default() };
+            let output = CompleteMultipartUploadOutput {
+                future: Some(future),
+                ..Default::default()
+            };
             return Ok(S3Response::new(output));
         }
-        let (id, bucket, key) =
-            (request.input.upload_id.clone(), request.input.bucket.clone(), request.input.key.clone());
+        let (id, bucket, key) = (
+            request.input.upload_id.clone(),
+            request.input.bucket.clone(),
+            request.input.key.clone(),
+        );
         self.fs.complete_multipart_upload(request).await?;
         self.uploads.lock().remove(&id);
         let e_tag = self.e_tag(&bucket, &key).await?;
         let (bucket, key) = (Some(bucket), Some(key));
-        Ok(S3Response::new(CompleteMultipartUploadOutput { bucket, key, e_tag, ..Default::default() }))
+        Ok(S3Response::new(CompleteMultipartUploadOutput {
+            bucket,
+            key,
+            e_tag,
+            ..Default::default()
+        }))
     }
 
     async fn abort_multipart_upload(

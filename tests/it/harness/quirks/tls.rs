@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose,
+    date_time_ymd,
+};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::TlsAcceptor;
@@ -39,9 +42,17 @@ impl Identity {
         let chain = vec![signed.unwrap().der().clone()];
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = config.with_no_client_auth().with_single_cert(chain, key).unwrap();
-        Self { acceptor: TlsAcceptor::from(Arc::new(config)), authority: authority.pem() }
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let config = config
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        Self {
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+            authority: authority.pem(),
+        }
     }
 }
 
@@ -49,7 +60,9 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.distinguished_name.push(rcgen::DnType::CommonName, "The tests' authority");
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "The tests' authority");
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
@@ -58,9 +71,12 @@ fn params(certificate: Certificate) -> CertificateParams {
         Certificate::OtherName => &["storage.example.com"],
         _ => &["localhost", "*.localhost", "127.0.0.1"],
     };
-    let mut params = CertificateParams::new(names.iter().copied().map(str::to_owned).collect::<Vec<_>>()).unwrap();
+    let mut params =
+        CertificateParams::new(names.iter().copied().map(str::to_owned).collect::<Vec<_>>())
+            .unwrap();
     if certificate == Certificate::Expired {
-        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+        (params.not_before, params.not_after) =
+            (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
     }
     params
 }
