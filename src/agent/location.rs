@@ -208,7 +208,7 @@ impl Location {
         match &result {
             Ok(_) => self.set_health(None),
             Err(error) if concerns_storage(error.kind()) => {
-                self.set_health(Some(Report::from(error)))
+                self.set_health(Some(Report::from(error)));
             }
             Err(_) => {}
         }

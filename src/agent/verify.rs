@@ -411,7 +411,7 @@ impl<'l> Verifying<'l> {
                 self.found(
                     FindingCode::InvalidTar,
                     format!("\"{key}\" cannot be restored: {error}."),
-                )
+                );
             })
             .ok()
     }

@@ -191,7 +191,7 @@ impl Walker {
                     Pax::read(&data)
                         .filter(|pax| !pax.is_sparse)
                         .ok_or(self.unusual())?,
-                )
+                );
             }
             // Not every reader heeds it.
             Keep::GlobalPax if !Pax::read(&data).is_some_and(|pax| pax.is_harmless()) => {

@@ -147,10 +147,10 @@ fn say_what_starts(config: &Config) {
     for location in &config.locations {
         match location.origin {
             Origin::Embedded => {
-                warn!("no location is configured: backups are kept in a directory on this machine")
+                warn!("no location is configured: backups are kept in a directory on this machine");
             }
             Origin::Configuration | Origin::Registered => {
-                info!(id = location.id, "location \"{}\"", location.name)
+                info!(id = location.id, "location \"{}\"", location.name);
             }
         }
     }

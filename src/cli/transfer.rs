@@ -49,7 +49,7 @@ pub(super) async fn upload(
             counted
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .update(piece)
+                .update(piece);
         },
     );
     let received = agent.receive(&upload.id, pieces).await?;

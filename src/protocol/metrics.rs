@@ -118,6 +118,12 @@ fn status(page: &mut Page, locations: &[Figures]) {
         locations,
         |figures| figures.list_age_seconds,
     );
+    last_uploads(page, locations);
+    verification(page, locations);
+    skipped_objects(page, locations);
+}
+
+fn last_uploads(page: &mut Page, locations: &[Figures]) {
     let last = |figures: &Figures, value: fn(&LastUpload) -> Option<f64>| {
         figures.status.numbers.last_upload.as_ref().and_then(value)
     };
@@ -151,6 +157,9 @@ fn status(page: &mut Page, locations: &[Figures]) {
             })
         },
     );
+}
+
+fn verification(page: &mut Page, locations: &[Figures]) {
     each(
         page,
         "location_damaged_backups",
@@ -198,6 +207,9 @@ fn status(page: &mut Page, locations: &[Figures]) {
             ))
         },
     );
+}
+
+fn skipped_objects(page: &mut Page, locations: &[Figures]) {
     let mut skipped = page.gauge(
         "s3_backup_agent_location_skipped",
         "Objects that the last list left out, by their code.",

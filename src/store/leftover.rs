@@ -354,7 +354,7 @@ fn add_unnamed(root: &FilePath, folder: &FilePath, depth: usize, found: &mut Vec
         // A link is followed nowhere.
         match entry.file_type() {
             Ok(kind) if kind.is_dir() && depth > 0 => {
-                add_unnamed(root, &entry.path(), depth - 1, found)
+                add_unnamed(root, &entry.path(), depth - 1, found);
             }
             Ok(kind) if kind.is_file() => found.extend(unnamed(root, entry.path())),
             _ => {}

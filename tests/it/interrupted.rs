@@ -335,7 +335,7 @@ async fn a_location_that_is_forgotten_takes_what_was_left_with_it() {
                 .await
                 .status,
             200
-        )
+        );
     };
     register().await;
     let sample = Sample::new("a1", "Forgotten", 20 * MIB);

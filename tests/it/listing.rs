@@ -176,7 +176,7 @@ async fn a_list_longer_than_a_page_is_read_to_its_end() {
             async move {
                 bucket
                     .put_backup("", &format!("b{index:04}"), &sample)
-                    .await
+                    .await;
             }
         }))
         .await;

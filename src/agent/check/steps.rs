@@ -75,8 +75,9 @@ impl Trial {
         drop(trial.run().await);
         // One that holds something by now stays.
         in_thread(move || {
-            made.iter()
-                .for_each(|folder| drop(std::fs::remove_dir(folder)))
+            for folder in made {
+                drop(std::fs::remove_dir(folder));
+            }
         })
         .await;
         trial

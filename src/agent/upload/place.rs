@@ -119,7 +119,7 @@ impl Upload {
         if let Some((resumed, _)) = self.record.resume() {
             let upload = Arc::clone(self);
             self.means.tasks.spawn(async move {
-                drop(resumed.multipart.abort(upload.location.patience()).await)
+                drop(resumed.multipart.abort(upload.location.patience()).await);
             });
         }
         drop(

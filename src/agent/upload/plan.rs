@@ -62,7 +62,7 @@ pub(super) async fn choose_stem(
                 Err(error) if error.outcome == Outcome::NotFound => free = Some(stem),
                 Err(error) => return Err(error.into()),
                 Ok(_) if left.iter().any(|left| left.header.key == tar.as_str()) => {
-                    free = Some(stem)
+                    free = Some(stem);
                 }
                 Ok(_) => {}
             },

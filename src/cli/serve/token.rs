@@ -36,7 +36,7 @@ pub(super) fn of(listen: &Listen, is_handed_over: bool) -> io::Result<Option<Sec
         Ok(Some(token)) => return Ok(Some(token)),
         Ok(None) => {}
         Err(error) if is_handed_over => {
-            warn!("\"{file}\" holds no token: {error}; making another one")
+            warn!("\"{file}\" holds no token: {error}; making another one");
         }
         Err(error) => return Err(named(error)),
     }

@@ -372,7 +372,7 @@ mod tests {
             );
             match provider.checksum {
                 Checksum::Sha256 => {
-                    assert_eq!((hash, crc), (&*hex(sha256(request.body())), ""), "{id}")
+                    assert_eq!((hash, crc), (&*hex(sha256(request.body())), ""), "{id}");
                 }
                 _ => assert!(
                     hash == "UNSIGNED-PAYLOAD" && !crc.is_empty(),

@@ -131,7 +131,7 @@ impl World {
             Trouble::None => {}
             Trouble::Fails { number, failure } => self.server.fail(number, 1, failure),
             Trouble::Skewed { number, hours } => {
-                self.server.fail(number, usize::MAX, Failure::Skewed(hours))
+                self.server.fail(number, usize::MAX, Failure::Skewed(hours));
             }
             Trouble::Killed { number, is_done } => {
                 let failure = if is_done {
@@ -291,7 +291,7 @@ impl World {
         match ended {
             Ended::Well(()) => self.map.is(id, None),
             Ended::Badly(error) if error.kind() == Kind::BackupNotFound => {
-                self.map.is_seen(id, false)
+                self.map.is_seen(id, false);
             }
             Ended::Badly(error) => {
                 assert!(trouble.may_end_a_call(), "{error:?}");
@@ -347,7 +347,7 @@ impl World {
         match ended {
             Ended::Well(sha256) => self.map.is_read(id, &sha256),
             Ended::Badly(error) if error.kind() == Kind::BackupNotFound => {
-                self.map.is_seen(id, false)
+                self.map.is_seen(id, false);
             }
             // Another tool replaced or deleted it since it was listed.
             Ended::Badly(_) if self.map.may_be_shown_older(id) => {}
