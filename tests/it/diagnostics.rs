@@ -8,6 +8,24 @@ use crate::harness::{
     Fault, Location, MIB, Request, Sample, Setup, agent_and_bucket, agent_behind_proxy, garage,
 };
 
+/// Returns the settings as written, each with its source.
+fn settings_as_written(report: &Value) -> BTreeMap<&str, (&str, &str)> {
+    report["configuration"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|written| {
+            (
+                written["key"].as_str().unwrap(),
+                (
+                    written["value"].as_str().unwrap(),
+                    written["source"].as_str().unwrap(),
+                ),
+            )
+        })
+        .collect()
+}
+
 #[tokio::test]
 async fn diagnostics_tell_how_everything_stands() {
     let bucket = garage::shared().bucket().await;
@@ -43,20 +61,7 @@ async fn diagnostics_tell_how_everything_stands() {
         report["uptime_seconds"].is_u64() && report["system"]["arch"] == std::env::consts::ARCH
     );
 
-    let written: BTreeMap<_, _> = report["configuration"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|written| {
-            (
-                written["key"].as_str().unwrap(),
-                (
-                    written["value"].as_str().unwrap(),
-                    written["source"].as_str().unwrap(),
-                ),
-            )
-        })
-        .collect();
+    let written = settings_as_written(&report);
     assert_eq!(
         written["log.level"],
         ("debug", "environment variable S3_BACKUP_AGENT__LOG__LEVEL")
