@@ -34,7 +34,7 @@ use axum::extract::FromRef;
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::routing::{get, post};
 
-use crate::protocol::{self, diagnostics, events};
+use crate::api::{self, diagnostics, events};
 use access::Door;
 use words::Languages;
 
@@ -51,14 +51,14 @@ pub struct Guests {
 /// What the requests share.
 #[derive(Debug, Clone)]
 struct State {
-    protocol: protocol::State,
+    api: api::State,
     door: Arc<Door>,
     languages: Arc<Languages>,
 }
 
-impl FromRef<State> for protocol::State {
+impl FromRef<State> for api::State {
     fn from_ref(state: &State) -> Self {
-        state.protocol.clone()
+        state.api.clone()
     }
 }
 
@@ -66,10 +66,10 @@ impl FromRef<State> for protocol::State {
 ///
 /// # Errors
 /// When the words of a language cannot be read, which a test makes sure of.
-pub fn router(state: protocol::State, guests: Guests) -> serde_json::Result<Router> {
+pub fn router(state: api::State, guests: Guests) -> serde_json::Result<Router> {
     let door = Door::new(guests, state.token.clone());
     let state = State {
-        protocol: state,
+        api: state,
         door: door.into(),
         languages: Languages::read()?.into(),
     };
