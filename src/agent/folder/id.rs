@@ -34,6 +34,7 @@ impl FolderId {
     }
 
     /// Whether both are in the same bucket or directory.
+    #[must_use]
     pub fn is_same_storage(&self, other: &Self) -> bool {
         self.storage == other.storage
     }
@@ -41,6 +42,7 @@ impl FolderId {
     /// Reads the identity in a journal of version 0.1: the storage's name in messages, and the key of a tar.
     ///
     /// A stem has no segment `backups` (`Stem::from_filename`), so the last one in the key ends the prefix.
+    #[must_use]
     pub fn from_journal_of_0_1(place: &str, key: &str) -> Option<Self> {
         let storage = if let Some(bucket) = place.strip_prefix("bucket \"") {
             let (bucket, endpoint) = bucket.split_once("\" at ")?;
@@ -58,6 +60,7 @@ impl FolderId {
 
     /// Reads the identity in a verification record of version 0.1: endpoint, bucket and prefix, or path and prefix, each
     /// on a line of its own.
+    #[must_use]
     pub fn from_record_of_0_1(place: &str) -> Option<Self> {
         let (storage, prefix) = place.rsplit_once('\n')?;
         let storage = match storage.split_once('\n') {
