@@ -155,7 +155,7 @@ mod tests {
 
     /// Paths with their methods, from the module's documentation.
     fn documented() -> BTreeSet<String> {
-        let rows = include_str!("protocol.rs")
+        let rows = include_str!("api.rs")
             .lines()
             .filter_map(|line| line.strip_prefix("//! | `"));
         rows.flat_map(|row| {
