@@ -22,7 +22,7 @@ async fn upload(setup: &Setup, sample: &Sample) -> Ran {
 }
 
 #[tokio::test]
-async fn a_backup_goes_there_and_back() {
+async fn backup_round_trips() {
     let (setup, bucket) = setup().await;
     let sample = Sample::new("1f2e3d4c", "Before the update", 12 * MIB);
     let ran = upload(&setup, &sample).await.ended_with(0);
@@ -100,7 +100,7 @@ async fn a_backup_goes_there_and_back() {
 }
 
 #[tokio::test]
-async fn scripts_read_json() {
+async fn json_output_is_machine_readable() {
     let (setup, _bucket) = setup().await;
     let sample = Sample::small("a1");
     let file = setup.path("in.tar");
@@ -155,7 +155,7 @@ async fn scripts_read_json() {
 }
 
 #[tokio::test]
-async fn a_check_goes_step_by_step_and_leaves_nothing() {
+async fn check_reports_each_step_and_leaves_nothing_behind() {
     let (setup, bucket) = setup().await;
     let ran = setup.run(&["check", "garage"]).await.ended_with(0);
     for step in ["list", "write", "read", "delete"] {
@@ -170,7 +170,7 @@ async fn a_check_goes_step_by_step_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_check_that_fails_names_the_step_and_what_to_change() {
+async fn failed_check_names_the_step_and_the_fix() {
     let bucket = garage::shared().bucket().await;
     let (key_id, secret) = garage::shared()
         .key_for(&bucket, json!({"read": true}))
@@ -208,7 +208,7 @@ async fn a_check_that_fails_names_the_step_and_what_to_change() {
 }
 
 #[tokio::test]
-async fn exit_codes_tell_what_kind_of_trouble_it_was() {
+async fn exit_codes_distinguish_failures() {
     let (setup, bucket) = setup().await;
     // 2: wrong usage or configuration
     setup.run(&["dance"]).await.ended_with(2);
@@ -301,7 +301,7 @@ fn partials(setup: &Setup) -> usize {
 }
 
 #[tokio::test]
-async fn two_downloads_to_one_file_do_not_meet() {
+async fn concurrent_downloads_to_one_file_do_not_collide() {
     let (setup, _bucket) = setup().await;
     let sample = Sample::new("a1", "Wanted twice", 12 * MIB);
     upload(&setup, &sample).await.ended_with(0);
@@ -323,7 +323,7 @@ async fn two_downloads_to_one_file_do_not_meet() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_file_may_have_any_name() {
+async fn any_file_name_is_accepted() {
     use std::os::unix::ffi::OsStrExt;
 
     let (setup, _bucket) = setup().await;
@@ -345,7 +345,7 @@ async fn a_file_may_have_any_name() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_neither_well_nor_damaged() {
+async fn unreadable_backup_is_reported_neither_sound_nor_damaged() {
     let bucket = garage::shared().bucket().await;
     let proxy = Proxy::before(&bucket.endpoint).await;
     let setup = Setup::of(Location {
@@ -372,7 +372,7 @@ async fn what_cannot_be_read_is_neither_well_nor_damaged() {
 }
 
 #[tokio::test]
-async fn storage_that_is_away_has_an_exit_code_of_its_own() {
+async fn unreachable_storage_has_its_own_exit_code() {
     let (setup, bucket) = setup().await;
     let endpoint = format!("http://{}", crate::api::access::free_address());
     let away = Setup::of(Location {
@@ -403,7 +403,7 @@ async fn storage_that_is_away_has_an_exit_code_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_health_check_asks_the_running_agent() {
+async fn health_command_queries_the_running_agent() {
     let (mut agent, _bucket) = agent_and_bucket().await;
     let ran = agent.setup.run(&["healthcheck"]).await.ended_with(0);
     assert_eq!(ran.text(), "The agent is well.\n");
@@ -414,7 +414,7 @@ async fn a_health_check_asks_the_running_agent() {
 }
 
 #[tokio::test]
-async fn backups_of_the_agent_and_of_the_command_line_are_the_same() {
+async fn agent_and_command_line_share_backups() {
     let (agent, _bucket) = agent_and_bucket().await;
     let sample = Sample::new("a1", "Shared", 6 * MIB);
     upload(&agent.setup, &sample).await.ended_with(0);
@@ -429,7 +429,7 @@ async fn backups_of_the_agent_and_of_the_command_line_are_the_same() {
 }
 
 #[tokio::test]
-async fn backups_go_to_a_local_directory_when_nothing_is_configured() {
+async fn local_directory_is_the_default_location() {
     let setup = Setup::with([]);
     let sample = Sample::new("a1", "Local", 12 * MIB);
     let file = setup.path("in.tar");
@@ -462,7 +462,7 @@ async fn backups_go_to_a_local_directory_when_nothing_is_configured() {
 }
 
 #[tokio::test]
-async fn the_environment_gives_what_the_configuration_names_and_nothing_else() {
+async fn environment_variables_are_read_only_when_referenced() {
     let bucket = garage::shared().bucket().await;
     let named = Location {
         secret: "${GARAGE_SECRET}".into(),

@@ -156,7 +156,7 @@ async fn backups_move_to_another_server() {
 }
 
 #[tokio::test]
-async fn only_the_backups_that_are_named_are_copied() {
+async fn only_named_backups_are_copied() {
     let (setup, _proxy, _from, to) = two_servers().await;
     for id in ["a1", "b2", "c3"] {
         upload(&setup, "old", &Sample::new(id, id, 20_480)).await;
@@ -181,7 +181,7 @@ async fn only_the_backups_that_are_named_are_copied() {
 }
 
 #[tokio::test]
-async fn other_content_under_the_same_id_is_never_replaced() {
+async fn copy_never_replaces_different_content_with_the_same_id() {
     let (setup, _proxy, _from, to) = two_servers().await;
     upload(&setup, "old", &Sample::new("a1", "Theirs", 20_480)).await;
     upload(&setup, "old", &Sample::new("b2", "Fine", 20_480)).await;
@@ -203,7 +203,7 @@ async fn other_content_under_the_same_id_is_never_replaced() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_may_be_a_backup_and_is_not_left_out() {
+async fn unreadable_metadata_fails_the_copy() {
     let (from, to) = (
         garage::shared().bucket().await,
         garage::shared().bucket().await,
@@ -262,7 +262,7 @@ async fn what_cannot_be_read_may_be_a_backup_and_is_not_left_out() {
 }
 
 #[tokio::test]
-async fn damaged_backups_are_not_copied_and_hinder_nothing() {
+async fn damaged_backups_are_skipped_without_blocking_others() {
     let (setup, _proxy, from, to) = two_servers().await;
     let damaged = Sample::new("a1", "Damaged", 23 * MIB);
     for sample in [&damaged, &Sample::small("b2")] {
@@ -306,7 +306,7 @@ async fn damaged_backups_are_not_copied_and_hinder_nothing() {
 }
 
 #[tokio::test]
-async fn on_one_server_the_storage_copies_by_itself() {
+async fn one_server_copies_server_side() {
     let (from, to) = (
         garage::shared().bucket().await,
         garage::shared().bucket().await,
@@ -370,7 +370,7 @@ async fn on_one_server_the_storage_copies_by_itself() {
 }
 
 #[tokio::test]
-async fn a_key_that_may_not_read_the_other_bucket_gets_its_backups_all_the_same() {
+async fn copy_streams_through_the_agent_without_cross_bucket_permission() {
     let (from, to) = (
         garage::shared().bucket().await,
         garage::shared().bucket().await,
@@ -440,7 +440,7 @@ async fn copied_in_parts(setup: &Setup) -> Vec<Outcome> {
 }
 
 #[tokio::test]
-async fn what_is_too_large_for_one_request_is_copied_inside_in_parts_and_resumed() {
+async fn large_server_side_copy_uses_parts_and_resumes() {
     let (from, to) = (
         garage::shared().bucket().await,
         garage::shared().bucket().await,
@@ -523,7 +523,7 @@ fn large_size() -> u64 {
 }
 
 #[tokio::test]
-async fn a_large_copy_that_was_interrupted_goes_on_where_it_stopped() {
+async fn interrupted_large_copy_resumes() {
     let (server, size) = (Garage::new().await, large_size());
     let (from, to) = (garage::shared().bucket().await, server.bucket().await);
     let proxy = Proxy::before(&to.endpoint).await;
@@ -564,7 +564,7 @@ async fn a_large_copy_that_was_interrupted_goes_on_where_it_stopped() {
 }
 
 #[tokio::test]
-async fn a_thousand_small_backups_arrive_although_the_copy_is_killed_in_between() {
+async fn killed_copy_of_a_thousand_small_backups_resumes() {
     let server = Garage::new().await;
     let (from, to) = (garage::shared().bucket().await, server.bucket().await);
     let setup = Setup::with([old(&from), new(&to)]);
@@ -599,7 +599,7 @@ async fn a_thousand_small_backups_arrive_although_the_copy_is_killed_in_between(
 }
 
 #[tokio::test]
-async fn backups_move_from_a_bucket_into_a_directory_and_back() {
+async fn backups_move_between_bucket_and_directory() {
     let (from, to) = (
         garage::shared().bucket().await,
         garage::shared().bucket().await,
@@ -622,7 +622,7 @@ async fn backups_move_from_a_bucket_into_a_directory_and_back() {
 }
 
 #[tokio::test]
-async fn a_server_of_another_maker_copies_by_itself_too() {
+async fn swift_copies_server_side() {
     let (from, to) = (Server::Swift.bucket().await, Server::Swift.bucket().await);
     let location = |id: &str, bucket: &Bucket| Location {
         id: id.into(),

@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 use crate::lab::{Location, MIB, PATIENCE, Sample, Setup, agent_and_bucket, garage};
 
 #[tokio::test]
-async fn the_first_lines_tell_how_everything_stands() {
+async fn first_events_carry_the_full_state() {
     let bucket = garage::shared().bucket().await;
     let other = Location {
         id: "other".into(),
@@ -64,7 +64,7 @@ async fn the_first_lines_tell_how_everything_stands() {
 
 /// A client takes them for the time to make good what failed, also while it is told much else.
 #[tokio::test]
-async fn pings_come_however_much_else_is_told() {
+async fn pings_continue_during_busy_streams() {
     let (agent, _bucket) = agent_and_bucket().await;
     let mut events = agent.log("debug").await;
     let working = async {
@@ -81,7 +81,7 @@ async fn pings_come_however_much_else_is_told() {
 }
 
 #[tokio::test]
-async fn uploads_are_listed_from_their_announcement_to_their_end() {
+async fn uploads_are_reported_from_announcement_to_end() {
     let (agent, _bucket) = agent_and_bucket().await;
     let uploads = async || {
         agent.get("/v1/uploads").await.json()["uploads"]
@@ -118,7 +118,7 @@ fn numbers(location: &Value) -> (&Value, &Value, &Value) {
 }
 
 #[tokio::test]
-async fn a_locations_numbers_are_told_whenever_they_change() {
+async fn location_counters_are_sent_on_every_change() {
     let (agent, bucket) = agent_and_bucket().await;
     let mut events = agent.events().await;
     assert_eq!(
@@ -174,7 +174,7 @@ async fn a_locations_numbers_are_told_whenever_they_change() {
 }
 
 #[tokio::test]
-async fn several_changes_cost_one_list_and_none_when_nobody_listens() {
+async fn burst_of_changes_costs_one_listing_and_none_without_readers() {
     let (agent, proxy, _bucket) = crate::lab::agent_behind_proxy(|_| {}).await;
     let samples: Vec<_> = (0..4)
         .map(|index| Sample::small(&format!("id{index}")))

@@ -51,7 +51,7 @@ async fn is_closed(stream: &mut TcpStream, within: Duration) -> bool {
 }
 
 #[tokio::test]
-async fn a_stranger_who_guesses_is_answered_no_more_and_others_are() {
+async fn guessing_address_is_throttled_without_affecting_others() {
     let (agent, address) = on_tcp().await;
     let (home, stranger) = (
         at(2, address).with_token(TOKEN),
@@ -105,7 +105,7 @@ async fn a_stranger_who_guesses_is_answered_no_more_and_others_are() {
 }
 
 #[tokio::test]
-async fn whoever_has_shown_the_token_is_not_kept_out_by_others_at_its_address() {
+async fn authenticated_client_is_not_throttled_with_its_address() {
     let (agent, address) = on_tcp().await;
     let socket = agent.client.clone();
     for (right, wrong) in [
@@ -137,7 +137,7 @@ async fn whoever_has_shown_the_token_is_not_kept_out_by_others_at_its_address() 
 }
 
 #[tokio::test]
-async fn one_address_does_not_take_all_places() {
+async fn one_address_cannot_take_all_connections() {
     let (_agent, address) = on_tcp().await;
     let mut silent = Vec::new();
     for _ in 0..60 {
@@ -164,7 +164,7 @@ async fn one_address_does_not_take_all_places() {
 }
 
 #[tokio::test]
-async fn who_says_nothing_or_too_slowly_is_not_waited_for() {
+async fn silent_and_slow_clients_are_disconnected() {
     let (_agent, address) = on_tcp().await;
     let mut silent = connected(2, address).await;
     let mut half = connected(2, address).await;
@@ -212,7 +212,7 @@ async fn who_says_nothing_or_too_slowly_is_not_waited_for() {
 
 /// As who pauses a download, or whose disk is busy. The storage's own limit for silence is no limit for the client.
 #[tokio::test]
-async fn a_client_that_takes_nothing_costs_little_and_gets_the_rest_when_it_goes_on() {
+async fn stalled_reader_costs_little_memory_and_receives_the_rest() {
     let location = Location::of(&garage::shared().bucket().await).with("idle_seconds", "2");
     let agent = Setup::of(location).serve().await;
     let sample = Sample::new("a1", "Paused", 60 * MIB);
@@ -255,7 +255,7 @@ async fn a_client_that_takes_nothing_costs_little_and_gets_the_rest_when_it_goes
 }
 
 #[tokio::test]
-async fn json_of_any_shape_is_answered() {
+async fn malformed_json_is_answered() {
     let (agent, _bucket) = agent_and_bucket().await;
     let deep = |open: &str, close: &str| open.repeat(100_000) + &close.repeat(100_000);
     let mut wide = "[".to_owned();
@@ -293,7 +293,7 @@ async fn json_of_any_shape_is_answered() {
 }
 
 #[tokio::test]
-async fn heads_of_any_shape_are_answered_or_hung_up_on() {
+async fn malformed_request_heads_are_answered_or_disconnected() {
     let (agent, _bucket) = agent_and_bucket().await;
     let long = "x".repeat(100_000);
     for head in [

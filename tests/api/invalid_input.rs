@@ -15,7 +15,7 @@ async fn nothing_is_kept(agent: &Agent, bucket: &Bucket) {
 const SIZES: [u64; 2] = [40_960, 11 * MIB];
 
 #[tokio::test]
-async fn more_bytes_than_s3_can_hold_are_refused_before_the_first() {
+async fn upload_beyond_s3_limits_is_refused_before_the_first_byte() {
     let (agent, _) = agent_and_bucket().await;
     for size in [1 << 50, u64::MAX] {
         let sample = Sample::small("a1").announced_as(size);
@@ -29,7 +29,7 @@ async fn more_bytes_than_s3_can_hold_are_refused_before_the_first() {
 }
 
 #[tokio::test]
-async fn what_the_router_refuses_is_a_problem_too() {
+async fn router_errors_are_problem_documents() {
     let (agent, _) = agent_and_bucket().await;
     for path in [
         "/v1/locations/garage/backups?refresh=maybe",
@@ -44,7 +44,7 @@ async fn what_the_router_refuses_is_a_problem_too() {
 }
 
 #[tokio::test]
-async fn fewer_bytes_than_announced_are_refused() {
+async fn short_upload_is_refused() {
     let (agent, bucket) = agent_and_bucket().await;
     for size in SIZES {
         let sample = Sample::new("a1", "Short", size).announced_as(size + 1);
@@ -66,7 +66,7 @@ async fn fewer_bytes_than_announced_are_refused() {
 }
 
 #[tokio::test]
-async fn more_bytes_than_announced_are_kept_with_their_true_size() {
+async fn long_upload_is_stored_with_its_real_size() {
     let (agent, _bucket) = agent_and_bucket().await;
     for size in SIZES {
         let sample = Sample::new("a1", "Long", size).announced_as(size - 10_240);
@@ -83,7 +83,7 @@ async fn more_bytes_than_announced_are_kept_with_their_true_size() {
 /// Python takes a damaged header for the end of a tar: Home Assistant then encrypts what is before it, fills up with zeros to
 /// the size that it announced, and knows of nothing.
 #[tokio::test]
-async fn a_backup_that_lost_home_assistant_before_it_came_is_refused() {
+async fn encrypted_backup_without_home_assistant_is_refused() {
     let (agent, bucket) = agent_and_bucket().await;
     let whole = Sample::small("a1").tar;
     let mut entries = tar::Archive::new(&whole[..]);
@@ -107,7 +107,7 @@ async fn a_backup_that_lost_home_assistant_before_it_came_is_refused() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_not_the_senders_are_refused() {
+async fn upload_with_wrong_sha256_is_refused() {
     let (agent, bucket) = agent_and_bucket().await;
     for size in SIZES {
         let sample = Sample::new("a1", "Other", size);
@@ -144,7 +144,7 @@ async fn bytes_that_are_not_the_senders_are_refused() {
 }
 
 #[tokio::test]
-async fn what_does_not_exist_is_said_by_name() {
+async fn missing_resources_are_named() {
     let (agent, _bucket) = agent_and_bucket().await;
     let sample = Sample::small("a1");
     agent.get("/v1/locations/attic").await.is_problem(
@@ -197,7 +197,7 @@ async fn what_does_not_exist_is_said_by_name() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_the_protocols_is_refused() {
+async fn invalid_request_bodies_are_refused() {
     let (agent, bucket) = agent_and_bucket().await;
     let uploads = "/v1/locations/garage/uploads";
     let refused = async |body: &'static str| {
@@ -246,7 +246,7 @@ async fn a_body_that_is_not_the_protocols_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_is_refused() {
+async fn oversized_body_is_refused() {
     let (agent, bucket) = agent_and_bucket().await;
     let mut sample = Sample::small("a1");
     sample.metadata["extra_metadata"]["filler"] = "x".repeat(2 * 1024 * 1024).into();
@@ -260,7 +260,7 @@ async fn a_body_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
-async fn metadata_that_could_not_be_read_again_is_refused() {
+async fn unreadable_metadata_is_refused_at_announcement() {
     let (agent, bucket) = agent_and_bucket().await;
     let mut sample = Sample::small("a1");
     sample.metadata["extra_metadata"]["filler"] = "@".into();
@@ -278,7 +278,7 @@ async fn metadata_that_could_not_be_read_again_is_refused() {
 }
 
 #[tokio::test]
-async fn metadata_that_home_assistant_would_refuse_is_refused() {
+async fn metadata_rejected_by_home_assistant_is_refused() {
     let (agent, bucket) = agent_and_bucket().await;
     let change = |key: &str, value: Value| {
         let mut sample = Sample::small("a1");
@@ -327,7 +327,7 @@ async fn metadata_that_home_assistant_would_refuse_is_refused() {
 }
 
 #[tokio::test]
-async fn a_tar_that_is_not_this_backup_is_refused() {
+async fn tar_of_another_backup_is_refused() {
     let (agent, bucket) = agent_and_bucket().await;
     for size in SIZES {
         let sample = Sample::new("a1", "Mine", size);
@@ -373,7 +373,7 @@ async fn send_all(
 }
 
 #[tokio::test]
-async fn a_tar_that_is_cut_off_is_refused() {
+async fn truncated_tar_is_refused() {
     let (agent, bucket) = agent_and_bucket().await;
     for size in SIZES {
         let whole = Sample::new("a1", "Cut", size);
@@ -392,7 +392,7 @@ async fn a_tar_that_is_cut_off_is_refused() {
 }
 
 #[tokio::test]
-async fn a_huge_header_is_refused_and_the_agent_lives_on() {
+async fn oversized_header_is_refused() {
     let (agent, _bucket) = agent_and_bucket().await;
     let request = agent
         .request(http::Method::GET, "/v1/info")

@@ -18,7 +18,7 @@ fn is_held(what: &str, elapsed: Duration) {
 }
 
 #[tokio::test]
-async fn a_limit_holds_in_each_direction_and_for_no_other_location() {
+async fn rate_limit_applies_per_direction_and_location() {
     let bucket = garage::shared().bucket().await;
     let free = Location {
         id: "free".into(),
@@ -70,7 +70,7 @@ async fn a_limit_holds_in_each_direction_and_for_no_other_location() {
 }
 
 #[tokio::test]
-async fn a_limit_too_low_to_be_meant_is_refused() {
+async fn unreasonably_low_rate_limit_is_refused() {
     let bucket = garage::shared().bucket().await;
     let ran = Setup::of(Location::of(&bucket).with("upload_limit", "100"))
         .run(&["list"])

@@ -9,7 +9,7 @@ fn reads_metadata(request: &Request) -> bool {
 }
 
 #[tokio::test]
-async fn a_list_is_good_for_a_while_and_a_refresh_reads_only_what_changed() {
+async fn cached_list_expires_and_refresh_reads_only_changes() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     for index in 0..12 {
         bucket
@@ -73,7 +73,7 @@ async fn a_list_is_good_for_a_while_and_a_refresh_reads_only_what_changed() {
 }
 
 #[tokio::test]
-async fn twenty_askers_at_once_cost_one_list() {
+async fn concurrent_lists_share_one_request() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     for index in 0..5 {
         bucket
@@ -101,7 +101,7 @@ async fn twenty_askers_at_once_cost_one_list() {
 }
 
 #[tokio::test]
-async fn twenty_deletions_at_once_all_succeed_with_one_list() {
+async fn concurrent_deletions_share_one_listing() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     for index in 0..20 {
         bucket
@@ -123,7 +123,7 @@ async fn twenty_deletions_at_once_all_succeed_with_one_list() {
 }
 
 #[tokio::test]
-async fn a_change_shows_in_the_very_next_list() {
+async fn change_shows_in_the_next_list() {
     let (agent, proxy, _bucket) = agent_behind_proxy(|_| {}).await;
     for round in 0..3 {
         let sample = Sample::small(&format!("id{round}"));
@@ -140,7 +140,7 @@ async fn a_change_shows_in_the_very_next_list() {
 }
 
 #[tokio::test]
-async fn a_list_that_was_under_way_when_a_backup_came_is_not_served_after_it() {
+async fn list_in_flight_is_invalidated_by_a_new_backup() {
     let (agent, proxy, _bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::small("a1");
     // The server answers before the upload; its answer is on its way until after it.
@@ -160,7 +160,7 @@ async fn a_list_that_was_under_way_when_a_backup_came_is_not_served_after_it() {
 }
 
 #[tokio::test]
-async fn a_list_longer_than_a_page_is_read_to_its_end() {
+async fn list_spans_several_pages() {
     let (agent, proxy, bucket) = agent_behind_proxy(|location| location.concurrency = 8).await;
     // A page holds 1,000 keys.
     let sample = Sample::small("x");
@@ -187,7 +187,7 @@ async fn a_list_longer_than_a_page_is_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_provider_that_asks_to_slow_down_gets_its_list_asked_again() {
+async fn throttled_listing_is_retried() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     bucket.put_backup("", "b", &Sample::small("a1")).await;
     let slow_down =
@@ -205,7 +205,7 @@ async fn a_provider_that_asks_to_slow_down_gets_its_list_asked_again() {
 }
 
 #[tokio::test]
-async fn a_backup_that_somebody_else_deleted_is_said_to_be_gone() {
+async fn backup_deleted_elsewhere_returns_not_found() {
     let (agent, _proxy, bucket) = agent_behind_proxy(|_| {}).await;
     for stem in ["x", "y"] {
         bucket.put_backup("", stem, &Sample::small(stem)).await;

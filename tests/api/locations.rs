@@ -26,7 +26,7 @@ async fn put(agent: &Agent, id: &str, settings: &Value) -> crate::lab::call::Ans
 }
 
 #[tokio::test]
-async fn a_registered_location_works_like_a_configured_one() {
+async fn registered_location_works_like_a_configured_one() {
     let (agent, bucket) = (agent().await, garage::shared().bucket().await);
     let answer = put(&agent, "home", &settings(&bucket)).await;
     assert_eq!(
@@ -60,7 +60,7 @@ async fn a_registered_location_works_like_a_configured_one() {
 }
 
 #[tokio::test]
-async fn a_location_of_the_configuration_is_not_changed_from_outside() {
+async fn configured_location_cannot_be_changed_over_the_api() {
     let bucket = garage::shared().bucket().await;
     let agent = Setup::of(Location::of(&bucket)).serve().await;
     put(&agent, "garage", &settings(&bucket)).await.is_problem(
@@ -77,7 +77,7 @@ async fn a_location_of_the_configuration_is_not_changed_from_outside() {
 }
 
 #[tokio::test]
-async fn settings_that_cannot_be_used_are_named_one_by_one() {
+async fn invalid_settings_are_reported_one_by_one() {
     let (agent, bucket) = (agent().await, garage::shared().bucket().await);
     let mut wrong = settings(&bucket);
     wrong["endpoint"] = json!("s3.example.com");
@@ -141,7 +141,7 @@ async fn two_folders_of_one_bucket_are_two_locations() {
 }
 
 #[tokio::test]
-async fn a_key_is_replaced_under_a_running_upload() {
+async fn access_key_changes_during_an_upload() {
     let garage = Garage::new().await;
     let (agent, bucket) = (agent().await, garage.bucket().await);
     let proxy = Proxy::before(&bucket.endpoint).await;
@@ -193,7 +193,7 @@ async fn a_key_is_replaced_under_a_running_upload() {
 }
 
 #[tokio::test]
-async fn a_location_that_is_forgotten_takes_its_uploads_with_it() {
+async fn removed_location_aborts_its_uploads() {
     let (agent, bucket) = (agent().await, garage::shared().bucket().await);
     put(&agent, "home", &settings(&bucket)).await;
     let mut events = agent.events().await;
@@ -210,7 +210,7 @@ async fn a_location_that_is_forgotten_takes_its_uploads_with_it() {
 }
 
 #[tokio::test]
-async fn a_dead_provider_never_slows_another() {
+async fn unreachable_provider_does_not_slow_other_locations() {
     let (agent, bucket) = (agent().await, garage::shared().bucket().await);
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut dead = settings(&bucket);
@@ -246,7 +246,7 @@ async fn a_dead_provider_never_slows_another() {
 }
 
 #[tokio::test]
-async fn settings_are_tried_without_being_kept() {
+async fn check_does_not_save_settings() {
     for server in [Server::Garage, Server::Swift] {
         let (agent, bucket) = (agent().await, server.bucket().await);
         let settings = server.location(&bucket).json();
@@ -284,7 +284,7 @@ async fn settings_are_tried_without_being_kept() {
 }
 
 #[tokio::test]
-async fn a_wrong_region_is_found_out_and_offered() {
+async fn wrong_region_is_detected_and_corrected() {
     for server in [Server::Garage, Server::Swift] {
         let (agent, bucket) = (agent().await, server.bucket().await);
         let right = server.location(&bucket);
@@ -324,7 +324,7 @@ fn steps(checked: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn an_endpoint_without_tls_is_offered_and_nothing_signed_goes_there() {
+async fn plain_http_endpoint_is_suggested_without_sending_signed_requests() {
     let (agent, server) = (agent().await, Imitation::with([]).await);
     let secure = server.endpoint().replace("http://", "https://");
     let location = Location {
@@ -352,7 +352,7 @@ async fn an_endpoint_without_tls_is_offered_and_nothing_signed_goes_there() {
 }
 
 #[tokio::test]
-async fn a_web_page_proves_nothing_about_the_key() {
+async fn web_page_is_not_blamed_on_the_access_key() {
     let (agent, bucket) = (agent().await, garage::shared().bucket().await);
     let proxy = Proxy::before(&bucket.endpoint).await;
     proxy.fault(
@@ -375,7 +375,7 @@ async fn a_web_page_proves_nothing_about_the_key() {
 }
 
 #[tokio::test]
-async fn what_a_check_cannot_remove_is_named() {
+async fn check_names_undeletable_objects() {
     let (agent, bucket) = (agent().await, garage::shared().bucket().await);
     let proxy = Proxy::before(&bucket.endpoint).await;
     let location = Location {

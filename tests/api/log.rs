@@ -27,7 +27,7 @@ fn has_debug(agent: &Agent, since: usize) -> bool {
 }
 
 #[tokio::test]
-async fn records_come_along_at_the_level_that_was_asked_for() {
+async fn log_stream_delivers_the_requested_level() {
     let (agent, _bucket) = agent_and_bucket().await;
     let (mut debug, mut warn) = (agent.log("debug").await, agent.log("warn").await);
     agent.refreshed("garage").await;
@@ -67,7 +67,7 @@ async fn records_come_along_at_the_level_that_was_asked_for() {
 }
 
 #[tokio::test]
-async fn the_level_falls_back_when_a_stream_is_closed() {
+async fn log_level_is_restored_after_stream_closes() {
     let (agent, _bucket) = agent_and_bucket().await;
     let falls_back = async |what: &str| {
         eventually(what, async || {
@@ -114,7 +114,7 @@ async fn the_level_falls_back_when_a_stream_is_closed() {
 }
 
 #[tokio::test]
-async fn a_level_that_does_not_exist_is_refused() {
+async fn unknown_log_level_is_refused() {
     let (agent, _bucket) = agent_and_bucket().await;
     agent
         .get("/v1/events?log=loud")
@@ -129,7 +129,7 @@ async fn a_level_that_does_not_exist_is_refused() {
 }
 
 #[tokio::test]
-async fn a_burst_is_bounded_and_counted_and_costs_no_other_event() {
+async fn log_burst_is_bounded_counted_and_isolated_from_other_events() {
     let (agent, _bucket) = agent_and_bucket().await;
     let mut events = agent.log("trace").await;
     let start = Instant::now();

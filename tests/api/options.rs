@@ -28,7 +28,7 @@ async fn garage() -> (Bucket, Location) {
 }
 
 #[tokio::test]
-async fn each_way_to_check_what_arrives() {
+async fn every_checksum_mode_verifies_uploads() {
     // Garage looks at every checksum that it is sent.
     for checksum in ["auto", "sha256", "crc32c", "crc64nvme", "off"] {
         goes_there_and_back(garage().await.1.with("checksum", checksum)).await;
@@ -36,7 +36,7 @@ async fn each_way_to_check_what_arrives() {
 }
 
 #[tokio::test]
-async fn encryption_with_a_key_of_ones_own() {
+async fn customer_encryption_key_is_used() {
     let key = BASE64.encode([7; 32]);
     let (bucket, location) = garage().await;
     let location = location
@@ -65,7 +65,7 @@ async fn encryption_with_a_key_of_ones_own() {
 }
 
 #[tokio::test]
-async fn a_key_of_ones_own_that_is_none() {
+async fn invalid_encryption_key_is_refused() {
     for key in ["", "too short", "bm90IDMyIGJ5dGVz"] {
         let location = garage()
             .await
@@ -82,7 +82,7 @@ async fn a_key_of_ones_own_that_is_none() {
 }
 
 #[tokio::test]
-async fn a_storage_class_is_for_backups_and_not_for_their_metadata() {
+async fn storage_class_applies_to_tars_only() {
     // Swift knows one class, and refuses every other by name.
     let bucket = Server::Swift.bucket().await;
     let location = Server::Swift.location(&bucket);
@@ -115,7 +115,7 @@ async fn a_storage_class_is_for_backups_and_not_for_their_metadata() {
 }
 
 #[tokio::test]
-async fn a_proxy_is_the_way_to_the_provider() {
+async fn proxy_carries_all_provider_requests() {
     let (bucket, location) = garage().await;
     let proxy = Proxy::before(&bucket.endpoint).await;
     // No other way leads there.
@@ -128,7 +128,7 @@ async fn a_proxy_is_the_way_to_the_provider() {
 }
 
 #[tokio::test]
-async fn a_key_from_the_environment_only_when_asked_for() {
+async fn environment_access_key_is_used_only_when_enabled() {
     let (bucket, _) = garage().await;
     let location = Location {
         key_id: String::new(),
@@ -181,7 +181,7 @@ async fn a_key_from_the_environment_only_when_asked_for() {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_misspelt() {
+async fn misspelt_provider_gets_a_suggestion() {
     let ran = Setup::of(garage().await.1.with("provider", "garag"))
         .run(&["list"])
         .await

@@ -100,7 +100,7 @@ async fn agent() -> Agent {
 }
 
 #[tokio::test]
-async fn what_there_is_can_be_read_without_a_script() {
+async fn page_is_readable_without_scripts() {
     let agent = agent().await;
     for number in 0..12 {
         agent
@@ -136,7 +136,7 @@ async fn what_there_is_can_be_read_without_a_script() {
 }
 
 #[tokio::test]
-async fn nothing_that_others_wrote_becomes_html() {
+async fn foreign_text_is_escaped() {
     let bad = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&amp;";
     let location = Location::of(&garage::shared().bucket().await).with("name", bad);
     let agent = with_page(Setup::of(location)).serve().await;
@@ -165,7 +165,7 @@ async fn nothing_that_others_wrote_becomes_html() {
 }
 
 #[tokio::test]
-async fn who_is_neither_at_a_right_address_nor_has_the_token_sees_nothing() {
+async fn page_requires_an_allowed_address_or_the_token() {
     let open = agent().await;
     let (guest, stranger) = (
         Visitor::of(&open.setup),
@@ -229,7 +229,7 @@ async fn who_is_neither_at_a_right_address_nor_has_the_token_sees_nothing() {
 }
 
 #[tokio::test]
-async fn other_addresses_can_be_let_in() {
+async fn additional_addresses_can_be_allowed() {
     let bucket = garage::shared().bucket().await;
     let setup =
         with_page(Setup::of(Location::of(&bucket))).listening("page_from = [\"127.0.0.2\"]");
@@ -251,7 +251,7 @@ async fn other_addresses_can_be_let_in() {
 }
 
 #[tokio::test]
-async fn another_site_cannot_press_a_button() {
+async fn cross_site_form_posts_are_refused() {
     let (agent, bucket) = agent_and_page().await;
     let visitor = Visitor::of(&agent.setup);
     let sample = Sample::new("a1", "On its way", 12 * MIB);
@@ -307,7 +307,7 @@ async fn agent_and_page() -> (Agent, Bucket) {
 }
 
 #[tokio::test]
-async fn cancel_removes_an_upload_and_what_it_stored() {
+async fn cancel_button_removes_the_upload_and_its_parts() {
     let (agent, bucket) = agent_and_page().await;
     let visitor = Visitor::of(&agent.setup);
     let sample = Sample::new("a1", "On its way", 20 * MIB);
@@ -348,7 +348,7 @@ async fn cancel_removes_an_upload_and_what_it_stored() {
 }
 
 #[tokio::test]
-async fn a_check_is_told_step_by_step_and_stays_on_the_page() {
+async fn check_result_appears_step_by_step_on_the_page() {
     let (agent, bucket) = agent_and_page().await;
     let visitor = Visitor::of(&agent.setup);
     let lines = visitor.check("garage").await;
@@ -374,7 +374,7 @@ async fn a_check_is_told_step_by_step_and_stays_on_the_page() {
 }
 
 #[tokio::test]
-async fn a_check_that_fails_says_what_helps() {
+async fn failed_check_shows_the_hint() {
     let bucket = garage::shared().bucket().await;
     let location = Location {
         region: "mars-north-1".into(),
@@ -399,7 +399,7 @@ async fn a_check_that_fails_says_what_helps() {
 }
 
 #[tokio::test]
-async fn a_bucket_that_is_away_does_not_hide_what_was_there() {
+async fn backups_stay_listed_while_the_bucket_is_unreachable() {
     let bucket = garage::shared().bucket().await;
     let proxy = Proxy::before(&bucket.endpoint).await;
     let location = Location {
@@ -425,7 +425,7 @@ async fn a_bucket_that_is_away_does_not_hide_what_was_there() {
 }
 
 #[tokio::test]
-async fn a_list_that_is_late_does_not_keep_the_page() {
+async fn slow_listing_does_not_block_the_page() {
     let bucket = garage::shared().bucket().await;
     let proxy = Proxy::before(&bucket.endpoint).await;
     let location = Location {
@@ -447,7 +447,7 @@ async fn a_list_that_is_late_does_not_keep_the_page() {
 }
 
 #[tokio::test]
-async fn left_out_objects_are_named() {
+async fn skipped_objects_are_named() {
     let (agent, bucket) = agent_and_page().await;
     bucket.put("backups/alone.metadata.json", "{}").await;
     let html = Visitor::of(&agent.setup).open().await;
@@ -458,7 +458,7 @@ async fn left_out_objects_are_named() {
 }
 
 #[tokio::test]
-async fn the_page_speaks_the_persons_language() {
+async fn page_uses_the_browser_language() {
     let agent = agent().await;
     let visitor = Visitor::of(&agent.setup);
     let german = visitor
@@ -497,7 +497,7 @@ async fn the_page_speaks_the_persons_language() {
 }
 
 #[tokio::test]
-async fn where_nothing_is_configured_the_page_says_where_to_add_a_bucket() {
+async fn page_without_locations_explains_how_to_add_a_bucket() {
     let agent = with_page(Setup::with([])).serve().await;
     let html = Visitor::of(&agent.setup).open().await;
     for part in [
@@ -510,7 +510,7 @@ async fn where_nothing_is_configured_the_page_says_where_to_add_a_bucket() {
 }
 
 #[tokio::test]
-async fn events_and_diagnostics_are_the_protocols_own() {
+async fn page_serves_events_and_diagnostics_of_the_api() {
     let agent = agent().await;
     let visitor = Visitor::of(&agent.setup);
     let mut events = visitor.0.page_events().await;
@@ -535,7 +535,7 @@ async fn events_and_diagnostics_are_the_protocols_own() {
 }
 
 #[tokio::test]
-async fn every_answer_keeps_other_sites_out() {
+async fn every_response_has_cross_site_protection_headers() {
     let agent = agent().await;
     let visitor = Visitor::of(&agent.setup);
     for path in [
@@ -580,7 +580,7 @@ async fn every_answer_keeps_other_sites_out() {
 }
 
 #[tokio::test]
-async fn no_secret_is_on_the_page() {
+async fn page_contains_no_secret() {
     let bucket = garage::shared().bucket().await;
     let customer_key = BASE64.encode([9; 32]);
     let (session, password) = ("planted/session+token=", "planted\"p&ss<word");
@@ -659,7 +659,7 @@ async fn no_secret_is_on_the_page() {
 }
 
 #[tokio::test]
-async fn the_page_is_not_served_unencrypted_over_a_network() {
+async fn page_is_not_served_over_plain_network_http() {
     let setup = Setup::with([]).listening("page = \"0.0.0.0:0\"");
     let ran = setup.run(&["serve"]).await.ended_with(2);
     assert!(

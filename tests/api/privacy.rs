@@ -32,7 +32,7 @@ fn are_private(folder: &Path) -> usize {
 }
 
 #[tokio::test]
-async fn all_that_the_agent_makes_is_its_owners_alone_whatever_the_umask() {
+async fn created_files_are_private_under_any_umask() {
     for umask in ["000", "022", "077"] {
         let bucket = garage::shared().bucket().await;
         let mut setup = Setup::of(Location::of(&bucket));
@@ -93,7 +93,7 @@ async fn all_that_the_agent_makes_is_its_owners_alone_whatever_the_umask() {
 }
 
 #[tokio::test]
-async fn a_crash_leaves_no_memory_behind() {
+async fn crash_leaves_no_core_dump() {
     let setup = Setup::of(Location::of(&garage::shared().bucket().await)).with_dumps();
     let mut agent = setup.serve().await;
     agent.signal("ABRT");
@@ -125,7 +125,7 @@ async fn a_crash_leaves_no_memory_behind() {
 }
 
 #[tokio::test]
-async fn no_secret_is_among_the_arguments_of_the_process() {
+async fn process_arguments_contain_no_secret() {
     let bucket = garage::shared().bucket().await;
     let location = crate::lab::Location {
         secret: "${BUCKET_SECRET}".into(),
@@ -153,7 +153,7 @@ async fn no_secret_is_among_the_arguments_of_the_process() {
 }
 
 #[tokio::test]
-async fn its_environment_is_shown_to_nobody_else_who_runs_as_the_same_user() {
+async fn environment_is_hidden_from_other_processes_of_the_user() {
     let bucket = garage::shared().bucket().await;
     let location = Location {
         secret: "${BUCKET_SECRET}".into(),
@@ -193,7 +193,7 @@ async fn its_environment_is_shown_to_nobody_else_who_runs_as_the_same_user() {
 }
 
 #[tokio::test]
-async fn a_name_gives_a_terminal_no_orders_and_the_log_no_lines() {
+async fn terminal_escapes_and_newlines_in_names_are_neutralised() {
     let bucket = garage::shared().bucket().await;
     let setup = Setup::of(Location::of(&bucket));
     let mut sample = Sample::small("a1");

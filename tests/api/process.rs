@@ -14,7 +14,7 @@ use crate::lab::{
 };
 
 #[tokio::test]
-async fn only_its_owner_may_use_the_socket() {
+async fn socket_is_accessible_to_its_owner_only() {
     let (agent, _bucket) = agent_and_bucket().await;
     let mode = fs::metadata(agent.setup.socket())
         .unwrap()
@@ -24,7 +24,7 @@ async fn only_its_owner_may_use_the_socket() {
 }
 
 #[tokio::test]
-async fn a_second_agent_is_refused_and_the_first_one_works_on() {
+async fn second_agent_is_refused_while_the_first_keeps_working() {
     let (agent, bucket) = agent_and_bucket().await;
     let ran = agent.setup.run(&["serve"]).await.ended_with(1);
     assert!(
@@ -48,7 +48,7 @@ async fn a_second_agent_is_refused_and_the_first_one_works_on() {
 }
 
 #[tokio::test]
-async fn the_socket_of_an_agent_that_was_killed_is_replaced() {
+async fn stale_socket_of_a_killed_agent_is_replaced() {
     let (mut agent, _bucket) = agent_and_bucket().await;
     let socket = agent.setup.socket();
     agent.kill();
@@ -61,7 +61,7 @@ async fn the_socket_of_an_agent_that_was_killed_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_file_in_the_sockets_place_is_never_replaced() {
+async fn existing_file_at_the_socket_path_is_never_replaced() {
     let setup = Setup::of(Location::of(&garage::shared().bucket().await));
     fs::create_dir_all(setup.socket().parent().unwrap()).unwrap();
     fs::write(setup.socket(), "precious").unwrap();
@@ -71,7 +71,7 @@ async fn a_file_in_the_sockets_place_is_never_replaced() {
 }
 
 #[tokio::test]
-async fn the_socket_is_there_again_when_its_folder_was_deleted() {
+async fn socket_is_recreated_after_its_folder_was_deleted() {
     let (agent, _bucket) = agent_and_bucket().await;
     fs::remove_dir_all(agent.setup.socket().parent().unwrap()).unwrap();
     eventually("the socket is there again", async || {
@@ -87,7 +87,7 @@ async fn the_socket_is_there_again_when_its_folder_was_deleted() {
 }
 
 #[tokio::test]
-async fn told_to_stop_it_ends_at_once_and_takes_its_socket_away() {
+async fn shutdown_is_immediate_when_idle_and_removes_the_socket() {
     for signal in ["TERM", "INT"] {
         let (mut agent, _bucket) = agent_and_bucket().await;
         let mut events = agent.events().await;
@@ -107,7 +107,7 @@ async fn told_to_stop_it_ends_at_once_and_takes_its_socket_away() {
 }
 
 #[tokio::test]
-async fn told_to_stop_while_an_upload_completes_it_lets_it_complete() {
+async fn shutdown_lets_a_committing_upload_finish() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::small("a1");
     let upload_id = agent.begin("garage", &sample).await;
@@ -129,7 +129,7 @@ async fn told_to_stop_while_an_upload_completes_it_lets_it_complete() {
 }
 
 #[tokio::test]
-async fn told_to_stop_with_as_many_clients_as_it_takes_it_still_ends() {
+async fn shutdown_completes_at_the_connection_limit() {
     let (mut agent, _bucket) = agent_and_bucket().await;
     // Connections that say nothing; one more than the agent serves at a time.
     let mut clients = Vec::new();
@@ -148,7 +148,7 @@ async fn told_to_stop_with_as_many_clients_as_it_takes_it_still_ends() {
 }
 
 #[tokio::test]
-async fn the_log_level_changes_while_it_runs() {
+async fn log_level_changes_at_run_time() {
     let (agent, _bucket) = agent_and_bucket().await;
     let is_debug = |text: &str| text.contains("DEBUG");
     agent.refreshed("garage").await;
@@ -179,7 +179,7 @@ async fn the_log_level_changes_while_it_runs() {
 }
 
 #[tokio::test]
-async fn it_says_who_it_is() {
+async fn info_reports_version_and_instance() {
     let (mut agent, _bucket) = agent_and_bucket().await;
     let info = agent.get("/v1/info").await.json();
     assert_eq!(
@@ -205,7 +205,7 @@ async fn it_says_who_it_is() {
 }
 
 #[tokio::test]
-async fn told_to_stop_during_a_download_it_breaks_it_loudly() {
+async fn shutdown_breaks_downloads_visibly() {
     let (mut agent, _bucket) = agent_and_bucket().await;
     let sample = Sample::new("a1", "Stopped", 30 * MIB);
     agent.upload("garage", &sample).await;
@@ -233,7 +233,7 @@ async fn told_to_stop_during_a_download_it_breaks_it_loudly() {
 }
 
 #[tokio::test]
-async fn killed_during_an_upload_it_shows_no_half_backup_afterwards() {
+async fn agent_killed_during_upload_lists_no_partial_backup() {
     let (mut agent, bucket) = agent_and_bucket().await;
     let mut events = agent.events().await;
     let sample = Sample::new("a1", "Killed", 20 * MIB);
@@ -260,7 +260,7 @@ async fn setup() -> Setup {
 }
 
 #[tokio::test]
-async fn a_state_directory_that_cannot_be_used_is_a_warning() {
+async fn unusable_state_directory_is_a_warning() {
     let (mut full, mut read_only) = (setup().await, setup().await);
     for (setup, state) in [
         (&mut full, StateOn::Full),
@@ -290,7 +290,7 @@ async fn a_state_directory_that_cannot_be_used_is_a_warning() {
 }
 
 #[tokio::test]
-async fn a_state_directory_that_cannot_be_written_is_still_one_agents_alone() {
+async fn read_only_state_directory_still_has_one_agent() {
     let mut setup = setup().await;
     fs::create_dir(setup.path("state")).unwrap();
     setup.state_on = Some(StateOn::ReadOnly);
@@ -300,7 +300,7 @@ async fn a_state_directory_that_cannot_be_written_is_still_one_agents_alone() {
 }
 
 #[tokio::test]
-async fn a_token_file_that_a_power_cut_left_empty_is_made_anew() {
+async fn empty_token_file_after_power_loss_is_regenerated() {
     for torn in ["", "\n", "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"] {
         let setup = setup().await;
         let file = setup.path("token");
@@ -330,7 +330,7 @@ async fn a_token_file_that_a_power_cut_left_empty_is_made_anew() {
 }
 
 #[tokio::test]
-async fn a_token_file_that_somebody_wrote_is_never_replaced() {
+async fn custom_token_file_is_never_replaced() {
     let setup = setup().await;
     let file = setup.path("token");
     fs::write(&file, "too short\n").unwrap();
@@ -345,7 +345,7 @@ async fn a_token_file_that_somebody_wrote_is_never_replaced() {
 }
 
 #[tokio::test]
-async fn a_token_that_cannot_be_kept_is_one_that_nobody_could_know() {
+async fn unsaved_token_is_random() {
     let mut setup = setup().await;
     let file = setup.path("state/token");
     fs::create_dir(setup.path("state")).unwrap();
@@ -386,7 +386,7 @@ async fn announced(supervisor: &TcpListener) -> String {
 }
 
 #[tokio::test]
-async fn under_supervisor_a_token_that_cannot_be_kept_is_handed_over_all_the_same() {
+async fn supervisor_receives_an_unsaved_token() {
     let supervisor = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut setup = setup().await.listening("page = \"127.0.0.1:0\"");
     fs::create_dir(setup.path("state")).unwrap();

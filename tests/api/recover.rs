@@ -68,7 +68,7 @@ fn manifest(change: &Value) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_tar_gets_the_metadata_that_its_upload_wrote() {
+async fn recovered_metadata_equals_the_uploaded_metadata() {
     let (agent, proxy, bucket) = late().await;
     let sample = Sample::new("a1", "Lost & found #1", 30 * MIB);
     let file = agent.setup.path("in.tar");
@@ -138,7 +138,7 @@ async fn a_tar_gets_the_metadata_that_its_upload_wrote() {
 }
 
 #[tokio::test]
-async fn both_writers_and_encrypted_backups_are_understood() {
+async fn foreign_and_encrypted_tars_are_recovered() {
     let (agent, _proxy, bucket) = late().await;
     let secret = noise("encrypted", 3_000_000);
     let encrypted = manifest(
@@ -189,7 +189,7 @@ async fn both_writers_and_encrypted_backups_are_understood() {
 }
 
 #[tokio::test]
-async fn what_is_no_backup_stays_what_it_is() {
+async fn unrelated_tars_are_not_recovered() {
     let (agent, proxy, bucket) = late().await;
     let good = Sample::new("a1", "Good", 40_960).tar;
     let end = good.len() - 4096;
@@ -238,7 +238,7 @@ async fn what_is_no_backup_stays_what_it_is() {
 }
 
 #[tokio::test]
-async fn a_backup_is_never_there_twice() {
+async fn recovery_never_duplicates_a_backup() {
     let (agent, _proxy, bucket) = late().await;
     let sample = Sample::small("a1");
     agent.upload("garage", &sample).await;
@@ -277,7 +277,7 @@ async fn a_backup_is_never_there_twice() {
 }
 
 #[tokio::test]
-async fn what_is_asked_for_by_name_is_told_by_name() {
+async fn recovery_by_name_reports_by_name() {
     let (agent, bucket) = agent_and_bucket().await;
     let sample = Sample::small("a1");
     agent.upload("garage", &sample).await;
@@ -317,7 +317,7 @@ async fn what_is_asked_for_by_name_is_told_by_name() {
 }
 
 #[tokio::test]
-async fn a_tar_of_an_upload_under_way_is_its_uploads() {
+async fn recovery_ignores_uploads_in_flight() {
     let (agent, proxy, bucket) = late().await;
     let (sample, tar) = (
         Sample::small("a1"),
@@ -354,7 +354,7 @@ async fn a_tar_of_an_upload_under_way_is_its_uploads() {
 }
 
 #[tokio::test]
-async fn a_tar_that_goes_away_meanwhile_leaves_no_metadata() {
+async fn tar_deleted_during_recovery_leaves_no_metadata() {
     let (agent, proxy, bucket) = late().await;
     bucket.put("backups/x.tar", Sample::small("a1").tar).await;
     let gate = proxy.hold(|request| request.writes(".metadata.json"));
@@ -376,7 +376,7 @@ async fn a_tar_that_goes_away_meanwhile_leaves_no_metadata() {
 }
 
 #[tokio::test]
-async fn a_tar_that_another_agent_replaces_meanwhile_keeps_what_that_one_wrote() {
+async fn recovery_keeps_metadata_of_a_concurrent_replacement() {
     let (agent, proxy, bucket) = late().await;
     bucket.put("backups/x.tar", Sample::small("a1").tar).await;
     let confirmed = AtomicUsize::new(0);
@@ -405,7 +405,7 @@ async fn a_tar_that_another_agent_replaces_meanwhile_keeps_what_that_one_wrote()
 }
 
 #[tokio::test]
-async fn storage_that_refuses_one_tar_hinders_no_other() {
+async fn refused_tar_does_not_block_other_recoveries() {
     let (agent, proxy, bucket) = late().await;
     for id in ["a1", "b2"] {
         bucket
@@ -439,7 +439,7 @@ async fn storage_that_refuses_one_tar_hinders_no_other() {
 }
 
 #[tokio::test]
-async fn the_command_line_recovers_on_a_server_of_another_maker() {
+async fn command_line_recovers_on_swift() {
     let bucket = Server::Swift.bucket().await;
     let proxy = Proxy::before(&bucket.endpoint).await;
     proxy.make_old();

@@ -123,7 +123,7 @@ async fn restarted_after(agent: Agent, days: i64) -> Agent {
 }
 
 #[tokio::test]
-async fn nothing_is_read_unless_somebody_asks_for_it() {
+async fn verification_is_off_by_default() {
     let (agent, proxy, _bucket) = verifying(&[], &["a1"]).await;
     assert_eq!(verification(&agent).await, Value::Null);
     assert_eq!(proxy.count(|request| request.reads(".tar")), 0);
@@ -131,7 +131,7 @@ async fn nothing_is_read_unless_somebody_asks_for_it() {
 }
 
 #[tokio::test]
-async fn what_is_damaged_is_found_and_said_until_it_is_gone() {
+async fn damage_is_reported_until_the_backup_is_gone() {
     let (agent, _proxy, bucket) = verifying(
         &[("verify_every", "7d"), ("verify_sample", "all")],
         &["good", "bad", "other"],
@@ -188,7 +188,7 @@ async fn what_is_damaged_is_found_and_said_until_it_is_gone() {
 }
 
 #[tokio::test]
-async fn a_run_that_is_not_due_is_not_made_and_one_that_was_missed_is() {
+async fn missed_run_starts_at_boot_and_early_run_is_skipped() {
     let (agent, proxy, _bucket) = verifying(&[("verify_every", "7d")], &["a1"]).await;
     let first = verified(&agent).await;
     let next: chrono::DateTime<chrono::Utc> = first["next_at"].as_str().unwrap().parse().unwrap();
@@ -209,7 +209,7 @@ async fn a_run_that_is_not_due_is_not_made_and_one_that_was_missed_is() {
 }
 
 #[tokio::test]
-async fn a_sample_comes_to_every_backup_in_turn() {
+async fn sampled_verification_covers_every_backup_in_turn() {
     let (mut agent, proxy, _bucket) = verifying(
         &[("verify_every", "1d"), ("verify_mode", "quick")],
         &["a", "b", "c"],
@@ -229,7 +229,7 @@ async fn a_sample_comes_to_every_backup_in_turn() {
 }
 
 #[tokio::test]
-async fn storage_that_is_away_is_said_and_the_run_is_still_due() {
+async fn outage_is_reported_and_the_verification_stays_due() {
     let (agent, proxy, bucket) = verifying(&[("verify_every", "7d")], &["a1"]).await;
     verified(&agent).await;
     damage(&bucket, "a1").await;
@@ -254,7 +254,7 @@ async fn storage_that_is_away_is_said_and_the_run_is_still_due() {
 }
 
 #[tokio::test]
-async fn a_backup_that_cannot_be_read_does_not_hide_the_others() {
+async fn unreadable_backup_does_not_stop_the_verification_run() {
     const ARCHIVED: &str =
         "<Error><Code>InvalidObjectState</Code><Message>It is archived.</Message></Error>";
     const LOST: &str =
@@ -324,7 +324,7 @@ async fn a_backup_that_cannot_be_read_does_not_hide_the_others() {
 }
 
 #[tokio::test]
-async fn each_look_waits_until_no_upload_is_under_way() {
+async fn verification_waits_for_uploads_in_flight() {
     let every = [("verify_every", "7d"), ("verify_sample", "all")];
     let (agent, proxy, _bucket) = verifying(&every, &["a", "b"]).await;
     verified(&agent).await;
@@ -351,7 +351,7 @@ async fn each_look_waits_until_no_upload_is_under_way() {
 }
 
 #[tokio::test]
-async fn what_a_person_finds_out_is_kept_as_well() {
+async fn manual_verification_result_is_recorded() {
     let (agent, _proxy, bucket) = verifying(&[], &["a1"]).await;
     damage(&bucket, "a1").await;
     look_at(&agent, "a1", "full").await;
@@ -364,7 +364,7 @@ async fn what_a_person_finds_out_is_kept_as_well() {
 }
 
 #[tokio::test]
-async fn what_a_person_finds_out_during_a_run_is_kept_at_its_end() {
+async fn manual_result_during_a_verification_run_is_kept() {
     let (agent, proxy, bucket) =
         verifying(&[("verify_every", "7d"), ("verify_sample", "all")], &["a"]).await;
     verified(&agent).await;
@@ -386,7 +386,7 @@ async fn what_a_person_finds_out_during_a_run_is_kept_at_its_end() {
 }
 
 #[tokio::test]
-async fn what_a_list_leaves_out_since_it_could_not_be_read_is_not_forgotten() {
+async fn verification_results_survive_unreadable_metadata() {
     const LOST: &str =
         "<Error><Code>InternalError</Code><Message>A block is lost.</Message></Error>";
     let every = [
@@ -421,7 +421,7 @@ async fn what_a_list_leaves_out_since_it_could_not_be_read_is_not_forgotten() {
 }
 
 #[tokio::test]
-async fn what_was_written_over_since_the_list_is_said_to_be_damaged() {
+async fn tar_overwritten_after_listing_is_reported_damaged() {
     for mode in ["quick", "full"] {
         let (agent, _proxy, bucket) = verifying(&[], &["a1"]).await;
         assert_eq!(agent.listed("garage").await, ["a1"]);
@@ -451,7 +451,7 @@ async fn what_was_written_over_since_the_list_is_said_to_be_damaged() {
 }
 
 #[tokio::test]
-async fn a_location_that_does_not_answer_keeps_no_other_from_its_turn() {
+async fn unresponsive_location_does_not_delay_other_verifications() {
     let every = [("verify_every", "7d")];
     let ((hanging, proxy, _), (other, _through, _)) =
         (holding(&every, &["a"]).await, holding(&every, &["a"]).await);
@@ -479,7 +479,7 @@ async fn a_location_that_does_not_answer_keeps_no_other_from_its_turn() {
 }
 
 #[tokio::test]
-async fn a_run_ends_where_its_location_is_another_one() {
+async fn verification_run_ends_after_its_location_changes() {
     let every = [("verify_every", "7d"), ("verify_sample", "all")];
     for (what, reads) in [("removed", 1), ("moved", 1), ("less", 1), ("renamed", 2)] {
         let (location, proxy, _bucket) = holding(&every, &["a", "b"]).await;
@@ -521,7 +521,7 @@ async fn a_run_ends_where_its_location_is_another_one() {
 }
 
 #[tokio::test]
-async fn a_run_that_lasts_is_not_begun_twice() {
+async fn long_verification_run_is_not_started_twice() {
     let (location, proxy, _bucket) = holding(&[("verify_every", "7d")], &["a"]).await;
     let (state, gate) = (
         tempfile::tempdir().unwrap(),
@@ -537,7 +537,7 @@ async fn a_run_that_lasts_is_not_begun_twice() {
 }
 
 #[tokio::test]
-async fn what_kept_a_schedule_from_its_end_is_said_until_the_schedule_says_otherwise() {
+async fn failed_verification_run_is_reported_until_the_next_success() {
     for moves in [false, true] {
         let (location, proxy, _bucket) = holding(&[("verify_every", "7d")], &["a1"]).await;
         proxy.set_away(true);
@@ -582,7 +582,7 @@ async fn what_kept_a_schedule_from_its_end_is_said_until_the_schedule_says_other
 }
 
 #[tokio::test]
-async fn a_schedule_that_is_none_is_named() {
+async fn unknown_verification_mode_is_refused() {
     for (key, value, word) in [
         ("verify_every", "weekly", "verify_every"),
         ("verify_sample", "0", "verify_sample"),

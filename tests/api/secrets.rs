@@ -87,7 +87,7 @@ async fn records(events: &mut Events) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn no_secret_is_in_anything_that_the_agent_lets_out() {
+async fn agent_output_contains_no_secret() {
     let bucket = garage::shared().bucket().await;
     let proxy = Proxy::before(&bucket.endpoint).await;
     let customer_key = BASE64.encode([9; 32]);
@@ -167,7 +167,7 @@ async fn no_secret_is_in_anything_that_the_agent_lets_out() {
 }
 
 #[tokio::test]
-async fn no_secret_that_comes_by_a_file_or_from_supervisor_is_let_out() {
+async fn secrets_from_files_and_supervisor_do_not_leak() {
     let bucket = garage::shared().bucket().await;
     let (supervisor, _answering) = supervisor_that_repeats_tokens().await;
     let setup = Setup::of(Location::of(&bucket));
@@ -276,7 +276,7 @@ async fn nothing_let_out_has_any(
 }
 
 #[tokio::test]
-async fn no_secret_is_in_anything_that_the_command_line_prints() {
+async fn command_line_output_contains_no_secret() {
     let bucket = garage::shared().bucket().await;
     let proxy = Proxy::before(&bucket.endpoint).await;
     let encoded = utf8_percent_encode(PROXY_PASSWORD, NON_ALPHANUMERIC).to_string();
@@ -323,7 +323,7 @@ async fn no_secret_is_in_anything_that_the_command_line_prints() {
 }
 
 #[tokio::test]
-async fn a_secret_in_the_wrong_place_of_the_configuration_is_not_repeated() {
+async fn misplaced_secret_in_the_configuration_is_not_echoed() {
     let bucket = garage::shared().bucket().await;
     let way = "http://home:planted-in-the-way@127.0.0.1:1";
     for (key, value) in [

@@ -42,7 +42,7 @@ async fn with_tls() -> (Agent, SocketAddr, String) {
 }
 
 #[tokio::test]
-async fn a_client_that_knows_the_certificate_is_served() {
+async fn client_trusting_the_certificate_is_served() {
     let (agent, address, certificate) = with_tls().await;
     let root = reqwest::Certificate::from_pem(certificate.as_bytes()).unwrap();
     let knows = http()
@@ -75,7 +75,7 @@ async fn a_client_that_knows_the_certificate_is_served() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_cannot_be_used_is_named() {
+async fn unusable_certificate_is_named() {
     let setup = Setup::of(Location::of(&garage::shared().bucket().await));
     let file = setup.path("cert.pem");
     fs::write(&file, "no certificate").unwrap();
@@ -118,7 +118,7 @@ fn hello(version: u8) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn an_old_version_is_refused() {
+async fn old_tls_version_is_refused() {
     let (_agent, address, _) = with_tls().await;
     // 3.1 is TLS 1.0, and 3.3 is 1.2.
     for (version, is_taken) in [(1, false), (2, false), (3, true)] {
@@ -143,7 +143,7 @@ async fn an_old_version_is_refused() {
 }
 
 #[tokio::test]
-async fn a_bucket_with_an_old_version_is_refused() {
+async fn bucket_with_old_tls_is_refused() {
     for version in [1, 2, 3] {
         // The first word of a server, which chooses the version and a suite that nobody offered; then it says nothing.
         let random = [&[3, version][..], &[7; 32], &[0, 0xc0, 0x13, 0]].concat();
@@ -212,13 +212,13 @@ async fn is_given_up(change: impl FnOnce(&mut Location)) {
 }
 
 #[tokio::test]
-async fn a_bucket_whose_handshake_never_ends_is_given_up() {
+async fn hanging_tls_handshake_of_the_bucket_times_out() {
     let (address, _silent) = silent().await;
     is_given_up(|location| location.endpoint = format!("https://{address}")).await;
 }
 
 #[tokio::test]
-async fn a_proxy_that_never_answers_connect_is_given_up() {
+async fn silent_proxy_times_out() {
     let (address, _silent) = silent().await;
     is_given_up(|location| {
         location.endpoint = "https://storage.example.com".into();
@@ -228,7 +228,7 @@ async fn a_proxy_that_never_answers_connect_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_client_that_makes_no_handshake_is_hung_up_on() {
+async fn client_without_handshake_is_disconnected() {
     let (agent, address, certificate) = with_tls().await;
     let mut streams = Vec::new();
     // Nothing, and the half of what a client says first.
@@ -335,7 +335,7 @@ impl Front {
 
 /// As a machine without a clock finds every certificate, until it has learned the time.
 #[tokio::test]
-async fn a_certificate_that_is_not_valid_yet_is_waited_for() {
+async fn upload_waits_for_a_certificate_not_yet_valid() {
     let bucket = garage::shared().bucket().await;
     let front = Front::before(&bucket.endpoint).await;
     front.show_valid_from(SystemTime::now() - Duration::from_hours(1));

@@ -55,7 +55,7 @@ async fn uploaded(size: u64) -> (Agent, Proxy, Bucket, Sample) {
 }
 
 #[tokio::test]
-async fn a_good_backup_is_good() {
+async fn sound_backup_verifies() {
     for size in [40_960, 12 * MIB + 10_240] {
         let (agent, proxy, _bucket, sample) = uploaded(size).await;
         let (result, _) = verified(&agent, "a1", "quick").await;
@@ -84,7 +84,7 @@ async fn a_good_backup_is_good() {
 }
 
 #[tokio::test]
-async fn a_changed_byte_is_found_by_reading_all() {
+async fn full_verification_finds_a_changed_byte() {
     let (agent, _proxy, bucket, sample) = uploaded(12 * MIB).await;
     let mut damaged = sample.tar.to_vec();
     damaged[6_000_000] ^= 1;
@@ -107,7 +107,7 @@ async fn a_changed_byte_is_found_by_reading_all() {
 }
 
 #[tokio::test]
-async fn a_cut_tar_is_found_quickly_whoever_wrote_it() {
+async fn quick_verification_finds_a_truncated_tar_of_any_writer() {
     let (agent, bucket) = agent_and_bucket().await;
     let sample = Sample::new("a1", "Cut", 6 * MIB);
     // Without its last block of the manifest and its end; as large as the metadata says.
@@ -137,7 +137,7 @@ async fn a_cut_tar_is_found_quickly_whoever_wrote_it() {
 }
 
 #[tokio::test]
-async fn what_is_gone_since_the_list_is_named() {
+async fn backup_deleted_after_listing_is_named() {
     let (agent, _proxy, bucket, sample) = uploaded(40_960).await;
     agent.list("garage").await;
     let stem = format!("backups/{}", sample.stem());
@@ -170,7 +170,7 @@ async fn what_is_gone_since_the_list_is_named() {
 }
 
 #[tokio::test]
-async fn a_tar_that_is_another_backup_is_found_quickly() {
+async fn quick_verification_finds_a_swapped_tar() {
     let (agent, bucket) = agent_and_bucket().await;
     let (sample, other) = (Sample::small("a1"), Sample::small("b2"));
     bucket
@@ -188,7 +188,7 @@ async fn a_tar_that_is_another_backup_is_found_quickly() {
 }
 
 #[tokio::test]
-async fn a_checksum_that_the_server_has_is_compared() {
+async fn server_checksum_is_compared() {
     let bucket = crate::lab::garage::shared().bucket().await;
     for checksum in ["crc32c", "crc64nvme"] {
         let proxy = Proxy::before(&bucket.endpoint).await;
@@ -228,7 +228,7 @@ async fn a_checksum_that_the_server_has_is_compared() {
 }
 
 #[tokio::test]
-async fn storage_that_fails_ends_the_answer_with_an_error() {
+async fn storage_failure_ends_verification_with_an_error() {
     let (agent, proxy, _bucket, _) = uploaded(12 * MIB).await;
     let denied = "<Error><Code>AccessDenied</Code><Message>No.</Message></Error>";
     proxy.fault(
@@ -252,7 +252,7 @@ async fn storage_that_fails_ends_the_answer_with_an_error() {
 }
 
 #[tokio::test]
-async fn a_caller_that_leaves_ends_it_and_so_does_the_agents_end() {
+async fn verification_ends_with_its_caller_and_with_the_agent() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|location| {
         location.concurrency = 1;
         *location = location.clone().with("download_limit", "4 MiB");
@@ -301,7 +301,7 @@ async fn a_caller_that_leaves_ends_it_and_so_does_the_agents_end() {
 }
 
 #[tokio::test]
-async fn another_maker_s_server_is_verified_as_well() {
+async fn verification_works_on_swift() {
     let home = Server::Swift.home().await;
     for sample in [
         Sample::small("small"),
@@ -326,7 +326,7 @@ async fn another_maker_s_server_is_verified_as_well() {
 }
 
 #[tokio::test]
-async fn the_command_line_verifies_one_or_all() {
+async fn command_line_verifies_one_or_all_backups() {
     let (agent, _proxy, bucket, sample) = uploaded(12 * MIB).await;
     let setup = &agent.setup;
     let ran = setup.run(&["verify"]).await.ended_with(0);

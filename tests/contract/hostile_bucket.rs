@@ -57,7 +57,7 @@ async fn refresh_says(agent: &Agent, code: &str, words: &[&str]) {
 
 /// What cannot be read is not said to be gone, and a location that is refused everything has an error.
 #[tokio::test]
-async fn metadata_that_may_not_be_read_hides_no_other_and_is_not_taken_for_gone() {
+async fn forbidden_metadata_is_skipped_and_not_treated_as_deleted() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let denied = "<Error><Code>AccessDenied</Code><Message>Forbidden: not yours</Message></Error>";
     let skewed =
@@ -103,7 +103,7 @@ async fn metadata_that_may_not_be_read_hides_no_other_and_is_not_taken_for_gone(
 }
 
 #[tokio::test]
-async fn a_listing_without_end_is_given_up() {
+async fn endless_listing_is_aborted() {
     let page = |_: &str, number: usize| {
         let more = format!(
             "<IsTruncated>true</IsTruncated><NextContinuationToken>{number}</NextContinuationToken>"
@@ -133,7 +133,7 @@ async fn a_listing_without_end_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_listing_that_goes_round_in_circles_is_given_up() {
+async fn circular_listing_is_aborted() {
     let (agent, _liar) = lied_to(|_, number| {
         let next = number % 3;
         listing(&format!(
@@ -148,7 +148,7 @@ async fn a_listing_that_goes_round_in_circles_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_page_without_end_is_given_up() {
+async fn endless_listing_page_is_aborted() {
     for filler in [b' ', b'<', b'x'] {
         let (agent, _liar) = lied_to(move |_, _| Lie::endless("200 OK", "", filler)).await;
         let answer = agent.get("/v1/locations/garage/backups?refresh=true").await;
@@ -158,7 +158,7 @@ async fn a_page_without_end_is_given_up() {
 }
 
 #[tokio::test]
-async fn entities_are_not_expanded_and_depth_is_no_matter() {
+async fn xml_entities_are_not_expanded_and_depth_is_bounded() {
     let laughs = "<!DOCTYPE l [<!ENTITY a \"ha\"><!ENTITY b \"&a;&a;&a;&a;&a;&a;&a;&a;\">]>";
     let laughs = format!(
         "{laughs}<ListBucketResult><Contents><Key>&b;</Key><Size>1</Size></Contents></ListBucketResult>"
@@ -184,7 +184,7 @@ async fn entities_are_not_expanded_and_depth_is_no_matter() {
 }
 
 #[tokio::test]
-async fn metadata_longer_than_it_says_is_left_out() {
+async fn oversized_metadata_is_skipped() {
     let (agent, _liar) = lied_to(|head, _| {
         if is_list(head) {
             return listing(&backup("liar"));
@@ -202,7 +202,7 @@ async fn metadata_longer_than_it_says_is_left_out() {
 }
 
 #[tokio::test]
-async fn metadata_of_all_backups_together_has_a_limit() {
+async fn total_metadata_size_is_limited() {
     let mut sample = Sample::small("ID");
     sample.metadata["extra_metadata"]["filler"] = "x".repeat(1_000_000).into();
     let metadata = sample.metadata.to_string();
@@ -252,7 +252,7 @@ async fn metadata_of_all_backups_together_has_a_limit() {
 }
 
 #[tokio::test]
-async fn a_list_of_parts_without_end_is_given_up() {
+async fn endless_part_list_is_aborted() {
     let upload = "<Upload><Key>backups/old.tar</Key><UploadId>u</UploadId><Initiated>2020-01-01T00:00:00Z</Initiated></Upload>";
     let uploads = format!("<ListMultipartUploadsResult>{upload}</ListMultipartUploadsResult>");
     let part = |number: usize, filler: usize| {
@@ -294,7 +294,7 @@ async fn a_list_of_parts_without_end_is_given_up() {
 }
 
 #[tokio::test]
-async fn answers_to_an_upload_without_end_are_given_up() {
+async fn endless_upload_answers_are_aborted() {
     for endless in ["POST ", "PUT "] {
         let (agent, _liar) = lied_to(move |head, _| match head {
             head if is_list(head) => empty(),
@@ -318,7 +318,7 @@ async fn answers_to_an_upload_without_end_are_given_up() {
 }
 
 #[tokio::test]
-async fn what_a_provider_repeats_of_a_secret_is_hidden() {
+async fn secrets_echoed_by_the_provider_are_redacted() {
     let secret = "planted/secret+of+bucket";
     let (agent, _liar) = lied_to(move |head, _| {
         let signature =

@@ -35,7 +35,7 @@ fn ids(text: &str, result: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn backups_of_home_assistants_own_integrations_are_taken_over() {
+async fn backups_of_home_assistants_s3_integrations_are_imported() {
     let bucket = garage::shared().bucket().await;
     let setup = Setup::of(Location {
         prefix: "ha".into(),
@@ -101,7 +101,7 @@ async fn backups_of_home_assistants_own_integrations_are_taken_over() {
 }
 
 #[tokio::test]
-async fn what_is_no_backup_is_said_and_hinders_nothing() {
+async fn unrelated_objects_are_reported_without_blocking_the_import() {
     let bucket = garage::shared().bucket().await;
     let setup = Setup::of(Location::of(&bucket));
     put_flat(&bucket, "", &Sample::new("a1", "Good", 20_480)).await;
@@ -154,7 +154,7 @@ async fn what_is_no_backup_is_said_and_hinders_nothing() {
 }
 
 #[tokio::test]
-async fn backups_are_taken_over_from_another_bucket_and_folder() {
+async fn backups_are_imported_from_another_bucket_and_folder() {
     let (theirs, ours) = (
         garage::shared().bucket().await,
         garage::shared().bucket().await,

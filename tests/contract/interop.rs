@@ -60,7 +60,7 @@ async fn backups_of_another_writer_are_listed_downloaded_and_deleted() {
 }
 
 #[tokio::test]
-async fn another_reader_finds_our_backups_where_it_looks_for_them() {
+async fn other_readers_find_our_backups() {
     let (agent, bucket) = agent_and_bucket().await;
     for (index, name) in NAMES.iter().enumerate() {
         let sample = Sample::new(&format!("id{index}"), name, 20_480);
@@ -88,7 +88,7 @@ async fn another_reader_finds_our_backups_where_it_looks_for_them() {
 }
 
 #[tokio::test]
-async fn files_renamed_by_hand_keep_working() {
+async fn manually_renamed_files_keep_working() {
     let (agent, bucket) = agent_and_bucket().await;
     let sample = Sample::small("a1");
     bucket
@@ -100,7 +100,7 @@ async fn files_renamed_by_hand_keep_working() {
 }
 
 #[tokio::test]
-async fn keys_that_cannot_be_asked_for_hide_nothing() {
+async fn unrequestable_keys_hide_no_backup() {
     let (agent, bucket) = agent_and_bucket().await;
     let sample = Sample::small("good");
     bucket.put_backup("", "good", &sample).await;
@@ -137,7 +137,7 @@ async fn keys_that_cannot_be_asked_for_hide_nothing() {
 }
 
 #[tokio::test]
-async fn what_belongs_to_nobody_is_left_alone() {
+async fn unrelated_objects_are_left_alone() {
     let (agent, bucket) = agent_and_bucket().await;
     let strangers = [
         "backups/README.txt",
@@ -156,7 +156,7 @@ async fn what_belongs_to_nobody_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_taken_is_set_apart_by_the_backups_id() {
+async fn taken_name_gets_the_backup_id_as_suffix() {
     let (agent, bucket) = agent_and_bucket().await;
     let (first, second) = (Sample::small("first"), Sample::small("second"));
     agent.upload("garage", &first).await;
@@ -175,7 +175,7 @@ async fn a_name_that_is_taken_is_set_apart_by_the_backups_id() {
 }
 
 #[tokio::test]
-async fn the_same_backup_uploaded_again_replaces_the_first() {
+async fn reuploaded_backup_replaces_the_first() {
     let (agent, bucket) = agent_and_bucket().await;
     let first = Sample::new("a1", "Again", 40_960);
     let second = Sample::new("a1", "Again", 6 * 1024 * 1024);
@@ -191,7 +191,7 @@ async fn the_same_backup_uploaded_again_replaces_the_first() {
 }
 
 #[tokio::test]
-async fn no_object_of_another_backup_is_written_over() {
+async fn upload_never_overwrites_another_backup() {
     let (agent, bucket) = agent_and_bucket().await;
     let (first, second) = (
         Sample::new("a1", "Same", 20_480),

@@ -34,7 +34,7 @@ async fn is_refused(location: Location, code: &str, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_bucket_that_does_not_exist() {
+async fn missing_bucket_is_named() {
     let bucket = garage::shared().bucket().await;
     let location = Location {
         bucket: "no-such-bucket".into(),
@@ -49,7 +49,7 @@ async fn a_bucket_that_does_not_exist() {
 }
 
 #[tokio::test]
-async fn a_key_that_the_provider_does_not_know() {
+async fn unknown_access_key_is_named() {
     let bucket = garage::shared().bucket().await;
     let location = Location {
         key_id: "GK000000000000000000000000".into(),
@@ -59,7 +59,7 @@ async fn a_key_that_the_provider_does_not_know() {
 }
 
 #[tokio::test]
-async fn a_key_and_its_secret_swapped_are_not_repeated() {
+async fn swapped_access_key_and_secret_are_not_echoed() {
     let bucket = garage::shared().bucket().await;
     let right = Location::of(&bucket);
     let swapped = Location {
@@ -72,7 +72,7 @@ async fn a_key_and_its_secret_swapped_are_not_repeated() {
 }
 
 #[tokio::test]
-async fn a_secret_that_is_wrong() {
+async fn wrong_secret_is_named() {
     let bucket = garage::shared().bucket().await;
     let location = Location {
         secret: "0".repeat(64),
@@ -87,7 +87,7 @@ async fn a_secret_that_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_region_that_is_wrong() {
+async fn wrong_region_is_named() {
     let bucket = garage::shared().bucket().await;
     let location = Location {
         region: "eu-west-1".into(),
@@ -97,7 +97,7 @@ async fn a_region_that_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_key_without_permissions_for_the_bucket() {
+async fn access_key_without_bucket_permissions_is_named() {
     let bucket = garage::shared().bucket().await;
     let (key_id, secret) = garage::shared().key_for(&bucket, json!({})).await;
     let location = Location {
@@ -109,7 +109,7 @@ async fn a_key_without_permissions_for_the_bucket() {
 }
 
 #[tokio::test]
-async fn a_key_that_may_only_read() {
+async fn read_only_access_key_is_named() {
     let bucket = garage::shared().bucket().await;
     let there = Sample::small("there");
     bucket.put_backup("", "there", &there).await;
@@ -167,7 +167,7 @@ async fn a_key_that_may_only_read() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there() {
+async fn unreachable_server_is_named() {
     let bucket = garage::shared().bucket().await;
     // Taken, so that no other test listens there, and not listened on.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
@@ -185,7 +185,7 @@ async fn a_server_that_is_not_there() {
 }
 
 #[tokio::test]
-async fn a_server_that_speaks_no_s3() {
+async fn non_s3_server_is_named() {
     let bucket = garage::shared().bucket().await;
     // An agent's own port answers with JSON, as many a wrong URL does.
     let token = "0123456789abcdef";
@@ -214,7 +214,7 @@ async fn a_server_that_speaks_no_s3() {
 }
 
 #[tokio::test]
-async fn one_location_that_is_wrong_does_not_disturb_the_other() {
+async fn misconfigured_location_does_not_affect_others() {
     let bucket = garage::shared().bucket().await;
     let wrong = Location {
         id: "wrong".into(),
@@ -238,7 +238,7 @@ async fn one_location_that_is_wrong_does_not_disturb_the_other() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_heard_while_the_content_is_still_on_its_way() {
+async fn refusal_arrives_during_the_upload() {
     let bucket = garage::shared().bucket().await;
     let (key_id, secret) = garage::shared()
         .key_for(&bucket, json!({"read": true}))

@@ -45,18 +45,18 @@ async fn succeeds_at(server: &Imitation, location: Location) {
 }
 
 #[tokio::test]
-async fn a_provider_without_quirks() {
+async fn provider_without_quirks() {
     let server = the_main_job_succeeds([]).await;
     assert_eq!(server.quirks_shown(), 0);
 }
 
 #[tokio::test]
-async fn a_provider_that_refuses_checksum_headers() {
+async fn provider_refusing_checksum_headers() {
     the_main_job_succeeds([Quirk::RefusesChecksumHeaders]).await;
 }
 
 #[tokio::test]
-async fn a_provider_that_refuses_the_checksum_its_preset_takes() {
+async fn provider_refusing_its_preset_checksum() {
     let server = Imitation::with([Quirk::RefusesChecksumHeaders]).await;
     succeeds_at(
         &server,
@@ -70,29 +70,29 @@ async fn a_provider_that_refuses_the_checksum_its_preset_takes() {
 }
 
 #[tokio::test]
-async fn a_provider_that_misreads_trailers() {
+async fn provider_misreading_trailers() {
     the_main_job_succeeds([Quirk::MisreadsTrailers]).await;
 }
 
 #[tokio::test]
-async fn a_provider_that_wants_equal_parts() {
+async fn provider_requiring_equal_parts() {
     the_main_job_succeeds([Quirk::EqualParts]).await;
 }
 
 #[tokio::test]
-async fn a_provider_that_asks_to_slow_down_at_first() {
+async fn provider_throttling_at_first() {
     let server = the_main_job_succeeds([Quirk::SlowDownFirst(2)]).await;
     assert!(server.quirks_shown() > 10);
 }
 
 #[tokio::test]
-async fn a_provider_that_asks_to_slow_down_again_and_again() {
+async fn provider_throttling_repeatedly() {
     let server = the_main_job_succeeds([Quirk::SlowDownEvery(7)]).await;
     assert!(server.quirks_shown() > 3);
 }
 
 #[tokio::test]
-async fn a_provider_that_is_busy_gets_fewer_parts_at_a_time() {
+async fn busy_provider_gets_fewer_concurrent_parts() {
     let server = Imitation::with([Quirk::BusyAbove(2)]).await;
     let agent = Setup::of(Location {
         concurrency: 8,
@@ -114,23 +114,23 @@ async fn a_provider_that_is_busy_gets_fewer_parts_at_a_time() {
 }
 
 #[tokio::test]
-async fn a_provider_that_hangs_up_again_and_again() {
+async fn provider_disconnecting_repeatedly() {
     let server = the_main_job_succeeds([Quirk::HangsUpEvery(5)]).await;
     assert!(server.quirks_shown() > 5);
 }
 
 #[tokio::test]
-async fn a_provider_that_closes_connections_by_surprise() {
+async fn provider_closing_idle_connections() {
     the_main_job_succeeds([Quirk::ClosesAfterAnswer]).await;
 }
 
 #[tokio::test]
-async fn a_provider_that_says_200_and_then_fails_to_put_the_parts_together() {
+async fn provider_failing_completion_inside_a_200_response() {
     the_main_job_succeeds([Quirk::FailsToComplete(1)]).await;
 }
 
 #[tokio::test]
-async fn a_provider_that_never_puts_the_parts_together_leaves_no_backup() {
+async fn provider_failing_every_completion_leaves_no_backup() {
     let server = Imitation::with([Quirk::FailsToComplete(usize::MAX)]).await;
     let agent = Setup::of(Location {
         outage_seconds: 3,
@@ -151,17 +151,17 @@ async fn a_provider_that_never_puts_the_parts_together_leaves_no_backup() {
 }
 
 #[tokio::test]
-async fn a_provider_whose_e_tags_are_no_md5() {
+async fn provider_with_non_md5_etags() {
     the_main_job_succeeds([Quirk::OpaqueETags]).await;
 }
 
 #[tokio::test]
-async fn a_provider_that_cannot_delete_several_at_once() {
+async fn provider_without_multi_object_delete() {
     the_main_job_succeeds([Quirk::NoBulkDelete]).await;
 }
 
 #[tokio::test]
-async fn a_provider_that_wants_the_bucket_before_the_host_name() {
+async fn provider_requiring_virtual_hosted_addressing() {
     let server = the_main_job_succeeds([Quirk::VirtualHostsOnly]).await;
     assert!(
         server.quirks_shown() > 0,
@@ -170,19 +170,19 @@ async fn a_provider_that_wants_the_bucket_before_the_host_name() {
 }
 
 #[tokio::test]
-async fn a_provider_in_another_region_that_names_it() {
+async fn provider_naming_its_region() {
     let server = the_main_job_succeeds([Quirk::Region("eu-central-7")]).await;
     assert!(server.quirks_shown() > 0);
 }
 
 #[tokio::test]
-async fn a_provider_in_another_region_that_redirects() {
+async fn provider_redirecting_to_its_region() {
     let server = the_main_job_succeeds([Quirk::RedirectsTo("eu-central-7")]).await;
     assert!(server.quirks_shown() > 0);
 }
 
 #[tokio::test]
-async fn a_provider_of_another_region_and_addressing() {
+async fn provider_with_another_region_and_addressing() {
     the_main_job_succeeds([
         Quirk::VirtualHostsOnly,
         Quirk::Region("cn-nanjing"),
@@ -192,17 +192,17 @@ async fn a_provider_of_another_region_and_addressing() {
 }
 
 #[tokio::test]
-async fn a_provider_that_takes_few_parts() {
+async fn provider_accepting_few_parts() {
     the_main_job_succeeds([Quirk::MaxParts(1000)]).await;
 }
 
 #[tokio::test]
-async fn a_provider_that_knows_few_storage_classes() {
+async fn provider_with_few_storage_classes() {
     the_main_job_succeeds([Quirk::StorageClasses(STORAGE_CLASSES)]).await;
 }
 
 #[tokio::test]
-async fn a_provider_that_lists_a_hundred_at_a_time() {
+async fn provider_listing_a_hundred_keys_per_page() {
     let server = Imitation::with([Quirk::PageSize(100)]).await;
     let sample = Sample::small("a");
     for index in 0..130 {
@@ -235,7 +235,7 @@ async fn a_provider_that_lists_a_hundred_at_a_time() {
 }
 
 #[tokio::test]
-async fn check_finds_out_how_each_provider_wants_it() {
+async fn check_detects_provider_requirements() {
     let agent = Setup::with([]).serve().await;
     let found = |region: &str, addressing: &str| json!({"region": region, "addressing": addressing, "checksum": "sha256"});
     let (usual, mut differences) = (found("us-east-1", "path"), Vec::new());
@@ -299,7 +299,7 @@ async fn says(
 }
 
 #[tokio::test]
-async fn the_imitations_say_what_the_providers_say() {
+async fn imitations_answer_like_the_providers() {
     let (put, none) = (Method::PUT, ("accept", "*/*"));
     let checksum = ("x-amz-checksum-crc32", "rQcj4w==");
     let words = "Unsupported header 'x-amz-checksum-crc32' received for this API call.";
@@ -450,7 +450,7 @@ async fn completes(server: &Imitation, sizes: &[u64]) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn the_imitations_put_parts_together_as_the_providers_do() {
+async fn imitations_complete_uploads_like_the_providers() {
     const PART: u64 = 5 * MIB;
     let plain = Imitation::with([]).await;
     assert_eq!(completes(&plain, &[PART + 1, PART, 1]).await.0, 200);

@@ -132,7 +132,7 @@ async fn differences(agent: &Agent, case: &Case) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn check_names_the_failing_step_and_what_helps() {
+async fn check_names_the_failing_step_and_the_fix() {
     let agent = Setup::with([]).serve().await;
     let tried = futures_util::stream::iter(CASES).map(|case| differences(&agent, case));
     let differences: Vec<String> = tried
@@ -149,7 +149,7 @@ async fn check_names_the_failing_step_and_what_helps() {
 }
 
 #[tokio::test]
-async fn what_is_no_s3_server_is_no_empty_bucket() {
+async fn non_s3_answer_is_not_an_empty_bucket() {
     let not_s3 = CASES.iter().filter(|case| {
         matches!(
             case.outcome,
@@ -216,7 +216,7 @@ fn document() -> String {
 }
 
 #[test]
-fn the_document_of_troubles_says_what_the_table_says() {
+fn troubleshooting_document_is_current() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/troubleshooting.md");
     if std::env::var_os("S3_BACKUP_AGENT_GENERATE").is_some() {
         std::fs::write(&file, document()).unwrap();

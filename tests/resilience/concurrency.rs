@@ -50,7 +50,7 @@ async fn rest(mut answer: reqwest::Response) -> (bool, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn two_prefixes_of_one_bucket_know_nothing_of_each_other() {
+async fn two_prefixes_of_one_bucket_are_independent() {
     // The last folder lies in the one before.
     for prefixes in [
         ["home", "home/cabin"],
@@ -88,7 +88,7 @@ async fn know_nothing_of_each_other(prefixes: [&str; 2]) {
 }
 
 #[tokio::test]
-async fn two_agents_on_one_prefix_share_their_backups() {
+async fn two_agents_share_one_prefix() {
     let ([one, other], bucket) = two_agents(["home", "home"]).await;
     let samples = [
         Sample::new("a1", "Mine", 12 * MIB),
@@ -122,7 +122,7 @@ async fn two_agents_on_one_prefix_share_their_backups() {
 }
 
 #[tokio::test]
-async fn two_agents_that_choose_one_name_do_not_write_over_each_other() {
+async fn two_agents_with_one_name_do_not_overwrite_each_other() {
     for (size, ids) in [
         (40_960, ["a1", "b2"]),
         (12 * MIB, ["a1", "b2"]),
@@ -168,7 +168,7 @@ async fn two_agents_that_choose_one_name_do_not_write_over_each_other() {
 }
 
 #[tokio::test]
-async fn an_agent_that_starts_leaves_the_uploads_of_another_alone() {
+async fn starting_agent_leaves_uploads_of_another_alone() {
     let ([one, mut other], bucket) = two_agents(["home", "home"]).await;
     let sample = Sample::new("a1", "Under way", 20 * MIB);
     let mut events = one.events().await;
@@ -190,7 +190,7 @@ async fn an_agent_that_starts_leaves_the_uploads_of_another_alone() {
 }
 
 #[tokio::test]
-async fn a_backup_that_comes_again_while_it_is_put_in_place_is_there_once() {
+async fn repeated_upload_during_commit_stores_one_backup() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let [first, second] = [
         Sample::new("a1", "Again", 12 * MIB),
@@ -226,7 +226,7 @@ async fn a_backup_that_comes_again_while_it_is_put_in_place_is_there_once() {
 }
 
 #[tokio::test]
-async fn many_uploads_of_one_backup_come_to_one_backup() {
+async fn many_uploads_of_one_backup_store_one_backup() {
     let (agent, bucket) = agent_and_bucket().await;
     let samples: Vec<_> = (0..6)
         .map(|number| Sample::new("a1", "Many", (11 + number) * MIB))
@@ -260,7 +260,7 @@ async fn many_uploads_of_one_backup_come_to_one_backup() {
 }
 
 #[tokio::test]
-async fn a_download_of_what_is_deleted_ends_loudly_or_whole() {
+async fn download_of_a_deleted_backup_fails_or_completes() {
     for read_before in [1, 8 << 20] {
         let (agent, bucket) = agent_and_bucket().await;
         let sample = Sample::new("a1", "Deleted", 48 * MIB);
@@ -297,7 +297,7 @@ async fn a_download_of_what_is_deleted_ends_loudly_or_whole() {
 }
 
 #[tokio::test]
-async fn a_backup_that_is_only_on_its_way_cannot_be_deleted() {
+async fn backup_in_flight_cannot_be_deleted() {
     let (agent, bucket) = agent_and_bucket().await;
     let sample = Sample::new("a1", "On its way", 12 * MIB);
     let upload_id = agent.begin("garage", &sample).await;
@@ -319,7 +319,7 @@ async fn a_backup_that_is_only_on_its_way_cannot_be_deleted() {
 }
 
 #[tokio::test]
-async fn a_deletion_while_a_backup_is_put_in_place_waits_for_it() {
+async fn deletion_waits_for_the_commit() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Put in place", 12 * MIB);
     let upload_id = agent.begin("garage", &sample).await;
@@ -347,7 +347,7 @@ async fn a_deletion_while_a_backup_is_put_in_place_waits_for_it() {
 }
 
 #[tokio::test]
-async fn the_old_copy_is_deleted_while_the_new_one_is_on_its_way() {
+async fn old_copy_is_deleted_during_the_upload_of_the_new_one() {
     let (agent, bucket) = agent_and_bucket().await;
     let [old, new] = [Sample::small("a1"), Sample::new("a1", "Nightly", 12 * MIB)];
     agent.upload("garage", &old).await;
@@ -365,7 +365,7 @@ async fn the_old_copy_is_deleted_while_the_new_one_is_on_its_way() {
 }
 
 #[tokio::test]
-async fn twenty_deletions_at_once_cost_one_listing_before_and_one_after() {
+async fn concurrent_deletions_cost_two_listings() {
     for is_known in [false, true] {
         let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
         let ids: Vec<_> = (0..23).map(|number| format!("id{number:02}")).collect();
@@ -401,7 +401,7 @@ async fn twenty_deletions_at_once_cost_one_listing_before_and_one_after() {
 }
 
 #[tokio::test]
-async fn an_upload_while_what_it_left_is_swept_away_starts_over() {
+async fn upload_during_the_sweep_of_its_leftovers_restarts() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Swept", 20 * MIB);
     crate::resilience::resume::killed_in_the_middle(&mut agent, &sample).await;

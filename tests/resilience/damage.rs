@@ -19,7 +19,7 @@ fn reason<'l>(list: &'l Value, key: &str) -> &'l str {
 }
 
 #[tokio::test]
-async fn bad_metadata_is_left_out_and_reported() {
+async fn invalid_metadata_is_skipped_and_reported() {
     let (agent, bucket) = agent_and_bucket().await;
     let good = Sample::small("good");
     bucket.put_backup("", "good", &good).await;
@@ -91,7 +91,7 @@ async fn bad_metadata_is_left_out_and_reported() {
 }
 
 #[tokio::test]
-async fn half_a_backup_is_not_listed() {
+async fn partial_backup_is_not_listed() {
     let (agent, bucket) = agent_and_bucket().await;
     let sample = Sample::small("half");
     bucket
@@ -111,7 +111,7 @@ async fn half_a_backup_is_not_listed() {
 }
 
 #[tokio::test]
-async fn a_tar_of_another_size_than_was_uploaded_is_not_listed() {
+async fn tar_of_unexpected_size_is_not_listed() {
     let (agent, bucket) = agent_and_bucket().await;
     let sample = Sample::small("a1");
     agent.upload("garage", &sample).await;
@@ -129,7 +129,7 @@ async fn a_tar_of_another_size_than_was_uploaded_is_not_listed() {
 }
 
 #[tokio::test]
-async fn a_changed_byte_breaks_the_download_before_its_end() {
+async fn changed_byte_breaks_the_download_before_its_end() {
     let (agent, bucket) = agent_and_bucket().await;
     for size in [40_960, 12 * MIB] {
         let sample = Sample::new("a1", "Damaged", size);
@@ -199,7 +199,7 @@ fn warnings(agent: &Agent, key: &str) -> usize {
 }
 
 #[tokio::test]
-async fn our_additions_that_make_no_sense_hide_nothing_and_are_named() {
+async fn invalid_extra_fields_are_named_and_hide_nothing() {
     let (agent, bucket) = agent_and_bucket().await;
     let mut sample = Sample::small("a1");
     sample.metadata["somebody_elses"] = json!({"key": 1});
@@ -227,7 +227,7 @@ async fn our_additions_that_make_no_sense_hide_nothing_and_are_named() {
 
 /// `src/backup/object.rs` tries every byte; these are of every kind that there is.
 #[tokio::test]
-async fn a_byte_that_changed_in_the_metadata_is_named_and_hides_nothing() {
+async fn changed_metadata_byte_is_named_and_hides_nothing() {
     let (agent, bucket) = agent_and_bucket().await;
     let sample = Sample::small("a1");
     agent.upload("garage", &sample).await;
@@ -294,7 +294,7 @@ async fn a_byte_that_changed_in_the_metadata_is_named_and_hides_nothing() {
 }
 
 #[tokio::test]
-async fn a_hash_is_compared_even_where_the_rest_of_our_additions_is_damaged() {
+async fn checksum_is_compared_despite_damaged_extra_fields() {
     let (agent, bucket) = agent_and_bucket().await;
     let sample = Sample::small("a1");
     agent.upload("garage", &sample).await;
@@ -322,7 +322,7 @@ async fn a_hash_is_compared_even_where_the_rest_of_our_additions_is_damaged() {
 
 /// As `docs/storage.md` says.
 #[tokio::test]
-async fn damaged_metadata_is_mended_by_recover() {
+async fn recovery_repairs_damaged_metadata() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     proxy.make_old();
     let mut sample = Sample::small("a1");
@@ -371,7 +371,7 @@ async fn stored_whole(bucket: &Bucket, sample: &Sample) {
 
 /// The provider compares a checksum, or the agent the `ETag`: nothing is left that nobody looks at.
 #[tokio::test]
-async fn a_bit_that_flips_on_the_wire_up_is_caught_and_sent_again() {
+async fn bit_flip_on_the_uplink_is_detected_and_resent() {
     for checksum in ["sha256", "crc64nvme", "crc32c", "off"] {
         let (agent, proxy, bucket) =
             agent_behind_proxy(|location| *location = location.clone().with("checksum", checksum))
@@ -415,7 +415,7 @@ async fn a_bit_that_flips_on_the_wire_up_is_caught_and_sent_again() {
 }
 
 #[tokio::test]
-async fn a_wire_that_damages_everything_ends_the_upload_and_leaves_nothing() {
+async fn persistently_damaging_connection_fails_the_upload_cleanly() {
     for checksum in ["crc64nvme", "off"] {
         let (agent, proxy, bucket) =
             agent_behind_proxy(|location| *location = location.clone().with("checksum", checksum))
@@ -442,7 +442,7 @@ async fn a_wire_that_damages_everything_ends_the_upload_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_bit_that_flips_on_the_wire_down_breaks_the_download_and_is_named() {
+async fn bit_flip_on_the_downlink_breaks_the_download_and_is_named() {
     let (agent, proxy, _bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Damaged", 12 * MIB);
     agent.upload("garage", &sample).await;
@@ -466,7 +466,7 @@ async fn a_bit_that_flips_on_the_wire_down_breaks_the_download_and_is_named() {
 }
 
 #[tokio::test]
-async fn a_bit_that_flips_on_the_socket_is_caught_before_there_is_a_backup() {
+async fn bit_flip_on_the_socket_is_detected_before_commit() {
     let (agent, bucket) = agent_and_bucket().await;
     for size in [40_960, 12 * MIB] {
         let sample = Sample::new("a1", "Damaged", size);
@@ -485,7 +485,7 @@ async fn a_bit_that_flips_on_the_socket_is_caught_before_there_is_a_backup() {
 }
 
 #[tokio::test]
-async fn a_hash_or_a_size_that_changed_in_the_metadata_is_caught_and_named() {
+async fn changed_checksum_or_size_in_metadata_is_detected_and_named() {
     let (agent, bucket) = agent_and_bucket().await;
     let sample = Sample::small("a1");
     agent.upload("garage", &sample).await;

@@ -36,7 +36,7 @@ async fn nothing_is_left(agent: &Agent, bucket: &Bucket) {
 }
 
 #[tokio::test]
-async fn a_small_tar_that_arrived_damaged_goes() {
+async fn damaged_small_tar_is_removed() {
     let off = |location: &mut Location| *location = location.clone().with("checksum", "off");
     let (agent, proxy, bucket) = agent_behind_proxy(off).await;
     let (first, sample) = (Sample::new("a0", "First", 40_960), Sample::small("a1"));
@@ -118,7 +118,7 @@ fn never_arrives() -> Fault {
 }
 
 #[tokio::test]
-async fn the_tar_of_an_upload_that_failed_goes_when_the_storage_is_back() {
+async fn tar_of_a_failed_upload_is_removed_after_the_outage() {
     for size in [40_960, 11 * MIB] {
         let (agent, _proxy, bucket) = failed_at_the_end(size, never_arrives).await;
         nothing_is_left(&agent, &bucket).await;
@@ -127,7 +127,7 @@ async fn the_tar_of_an_upload_that_failed_goes_when_the_storage_is_back() {
 
 /// The sender was told that there is no such backup, though its metadata arrived.
 #[tokio::test]
-async fn a_backup_that_was_said_to_have_failed_goes_when_the_storage_is_back() {
+async fn failed_backup_is_removed_after_the_outage() {
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
     let (agent, _proxy, bucket) =
         failed_at_the_end(40_960, || Fault::HoldAnswer(std::sync::Arc::clone(&gate))).await;
@@ -136,7 +136,7 @@ async fn a_backup_that_was_said_to_have_failed_goes_when_the_storage_is_back() {
 }
 
 #[tokio::test]
-async fn what_goes_in_the_background_goes_from_the_list() {
+async fn background_removal_updates_the_list() {
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
     let arrives = || Fault::HoldAnswer(std::sync::Arc::clone(&gate));
     let (agent, _proxy, bucket, _) = gave_up_at_the_end(40_960, arrives).await;
@@ -162,7 +162,7 @@ async fn what_goes_in_the_background_goes_from_the_list() {
 }
 
 #[tokio::test]
-async fn the_next_attempt_does_not_take_over_what_has_to_go_without_seeing_to_it() {
+async fn next_attempt_adopts_pending_removals() {
     for size in [40_960, 11 * MIB] {
         let (agent, _proxy, bucket, sample) = gave_up_at_the_end(size, never_arrives).await;
         let upload_id = agent.begin("garage", &sample).await;
@@ -175,7 +175,7 @@ async fn the_next_attempt_does_not_take_over_what_has_to_go_without_seeing_to_it
 
 /// The same bytes, so that nothing tells the tars apart.
 #[tokio::test]
-async fn the_same_backup_that_another_agent_stored_since_stays() {
+async fn copy_stored_by_another_agent_is_kept() {
     for size in [40_960, 11 * MIB] {
         let (mut agent, proxy, bucket) =
             agent_behind_proxy(|location| location.outage_seconds = 2).await;
@@ -195,7 +195,7 @@ async fn the_same_backup_that_another_agent_stored_since_stays() {
 
 /// Only the first answer is lost; what the second says is of the second.
 #[tokio::test]
-async fn a_tar_that_arrived_goes_whatever_the_last_attempt_came_to() {
+async fn arrived_tar_is_removed_despite_ambiguous_last_attempt() {
     for size in [40_960, 11 * MIB] {
         let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
         let sample = Sample::new("a1", "Failed", size);
@@ -235,7 +235,7 @@ async fn killed_while_deleting(
 }
 
 #[tokio::test]
-async fn a_deletion_that_had_begun_is_ended_after_a_kill() {
+async fn started_deletion_finishes_after_kill() {
     let sample = Sample::small("a1");
     let (agent, _proxy, bucket) =
         killed_while_deleting(&sample, |request| request.deletes(".tar")).await;
@@ -243,7 +243,7 @@ async fn a_deletion_that_had_begun_is_ended_after_a_kill() {
 }
 
 #[tokio::test]
-async fn a_deletion_that_had_not_begun_leaves_the_backup_as_it_was() {
+async fn unstarted_deletion_keeps_the_backup() {
     let sample = Sample::small("a1");
     let (agent, _proxy, bucket) =
         killed_while_deleting(&sample, |request| request.deletes(".metadata.json")).await;
@@ -252,7 +252,7 @@ async fn a_deletion_that_had_not_begun_leaves_the_backup_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_deletion_spares_another_backup_that_has_the_name_by_now() {
+async fn deletion_spares_another_backup_under_the_same_name() {
     let (agent, bucket) = agent_and_bucket().await;
     let (old, new) = (Sample::small("a1"), Sample::small("b2"));
     agent.upload("garage", &old).await;
@@ -272,7 +272,7 @@ async fn a_deletion_spares_another_backup_that_has_the_name_by_now() {
 }
 
 #[tokio::test]
-async fn a_backup_that_has_another_name_by_now_is_read_and_deleted_all_the_same() {
+async fn renamed_backup_is_read_and_deleted() {
     let (agent, bucket) = agent_and_bucket().await;
     let sample = Sample::small("a1");
     agent.upload("garage", &sample).await;
@@ -294,7 +294,7 @@ async fn a_backup_that_has_another_name_by_now_is_read_and_deleted_all_the_same(
 }
 
 #[tokio::test]
-async fn a_new_copy_replaces_its_own_earlier_one_and_not_what_has_the_name_by_now() {
+async fn new_copy_replaces_its_predecessor_but_no_other_backup_under_that_name() {
     let (agent, bucket) = agent_and_bucket().await;
     let (again, other) = (Sample::small("a1"), Sample::small("b2"));
     agent.upload("garage", &again).await;
@@ -344,7 +344,7 @@ async fn killed_before_the_metadata(sample: &Sample) -> (Agent, Proxy, Bucket) {
 }
 
 #[tokio::test]
-async fn an_upload_that_goes_on_does_not_write_over_what_has_its_name_by_now() {
+async fn resumed_upload_does_not_overwrite_another_backup_under_its_name() {
     let (sample, other) = (Sample::small("a1"), Sample::small("b2"));
     let (agent, _proxy, bucket) = killed_before_the_metadata(&sample).await;
     let upload_id = agent.begin("garage", &sample).await;
@@ -370,7 +370,7 @@ async fn an_upload_that_goes_on_does_not_write_over_what_has_its_name_by_now() {
 
 /// The journal tells of parts that are a tar by now, and nobody can say so.
 #[tokio::test]
-async fn what_a_kill_left_is_made_good_by_a_key_that_may_not_list_parts() {
+async fn killed_upload_is_repaired_without_list_parts_permission() {
     let sample = Sample::new("a1", "Killed", 12 * MIB);
     let (agent, proxy, bucket) = killed_before_the_metadata(&sample).await;
     let refused = Fault::Answer(
@@ -418,7 +418,7 @@ async fn a_command_was_killed(sample: &Sample) -> (Setup, Proxy, Bucket) {
 }
 
 #[tokio::test]
-async fn what_a_killed_command_left_goes_with_the_next_one_that_writes() {
+async fn leftovers_of_a_killed_command_are_swept_by_the_next_writer() {
     let (setup, _proxy, bucket) =
         a_command_was_killed(&Sample::new("a1", "Killed", 11 * MIB)).await;
     let file = setup.path("backup.tar");
@@ -436,7 +436,7 @@ async fn what_a_killed_command_left_goes_with_the_next_one_that_writes() {
 }
 
 #[tokio::test]
-async fn what_a_killed_command_left_goes_when_the_agent_looks() {
+async fn leftovers_of_a_killed_command_are_swept_by_the_agent() {
     let (setup, _proxy, bucket) =
         a_command_was_killed(&Sample::new("a1", "Killed", 11 * MIB)).await;
     let agent = setup.serve().await;
@@ -445,7 +445,7 @@ async fn what_a_killed_command_left_goes_when_the_agent_looks() {
 
 /// The same state directory, at the same time: neither takes what the other is at.
 #[tokio::test]
-async fn a_command_beside_the_agent_leaves_its_upload_alone() {
+async fn command_leaves_the_upload_of_the_agent_alone() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let (ours, its) = (
         Sample::new("a1", "Agent's", 11 * MIB),

@@ -170,7 +170,7 @@ fn watch(pid: u32, every: Duration) -> (Arc<AtomicBool>, tokio::task::JoinHandle
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_very_large_backup_takes_no_more_memory_than_a_large_one() {
+async fn memory_is_constant_for_very_large_backups() {
     let mebibytes = variable("S3_BACKUP_AGENT_TEST_LARGE_MIB", 256);
     let (server, large) = (Discard::start().await, Large::new("a1", mebibytes * MIB));
     let agent = Setup::of(server.location()).serve().await;
@@ -278,7 +278,7 @@ async fn works(client: Client, worker: usize, until: Instant) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn mixed_work_for_long_takes_no_more_memory_and_files_than_for_short() {
+async fn memory_and_open_files_are_constant_under_mixed_load() {
     let seconds = variable("S3_BACKUP_AGENT_TEST_SOAK_SECONDS", 12);
     let bucket = garage::shared().bucket().await;
     let location = |worker| Location {

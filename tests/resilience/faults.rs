@@ -92,26 +92,26 @@ async fn all_hold(deed: Deed, cases: &[(usize, Failure, Span)]) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_upload_in_one_request() {
+async fn single_request_upload() {
     every_request_fails(Deed::UploadSmall).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_upload_in_parts() {
+async fn multipart_upload() {
     every_request_fails(Deed::UploadLarge).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_upload_of_what_is_there_already() {
+async fn replacing_upload() {
     every_request_fails(Deed::UploadAgain).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deletion() {
+async fn deletion() {
     every_request_fails(Deed::Delete).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_listing() {
+async fn listing() {
     every_request_fails(Deed::List).await;
 }

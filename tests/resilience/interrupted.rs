@@ -69,7 +69,7 @@ async fn sent_again(agent: &Agent, location: &str, bucket: &Bucket, sample: &Sam
 }
 
 #[tokio::test]
-async fn told_to_stop_it_leaves_what_is_stored_for_the_next_time() {
+async fn shutdown_keeps_stored_parts_for_resume() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Stopped", 20 * MIB);
     let (upload_id, mut sending, stored) = half_sent(&agent, "garage", &sample).await;
@@ -112,7 +112,7 @@ async fn told_to_stop_it_leaves_what_is_stored_for_the_next_time() {
 }
 
 #[tokio::test]
-async fn told_to_stop_it_does_not_wait_for_a_sender_that_stalls() {
+async fn shutdown_does_not_wait_for_a_stalled_sender() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Stalled", 20 * MIB);
     let (_, sending, _) = half_sent(&agent, "garage", &sample).await;
@@ -142,7 +142,7 @@ async fn told_to_stop_it_does_not_wait_for_a_sender_that_stalls() {
 }
 
 #[tokio::test]
-async fn a_tar_that_waits_to_be_confirmed_survives_the_agents_end() {
+async fn unconfirmed_tar_survives_agent_shutdown() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Unconfirmed", 20 * MIB);
     let upload_id = agent.begin("garage", &sample).await;
@@ -194,18 +194,18 @@ async fn a_sender_that_leaves_goes_on_where_it_was(server: Server) {
 }
 
 #[tokio::test]
-async fn a_sender_that_leaves_goes_on_where_it_was_on_garage() {
+async fn upload_resumes_after_client_disconnect_on_garage() {
     a_sender_that_leaves_goes_on_where_it_was(Server::Garage).await;
 }
 
 #[tokio::test]
-async fn a_sender_that_leaves_goes_on_where_it_was_on_swift() {
+async fn upload_resumes_after_client_disconnect_on_swift() {
     a_sender_that_leaves_goes_on_where_it_was(Server::Swift).await;
 }
 
 /// A connection may be dead for its sender long before the agent hears of it.
 #[tokio::test]
-async fn a_sender_that_comes_again_before_its_end_was_noticed_takes_over() {
+async fn returning_sender_takes_over_before_the_disconnect_is_noticed() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Twice", 20 * MIB);
     let (_, sending, stored) = half_sent(&agent, "garage", &sample).await;
@@ -219,7 +219,7 @@ async fn a_sender_that_comes_again_before_its_end_was_noticed_takes_over() {
 }
 
 #[tokio::test]
-async fn a_tar_of_another_size_does_not_go_on_with_it() {
+async fn tar_of_another_size_does_not_resume() {
     let (agent, _proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Other size", 20 * MIB);
     half_sent(&agent, "garage", &sample).await.1.gone().await;
@@ -229,7 +229,7 @@ async fn a_tar_of_another_size_does_not_go_on_with_it() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_removed_at_once() {
+async fn invalid_upload_is_discarded_immediately() {
     let (agent, _proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Wrong", 20 * MIB);
     let is_gone = async || {
@@ -277,7 +277,7 @@ async fn what_is_wrong_is_removed_at_once() {
 }
 
 #[tokio::test]
-async fn what_somebody_cancels_is_removed_at_once() {
+async fn cancelled_upload_is_discarded_immediately() {
     let (agent, _proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Cancelled", 20 * MIB);
     let (upload_id, sending, _) = half_sent(&agent, "garage", &sample).await;
@@ -289,7 +289,7 @@ async fn what_somebody_cancels_is_removed_at_once() {
 
 /// Without a journal nobody would know of it later.
 #[tokio::test]
-async fn what_cannot_be_noted_is_removed_when_its_sender_leaves() {
+async fn unjournaled_upload_is_discarded_on_disconnect() {
     let bucket = garage::shared().bucket().await;
     let setup = Setup::of(Location::of(&bucket));
     fs::create_dir_all(setup.path("state")).unwrap();
@@ -301,7 +301,7 @@ async fn what_cannot_be_noted_is_removed_when_its_sender_leaves() {
 }
 
 #[tokio::test]
-async fn a_directory_keeps_nothing_of_it() {
+async fn directory_keeps_nothing_of_an_interrupted_upload() {
     let agent = Setup::with([]).serve().await;
     let sample = Sample::new("a1", "Local", 40 * MIB);
     let mut events = agent.events().await;
@@ -324,7 +324,7 @@ async fn a_directory_keeps_nothing_of_it() {
 }
 
 #[tokio::test]
-async fn a_location_that_is_forgotten_takes_what_was_left_with_it() {
+async fn removed_location_discards_interrupted_uploads() {
     let bucket = garage::shared().bucket().await;
     let agent = Setup::with([]).keeping_secret(&bucket.secret).serve().await;
     let settings = Location::of(&bucket).json();
@@ -353,7 +353,7 @@ async fn a_location_that_is_forgotten_takes_what_was_left_with_it() {
 }
 
 #[tokio::test]
-async fn a_location_that_moves_leaves_nothing_behind() {
+async fn moved_location_leaves_nothing_behind() {
     let bucket = garage::shared().bucket().await;
     let agent = Setup::with([]).keeping_secret(&bucket.secret).serve().await;
     let mut settings = Location::of(&bucket).json();
@@ -385,7 +385,7 @@ async fn a_location_that_moves_leaves_nothing_behind() {
 
 /// What is stored already is not encrypted by the parts that come.
 #[tokio::test]
-async fn what_is_to_be_kept_in_another_way_starts_over() {
+async fn changed_storage_options_restart_the_upload() {
     let server = Imitation::with([]).await;
     let bucket = server.bucket();
     let agent = Setup::with([]).keeping_secret(&server.secret).serve().await;
@@ -413,7 +413,7 @@ async fn what_is_to_be_kept_in_another_way_starts_over() {
 }
 
 #[tokio::test]
-async fn what_is_interrupted_after_its_location_moved_is_not_waited_for() {
+async fn interrupted_upload_of_a_moved_location_is_discarded() {
     let bucket = garage::shared().bucket().await;
     let agent = Setup::with([]).keeping_secret(&bucket.secret).serve().await;
     let mut settings = Location::of(&bucket).json();
@@ -441,7 +441,7 @@ async fn what_is_interrupted_after_its_location_moved_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_command_that_is_interrupted_leaves_nothing() {
+async fn interrupted_command_leaves_nothing() {
     let bucket = garage::shared().bucket().await;
     let setup = Setup::of(Location::of(&bucket).with("upload_limit", "4 MiB"));
     let file = setup.path("in.tar");
@@ -473,7 +473,7 @@ async fn a_command_that_is_interrupted_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn what_nobody_goes_on_with_ends_ten_minutes_after_the_last_thing_that_happened() {
+async fn idle_upload_expires_after_ten_minutes() {
     let (server, state) = (Imitation::with([]).await, tempfile::tempdir().unwrap());
     let (location, _) = config::Location::from_json(&server.location().json()).unwrap();
     let agent = agent::Agent::new(vec![location], state.path()).unwrap();

@@ -16,7 +16,7 @@ fn codes(list: &Value) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn what_is_left_out_has_a_code_and_is_counted() {
+async fn skipped_objects_have_codes_and_counts() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     proxy.make_old();
     assert_eq!(
@@ -63,7 +63,7 @@ async fn what_is_left_out_has_a_code_and_is_counted() {
 
 /// An agent that was killed before it removed what its last upload replaced leaves two of one backup.
 #[tokio::test]
-async fn an_earlier_upload_of_a_backup_goes_with_it() {
+async fn previous_upload_of_a_backup_is_deleted_with_it() {
     let (agent, _proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::small("a1");
     agent.upload("garage", &sample).await;
@@ -84,7 +84,7 @@ async fn an_earlier_upload_of_a_backup_goes_with_it() {
 }
 
 #[tokio::test]
-async fn a_tar_that_just_came_may_be_somebodys_upload() {
+async fn recent_tar_may_belong_to_another_upload() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     bucket
         .put("backups/young.tar", Sample::small("a1").tar)
@@ -100,7 +100,7 @@ async fn a_tar_that_just_came_may_be_somebodys_upload() {
 
 /// S3 has the start of an upload in parts for the time at which it was written: one of hours looks old at once.
 #[tokio::test]
-async fn a_tar_of_an_upload_or_a_deletion_under_way_is_not_left_over() {
+async fn tar_of_a_running_upload_or_deletion_is_not_an_orphan() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     proxy.make_old();
     let (sample, tar) = (

@@ -61,7 +61,7 @@ fn shrunk(mut steps: Vec<Step>) -> Vec<Step> {
 }
 
 #[test]
-fn whatever_happens_the_bucket_holds_what_was_acknowledged() {
+fn bucket_always_matches_acknowledged_work() {
     let chosen = variable("S3_BACKUP_AGENT_TEST_SEED");
     let seconds = variable("S3_BACKUP_AGENT_TEST_SECONDS").unwrap_or(SECONDS);
     let deadline = Instant::now() + Duration::from_secs(seconds);

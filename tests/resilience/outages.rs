@@ -16,7 +16,7 @@ use crate::lab::{
 };
 
 #[tokio::test]
-async fn an_upload_sits_out_a_restart_of_the_server() {
+async fn upload_survives_restart_of_garage() {
     let garage = Garage::new().await;
     let bucket = garage.bucket().await;
     let agent = Setup::of(Location::of(&bucket)).serve().await;
@@ -63,7 +63,7 @@ async fn an_upload_sits_out_a_restart_of_the_server() {
 
 /// Its storage is another maker's: four services, which keep parts as objects of their own.
 #[tokio::test]
-async fn an_upload_sits_out_a_restart_of_swift() {
+async fn upload_survives_restart_of_swift() {
     let swift = Swift::start();
     let bucket = swift.bucket().await;
     let location = Location {
@@ -104,7 +104,7 @@ async fn an_upload_sits_out_a_restart_of_swift() {
 }
 
 #[tokio::test]
-async fn a_directory_that_is_full_keeps_nothing_of_what_does_not_fit() {
+async fn full_directory_keeps_nothing_of_a_failed_upload() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().display();
     let location = Location {
@@ -145,7 +145,7 @@ async fn a_directory_that_is_full_keeps_nothing_of_what_does_not_fit() {
 }
 
 #[tokio::test]
-async fn an_upload_ends_with_an_error_when_the_server_stays_away() {
+async fn upload_fails_after_outage() {
     let garage = Garage::new().await;
     let bucket = garage.bucket().await;
     let agent = Setup::of(Location {
@@ -194,7 +194,7 @@ async fn an_upload_ends_with_an_error_when_the_server_stays_away() {
 }
 
 #[tokio::test]
-async fn a_failed_upload_is_cleaned_up_when_the_server_is_back_in_time() {
+async fn failed_upload_is_cleaned_up_after_outage() {
     let (agent, proxy, bucket) = agent_behind_proxy(|location| location.outage_seconds = 6).await;
     let mut events = agent.events().await;
     let sample = Sample::new("a1", "Impatient", 30 * MIB);
@@ -217,7 +217,7 @@ async fn a_failed_upload_is_cleaned_up_when_the_server_is_back_in_time() {
 }
 
 #[tokio::test]
-async fn a_download_breaks_loudly_when_the_server_stays_away() {
+async fn download_fails_visibly_after_outage() {
     let (agent, proxy, _bucket) = agent_behind_proxy(|location| {
         location.outage_seconds = 2;
         location.concurrency = 1;
@@ -248,7 +248,7 @@ async fn a_download_breaks_loudly_when_the_server_stays_away() {
 }
 
 #[tokio::test]
-async fn the_last_good_list_is_served_while_the_bucket_is_away() {
+async fn stale_list_is_served_during_outage() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::small("a1");
     bucket.put_backup("", "x", &sample).await;
@@ -299,7 +299,7 @@ async fn the_last_good_list_is_served_while_the_bucket_is_away() {
 }
 
 #[tokio::test]
-async fn a_bucket_that_does_not_answer_keeps_nobody_waiting_for_long() {
+async fn silent_bucket_blocks_callers_only_briefly() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     bucket.put_backup("", "x", &Sample::small("a1")).await;
     agent.list("garage").await;
@@ -318,7 +318,7 @@ async fn a_bucket_that_does_not_answer_keeps_nobody_waiting_for_long() {
 }
 
 #[tokio::test]
-async fn without_an_earlier_list_the_error_is_the_answer() {
+async fn outage_without_cached_list_returns_the_error() {
     let (agent, proxy, _bucket) = agent_behind_proxy(|_| {}).await;
     proxy.set_away(true);
     let answer = agent.get("/v1/locations/garage/backups").await;
@@ -328,7 +328,7 @@ async fn without_an_earlier_list_the_error_is_the_answer() {
 }
 
 #[tokio::test]
-async fn who_waits_for_storage_is_shown_to_wait() {
+async fn waiting_upload_is_shown_as_waiting() {
     let (agent, proxy, _bucket) = agent_behind_proxy(|_| {}).await;
     let mut events = agent.events().await;
     let sample = Sample::new("a1", "Waiting", 30 * MIB);
@@ -418,7 +418,7 @@ async fn is_waited_for(answer: Fault, code: &str) {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_off_is_waited_for() {
+async fn clock_skew_is_waited_out() {
     let skewed = "<Error><Code>RequestTimeTooSkewed</Code><Message>The difference between the request time and the \
         current time is too large.</Message></Error>";
     is_waited_for(Fault::Answer("403 Forbidden", skewed), "clock_skew").await;
@@ -426,7 +426,7 @@ async fn a_clock_that_is_off_is_waited_for() {
 
 /// As a reverse proxy says it that has lost its server.
 #[tokio::test]
-async fn a_page_where_the_storage_was_is_waited_for() {
+async fn web_page_in_place_of_storage_is_waited_out() {
     is_waited_for(
         Fault::Answer("404 Not Found", "404 page not found"),
         "storage_error",
@@ -436,7 +436,7 @@ async fn a_page_where_the_storage_was_is_waited_for() {
 
 /// The first part is on its way before the bucket is asked for an upload in parts.
 #[tokio::test]
-async fn storage_that_goes_away_before_the_first_part_is_waited_for() {
+async fn outage_before_the_first_part_is_waited_out() {
     let (agent, proxy, _bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Early", 12 * MIB);
     let upload_id = agent.begin("garage", &sample).await;
@@ -454,7 +454,7 @@ async fn storage_that_goes_away_before_the_first_part_is_waited_for() {
 /// A proxy that does not reach the server says that what was just stored is not there, and nothing in an answer to HEAD
 /// tells that from the server's own word.
 #[tokio::test]
-async fn what_was_just_stored_is_looked_for_again() {
+async fn fresh_object_missing_at_first_is_looked_up_again() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     for (id, size) in [("a1", 12 * MIB), ("b2", 40_960)] {
         let sample = Sample::new(id, id, size);

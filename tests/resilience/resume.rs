@@ -69,7 +69,7 @@ pub(crate) fn ages(folder: &Path) {
 }
 
 #[tokio::test]
-async fn an_upload_goes_on_where_a_killed_agent_stopped() {
+async fn upload_resumes_after_agent_restart() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Killed", 20 * MIB);
     let stored = killed_in_the_middle(&mut agent, &sample).await;
@@ -94,7 +94,7 @@ async fn an_upload_goes_on_where_a_killed_agent_stopped() {
 }
 
 #[tokio::test]
-async fn an_upload_goes_on_where_an_agent_of_an_earlier_version_stopped() {
+async fn upload_resumes_from_journal_of_an_earlier_version() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Upgraded", 20 * MIB);
     let stored = killed_in_the_middle(&mut agent, &sample).await;
@@ -126,7 +126,7 @@ async fn an_upload_goes_on_where_an_agent_of_an_earlier_version_stopped() {
 }
 
 #[tokio::test]
-async fn another_stream_of_the_same_backup_replaces_what_differs() {
+async fn reencrypted_stream_replaces_changed_parts() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let first = Sample::new("a1", "Encrypted anew", 20 * MIB);
     killed_in_the_middle(&mut agent, &first).await;
@@ -158,7 +158,7 @@ async fn another_stream_of_the_same_backup_replaces_what_differs() {
 }
 
 #[tokio::test]
-async fn an_upload_that_the_bucket_has_forgotten_starts_over() {
+async fn upload_unknown_to_the_bucket_restarts() {
     let (mut agent, _proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Forgotten", 20 * MIB);
     killed_in_the_middle(&mut agent, &sample).await;
@@ -172,7 +172,7 @@ async fn an_upload_that_the_bucket_has_forgotten_starts_over() {
 }
 
 #[tokio::test]
-async fn a_resumed_upload_that_is_cancelled_leaves_nothing() {
+async fn cancelled_resumed_upload_leaves_nothing() {
     let (mut agent, _proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Cancelled", 20 * MIB);
     killed_in_the_middle(&mut agent, &sample).await;
@@ -189,7 +189,7 @@ async fn a_resumed_upload_that_is_cancelled_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_tar_whose_metadata_was_never_written_is_taken_for_its_own() {
+async fn own_tar_without_metadata_is_recognised() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     for sample in [Sample::small("a1"), Sample::new("b2", "Large", 12 * MIB)] {
         let upload_id = agent.begin("garage", &sample).await;
@@ -224,7 +224,7 @@ async fn a_tar_whose_metadata_was_never_written_is_taken_for_its_own() {
 }
 
 #[tokio::test]
-async fn what_nobody_went_on_with_for_a_day_is_removed() {
+async fn abandoned_upload_is_removed_after_a_day() {
     let (mut agent, _proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Left", 20 * MIB);
     killed_in_the_middle(&mut agent, &sample).await;
@@ -243,7 +243,7 @@ async fn what_nobody_went_on_with_for_a_day_is_removed() {
 }
 
 #[tokio::test]
-async fn without_a_place_for_its_journal_an_upload_succeeds_all_the_same() {
+async fn upload_succeeds_without_journal_storage() {
     let bucket = crate::lab::garage::shared().bucket().await;
     let proxy = Proxy::before(&bucket.endpoint).await;
     let setup = Setup::of(Location {
@@ -267,7 +267,7 @@ async fn without_a_place_for_its_journal_an_upload_succeeds_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_disk_that_is_full_or_cannot_be_written_costs_the_resume_and_nothing_else() {
+async fn unwritable_disk_costs_only_the_resume() {
     for state in [StateOn::OneMebibyte, StateOn::ReadOnly] {
         let bucket = crate::lab::garage::shared().bucket().await;
         let proxy = Proxy::before(&bucket.endpoint).await;

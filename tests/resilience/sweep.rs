@@ -68,17 +68,17 @@ async fn only_our_own_goes(server: Server) {
 }
 
 #[tokio::test]
-async fn only_our_own_goes_on_garage() {
+async fn only_own_uploads_are_swept_on_garage() {
     only_our_own_goes(Server::Garage).await;
 }
 
 #[tokio::test]
-async fn only_our_own_goes_on_swift() {
+async fn only_own_uploads_are_swept_on_swift() {
     only_our_own_goes(Server::Swift).await;
 }
 
 #[tokio::test]
-async fn what_is_young_or_still_gets_parts_stays() {
+async fn recent_and_active_uploads_are_not_swept() {
     let (proxy, bucket, setup) = behind_proxy(Server::Garage).await;
     bucket
         .leave_unfinished("home/backups/of another instance.tar")
@@ -97,7 +97,7 @@ async fn what_is_young_or_still_gets_parts_stays() {
 }
 
 #[tokio::test]
-async fn an_upload_under_way_is_not_left_over_however_long_it_takes() {
+async fn upload_in_flight_is_never_swept() {
     let (proxy, bucket, setup) = behind_proxy(Server::Garage).await;
     let mut again = setup.locations[0].json();
     let agent = setup.serve().await;
@@ -132,7 +132,7 @@ async fn an_upload_under_way_is_not_left_over_however_long_it_takes() {
 }
 
 #[tokio::test]
-async fn more_than_a_page_of_them_goes() {
+async fn sweep_handles_more_than_one_page() {
     let server = Imitation::with([Quirk::PageSize(2)]).await;
     let bucket = server.bucket();
     for number in 0..5 {
@@ -158,7 +158,7 @@ async fn more_than_a_page_of_them_goes() {
 }
 
 #[tokio::test]
-async fn a_key_that_may_not_look_leaves_it_to_the_journal() {
+async fn sweep_without_list_permission_relies_on_the_journal() {
     for (denied, expected) in [
         ("s3:ListBucketMultipartUploads", Value::Null),
         // Whether it still gets parts is not to be known.
@@ -189,7 +189,7 @@ async fn a_key_that_may_not_look_leaves_it_to_the_journal() {
 }
 
 #[tokio::test]
-async fn what_nobody_wants_goes_when_the_storage_is_back() {
+async fn abandoned_upload_is_swept_after_the_outage() {
     let bucket = garage::shared().bucket().await;
     let proxy = Proxy::before(&bucket.endpoint).await;
     let location = Location {
@@ -230,7 +230,7 @@ async fn what_nobody_wants_goes_when_the_storage_is_back() {
 }
 
 #[tokio::test]
-async fn a_directory_is_cleaned_of_files_that_never_got_their_names() {
+async fn stale_temporary_files_are_removed_from_directories() {
     let folder = tempfile::tempdir().unwrap();
     let endpoint = format!("file://{}", folder.path().display());
     let location = Location {
