@@ -12,7 +12,7 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// Takes the `hello` off.
+    /// Opens the stream and reads `hello`.
     pub(super) async fn open(answer: reqwest::Response) -> Self {
         let mut events = Self {
             answer,
@@ -24,7 +24,7 @@ impl Events {
         events
     }
 
-    /// The next event; nothing at the end of the stream.
+    /// The next event; `None` at the end of the stream.
     pub(crate) async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some(end) = self.text.iter().position(|&byte| byte == b'\n') {
@@ -38,7 +38,7 @@ impl Events {
         }
     }
 
-    /// All events up to the one that `is_last` knows.
+    /// All events up to the first that satisfies `is_last`.
     pub(crate) async fn until(&mut self, is_last: impl Fn(&Value) -> bool) -> Vec<Value> {
         let mut events = Vec::new();
         loop {

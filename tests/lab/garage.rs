@@ -13,7 +13,7 @@ use super::{Bucket, comes_to_be, guard, port};
 
 const REGION: &str = "garage";
 
-/// A Garage server with one access key. Keeps data, ports and key when it is stopped and started again.
+/// A Garage server with one access key. Data, ports and key survive `kill` and `start`.
 pub(crate) struct Garage {
     folder: PathBuf,
     s3_port: u16,
@@ -24,11 +24,11 @@ pub(crate) struct Garage {
     process: Mutex<Option<Child>>,
 }
 
-/// The server that all tests share which never stop it.
+/// The shared server, for tests that never stop it.
 pub(crate) fn shared() -> &'static Garage {
     static SHARED: OnceLock<Garage> = OnceLock::new();
     SHARED.get_or_init(|| {
-        // Tests have runtimes of their own; the server outlives them all.
+        // Each test has its own runtime; the server outlives them all.
         let start = || {
             tokio::runtime::Runtime::new()
                 .unwrap()
@@ -82,7 +82,7 @@ impl Garage {
         format!("http://127.0.0.1:{}", self.s3_port)
     }
 
-    /// What it wrote about a bucket.
+    /// The server's log lines about a bucket.
     pub(crate) fn said_of(&self, bucket: &Bucket) -> String {
         super::lines_about(&self.log_path(), &bucket.name)
     }
@@ -131,7 +131,7 @@ impl Garage {
         }
     }
 
-    /// Makes a bucket that the key owns.
+    /// Creates a bucket that the key owns.
     pub(crate) async fn bucket(&self) -> Bucket {
         let name = format!("ha-{}", uuid::Uuid::new_v4().simple());
         let bucket = self
@@ -148,7 +148,7 @@ impl Garage {
         Bucket::new(&self.endpoint(), REGION, &name, &self.key_id, &self.secret)
     }
 
-    /// Makes one more key, and lets it do `permissions` with a bucket.
+    /// Creates another key with `permissions` on a bucket.
     pub(crate) async fn key_for(&self, bucket: &Bucket, permissions: Value) -> (String, String) {
         let found = self
             .admin(&format!("GetBucketInfo?globalAlias={}", bucket.name), None)
@@ -168,9 +168,9 @@ impl Garage {
         (text("accessKeyId"), text("secretAccessKey"))
     }
 
-    /// Takes a key away.
+    /// Deletes a key.
     pub(crate) async fn forget_key(&self, key_id: &str) {
-        // It answers with nothing, which is no JSON.
+        // The answer is empty, hence no JSON.
         let url = format!(
             "http://127.0.0.1:{}/v2/DeleteKey?id={key_id}",
             self.admin_port
@@ -244,7 +244,7 @@ impl Drop for Garage {
     }
 }
 
-/// Takes a server away and brings it back after a while, as a restart does.
+/// Simulates a restart of the server that takes `seconds`.
 pub(crate) async fn away_for(garage: &Garage, seconds: u64) {
     garage.kill();
     sleep(Duration::from_secs(seconds)).await;

@@ -1,4 +1,4 @@
-//! A real S3 server made by other people than Garage: `OpenStack` Swift with its S3 API on loopback.
+//! A real S3 server of another vendor than Garage: `OpenStack` Swift with its S3 API on loopback.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,14 +21,14 @@ pub(crate) struct Swift {
     process: Mutex<Option<Child>>,
 }
 
-/// The server that all tests share.
+/// The shared server.
 pub(crate) fn shared() -> &'static Swift {
     static SHARED: OnceLock<Swift> = OnceLock::new();
     SHARED.get_or_init(Swift::start)
 }
 
 impl Swift {
-    /// Starts a server of one's own.
+    /// Starts a separate server.
     pub(crate) fn start() -> Self {
         let folder = tempfile::Builder::new()
             .prefix("swift-")
@@ -75,7 +75,7 @@ impl Swift {
         *self.process.lock().unwrap() = Some(process);
     }
 
-    /// Ends the server at once; the kernel ends its services with it.
+    /// Kills the server; the kernel kills its services with it.
     pub(crate) fn kill(&self) {
         if let Some(mut process) = self.process.lock().unwrap().take() {
             process.kill().unwrap();
@@ -84,12 +84,12 @@ impl Swift {
         }
     }
 
-    /// Whether it takes a connection.
+    /// Returns whether it accepts a connection.
     pub(crate) async fn answers(&self) -> bool {
         TcpStream::connect(("127.0.0.1", self.port)).await.is_ok()
     }
 
-    /// Makes a bucket that the first key owns, as soon as the server can.
+    /// Creates a bucket that the first key owns, as soon as the server is ready.
     pub(crate) async fn bucket(&self) -> Bucket {
         let name = format!("ha-{}", uuid::Uuid::new_v4().simple());
         let bucket = Bucket::new(
@@ -107,12 +107,12 @@ impl Swift {
         bucket
     }
 
-    /// A key that may do nothing.
+    /// A key without permissions.
     pub(crate) fn guest(&self) -> (String, String) {
         (GUEST.to_owned(), self.secret.clone())
     }
 
-    /// What it wrote about a bucket.
+    /// The server's log lines about a bucket.
     pub(crate) fn said_of(&self, bucket: &Bucket) -> String {
         super::lines_about(&self.folder.join("log"), &bucket.name)
     }
@@ -139,7 +139,7 @@ impl Drop for Swift {
     }
 }
 
-/// Path of the root file system that it is in, which is made when it is missing.
+/// Path of its root file system, built on demand.
 fn root() -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/parts/swift");
     let output = Command::new(script)

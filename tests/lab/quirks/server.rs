@@ -1,4 +1,4 @@
-//! The server itself: connections, and a look at what it holds.
+//! The server: connections, and access to its content past all quirks.
 
 use std::fs;
 use std::future::pending;
@@ -36,10 +36,10 @@ use super::tls::Identity;
 use super::{Certificate, Quirk, Quirks};
 use crate::lab::{Bucket, Location, eventually, guard};
 
-/// How long after an answer a connection is closed by surprise: when the client has read it.
+/// Delay of a surprise close: the client has read the answer by then.
 const SURPRISE: Duration = Duration::from_millis(20);
 
-/// How long a busy server takes over a part.
+/// Duration of a part on a busy server.
 const TAKES_ITS_TIME: Duration = Duration::from_secs(2);
 
 /// A server with one bucket and one key.
@@ -65,15 +65,15 @@ struct Shared {
     failing: Failing,
     requests: Mutex<Vec<Parts>>,
     quirks_shown: AtomicUsize,
-    /// Parts that are being taken.
+    /// Parts in flight.
     busy: AtomicUsize,
-    /// Connections that are open, and requests that are worked on.
+    /// Open connections, and requests in progress.
     at_work: Arc<()>,
-    /// Those of them that nothing comes of.
+    /// Of those, the ones that hang forever.
     hanging: Arc<()>,
 }
 
-/// Where the bucket stands in a host name: before `.localhost`.
+/// The bucket in a host name: before `.localhost`.
 struct Hosts;
 
 impl S3Host for Hosts {
@@ -162,7 +162,7 @@ impl Imitation {
         format!("{}:{}", self.host, self.port)
     }
 
-    /// The location `other` with what nobody can do without: endpoint, bucket and key.
+    /// The location `other` with the minimum of settings: endpoint, bucket and key.
     pub(crate) fn location(&self) -> Location {
         Location {
             id: "other".into(),
@@ -181,12 +181,12 @@ impl Imitation {
         .with("ca_certificate", &self.authority)
     }
 
-    /// Makes `count` requests fail, beginning with number `from` of those that come from now on.
+    /// Makes `count` requests fail, starting with number `from` after this call.
     pub(crate) fn fail(&self, from: usize, count: usize, failure: Failure) {
         self.shared.failing.plan(from, count, failure);
     }
 
-    /// Answers all requests again, and counts them anew.
+    /// Ends all failures, and restarts the count.
     pub(crate) fn heal(&self) {
         self.shared.failing.heal();
     }
@@ -196,12 +196,13 @@ impl Imitation {
         self.shared.failing.seen()
     }
 
-    /// Whether no client is there, and all that one asked for is done, but for what it was to hang at.
+    /// Returns whether no client is connected and no request is in progress, hanging ones
+    /// aside.
     pub(crate) fn is_at_rest(&self) -> bool {
         Arc::strong_count(&self.shared.at_work) == Arc::strong_count(&self.shared.hanging)
     }
 
-    /// Makes all that is there look so much older: objects, unfinished uploads and their parts.
+    /// Makes all content look this much older: objects, unfinished uploads and their parts.
     pub(crate) fn make_older(&self, by: Duration) {
         self.uploads.make_older(by);
         for key in self.keys() {
@@ -211,12 +212,12 @@ impl Imitation {
         }
     }
 
-    /// Whether it was made with this quirk.
+    /// Returns whether the server has this quirk.
     pub(crate) fn has(&self, quirk: &Quirk) -> bool {
         self.shared.quirks.has(quirk)
     }
 
-    /// The same as plain signed requests see it.
+    /// The same bucket for plain signed requests.
     pub(crate) fn bucket(&self) -> Bucket {
         Bucket::new(
             &self.endpoint(),
@@ -227,7 +228,7 @@ impl Imitation {
         )
     }
 
-    /// How often a quirk broke or refused a request, before any object was looked at.
+    /// Number of requests that a quirk broke or refused before any object was touched.
     pub(crate) fn quirks_shown(&self) -> usize {
         self.shared.quirks_shown.load(Ordering::SeqCst)
     }
@@ -241,7 +242,7 @@ impl Imitation {
         keys
     }
 
-    /// Keys of multipart uploads that were neither completed nor aborted.
+    /// Keys of unfinished multipart uploads.
     pub(crate) fn unfinished(&self) -> Vec<String> {
         self.uploads.keys()
     }
@@ -251,7 +252,7 @@ impl Imitation {
         self.try_get(key).unwrap()
     }
 
-    /// The same for one that may be gone.
+    /// Reads an object past all quirks, if it exists.
     pub(crate) fn try_get(&self, key: &str) -> Option<Bytes> {
         fs::read(self.folder.path().join(&self.bucket).join(key))
             .ok()
@@ -265,7 +266,7 @@ impl Imitation {
         fs::write(path, data).unwrap();
     }
 
-    /// Removes an object past all quirks, if it is there.
+    /// Deletes an object past all quirks, if it exists.
     pub(crate) fn remove(&self, key: &str) {
         drop(fs::remove_file(
             self.folder.path().join(&self.bucket).join(key),
@@ -283,7 +284,7 @@ impl Imitation {
             .count()
     }
 
-    /// The bucket comes to hold these keys and no unfinished upload.
+    /// Waits until the bucket holds exactly these keys and no unfinished upload.
     pub(crate) async fn comes_to_hold(&self, keys: &[&str]) {
         let what = format!("the bucket holds {keys:?} and nothing else");
         eventually(&what, async || {
@@ -316,7 +317,7 @@ fn service(storage: Storage, keys: Keys, quirks: Quirks) -> S3Service {
     builder.set_auth(keys);
     builder.set_access(Permissions(quirks));
     builder.set_host(Hosts);
-    // `front` knows the time.
+    // `front` decides about clock skew.
     let mut config = S3Config::default();
     config.presigned_url_max_skew_time_secs = u32::MAX;
     builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
@@ -356,7 +357,7 @@ async fn secured(
     }
 }
 
-/// Serves one connection until a side closes it.
+/// Serves one connection until either side closes it.
 async fn serve(stream: Box<dyn Stream>, shared: Arc<Shared>) {
     let (answered, closes) = (
         Arc::new(Notify::new()),
@@ -377,7 +378,7 @@ async fn serve(stream: Box<dyn Stream>, shared: Arc<Shared>) {
         sleep(SURPRISE).await;
     };
     tokio::select! {
-        // A client that goes away is none of the server's business.
+        // Disconnected clients are ignored.
         _ = connection.as_mut() => return,
         () = surprise, if closes => connection.as_mut().graceful_shutdown(),
     }
@@ -389,7 +390,7 @@ async fn serve(stream: Box<dyn Stream>, shared: Arc<Shared>) {
 #[error("the server hangs up")]
 struct HangsUp;
 
-/// The first half of an answer; the connection breaks in its place where it has no body.
+/// The first half of an answer; without a body, the connection breaks instead.
 async fn cut(answer: Response<Body>) -> Result<Response<Body>, HangsUp> {
     let (mut parts, body) = answer.into_parts();
     let body = body.collect().await.map_err(|_| HangsUp)?.to_bytes();
@@ -444,7 +445,8 @@ impl Shared {
             _ => {}
         }
         let before = self.takes(&parts);
-        // Whole, so that a client has sent all of it before it reads a refusal.
+        // Read completely, so that the client has sent everything before it reads a
+        // refusal.
         let body = body.collect().await.map_err(|_| HangsUp)?.to_bytes();
         let is_too_busy = self.has_taken(before).await;
         let is_to_slow_down = turn == Turn::SlowDown || is_too_busy;
@@ -482,7 +484,7 @@ impl Shared {
         Ok(answer)
     }
 
-    /// To its end, also when the client is gone before.
+    /// Runs to its end even after the client disconnects.
     async fn carry_out(&self, request: Request<Body>) -> Result<Response<Body>, HangsUp> {
         let (service, at_work) = (self.service.clone(), Arc::clone(&self.at_work));
         let carried_out = tokio::spawn(async move {
@@ -493,7 +495,8 @@ impl Shared {
         carried_out.await.unwrap().map_err(|_| HangsUp)
     }
 
-    /// Begins to take a part, and gives how many it was taking before; nothing when it is never too busy.
+    /// Starts a part and returns the number of parts in flight; `None` if the server is never
+    /// busy.
     fn takes(&self, request: &Parts) -> Option<usize> {
         let is_part = request
             .uri
@@ -503,7 +506,7 @@ impl Shared {
         counts.then(|| self.busy.fetch_add(1, Ordering::SeqCst))
     }
 
-    /// Ends taking a part, and says whether it was one too many.
+    /// Ends a part and returns whether it exceeded the limit.
     async fn has_taken(&self, before: Option<usize>) -> bool {
         let (Some(before), Some(most)) = (before, self.busy_above()) else {
             return false;

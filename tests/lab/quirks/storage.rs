@@ -1,5 +1,4 @@
-//! What is done with objects: `s3s-fs` in a folder, with what the main job needs and it lacks, and with the quirks that
-//! concern objects.
+//! Operations on objects: `s3s-fs` in a folder, its missing features, and the quirks of objects.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,7 +26,8 @@ use s3s_fs::FileSystem;
 
 use super::{Quirk, Quirks};
 
-/// What a listing may hold unescaped. Source: `encoding-type` in Amazon's API reference of `ListObjectsV2`.
+/// Characters that a listing leaves unescaped. Source: `encoding-type` in Amazon's API reference of
+/// `ListObjectsV2`.
 const UNESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -36,10 +36,10 @@ const UNESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'*');
 
-/// S3's smallest part but for the last.
+/// S3's minimum size of all parts but the last.
 const MIN_PART_SIZE: i64 = 5 * 1024 * 1024;
 
-/// The objects and the uploads under way.
+/// Objects and unfinished uploads.
 pub(super) struct Storage {
     fs: FileSystem,
     quirks: Quirks,
@@ -47,7 +47,7 @@ pub(super) struct Storage {
     failed_to_complete: AtomicUsize,
 }
 
-/// The uploads under way, by their ids.
+/// Unfinished uploads by id.
 #[derive(Clone, Default)]
 pub(super) struct Uploads(Arc<Mutex<BTreeMap<String, Upload>>>);
 
@@ -69,13 +69,13 @@ impl Upload {
     }
 }
 
-/// The one key that is known.
+/// The only valid key.
 pub(super) struct Keys {
     pub(super) key_id: String,
     pub(super) secret: String,
 }
 
-/// What the key may do.
+/// Permissions of the key.
 pub(super) struct Permissions(pub(super) Quirks);
 
 impl Uploads {
@@ -83,7 +83,7 @@ impl Uploads {
         self.0.lock().unwrap()
     }
 
-    /// Keys of the uploads that were neither completed nor aborted.
+    /// Keys of unfinished uploads.
     pub(super) fn keys(&self) -> Vec<String> {
         self.lock()
             .values()
@@ -91,7 +91,7 @@ impl Uploads {
             .collect()
     }
 
-    /// Makes all of them look as if they had been begun, and their parts stored, so long ago.
+    /// Makes all unfinished uploads and their parts look this much older.
     pub(super) fn make_older(&self, by: Duration) {
         for upload in self.lock().values_mut() {
             upload.begun -= by;
@@ -139,7 +139,7 @@ impl S3Access for Permissions {
     }
 }
 
-/// The action of IAM that an operation needs. Source: the same reference as at [`Quirk::Denies`].
+/// The IAM action of an operation. Source: the reference at [`Quirk::Denies`].
 fn action(operation: &str) -> &'static str {
     match operation {
         "HeadBucket" | "ListObjects" | "ListObjectsV2" => "s3:ListBucket",
@@ -163,7 +163,7 @@ impl Storage {
         }
     }
 
-    /// The `ETag` as the server shows it: turned around, an MD5 is none any more.
+    /// The `ETag` shown by the server; reversed, it is not an MD5 any more.
     fn shown(&self, e_tag: ETag) -> ETag {
         if self.quirks.has(&Quirk::OpaqueETags) {
             return ETag::Strong(e_tag.value().chars().rev().collect());
@@ -231,7 +231,7 @@ impl Storage {
         ))
     }
 
-    /// What S3 checks before it puts parts together, and R2's own rule.
+    /// S3's checks before completion, and R2's own rule.
     fn check_parts(&self, input: &CompleteMultipartUploadInput) -> S3Result<()> {
         let stored = self.uploads.parts(&input.upload_id)?;
         let named = input
@@ -269,7 +269,7 @@ impl Storage {
         Ok(())
     }
 
-    /// Whether this time the server finds out in the middle that it cannot.
+    /// Returns whether this completion fails after its 200.
     fn fails_to_complete(&self) -> bool {
         let failed = self.failed_to_complete.fetch_add(1, Ordering::SeqCst);
         self.quirks
@@ -312,7 +312,7 @@ fn error(code: &'static str, status: u16, message: &'static str) -> S3Error {
     error
 }
 
-/// As Amazon does it: a space is a plus sign. Source: `unquote_str` in `botocore/compat.py` of
+/// Amazon's encoding: a space becomes a plus sign. Source: `unquote_str` in `botocore/compat.py` of
 /// <https://github.com/boto/botocore>, which decodes listings with `unquote_plus`.
 fn encode(text: &str) -> String {
     utf8_percent_encode(text, UNESCAPED)
@@ -347,7 +347,7 @@ impl S3 for Storage {
             let e_tag = self
                 .e_tag(&bucket, object.key.as_deref().unwrap_or_default())
                 .await;
-            // One that was deleted since has none.
+            // A concurrently deleted object has none.
             object.e_tag = e_tag.or_else(|error| {
                 if is_gone(&error) {
                     Ok(None)
@@ -566,7 +566,8 @@ impl S3 for Storage {
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
         self.check_parts(&request.input)?;
         if self.fails_to_complete() {
-            // s3s sends 200 at once and white space until it knows how this ends, as Amazon does.
+            // s3s sends 200 immediately and white space until the result is known, as
+            // Amazon does.
             let future = Box::pin(async {
                 tokio::time::sleep(Duration::from_millis(300)).await;
                 Err(s3_error!(
