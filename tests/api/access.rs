@@ -1,4 +1,4 @@
-//! Who may talk to the agent: tokens, and TCP.
+//! Access control: tokens and TCP.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ pub(crate) fn free_address() -> SocketAddr {
         .unwrap()
 }
 
-/// Only with the token; health without.
+/// Asserts that everything but health requires the token.
 async fn token_is_asked_for(client: &Client) {
     assert_eq!(
         client.get("/v1/health").await.json(),

@@ -1,4 +1,4 @@
-//! The command line, which needs no running agent.
+//! The command line, which works without a running agent.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -290,7 +290,7 @@ async fn exit_codes_distinguish_failures() {
         .then(|| panic!("a missing file was uploaded"));
 }
 
-/// Files that are not whole yet.
+/// Partial files.
 fn partials(setup: &Setup) -> usize {
     let files = fs::read_dir(setup.path(""))
         .unwrap()
@@ -471,7 +471,7 @@ async fn environment_variables_are_read_only_when_referenced() {
     let setup = Setup::of(named).keeping_secret(&bucket.secret);
     let run = async |secret: Option<&str>| {
         let mut command = setup.command();
-        // What other programs read must not reach a location.
+        // Other programs' variables must not reach a location.
         let strays = [
             ("AWS_ACCESS_KEY_ID", "stray"),
             ("AWS_SECRET_ACCESS_KEY", "stray"),

@@ -1,4 +1,4 @@
-//! Moving house: from one bucket to another, on one server or between two.
+//! Copies between buckets, on one server or between two.
 
 use std::fs;
 use std::process::{Child, Stdio};
@@ -31,7 +31,7 @@ fn new(bucket: &Bucket) -> Location {
     }
 }
 
-/// Two buckets, the second one behind a proxy. For a client, that makes them two servers.
+/// Two buckets, the second behind a proxy. To a client, these are two servers.
 async fn two_servers() -> (Setup, Proxy, Bucket, Bucket) {
     let (from, to) = (
         garage::shared().bucket().await,
@@ -70,7 +70,7 @@ fn summary(ran: &Ran) -> [u64; 5] {
     ["copied", "skipped", "failed", "left_out", "bytes"].map(|name| last[name].as_u64().unwrap())
 }
 
-/// Whether both buckets hold the same backups, byte for byte, each in its own folder.
+/// Asserts that both buckets hold the same backups byte for byte, each in its own folder.
 async fn hold_the_same(from: &Bucket, to: &Bucket) {
     let (from, to) = (from.contents().await, to.contents().await);
     let stems = |contents: &[(String, bytes::Bytes)], folder: &str| -> Vec<String> {
@@ -417,7 +417,7 @@ async fn copy_streams_through_the_agent_without_cross_bucket_permission() {
     .await;
 }
 
-/// Copies in this process, where the limits can be lowered.
+/// Copies in this process, with lower limits.
 async fn copied_in_parts(setup: &Setup) -> Vec<Outcome> {
     let config = Config::load(Some(&setup.path("agent.toml"))).unwrap();
     let agent = s3_backup_agent::agent::Agent::new(config.locations, &config.state_dir).unwrap();
@@ -463,7 +463,7 @@ async fn large_server_side_copy_uses_parts_and_resumes() {
     let copied = |number| {
         proxy.count(|request| request.stores_part(number) && request.path.contains(&to.name))
     };
-    // The storage goes away in the middle, for longer than the agent waits.
+    // An outage in the middle, longer than the agent waits.
     let gate = proxy.hold(|request| request.stores_part(3) && request.length == 0);
     let away = async {
         eventually("two parts are copied", async || proxy.faults_left() == 0).await;
@@ -489,7 +489,7 @@ async fn large_server_side_copy_uses_parts_and_resumes() {
     assert_eq!(metadata["s3_backup_agent"]["sha256"], sample.sha256());
 }
 
-/// A copy that is ended by a signal when `is_enough`.
+/// Runs a copy and ends it with a signal once `is_enough` holds.
 async fn ended_in_the_middle(setup: &Setup, signal: &str, is_enough: impl AsyncFn() -> bool) {
     let mut command = setup.command();
     command
@@ -517,7 +517,7 @@ async fn ended_in_the_middle(setup: &Setup, signal: &str, is_enough: impl AsyncF
         .unwrap();
 }
 
-/// 200 MiB; `scripts/move-large` asks for 6 GiB, which takes too long for every run of the tests.
+/// 200 MiB; `scripts/move-large` uses 6 GiB, which takes too long for every run.
 fn large_size() -> u64 {
     std::env::var("S3_BACKUP_AGENT_TEST_MOVE_MIB").map_or(200, |mib| mib.parse().unwrap()) * MIB
 }
@@ -559,7 +559,7 @@ async fn interrupted_large_copy_resumes() {
     let keys = to.keys().await;
     assert_eq!((keys.len(), to.unfinished().await.len()), (2, 0));
     assert_eq!(to.sha256(&keys[1]).await, (size, sha256));
-    // Each time, the four parts on their way and one that was being sent.
+    // Per kill: four parts in flight, and one being sent.
     assert!(twice <= 2 * 5 * 5 * MIB, "{twice} bytes travelled twice");
 }
 
@@ -594,7 +594,7 @@ async fn killed_copy_of_a_thousand_small_backups_resumes() {
     let [copied, skipped, failed, left_out, _] = summary(&ran);
     assert_eq!((copied + skipped, failed, left_out), (1000, 0, 0));
     assert!(skipped >= 540, "what was there was copied again: {skipped}");
-    // Under the same names: what a kill left half-way is taken for what it is.
+    // Same names: the result of a killed copy is recognised.
     hold_the_same(&from, &to).await;
 }
 
@@ -629,7 +629,7 @@ async fn swift_copies_server_side() {
         ..Server::Swift.location(bucket)
     };
     let setup = Setup::with([location("old", &from), location("new", &to)]);
-    // The second one has several parts, and an ETag that is no MD5.
+    // The second has several parts, and an ETag that is not an MD5.
     for sample in [Sample::small("a1"), Sample::new("b2", "Large", 23 * MIB)] {
         upload(&setup, "old", &sample).await;
     }

@@ -1,4 +1,4 @@
-//! What a bug report and a monitor are told.
+//! Diagnostics for bug reports, and metrics for monitoring.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Downloads: whole and in ranges.
+//! Complete and ranged downloads.
 
 use http::Method;
 

@@ -1,4 +1,4 @@
-//! What a reader of the events is told: how everything stands, then what changes.
+//! The events stream: the full state first, then changes.
 
 use std::time::Duration;
 
@@ -57,12 +57,12 @@ async fn first_events_carry_the_full_state() {
         (&seen[seen.len() - 1]["started_at"], &"a1".into())
     );
     chrono::DateTime::parse_from_rfc3339(upload["started_at"].as_str().unwrap()).unwrap();
-    // Another part may have landed since.
+    // Another part may have been stored since.
     listed["stored_bytes"] = upload["stored_bytes"].clone();
     assert_eq!(listed, upload);
 }
 
-/// A client takes them for the time to make good what failed, also while it is told much else.
+/// Clients use pings as the clock of their own retries, so busy streams must carry them too.
 #[tokio::test]
 async fn pings_continue_during_busy_streams() {
     let (agent, _bucket) = agent_and_bucket().await;
@@ -108,7 +108,7 @@ async fn uploads_are_reported_from_announcement_to_end() {
     assert_eq!(uploads().await, Vec::<Value>::new());
 }
 
-/// The numbers of a location, in an event or in an answer.
+/// The counters of a location, in an event or in an answer.
 fn numbers(location: &Value) -> (&Value, &Value, &Value) {
     (
         &location["backups"],
@@ -138,7 +138,7 @@ async fn location_counters_are_sent_on_every_change() {
 
     let sample = Sample::new("a1", "Large", 12 * MIB);
     let stored = agent.upload("garage", &sample).await["s3_backup_agent"].clone();
-    // Nobody asks for a list: the agent looks by itself, because somebody listens.
+    // The agent lists by itself, because a reader is connected.
     let told = events.until(has(2)).await;
     let last = json!({"backup_id": "a1", "uploaded_at": stored["uploaded_at"], "size_bytes": sample.size(),
         "duration_ms": stored["duration_ms"]});
@@ -150,7 +150,7 @@ async fn location_counters_are_sent_on_every_change() {
     );
     assert_eq!(agent.location("garage").await, *location);
 
-    // An earlier version noted no duration, and another tool may write what is no time.
+    // An earlier version stored no duration, and another tool may write an invalid time.
     for (id, at) in [("a2", "2099-01-01T00:00:00Z"), ("a3", "yesterday")] {
         let mut older = Sample::small(id);
         older.metadata["s3_backup_agent"] = json!({"format": 1, "size": older.size(), "sha256": older.sha256(),

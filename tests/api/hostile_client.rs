@@ -1,4 +1,4 @@
-//! Clients that take what they can get: places, time, memory. Others are served all the same.
+//! Clients that exhaust connections, time or memory do not affect others.
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -26,7 +26,7 @@ async fn on_tcp() -> (Agent, SocketAddr) {
     )
 }
 
-/// A client with an address of its own on this machine.
+/// A client with its own loopback address.
 fn at(host: u8, address: SocketAddr) -> Client {
     let client = http()
         .local_address(IpAddr::from([127, 0, 0, host]))
@@ -181,7 +181,7 @@ async fn silent_and_slow_clients_are_disconnected() {
     );
     body.write_all(head.as_bytes()).await.unwrap();
     let trickle = async {
-        // A byte now and then does not help.
+        // A byte now and then does not extend the limit.
         let start = Instant::now();
         while half.write_all(b"a").await.is_ok() && start.elapsed() < Duration::from_mins(1) {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -210,7 +210,8 @@ async fn silent_and_slow_clients_are_disconnected() {
     );
 }
 
-/// As who pauses a download, or whose disk is busy. The storage's own limit for silence is no limit for the client.
+/// A paused download, or a client with a busy disk. The storage's idle timeout does not apply to
+/// clients.
 #[tokio::test]
 async fn stalled_reader_costs_little_memory_and_receives_the_rest() {
     let location = Location::of(&garage::shared().bucket().await).with("idle_seconds", "2");
@@ -314,7 +315,7 @@ async fn malformed_request_heads_are_answered_or_disconnected() {
         stream.write_all(head.as_bytes()).await.unwrap();
         stream.shutdown().await.unwrap();
         let mut said = Vec::new();
-        // It may hang up, too.
+        // It may also disconnect.
         drop(
             timeout(Duration::from_secs(10), stream.read_to_end(&mut said))
                 .await

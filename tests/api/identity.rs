@@ -1,4 +1,4 @@
-//! The agent's id.
+//! The agent's identity.
 
 use std::fs;
 

@@ -1,17 +1,17 @@
-//! Wrong input: each says what is wrong, and leaves nothing behind.
+//! Invalid input is named in the answer and leaves nothing behind.
 
 use serde_json::{Value, json};
 
 use crate::lab::agent::Agent;
 use crate::lab::{Bucket, MIB, Sample, agent_and_bucket};
 
-/// No backup is listed, and the bucket comes to hold neither object nor unfinished upload.
+/// Asserts that no backup is listed, and waits until the bucket is empty.
 async fn nothing_is_kept(agent: &Agent, bucket: &Bucket) {
     bucket.comes_to_be_empty().await;
     assert!(agent.listed("garage").await.is_empty());
 }
 
-/// Both ways an upload goes: in one piece, and in parts.
+/// Both upload paths: one request, and multipart.
 const SIZES: [u64; 2] = [40_960, 11 * MIB];
 
 #[tokio::test]
@@ -80,8 +80,8 @@ async fn long_upload_is_stored_with_its_real_size() {
     }
 }
 
-/// Python takes a damaged header for the end of a tar: Home Assistant then encrypts what is before it, fills up with zeros to
-/// the size that it announced, and knows of nothing.
+/// Python takes a damaged header for the end of a tar. Home Assistant then encrypts the part before
+/// it, pads with zeros to the announced size, and reports no error.
 #[tokio::test]
 async fn encrypted_backup_without_home_assistant_is_refused() {
     let (agent, bucket) = agent_and_bucket().await;
@@ -252,7 +252,7 @@ async fn oversized_body_is_refused() {
     sample.metadata["extra_metadata"]["filler"] = "x".repeat(2 * 1024 * 1024).into();
     let request = agent.request(http::Method::POST, "/v1/locations/garage/uploads");
     let body = json!({"backup": sample.metadata, "filename": "a.tar"});
-    // The agent does not read on for ever: an answer, or a connection that is closed.
+    // The agent stops reading: it answers or closes the connection.
     if let Ok(answer) = agent.send(request.json(&body)).await {
         answer.is_problem(400, "invalid_request", &["limit"]);
     }
@@ -264,7 +264,7 @@ async fn unreadable_metadata_is_refused_at_announcement() {
     let (agent, bucket) = agent_and_bucket().await;
     let mut sample = Sample::small("a1");
     sample.metadata["extra_metadata"]["filler"] = "@".into();
-    // Written out, each of these numbers takes almost four times as much.
+    // Written out, each of these numbers grows almost fourfold.
     let filler = format!("[{}0]", "1e15,".repeat(70_000));
     let body = json!({"backup": sample.metadata, "filename": "a.tar"})
         .to_string()
@@ -349,7 +349,7 @@ async fn tar_of_another_backup_is_refused() {
             ),
         ] {
             let upload_id = agent.begin("garage", &sample).await;
-            // What cannot be a tar is refused while it is still on its way.
+            // Invalid tars are refused during the transfer.
             let answer = agent.sending(&upload_id);
             let answer = send_all(answer, tar).await;
             if let Ok(answer) = answer {
@@ -377,7 +377,8 @@ async fn truncated_tar_is_refused() {
     let (agent, bucket) = agent_and_bucket().await;
     for size in SIZES {
         let whole = Sample::new("a1", "Cut", size);
-        // In the middle of the data, and right before the manifest's end: announced as what arrives.
+        // In the middle of the data, and just before the manifest's end; announced with the
+        // received size.
         for end in [whole.tar.len() / 2, whole.tar.len() - 1536] {
             let sample = whole
                 .clone()

@@ -1,4 +1,4 @@
-//! What a list costs, and what it shows when the bucket changes.
+//! Cost of a list, and its content after changes.
 
 use futures_util::future::join_all;
 
@@ -143,7 +143,7 @@ async fn change_shows_in_the_next_list() {
 async fn list_in_flight_is_invalidated_by_a_new_backup() {
     let (agent, proxy, _bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::small("a1");
-    // The server answers before the upload; its answer is on its way until after it.
+    // The server answers before the upload; the answer arrives after it.
     let gate = proxy.hold(Request::is_list);
     let slow = {
         let client = agent.client.clone();

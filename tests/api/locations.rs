@@ -1,4 +1,4 @@
-//! Locations that come, change and go while the agent runs.
+//! Locations added, changed and removed at run time.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::lab::{
     eventually, garage,
 };
 
-/// An agent with no location of its own.
+/// An agent without configured locations.
 async fn agent() -> Agent {
     Setup::with([]).serve().await
 }
@@ -113,7 +113,7 @@ async fn invalid_settings_are_reported_one_by_one() {
             .await
             .is_problem(400, "invalid_request", &[word]);
     }
-    // Nobody can look into the agent's environment.
+    // The API gives no access to the agent's environment.
     let mut curious = settings(&bucket);
     curious["name"] = json!("${PATH}");
     assert_eq!(
@@ -163,7 +163,7 @@ async fn access_key_changes_during_an_upload() {
             .status,
         200
     );
-    // One part is on its way when its key is gone.
+    // One part is in flight when its key is deleted.
     let gate = proxy.hold(|request| request.stores_part(2));
     let sample = Sample::new("a1", "Rotated", 40 * MIB);
     let upload_id = agent.begin("home", &sample).await;
@@ -301,7 +301,7 @@ async fn wrong_region_is_detected_and_corrected() {
             json!({"region": right.region}),
             "{checked:#}"
         );
-        // Left open, it is found without a word.
+        // Omitted, the region is detected silently.
         let settings = right.with("region", "").json();
         let checked = agent.post("/v1/locations/check", &settings).await.json();
         assert_eq!(
@@ -313,7 +313,7 @@ async fn wrong_region_is_detected_and_corrected() {
     }
 }
 
-/// The names of the steps of a check.
+/// The names of a check's steps.
 fn steps(checked: &Value) -> Vec<&str> {
     checked["steps"]
         .as_array()
@@ -400,7 +400,7 @@ async fn check_names_undeletable_objects() {
             .count()
     };
     let is_probe = |request: &Request| request.path.contains("s3-backup-agent-check-");
-    // The read fails, and then the object cannot be removed.
+    // The read fails, and then the deletion of the object.
     proxy.fault(
         move |request| is_probe(request) && request.method == "GET",
         refused.clone(),
@@ -412,7 +412,7 @@ async fn check_names_undeletable_objects() {
         refused.clone(),
     );
     assert_eq!(noted().await, 1);
-    // A part cannot be stored, and then the upload cannot be aborted.
+    // Storing a part fails, and then aborting the upload.
     proxy.fault(|request| request.stores_part(2), refused.clone());
     proxy.fault(
         move |request| {
@@ -421,7 +421,7 @@ async fn check_names_undeletable_objects() {
         refused.clone(),
     );
     assert_eq!(noted().await, 1);
-    // What was never there is not left.
+    // A missing object is no leftover.
     proxy.fault(
         move |request| is_probe(request) && request.method == "PUT",
         refused.clone(),

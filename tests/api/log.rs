@@ -1,4 +1,4 @@
-//! The agent's log records in somebody else's log.
+//! The agent's log records in Home Assistant's log.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use crate::lab::events::Events;
 use crate::lab::{Agent, MIB, Sample, agent_and_bucket, eventually};
 
-/// Requests at the same time, and each one's number, in a burst.
+/// Concurrent requests in a burst, and requests per client.
 const ASKERS: usize = 20;
 const ASKED_BY_EACH: usize = 500;
 
-/// Records up to the one of a call, which is answered first.
+/// Records up to that of a call, which is answered first.
 async fn up_to_call(events: &mut Events, path: &str) -> Vec<Value> {
     let is_record = |event: &Value| event["type"] == "log";
     let seen = events
@@ -89,7 +89,7 @@ async fn log_level_is_restored_after_stream_closes() {
     drop(first);
     falls_back("both streams are closed").await;
 
-    // Between, the level was set: it falls back to that one.
+    // The level was set in the meantime: it falls back to that level.
     let third = agent.log("trace").await;
     assert_eq!(
         agent.put("/v1/log", r#"{"level": "error"}"#).await.json(),
@@ -142,7 +142,7 @@ async fn log_burst_is_bounded_counted_and_isolated_from_other_events() {
     let reading = async {
         let mut seen = events.until(|event| event["state"] == "complete").await;
         let (mut records, mut lost) = counted(&seen);
-        // What was lost last is told within a second.
+        // The last dropped records are reported within a second.
         while records + lost < ASKERS * ASKED_BY_EACH {
             seen.push(events.next().await.unwrap());
             let (record, more) = counted(&seen[seen.len() - 1..]);
@@ -180,7 +180,7 @@ async fn log_burst_is_bounded_counted_and_isolated_from_other_events() {
         .iter()
         .map(|event| event["stored_bytes"].as_u64().unwrap())
         .collect();
-    // Four whole parts and a small one, which may come to be stored before the last whole one.
+    // Four full parts and a small one, which may be stored before the last full one.
     let parts = steps
         .iter()
         .filter(|step| **step > 0)
@@ -192,7 +192,7 @@ async fn log_burst_is_bounded_counted_and_isolated_from_other_events() {
     );
 }
 
-/// Records, and those that were left out.
+/// Received records, and the number of dropped ones.
 fn counted(events: &[Value]) -> (usize, usize) {
     let records = events.iter().filter(|event| event["type"] == "log").count();
     let lost = events

@@ -1,4 +1,4 @@
-//! A bucket that lies: whatever it answers, the agent says what is wrong, takes no more memory and lives on.
+//! A lying bucket: the agent names the problem, uses bounded memory and keeps working.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use crate::lab::agent::Agent;
 use crate::lab::liar::{Liar, Lie};
 use crate::lab::{Fault, MIB, Sample, Setup, agent_behind_proxy, eventually};
 
-/// The most that an agent may take that was lied to, in bytes; the largest page of a listing takes a good part of it.
+/// Memory bound of an agent that was lied to, in bytes; the largest listing page takes a good part
+/// of it.
 const MEMORY: u64 = 220 * MIB;
 
 async fn lied_to(lie: impl Fn(&str, usize) -> Lie + Send + Sync + 'static) -> (Agent, Liar) {
@@ -40,7 +41,7 @@ fn empty() -> Lie {
     listing("")
 }
 
-/// It has taken little, and works on.
+/// Asserts that the agent used little memory and still works.
 async fn is_well(agent: &Agent) {
     let peak = agent.peak_memory();
     assert!(peak < MEMORY, "it took {} MiB", peak / MIB);
@@ -55,7 +56,8 @@ async fn refresh_says(agent: &Agent, code: &str, words: &[&str]) {
     is_well(agent).await;
 }
 
-/// What cannot be read is not said to be gone, and a location that is refused everything has an error.
+/// Unreadable objects are not reported as deleted, and a location that refuses everything has an
+/// error.
 #[tokio::test]
 async fn forbidden_metadata_is_skipped_and_not_treated_as_deleted() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
@@ -80,7 +82,7 @@ async fn forbidden_metadata_is_skipped_and_not_treated_as_deleted() {
 
     for (answer, code) in [(denied, "storage_forbidden"), (skewed, "clock_skew")] {
         for stem in ["a", "b"] {
-            // Another version, which is not known yet.
+            // Another version, unknown so far.
             bucket
                 .put_backup("", stem, &Sample::new(stem, code, 40_960))
                 .await;
@@ -120,7 +122,7 @@ async fn endless_listing_is_aborted() {
         listing(&objects)
     };
     let (agent, liar) = lied_to(page).await;
-    // On a slow machine the first answer is that it takes too long.
+    // On a slow machine, the first answer is a timeout.
     let answer = async || agent.get("/v1/locations/garage/backups").await;
     eventually("it is given up", async || answer().await.status == 502).await;
     answer().await.is_problem(
@@ -141,7 +143,7 @@ async fn circular_listing_is_aborted() {
         ))
     })
     .await;
-    // However many pages it takes until that is clear: Home Assistant gets its answer.
+    // Home Assistant gets an answer, regardless of the number of pages until detection.
     let answer = agent.get("/v1/locations/garage/backups?refresh=true").await;
     assert!(matches!(answer.status, 502 | 504), "{answer:?}");
     is_well(&agent).await;
@@ -231,7 +233,7 @@ async fn total_metadata_size_is_limited() {
     .await;
     agent.get("/v1/locations/garage/backups?refresh=true").await;
     let list = async || agent.get("/v1/diagnostics").await.json()["locations"][0]["list"].take();
-    // A slow machine takes longer to read it than anybody waits for a list.
+    // A slow machine reads it for longer than the limit of a list.
     eventually("it is listed", async || list().await.is_object()).await;
     let list = list().await;
     let backups = list["backups"].as_u64().unwrap();
@@ -262,7 +264,7 @@ async fn endless_part_list_is_aborted() {
              <LastModified>2020-01-01T00:00:00Z</LastModified></Part>"
         )
     };
-    // As many as a page may have and more than an upload may have; and few that take much.
+    // Once as many as fit on a page, more than an upload may have; once few large ones.
     for (count, filler, pages) in [(1000, 32, 11), (10, 200_000, 11)] {
         let asked = Arc::<AtomicUsize>::default();
         let (counting, uploads) = (Arc::clone(&asked), uploads.clone());
@@ -311,7 +313,7 @@ async fn endless_upload_answers_are_aborted() {
         let sample = Sample::new("a1", "Lied to", 11 * MIB);
         let upload_id = agent.begin("garage", &sample).await;
         let answer = agent.content(&upload_id, sample.tar.clone()).await;
-        // What a part's answer has beside its headers is of no interest, so it is not even read.
+        // The agent ignores the body of a part's answer, so it does not even read it.
         assert_eq!(answer.status >= 500, endless == "POST ", "{answer:?}");
         is_well(&agent).await;
     }
@@ -354,7 +356,7 @@ async fn secrets_echoed_by_the_provider_are_redacted() {
         &["--json", "list"],
         &["--json", "check"],
     ] {
-        // That nothing is printed of it is looked at in there.
+        // The lab asserts that none of it is printed.
         assert_ne!(agent.setup.run(arguments).await.code, 0);
     }
     assert!(

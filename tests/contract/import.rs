@@ -1,4 +1,4 @@
-//! Backups that Home Assistant's own S3 integrations made: the same two files, right under a prefix.
+//! Backups of Home Assistant's own S3 integrations: the same two files, directly under a prefix.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::lab::{Bucket, Location, MIB, Sample, Setup, garage};
 
-/// Writes a backup as `aws_s3`, `cloudflare_r2` and `idrive_e2` do.
+/// Writes a backup like `aws_s3`, `cloudflare_r2` and `idrive_e2`.
 async fn put_flat(bucket: &Bucket, prefix: &str, sample: &Sample) {
     bucket
         .put(
@@ -117,7 +117,7 @@ async fn unrelated_objects_are_reported_without_blocking_the_import() {
     let mut foreign = Sample::small("c3");
     foreign.metadata["folders"] = json!(["homeassistant"]);
     put_flat(&bucket, "", &foreign).await;
-    // Somebody else's location in the same bucket is none of ours.
+    // Another user's location in the same bucket is ignored.
     bucket
         .put_backup("other/", "theirs", &Sample::small("d4"))
         .await;

@@ -1,11 +1,11 @@
-//! The same bucket as the layout's other writer: what it wrote is served, what is written here it can find.
+//! One bucket shared with the layout's other writer: each reads the other's backups.
 
 use serde_json::json;
 
 use crate::lab::call::ids;
 use crate::lab::{Location, Sample, Setup, agent_and_bucket, garage};
 
-/// Names as people give them to backups.
+/// Backup names as users write them.
 pub(crate) const NAMES: [&str; 9] = [
     "Before/after the move",
     "100 % done #2 [final]",
@@ -65,7 +65,7 @@ async fn other_readers_find_our_backups() {
     for (index, name) in NAMES.iter().enumerate() {
         let sample = Sample::new(&format!("id{index}"), name, 20_480);
         agent.upload("garage", &sample).await;
-        // It computes both keys from the name and the date.
+        // The other reader computes both keys from name and date.
         let stem = format!("backups/{}", sample.stem());
         bucket
             .comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
@@ -112,7 +112,7 @@ async fn unrequestable_keys_hide_no_backup() {
         "up/../up",
     ];
     for (index, stem) in strange.iter().enumerate() {
-        // The last two cannot be sent by this client either; an HTTP library folds them.
+        // This client cannot send the last two either; an HTTP library folds them.
         if index < 3 {
             bucket
                 .put_backup("", stem, &Sample::small(&format!("strange{index}")))
@@ -183,7 +183,7 @@ async fn reuploaded_backup_replaces_the_first() {
     agent.upload("garage", &second).await;
     assert_eq!(agent.listed("garage").await, ["a1"]);
     assert!(agent.download("garage", "a1").await.unwrap().body == second.tar);
-    // The first one stays until the second is complete, so the second has a name of its own.
+    // The first stays until the second is complete, so the second has its own name.
     let stem = format!("backups/{}_a1", second.stem());
     bucket
         .comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
@@ -198,7 +198,7 @@ async fn upload_never_overwrites_another_backup() {
         Sample::new("a2", "Same", 30_720),
     );
     let stem = first.stem();
-    // Their names are those that the second would be given: one is another backup's, one a tar that waits to be adopted.
+    // Both candidate names of the second are taken: one by another backup, one by an orphaned tar.
     let victim = Sample::small("victim");
     bucket.put_backup("", &stem, &first).await;
     bucket.put_backup("", &format!("{stem}_a2"), &victim).await;

@@ -1,11 +1,12 @@
-//! Storage that is set up wrongly: the answer names what to change.
+//! Misconfigured storage: the answer names the setting to change.
 
 use serde_json::{Value, json};
 
 use crate::lab::call::{Client, http};
 use crate::lab::{Location, MIB, Sample, Setup, garage};
 
-/// The location cannot be listed, nor uploaded to; both say `code` and `words`, and so does its status.
+/// Asserts that listing and upload fail with `code` and `words`, and that the status reports the
+/// same.
 async fn is_refused(location: Location, code: &str, words: &[&str]) {
     let agent = Setup::of(location).serve().await;
     assert_eq!(agent.location("garage").await["status"], "unknown");
@@ -67,7 +68,7 @@ async fn swapped_access_key_and_secret_are_not_echoed() {
         secret: right.key_id.clone(),
         ..Location::of(&bucket)
     };
-    // The harness finds a secret in anything that the agent prints or answers.
+    // The lab detects secrets in output and answers of the agent.
     is_refused(swapped, "storage_auth", &[&bucket.name, "***", "swapped"]).await;
 }
 
@@ -153,7 +154,8 @@ async fn read_only_access_key_is_named() {
     let upload_id = agent.begin("garage", &large).await;
     let mut sending = agent.sending(&upload_id);
     sending.send(&large.tar).await;
-    // The agent does not wait for the rest of a gigabyte that it cannot store; some clients hear only the closing.
+    // The agent does not read the rest of a gigabyte that it cannot store; some clients see only
+    // the close.
     if let Ok(answer) = sending.ended().await {
         answer.is_problem(502, "storage_forbidden", &["permission"]);
     }
@@ -169,7 +171,7 @@ async fn read_only_access_key_is_named() {
 #[tokio::test]
 async fn unreachable_server_is_named() {
     let bucket = garage::shared().bucket().await;
-    // Taken, so that no other test listens there, and not listened on.
+    // Bound but not listening, so that no other test listens there.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let free = socket.local_addr().unwrap();
@@ -187,7 +189,7 @@ async fn unreachable_server_is_named() {
 #[tokio::test]
 async fn non_s3_server_is_named() {
     let bucket = garage::shared().bucket().await;
-    // An agent's own port answers with JSON, as many a wrong URL does.
+    // An agent's own port answers with JSON, like many wrong URLs.
     let token = "0123456789abcdef";
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()

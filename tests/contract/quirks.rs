@@ -1,4 +1,5 @@
-//! Providers that differ: the main job succeeds on each of them, with nothing set by hand but endpoint, bucket and key.
+//! Deviating providers: a round trip succeeds on each with only endpoint, bucket and key
+//! configured.
 
 use std::fmt::Write;
 use std::sync::OnceLock;
@@ -11,13 +12,13 @@ use crate::lab::{Imitation, Location, MIB, Quirk, Sample, Setup};
 
 const STORAGE_CLASSES: &[&str] = &["STANDARD", "REDUCED_REDUNDANCY"];
 
-/// One backup of 100 MiB for all: 20 parts.
+/// One shared backup of 100 MiB: 20 parts.
 fn sample() -> &'static Sample {
     static SAMPLE: OnceLock<Sample> = OnceLock::new();
     SAMPLE.get_or_init(|| Sample::new("1f2e3d4c", "Before the update", 100 * MIB))
 }
 
-/// Upload, list, download and delete.
+/// Uploads, lists, downloads and deletes.
 async fn the_main_job_succeeds(quirks: impl IntoIterator<Item = Quirk>) -> Imitation {
     let server = Imitation::with(quirks).await;
     succeeds_at(&server, server.location()).await;
@@ -104,7 +105,7 @@ async fn busy_provider_gets_fewer_concurrent_parts() {
     agent.upload("other", &sample).await;
     let slowed_to = agent.get("/v1/diagnostics").await.json()["locations"][0]["slowed_to"].as_u64();
     assert!(slowed_to.is_some_and(|parts| parts <= 4), "{slowed_to:?}");
-    // Of twelve parts, eight at a time would be refused again and again.
+    // Eight concurrent requests for twelve parts would be throttled repeatedly.
     assert!(
         server.quirks_shown() <= 12,
         "it was refused {} times",
@@ -276,7 +277,7 @@ async fn check_detects_provider_requirements() {
     );
 }
 
-/// What the server says to a plain signed request that the quirk concerns, past the agent.
+/// The server's answer to a plain signed request that the quirk concerns, without the agent.
 async fn says(
     quirk: Quirk,
     method: Method,
@@ -411,7 +412,7 @@ async fn imitations_answer_like_the_providers() {
     .await;
 }
 
-/// Puts parts of these sizes together past the agent; the answer's status and text.
+/// Completes an upload of parts of these sizes without the agent; returns status and text.
 async fn completes(server: &Imitation, sizes: &[u64]) -> (u16, String) {
     let bucket = server.bucket();
     let started = bucket

@@ -1,4 +1,4 @@
-//! What must be the same on every S3 server: one suite that two real ones of different makers run.
+//! Common behaviour of all S3 servers: one suite against two real servers of different vendors.
 
 use futures_util::future::join_all;
 use http::Method;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::lab::call::content_path;
 use crate::lab::{Fault, Location, MIB, Proxy, Request, Sample, Server, Setup, eventually};
 
-/// Every test runs on every server.
+/// Runs every test on every server.
 macro_rules! on_each_server {
     ($($test:ident)*) => {
         mod garage {
@@ -156,7 +156,8 @@ async fn user_given_names_are_kept(server: Server) {
     }
 }
 
-/// A page holds 1,000 keys. What lies between the two backups is not read, which would take a slow server too long.
+/// A page holds 1,000 keys. Only the two backups are read; reading all would take a slow server too
+/// long.
 async fn list_spans_several_pages(server: Server) {
     let home = server.home().await;
     home.bucket
@@ -211,7 +212,7 @@ async fn cancelled_upload_leaves_nothing(server: Server) {
     home.bucket.comes_to_be_empty().await;
 }
 
-/// Uploads a large backup with something that goes wrong on the way, which nobody notices.
+/// Uploads a large backup through a failure that the caller does not notice.
 async fn upload_with(
     server: Server,
     matches: impl Fn(&Request) -> bool + Send + 'static,
@@ -242,7 +243,7 @@ async fn upload_with_lost_completion_answer_succeeds(server: Server) {
     upload_with(server, Request::completes_multipart, Fault::CutAnswer(0)).await;
 }
 
-/// Another agent swept the parts, and put a tar of the same size in their place.
+/// Another agent swept the parts, and stored a tar of the same size under the key.
 async fn foreign_tar_is_not_mistaken_for_the_own_upload(server: Server) {
     let bucket = server.bucket().await;
     let proxy = Proxy::before(&bucket.endpoint).await;
@@ -287,9 +288,9 @@ async fn part_with_lost_answer_is_stored_again(server: Server) {
     .await;
 }
 
-/// Nobody but the agent compares anything here, and it has seen no answer that was right.
+/// Only the agent compares anything here, and it has never seen a correct answer.
 async fn persistently_damaged_content_is_never_acknowledged(server: Server) {
-    // All that is written, and only what is large: then the agent's own probe arrives as it was.
+    // Only large writes are changed, so the agent's own probe arrives intact.
     for index in [10, 1_000_000] {
         let bucket = server.bucket().await;
         let proxy = Proxy::before(&bucket.endpoint).await;
@@ -347,7 +348,7 @@ async fn check_succeeds_and_leaves_nothing_behind(server: Server) {
     bucket.comes_to_be_empty().await;
 }
 
-/// The first request of the first upload is for an object that is not there.
+/// The first upload's first request is for a missing object.
 async fn omitted_region_is_detected(server: Server) {
     let left_out =
         |home: &mut Location| (home.provider, home.region) = ("other".into(), String::new());
@@ -374,7 +375,7 @@ async fn every_checksum_mode_is_accepted(server: Server) {
     }
 }
 
-/// Whoever gives a key must not come to believe in an encryption that is not there: Swift stores the bytes as they are.
+/// A configured encryption key must never be silently ignored: Swift stores plain bytes.
 async fn encryption_key_is_applied_or_refused(server: Server) {
     let key = "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=";
     for sample in [Sample::small("a1"), Sample::new("b2", "Large", 6 * MIB)] {
@@ -400,7 +401,7 @@ async fn encryption_key_is_applied_or_refused(server: Server) {
     }
 }
 
-/// Swift answers 501 `NotImplemented`, which no waiting changes.
+/// Swift answers 501 `NotImplemented`, which is permanent.
 async fn unsupported_encryption_is_refused_immediately(server: Server) {
     let bucket = server.bucket().await;
     let setup = Setup::of(server.location(&bucket).with("encryption", "AES256"));
@@ -429,7 +430,7 @@ async fn third_copy_of_a_backup_replaces_the_second(server: Server) {
             home.agent.download("home", "a1").await.unwrap().body == sample.tar,
             "{size}: an older copy"
         );
-        // The copy before it goes in the background.
+        // The previous copy is deleted in the background.
         eventually("one copy is left", || async {
             home.bucket.keys().await.len() == 2
         })
@@ -437,7 +438,7 @@ async fn third_copy_of_a_backup_replaces_the_second(server: Server) {
     }
 }
 
-/// The location cannot be listed, nor uploaded to; both say `code`, and give the server's own word.
+/// Asserts that listing and upload fail with `code` and the server's own word.
 async fn is_refused(
     server: Server,
     change: impl FnOnce(&mut Location),
