@@ -1,4 +1,4 @@
-//! Options that people set because their provider, their network or their house rules need them.
+//! Optional settings for special providers, networks and policies.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -6,7 +6,7 @@ use http::Method;
 
 use crate::lab::{Bucket, Location, MIB, Proxy, Sample, Server, Setup, garage};
 
-/// A backup goes there and back with this setting, in parts and in one piece.
+/// Round-trips a backup with this setting, multipart and in one request.
 async fn goes_there_and_back(location: Location) {
     let agent = Setup::of(location).serve().await;
     for sample in [Sample::small("a1"), Sample::new("a2", "Parts", 12 * MIB)] {
@@ -29,7 +29,7 @@ async fn garage() -> (Bucket, Location) {
 
 #[tokio::test]
 async fn every_checksum_mode_verifies_uploads() {
-    // Garage looks at every checksum that it is sent.
+    // Garage verifies every checksum.
     for checksum in ["auto", "sha256", "crc32c", "crc64nvme", "off"] {
         goes_there_and_back(garage().await.1.with("checksum", checksum)).await;
     }
@@ -53,7 +53,7 @@ async fn customer_encryption_key_is_used() {
         "the object can be read without its key"
     );
 
-    // The key is a secret, and another key is told from this one.
+    // The key is a secret, distinguishable from other keys.
     let other = location.with("encryption_key", &BASE64.encode([8; 32]));
     let agent = Setup::of(other).keeping_secret(&key).serve().await;
     assert!(
@@ -83,7 +83,7 @@ async fn invalid_encryption_key_is_refused() {
 
 #[tokio::test]
 async fn storage_class_applies_to_tars_only() {
-    // Swift knows one class, and refuses every other by name.
+    // Swift knows one storage class, and refuses others by name.
     let bucket = Server::Swift.bucket().await;
     let location = Server::Swift.location(&bucket);
     let agent = Setup::of(location.clone().with("storage_class", "STANDARD"))
@@ -118,7 +118,7 @@ async fn storage_class_applies_to_tars_only() {
 async fn proxy_carries_all_provider_requests() {
     let (bucket, location) = garage().await;
     let proxy = Proxy::before(&bucket.endpoint).await;
-    // No other way leads there.
+    // The bucket is unreachable without the proxy.
     let location = Location {
         endpoint: "http://storage.invalid".into(),
         ..location

@@ -1,4 +1,4 @@
-//! The page for people: what is on it, who may see it, and what its buttons do.
+//! The ingress page: content, access and buttons.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -16,17 +16,17 @@ use crate::lab::{Agent, Bucket, Location, MIB, Proxy, Request, Sample, Setup, ev
 const TOKEN: &str = "correct-horse-battery-staple";
 const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
-/// Somebody who opens the page.
+/// A browser.
 #[derive(Clone)]
 struct Visitor(Client);
 
 impl Visitor {
-    /// The one on this machine.
+    /// A browser on this machine.
     fn of(setup: &Setup) -> Self {
         Self::from(setup, Ipv4Addr::LOCALHOST.into())
     }
 
-    /// One with another address.
+    /// A browser with another address.
     fn from(setup: &Setup, address: IpAddr) -> Self {
         let page = setup
             .listen
@@ -56,13 +56,13 @@ impl Visitor {
         text(&self.with(Method::GET, "/", &[]).await)
     }
 
-    /// Presses a button, as the page's own forms do.
+    /// Submits one of the page's forms.
     async fn press(&self, path: &str) -> Answer {
         self.with(Method::POST, path, &[("sec-fetch-site", "same-origin")])
             .await
     }
 
-    /// The lines of a check, as the script asks for them: each is the HTML at that moment.
+    /// The states of a check, as the script requests them: each is the HTML at that moment.
     async fn check(&self, location: &str) -> Vec<String> {
         let headers = [
             ("sec-fetch-site", "same-origin"),
@@ -143,7 +143,7 @@ async fn foreign_text_is_escaped() {
     agent
         .upload("garage", &Sample::new("a1", bad, 40_960))
         .await;
-    // Comes into the log, with what was asked for.
+    // Appears in the log, with the request.
     let path = format!(
         "/v1/locations/{}",
         utf8_percent_encode(bad, NON_ALPHANUMERIC)
@@ -153,7 +153,7 @@ async fn foreign_text_is_escaped() {
     let html = Visitor::of(&agent.setup).open().await;
     assert!(html.contains(&upload_id), "{html}");
     let escaped = "&#60;script&#62;alert(1)&#60;/script&#62;&#34;&#39;&#62;&#60;img src=x onerror=alert(2)&#62;&#38;amp;";
-    // The location, the backup, the upload with its data-name, and a record.
+    // Location, backup, upload with its data-name, and a record.
     assert!(html.matches(escaped).count() >= 4, "{html}");
     assert_eq!(
         html.matches("<script").count(),
@@ -181,7 +181,7 @@ async fn page_requires_an_allowed_address_or_the_token() {
     }
     assert_eq!(stranger.press("/locations/garage/check").await.status, 403);
     assert_eq!(guest.with(Method::GET, "/nothing", &[]).await.status, 404);
-    // A name that another site has pointed here.
+    // A host name that another site pointed at this machine.
     let rebound = guest
         .with(Method::GET, "/", &[("host", "evil.example.com")])
         .await;
@@ -337,7 +337,7 @@ async fn cancel_button_removes_the_upload_and_its_parts() {
     assert_eq!(sending.ended().await.unwrap().json()["code"], "cancelled");
     assert!(!visitor.open().await.contains("On its way</h3>"));
     bucket.comes_to_be_empty().await;
-    // One that has ended is gone already, as it should be.
+    // An ended upload is gone already.
     assert_eq!(
         visitor
             .press(&format!("/uploads/{upload_id}/cancel"))
@@ -356,7 +356,7 @@ async fn check_result_appears_step_by_step_on_the_page() {
         .iter()
         .map(|line| line.matches("<li").count())
         .collect();
-    // Nothing, then one step more each time, then the whole once more.
+    // Nothing, then one more step each time, then the full result.
     assert_eq!(steps, (0..=11).chain([11]).collect::<Vec<_>>());
     assert!(
         lines[3].contains("Being checked") && lines[12].contains("Everything works"),
@@ -610,7 +610,7 @@ async fn page_contains_no_secret() {
         .put("/v1/locations/away", registered.to_string())
         .await;
     for secret in [&*bucket.secret, &customer_key, session, password, TOKEN] {
-        // Pasted into the wrong place; the answer repeats it, the record of it does not.
+        // Pasted into the wrong field; the answer echoes it, its record does not.
         let path = format!(
             "/v1/locations/{}",
             utf8_percent_encode(secret, NON_ALPHANUMERIC)

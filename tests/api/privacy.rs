@@ -1,4 +1,4 @@
-//! What others on the machine can see: files, the process, what it leaves when it crashes.
+//! Visibility to other users of the machine: files, process, core dumps.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::lab::{Location, MIB, Sample, Setup, as_somebody_else, eventually, garage};
 
-/// All files and folders below this one with their modes.
+/// All files and folders below a folder, with their modes.
 fn modes(folder: &Path, found: &mut Vec<(String, u32)>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -36,7 +36,7 @@ async fn created_files_are_private_under_any_umask() {
     for umask in ["000", "022", "077"] {
         let bucket = garage::shared().bucket().await;
         let mut setup = Setup::of(Location::of(&bucket));
-        // A share that was there before, and that everybody may enter.
+        // A share that existed before, open to everybody.
         let share = setup.path("share");
         fs::create_dir(&share).unwrap();
         fs::set_permissions(&share, fs::Permissions::from_mode(0o755)).unwrap();
@@ -63,7 +63,7 @@ async fn created_files_are_private_under_any_umask() {
                 .upload("share", &Sample::new(&format!("b{index}"), "Shared", size))
                 .await;
         }
-        // An upload that is under way has a journal.
+        // An upload in flight has a journal.
         let sample = Sample::new("a1", "Journal", 16 * MIB);
         let upload_id = client.begin("garage", &sample).await;
         let mut events = client.events().await;
@@ -103,7 +103,7 @@ async fn crash_leaves_no_core_dump() {
         !ended.core_dumped(),
         "its memory, keys and all, was written to a file"
     );
-    // Without this the machine might never write any, and the test would prove nothing.
+    // Control: without it, a machine that never writes dumps would pass.
     let command = "ulimit -c unlimited && exec sleep 60";
     let mut other = std::process::Command::new("sh")
         .args(["-c", command])
@@ -176,7 +176,7 @@ async fn environment_is_hidden_from_other_processes_of_the_user() {
         refused.stdout.is_empty() && said.contains("Permission denied"),
         "{refused:?}"
     );
-    // Without this nobody might be shown any, and the test would prove nothing.
+    // Control: without it, a machine that always hides environments would pass.
     let mut other = as_somebody_else()
         .args(["sleep", "60"])
         .env("PLAIN", "to be seen")

@@ -1,4 +1,4 @@
-//! The agent as a process: its socket, its lock, its log, its end.
+//! The agent's process: socket, lock, log, shutdown.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -32,7 +32,7 @@ async fn second_agent_is_refused_while_the_first_keeps_working() {
         "{}",
         ran.stderr
     );
-    // The same socket with a state directory of its own.
+    // The same socket with another state directory.
     let other = Setup::of(Location::of(&bucket));
     let toml = fs::read_to_string(other.path("agent.toml")).unwrap();
     let (mine, taken) = (other.socket(), agent.setup.socket());
@@ -131,7 +131,7 @@ async fn shutdown_lets_a_committing_upload_finish() {
 #[tokio::test]
 async fn shutdown_completes_at_the_connection_limit() {
     let (mut agent, _bucket) = agent_and_bucket().await;
-    // Connections that say nothing; one more than the agent serves at a time.
+    // Silent connections; one more than the agent serves concurrently.
     let mut clients = Vec::new();
     for _ in 0..129 {
         clients.push(UnixStream::connect(agent.setup.socket()).await.unwrap());
@@ -160,7 +160,7 @@ async fn log_level_changes_at_run_time() {
     );
     agent.refreshed("garage").await;
     eventually("debug records appear", async || is_debug(&agent.printed())).await;
-    // At trace, everything that could hold a secret would be there; it is looked for when the agent is dropped.
+    // The trace level would reveal any secret; dropping the agent asserts that there is none.
     assert_eq!(
         agent.put("/v1/log", "{\"level\": \"trace\"}").await.status,
         200
@@ -217,7 +217,7 @@ async fn shutdown_breaks_downloads_visibly() {
         .unwrap();
     let mut received = answer.chunk().await.unwrap().unwrap().len();
     agent.signal("TERM");
-    // The client takes nothing more before the agent has ended.
+    // The client reads nothing more until the agent has ended.
     assert_eq!(agent.ended().await.code(), Some(0), "{}", agent.printed());
     let complete = loop {
         match answer.chunk().await {
@@ -362,7 +362,7 @@ async fn unsaved_token_is_random() {
     );
 }
 
-/// The token that the next message to Supervisor has.
+/// The token in the next message to Supervisor.
 async fn announced(supervisor: &TcpListener) -> String {
     let (mut stream, _) = supervisor.accept().await.unwrap();
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! What is known of providers, as Home Assistant's forms are made of it.
+//! The table of providers, which Home Assistant's forms use.
 
 use serde_json::{Value, json};
 

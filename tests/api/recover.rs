@@ -1,4 +1,4 @@
-//! Tars that lost their metadata become backups again.
+//! Recovery of orphaned tars.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,7 +16,7 @@ async fn recover(agent: &Agent, body: &Value) -> Answer {
     agent.post("/v1/locations/garage/recover", body).await
 }
 
-/// Recovers everything, and gives the keys of what was recovered, and key and code of what was not.
+/// Recovers everything; returns the keys of recovered tars, and key and code of skipped ones.
 async fn recovered(agent: &Agent, body: &Value) -> (Vec<String>, Vec<(String, String)>) {
     let answer = recover(agent, body).await;
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -35,7 +35,7 @@ async fn recovered(agent: &Agent, body: &Value) -> (Vec<String>, Vec<(String, St
     )
 }
 
-/// An agent for which everything in the bucket is two hours old.
+/// An agent that sees everything in the bucket as two hours old.
 async fn late() -> (Agent, Proxy, Bucket) {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     proxy.make_old();
@@ -89,7 +89,7 @@ async fn recovered_metadata_equals_the_uploaded_metadata() {
         "metadata_missing"
     );
 
-    // A slip of the pen does nothing.
+    // A misspelt request changes nothing.
     assert_eq!(recover(&agent, &json!({"dryrun": true})).await.status, 400);
     let dry = recover(&agent, &json!({"dry_run": true})).await.json();
     let entry = json!({"key": tar, "backup_id": "a1", "name": "Lost & found #1", "size_bytes": sample.size()});
@@ -219,7 +219,7 @@ async fn unrelated_tars_are_not_recovered() {
         assert_eq!(bucket.keys().await, [key], "{key}");
         bucket.delete(key).await;
     }
-    // Headers without end: an entry of no bytes, again and again.
+    // Endless headers: an empty entry, repeated.
     let mut header = tar::Header::new_ustar();
     header.set_path("x").unwrap();
     header.set_size(0);
@@ -256,7 +256,7 @@ async fn recovery_never_duplicates_a_backup() {
         "{answer}"
     );
     assert_eq!(bucket.keys().await.len(), 3);
-    // Of two tars of one backup, the one that was written last; the other is left alone.
+    // Of two tars of one backup, the later is recovered; the other is ignored.
     for key in ["backups/x older.tar", "backups/newer.tar"] {
         bucket.put(key, Sample::small("b2").tar).await;
         tokio::time::sleep(std::time::Duration::from_millis(1100)).await;

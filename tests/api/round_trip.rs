@@ -1,10 +1,10 @@
-//! The main job: a backup goes into the bucket, is listed, comes back, is deleted.
+//! The main job: upload, list, download, delete.
 
 use serde_json::{Value, json};
 
 use crate::lab::{Bucket, Location, MIB, Sample, Setup, agent_and_bucket, garage};
 
-/// The metadata object as it must be, `uploaded_at` aside.
+/// The expected metadata object, without `uploaded_at`.
 fn stored_metadata(sample: &Sample, part_size: u64) -> Value {
     let mut metadata = sample.metadata.clone();
     metadata["size"] = sample.size().into();
@@ -33,7 +33,7 @@ fn without_time(mut metadata: Value) -> Value {
     metadata
 }
 
-/// The digest is of the object, not of the backup: only the bucket has it.
+/// The digest covers the stored object; the backup itself is not known here.
 fn without_digest(mut metadata: Value) -> Value {
     let digest = metadata["s3_backup_agent"]
         .as_object_mut()
@@ -191,7 +191,7 @@ async fn events_report_upload_progress() {
     let sample = Sample::new("a1", "Watched", 20 * MIB);
     let upload_id = agent.begin("garage", &sample).await;
     let mut sending = agent.sending(&upload_id);
-    // More follows only when a part was seen to be stored, so that every step is told.
+    // The next part follows the stored one, so that every step is reported.
     let mut told = Vec::new();
     for part in 0..4 {
         let range = part * 5 * 1024 * 1024..(part + 1) * 5 * 1024 * 1024;

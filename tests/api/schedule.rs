@@ -1,4 +1,4 @@
-//! Backups that are verified by themselves, where somebody asks for it.
+//! Scheduled verification.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ async fn holding(options: &[(&str, &str)], ids: &[&str]) -> (Location, Proxy, Bu
     )
 }
 
-/// An agent that verifies, and a bucket that holds these backups when it starts.
+/// A verifying agent, and a bucket that holds these backups at its start.
 async fn verifying(options: &[(&str, &str)], ids: &[&str]) -> (Agent, Proxy, Bucket) {
     let (location, proxy, bucket) = holding(options, ids).await;
     (Setup::of(location).serve().await, proxy, bucket)
@@ -45,7 +45,7 @@ fn settings(location: &Location) -> config::Location {
     config::Location::from_json(&location.json()).unwrap().0
 }
 
-/// An agent in this process, with a location that Home Assistant registered before the first look at the schedules.
+/// An agent in this process, whose location is registered before the schedules are first evaluated.
 fn inside(location: &Location, state: &Path) -> Arc<agent::Agent> {
     let agent = agent::Agent::new(vec![settings(location)], state).unwrap();
     agent.keep_tidy();
@@ -73,7 +73,7 @@ async fn verified(agent: &Agent) -> Value {
     verification(agent).await
 }
 
-/// Waits until the schedule comes to its end once more.
+/// Waits until the schedule completes another run.
 async fn verified_again(agent: &Agent) {
     let start = chrono::Utc::now().timestamp() - 1;
     eventually("it is verified again", async || {
@@ -98,7 +98,7 @@ fn record(agent: &Agent) -> PathBuf {
     agent.setup.path("state/verified.json")
 }
 
-/// Restarts it with what it knows of its one location changed.
+/// Restarts the agent with a changed verification record.
 async fn restarted_with(mut agent: Agent, change: impl Fn(&mut Value)) -> Agent {
     agent.kill();
     let mut record: Value =
@@ -117,7 +117,7 @@ fn ran_before(place: &mut Value, days: i64) {
         json!((chrono::Utc::now() - chrono::TimeDelta::days(days)).to_rfc3339());
 }
 
-/// Restarts it as if it had last followed its schedule so many days ago.
+/// Restarts the agent as if its last run was this many days ago.
 async fn restarted_after(agent: Agent, days: i64) -> Agent {
     restarted_with(agent, |place| ran_before(place, days)).await
 }
@@ -171,7 +171,7 @@ async fn damage_is_reported_until_the_backup_is_gone() {
         "the log names it"
     );
 
-    // Said after a restart too, without reading anything again; gone with the backup.
+    // Reported after a restart too, without another read; cleared with the backup.
     let agent = restarted_after(agent, 1).await;
     assert_eq!(verification(&agent).await["damaged"], json!(["bad"]));
     assert_eq!(agent.delete_backup("garage", "bad").await.status, 204);
@@ -280,7 +280,7 @@ async fn unreadable_backup_does_not_stop_the_verification_run() {
         }
         let agent = restarted_with(agent, |place| {
             ran_before(place, 8);
-            // One that nobody ever looked at comes first.
+            // A never verified backup comes first.
             assert!(
                 place["backups"]
                     .as_object_mut()
@@ -308,7 +308,7 @@ async fn unreadable_backup_does_not_stop_the_verification_run() {
             "what cannot be read is not what was read to be damaged"
         );
         assert_eq!(found["unread"], json!(["bad"]));
-        // Said after a restart too, until somebody looks at it.
+        // Reported after a restart too, until the next verification.
         let agent = restarted_after(agent, 1).await;
         assert_eq!(verification(&agent).await["unread"], json!(["bad"]));
         let metrics = agent.get("/metrics").await;

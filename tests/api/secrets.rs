@@ -1,4 +1,4 @@
-//! Secrets of all kinds are planted; then everything that the agent lets out is looked through for them.
+//! Leaks of secrets: all kinds are planted, then all output of the agent is searched.
 
 use std::fs;
 
@@ -25,7 +25,7 @@ const KMS_KEY: &str = "arn:aws:kms:eu-central-1:123456789012:key/planted";
 const TOKEN_OF_FILE: &str = "planted token of a \"file\"";
 const TOKEN_OF_SUPERVISOR: &str = "planted/token+of=Supervisor";
 
-/// All that must not be seen, in all ways that it could be written.
+/// All planted secrets, in all encodings.
 fn planted(bucket_secret: &str, customer_key: &str) -> Vec<String> {
     let mut forms = vec![BASE64.encode(format!("home:{PROXY_PASSWORD}"))];
     let of_the_agent = [
@@ -62,7 +62,8 @@ fn has_none(what: &str, text: &str, planted: &[String]) {
     }
 }
 
-/// Asks for a path that has a secret in it, as a person does who pastes it into the wrong place: it comes into records.
+/// Requests a path that contains a secret, as after a paste into the wrong field: it enters the
+/// records.
 async fn paste(client: &Client, secret: &str) {
     let path = format!(
         "/v1/locations/{}",
@@ -202,7 +203,7 @@ async fn secrets_from_files_and_supervisor_do_not_leak() {
     nothing_let_out_has_any(&agent, &client, events, &planted).await;
 }
 
-/// A Supervisor that takes no message, and says it with all that it was sent.
+/// A Supervisor that refuses every message and echoes it.
 async fn supervisor_that_repeats_tokens() -> (String, AbortOnDropHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = listener.local_addr().unwrap().to_string();
@@ -223,7 +224,7 @@ async fn supervisor_that_repeats_tokens() -> (String, AbortOnDropHandle<()>) {
     (host, AbortOnDropHandle::new(answering))
 }
 
-/// Looks through all that an agent lets out, after secrets were pasted.
+/// Searches all output of an agent after secrets were pasted.
 async fn nothing_let_out_has_any(
     agent: &Agent,
     client: &Client,

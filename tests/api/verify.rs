@@ -1,4 +1,4 @@
-//! Looking whether a backup is what was uploaded, quickly and in full.
+//! Verification of stored backups, quick and full.
 
 use std::time::Duration;
 
@@ -110,7 +110,7 @@ async fn full_verification_finds_a_changed_byte() {
 async fn quick_verification_finds_a_truncated_tar_of_any_writer() {
     let (agent, bucket) = agent_and_bucket().await;
     let sample = Sample::new("a1", "Cut", 6 * MIB);
-    // Without its last block of the manifest and its end; as large as the metadata says.
+    // Lacks the manifest's last block and the end; has the size stated in the metadata.
     let mut cut = sample.tar.to_vec();
     let end = cut.len() - 2048;
     cut[end..].fill(7);
@@ -204,7 +204,7 @@ async fn server_checksum_is_compared() {
             Vec::<String>::new()
         );
     }
-    // A tar that another tool put in its place, with a checksum that is right for it.
+    // Another tool's tar, with a checksum that matches it.
     let agent = Setup::of(Location::of(&bucket)).serve().await;
     let sample = Sample::new("a1", "Replaced", 40_960);
     agent.upload("garage", &sample).await;

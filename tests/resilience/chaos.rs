@@ -1,4 +1,4 @@
-//! Connections that break at the worst moment: what arrives is right all the same.
+//! Connections that break at the worst moment: stored and received bytes are correct.
 
 use http::Method;
 use serde_json::json;
@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::lab::agent::Agent;
 use crate::lab::{Bucket, Fault, MIB, Proxy, Request, Sample, agent_behind_proxy};
 
-/// Uploads through the faults that `arm` sets, and looks at what is in the bucket.
+/// Uploads through the faults set by `arm`, and compares the bucket's content.
 async fn upload_survives(size: u64, arm: impl FnOnce(&Proxy)) -> (Agent, Proxy, Bucket, Sample) {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Chaos", size);
@@ -97,7 +97,7 @@ async fn internal_errors_of_the_provider_are_retried() {
             |request| request.stores_part(2),
             Fault::Answer("429 Too Many Requests", ""),
         );
-        // Amazon may fail this one with status 200.
+        // Amazon may fail this request with status 200.
         proxy.fault(
             Request::completes_multipart,
             Fault::Answer("200 OK", internal),
@@ -267,7 +267,7 @@ async fn tar_of_uncertain_commit_is_removed_after_failure() {
             agent.content(&upload_id, sample.tar.clone()).await.status,
             200
         );
-        // Every answer is lost, the one after a completion's retry included.
+        // Every answer is lost, that to a retried completion included.
         for _ in 0..40 {
             proxy.fault(
                 move |request| writes_tar(request) || request.method == "HEAD",
@@ -340,7 +340,7 @@ async fn cleanup_of_a_failed_upload_spares_the_next_one() {
         "storage_forbidden",
         &["metadata.json"],
     );
-    // The clean-up of the first is still at it.
+    // The first upload's cleanup is still in progress.
     agent.upload("garage", &sample).await;
     let stem = format!("backups/{}_a1", sample.stem());
     bucket

@@ -1,4 +1,5 @@
-//! Two at once: on one bucket, under one prefix, at one backup. `docs/concurrency.md` says what comes of it.
+//! Races: on one bucket, under one prefix, for one backup. `docs/concurrency.md` states the
+//! outcomes.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::lab::{
     eventually, garage,
 };
 
-/// Two agents with places of their own to note things, on one bucket.
+/// Two agents with separate state directories on one bucket.
 async fn two_agents(prefixes: [&str; 2]) -> ([Agent; 2], Bucket) {
     let bucket = garage::shared().bucket().await;
     let agent = |prefix: &str| {
@@ -37,7 +38,7 @@ async fn comes_back(agent: &Agent, sample: &Sample) {
     );
 }
 
-/// Reads what is left of a download: whether it came to its end, and what came.
+/// Reads the rest of a download; returns whether it completed, and the bytes.
 async fn rest(mut answer: reqwest::Response) -> (bool, Vec<u8>) {
     let mut body = Vec::new();
     loop {
@@ -51,7 +52,7 @@ async fn rest(mut answer: reqwest::Response) -> (bool, Vec<u8>) {
 
 #[tokio::test]
 async fn two_prefixes_of_one_bucket_are_independent() {
-    // The last folder lies in the one before.
+    // The second prefix is a folder inside the first.
     for prefixes in [
         ["home", "home/cabin"],
         ["home", "home/backups"],
@@ -63,7 +64,7 @@ async fn two_prefixes_of_one_bucket_are_independent() {
 
 async fn know_nothing_of_each_other(prefixes: [&str; 2]) {
     let ([one, other], bucket) = two_agents(prefixes).await;
-    // The same id and the same name: a Home Assistant that was copied has both.
+    // Equal id and name, as from a copied Home Assistant.
     let samples = [Sample::small("a1"), Sample::new("a1", "Nightly", 12 * MIB)];
     tokio::join!(
         one.upload("garage", &samples[0]),
@@ -104,7 +105,8 @@ async fn two_agents_share_one_prefix() {
             comes_back(agent, sample).await;
         }
     }
-    // Each may delete the other's. Whose list is older says that it is gone, or deletes it once more.
+    // Each may delete the other's backups. A stale list leads to "not found" or to a repeated
+    // deletion.
     assert_eq!(one.delete_backup("garage", "b2").await.status, 204);
     other
         .download("garage", "b2")
@@ -130,7 +132,8 @@ async fn two_agents_with_one_name_do_not_overwrite_each_other() {
         (12 * MIB, ["a1"; 2]),
     ] {
         let ([one, other], bucket) = two_agents(["home", "home"]).await;
-        // The same name to the microsecond; encrypted anew for each location, so other bytes even of one backup.
+        // Equal names to the microsecond; encryption per location makes the bytes of one backup
+        // differ.
         let [first, second] = [(ids[0], "x"), (ids[1], "y")].map(|(id, seed)| {
             let sample = Sample::new(id, "Same name", size);
             let mut tar = sample.tar.to_vec();
@@ -160,7 +163,7 @@ async fn two_agents_with_one_name_do_not_overwrite_each_other() {
         bucket
             .comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
             .await;
-        // As the hint says.
+        // The hint's remedy.
         one.upload("garage", &first).await;
         comes_back(&one, &first).await;
         assert!(bucket.unfinished().await.is_empty());
@@ -234,7 +237,7 @@ async fn many_uploads_of_one_backup_store_one_backup() {
     let uploads = samples.iter().map(async |sample| {
         let created = agent.create("garage", sample).await;
         let upload_id = created.json()["upload_id"].as_str().unwrap().to_owned();
-        // Whoever is superseded hears it, or is cut off.
+        // A superseded sender receives an error or is disconnected.
         let arrived = agent.send(
             agent
                 .request(Method::PUT, &format!("/v1/uploads/{upload_id}/content"))
@@ -372,7 +375,7 @@ async fn concurrent_deletions_cost_two_listings() {
         for id in &ids {
             bucket.put_backup("", id, &Sample::small(id)).await;
         }
-        // Somebody looks on, as Home Assistant's entities do.
+        // A reader of events, like Home Assistant's entities.
         let _events = agent.events().await;
         if is_known {
             assert_eq!(

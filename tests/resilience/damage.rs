@@ -1,4 +1,4 @@
-//! A bucket with broken things in it: they are reported, and hide nothing else.
+//! Damaged objects in a bucket are reported and hide nothing else.
 
 use serde_json::{Value, json};
 
@@ -173,7 +173,7 @@ async fn two_objects_with_one_backup_id_are_one_backup() {
     bucket.comes_to_be_empty().await;
 }
 
-/// What looking at "a1" finds, by the codes.
+/// Codes found by verifying "a1".
 async fn findings(agent: &Agent, mode: &str) -> Vec<String> {
     let answer = agent
         .post(
@@ -192,7 +192,7 @@ async fn findings(agent: &Agent, mode: &str) -> Vec<String> {
         .collect()
 }
 
-/// How often the log says that this metadata is damaged, in a list.
+/// Number of damage reports about this metadata in the log.
 fn warnings(agent: &Agent, key: &str) -> usize {
     let is_it = |line: &&str| line.contains(key) && line.contains("the metadata of a backup in");
     agent.printed().lines().filter(is_it).count()
@@ -225,7 +225,7 @@ async fn invalid_extra_fields_are_named_and_hide_nothing() {
     }
 }
 
-/// `src/backup/object.rs` tries every byte; these are of every kind that there is.
+/// `src/backup/object.rs` tries every byte; these represent every kind.
 #[tokio::test]
 async fn changed_metadata_byte_is_named_and_hides_nothing() {
     let (agent, bucket) = agent_and_bucket().await;
@@ -320,7 +320,7 @@ async fn checksum_is_compared_despite_damaged_extra_fields() {
     );
 }
 
-/// As `docs/storage.md` says.
+/// The rule of `docs/storage.md`.
 #[tokio::test]
 async fn recovery_repairs_damaged_metadata() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
@@ -369,7 +369,7 @@ async fn stored_whole(bucket: &Bucket, sample: &Sample) {
     );
 }
 
-/// The provider compares a checksum, or the agent the `ETag`: nothing is left that nobody looks at.
+/// The provider verifies a checksum, or the agent verifies the `ETag`: no byte stays unverified.
 #[tokio::test]
 async fn bit_flip_on_the_uplink_is_detected_and_resent() {
     for checksum in ["sha256", "crc64nvme", "crc32c", "off"] {
@@ -420,7 +420,7 @@ async fn persistently_damaging_connection_fails_the_upload_cleanly() {
         let (agent, proxy, bucket) =
             agent_behind_proxy(|location| *location = location.clone().with("checksum", checksum))
                 .await;
-        // What its ETags are is known by then.
+        // The kind of its ETags is known by then.
         agent.upload("garage", &Sample::small("b2")).await;
         assert_eq!(agent.delete_backup("garage", "b2").await.status, 204);
         let sample = Sample::new("a1", "Damaged", 12 * MIB);

@@ -1,4 +1,4 @@
-//! What has to go does go, whoever dies meanwhile; what has come in its place stays.
+//! Deletions and discards finish despite crashes, and spare newer content.
 
 use serde_json::json;
 
@@ -15,7 +15,7 @@ fn keys(sample: &Sample) -> [String; 2] {
     ]
 }
 
-/// The bucket holds this backup and nothing else, and no journal is left.
+/// Waits until the bucket holds only this backup, and asserts that no journal is left.
 async fn only_this_is_left(agent: &Agent, bucket: &Bucket, sample: &Sample) {
     let [metadata, tar] = keys(sample);
     bucket.comes_to_hold(&[&metadata, &tar]).await;
@@ -57,7 +57,8 @@ async fn damaged_small_tar_is_removed() {
     assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
 }
 
-/// An upload whose metadata meets this fault, and the storage goes away then; the agent gives up, and the storage is back.
+/// An upload whose metadata write meets this fault before an outage; the agent fails it, then the
+/// outage ends.
 async fn gave_up_at_the_end(
     size: u64,
     fault: impl Fn() -> Fault,
@@ -106,7 +107,7 @@ async fn gives_up(
     proxy.set_away(false);
 }
 
-/// The same, and the agent is killed.
+/// The same, with a killed agent.
 async fn failed_at_the_end(size: u64, fault: impl Fn() -> Fault) -> (Agent, Proxy, Bucket) {
     let (mut agent, proxy, bucket, _) = gave_up_at_the_end(size, fault).await;
     agent.kill();
@@ -125,7 +126,7 @@ async fn tar_of_a_failed_upload_is_removed_after_the_outage() {
     }
 }
 
-/// The sender was told that there is no such backup, though its metadata arrived.
+/// The sender received "not stored", although the metadata object arrived.
 #[tokio::test]
 async fn failed_backup_is_removed_after_the_outage() {
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
@@ -149,7 +150,7 @@ async fn background_removal_updates_the_list() {
     }
     .json();
     other.as_object_mut().unwrap().remove("id");
-    // Looks at once at what is left everywhere.
+    // The agent sweeps all locations at startup.
     assert_eq!(
         agent
             .put("/v1/locations/other", other.to_string())
@@ -173,7 +174,7 @@ async fn next_attempt_adopts_pending_removals() {
     }
 }
 
-/// The same bytes, so that nothing tells the tars apart.
+/// Equal bytes, so the tars are indistinguishable.
 #[tokio::test]
 async fn copy_stored_by_another_agent_is_kept() {
     for size in [40_960, 11 * MIB] {
@@ -193,7 +194,7 @@ async fn copy_stored_by_another_agent_is_kept() {
     }
 }
 
-/// Only the first answer is lost; what the second says is of the second.
+/// Only the first answer is lost; the second answer belongs to the retry.
 #[tokio::test]
 async fn arrived_tar_is_removed_despite_ambiguous_last_attempt() {
     for size in [40_960, 11 * MIB] {
@@ -276,7 +277,7 @@ async fn renamed_backup_is_read_and_deleted() {
     let (agent, bucket) = agent_and_bucket().await;
     let sample = Sample::small("a1");
     agent.upload("garage", &sample).await;
-    // As another agent on the same folder does when it uploads the backup again.
+    // Simulates another agent on the same folder that uploads the backup again.
     let moves = async |from: &str, to: &str| {
         assert_eq!(agent.listed("garage").await, ["a1"]);
         bucket.put_backup("", to, &sample).await;
@@ -321,7 +322,7 @@ async fn new_copy_replaces_its_predecessor_but_no_other_backup_under_that_name()
     assert!(agent.download("garage", "b2").await.unwrap().body == other.tar);
 }
 
-/// An agent that was killed when the tar was in its place and its metadata was not, and is there again.
+/// Restarts an agent that was killed between the tar's completion and the metadata write.
 async fn killed_before_the_metadata(sample: &Sample) -> (Agent, Proxy, Bucket) {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let upload_id = agent.begin("garage", sample).await;
@@ -368,7 +369,7 @@ async fn resumed_upload_does_not_overwrite_another_backup_under_its_name() {
     assert_eq!(agent.get("/v1/uploads").await.json()["uploads"], json!([]));
 }
 
-/// The journal tells of parts that are a tar by now, and nobody can say so.
+/// The journal lists parts that have become a tar, and the provider cannot confirm it.
 #[tokio::test]
 async fn killed_upload_is_repaired_without_list_parts_permission() {
     let sample = Sample::new("a1", "Killed", 12 * MIB);
@@ -386,7 +387,7 @@ async fn killed_upload_is_repaired_without_list_parts_permission() {
     only_this_is_left(&agent, &bucket, &sample).await;
 }
 
-/// The setup of a command that was killed in the middle of an upload, with one part stored.
+/// The setup of a command killed in the middle of an upload, with one part stored.
 async fn a_command_was_killed(sample: &Sample) -> (Setup, Proxy, Bucket) {
     let bucket = garage::shared().bucket().await;
     let proxy = Proxy::before(&bucket.endpoint).await;
@@ -443,7 +444,7 @@ async fn leftovers_of_a_killed_command_are_swept_by_the_agent() {
     nothing_is_left(&agent, &bucket).await;
 }
 
-/// The same state directory, at the same time: neither takes what the other is at.
+/// The same state directory, concurrently: each leaves the other's uploads alone.
 #[tokio::test]
 async fn command_leaves_the_upload_of_the_agent_alone() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;

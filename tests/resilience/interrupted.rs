@@ -1,5 +1,5 @@
-//! Uploads that stop in the middle: what was stored waits for a day, for the same backup to come again. What is wrong, or
-//! cancelled by somebody, is removed at once.
+//! Interrupted uploads: stored parts wait a day for the same backup. Invalid or cancelled uploads
+//! are discarded immediately.
 
 use std::fs;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ fn journals(agent: &Agent) -> Vec<PathBuf> {
     )
 }
 
-/// Sends the first 13 MiB, and gives what is stored when that is two parts of 5 MiB at least.
+/// Sends the first 13 MiB; returns the stored bytes once at least two parts of 5 MiB are stored.
 async fn half_sent(agent: &Agent, location: &str, sample: &Sample) -> (String, Sending, u64) {
     let mut events = agent.events().await;
     let upload_id = agent.begin(location, sample).await;
@@ -39,7 +39,7 @@ async fn half_sent(agent: &Agent, location: &str, sample: &Sample) -> (String, S
     (upload_id, sending, stored)
 }
 
-/// Waits until the upload of a sender that left is in nobody's hands.
+/// Waits until the upload of a disconnected sender is suspended.
 async fn interrupted(agent: &Agent) {
     eventually("the upload is over", async || {
         agent.get("/v1/uploads").await.json()["uploads"] == json!([])
@@ -47,7 +47,7 @@ async fn interrupted(agent: &Agent) {
     .await;
 }
 
-/// Sends all of it, and looks at what is in the bucket then.
+/// Sends the complete backup and asserts the bucket's content.
 async fn sent_again(agent: &Agent, location: &str, bucket: &Bucket, sample: &Sample) -> u64 {
     let created = agent.create(location, sample).await.json();
     let upload_id = created["upload_id"].as_str().unwrap();
@@ -75,7 +75,7 @@ async fn shutdown_keeps_stored_parts_for_resume() {
     let (upload_id, mut sending, stored) = half_sent(&agent, "garage", &sample).await;
     let mut events = agent.events().await;
     agent.signal("TERM");
-    // The sender goes on to its end, as Home Assistant does that knows nothing of it.
+    // The sender continues to the end, like Home Assistant, which does not notice.
     sending.send(&sample.tar.slice(13 << 20..)).await;
     sending
         .ended()
@@ -181,7 +181,7 @@ async fn a_sender_that_leaves_goes_on_where_it_was(server: Server) {
         (1, 1)
     );
     assert!(agent.listed("home").await.is_empty());
-    // It leaves once more, before it has sent a whole part.
+    // It disconnects again, before a full part.
     let mut sending = agent.sending(&agent.begin("home", &sample).await);
     sending.send(&sample.tar.slice(..1 << 20)).await;
     events.upload("receiving").await;
@@ -203,7 +203,7 @@ async fn upload_resumes_after_client_disconnect_on_swift() {
     a_sender_that_leaves_goes_on_where_it_was(Server::Swift).await;
 }
 
-/// A connection may be dead for its sender long before the agent hears of it.
+/// A connection may be dead for its sender long before the agent notices.
 #[tokio::test]
 async fn returning_sender_takes_over_before_the_disconnect_is_noticed() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
@@ -246,7 +246,7 @@ async fn invalid_upload_is_discarded_immediately() {
                 "the test would prove nothing"
             );
         }
-        // A sender that ends too early, as a cipher that failed does.
+        // A sender that ends too early, as after a failed cipher.
         let upload_id = agent.begin("garage", &sample).await;
         let short = agent
             .content(&upload_id, sample.tar.slice(..12 << 20))
@@ -287,7 +287,7 @@ async fn cancelled_upload_is_discarded_immediately() {
     eventually("the journal is gone", async || journals(&agent).is_empty()).await;
 }
 
-/// Without a journal nobody would know of it later.
+/// Without a journal, a later run could neither resume nor sweep it.
 #[tokio::test]
 async fn unjournaled_upload_is_discarded_on_disconnect() {
     let bucket = garage::shared().bucket().await;
@@ -341,7 +341,7 @@ async fn removed_location_discards_interrupted_uploads() {
     let sample = Sample::new("a1", "Forgotten", 20 * MIB);
     half_sent(&agent, "garage", &sample).await.1.gone().await;
     interrupted(&agent).await;
-    // Said again, as Home Assistant does whenever it connects.
+    // Registered again, as Home Assistant does on every connection.
     register().await;
     assert_eq!(
         (bucket.unfinished().await.len(), journals(&agent).len()),
@@ -383,7 +383,7 @@ async fn moved_location_leaves_nothing_behind() {
     eventually("the journal is gone", async || journals(&agent).is_empty()).await;
 }
 
-/// What is stored already is not encrypted by the parts that come.
+/// Newly sent parts cannot change the encryption of stored ones.
 #[tokio::test]
 async fn changed_storage_options_restart_the_upload() {
     let server = Imitation::with([]).await;
@@ -465,7 +465,7 @@ async fn interrupted_command_leaves_nothing() {
     );
     assert_eq!(process.wait().unwrap().code(), Some(1));
     bucket.comes_to_be_empty().await;
-    // It may have been told before it had anything to note.
+    // The event may precede the journal.
     assert_eq!(
         fs::read_dir(setup.path("state/uploads")).map_or(0, Iterator::count),
         0

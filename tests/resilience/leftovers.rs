@@ -1,10 +1,10 @@
-//! What a bucket holds beside its backups: each thing has a word for what it is.
+//! Objects beside backups: each has a code.
 
 use serde_json::{Value, json};
 
 use crate::lab::{Request, Sample, agent_behind_proxy, eventually};
 
-/// Key and code of all that was left out, sorted.
+/// Key and code of all skipped objects, sorted.
 fn codes(list: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let skipped = list["skipped"].as_array().unwrap().iter();
@@ -61,7 +61,8 @@ async fn skipped_objects_have_codes_and_counts() {
     assert_eq!(agent.location("garage").await["skipped"], counts);
 }
 
-/// An agent that was killed before it removed what its last upload replaced leaves two of one backup.
+/// An agent killed before it deleted the predecessor of its last upload leaves two copies of one
+/// backup.
 #[tokio::test]
 async fn previous_upload_of_a_backup_is_deleted_with_it() {
     let (agent, _proxy, bucket) = agent_behind_proxy(|_| {}).await;
@@ -98,7 +99,7 @@ async fn recent_tar_may_belong_to_another_upload() {
     assert_eq!(codes(&agent.refreshed("garage").await).len(), 1);
 }
 
-/// S3 has the start of an upload in parts for the time at which it was written: one of hours looks old at once.
+/// S3 dates a multipart object by its upload's start: a long upload looks old immediately.
 #[tokio::test]
 async fn tar_of_a_running_upload_or_deletion_is_not_an_orphan() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;

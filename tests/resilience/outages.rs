@@ -1,4 +1,4 @@
-//! Storage that goes away in the middle: for good, for a moment, while listing; or that is full.
+//! Outages: permanent, short, during lists; and full storage.
 
 use std::fs;
 use std::path::Path;
@@ -61,7 +61,7 @@ async fn upload_survives_restart_of_garage() {
     assert!(body == sample.tar, "the download differs after the restart");
 }
 
-/// Its storage is another maker's: four services, which keep parts as objects of their own.
+/// Swift has four services, and keeps parts as separate objects.
 #[tokio::test]
 async fn upload_survives_restart_of_swift() {
     let swift = Swift::start();
@@ -118,7 +118,7 @@ async fn full_directory_keeps_nothing_of_a_failed_upload() {
         ..Location::of(&garage::shared().bucket().await)
     };
     let mut setup = Setup::of(location);
-    // A file system that the agent alone sees.
+    // A file system visible to the agent alone.
     let mount = format!("mount -t tmpfs -o size=1m,mode=700 tmpfs {path} && exec \"$0\" \"$@\"");
     setup.before = format!("exec unshare --map-root-user --mount sh -c '{mount}' \"$0\" \"$@\"");
     let agent = setup.serve().await;
@@ -127,7 +127,7 @@ async fn full_directory_keeps_nothing_of_a_failed_upload() {
     for size in [2 * MIB, 12 * MIB] {
         let large = Sample::new("a1", "Too large", size);
         let upload_id = agent.begin("disk", &large).await;
-        // What is no larger than a part is written at the end.
+        // Content up to one part is written at the end.
         let arrived = agent.content(&upload_id, large.tar.clone()).await;
         let answer = if arrived.status == 200 {
             agent.complete(&upload_id, &large).await
@@ -180,7 +180,8 @@ async fn upload_fails_after_outage() {
         .await
         .is_problem(503, "storage_unreachable", &[]);
 
-    // What the agent may not touch while the server is away is invisible when it is back, and in nobody's way.
+    // An object that the agent cannot delete during the outage stays unlisted afterwards, and
+    // blocks nothing.
     let parts = "are left behind";
     eventually("it gives up, and says so", async || {
         agent.printed().contains(parts)
@@ -285,7 +286,7 @@ async fn stale_list_is_served_during_outage() {
         (&list["stale"], &list["error"]),
         (&json!(false), &serde_json::Value::Null)
     );
-    // As it stood at first; then it went to error once and back once, without flapping in between.
+    // The initial state, then one change to error and one back, without flapping.
     let mut states = Vec::new();
     while states.last().is_none_or(|last| last != "ok") || states.len() < 3 {
         let event = events
@@ -375,7 +376,7 @@ async fn waiting_upload_is_shown_as_waiting() {
     assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
 }
 
-/// The storage itself is well, and what is between answers in its place: the same upload waits for it, and who looks at a
+/// The storage is healthy, but a proxy answers for it: the upload waits, a list fails at once.
 /// list does not.
 async fn is_waited_for(answer: Fault, code: &str) {
     let (agent, proxy, _bucket) = agent_behind_proxy(|_| {}).await;
@@ -424,7 +425,7 @@ async fn clock_skew_is_waited_out() {
     is_waited_for(Fault::Answer("403 Forbidden", skewed), "clock_skew").await;
 }
 
-/// As a reverse proxy says it that has lost its server.
+/// The answer of a reverse proxy that lost its server.
 #[tokio::test]
 async fn web_page_in_place_of_storage_is_waited_out() {
     is_waited_for(
@@ -434,7 +435,7 @@ async fn web_page_in_place_of_storage_is_waited_out() {
     .await;
 }
 
-/// The first part is on its way before the bucket is asked for an upload in parts.
+/// The first part is in flight before the multipart upload is created.
 #[tokio::test]
 async fn outage_before_the_first_part_is_waited_out() {
     let (agent, proxy, _bucket) = agent_behind_proxy(|_| {}).await;
@@ -442,7 +443,7 @@ async fn outage_before_the_first_part_is_waited_out() {
     let upload_id = agent.begin("garage", &sample).await;
     proxy.set_away(true);
     let back = async {
-        // Longer than a person in front of a screen would wait.
+        // Longer than a user waits in front of a screen.
         tokio::time::sleep(Duration::from_secs(14)).await;
         proxy.set_away(false);
     };
@@ -451,8 +452,8 @@ async fn outage_before_the_first_part_is_waited_out() {
     assert_eq!(agent.complete(&upload_id, &sample).await.status, 200);
 }
 
-/// A proxy that does not reach the server says that what was just stored is not there, and nothing in an answer to HEAD
-/// tells that from the server's own word.
+/// A proxy cut off from the server reports a new object as missing. An answer to HEAD looks the
+/// same from either.
 #[tokio::test]
 async fn fresh_object_missing_at_first_is_looked_up_again() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
@@ -463,7 +464,7 @@ async fn fresh_object_missing_at_first_is_looked_up_again() {
             agent.content(&upload_id, sample.tar.clone()).await.status,
             200
         );
-        // The first look is whether the name is free.
+        // The first lookup tests whether the name is free.
         let looks = AtomicUsize::new(0);
         let is_second = move |request: &Request| {
             request.looks_at(".tar") && looks.fetch_add(1, Ordering::SeqCst) == 1

@@ -1,4 +1,4 @@
-//! An agent that is killed in the middle: what was stored is not sent again.
+//! Uploads resume after a crash: stored parts are not sent again.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -11,7 +11,7 @@ use crate::lab::{
     Agent, Bucket, Location, MIB, Proxy, Sample, Setup, StateOn, agent_behind_proxy, eventually,
 };
 
-/// Of 20 MiB in parts of 5 MiB, an agent is killed when some are stored. Gives the bytes that were.
+/// Kills an agent during 20 MiB in parts of 5 MiB, once some are stored; returns the stored bytes.
 pub(crate) async fn killed_in_the_middle(agent: &mut Agent, sample: &Sample) -> u64 {
     let mut events = agent.events().await;
     let upload_id = agent.begin("garage", sample).await;
@@ -50,12 +50,12 @@ pub(crate) fn journals(agent: &Agent) -> Vec<PathBuf> {
     )
 }
 
-/// What an agent that has ended noted is more than a day old.
+/// Makes all journals of an ended agent more than a day old.
 pub(crate) fn a_day_passes(agent: &Agent) {
     ages(&agent.setup.path("state/uploads"));
 }
 
-/// The files in a folder come to be 25 hours old.
+/// Makes all files in a folder 25 hours old.
 pub(crate) fn ages(folder: &Path) {
     let yesterday = SystemTime::now() - Duration::from_hours(25);
     for file in fs::read_dir(folder).into_iter().flatten() {
@@ -83,7 +83,7 @@ async fn upload_resumes_after_agent_restart() {
     );
     complete(&agent, &sample, created["upload_id"].as_str().unwrap()).await;
     let sent_again = sent_before + proxy.part_bytes() - 20 * MIB;
-    // Only parts that were on their way when it was killed.
+    // Only the parts in flight at the kill are sent again.
     assert!(
         sent_again <= 20 * MIB - stored,
         "{sent_again} bytes travelled twice, {stored} were stored"
@@ -102,7 +102,7 @@ async fn upload_resumes_from_journal_of_an_earlier_version() {
     let text = fs::read_to_string(&journal).unwrap();
     let (first, parts) = text.split_once('\n').unwrap();
     let mut first: Value = serde_json::from_str(first).unwrap();
-    // Earlier versions did not note it.
+    // Earlier versions did not store it.
     assert_eq!(
         first["upload"].as_object_mut().unwrap().remove("size"),
         Some(json!(sample.size()))
@@ -131,7 +131,7 @@ async fn reencrypted_stream_replaces_changed_parts() {
     let first = Sample::new("a1", "Encrypted anew", 20 * MIB);
     killed_in_the_middle(&mut agent, &first).await;
     let agent = Agent::restarted(agent).await;
-    // The same but for one byte in the second part.
+    // Equal except for one byte in the second part.
     let mut tar = first.tar.to_vec();
     tar[6_000_000] ^= 1;
     let second = first.with_tar(tar);
@@ -279,7 +279,7 @@ async fn unwritable_disk_costs_only_the_resume() {
         setup.state_on = Some(state);
         let agent = setup.serve().await;
         let is_full = matches!(state, StateOn::OneMebibyte);
-        // The disk is full when half of the first one has come, and from the start of the second one.
+        // The disk fills up in the middle of the first, and before the second.
         for (id, name) in [("a1", "One"), ("b2", "Two")] {
             let sample = Sample::new(id, name, 20 * MIB);
             let mut events = agent.events().await;
@@ -297,7 +297,7 @@ async fn unwritable_disk_costs_only_the_resume() {
             assert_eq!(agent.complete(&upload_id, &sample).await.status, 200);
             assert!(agent.download("garage", id).await.unwrap().body == sample.tar);
             if is_full {
-                // What was begun before the disk was full is gone all the same.
+                // An upload started before the disk was full is removed too.
                 assert_eq!(
                     fs::read_dir(agent.inside("state/uploads")).unwrap().count(),
                     0
@@ -316,7 +316,7 @@ async fn unwritable_disk_costs_only_the_resume() {
     }
 }
 
-/// Whether or not it can be written down, and beside a command that verifies as well.
+/// Holds with and without a writable record, and beside a concurrent verification command.
 async fn what_verifying_finds_is_known_all_the_same(agent: &Agent, bucket: &Bucket) {
     let sample = Sample::new("b2", "Two", 20 * MIB);
     let mut damaged = sample.tar.to_vec();
@@ -357,7 +357,7 @@ async fn what_verifying_finds_is_known_all_the_same(agent: &Agent, bucket: &Buck
     assert_eq!(warnings, 1, "{}", agent.printed());
 }
 
-/// Leaves no room on the disk, and none in the last page of the one journal, which spaces do not harm.
+/// Fills the disk, and the last page of the only journal with spaces, which JSON ignores.
 fn fill_up(agent: &Agent) {
     let journals: Vec<_> = fs::read_dir(agent.inside("state/uploads"))
         .unwrap()

@@ -1,4 +1,4 @@
-//! Uploads that nobody ends: what they left goes when it was not touched for a day, and nothing else does.
+//! Abandoned uploads: their leftovers are swept after a day without activity, and nothing else is.
 
 use std::fs::{self, File};
 use std::time::{Duration, SystemTime};
@@ -10,12 +10,12 @@ use crate::lab::{
     garage,
 };
 
-/// What the agent says of its last look for what is left.
+/// The agent's last sweep report.
 async fn last_sweep(agent: &Agent) -> Value {
     agent.get("/v1/diagnostics").await.json()["locations"][0]["last_sweep"].clone()
 }
 
-/// Waits for the look that an agent begins with.
+/// Waits for the sweep at startup.
 async fn swept(agent: &Agent) -> Value {
     eventually("it looks for what is left", async || {
         !last_sweep(agent).await.is_null()
@@ -112,7 +112,7 @@ async fn upload_in_flight_is_never_swept() {
         .await;
     bucket.leave_unfinished("home/backups/dead.tar").await;
     proxy.make_older(25, 25);
-    // The same folder under another name is a new location, which is looked at.
+    // The same folder under another name is a new location, hence swept.
     again["id"] = json!("again");
     assert_eq!(
         agent
@@ -161,7 +161,7 @@ async fn sweep_handles_more_than_one_page() {
 async fn sweep_without_list_permission_relies_on_the_journal() {
     for (denied, expected) in [
         ("s3:ListBucketMultipartUploads", Value::Null),
-        // Whether it still gets parts is not to be known.
+        // Activity of the upload is unknown.
         ("s3:ListMultipartUploadParts", json!(1)),
         ("s3:AbortMultipartUpload", json!(1)),
     ] {
@@ -221,7 +221,7 @@ async fn abandoned_upload_is_swept_after_the_outage() {
         "the test would prove nothing"
     );
     let agent = Agent::restarted(agent).await;
-    // At once, though it is not a day old.
+    // Immediately, although it is not a day old.
     bucket.comes_to_be_empty().await;
     eventually("the journal is gone", async || {
         fs::read_dir(agent.setup.path("state/uploads")).is_ok_and(|files| files.count() == 0)

@@ -1,4 +1,4 @@
-//! An upload's calls in another order than usual: cancelled, begun again, repeated, never finished.
+//! Upload calls in unusual order: cancelled, restarted, repeated, never finished.
 
 use std::sync::Arc;
 
@@ -239,7 +239,7 @@ async fn uploads_beyond_the_limit_are_refused_until_one_ends() {
                 .await,
         );
     }
-    // The places of one location are taken, and then those of all together.
+    // The slots of one location are full, and then those of all together.
     let next = Sample::small("next");
     for location in ["f0", "f4"] {
         agent.create(location, &next).await.is_problem(

@@ -1,4 +1,4 @@
-//! The agent in this process, its bucket, and the map beside them.
+//! The agent in this process, its bucket, and the expected map.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,23 +24,23 @@ use crate::lab::{Failure, Imitation, MIB, PATIENCE, Sample, goes_by};
 
 const HOME: &str = "home";
 
-/// And an hour.
+/// Plus an hour.
 const DAY: Duration = Duration::from_hours(25);
 
-/// Everything there is.
+/// The complete system under test.
 pub(super) struct World {
-    /// The server's own and the other agent's, which survives the agent.
+    /// Of the server and the other agent; outlives the agent.
     outside: Runtime,
     server: Arc<Imitation>,
     state: tempfile::TempDir,
     others_state: tempfile::TempDir,
     running: Option<(Runtime, Arc<Agent>)>,
     map: Map,
-    /// What was uploaded, by the SHA-256 of each.
+    /// All uploaded content by SHA-256.
     samples: BTreeMap<String, Sample>,
 }
 
-/// How a call ended.
+/// Outcome of a call.
 enum Ended<T> {
     Well(T),
     Badly(Error),
@@ -71,13 +71,13 @@ impl World {
         world
     }
 
-    /// Goes through all steps, and looks at everything at the end.
+    /// Performs all steps, and compares everything at the end.
     pub(super) fn goes_through(mut self, steps: &[Step]) {
         for step in steps {
             self.does(*step);
             self.server.heal();
             if step.trouble().may_end_a_call() {
-                // A bucket that could not be asked is not asked again for half a minute.
+                // An unreachable bucket is not asked again for half a minute.
                 self.wait(31);
             }
         }
@@ -102,13 +102,13 @@ impl World {
         self.running = Some((runtime, agent));
     }
 
-    /// Its tasks stop wherever they are, and its connections break.
+    /// Stops its tasks at any point, and breaks its connections.
     fn kill(&mut self) {
         let (runtime, agent) = self.running.take().unwrap();
         drop(agent);
         runtime.shutdown_timeout(Duration::from_secs(5));
         self.server.heal();
-        // What it was asked for last, it may be at still.
+        // Its last request may still be in progress.
         let deadline = Instant::now() + PATIENCE;
         while !self.server.is_at_rest() {
             assert!(Instant::now() < deadline, "the server comes to no rest");
@@ -122,7 +122,7 @@ impl World {
         self.map.all_is_fresh();
     }
 
-    /// Makes a call to the agent; a kill ends it.
+    /// Calls the agent; a kill ends the call.
     fn call<T, F>(&mut self, trouble: Trouble, work: impl FnOnce(Arc<Agent>) -> F) -> Ended<T>
     where
         F: Future<Output = Result<T, Error>>,
@@ -168,7 +168,7 @@ impl World {
         }
     }
 
-    /// Makes a call to an agent on another machine, which nothing befalls and which ends its work.
+    /// Calls an agent on another machine, which never fails, and waits for its background work.
     fn other<T, F>(&self, work: impl FnOnce(Arc<Agent>) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
@@ -195,7 +195,7 @@ impl World {
             Step::Download { any, trouble } => self.download(id(any), trouble),
             Step::ForeignWrite { foreign, version } => {
                 let sample = self.sample(FOREIGN[foreign], version, false);
-                // The tar's time may have a second's precision, so its size tells the versions apart.
+                // Timestamps may have a precision of one second, so sizes distinguish versions.
                 let [tar, metadata] = foreign_keys(sample.id());
                 self.server.put(&tar, &sample.tar);
                 self.server.put(&metadata, sample.metadata.to_string());
@@ -330,7 +330,7 @@ impl World {
         let ended = self.call(trouble, |agent| async move {
             let entry = agent.find(HOME, id).await?;
             let download = match agent.download(HOME, &entry, None).await {
-                // Once more by a new list, as the protocol does.
+                // Retried with a new list, as the API does.
                 Err(error) if error.kind() == Kind::BackupNotFound => {
                     let entry = agent.find(HOME, id).await?;
                     agent.download(HOME, &entry, None).await?
@@ -349,7 +349,7 @@ impl World {
             Ended::Badly(error) if error.kind() == Kind::BackupNotFound => {
                 self.map.is_seen(id, false);
             }
-            // Another tool replaced or deleted it since it was listed.
+            // Another tool replaced or deleted it after the list.
             Ended::Badly(_) if self.map.may_be_shown_older(id) => {}
             Ended::Badly(error) => {
                 assert!(trouble.may_end_a_call(), "{error:?}");
@@ -366,7 +366,7 @@ impl World {
         }
     }
 
-    /// What is left of uploads is removed, and nothing else.
+    /// Leftovers of uploads are removed, and nothing else.
     fn day(&mut self) {
         self.kill();
         self.server.make_older(DAY);
@@ -378,7 +378,7 @@ impl World {
         });
     }
 
-    /// What was written before lies in the future then, until the agent looks at it.
+    /// Existing files are from the future until the next sweep.
     fn set_back(&mut self) {
         self.kill();
         self.moves_journals(|time| time + 30 * DAY);
@@ -392,7 +392,7 @@ impl World {
         });
     }
 
-    /// It comes to be so within a day: what a look could not do, on a machine that is busy, the one in an hour does.
+    /// Reached within a day: a later sweep repeats what a busy machine delayed.
     fn until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
         for _hour in 0..24 {
             if self.soon(&is_so) {
@@ -414,7 +414,7 @@ impl World {
         is_so(self)
     }
 
-    /// Those that are there, and when they were written last.
+    /// Existing journals and their modification times.
     fn journals(&self) -> Vec<(PathBuf, SystemTime)> {
         let files = fs::read_dir(self.state.path().join("uploads"))
             .into_iter()
@@ -436,7 +436,7 @@ impl World {
         }
     }
 
-    /// Nothing is there but what was uploaded or another tool wrote.
+    /// Asserts that the bucket holds only uploaded or foreign content.
     fn looks_into_the_bucket(&self) {
         for key in self.server.keys() {
             if !key.ends_with(".metadata.json") && !key.contains("garbage") {
@@ -474,7 +474,7 @@ async fn uploads(agent: Arc<Agent>, sample: Sample) -> Result<StoredBackup, Erro
         .await
 }
 
-/// A name as no agent gives it.
+/// A name that no agent generates.
 fn foreign_keys(id: &str) -> [String; 2] {
     [".tar", ".metadata.json"].map(|ending| format!("backups/odd name+{id} #%ä{ending}"))
 }
@@ -483,7 +483,7 @@ fn id(any: usize) -> &'static str {
     OWN.iter().chain(&FOREIGN).nth(any).unwrap()
 }
 
-/// As Home Assistant sends.
+/// Sent as by Home Assistant.
 fn pieces(tar: &Bytes) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + use<> {
     let starts = (0..tar.len()).step_by(1 << 20);
     let pieces: Vec<_> = starts
