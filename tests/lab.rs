@@ -28,26 +28,26 @@ pub(crate) use proxy::{Fault, Proxy, Request};
 pub(crate) use quirks::{Failure, Imitation, Quirk};
 pub(crate) use sample::Sample;
 pub(crate) use server::Server;
-pub(crate) use setup::{Location, Setup, StateOn, as_somebody_else};
+pub(crate) use setup::{Location, Setup, StateOn, as_other_user};
 
 pub(crate) const MIB: u64 = 1024 * 1024;
 
 /// Upper bound for anything expected to happen; generous, because the machine is shared.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Waits until `condition` holds; panics after [`PATIENCE`].
+/// Waits until `condition` holds; panics after [`TIMEOUT`].
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl FnMut() -> F) {
     assert!(
-        comes_to_be(condition).await,
-        "{what}: not within {PATIENCE:?}"
+        holds_eventually(condition).await,
+        "{what}: not within {TIMEOUT:?}"
     );
 }
 
-/// Returns whether `condition` holds within [`PATIENCE`].
-pub(crate) async fn comes_to_be<F: Future<Output = bool>>(
+/// Returns whether `condition` holds within [`TIMEOUT`].
+pub(crate) async fn holds_eventually<F: Future<Output = bool>>(
     mut condition: impl FnMut() -> F,
 ) -> bool {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !condition().await {
         if Instant::now() >= deadline {
             return false;
@@ -58,7 +58,7 @@ pub(crate) async fn comes_to_be<F: Future<Output = bool>>(
 }
 
 /// Advances the clock of an agent in this process, which then does all due work.
-pub(crate) async fn goes_by(time: Duration) {
+pub(crate) async fn time_passes(time: Duration) {
     pause();
     advance(time).await;
     resume();
@@ -86,7 +86,7 @@ pub(crate) async fn agent_behind_proxy(
 }
 
 /// Lines of a server's log that contain `word`.
-fn lines_about(log: &Path, word: &str) -> String {
+fn lines_with(log: &Path, word: &str) -> String {
     let text = String::from_utf8_lossy(&std::fs::read(log).unwrap()).into_owned();
     text.lines()
         .filter(|line| line.contains(word))

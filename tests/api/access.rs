@@ -106,7 +106,7 @@ async fn token_file_is_private_and_reused() {
     assert_eq!(
         agent.get("/v1/info").await.status,
         401,
-        "the socket asks for it as well"
+        "the socket requires the token too"
     );
     agent.signal("TERM");
     assert!(agent.ended().await.success());

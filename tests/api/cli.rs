@@ -80,7 +80,7 @@ async fn backup_round_trips() {
         .ended_with(0);
     assert!(
         ran.stdout == sample.tar,
-        "standard output holds something else than the tar"
+        "standard output contains more than the tar"
     );
     setup
         .run(&["download", "garage", "1f2e3d4c"])
@@ -233,17 +233,17 @@ async fn exit_codes_distinguish_failures() {
     }
     // 3: not found
     let ran = setup
-        .run(&["download", "garage", "nobody"])
+        .run(&["download", "garage", "missing"])
         .await
         .ended_with(3);
     assert!(
-        ran.stderr.contains("nobody") && ran.stderr.contains("error: "),
+        ran.stderr.contains("missing") && ran.stderr.contains("error: "),
         "{}",
         ran.stderr
     );
     setup.run(&["list", "attic"]).await.ended_with(3);
     setup
-        .run(&["delete", "garage", "nobody"])
+        .run(&["delete", "garage", "missing"])
         .await
         .ended_with(3);
     // 5: damaged data

@@ -257,7 +257,7 @@ async fn unreadable_metadata_fails_the_copy() {
     assert_eq!(
         summary(&ran)[..3],
         [0, 1, 0],
-        "the one that was asked for can be read"
+        "the requested backup is readable"
     );
 }
 
@@ -343,7 +343,7 @@ async fn one_server_copies_server_side() {
     assert_eq!(
         (reads() - read, proxy.part_bytes() - parts),
         (0, 0),
-        "a tar passed through the agent"
+        "a tar was streamed through the agent"
     );
     hold_the_same(&from, &to).await;
     let metadata = to
@@ -352,13 +352,13 @@ async fn one_server_copies_server_side() {
     assert_eq!(
         metadata["s3_backup_agent"]["sha256"],
         ours.sha256(),
-        "what is known is kept"
+        "the verification record is kept"
     );
     let metadata = to.json(&format!("now/backups/{name}.metadata.json")).await;
     assert_eq!(
         metadata.get("s3_backup_agent"),
         None,
-        "what nobody has seen is not claimed"
+        "unverified parts are not claimed"
     );
     for sample in [&ours, &Sample::new("b2", "Foreign", 20_480)] {
         setup
@@ -471,7 +471,7 @@ async fn large_server_side_copy_uses_parts_and_resumes() {
         gate.add_permits(1);
     };
     let (outcomes, ()) = tokio::join!(copied_in_parts(&setup), away);
-    assert!(outcomes[0].result.is_err(), "the test would prove nothing");
+    assert!(outcomes[0].result.is_err(), "test precondition not met");
     assert_eq!((to.keys().await.len(), to.unfinished().await.len()), (0, 1));
     proxy.set_away(false);
     let outcomes = copied_in_parts(&setup).await;
@@ -479,7 +479,7 @@ async fn large_server_side_copy_uses_parts_and_resumes() {
     assert_eq!(
         [1, 2, 4, 5].map(copied),
         [1, 1, 1, 1],
-        "what was copied is not copied again"
+        "copied backups are not copied again"
     );
     hold_the_same(&from, &to).await;
     assert!(to.unfinished().await.is_empty());
@@ -500,7 +500,7 @@ async fn ended_in_the_middle(setup: &Setup, signal: &str, is_enough: impl AsyncF
     while !is_enough().await {
         assert!(
             process.try_wait().unwrap().is_none(),
-            "the test would prove nothing: it has ended"
+            "precondition: the copy is still running"
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -553,14 +553,14 @@ async fn interrupted_large_copy_resumes() {
     setup.run(&["copy", "old", "new"]).await.ended_with(0);
     let twice = proxy.part_bytes() - size;
     println!(
-        "{size} bytes, interrupted twice, in {:?}; {twice} bytes travelled twice",
+        "{size} bytes, interrupted twice, in {:?}; {twice} bytes were sent twice",
         start.elapsed()
     );
     let keys = to.keys().await;
     assert_eq!((keys.len(), to.unfinished().await.len()), (2, 0));
     assert_eq!(to.sha256(&keys[1]).await, (size, sha256));
     // Per kill: four parts in flight, and one being sent.
-    assert!(twice <= 2 * 5 * 5 * MIB, "{twice} bytes travelled twice");
+    assert!(twice <= 2 * 5 * 5 * MIB, "{twice} bytes were sent twice");
 }
 
 #[tokio::test]
@@ -593,7 +593,10 @@ async fn killed_copy_of_a_thousand_small_backups_resumes() {
         .ended_with(0);
     let [copied, skipped, failed, left_out, _] = summary(&ran);
     assert_eq!((copied + skipped, failed, left_out), (1000, 0, 0));
-    assert!(skipped >= 540, "what was there was copied again: {skipped}");
+    assert!(
+        skipped >= 540,
+        "existing backups were copied again: {skipped}"
+    );
     // Same names: the result of a killed copy is recognised.
     hold_the_same(&from, &to).await;
 }

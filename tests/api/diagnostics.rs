@@ -68,7 +68,7 @@ async fn diagnostics_report_the_agent_state() {
     );
     assert_eq!(
         written["locations[0].region"].0, "${REGION}",
-        "a variable stays one"
+        "a variable stays a reference"
     );
     assert!(
         written["locations[0].bucket"].1.ends_with("agent.toml"),
@@ -146,7 +146,7 @@ async fn diagnostics_include_recent_records_at_any_log_level() {
     );
     assert!(
         !agent.printed().contains("none0"),
-        "standard error was to be quiet"
+        "standard error is not quiet"
     );
 }
 

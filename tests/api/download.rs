@@ -62,7 +62,7 @@ async fn ranges_follow_http() {
         assert_eq!(
             answer.header("s3-backup-agent-crc32"),
             "",
-            "it is not that of a range"
+            "the digest is not of a range"
         );
     }
     for asked in [

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use crate::lab::{Location, MIB, PATIENCE, Sample, Setup, agent_and_bucket, garage};
+use crate::lab::{Location, MIB, Sample, Setup, TIMEOUT, agent_and_bucket, garage};
 
 #[tokio::test]
 async fn first_events_carry_the_full_state() {
@@ -76,7 +76,7 @@ async fn pings_continue_during_busy_streams() {
     let pinged = events.until(|event| event["type"] == "ping");
     tokio::select! {
         () = working => {}
-        told = timeout(PATIENCE, pinged) => assert!(told.expect("no ping comes").len() > 20),
+        told = timeout(TIMEOUT, pinged) => assert!(told.expect("no ping comes").len() > 20),
     }
 }
 
@@ -185,7 +185,7 @@ async fn burst_of_changes_costs_one_listing_and_none_without_readers() {
     let lists = || proxy.count(crate::lab::Request::is_list);
     let before = lists();
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-    assert_eq!(lists(), before, "nobody listens");
+    assert_eq!(lists(), before, "there is no reader");
     agent.refreshed("garage").await;
     let (mut events, before) = (agent.events().await, lists());
     for sample in &samples {

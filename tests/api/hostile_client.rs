@@ -74,7 +74,7 @@ async fn guessing_address_is_throttled_without_affecting_others() {
     assert_eq!(
         lucky.get("/v1/info").await.status,
         429,
-        "a right guess would have been told from a wrong one"
+        "the answer reveals a right guess"
     );
     assert_eq!(home.get("/v1/info").await.status, 200);
     assert_eq!(
@@ -84,10 +84,10 @@ async fn guessing_address_is_throttled_without_affecting_others() {
             .await
             .status,
         200,
-        "who comes from elsewhere"
+        "a client from another address"
     );
     assert_eq!(stranger.get("/v1/health").await.status, 200);
-    eventually("one more guess is answered", async || {
+    eventually("another guess is answered", async || {
         lucky.get("/v1/info").await.status == 200
     })
     .await;
@@ -100,7 +100,7 @@ async fn guessing_address_is_throttled_without_affecting_others() {
     assert_eq!(
         told.matches("too many calls without").count(),
         0,
-        "each of them is in the log: {told}"
+        "each guess is logged: {told}"
     );
 }
 
@@ -157,7 +157,7 @@ async fn one_address_cannot_take_all_connections() {
         200
     );
     drop(silent);
-    eventually("the places are free again", async || {
+    eventually("the connections are free again", async || {
         at(5, address).with_token(TOKEN).is_well().await
     })
     .await;
@@ -196,7 +196,7 @@ async fn silent_and_slow_clients_are_disconnected() {
         timeout(limit, body.read_to_end(&mut said)),
         trickle
     );
-    assert!(silent, "a connection without a word");
+    assert!(silent, "a silent connection");
     assert!(idle, "a connection without a second request");
     body.expect("a body that never comes").unwrap();
     let said = String::from_utf8_lossy(&said);
@@ -204,10 +204,7 @@ async fn silent_and_slow_clients_are_disconnected() {
         said.starts_with("HTTP/1.1 400") && said.contains("did not arrive within 30 s"),
         "{said}"
     );
-    assert!(
-        trickle < limit,
-        "a head that comes byte by byte went on for {trickle:?}"
-    );
+    assert!(trickle < limit, "a byte-by-byte head lasted {trickle:?}");
 }
 
 /// A paused download, or a client with a busy disk. The storage's idle timeout does not apply to
@@ -239,7 +236,7 @@ async fn stalled_reader_costs_little_memory_and_receives_the_rest() {
     let taken = agent.peak_memory().saturating_sub(before);
     assert!(
         taken < 3 * 40 * MIB,
-        "{} MiB for what nobody takes",
+        "{} MiB for a stalled reader",
         taken / MIB
     );
     for (mut body, mut answer) in paused {

@@ -240,7 +240,7 @@ async fn invalid_request_bodies_are_refused() {
     assert_eq!(
         agent.complete(&upload_id, &sample).await.status,
         200,
-        "a slip of the pen does not cost the upload"
+        "an invalid request does not end the upload"
     );
     assert_eq!(bucket.keys().await.len(), 2);
 }

@@ -49,7 +49,7 @@ async fn cached_list_expires_and_refresh_reads_only_changes() {
     assert_eq!(
         (proxy.count(Request::is_list), proxy.count(reads_metadata)),
         (1, 12),
-        "nothing was asked"
+        "a request was sent"
     );
 
     let mut renamed = Sample::small("id07");
@@ -86,7 +86,7 @@ async fn concurrent_lists_share_one_request() {
     }
     let gate = proxy.hold(Request::is_list);
     let release = async {
-        eventually("the list is asked for", async || proxy.faults_left() == 0).await;
+        eventually("the list is requested", async || proxy.faults_left() == 0).await;
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
         gate.add_permits(1);
     };
@@ -149,7 +149,7 @@ async fn list_in_flight_is_invalidated_by_a_new_backup() {
         let client = agent.client.clone();
         tokio::spawn(async move { client.list("garage").await })
     };
-    eventually("a list is asked for", async || proxy.faults_left() == 0).await;
+    eventually("a list is requested", async || proxy.faults_left() == 0).await;
     agent.upload("garage", &sample).await;
     let gate_later = gate.clone();
     let fresh = agent.list("garage").await;
@@ -217,7 +217,7 @@ async fn backup_deleted_elsewhere_returns_not_found() {
     assert_eq!(
         agent.delete_backup("garage", "y").await.status,
         204,
-        "what was wanted is so"
+        "the deletion is idempotent"
     );
     agent.download("garage", "x").await.unwrap().is_problem(
         404,

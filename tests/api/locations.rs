@@ -43,12 +43,12 @@ async fn registered_location_works_like_a_configured_one() {
     assert_eq!(
         put(&agent, "home", &settings(&bucket)).await.status,
         200,
-        "the same again"
+        "the same settings again"
     );
     assert_eq!(
         agent.get("/v1/locations").await.json(),
         before,
-        "saying the same again changes nothing"
+        "saying the same settings again changes nothing"
     );
 
     assert_eq!(agent.delete("/v1/locations/home").await.status, 204);
@@ -56,7 +56,7 @@ async fn registered_location_works_like_a_configured_one() {
         .get("/v1/locations/home")
         .await
         .is_problem(404, "location_not_found", &["home"]);
-    assert_eq!(bucket.keys().await.len(), 2, "what is in the bucket stays");
+    assert_eq!(bucket.keys().await.len(), 2, "the bucket's content stays");
 }
 
 #[tokio::test]
@@ -170,7 +170,7 @@ async fn access_key_changes_during_an_upload() {
     let mut sending = agent.sending(&upload_id);
     let half = sample.tar.len() / 2;
     sending.send(&sample.tar.slice(..half)).await;
-    eventually("a part is on its way", async || proxy.faults_left() == 0).await;
+    eventually("a part is in flight", async || proxy.faults_left() == 0).await;
 
     assert_eq!(
         put(&agent, "home", &with(&new_id, &new_secret))
@@ -187,7 +187,7 @@ async fn access_key_changes_during_an_upload() {
     assert_eq!(
         agent.listed("home").await,
         ["a1"],
-        "the list is the one of the location as it is now"
+        "the list belongs to the current settings"
     );
     assert!(bucket.get(&format!("backups/{}.tar", sample.stem())).await == sample.tar);
 }
@@ -239,7 +239,7 @@ async fn unreachable_provider_does_not_slow_other_locations() {
     assert_eq!(agent.listed("home").await.len(), 10);
     assert!(
         start.elapsed().as_secs() < 15,
-        "the dead location was waited for: {:?}",
+        "the unreachable location delayed the other: {:?}",
         start.elapsed()
     );
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
@@ -344,7 +344,7 @@ async fn plain_http_endpoint_is_suggested_without_sending_signed_requests() {
         );
         assert_eq!(checked["corrected"], offered, "{checked:#}");
     }
-    assert_eq!(server.count(|_| true), 1, "one greeting");
+    assert_eq!(server.count(|_| true), 1, "exactly one greeting");
     assert_eq!(
         server.count(|request| request.headers.contains_key("authorization")),
         0

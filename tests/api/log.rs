@@ -50,7 +50,7 @@ async fn log_stream_delivers_the_requested_level() {
             .starts_with("listed bucket "),
         "{listed}"
     );
-    assert!(has_debug(&agent, 0), "standard error has them as well");
+    assert!(has_debug(&agent, 0), "standard error has the records too");
 
     let sample = Sample::small("a1");
     let upload_id = agent
@@ -62,7 +62,7 @@ async fn log_stream_delivers_the_requested_level() {
     assert_eq!(seen[seen.len() - 1]["level"], "warn");
     assert!(
         seen.iter().any(|event| event["type"] == "upload"),
-        "the other events come as before: {seen:#?}"
+        "other events continue: {seen:#?}"
     );
 }
 
@@ -164,7 +164,7 @@ async fn log_burst_is_bounded_counted_and_isolated_from_other_events() {
         .count();
     assert!(
         told <= usize::try_from(elapsed.as_secs()).unwrap() + 2,
-        "told {told} times in {elapsed:?}"
+        "reported {told} times in {elapsed:?}"
     );
     println!("{records} records and {lost} lost, told {told} times, in {elapsed:?}");
 

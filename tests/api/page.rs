@@ -218,11 +218,11 @@ async fn page_requires_an_allowed_address_or_the_token() {
     for _ in 0..20 {
         assert_eq!(with(&guesser, "guessed").await, 401);
     }
-    assert_eq!(with(&guesser, TOKEN).await, 429, "who guesses has to wait");
+    assert_eq!(with(&guesser, TOKEN).await, 429, "guessing addresses wait");
     assert_eq!(
         (with(&stranger, TOKEN).await, with(&guest, "").await),
         (200, 200),
-        "others do not"
+        "other addresses do not"
     );
     let bearer = [("authorization", &*format!("Bearer {TOKEN}"))];
     assert_eq!(stranger.with(Method::GET, "/", &bearer).await.status, 401);
@@ -630,7 +630,7 @@ async fn page_contains_no_secret() {
     seen += &text(&visitor.with(Method::GET, "/diagnostics", &[]).await);
     assert!(
         seen.contains("Called ***") && seen.matches("***").count() > 8,
-        "nothing was hidden, so this proves nothing: {seen}"
+        "precondition: a text was redacted: {seen}"
     );
     let escaped = |secret: &str| {
         secret

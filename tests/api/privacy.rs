@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
-use crate::lab::{Location, MIB, Sample, Setup, as_somebody_else, eventually, garage};
+use crate::lab::{Location, MIB, Sample, Setup, as_other_user, eventually, garage};
 
 /// All files and folders below a folder, with their modes.
 fn modes(folder: &Path, found: &mut Vec<(String, u32)>) {
@@ -27,7 +27,7 @@ fn are_private(folder: &Path) -> usize {
     let mut found = Vec::new();
     modes(folder, &mut found);
     let open: Vec<_> = found.iter().filter(|(_, mode)| mode & 0o077 != 0).collect();
-    assert!(open.is_empty(), "others may read {open:?}");
+    assert!(open.is_empty(), "other users can read {open:?}");
     found.len()
 }
 
@@ -99,10 +99,7 @@ async fn crash_leaves_no_core_dump() {
     agent.signal("ABRT");
     let ended = agent.ended().await;
     assert_eq!(ended.signal(), Some(6));
-    assert!(
-        !ended.core_dumped(),
-        "its memory, keys and all, was written to a file"
-    );
+    assert!(!ended.core_dumped(), "a core dump with keys was written");
     // Control: without it, a machine that never writes dumps would pass.
     let command = "ulimit -c unlimited && exec sleep 60";
     let mut other = std::process::Command::new("sh")
@@ -120,7 +117,7 @@ async fn crash_leaves_no_core_dump() {
     );
     assert!(
         other.wait().unwrap().core_dumped(),
-        "nothing on this machine leaves a dump"
+        "precondition: this machine writes dumps"
     );
 }
 
@@ -162,10 +159,10 @@ async fn environment_is_hidden_from_other_processes_of_the_user() {
     let setup = Setup::of(location)
         .with_variable("BUCKET_SECRET", &bucket.secret)
         .keeping_secret(&bucket.secret);
-    let agent = setup.run_by_somebody_else().serve().await;
+    let agent = setup.run_as_other_user().serve().await;
     agent.upload("garage", &Sample::small("a1")).await;
     let read = |pid: u32| {
-        as_somebody_else()
+        as_other_user()
             .args(["cat", &format!("/proc/{pid}/environ")])
             .output()
             .unwrap()
@@ -177,7 +174,7 @@ async fn environment_is_hidden_from_other_processes_of_the_user() {
         "{refused:?}"
     );
     // Control: without it, a machine that always hides environments would pass.
-    let mut other = as_somebody_else()
+    let mut other = as_other_user()
         .args(["sleep", "60"])
         .env("PLAIN", "to be seen")
         .spawn()

@@ -52,10 +52,7 @@ async fn stale_socket_of_a_killed_agent_is_replaced() {
     let (mut agent, _bucket) = agent_and_bucket().await;
     let socket = agent.setup.socket();
     agent.kill();
-    assert!(
-        fs::metadata(&socket).is_ok(),
-        "the test would prove nothing"
-    );
+    assert!(fs::metadata(&socket).is_ok(), "test precondition not met");
     let agent = Agent::restarted(agent).await;
     assert_eq!(agent.get("/v1/info").await.status, 200);
 }
@@ -200,7 +197,7 @@ async fn info_reports_version_and_instance() {
     let again = agent.get("/v1/info").await.json();
     assert_ne!(
         info["instance_id"], again["instance_id"],
-        "a restart is seen by its id"
+        "the instance id reveals a restart"
     );
 }
 
@@ -228,7 +225,7 @@ async fn shutdown_breaks_downloads_visibly() {
     };
     assert!(
         !complete && received < sample.tar.len(),
-        "{received} bytes came as if that were all"
+        "{received} bytes arrived as a complete download"
     );
 }
 
@@ -269,10 +266,10 @@ async fn unusable_state_directory_is_a_warning() {
         fs::create_dir(setup.path("state")).unwrap();
         setup.state_on = Some(state);
     }
-    let (somebody_elses, impossible) = (setup().await.run_by_somebody_else(), setup().await);
-    fs::create_dir(somebody_elses.path("state")).unwrap();
+    let (foreign, impossible) = (setup().await.run_as_other_user(), setup().await);
+    fs::create_dir(foreign.path("state")).unwrap();
     fs::write(impossible.path("state"), "a file in the folder's place").unwrap();
-    for setup in [full, read_only, somebody_elses, impossible] {
+    for setup in [full, read_only, foreign, impossible] {
         let agent = setup.serve().await;
         for sample in [Sample::small("a1"), Sample::new("b2", "Large", 12 * MIB)] {
             agent.upload("garage", &sample).await;

@@ -122,7 +122,7 @@ async fn recovered_metadata_equals_the_uploaded_metadata() {
     );
     assert!(
         is["uploaded_at"].as_str() < was["uploaded_at"].as_str(),
-        "it was uploaded when its tar was written"
+        "uploaded_at is the tar's time"
     );
 
     assert_eq!(agent.list("garage").await["skipped"], json!([]));
@@ -290,7 +290,7 @@ async fn recovery_by_name_reports_by_name() {
         ("backups/young.tar", "under_way"),
         ("backups/bad.tar", "has_metadata"),
         (listed.as_str(), "has_metadata"),
-        ("backups/nobody.tar", "backup_not_found"),
+        ("backups/missing.tar", "backup_not_found"),
         ("elsewhere.tar", "backup_not_found"),
         ("backups/bad.metadata.json", "backup_not_found"),
         ("", "backup_not_found"),
@@ -304,7 +304,7 @@ async fn recovery_by_name_reports_by_name() {
     assert_eq!(
         recovered(&agent, &json!({})).await,
         (vec![], vec![]),
-        "a young tar is not offered"
+        "a recent tar is not recoverable"
     );
     agent
         .post("/v1/locations/attic/recover", &json!({}))
@@ -331,7 +331,7 @@ async fn recovery_ignores_uploads_in_flight() {
     bucket.put("backups/copy.tar", sample.tar.clone()).await;
     let gate = proxy.hold(|request| request.writes(".metadata.json"));
     let look = async {
-        eventually("the metadata is about to be written", async || {
+        eventually("the metadata write is pending", async || {
             proxy.faults_left() == 0
         })
         .await;
@@ -359,7 +359,7 @@ async fn tar_deleted_during_recovery_leaves_no_metadata() {
     bucket.put("backups/x.tar", Sample::small("a1").tar).await;
     let gate = proxy.hold(|request| request.writes(".metadata.json"));
     let gone = async {
-        eventually("the metadata is about to be written", async || {
+        eventually("the metadata write is pending", async || {
             proxy.faults_left() == 0
         })
         .await;
@@ -389,7 +389,7 @@ async fn recovery_keeps_metadata_of_a_concurrent_replacement() {
         assert_eq!(
             bucket.json("backups/x.metadata.json").await["backup_id"],
             "a1",
-            "the test would prove nothing"
+            "test precondition not met"
         );
         bucket.put_backup("", "x", &other).await;
         gate.add_permits(1);

@@ -50,7 +50,7 @@ async fn holds(bucket: &Bucket, folder: &str, sample: &Sample) {
     bucket.comes_to_hold(&[&metadata, &tar]).await;
     assert!(
         bucket.get(&tar).await == sample.tar,
-        "the tar in the bucket is another one"
+        "the tar in the bucket differs"
     );
     assert_eq!(
         without_time(without_digest(bucket.json(&metadata).await)),
@@ -78,7 +78,7 @@ async fn there_and_back(size: u64) {
     assert_eq!(
         agent.list("garage").await["backups"],
         json!([]),
-        "it exists before it is complete"
+        "it is listed before it is complete"
     );
     let completed = agent.complete(&upload_id, &sample).await;
     assert_eq!(

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use crate::lab::{
-    Agent, Bucket, Fault, Location, Proxy, Request, Sample, Setup, eventually, garage, goes_by,
+    Agent, Bucket, Fault, Location, Proxy, Request, Sample, Setup, eventually, garage, time_passes,
 };
 
 /// A location behind a proxy, with a bucket that holds these backups.
@@ -144,7 +144,7 @@ async fn damage_is_reported_until_the_backup_is_gone() {
     events
         .until(|event| event["location"]["verification"]["damaged"] == json!(["bad"]))
         .await;
-    eventually("it comes to its end", async || {
+    eventually("the run ends", async || {
         verification(&agent).await["backups"] == 3
     })
     .await;
@@ -168,7 +168,7 @@ async fn damage_is_reported_until_the_backup_is_gone() {
     );
     assert!(
         agent.printed().contains("The SHA-256 of"),
-        "the log names it"
+        "the log names the backup"
     );
 
     // Reported after a restart too, without another read; cleared with the backup.
@@ -183,7 +183,7 @@ async fn damage_is_reported_until_the_backup_is_gone() {
     assert_eq!(
         verification(&agent).await["damaged"],
         json!([]),
-        "this is another one"
+        "the location has changed"
     );
 }
 
@@ -199,12 +199,12 @@ async fn missed_run_starts_at_boot_and_early_run_is_skipped() {
     );
     let read = || proxy.count(|request| request.reads(".tar"));
     let before = read();
-    assert!(before > 0, "the test would prove nothing");
+    assert!(before > 0, "test precondition not met");
     let agent = restarted_after(agent, 6).await;
     agent.listed("garage").await;
     assert_eq!(read(), before);
     let agent = restarted_after(agent, 8).await;
-    eventually("what was missed is done", async || read() > before).await;
+    eventually("the missed run happens", async || read() > before).await;
     drop(agent);
 }
 
@@ -224,7 +224,7 @@ async fn sampled_verification_covers_every_backup_in_turn() {
     for id in ["a", "b", "c"] {
         let stem = Sample::new(id, id, 40_960).stem();
         let reads = proxy.count(|request| request.reads(&format!("{stem}.tar")));
-        assert!(reads > 0, "{id} was never looked at");
+        assert!(reads > 0, "{id} was never verified");
     }
 }
 
@@ -235,7 +235,7 @@ async fn outage_is_reported_and_the_verification_stays_due() {
     damage(&bucket, "a1").await;
     proxy.set_away(true);
     let agent = restarted_after(agent, 8).await;
-    eventually("it says why", async || {
+    eventually("the error is reported", async || {
         !verification(&agent).await["error"].is_null()
     })
     .await;
@@ -247,7 +247,7 @@ async fn outage_is_reported_and_the_verification_stays_due() {
     );
     proxy.set_away(false);
     let agent = restarted_after(agent, 8).await;
-    eventually("it is found", async || {
+    eventually("the damage is found", async || {
         verification(&agent).await["damaged"] == json!(["a1"])
     })
     .await;
@@ -291,7 +291,7 @@ async fn unreadable_backup_does_not_stop_the_verification_run() {
             );
         })
         .await;
-        eventually("it comes to its end", async || {
+        eventually("the run ends", async || {
             verification(&agent).await["backups"] == 2
         })
         .await;
@@ -305,7 +305,7 @@ async fn unreadable_backup_does_not_stop_the_verification_run() {
         assert_eq!(
             found["damaged"],
             json!([]),
-            "what cannot be read is not what was read to be damaged"
+            "an unreadable backup is not a damaged one"
         );
         assert_eq!(found["unread"], json!(["bad"]));
         // Reported after a restart too, until the next verification.
@@ -330,7 +330,7 @@ async fn verification_waits_for_uploads_in_flight() {
     verified(&agent).await;
     let gate = proxy.hold(|request| request.reads(".tar"));
     let agent = restarted_after(agent, 8).await;
-    eventually("the first one is looked at", async || {
+    eventually("the first backup is being verified", async || {
         proxy.faults_left() == 0
     })
     .await;
@@ -343,11 +343,11 @@ async fn verification_waits_for_uploads_in_flight() {
             .filter(|line| line.contains("is as it should be"))
             .count()
     };
-    eventually("the first one is known", async || looks() == 1).await;
+    eventually("the first result is recorded", async || looks() == 1).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(looks(), 1, "an upload has the line to itself");
+    assert_eq!(looks(), 1, "verification read during an upload");
     assert_eq!(agent.cancel(&upload_id).await.status, 204);
-    eventually("it goes on", async || looks() == 2).await;
+    eventually("it resumes", async || looks() == 2).await;
 }
 
 #[tokio::test]
@@ -370,7 +370,7 @@ async fn manual_result_during_a_verification_run_is_kept() {
     verified(&agent).await;
     let gate = proxy.hold(|request| request.reads(".tar"));
     let agent = restarted_after(agent, 8).await;
-    eventually("the first one is looked at", async || {
+    eventually("the first backup is being verified", async || {
         proxy.faults_left() == 0
     })
     .await;
@@ -412,7 +412,7 @@ async fn verification_results_survive_unreadable_metadata() {
     assert_eq!(
         verification(&agent).await["backups"],
         1,
-        "the test would prove nothing"
+        "test precondition not met"
     );
     proxy.forget_faults();
     let agent = restarted_after(agent, 1).await;
@@ -445,7 +445,7 @@ async fn tar_overwritten_after_listing_is_reported_damaged() {
         assert_eq!(
             verification(&agent).await,
             Value::Null,
-            "{mode}: it is another one now"
+            "{mode}: the tar was replaced"
         );
     }
 }
@@ -467,14 +467,14 @@ async fn unresponsive_location_does_not_delay_other_verifications() {
         );
     }
     let agent = Setup::with([hanging, other]).serve().await;
-    eventually("the other one is verified", async || {
+    eventually("the other location is verified", async || {
         !agent.location("other").await["verification"]["verified_at"].is_null()
     })
     .await;
     assert_eq!(
         verification(&agent).await["verified_at"],
         Value::Null,
-        "the test would prove nothing"
+        "test precondition not met"
     );
 }
 
@@ -488,7 +488,7 @@ async fn verification_run_ends_after_its_location_changes() {
             proxy.hold(|request| request.reads(".tar")),
         );
         let agent = inside(&location, state.path());
-        eventually("the first one is looked at", async || {
+        eventually("the first backup is being verified", async || {
             proxy.faults_left() == 0
         })
         .await;
@@ -506,7 +506,7 @@ async fn verification_run_ends_after_its_location_changes() {
             None => agent.remove_location("garage").await.unwrap(),
         }
         gate.add_permits(1);
-        eventually("the first one is known", async || {
+        eventually("the first result is recorded", async || {
             state.path().join("verified.json").exists()
         })
         .await;
@@ -528,8 +528,8 @@ async fn long_verification_run_is_not_started_twice() {
         proxy.hold(|request| request.reads(".tar")),
     );
     let agent = inside(&location, state.path());
-    eventually("it is looked at", async || proxy.faults_left() == 0).await;
-    goes_by(Duration::from_secs(61)).await;
+    eventually("the backup is verified", async || proxy.faults_left() == 0).await;
+    time_passes(Duration::from_secs(61)).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(proxy.count(Request::is_list), 1);
     drop(gate);
@@ -544,7 +544,7 @@ async fn failed_verification_run_is_reported_until_the_next_success() {
         let state = tempfile::tempdir().unwrap();
         let agent = inside(&location, state.path());
         let shown = || agent.locations()[0].verification.clone().unwrap();
-        eventually("it says why", async || shown().error.is_some()).await;
+        eventually("the error is reported", async || shown().error.is_some()).await;
         proxy.set_away(false);
         if moves {
             let moved = Location {
@@ -552,7 +552,7 @@ async fn failed_verification_run_is_reported_until_the_next_success() {
                 ..location
             };
             agent.put_location(settings(&moved)).await.unwrap();
-            assert_eq!(shown().error, None, "this is another one");
+            assert_eq!(shown().error, None, "the location has changed");
             agent.stop(Duration::from_secs(10)).await;
             continue;
         }
@@ -560,22 +560,16 @@ async fn failed_verification_run_is_reported_until_the_next_success() {
         while let Some(step) = looking.next().await {
             step.unwrap();
         }
-        assert!(
-            shown().error.is_some(),
-            "the schedule did not come to its end by that"
-        );
+        assert!(shown().error.is_some(), "the run has not completed");
         for settings in [
             settings(&location),
             settings(&location.clone().with("name", "In the cellar")),
         ] {
             agent.put_location(settings).await.unwrap();
-            assert!(shown().error.is_some(), "nothing is mended by that");
+            assert!(shown().error.is_some(), "the damage remains");
         }
-        goes_by(Duration::from_mins(61)).await;
-        eventually("it comes to its end", async || {
-            shown().verified_at.is_some()
-        })
-        .await;
+        time_passes(Duration::from_mins(61)).await;
+        eventually("the run ends", async || shown().verified_at.is_some()).await;
         assert_eq!(shown().error, None);
         agent.stop(Duration::from_secs(10)).await;
     }

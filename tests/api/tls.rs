@@ -59,7 +59,7 @@ async fn client_trusting_the_certificate_is_served() {
     let stranger = Client::new(http().resolve("localhost", address).build().unwrap(), &base);
     assert!(
         !stranger.is_well().await,
-        "a certificate that nobody vouches for was accepted"
+        "an untrusted certificate was accepted"
     );
     let plain = Client::new(http().build().unwrap(), &format!("http://{address}"));
     assert!(
@@ -69,7 +69,7 @@ async fn client_trusting_the_certificate_is_served() {
     assert_eq!(
         client.get("/v1/info").await.status,
         200,
-        "failed handshakes disturb nobody"
+        "failed handshakes affect no other client"
     );
     drop(agent);
 }
@@ -209,7 +209,10 @@ async fn is_given_up(change: impl FnOnce(&mut Location)) {
     let (refused, beside) = tokio::join!(refused, beside);
     // Home Assistant waits 20 seconds for a list.
     assert!(refused < Duration::from_secs(25), "{refused:?}");
-    assert!(beside < refused, "the other one waited as well: {beside:?}");
+    assert!(
+        beside < refused,
+        "the other location waited too: {beside:?}"
+    );
 }
 
 #[tokio::test]
@@ -245,7 +248,7 @@ async fn client_without_handshake_is_disconnected() {
         .build()
         .unwrap();
     let client = Client::new(knows, &format!("https://localhost:{}", address.port()));
-    assert!(client.is_well().await, "others wait for them");
+    assert!(client.is_well().await, "other clients wait for them");
     let start = Instant::now();
     for mut stream in streams {
         let mut rest = Vec::new();
@@ -257,7 +260,7 @@ async fn client_without_handshake_is_disconnected() {
     }
     assert!(
         start.elapsed() > Duration::from_secs(5),
-        "a slow client has no time: {:?}",
+        "a slow client is disconnected: {:?}",
         start.elapsed()
     );
     drop(agent);
@@ -363,7 +366,7 @@ async fn upload_waits_for_a_certificate_not_yet_valid() {
         let list = agent.refreshed("garage").await;
         assert!(
             start.elapsed() < Duration::from_secs(5),
-            "who looks at a list waits: {:?}",
+            "a list waits: {:?}",
             start.elapsed()
         );
         assert_eq!(

@@ -44,7 +44,7 @@ fn empty() -> Lie {
 /// Asserts that the agent used little memory and still works.
 async fn is_well(agent: &Agent) {
     let peak = agent.peak_memory();
-    assert!(peak < MEMORY, "it took {} MiB", peak / MIB);
+    assert!(peak < MEMORY, "the agent used {} MiB", peak / MIB);
     assert_eq!(agent.get("/v1/info").await.status, 200);
 }
 
@@ -124,14 +124,17 @@ async fn endless_listing_is_aborted() {
     let (agent, liar) = lied_to(page).await;
     // On a slow machine, the first answer is a timeout.
     let answer = async || agent.get("/v1/locations/garage/backups").await;
-    eventually("it is given up", async || answer().await.status == 502).await;
+    eventually("the request is aborted", async || {
+        answer().await.status == 502
+    })
+    .await;
     answer().await.is_problem(
         502,
         "storage_error",
         &["larger than any number of backups makes it"],
     );
     is_well(&agent).await;
-    assert!(liar.asked() < 200, "{} pages were asked for", liar.asked());
+    assert!(liar.asked() < 200, "{} pages were requested", liar.asked());
 }
 
 #[tokio::test]
@@ -180,7 +183,7 @@ async fn xml_entities_are_not_expanded_and_depth_is_bounded() {
     let (agent, _liar) = lied_to(move |_, _| Lie::body("200 OK", "", deep.clone())).await;
     assert!(
         agent.listed("garage").await.is_empty(),
-        "what nobody knows is passed over, however deep"
+        "unknown elements are skipped at any depth"
     );
     is_well(&agent).await;
 }
@@ -248,7 +251,7 @@ async fn total_metadata_size_is_limited() {
     );
     assert!(
         agent.peak_memory() < 2 * MEMORY,
-        "it took {} MiB",
+        "the agent used {} MiB",
         agent.peak_memory() / MIB
     );
 }
@@ -283,7 +286,7 @@ async fn endless_part_list_is_aborted() {
         .await;
         let swept =
             async || agent.get("/v1/diagnostics").await.json()["locations"][0]["last_sweep"].take();
-        eventually("it is given up", async || !swept().await.is_null()).await;
+        eventually("the request is aborted", async || !swept().await.is_null()).await;
         let swept = swept().await;
         assert_eq!(
             (&swept["unfinished"], &swept["removed"]),

@@ -131,7 +131,7 @@ async fn unrequestable_keys_hide_no_backup() {
         assert_eq!(
             agent.download("garage", id).await.unwrap().status,
             200,
-            "{id} is listed, but cannot be had"
+            "{id} is listed, but cannot be downloaded"
         );
     }
 }

@@ -34,7 +34,7 @@ async fn succeeds_at(server: &Imitation, location: Location) {
         .await;
     assert!(
         server.get(&format!("{stem}.tar")) == sample.tar,
-        "the tar in the bucket is another one"
+        "the tar in the bucket differs"
     );
     assert_eq!(agent.listed("other").await, ["1f2e3d4c"]);
     assert!(
@@ -108,7 +108,7 @@ async fn busy_provider_gets_fewer_concurrent_parts() {
     // Eight concurrent requests for twelve parts would be throttled repeatedly.
     assert!(
         server.quirks_shown() <= 12,
-        "it was refused {} times",
+        "throttled {} times",
         server.quirks_shown()
     );
     assert!(agent.download("other", "a1").await.unwrap().body == sample.tar);
@@ -164,10 +164,7 @@ async fn provider_without_multi_object_delete() {
 #[tokio::test]
 async fn provider_requiring_virtual_hosted_addressing() {
     let server = the_main_job_succeeds([Quirk::VirtualHostsOnly]).await;
-    assert!(
-        server.quirks_shown() > 0,
-        "it was not asked for the path first"
-    );
+    assert!(server.quirks_shown() > 0, "path-style was not tried first");
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ async fn there_and_back(server: Server, sample: Sample) {
     home.bucket.comes_to_hold(&[&metadata, &tar]).await;
     assert!(
         home.bucket.get(&tar).await == sample.tar,
-        "the tar in the bucket is another one"
+        "the tar in the bucket differs"
     );
     assert_eq!(
         home.bucket.json(&metadata).await["s3_backup_agent"]["sha256"],
@@ -235,7 +235,7 @@ async fn upload_with(
         .await;
     assert!(
         bucket.get(&format!("{stem}.tar")).await == sample.tar,
-        "the tar in the bucket is another one"
+        "the tar in the bucket differs"
     );
 }
 
@@ -262,7 +262,7 @@ async fn foreign_tar_is_not_mistaken_for_the_own_upload(server: Server) {
     let key = format!("backups/{}.tar", sample.stem());
     let others = vec![7; sample.tar.len()];
     let meanwhile = async {
-        eventually("it is about to be completed", async || {
+        eventually("the completion is pending", async || {
             proxy.faults_left() == 0
         })
         .await;
@@ -273,10 +273,7 @@ async fn foreign_tar_is_not_mistaken_for_the_own_upload(server: Server) {
     let (completed, ()) = tokio::join!(agent.complete(&upload_id, &sample), meanwhile);
     assert!(completed.status >= 500, "{completed:?}");
     assert!(agent.refreshed("home").await["backups"] == json!([]));
-    assert!(
-        bucket.get(&key).await == others,
-        "what others stored is another one now"
-    );
+    assert!(bucket.get(&key).await == others, "a foreign object changed");
 }
 
 async fn part_with_lost_answer_is_stored_again(server: Server) {
@@ -313,7 +310,7 @@ async fn persistently_damaged_content_is_never_acknowledged(server: Server) {
             );
             bucket.comes_to_be_empty().await;
         }
-        assert!(proxy.faults_left() > 0, "the test would prove nothing");
+        assert!(proxy.faults_left() > 0, "test precondition not met");
         proxy.forget_faults();
         agent.upload("home", &sample).await;
         assert!(agent.download("home", "a1").await.unwrap().body == sample.tar);
@@ -392,7 +389,7 @@ async fn encryption_key_is_applied_or_refused(server: Server) {
             for key in bucket.keys().await {
                 assert!(
                     !bucket.can_be_read(&key).await,
-                    "{key} is there for everybody to read"
+                    "{key} is publicly readable"
                 );
             }
         } else {
@@ -431,7 +428,7 @@ async fn third_copy_of_a_backup_replaces_the_second(server: Server) {
             "{size}: an older copy"
         );
         // The previous copy is deleted in the background.
-        eventually("one copy is left", || async {
+        eventually("one copy remains", || async {
             home.bucket.keys().await.len() == 2
         })
         .await;

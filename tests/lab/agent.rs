@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::call::Client;
-use super::{PATIENCE, Setup, guard};
+use super::{Setup, TIMEOUT, guard};
 
 /// A running agent. Dropping it asserts that its output contains no secret.
 pub(crate) struct Agent {
@@ -55,7 +55,7 @@ impl Agent {
             readers,
             has_ended: false,
         };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !agent.is_well().await {
             let ended = agent.process.try_wait().unwrap();
             assert!(
@@ -124,7 +124,7 @@ impl Agent {
 
     /// Waits until the process ends.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             if let Some(status) = self.process.try_wait().unwrap() {
                 self.note_end();
@@ -132,7 +132,7 @@ impl Agent {
             }
             assert!(
                 Instant::now() < deadline,
-                "the agent does not end:\n{}",
+                "the agent does not exit:\n{}",
                 self.printed()
             );
             sleep(Duration::from_millis(20)).await;

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::sample::hex;
-use super::{Sample, comes_to_be};
+use super::{Sample, holds_eventually};
 
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -233,7 +233,7 @@ impl Bucket {
             *found.lock().unwrap() = (held, unfinished);
             is_so
         };
-        if !comes_to_be(is_so).await {
+        if !holds_eventually(is_so).await {
             let (held, unfinished) = found.into_inner().unwrap();
             panic!(
                 "the bucket should hold {keys:?}; it holds {held:?}, and of unfinished uploads {unfinished:?}"

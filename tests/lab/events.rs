@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::PATIENCE;
+use super::TIMEOUT;
 
 /// An open events stream.
 pub(crate) struct Events {
@@ -31,7 +31,7 @@ impl Events {
                 let line: Vec<u8> = self.text.drain(..=end).collect();
                 return Some(serde_json::from_slice(&line).unwrap());
             }
-            let chunk = timeout(PATIENCE, self.answer.chunk())
+            let chunk = timeout(TIMEOUT, self.answer.chunk())
                 .await
                 .expect("no event comes");
             self.text.extend_from_slice(&chunk.ok().flatten()?);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::{Bucket, comes_to_be, guard, port};
+use super::{Bucket, guard, holds_eventually, port};
 
 const REGION: &str = "garage";
 
@@ -83,8 +83,8 @@ impl Garage {
     }
 
     /// The server's log lines about a bucket.
-    pub(crate) fn said_of(&self, bucket: &Bucket) -> String {
-        super::lines_about(&self.log_path(), &bucket.name)
+    pub(crate) fn log_about(&self, bucket: &Bucket) -> String {
+        super::lines_with(&self.log_path(), &bucket.name)
     }
 
     fn log_path(&self) -> PathBuf {
@@ -116,9 +116,9 @@ impl Garage {
             self.admin("GetClusterStatus", None).await.is_ok() && self.s3_answers().await
         };
         assert!(
-            comes_to_be(answers).await,
+            holds_eventually(answers).await,
             "Garage does not answer; it wrote:\n{}",
-            super::lines_about(&self.log_path(), "")
+            super::lines_with(&self.log_path(), "")
         );
     }
 

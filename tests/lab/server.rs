@@ -64,10 +64,10 @@ impl Server {
         }
     }
 
-    fn said_of(self, bucket: &Bucket) -> String {
+    fn log_about(self, bucket: &Bucket) -> String {
         match self {
-            Self::Garage => garage::shared().said_of(bucket),
-            Self::Swift => swift::shared().said_of(bucket),
+            Self::Garage => garage::shared().log_about(bucket),
+            Self::Swift => swift::shared().log_about(bucket),
         }
     }
 }
@@ -78,7 +78,7 @@ impl Drop for Home {
             eprintln!(
                 "{:?} wrote:\n{}",
                 self.server,
-                self.server.said_of(&self.bucket)
+                self.server.log_about(&self.bucket)
             );
         }
     }

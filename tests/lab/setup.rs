@@ -13,14 +13,14 @@ use super::{Agent, Bucket, guard};
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_s3-backup-agent");
 
 /// A user and a group that own nothing.
-const SOMEBODY_ELSE: u32 = 65_534;
+const OTHER_USER: u32 = 65_534;
 
 /// Prefix of a command run by another user.
-pub(crate) fn as_somebody_else() -> Command {
+pub(crate) fn as_other_user() -> Command {
     let mut command = Command::new("setpriv");
     let (user, group) = (
-        format!("--reuid={SOMEBODY_ELSE}"),
-        format!("--regid={SOMEBODY_ELSE}"),
+        format!("--reuid={OTHER_USER}"),
+        format!("--regid={OTHER_USER}"),
     );
     command.args([&user, &group, "--clear-groups"]);
     command
@@ -125,7 +125,7 @@ pub(crate) struct Setup {
     /// Shell commands before the program's start.
     pub(crate) before: String,
     /// The program runs as another user than the tests.
-    pub(crate) is_somebody_elses: bool,
+    pub(crate) is_other_user: bool,
     /// Environment variables.
     pub(crate) variables: Vec<(&'static str, String)>,
 }
@@ -174,7 +174,7 @@ impl Setup {
             .collect();
         let (listen, before, state_on, variables) =
             (String::new(), String::new(), None, Vec::new());
-        let is_somebody_elses = false;
+        let is_other_user = false;
         let setup = Self {
             folder,
             locations,
@@ -182,7 +182,7 @@ impl Setup {
             secrets,
             state_on,
             before,
-            is_somebody_elses,
+            is_other_user,
             variables,
         };
         setup.write();
@@ -216,9 +216,9 @@ impl Setup {
     }
 
     /// Runs the program as another user, who owns the folder. Existing files keep their owner.
-    pub(crate) fn run_by_somebody_else(mut self) -> Self {
-        chown(self.folder.path(), Some(SOMEBODY_ELSE), Some(SOMEBODY_ELSE)).unwrap();
-        self.is_somebody_elses = true;
+    pub(crate) fn run_as_other_user(mut self) -> Self {
+        chown(self.folder.path(), Some(OTHER_USER), Some(OTHER_USER)).unwrap();
+        self.is_other_user = true;
         self
     }
 
@@ -254,8 +254,8 @@ impl Setup {
             ]);
             command.arg(self.path("state")).arg(BINARY);
             command
-        } else if self.is_somebody_elses {
-            let mut command = as_somebody_else();
+        } else if self.is_other_user {
+            let mut command = as_other_user();
             command.arg(BINARY);
             command
         } else if self.before.is_empty() {

@@ -113,8 +113,8 @@ impl Swift {
     }
 
     /// The server's log lines about a bucket.
-    pub(crate) fn said_of(&self, bucket: &Bucket) -> String {
-        super::lines_about(&self.folder.join("log"), &bucket.name)
+    pub(crate) fn log_about(&self, bucket: &Bucket) -> String {
+        super::lines_with(&self.folder.join("log"), &bucket.name)
     }
 
     fn is_running(&self) {
@@ -127,7 +127,7 @@ impl Swift {
         assert!(
             is_running,
             "Swift ended:\n{}",
-            super::lines_about(&self.folder.join("log"), "")
+            super::lines_with(&self.folder.join("log"), "")
         );
     }
 }

@@ -12,11 +12,11 @@ async fn upload_survives(size: u64, arm: impl FnOnce(&Proxy)) -> (Agent, Proxy, 
     let sample = Sample::new("a1", "Chaos", size);
     arm(&proxy);
     agent.upload("garage", &sample).await;
-    assert_eq!(proxy.faults_left(), 0, "the test would prove nothing");
+    assert_eq!(proxy.faults_left(), 0, "test precondition not met");
     let stem = format!("backups/{}", sample.stem());
     assert!(
         bucket.get(&format!("{stem}.tar")).await == sample.tar,
-        "the tar in the bucket is another one"
+        "the tar in the bucket differs"
     );
     assert_eq!(
         bucket.json(&format!("{stem}.metadata.json")).await["s3_backup_agent"]["sha256"],
@@ -159,7 +159,7 @@ async fn interrupted_download_resumes() {
     );
     let answer = agent.download("garage", "a1").await.unwrap();
     assert!(answer.body == sample.tar, "the download differs");
-    assert_eq!(proxy.faults_left(), 0, "the test would prove nothing");
+    assert_eq!(proxy.faults_left(), 0, "test precondition not met");
 }
 
 #[tokio::test]
@@ -178,7 +178,7 @@ async fn interrupted_range_resumes() {
         answer.status == 206 && answer.body == sample.tar[1000..=8_000_000],
         "the range differs"
     );
-    assert_eq!(proxy.faults_left(), 0, "the test would prove nothing");
+    assert_eq!(proxy.faults_left(), 0, "test precondition not met");
 }
 
 #[tokio::test]
@@ -202,10 +202,7 @@ async fn tar_replaced_during_download_is_never_mixed() {
             Err(_) => break false,
         }
     };
-    assert!(
-        !complete,
-        "half of one backup and half of another came as one"
-    );
+    assert!(!complete, "the download mixes two backups");
     assert!(sample.tar.starts_with(&body));
 }
 

@@ -116,7 +116,7 @@ async fn two_agents_share_one_prefix() {
     assert_eq!(
         other.listed("garage").await,
         ["a1"],
-        "an old list is not kept against better knowledge"
+        "a stale list survived newer facts"
     );
     assert!([204, 404].contains(&other.delete_backup("garage", "b2").await.status));
     assert_eq!(other.listed("garage").await, ["a1"]);
@@ -206,10 +206,7 @@ async fn repeated_upload_during_commit_stores_one_backup() {
     );
     let gate = proxy.hold(|request| request.writes(".metadata.json"));
     let again = async {
-        eventually("the first is put in place", async || {
-            proxy.faults_left() == 0
-        })
-        .await;
+        eventually("the first is committed", async || proxy.faults_left() == 0).await;
         let release = async {
             sleep(Duration::from_millis(300)).await;
             gate.add_permits(1);
@@ -255,7 +252,10 @@ async fn many_uploads_of_one_backup_store_one_backup() {
         .iter()
         .zip(&completed)
         .any(|(sample, completed)| *completed && sample.tar == body);
-    assert!(is_one, "what is there was not acknowledged: {completed:?}");
+    assert!(
+        is_one,
+        "the stored backup was not acknowledged: {completed:?}"
+    );
     eventually("nothing else is left", async || {
         bucket.keys().await.len() == 2 && bucket.unfinished().await.is_empty()
     })
@@ -283,12 +283,12 @@ async fn download_of_a_deleted_backup_fails_or_completes() {
         body.extend(more);
         assert!(
             sample.tar.starts_with(&body),
-            "what came is not of the backup"
+            "the bytes are not of the backup"
         );
         assert_eq!(
             is_complete,
             body.len() == sample.tar.len(),
-            "a part of it came as all of it"
+            "a truncated download completed"
         );
         agent
             .download("garage", "a1")
@@ -332,7 +332,7 @@ async fn deletion_waits_for_the_commit() {
     );
     let gate = proxy.hold(|request| request.writes(".metadata.json"));
     let deleted = async {
-        eventually("it is put in place", async || proxy.faults_left() == 0).await;
+        eventually("it is committed", async || proxy.faults_left() == 0).await;
         let release = async {
             sleep(Duration::from_millis(300)).await;
             gate.add_permits(1);
@@ -361,7 +361,7 @@ async fn old_copy_is_deleted_during_the_upload_of_the_new_one() {
     assert_eq!(agent.complete(&upload_id, &new).await.status, 200);
     assert_eq!(agent.listed("garage").await, ["a1"]);
     comes_back(&agent, &new).await;
-    eventually("only the new one is there", async || {
+    eventually("only the new copy exists", async || {
         bucket.keys().await.len() == 2
     })
     .await;
@@ -397,7 +397,7 @@ async fn concurrent_deletions_cost_two_listings() {
         assert_eq!(
             proxy.count(Request::is_list),
             2,
-            "who looks on has it listed again"
+            "a reader's list is refreshed"
         );
         assert_eq!(bucket.keys().await.len(), 6);
     }
@@ -412,11 +412,14 @@ async fn upload_during_the_sweep_of_its_leftovers_restarts() {
     let gate =
         proxy.hold(|request| request.method == "DELETE" && request.path.contains("uploadId="));
     let agent = Agent::restarted(agent).await;
-    eventually("the sweep is at it", async || proxy.faults_left() == 0).await;
+    eventually("the sweep is in progress", async || {
+        proxy.faults_left() == 0
+    })
+    .await;
     let created = agent.create("garage", &sample).await.json();
     assert_eq!(
         created["stored_bytes"], 0,
-        "it goes on with what is being removed"
+        "it resumes with what is being removed"
     );
     let upload_id = created["upload_id"].as_str().unwrap();
     gate.add_permits(1);

@@ -82,7 +82,7 @@ async fn invalid_metadata_is_skipped_and_reported() {
         .lines()
         .filter(|line| line.contains("backups/folder.metadata.json"))
         .count();
-    assert_eq!(warned, 1, "said once, not at every list");
+    assert_eq!(warned, 1, "logged once, not at every list");
     let shown = agent.location("garage").await;
     assert_eq!(
         (&shown["status"], &shown["backups"]),
@@ -141,8 +141,11 @@ async fn changed_byte_breaks_the_download_before_its_end() {
             .await;
         assert_eq!(agent.listed("garage").await, ["a1"]);
         let answer = agent.download("garage", "a1").await;
-        assert!(answer.is_err(), "{size}: a damaged backup came whole");
-        eventually("the log names it", async || {
+        assert!(
+            answer.is_err(),
+            "{size}: a damaged backup downloaded completely"
+        );
+        eventually("the log names the backup", async || {
             agent.printed().contains("The backup \"a1\" is damaged")
         })
         .await;
@@ -160,7 +163,7 @@ async fn two_objects_with_one_backup_id_are_one_backup() {
     assert_eq!(ids(&list), ["a1"]);
     assert!(
         list["backups"][0]["s3_backup_agent"].is_object(),
-        "the one that can be verified wins"
+        "the verifiable copy wins"
     );
     assert!(reason(&list, "backups/a copy by hand.metadata.json").contains("same backup id"));
     assert_eq!(agent.delete_backup("garage", "a1").await.status, 204);
@@ -202,13 +205,13 @@ fn warnings(agent: &Agent, key: &str) -> usize {
 async fn invalid_extra_fields_are_named_and_hide_nothing() {
     let (agent, bucket) = agent_and_bucket().await;
     let mut sample = Sample::small("a1");
-    sample.metadata["somebody_elses"] = json!({"key": 1});
+    sample.metadata["foreign"] = json!({"key": 1});
     bucket.put_backup("", "x", &sample).await;
     agent.list("garage").await;
     assert_eq!(
         findings(&agent, "full").await,
         Vec::<String>::new(),
-        "what other tools write is none"
+        "fields of other tools are ignored"
     );
     sample.metadata["s3_backup_agent"] = json!({"format": "of the future"});
     bucket.put_backup("", "x", &sample).await;
@@ -217,7 +220,7 @@ async fn invalid_extra_fields_are_named_and_hide_nothing() {
     assert_eq!(
         warnings(&agent, "backups/x.metadata.json"),
         1,
-        "said once, not at every list"
+        "logged once, not at every list"
     );
     assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
     for mode in ["quick", "full"] {
@@ -312,7 +315,7 @@ async fn checksum_is_compared_despite_damaged_extra_fields() {
     agent.refreshed("garage").await;
     assert!(
         agent.download("garage", "a1").await.is_err(),
-        "a damaged backup came whole"
+        "a damaged backup downloaded completely"
     );
     assert_eq!(
         findings(&agent, "full").await,
@@ -365,7 +368,7 @@ async fn stored_whole(bucket: &Bucket, sample: &Sample) {
         .await;
     assert!(
         bucket.get(&format!("{stem}.tar")).await == sample.tar,
-        "the tar in the bucket is another one"
+        "the tar in the bucket differs"
     );
 }
 
@@ -386,7 +389,7 @@ async fn bit_flip_on_the_uplink_is_detected_and_resent() {
             Fault::FlipRequest(100_000),
         );
         agent.upload("garage", &large).await;
-        assert_eq!(proxy.faults_left(), 0, "the test would prove nothing");
+        assert_eq!(proxy.faults_left(), 0, "test precondition not met");
         for (part, times) in [(1, 2), (2, 1), (3, 2)] {
             assert_eq!(
                 proxy.count(|request| request.stores_part(part)),
@@ -403,7 +406,7 @@ async fn bit_flip_on_the_uplink_is_detected_and_resent() {
             Fault::FlipRequest(30),
         );
         agent.upload("garage", &small).await;
-        assert_eq!(proxy.faults_left(), 0, "the test would prove nothing");
+        assert_eq!(proxy.faults_left(), 0, "test precondition not met");
         stored_whole(&bucket, &small).await;
         assert_eq!(
             bucket
@@ -452,16 +455,16 @@ async fn bit_flip_on_the_downlink_breaks_the_download_and_is_named() {
     );
     assert!(
         agent.download("garage", "a1").await.is_err(),
-        "a damaged backup came whole"
+        "a damaged backup downloaded completely"
     );
-    assert_eq!(proxy.faults_left(), 0, "the test would prove nothing");
-    eventually("the log names it", async || {
+    assert_eq!(proxy.faults_left(), 0, "test precondition not met");
+    eventually("the log names the backup", async || {
         agent.printed().contains("The backup \"a1\" is damaged")
     })
     .await;
     assert!(
         agent.download("garage", "a1").await.unwrap().body == sample.tar,
-        "only the wire was damaged"
+        "the stored object is intact"
     );
 }
 
@@ -476,7 +479,7 @@ async fn bit_flip_on_the_socket_is_detected_before_commit() {
         assert_eq!(
             agent.content(&upload_id, flipped).await.status,
             200,
-            "nobody can know yet"
+            "the damage is not known yet"
         );
         let answer = agent.complete(&upload_id, &sample).await;
         answer.is_problem(409, "checksum_mismatch", &["CRC-32", &sample.crc32()]);
@@ -500,13 +503,13 @@ async fn changed_checksum_or_size_in_metadata_is_detected_and_named() {
     assert_eq!(
         agent.listed("garage").await,
         ["a1"],
-        "only reading all of it tells"
+        "only full verification finds it"
     );
     assert!(
         agent.download("garage", "a1").await.is_err(),
-        "it came whole"
+        "it downloaded completely"
     );
-    eventually("the log names it", async || {
+    eventually("the log names the backup", async || {
         agent.printed().contains("The backup \"a1\" is damaged")
     })
     .await;
@@ -520,6 +523,6 @@ async fn changed_checksum_or_size_in_metadata_is_detected_and_named() {
             .download("garage", "a1")
             .await
             .map_or(true, |answer| answer.status != 200),
-        "nothing proves it"
+        "there is no proof"
     );
 }

@@ -19,20 +19,14 @@ fn keys(sample: &Sample) -> [String; 2] {
 async fn only_this_is_left(agent: &Agent, bucket: &Bucket, sample: &Sample) {
     let [metadata, tar] = keys(sample);
     bucket.comes_to_hold(&[&metadata, &tar]).await;
-    eventually("nothing is left to be done", async || {
-        journals(agent).is_empty()
-    })
-    .await;
+    eventually("no pending work", async || journals(agent).is_empty()).await;
     assert!(bucket.get(&tar).await == sample.tar);
     assert_eq!(bucket.json(&metadata).await["backup_id"], sample.id());
 }
 
 async fn nothing_is_left(agent: &Agent, bucket: &Bucket) {
     bucket.comes_to_be_empty().await;
-    eventually("nothing is left to be done", async || {
-        journals(agent).is_empty()
-    })
-    .await;
+    eventually("no pending work", async || journals(agent).is_empty()).await;
 }
 
 #[tokio::test]
@@ -75,7 +69,7 @@ async fn gave_up_at_the_end(
     .await;
     assert!(
         bucket.keys().await.contains(&keys(&sample)[1]),
-        "the test would prove nothing"
+        "test precondition not met"
     );
     (agent, proxy, bucket, sample)
 }
@@ -94,13 +88,13 @@ async fn gives_up(
     );
     proxy.fault(at, fault);
     let away = async {
-        eventually("it is on its way", async || proxy.faults_left() == 0).await;
+        eventually("it is in flight", async || proxy.faults_left() == 0).await;
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         proxy.set_away(true);
     };
     let (answer, ()) = tokio::join!(agent.complete(&upload_id, sample), away);
     answer.is_problem(503, "storage_unreachable", &[]);
-    eventually("it gives up", async || {
+    eventually("the upload fails", async || {
         agent.printed().contains("left behind for now")
     })
     .await;
@@ -214,7 +208,7 @@ async fn arrived_tar_is_removed_despite_ambiguous_last_attempt() {
             .complete(&upload_id, &sample)
             .await
             .is_problem(502, "storage_forbidden", &[]);
-        assert_eq!(proxy.faults_left(), 0, "the test would prove nothing");
+        assert_eq!(proxy.faults_left(), 0, "test precondition not met");
         nothing_is_left(&agent, &bucket).await;
     }
 }
@@ -229,7 +223,7 @@ async fn killed_while_deleting(
     let _gate = proxy.hold(matches);
     tokio::select! {
         answer = agent.delete_backup("garage", sample.id()) => panic!("{answer:?}"),
-        () = eventually("the request is on its way", async || proxy.faults_left() == 0) => {}
+        () = eventually("the request is in flight", async || proxy.faults_left() == 0) => {}
     }
     agent.kill();
     (Agent::restarted(agent).await, proxy, bucket)
@@ -263,7 +257,7 @@ async fn deletion_spares_another_backup_under_the_same_name() {
     assert_eq!(
         agent.delete_backup("garage", "a1").await.status,
         204,
-        "what was wanted is so"
+        "the deletion is idempotent"
     );
     assert_eq!(
         agent.refreshed("garage").await["backups"][0]["backup_id"],
@@ -309,13 +303,10 @@ async fn new_copy_replaces_its_predecessor_but_no_other_backup_under_that_name()
     assert_eq!(
         bucket.json(&keys(&other)[0]).await["backup_id"],
         "b2",
-        "the test would prove nothing"
+        "test precondition not met"
     );
     assert_eq!(agent.complete(&upload_id, &again).await.status, 200);
-    eventually("nothing is left to be done", async || {
-        journals(&agent).is_empty()
-    })
-    .await;
+    eventually("no pending work", async || journals(&agent).is_empty()).await;
     let mut listed = agent.listed("garage").await;
     listed.sort();
     assert_eq!(listed, ["a1", "b2"]);
@@ -333,13 +324,13 @@ async fn killed_before_the_metadata(sample: &Sample) -> (Agent, Proxy, Bucket) {
     let _gate = proxy.hold(|request| request.writes(".metadata.json"));
     tokio::select! {
         answer = agent.complete(&upload_id, sample) => panic!("{answer:?}"),
-        () = eventually("the metadata is on its way", async || proxy.faults_left() == 0) => {}
+        () = eventually("the metadata is in flight", async || proxy.faults_left() == 0) => {}
     }
     agent.kill();
     assert_eq!(
         bucket.keys().await,
         [keys(sample)[1].clone()],
-        "the test would prove nothing"
+        "test precondition not met"
     );
     (Agent::restarted(agent).await, proxy, bucket)
 }
@@ -383,7 +374,7 @@ async fn killed_upload_is_repaired_without_list_parts_permission() {
         refused,
     );
     agent.upload("garage", &sample).await;
-    assert_eq!(proxy.faults_left(), 0, "the test would prove nothing");
+    assert_eq!(proxy.faults_left(), 0, "test precondition not met");
     only_this_is_left(&agent, &bucket, &sample).await;
 }
 
@@ -412,7 +403,7 @@ async fn a_command_was_killed(sample: &Sample) -> (Setup, Proxy, Bucket) {
     assert_eq!(
         bucket.unfinished().await.len(),
         1,
-        "the test would prove nothing"
+        "test precondition not met"
     );
     ages(&setup.path("state/uploads"));
     (setup, proxy, bucket)
@@ -425,7 +416,11 @@ async fn leftovers_of_a_killed_command_are_swept_by_the_next_writer() {
     let file = setup.path("backup.tar");
     std::fs::write(&file, Sample::small("b2").tar).unwrap();
     setup.run(&["list", "garage"]).await.ended_with(0);
-    assert_eq!(bucket.unfinished().await.len(), 1, "a look changes nothing");
+    assert_eq!(
+        bucket.unfinished().await.len(),
+        1,
+        "a read-only command changes nothing"
+    );
     setup
         .run(&["upload", "garage", file.to_str().unwrap()])
         .await

@@ -216,7 +216,7 @@ async fn memory_is_constant_for_very_large_backups() {
     assert_eq!(
         (stored.size, stored.crc64),
         (large.size(), crc64),
-        "what came is not what was sent"
+        "received bytes differ from sent bytes"
     );
     assert!(server.most_parts() <= 10_000, "{}", server.most_parts());
     // Four parts in flight, and one being filled.
@@ -301,7 +301,7 @@ async fn memory_and_open_files_are_constant_under_mixed_load() {
     let samples = watching.await.unwrap();
     println!("{done} rounds in {seconds} s");
     samples.print("soak");
-    assert!(done >= 3, "{done} rounds prove nothing");
+    assert!(done >= 3, "{done} rounds are too few");
     if seconds >= 60 {
         samples.are_flat(8 * MIB);
     }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::lab::call::Sending;
 use crate::lab::{
     Agent, Bucket, Imitation, Location, MIB, Proxy, Sample, Server, Setup, agent_behind_proxy,
-    eventually, garage, goes_by,
+    eventually, garage, time_passes,
 };
 
 fn journals(agent: &Agent) -> Vec<PathBuf> {
@@ -62,7 +62,7 @@ async fn sent_again(agent: &Agent, location: &str, bucket: &Bucket, sample: &Sam
         .await;
     assert!(
         bucket.get(&format!("{stem}.tar")).await == sample.tar,
-        "the tar in the bucket is another one"
+        "the tar in the bucket differs"
     );
     assert_eq!(journals(agent), Vec::<PathBuf>::new());
     created["stored_bytes"].as_u64().unwrap()
@@ -106,7 +106,7 @@ async fn shutdown_keeps_stored_parts_for_resume() {
     assert_eq!(
         proxy.part_bytes() - before,
         20 * MIB - resumed,
-        "only the missing parts travel"
+        "only the missing parts are sent"
     );
     assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
 }
@@ -243,7 +243,7 @@ async fn invalid_upload_is_discarded_immediately() {
             assert_eq!(
                 bucket.unfinished().await.len(),
                 1,
-                "the test would prove nothing"
+                "test precondition not met"
             );
         }
         // A sender that ends too early, as after a failed cipher.
@@ -314,7 +314,7 @@ async fn directory_keeps_nothing_of_an_interrupted_upload() {
     assert_eq!(
         fs::read_dir(&folder).unwrap().count(),
         1,
-        "the test would prove nothing"
+        "test precondition not met"
     );
     sending.gone().await;
     eventually("the directory is empty", async || {
@@ -434,7 +434,7 @@ async fn interrupted_upload_of_a_moved_location_is_discarded() {
             .status,
         200
     );
-    assert_eq!(bucket.unfinished().await.len(), 1, "it goes on");
+    assert_eq!(bucket.unfinished().await.len(), 1, "it resumes");
     sending.gone().await;
     bucket.comes_to_be_empty().await;
     eventually("the journal is gone", async || journals(&agent).is_empty()).await;
@@ -484,11 +484,11 @@ async fn idle_upload_expires_after_ten_minutes() {
             .create_upload("other", backup, &sample.filename())
             .await
             .unwrap();
-        goes_by(Duration::from_mins(before)).await;
+        time_passes(Duration::from_mins(before)).await;
         let received = agent
             .receive(&upload.id, stream::iter([Ok(sample.tar.clone())]))
             .await;
-        goes_by(Duration::from_mins(after)).await;
+        time_passes(Duration::from_mins(after)).await;
         let ended = agent
             .complete_upload(&upload.id, sample.size(), sample.crc32())
             .await;

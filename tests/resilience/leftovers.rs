@@ -115,11 +115,14 @@ async fn tar_of_a_running_upload_or_deletion_is_not_an_orphan() {
     );
     let gate = proxy.hold(|request| request.writes(".metadata.json"));
     let look = async |gate: std::sync::Arc<tokio::sync::Semaphore>| {
-        eventually("it is in the middle", async || proxy.faults_left() == 0).await;
+        eventually("the upload is in progress", async || {
+            proxy.faults_left() == 0
+        })
+        .await;
         assert_eq!(
             bucket.keys().await,
             [tar.as_str()],
-            "the test would prove nothing"
+            "test precondition not met"
         );
         assert_eq!(agent.refreshed("garage").await["skipped"], json!([]));
         gate.add_permits(1);

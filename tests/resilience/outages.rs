@@ -82,7 +82,7 @@ async fn upload_survives_restart_of_swift() {
     let away = async {
         swift.kill();
         tokio::time::sleep(Duration::from_secs(3)).await;
-        assert!(!swift.answers().await, "the test would prove nothing");
+        assert!(!swift.answers().await, "test precondition not met");
         swift.start_again();
     };
     let rest = sample.tar.slice(12 * 1024 * 1024..);
@@ -95,7 +95,7 @@ async fn upload_survives_restart_of_swift() {
     );
     assert!(
         agent.printed().contains("trying again"),
-        "it did not notice"
+        "the outage went unnoticed"
     );
     assert_eq!(agent.complete(&upload_id, &sample).await.status, 200);
     assert!(bucket.get(&format!("backups/{}.tar", sample.stem())).await == sample.tar);
@@ -135,7 +135,7 @@ async fn full_directory_keeps_nothing_of_a_failed_upload() {
             arrived
         };
         answer.is_problem(507, "storage_full", &[&large.stem()]);
-        eventually("nothing of it is left", async || held() == 0).await;
+        eventually("nothing remains of it", async || held() == 0).await;
     }
     let small = Sample::new("b2", "Small", 100 * 1024);
     agent.upload("disk", &small).await;
@@ -183,7 +183,7 @@ async fn upload_fails_after_outage() {
     // An object that the agent cannot delete during the outage stays unlisted afterwards, and
     // blocks nothing.
     let parts = "are left behind";
-    eventually("it gives up, and says so", async || {
+    eventually("it fails and reports it", async || {
         agent.printed().contains(parts)
     })
     .await;
@@ -211,7 +211,7 @@ async fn failed_upload_is_cleaned_up_after_outage() {
     assert_eq!(
         bucket.unfinished().await.len(),
         1,
-        "the test would prove nothing"
+        "test precondition not met"
     );
     proxy.set_away(false);
     bucket.comes_to_be_empty().await;
@@ -242,7 +242,7 @@ async fn download_fails_visibly_after_outage() {
     };
     assert!(
         broke && received < sample.tar.len(),
-        "{received} bytes came as if that were all"
+        "{received} bytes arrived as a complete download"
     );
     proxy.set_away(false);
     assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
@@ -277,7 +277,7 @@ async fn stale_list_is_served_during_outage() {
     assert_eq!(
         agent.location("garage").await["status"],
         "error",
-        "what is remembered says nothing of the bucket"
+        "a cached state says nothing about the bucket"
     );
 
     proxy.set_away(false);

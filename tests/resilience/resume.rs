@@ -86,7 +86,7 @@ async fn upload_resumes_after_agent_restart() {
     // Only the parts in flight at the kill are sent again.
     assert!(
         sent_again <= 20 * MIB - stored,
-        "{sent_again} bytes travelled twice, {stored} were stored"
+        "{sent_again} bytes were sent twice, {stored} were stored"
     );
     stored_whole(&bucket, &sample).await;
     assert_eq!(journals(&agent), Vec::<PathBuf>::new());
@@ -119,7 +119,7 @@ async fn upload_resumes_from_journal_of_an_earlier_version() {
     let sent_again = sent_before + proxy.part_bytes() - 20 * MIB;
     assert!(
         sent_again <= 20 * MIB - stored,
-        "{sent_again} bytes travelled twice, {stored} were stored"
+        "{sent_again} bytes were sent twice, {stored} were stored"
     );
     stored_whole(&bucket, &sample).await;
     assert_eq!(journals(&agent), Vec::<PathBuf>::new());
@@ -180,7 +180,7 @@ async fn cancelled_resumed_upload_leaves_nothing() {
     assert_eq!(
         bucket.unfinished().await.len(),
         1,
-        "the test would prove nothing"
+        "test precondition not met"
     );
     let upload_id = agent.begin("garage", &sample).await;
     assert_eq!(agent.cancel(&upload_id).await.status, 204);
@@ -200,7 +200,7 @@ async fn own_tar_without_metadata_is_recognised() {
         let _gate = proxy.hold(|request| request.writes(".metadata.json"));
         let (client, id, copy) = (agent.client.clone(), upload_id.clone(), sample.clone());
         let completing = tokio::spawn(async move { client.complete(&id, &copy).await });
-        eventually("the metadata is about to be written", async || {
+        eventually("the metadata write is pending", async || {
             proxy.faults_left() == 0
         })
         .await;
@@ -209,14 +209,14 @@ async fn own_tar_without_metadata_is_recognised() {
         let before = bucket.keys().await;
         assert!(
             before.contains(&format!("backups/{}.tar", sample.stem())),
-            "the test would prove nothing: {before:?}"
+            "test precondition not met: {before:?}"
         );
         agent = Agent::restarted(agent).await;
         agent.upload("garage", &sample).await;
         assert_eq!(
             bucket.keys().await.len(),
             before.len() + 1,
-            "the tar is not there under two names"
+            "the tar exists under two names"
         );
         assert!(agent.download("garage", sample.id()).await.unwrap().body == sample.tar);
         assert_eq!(journals(&agent), Vec::<PathBuf>::new());
@@ -363,7 +363,7 @@ fn fill_up(agent: &Agent) {
         .unwrap()
         .map(|file| file.unwrap().path())
         .collect();
-    assert_eq!(journals.len(), 1, "the test would prove nothing");
+    assert_eq!(journals.len(), 1, "test precondition not met");
     let size = usize::try_from(fs::metadata(&journals[0]).unwrap().len()).unwrap();
     let mut journal = File::options().append(true).open(&journals[0]).unwrap();
     journal.write_all(&vec![b' '; 4090 - size]).unwrap();

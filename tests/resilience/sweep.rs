@@ -17,7 +17,7 @@ async fn last_sweep(agent: &Agent) -> Value {
 
 /// Waits for the sweep at startup.
 async fn swept(agent: &Agent) -> Value {
-    eventually("it looks for what is left", async || {
+    eventually("the sweep runs", async || {
         !last_sweep(agent).await.is_null()
     })
     .await;
@@ -59,11 +59,14 @@ async fn only_our_own_goes(server: Server) {
         "{sweep}"
     );
     assert_eq!(bucket.unfinished().await, others);
-    assert!(agent.printed().contains("Nightly #1 + ä.tar"), "it says so");
+    assert!(
+        agent.printed().contains("Nightly #1 + ä.tar"),
+        "it reports the failure"
+    );
     assert_eq!(
         agent.location("home").await["status"],
         "unknown",
-        "a sweep says nothing of how the location is"
+        "a sweep does not change the location's status"
     );
 }
 
@@ -121,7 +124,7 @@ async fn upload_in_flight_is_never_swept() {
             .status,
         200
     );
-    eventually("the dead one is gone", async || {
+    eventually("the dead upload is gone", async || {
         bucket.unfinished().await.len() == 1
     })
     .await;
@@ -209,7 +212,7 @@ async fn abandoned_upload_is_swept_after_the_outage() {
     proxy.set_away(true);
     sending.send(&sample.tar.slice(13 << 20..)).await;
     events.upload("failed").await;
-    eventually("it gives up", async || {
+    eventually("the upload fails", async || {
         agent.printed().contains("left behind for now")
     })
     .await;
@@ -218,7 +221,7 @@ async fn abandoned_upload_is_swept_after_the_outage() {
     assert_eq!(
         bucket.unfinished().await.len(),
         1,
-        "the test would prove nothing"
+        "test precondition not met"
     );
     let agent = Agent::restarted(agent).await;
     // Immediately, although it is not a day old.
@@ -261,13 +264,13 @@ async fn stale_temporary_files_are_removed_from_directories() {
         names
     };
     let killed = format!("{}.tar#1", sample.stem());
-    assert_eq!(left(), [killed.as_str()], "the test would prove nothing");
+    assert_eq!(left(), [killed.as_str()], "test precondition not met");
     fs::write(folder.path().join("backups/notes#1"), "mine").unwrap();
     let mut agent = Agent::restarted(agent).await;
     assert_eq!(
         swept(&agent).await["removed"],
         0,
-        "it may be of another agent that is still at it"
+        "it may belong to another running agent"
     );
     agent.kill();
     let yesterday = SystemTime::now() - Duration::from_hours(25);

@@ -101,10 +101,7 @@ async fn upload_cancelled_during_commit_is_stored_or_gone() {
     };
     let (completed, cancelled) = tokio::join!(agent.complete(&upload_id, &sample), cancelled);
     let (completed, cancelled) = (completed.status == 200, cancelled.status == 204);
-    assert_ne!(
-        completed, cancelled,
-        "both senders were told that they had their way, or neither"
-    );
+    assert_ne!(completed, cancelled, "both or neither sender succeeded");
     assert_eq!(agent.listed("garage").await.len(), usize::from(completed));
     assert!(bucket.unfinished().await.is_empty());
 }
@@ -262,6 +259,6 @@ async fn name_with_oversized_metadata_counts_as_taken() {
     bucket.put(&taken, huge.clone()).await;
     agent.upload("garage", &sample).await;
     assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
-    assert!(bucket.get(&taken).await == huge, "it was written over");
+    assert!(bucket.get(&taken).await == huge, "it was overwritten");
     assert_eq!(bucket.keys().await.len(), 3);
 }

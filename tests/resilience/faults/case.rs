@@ -291,7 +291,7 @@ impl Case {
             let again = self.does(agent).await;
             assert!(
                 again.is_ok(),
-                "{}: it fails when all is well: {:?}",
+                "{}: it fails after healing: {:?}",
                 self.name(),
                 again.unwrap_err()
             );

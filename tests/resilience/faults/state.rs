@@ -51,7 +51,7 @@ fn look(server: &Imitation, samples: &[Sample]) -> Result<Found, (String, String
                 .try_get(&key)
                 .ok_or_else(|| wrong("it is gone".into()))?;
             if !samples.iter().any(|sample| sample.tar == tar) {
-                return Err(wrong(format!("{} bytes that nobody uploaded", tar.len())));
+                return Err(wrong(format!("{} bytes of unknown origin", tar.len())));
             }
             let metadata = key
                 .strip_suffix(".tar")

@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use super::map::Map;
 use super::steps::{FOREIGN, OWN, Step, Trouble};
 use crate::lab::sample::hex;
-use crate::lab::{Failure, Imitation, MIB, PATIENCE, Sample, goes_by};
+use crate::lab::{Failure, Imitation, MIB, Sample, TIMEOUT, time_passes};
 
 const HOME: &str = "home";
 
@@ -109,9 +109,9 @@ impl World {
         runtime.shutdown_timeout(Duration::from_secs(5));
         self.server.heal();
         // Its last request may still be in progress.
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !self.server.is_at_rest() {
-            assert!(Instant::now() < deadline, "the server comes to no rest");
+            assert!(Instant::now() < deadline, "the server is never idle");
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -154,7 +154,7 @@ impl World {
         };
         let ended = runtime.block_on(async {
             tokio::select! {
-                ended = timeout(PATIENCE, work(agent)) => Some(ended.expect("it comes to an end")),
+                ended = timeout(TIMEOUT, work(agent)) => Some(ended.expect("it comes to an end")),
                 () = killed => None,
             }
         });
@@ -176,7 +176,7 @@ impl World {
         self.outside.block_on(async {
             let agent = agent(&self.server, self.others_state.path());
             let result = work(Arc::clone(&agent)).await;
-            agent.stop(PATIENCE).await;
+            agent.stop(TIMEOUT).await;
             result
         })
     }
@@ -360,7 +360,7 @@ impl World {
 
     fn wait(&mut self, seconds: u64) {
         let (runtime, _) = self.running.as_ref().unwrap();
-        runtime.block_on(goes_by(Duration::from_secs(seconds)));
+        runtime.block_on(time_passes(Duration::from_secs(seconds)));
         if seconds > 300 {
             self.map.all_is_fresh();
         }
@@ -443,7 +443,7 @@ impl World {
                 let tar = self.server.get(&key);
                 assert!(
                     self.samples.values().any(|sample| sample.tar == tar),
-                    "nobody uploaded \"{key}\""
+                    "unknown origin: \"{key}\""
                 );
             }
         }

@@ -12,7 +12,7 @@
 //! - `--loss-percent 2` loses this share of packets per direction, reproducibly.
 //! - SIGUSR1 cuts the line; another SIGUSR1 restores it.
 //! - SIGUSR2 drops all packets of connections seen so far, as after a router's restart. New
-//! connections work.
+//!   connections work.
 //!
 //! The devices carry TCP segmentation offload like a real network card: the kernel passes up to 64
 //! KiB at once, with the size of the segments. The rate counts every segment with its headers, so
@@ -464,7 +464,7 @@ mod tests {
         assert!(!faults.lose(&new, &settings) && faults.lose(&old, &settings));
         assert!(
             !faults.lose(&[0; VNET_HEADER + 84], &settings),
-            "what is no connection has nothing to forget"
+            "packets without a connection are kept"
         );
     }
 
