@@ -16,7 +16,8 @@ pub(crate) mod server;
 pub(crate) mod setup;
 pub(crate) mod swift;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tokio::time::{Instant, advance, pause, resume, sleep};
@@ -83,6 +84,21 @@ pub(crate) async fn agent_behind_proxy(
     };
     change(&mut location);
     (Setup::of(location).serve().await, proxy, bucket)
+}
+
+/// The root folder of the repository.
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Path of a part of the tests, built on demand by `scripts/parts`.
+fn part(name: &str) -> PathBuf {
+    let output = Command::new(repository().join("scripts/parts").join(name))
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "scripts/parts/{name} failed");
+    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
 }
 
 /// Lines of a server's log that contain `word`.

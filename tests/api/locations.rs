@@ -48,7 +48,7 @@ async fn registered_location_works_like_a_configured_one() {
     assert_eq!(
         agent.get("/v1/locations").await.json(),
         before,
-        "saying the same settings again changes nothing"
+        "repeated registration changes nothing"
     );
 
     assert_eq!(agent.delete("/v1/locations/home").await.status, 204);

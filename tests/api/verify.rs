@@ -165,7 +165,7 @@ async fn backup_deleted_after_listing_is_named() {
             .as_array()
             .unwrap()
             .is_empty(),
-        "it resumes being listed"
+        "it stays listed"
     );
 }
 

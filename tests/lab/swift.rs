@@ -1,13 +1,13 @@
 //! A real S3 server of another vendor than Garage: `OpenStack` Swift with its S3 API on loopback.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 
 use tokio::net::TcpStream;
 
-use super::{Bucket, eventually, guard, port};
+use super::{Bucket, eventually, guard, part, port, repository};
 
 const REGION: &str = "swift-lab";
 const OWNER: &str = "lab:owner";
@@ -54,12 +54,11 @@ impl Swift {
             .append(true)
             .open(self.folder.join("log"))
             .unwrap();
-        let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut command = Command::new(repository.join("scripts/in-root"));
+        let mut command = Command::new(repository().join("scripts/in-root"));
         command
-            .arg(root())
+            .arg(part("swift"))
             .arg("python3")
-            .arg(repository.join("tests/lab/swift_server.py"))
+            .arg(repository().join("tests/lab/swift_server.py"))
             .arg(&self.folder);
         command
             .arg(self.port.to_string())
@@ -137,15 +136,4 @@ impl Drop for Swift {
         self.kill();
         drop(fs::remove_dir_all(&self.folder));
     }
-}
-
-/// Path of its root file system, built on demand.
-fn root() -> PathBuf {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/parts/swift");
-    let output = Command::new(script)
-        .stderr(Stdio::inherit())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "scripts/parts/swift failed");
-    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
 }

@@ -417,10 +417,7 @@ async fn upload_during_the_sweep_of_its_leftovers_restarts() {
     })
     .await;
     let created = agent.create("garage", &sample).await.json();
-    assert_eq!(
-        created["stored_bytes"], 0,
-        "it resumes with what is being removed"
-    );
+    assert_eq!(created["stored_bytes"], 0, "it resumed parts being swept");
     let upload_id = created["upload_id"].as_str().unwrap();
     gate.add_permits(1);
     assert_eq!(
