@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use crate::agent::kept::keep;
 use crate::config::{Listen, Secret};
-use crate::hex::hex;
+use crate::units::hex;
 
 /// The token from the configuration or its file; a file that is missing or empty is made.
 ///
