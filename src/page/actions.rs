@@ -27,10 +27,10 @@ pub(super) async fn check(
     if headers.get(ACCEPT).is_none_or(|accepted| accepted != LINES) {
         return back(
             &format!("location-{loc}"),
-            state.protocol.agent.check(&loc).await.map(drop),
+            state.api.agent.check(&loc).await.map(drop),
         );
     }
-    match state.protocol.agent.location(&loc) {
+    match state.api.agent.location(&loc) {
         Ok(_) => lines(&state, loc, headers).into_response(),
         Err(error) => refused(&error),
     }
@@ -39,7 +39,7 @@ pub(super) async fn check(
 /// The check as it stands after each step, and at its end: a JSON string of HTML in each line.
 fn lines(state: &super::State, loc: String, headers: HeaderMap) -> Body {
     let (watcher, mut told) = mpsc::unbounded_channel::<Step>();
-    let agent = state.protocol.agent.clone();
+    let agent = state.api.agent.clone();
     let checking = tokio::spawn(async move { agent.check_watched(&loc, Some(watcher)).await });
     let steps = stream::poll_fn(move |context| told.poll_recv(context));
     let running = steps.scan(Vec::new(), |done: &mut Vec<Step>, step| {
@@ -64,7 +64,7 @@ pub(super) async fn cancel(
     State(state): State<super::State>,
     Path(upload_id): Path<String>,
 ) -> Response {
-    let cancelled = match state.protocol.agent.cancel_upload(&upload_id).await {
+    let cancelled = match state.api.agent.cancel_upload(&upload_id).await {
         Ok(()) => {
             info!(upload_id, "cancelled on the page");
             Ok(())
