@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use crate::agent::kept::keep;
 use crate::config::{Listen, Secret};
-use crate::hex::hex;
+use crate::units::hex;
 
 /// Returns the token of the configuration or of its file; creates a missing or empty file.
 ///
