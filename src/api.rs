@@ -14,7 +14,7 @@
 //! | `/v1/locations/check` | POST | [`locations`] |
 //! | `/v1/locations/{loc}` | GET, PUT, DELETE | [`locations`] |
 //! | `/v1/locations/{loc}/check` | POST | [`locations`] |
-//! | `/v1/locations/{loc}/backups` | GET | [`backups`] |
+//! | `/v1/locations/{loc}/backups` | GET | [`listing`] |
 //! | `/v1/locations/{loc}/backups/{backup_id}` | GET, DELETE | [`backups`] |
 //! | `/v1/locations/{loc}/backups/{backup_id}/content` | GET | [`backups`] |
 //! | `/v1/locations/{loc}/backups/{backup_id}/verify` | POST | [`verify`] |
@@ -31,8 +31,10 @@ mod attempts;
 mod backups;
 mod diagnostics;
 mod events;
+mod listing;
 mod locations;
 mod metrics;
+pub(crate) mod ndjson;
 mod noted;
 mod problem;
 mod providers;
@@ -107,7 +109,7 @@ pub fn router(state: State) -> Router {
                 .delete(locations::remove),
         )
         .route("/v1/locations/{loc}/check", post(locations::check))
-        .route("/v1/locations/{loc}/backups", get(backups::list))
+        .route("/v1/locations/{loc}/backups", get(listing::list))
         .route(
             "/v1/locations/{loc}/backups/{backup_id}",
             get(backups::one).delete(backups::delete),

@@ -1,58 +1,18 @@
-//! `backups`: list, one, content, delete.
+//! `backups`: one, content, delete.
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use super::Problem;
 use super::range::{Requested, requested};
-use crate::agent::events::Report;
-use crate::agent::listing::{Entry, Skipped};
+use crate::agent::listing::Entry;
 use crate::error::{Kind, Result};
 
 /// Says the CRC-32 of a whole tar, where it is known, so that what is damaged behind the agent is noticed as well.
 const CRC32: HeaderName = HeaderName::from_static("s3-backup-agent-crc32");
-
-#[derive(Deserialize)]
-pub(super) struct ListQuery {
-    #[serde(default)]
-    refresh: bool,
-}
-
-#[derive(Serialize)]
-struct Listing<'l> {
-    backups: Vec<&'l RawValue>,
-    age_seconds: f64,
-    stale: bool,
-    error: Option<Report>,
-    skipped: &'l [Skipped],
-}
-
-/// `GET /v1/locations/{loc}/backups`
-pub(super) async fn list(
-    State(state): State<super::State>,
-    Path(loc): Path<String>,
-    Query(query): Query<ListQuery>,
-) -> Result<Response, Problem> {
-    let view = state.agent.list(&loc, query.refresh).await?;
-    let listing = Listing {
-        backups: view
-            .listing
-            .entries
-            .iter()
-            .map(|entry| &*entry.metadata.json)
-            .collect(),
-        age_seconds: view.listing.taken.elapsed().as_secs_f64(),
-        stale: view.error.is_some(),
-        error: view.error.as_ref().map(Report::from),
-        skipped: &view.listing.skipped,
-    };
-    Ok(Json(listing).into_response())
-}
 
 /// `GET /v1/locations/{loc}/backups/{backup_id}`
 pub(super) async fn one(

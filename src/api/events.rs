@@ -4,10 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::{Query, State};
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
@@ -16,6 +14,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
+use super::ndjson;
 use crate::agent::events::Event;
 use crate::logging::Level;
 use crate::logging::record::Record;
@@ -39,11 +38,7 @@ pub(crate) async fn stream(
         let line = lines.next().await?;
         Some((line, lines))
     });
-    (
-        [(header::CONTENT_TYPE, "application/x-ndjson")],
-        Body::from_stream(lines),
-    )
-        .into_response()
+    ndjson::response(lines)
 }
 
 #[derive(Serialize)]
@@ -100,7 +95,7 @@ impl Lines {
 
     async fn next(&mut self) -> Option<serde_json::Result<Bytes>> {
         if let Some(event) = self.first.pop_front() {
-            return Some(line(&event));
+            return Some(ndjson::line(&event));
         }
         let event = tokio::select! {
             // In this order, so that nothing waits for a log record.
@@ -112,9 +107,9 @@ impl Lines {
                 Err(RecvError::Closed) => return None,
             },
             _ = self.pings.tick() => Event::Ping,
-            told = told(&mut self.log) => return Some(line(&told)),
+            told = told(&mut self.log) => return Some(ndjson::line(&told)),
         };
-        Some(line(&event))
+        Some(ndjson::line(&event))
     }
 }
 
@@ -126,10 +121,4 @@ async fn told(log: &mut Option<Listener>) -> LogLine {
         },
         None => std::future::pending().await,
     }
-}
-
-fn line<T: Serialize>(told: &T) -> serde_json::Result<Bytes> {
-    let mut text = serde_json::to_vec(told)?;
-    text.push(b'\n');
-    Ok(text.into())
 }

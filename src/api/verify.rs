@@ -2,15 +2,14 @@
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-use super::Problem;
 use super::uploads::read_json;
+use super::{Problem, ndjson};
 use crate::agent::shutting_down;
 use crate::agent::verify::{Mode, Step, Verification};
 
@@ -34,11 +33,7 @@ pub(super) async fn verify(
         let (text, is_last) = next(&mut verification, &draining).await?;
         Some((text, (!is_last).then_some((verification, draining))))
     });
-    Ok((
-        [(header::CONTENT_TYPE, "application/x-ndjson")],
-        Body::from_stream(lines),
-    )
-        .into_response())
+    Ok(ndjson::response(lines))
 }
 
 /// The next line, and whether it is the last one.
@@ -51,13 +46,7 @@ async fn next(
         step = verification.next() => step?,
     };
     Some(match step {
-        Ok(step) => (line(&step), matches!(step, Step::Result(_))),
-        Err(error) => (line(&Problem::from(error).into_line()), true),
+        Ok(step) => (ndjson::line(&step), matches!(step, Step::Result(_))),
+        Err(error) => (ndjson::line(&Problem::from(error).into_line()), true),
     })
-}
-
-fn line(value: &impl Serialize) -> serde_json::Result<Bytes> {
-    let mut line = serde_json::to_vec(value)?;
-    line.push(b'\n');
-    Ok(line.into())
 }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::header::{ACCEPT, HeaderMap, LOCATION};
+use axum::http::header::{HeaderMap, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
@@ -13,10 +13,8 @@ use tracing::info;
 
 use super::check::CheckView;
 use crate::agent::check::Step;
+use crate::api::ndjson::is_accepted;
 use crate::error::{Error, Kind, Result};
-
-/// What the script asks for.
-const LINES: &str = "application/x-ndjson";
 
 /// `POST /locations/{loc}/check`
 pub(super) async fn check(
@@ -24,7 +22,7 @@ pub(super) async fn check(
     Path(loc): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    if headers.get(ACCEPT).is_none_or(|accepted| accepted != LINES) {
+    if !is_accepted(&headers) {
         return back(
             &format!("location-{loc}"),
             state.api.agent.check(&loc).await.map(drop),

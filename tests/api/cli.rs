@@ -406,7 +406,7 @@ async fn unreachable_storage_has_its_own_exit_code() {
 async fn health_command_queries_the_running_agent() {
     let (mut agent, _bucket) = agent_and_bucket().await;
     let ran = agent.setup.run(&["healthcheck"]).await.ended_with(0);
-    assert_eq!(ran.text(), "The agent is well.\n");
+    assert_eq!(ran.text(), "The agent is healthy.\n");
     agent.signal("TERM");
     agent.ended().await;
     let ran = agent.setup.run(&["healthcheck"]).await.ended_with(4);
@@ -447,8 +447,7 @@ async fn local_directory_is_the_default_location() {
     assert!(ran.stdout == sample.tar);
     let ran = setup.run(&["check"]).await.ended_with(0);
     assert!(
-        ran.stderr
-            .contains("added in Home Assistant only the running agent knows"),
+        ran.stderr.contains("Only the running agent knows"),
         "{}",
         ran.stderr
     );

@@ -1,6 +1,8 @@
 //! Cost of a list, and its content after changes.
 
 use futures_util::future::join_all;
+use http::Method;
+use serde_json::{Value, json};
 
 use crate::lab::{Fault, Request, Sample, agent_behind_proxy, eventually};
 
@@ -229,4 +231,48 @@ async fn backup_deleted_elsewhere_returns_not_found() {
         .delete_backup("garage", "x")
         .await
         .is_problem(404, "backup_not_found", &[]);
+}
+
+#[tokio::test]
+async fn listing_as_ndjson_holds_the_same_as_the_document() {
+    let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    for stem in ["a", "b", "c"] {
+        bucket
+            .put_backup("", stem, &Sample::small(&format!("{stem}1")))
+            .await;
+    }
+    bucket.delete("backups/b.tar").await;
+    let document = agent.list("garage").await;
+    assert_eq!(document["skipped"][0]["code"], "tar_missing");
+
+    let lines = agent.listed_lines("garage").await;
+    let (head, rest) = lines.split_first().unwrap();
+    assert_eq!(
+        (&head["type"], &head["stale"], &head["error"]),
+        (&"listing".into(), &false.into(), &Value::Null)
+    );
+    assert_eq!((&head["backups"], &head["skipped"]), (&2.into(), &1.into()));
+    assert!(head["age_seconds"].is_f64());
+    let skipped = &document["skipped"][0];
+    assert_eq!(
+        rest,
+        [
+            json!({"type": "backup", "backup": document["backups"][0]}),
+            json!({"type": "backup", "backup": document["backups"][1]}),
+            json!({"type": "skipped", "key": skipped["key"], "code": "tar_missing", "reason": skipped["reason"]}),
+            json!({"type": "end", "backups": 2}),
+        ]
+    );
+    assert_eq!(proxy.count(Request::is_list), 1, "served from the cache");
+}
+
+#[tokio::test]
+async fn listing_as_ndjson_refuses_an_unknown_location_as_a_problem() {
+    let (agent, _proxy, _bucket) = agent_behind_proxy(|_| {}).await;
+    let request = agent.request(Method::GET, "/v1/locations/nowhere/backups");
+    agent
+        .send(request.header("accept", "application/x-ndjson"))
+        .await
+        .unwrap()
+        .is_problem(404, "location_not_found", &[]);
 }

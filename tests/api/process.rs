@@ -402,7 +402,7 @@ async fn supervisor_receives_an_unsaved_token() {
     assert!(
         agent
             .printed()
-            .contains("another token after the next start"),
+            .contains("the token changes at the next start"),
         "{}",
         agent.printed()
     );

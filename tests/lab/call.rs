@@ -191,6 +191,22 @@ impl Client {
         answer.json()
     }
 
+    /// A list as NDJSON, one value per line.
+    pub(crate) async fn listed_lines(&self, location: &str) -> Vec<Value> {
+        let request = self.request(Method::GET, &format!("/v1/locations/{location}/backups"));
+        let answer = self
+            .send(request.header("accept", "application/x-ndjson"))
+            .await
+            .unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert_eq!(answer.header("content-type"), "application/x-ndjson");
+        let lines = answer.body.strip_suffix(b"\n").unwrap();
+        lines
+            .split(|byte| *byte == b'\n')
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .collect()
+    }
+
     /// Backup ids of a fresh list, sorted.
     pub(crate) async fn listed(&self, location: &str) -> Vec<String> {
         ids(&self.refreshed(location).await)
