@@ -234,7 +234,7 @@ async fn backup_deleted_elsewhere_returns_not_found() {
 }
 
 #[tokio::test]
-async fn listing_as_ndjson_holds_the_same_as_the_document() {
+async fn ndjson_listing_equals_the_json_document() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     for stem in ["a", "b", "c"] {
         bucket
@@ -267,7 +267,7 @@ async fn listing_as_ndjson_holds_the_same_as_the_document() {
 }
 
 #[tokio::test]
-async fn listing_as_ndjson_refuses_an_unknown_location_as_a_problem() {
+async fn ndjson_listing_of_unknown_location_is_a_problem_document() {
     let (agent, _proxy, _bucket) = agent_behind_proxy(|_| {}).await;
     let request = agent.request(Method::GET, "/v1/locations/nowhere/backups");
     agent

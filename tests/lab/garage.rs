@@ -124,9 +124,14 @@ impl Garage {
     /// Creates a bucket that the key owns.
     pub(crate) async fn bucket(&self) -> Bucket {
         let name = format!("ha-{}", uuid::Uuid::new_v4().simple());
-        let bucket = Bucket::new(&self.endpoint(), REGION, &name, &self.key_id, &self.secret);
-        assert!(bucket.make().await, "Garage creates no bucket");
-        bucket
+        // A bucket created over S3 would be visible to its own key alone.
+        let bucket = self
+            .admin("CreateBucket", Some(json!({"globalAlias": name})))
+            .await
+            .unwrap();
+        let permissions = json!({"read": true, "write": true, "owner": true});
+        self.allow(&bucket["id"], &self.key_id, permissions).await;
+        Bucket::new(&self.endpoint(), REGION, &name, &self.key_id, &self.secret)
     }
 
     /// Creates another key with `permissions` on a bucket.
@@ -141,10 +146,14 @@ impl Garage {
             .unwrap();
         let [key_id, secret] =
             ["accessKeyId", "secretAccessKey"].map(|name| key[name].as_str().unwrap().to_owned());
-        let request =
-            json!({"bucketId": found["id"], "accessKeyId": key_id, "permissions": permissions});
-        self.admin("AllowBucketKey", Some(request)).await.unwrap();
+        self.allow(&found["id"], &key_id, permissions).await;
         (key_id, secret)
+    }
+
+    async fn allow(&self, bucket_id: &Value, key_id: &str, permissions: Value) {
+        let request =
+            json!({"bucketId": bucket_id, "accessKeyId": key_id, "permissions": permissions});
+        self.admin("AllowBucketKey", Some(request)).await.unwrap();
     }
 
     /// Deletes a key.
