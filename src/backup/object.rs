@@ -227,7 +227,7 @@ mod tests {
         );
     }
 
-    /// With nothing but a text editor and `sha256sum`, as `docs/storage.md` says.
+    /// With nothing but a text editor and `sha256sum`, as `docs/concepts/storage.md` says.
     #[test]
     fn the_digest_is_of_the_object_without_it() {
         let text = String::from_utf8(object()).unwrap();
