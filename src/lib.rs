@@ -9,18 +9,19 @@
 //! | [`supervisor`] | how Home Assistant learns of the agent, when it is an app |
 //! | [`server`] | sockets |
 //! | [`page`] | HTTP and HTML: the page for people |
-//! | [`protocol`] | HTTP and JSON |
+//! | [`api`] | HTTP and JSON |
 //! | [`agent`] | locations, backups and uploads |
 //! | [`archive`] | the inside of a backup's tar |
 //! | [`store`] | objects, keys, retries |
 //! | [`backup`] | Home Assistant's `AgentBackup` |
 //! | [`provider`] | the providers: endpoints, regions, what is peculiar about each |
 //! | [`system`] | the process, as the kernel shows it |
-//! | [`logging`], [`error`], `hex` | what every module shares |
+//! | [`logging`], [`error`], `units` | what every module shares |
 //!
 //! Built for `fuzz/` and for tests there is `fuzzing`, too: everything that reads what others write.
 
 pub mod agent;
+pub mod api;
 pub mod archive;
 pub mod backup;
 pub mod cli;
@@ -28,12 +29,11 @@ pub mod config;
 pub mod error;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
-mod hex;
 pub mod logging;
 pub mod page;
-pub mod protocol;
 pub mod provider;
 pub mod server;
 pub mod store;
 pub mod supervisor;
 pub mod system;
+mod units;

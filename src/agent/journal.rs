@@ -17,7 +17,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crc_fast::{CrcAlgorithm, checksum};
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use tracing::warn;
@@ -295,13 +294,6 @@ impl Journal {
         self.journals
             .noted(written.map_err(io::Error::other).flatten());
     }
-}
-
-/// What tells two parts with the same number apart: they come from two streams of one backup, so the difference is an
-/// accident and not an attack, and CRC-64 with the length misses one in 2⁶⁴. A miss would still be seen, because the
-/// SHA-256 in the metadata is that of the whole stream.
-pub(super) fn hash_of(part: &[u8]) -> String {
-    format!("crc64nvme:{:016x}", checksum(CrcAlgorithm::Crc64Nvme, part))
 }
 
 fn line(line: &Line) -> io::Result<Vec<u8>> {

@@ -10,13 +10,14 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use super::folder::{Claim, is_settled};
 use super::journal::{Header, Journal, Journals, Left};
 use super::listing::{Entry, MAX_METADATA_BYTES};
-use super::location::{Hold, Location, is_aged};
+use super::location::Location;
 use crate::backup::StoredBackup;
 use crate::error::{Kind, Result};
-use crate::hex::sha256;
 use crate::store::{Error as StoreError, Key, Multipart, Object, Outcome, Patience, Stem};
+use crate::units::sha256;
 
 type StoreResult<T> = std::result::Result<T, StoreError>;
 
@@ -42,7 +43,7 @@ pub(super) struct Deletion {
     tar: Key,
     journal: Option<Journal>,
     /// Without its metadata it would look like one that waits to be adopted.
-    _leaving: Hold,
+    _leaving: Claim,
 }
 
 impl Deletion {
@@ -98,7 +99,7 @@ impl Deletion {
             location.keys.metadata(&copy.stem),
         );
         // From here on no upload of this agent chooses the name.
-        let _leaving = location.leaving(&tar);
+        let _leaving = location.folder.claim_deletion(&tar);
         let version = location
             .store
             .object_if_any(&tar, patience)
@@ -125,7 +126,7 @@ impl Deletion {
         version: &str,
         (backup_id, patience, journals): (&str, Patience, &Arc<Journals>),
     ) -> StoreResult<Self> {
-        let leaving = location.leaving(tar);
+        let leaving = location.folder.claim_deletion(tar);
         let journal = journals.begin(header(location, tar, backup_id)).await;
         if let Some(journal) = &journal {
             journal
@@ -284,7 +285,7 @@ async fn described(
 pub(super) async fn erase(location: &Location, tar: &Key, removal: &Removal, size: u64) -> bool {
     let patience = location.patience();
     let gone = carry_out(location, tar, removal, patience, |found| {
-        found.size == size || is_aged(found)
+        found.size == size || is_settled(found)
     })
     .await;
     gone.unwrap_or_else(|error| {
@@ -314,13 +315,13 @@ pub(super) fn abandon(location: &Arc<Location>, left: Left, tasks: &TaskTracker)
         let key = Key::new(&header.key);
         let leaving = {
             // No upload chooses the name meanwhile; one that has it comes first.
-            let _creating = location.creating.lock().await;
-            if location.is_arriving(&key) {
+            let _creating = location.folder.creating.lock().await;
+            if location.folder.has_upload(&key) {
                 return;
             }
-            location.leaving(&key)
+            location.folder.claim_deletion(&key)
         };
-        let gone = carry_out(&location, &key, &removal, location.patience(), is_aged).await;
+        let gone = carry_out(&location, &key, &removal, location.patience(), is_settled).await;
         drop(leaving);
         match gone {
             Ok(true) => journal.end().await,

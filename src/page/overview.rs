@@ -7,7 +7,6 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_LANGUAGE, HeaderMap, VARY};
 use axum::response::{Html, IntoResponse, Response};
-use chrono::SecondsFormat;
 use futures_util::future::join_all;
 use serde::Deserialize;
 
@@ -15,10 +14,11 @@ use super::human;
 use super::location::LocationView;
 use super::words::Words;
 use crate::agent::events::{UploadState, UploadStatus};
+use crate::api::PROTOCOL;
 use crate::config::Problem;
 use crate::logging::Level;
 use crate::logging::record::Record;
-use crate::protocol::PROTOCOL;
+use crate::units::rfc3339_millis;
 
 #[derive(Deserialize)]
 pub(super) struct PageQuery {
@@ -64,7 +64,7 @@ pub(super) async fn page(
     headers: HeaderMap,
 ) -> Response {
     let words = state.languages.of(&headers);
-    let agent = &state.protocol.agent;
+    let agent = &state.api.agent;
     let found: Vec<_> = agent
         .locations()
         .iter()
@@ -78,7 +78,7 @@ pub(super) async fn page(
     .await;
     let page = Page {
         words,
-        problems: &state.protocol.problems,
+        problems: &state.api.problems,
         uploads: agent
             .uploads_under_way()
             .into_iter()
@@ -86,7 +86,7 @@ pub(super) async fn page(
             .collect(),
         locations,
         records: state
-            .protocol
+            .api
             .log
             .relay
             .last()
@@ -158,7 +158,7 @@ impl RecordView {
             .iter()
             .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()));
         Self {
-            time: record.time.to_rfc3339_opts(SecondsFormat::Millis, true),
+            time: rfc3339_millis(record.time),
             shown_time: record.time.format("%Y-%m-%d %H:%M:%SZ").to_string(),
             level: record.level,
             message: record.message.clone(),

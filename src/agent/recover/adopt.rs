@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use tracing::info;
 
 use super::Refusal;
@@ -11,8 +11,8 @@ use crate::agent::location::Location;
 use crate::agent::removal::take_back;
 use crate::backup::{AgentBackup, AgentMetadata, FORMAT, StoredBackup};
 use crate::error::{Error, Kind, Result};
-use crate::hex::sha256;
 use crate::store::{ContentType, Error as StoreError, Key, Object, Outcome, Patience};
+use crate::units::{rfc3339_millis, sha256};
 
 /// Longest id that is taken from a tar; Home Assistant's have eight characters.
 const MAX_ID_BYTES: usize = 128;
@@ -45,18 +45,18 @@ pub(super) async fn adopt(
     backup: AgentBackup,
 ) -> Result<AgentBackup, Refusal> {
     // As for an upload that is put in its place: no deletion comes in between.
-    let _changing = location.changing.read().await;
+    let _changing = location.folder.changing.read().await;
     let metadata = tar
         .key
         .metadata_of_tar()
         .ok_or_else(|| Error::new(Kind::Internal, "The tar is none."))?;
-    let _arriving = {
+    let _claim = {
         // The list is older than the looks into the tars that came before this one.
-        let _creating = location.creating.lock().await;
-        if !location.is_settled(tar) {
+        let _choosing = location.folder.creating.lock().await;
+        if !location.folder.is_orphan(tar) {
             return Err(Refusal::under_way(tar.key.as_str()));
         }
-        location.arriving(&tar.key)
+        location.folder.claim(&tar.key)
     };
     confirm(location, tar).await?;
     match size(location, &metadata).await? {
@@ -138,10 +138,7 @@ fn describe(backup: &AgentBackup, tar: &Object) -> StoredBackup {
         crc32: None,
         part_size: None,
         // It became a backup now, but it was uploaded then.
-        uploaded_at: tar
-            .modified
-            .unwrap_or_else(Utc::now)
-            .to_rfc3339_opts(SecondsFormat::Millis, true),
+        uploaded_at: rfc3339_millis(tar.modified.unwrap_or_else(Utc::now)),
         duration_ms: None,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
     };

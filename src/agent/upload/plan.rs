@@ -7,8 +7,8 @@ use crate::agent::removal::EarlierCopy;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::config::location::MAX_PART_SIZE;
 use crate::error::{Error, Kind, Result};
-use crate::hex::sha256;
 use crate::store::{Key, Outcome, Patience, Stem};
+use crate::units::sha256;
 
 /// Names that are tried for a backup before it is given up.
 const MAX_STEMS: usize = 20;
@@ -35,7 +35,7 @@ pub(super) async fn choose_stem(
     for attempt in 0..MAX_STEMS {
         let stem = first.attempt(attempt, &backup.backup_id);
         let (tar, metadata) = (location.keys.tar(&stem), location.keys.metadata(&stem));
-        if taken.iter().any(|key| key == tar.as_str()) || location.is_removing(&tar) {
+        if taken.iter().any(|key| key == tar.as_str()) || location.folder.has_deletion(&tar) {
             continue;
         }
         match location

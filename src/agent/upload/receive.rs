@@ -13,7 +13,7 @@ use super::parts::{Parts, Piece};
 use super::{Tar, Upload};
 use crate::archive::{self, Walker};
 use crate::error::{Error, Kind, Result};
-use crate::hex::hex;
+use crate::units::hex;
 
 /// How long a sender may be silent. The agent itself, when it copies, waits for its source as long as for any storage.
 const SENDER_IDLE_LIMIT: Duration = Duration::from_mins(10);
@@ -154,7 +154,8 @@ impl<'u> Intake<'u> {
 
     async fn send_buffer(&mut self) -> Result<()> {
         let part = std::mem::take(&mut self.buffer).freeze();
-        let stored_bytes = self.parts.send(Piece::Bytes(part)).await?;
+        let digest = self.upload.store.part_digest(&part);
+        let stored_bytes = self.parts.send(Piece::Bytes(part, digest)).await?;
         self.progress(stored_bytes);
         Ok(())
     }

@@ -7,8 +7,9 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
+use super::super::folder::Claim;
 use super::super::journal::{Header, Journal, Journals, Left, StoredPart};
-use super::super::location::{Hold, Location};
+use super::super::location::Location;
 use super::super::removal::{Removal, abandon, abort, multipart};
 use crate::error::{Error, Result};
 use crate::store::{Error as StoreError, Key, Multipart, Outcome, Patience};
@@ -24,7 +25,7 @@ pub(super) struct Record {
     doomed: Mutex<Vec<(Journal, Removal)>>,
     resumed: Mutex<Option<Resumed>>,
     /// The key is this upload's until its end.
-    arriving: Mutex<Option<Hold>>,
+    arriving: Mutex<Option<Claim>>,
 }
 
 /// A multipart upload of an earlier attempt, to go on with.
@@ -44,7 +45,7 @@ impl Record {
     pub(super) async fn take_over(
         left: Vec<Left>,
         location: &Arc<Location>,
-        (key, arriving): (&Key, Hold),
+        (key, arriving): (&Key, Claim),
         (part_size, size): (u64, u64),
         (journals, tasks): (Arc<Journals>, &TaskTracker),
     ) -> Result<Self> {
