@@ -6,6 +6,7 @@ pub mod copy;
 pub mod diagnostics;
 pub mod download;
 pub mod events;
+pub mod folder;
 pub mod identity;
 mod journal;
 pub(crate) mod kept;
@@ -160,13 +161,14 @@ impl Agent {
         Ok(())
     }
 
-    /// Removes what interrupted uploads left in a place that no location leads to any more: nobody goes on with them.
+    /// Discards interrupted uploads to a folder that no location leads to any more: they cannot be resumed.
     async fn abandon_left(&self, location: &Arc<Location>) {
+        if self.locations.at(&location.folder.id).is_some() {
+            return;
+        }
         let place = location.store.place();
-        for left in self.journals.interrupted_in(place, &location.keys).await {
-            if self.locations.with(place, &left.header.key).is_none() {
-                abandon(location, left, &self.tasks);
-            }
+        for upload in self.journals.interrupted_in(place, &location.keys).await {
+            abandon(location, upload, &self.tasks);
         }
     }
 
@@ -218,7 +220,7 @@ impl Agent {
         let (journals, tasks) = (Arc::clone(&self.journals), self.tasks.clone());
         // Runs on when the client goes away: half a deletion helps nobody.
         let deleting = self.tasks.spawn(async move {
-            let _changing = location.changing.write().await;
+            let _changing = location.folder.changing.write().await;
             cleanup::delete(&location, &backup_id, &journals, &tasks).await
         });
         deleting.await.map_err(stopped)?
@@ -307,7 +309,7 @@ impl Agent {
         loop {
             self.refuse_when_stopping()?;
             // One at a time: a backup of the same name that began a moment ago has its key, though nothing is there yet.
-            let creating = location.creating.lock().await;
+            let creating = location.folder.creating.lock().await;
             let (same, beside) = self.uploads_at(&location, &backup.backup_id);
             if same.is_empty() {
                 self.refuse_when_busy(beside.len())?;
@@ -338,7 +340,7 @@ impl Agent {
         uploads.retain(|_, upload| !upload.has_ended());
         let here = uploads
             .values()
-            .filter(|upload| upload.location.settings.is_same_place(&location.settings))
+            .filter(|upload| upload.location.folder.id == location.folder.id)
             .cloned();
         here.partition(|upload| {
             upload.backup.backup_id == backup_id && upload.location.id() == location.id()

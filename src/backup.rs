@@ -1,7 +1,7 @@
-//! Home Assistant's `AgentBackup`, as strict as its own `from_dict`.
+//! Home Assistant's `AgentBackup`, parsed as strictly as by HA's own `from_dict`.
 //!
-//! Source: `homeassistant/components/backup/models.py`. There an unknown add-on key, an unknown folder or a missing key
-//! raises, and one such object would break HA's whole list; so nothing that HA would refuse gets past this module.
+//! Source: `homeassistant/components/backup/models.py`. `from_dict` raises on an unknown add-on key,
+//! an unknown folder or a missing key. One such object would break HA's whole list, so this module refuses it.
 
 mod object;
 
@@ -15,7 +15,7 @@ pub use object::{Damage, FORMAT, Read};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AddonInfo {
-    /// Name shown to people.
+    /// Display name.
     #[serde(deserialize_with = "required")]
     pub name: Option<String>,
     /// The add-on's slug.
@@ -42,80 +42,79 @@ pub enum Folder {
     Media,
 }
 
-/// A backup as HA's backup manager knows it. Fields are in HA's own order; sizes are bytes.
+/// A backup in the form of HA's backup manager, with fields in HA's own order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AgentBackup {
     /// Add-ons in the backup.
     pub addons: Vec<AddonInfo>,
-    /// HA's id of the backup: the `slug` in its `backup.json`.
+    /// The backup's id: the `slug` in its manifest.
     pub backup_id: String,
-    /// When it was made, ISO 8601.
+    /// Time of the backup, ISO 8601.
     pub date: String,
-    /// Whether HA's database is in it.
+    /// Whether the backup holds HA's database.
     pub database_included: bool,
     /// HA's own additions, such as `instance_id`.
     pub extra_metadata: Map<String, Value>,
     /// Folders in the backup.
     pub folders: Vec<Folder>,
-    /// Whether HA's configuration is in it.
+    /// Whether the backup holds HA's configuration.
     pub homeassistant_included: bool,
-    /// HA's version, when its configuration is in it.
+    /// HA's version, when the backup holds HA's configuration.
     #[serde(deserialize_with = "required")]
     pub homeassistant_version: Option<String>,
-    /// Name shown to people.
+    /// Display name.
     pub name: String,
-    /// Whether it is encrypted.
+    /// Whether the backup is encrypted.
     pub protected: bool,
-    /// Size of the tar.
+    /// Size of the tar in bytes.
     pub size: u64,
 }
 
-/// Lets a key be null but not absent, as HA does.
+/// Deserializes a key that may be null but not absent, as in HA.
 fn required<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Option::deserialize(deserializer)
 }
 
-/// What the agent adds to a backup's metadata, under the key `s3_backup_agent`. HA ignores unknown keys. The digest that
-/// comes last in the object is no part of it: that is of the object and not of the backup.
+/// The agent's additions to a metadata object, under the key `s3_backup_agent`, which HA ignores. The digest at the
+/// object's end is not among them: it describes the object and not the backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentMetadata {
-    /// Version of this format, [`FORMAT`] in what is written.
+    /// Version of this format; the agent writes [`FORMAT`].
     pub format: u32,
     /// Size of the tar in bytes, as stored.
     pub size: u64,
-    /// SHA-256 of the tar, 64 lower-case hex digits; none for a tar that was adopted: nobody has seen its bytes here.
+    /// SHA-256 of the tar, 64 lower-case hex digits. `None` for an adopted tar, whose bytes the agent never read.
     pub sha256: Option<String>,
-    /// CRC-32 of the tar, eight lower-case hex digits: whoever downloads it can compare that in passing. Earlier versions
-    /// did not note it.
+    /// CRC-32 of the tar, eight lower-case hex digits, which a downloader can compare cheaply. Format 1 lacks it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crc32: Option<String>,
-    /// Size in bytes of the parts it was uploaded in; a smaller tar went up in one request. None where that is unknown.
+    /// Size of the upload's parts in bytes; a smaller tar took one request. `None` when unknown.
     pub part_size: Option<u64>,
-    /// When the upload finished, RFC 3339.
+    /// Time of the upload's end, RFC 3339.
     pub uploaded_at: String,
-    /// How long the upload took, from its announcement; earlier versions did not note it.
+    /// Duration of the upload since its announcement. Format 1 lacks it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
-    /// Version of the agent that uploaded it.
+    /// Version of the agent that uploaded the backup.
     pub agent_version: String,
 }
 
-/// A backup in a bucket: HA's fields and, when this agent wrote it, ours.
+/// A backup in a bucket: HA's fields and, when an agent wrote it, the agent's additions.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StoredBackup {
     /// HA's fields.
     #[serde(flatten)]
     pub backup: AgentBackup,
-    /// Our additions.
+    /// The agent's additions.
     #[serde(rename = "s3_backup_agent", skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentMetadata>,
 }
 
 impl AgentBackup {
-    /// The file name that HA suggests, without `.tar`: name and date with white space folded to `_`.
+    /// Returns the file name that HA suggests, without `.tar`: name and date with white space folded to `_`.
     ///
-    /// Source: `suggested_filename` in `homeassistant/components/backup/util.py`. Falls back to the backup id when the
-    /// date cannot be read, where HA would raise.
+    /// Source: `suggested_filename` in `homeassistant/components/backup/util.py`. Falls back to the
+    /// backup id when the date is invalid; HA would raise.
     #[must_use]
     pub fn suggested_stem(&self) -> String {
         let Ok(date) = chrono::DateTime::parse_from_rfc3339(&self.date) else {
@@ -146,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_survives_the_round_trip_in_home_assistants_order() {
+    fn backup_round_trips_in_field_order_of_home_assistant() {
         let stored = parse(&sample()).unwrap();
         assert_eq!(
             serde_json::to_string(&stored).unwrap(),
@@ -159,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_home_assistant_refuses_is_refused() {
+    fn backup_that_home_assistant_refuses_is_refused() {
         for (key, value) in [
             ("folders", json!(["homeassistant"])),
             (

@@ -6,10 +6,10 @@
 use std::io::Cursor;
 use std::path::Path;
 
+use crate::api::range;
 use crate::archive::{self, Manifest, Walker};
 use crate::backup::{FORMAT, StoredBackup};
 use crate::config::{Config, Environment, Location};
-use crate::protocol::range;
 pub use crate::store::fuzzing::{answer, key, listing, parts, uploads};
 
 /// A tar, in pieces of a size that the first byte says. When the second byte is odd, every block gets the checksum of a

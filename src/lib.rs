@@ -9,7 +9,7 @@
 //! | [`supervisor`] | how Home Assistant learns of the agent, when it is an app |
 //! | [`server`] | sockets |
 //! | [`page`] | HTTP and HTML: the page for people |
-//! | [`protocol`] | HTTP and JSON |
+//! | [`api`] | HTTP and JSON |
 //! | [`agent`] | locations, backups and uploads |
 //! | [`archive`] | the inside of a backup's tar |
 //! | [`store`] | objects, keys, retries |
@@ -21,6 +21,7 @@
 //! Built for `fuzz/` and for tests there is `fuzzing`, too: everything that reads what others write.
 
 pub mod agent;
+pub mod api;
 pub mod archive;
 pub mod backup;
 pub mod cli;
@@ -31,7 +32,6 @@ pub mod fuzzing;
 mod hex;
 pub mod logging;
 pub mod page;
-pub mod protocol;
 pub mod provider;
 pub mod server;
 pub mod store;

@@ -1,18 +1,7 @@
-//! The page for people, on a listener of its own: HTML made here, and one small script that keeps it current.
+//! The ingress page, on a listener of its own: server-rendered HTML and one small script that keeps it current.
 //!
-//! | path | methods | file |
-//! |---|---|---|
-//! | `/` | GET | [`overview`] |
-//! | `/page.css` | GET | [`assets`] |
-//! | `/page.js` | GET | [`assets`] |
-//! | `/icon.svg` | GET | [`assets`] |
-//! | `/events` | GET | the protocol's own |
-//! | `/diagnostics` | GET | the protocol's own |
-//! | `/locations/{loc}/check` | POST | [`actions`] |
-//! | `/uploads/{upload_id}/cancel` | POST | [`actions`] |
-//!
-//! All addresses on the page are relative to it: Supervisor's ingress shows it below a path that only it knows. What
-//! changes something is a form, which works without the script.
+//! All links are relative, because Supervisor's ingress serves the page below a path that only Supervisor knows. Actions
+//! are forms, so they work without the script.
 
 mod access;
 mod actions;
@@ -34,7 +23,7 @@ use axum::extract::FromRef;
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::routing::{get, post};
 
-use crate::protocol::{self, diagnostics, events};
+use crate::api::{self, diagnostics, events};
 use access::Door;
 use words::Languages;
 
@@ -51,25 +40,25 @@ pub struct Guests {
 /// What the requests share.
 #[derive(Debug, Clone)]
 struct State {
-    protocol: protocol::State,
+    api: api::State,
     door: Arc<Door>,
     languages: Arc<Languages>,
 }
 
-impl FromRef<State> for protocol::State {
+impl FromRef<State> for api::State {
     fn from_ref(state: &State) -> Self {
-        state.protocol.clone()
+        state.api.clone()
     }
 }
 
-/// The page. This is the only table of its routes.
+/// Returns the page's router, the only table of its routes.
 ///
 /// # Errors
 /// When the words of a language cannot be read, which a test makes sure of.
-pub fn router(state: protocol::State, guests: Guests) -> serde_json::Result<Router> {
+pub fn router(state: api::State, guests: Guests) -> serde_json::Result<Router> {
     let door = Door::new(guests, state.token.clone());
     let state = State {
-        protocol: state,
+        api: state,
         door: door.into(),
         languages: Languages::read()?.into(),
     };
@@ -90,40 +79,4 @@ pub fn router(state: protocol::State, guests: Guests) -> serde_json::Result<Rout
     Ok(guarded
         .layer(map_response(headers::secure))
         .with_state(state))
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_table_in_the_documentation_has_every_route() {
-        let source = include_str!("page.rs");
-        let mut documented: Vec<_> = source
-            .lines()
-            .filter_map(|line| line.strip_prefix("//! | `"))
-            .map(|row| {
-                row.split_once("` | ")
-                    .map(|(path, rest)| (path, &rest[..rest.find(' ').unwrap()]))
-                    .unwrap()
-            })
-            .collect();
-        let mut routes: Vec<_> = source
-            .split(".route(\"")
-            .skip(1)
-            .filter_map(|rest| rest.split_once("\", "))
-            .map(|(path, rest)| {
-                (
-                    path,
-                    if rest.starts_with("get(") {
-                        "GET"
-                    } else {
-                        "POST"
-                    },
-                )
-            })
-            .filter(|(path, _)| path.starts_with('/'))
-            .collect();
-        documented.sort_unstable();
-        routes.sort_unstable();
-        assert_eq!(documented, routes);
-    }
 }

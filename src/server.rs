@@ -29,7 +29,7 @@ use tracing::{debug, info, warn};
 pub use listener::{Listener, Stream};
 pub use unix::UnixSocket;
 
-use crate::protocol::Peer;
+use crate::api::Peer;
 use crowd::Crowd;
 use watch::Watched;
 

@@ -4,6 +4,7 @@
 //! layers, outermost first: retry, then `object_store`, then the signing in [`s3`], then [`http`]'s single watched attempt.
 
 mod copy;
+mod digest;
 mod directory;
 mod e_tag;
 mod error;
@@ -34,6 +35,7 @@ use object_store::{
 };
 
 pub use copy::CopySource;
+pub use digest::{Algorithm, Hasher, InvalidDigest, PartDigest};
 use directory::Directory;
 pub use error::{Error, Outcome, clock_offset};
 pub use http::Traffic;
@@ -45,7 +47,8 @@ pub use retry::{Backoff, Patience, Watch, retry};
 pub use s3::Dialect;
 pub use stat::{Checksum, Stat};
 
-use crate::config::{Backend, Location, S3Settings};
+use crate::config::{Backend, Encryption, Location, S3Settings};
+use crate::provider;
 use s3::S3;
 
 /// What a listing says of an object.
@@ -244,6 +247,29 @@ impl Store {
         }
     }
 
+    /// Computes the one digest of a part: what the provider verifies in this location's dialect. It goes along with the
+    /// part to [`Multipart::put_part`], and is its identity in the journal.
+    #[must_use]
+    pub fn part_digest(&self, bytes: &Bytes) -> PartDigest {
+        self.part_algorithm().digest(bytes)
+    }
+
+    fn part_algorithm(&self) -> Algorithm {
+        let StoreBackend::S3(s3) = &*self.backend else {
+            return Algorithm::Crc64Nvme;
+        };
+        match s3.dialect().checksum {
+            provider::Checksum::Sha256 => Algorithm::Sha256,
+            provider::Checksum::Crc32c => Algorithm::Crc32c,
+            provider::Checksum::Crc64Nvme => Algorithm::Crc64Nvme,
+            // No ETag is an MD5 with a key of the key service or of the customer.
+            provider::Checksum::Off => match s3.encryption() {
+                Encryption::Kms(_) | Encryption::Customer(_) => Algorithm::Crc64Nvme,
+                Encryption::None | Encryption::Aes256 => Algorithm::Md5,
+            },
+        }
+    }
+
     /// Lists everything under `folder`, page by page.
     ///
     /// # Errors
@@ -321,12 +347,57 @@ impl Store {
         .await
     }
 
-    /// Starts reading a range of an object, in one attempt; `e_tag` makes sure that it is still the same object.
+    /// Opens a range of an object and retries until the body begins; `e_tag` refuses another version of the object. A body
+    /// that breaks later is the caller's to resume.
     ///
     /// # Errors
-    /// [`Outcome::NotFound`], [`Outcome::Changed`], and what else a read can come to. The stream ends with an error
+    /// [`Outcome::NotFound`], [`Outcome::Changed`], and all that a read can fail with. The stream ends with an error
     /// when the body breaks.
     pub async fn open_range(
+        &self,
+        key: &Key,
+        range: Range<u64>,
+        e_tag: Option<&str>,
+        patience: Patience,
+    ) -> Result<Body, Error> {
+        retry(patience, || self.open_once(key, range.clone(), e_tag)).await
+    }
+
+    /// Reads a range whole, retried together with its body. Returns the bytes and the object's `ETag`.
+    ///
+    /// # Errors
+    /// As [`Self::open_range`]; [`Outcome::Refused`] when the provider sends another number of bytes.
+    pub async fn read_range(
+        &self,
+        key: &Key,
+        range: Range<u64>,
+        e_tag: Option<&str>,
+        patience: Patience,
+    ) -> Result<(Bytes, Option<String>), Error> {
+        retry(patience, || async {
+            let body = self.open_once(key, range.clone(), e_tag).await?;
+            let length = range.end - range.start;
+            let mut bytes = BytesMut::new();
+            let mut stream = body.stream;
+            while let Some(piece) = stream.try_next().await? {
+                bytes.extend_from_slice(&piece);
+                if bytes.len() as u64 > length {
+                    break;
+                }
+            }
+            if bytes.len() as u64 == length {
+                return Ok((bytes.freeze(), body.e_tag));
+            }
+            let why = "the provider sent another number of bytes than asked for";
+            Err(Error::new(
+                Outcome::Refused,
+                format!("Could not {}: {why}", self.action("read", key)),
+            ))
+        })
+        .await
+    }
+
+    async fn open_once(
         &self,
         key: &Key,
         range: Range<u64>,

@@ -1,4 +1,4 @@
-//! The process and the machine it runs on, as Linux shows them in `/proc`. What cannot be read is left out.
+//! The process and its machine, as Linux shows them in `/proc`. Unreadable values are left out.
 
 use std::fs;
 use std::io;
@@ -7,43 +7,42 @@ use nix::sys::prctl::set_dumpable;
 use nix::sys::stat::{Mode, umask};
 use serde::Serialize;
 
-/// Linux counts CPU time for programs in hundredths of a second, whatever its own clock does. Source: proc(5), `USER_HZ`.
+/// Unit of CPU time in `/proc`, independent of the kernel's own clock. Source: proc(5), `USER_HZ`.
 const TICKS_A_SECOND: f64 = 100.0;
 
-/// Keeps what the process knows to itself: the files that it makes are its owner's alone, whatever they are made by and
-/// whatever umask it was started with; and nobody but root sees its memory or its environment, neither in `/proc` nor in a
-/// core dump. Source: prctl(2), `PR_SET_DUMPABLE`.
+/// Restricts new files to their owner, and memory and environment to root, in `/proc` as in core dumps.
+/// Source: prctl(2), `PR_SET_DUMPABLE`.
 ///
 /// # Errors
-/// When the kernel does not know of dumps.
-pub fn keep_to_itself() -> io::Result<()> {
+/// When the kernel does not support `PR_SET_DUMPABLE`.
+pub fn harden() -> io::Result<()> {
     umask(Mode::S_IRWXG | Mode::S_IRWXO);
     Ok(set_dumpable(false)?)
 }
 
-/// A look at the process.
+/// Resource usage of the process, and its machine.
 #[derive(Debug, Clone, Serialize)]
 pub struct System {
-    /// Such as `linux`.
+    /// Operating system, such as `linux`.
     pub os: &'static str,
-    /// Such as `aarch64`.
+    /// Architecture, such as `aarch64`.
     pub arch: &'static str,
     /// The kernel's version.
     pub kernel: Option<String>,
-    /// Cores that the process may use.
+    /// Number of cores available to the process.
     pub cpus: Option<usize>,
-    /// Memory in use, in bytes.
+    /// Resident memory in bytes.
     pub memory_bytes: Option<u64>,
-    /// The most that was in use.
+    /// Peak of the resident memory in bytes.
     pub peak_memory_bytes: Option<u64>,
     /// Open files and connections.
     pub open_files: Option<usize>,
-    /// CPU time used.
+    /// CPU time used, in seconds.
     pub cpu_seconds: Option<f64>,
 }
 
 impl System {
-    /// Looks now.
+    /// Reads the current values.
     #[must_use]
     pub fn now() -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -64,14 +63,14 @@ impl System {
     }
 }
 
-/// A line such as `VmRSS:      1234 kB`.
+/// Parses a line such as `VmRSS:      1234 kB` into bytes.
 fn bytes(status: &str, name: &str) -> Option<u64> {
     let value = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = value.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
 
-/// The 14th and 15th field; the second one is a name in parentheses, which may hold anything.
+/// Adds user and system time, fields 14 and 15. Field 2 is a name in parentheses, which may hold any character.
 fn cpu_seconds(stat: &str) -> Option<f64> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let mut ticks = || fields.next()?.parse::<u32>().ok().map(f64::from);
@@ -83,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernels_words_are_read() {
+    fn proc_files_are_parsed() {
         assert_eq!(
             bytes("Name:\tx\nVmRSS:\t    2048 kB\n", "VmRSS:"),
             Some(2 << 20)
@@ -94,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_is_seen() {
+    fn own_process_has_values() {
         let system = System::now();
         assert!(
             system.memory_bytes > Some(1 << 20) && system.peak_memory_bytes >= system.memory_bytes,

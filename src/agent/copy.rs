@@ -183,7 +183,7 @@ impl Agent {
                 )
             }
         };
-        if from.store.place() == to.store.place() && folder == to.keys.folder() {
+        if from.folder.id.is_same_storage(&to.folder.id) && folder == to.keys.folder() {
             let detail = format!(
                 "\"{}\" and \"{}\" are the same folder of the same bucket.",
                 from.id(),

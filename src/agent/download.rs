@@ -19,7 +19,7 @@ use super::listing::Entry;
 use super::location::Location;
 use crate::error::{Error, Kind, Result};
 use crate::hex::hex;
-use crate::store::{Backoff, Body, Error as StoreError, Key, Outcome, Store, retry};
+use crate::store::{Backoff, Body, Error as StoreError, Key, Outcome, Store};
 
 /// A backup on its way out.
 pub struct Download {
@@ -230,11 +230,10 @@ impl Reader {
 impl Source {
     async fn open(&self, range: Range<u64>) -> Result<Body> {
         let patience = self.location.patience();
-        let opened = retry(patience, || {
-            self.store
-                .open_range(&self.key, range.clone(), self.e_tag.as_deref())
-        })
-        .await;
+        let opened = self
+            .store
+            .open_range(&self.key, range, self.e_tag.as_deref(), patience)
+            .await;
         self.location
             .note(opened.map_err(|error| missing(error, &self.key)))
     }

@@ -16,7 +16,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crc_fast::{CrcAlgorithm, checksum};
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use tracing::warn;
@@ -286,12 +285,6 @@ impl Journal {
         self.journals
             .noted(written.map_err(io::Error::other).flatten());
     }
-}
-
-/// Identifies a part's content. Parts are compared to detect accidents, not attacks: CRC-64 with the length misses one
-/// difference in 2⁶⁴, and the SHA-256 in the metadata, which is of the whole stream, would still reveal it.
-pub(super) fn hash_of(part: &[u8]) -> String {
-    format!("crc64nvme:{:016x}", checksum(CrcAlgorithm::Crc64Nvme, part))
 }
 
 fn line(line: &Line) -> io::Result<Vec<u8>> {

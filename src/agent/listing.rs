@@ -23,7 +23,8 @@ use tracing::{debug, warn};
 pub use rows::Row;
 pub use skipped::{SkipCode, SkipCounts, Skipped};
 
-use super::location::{Busy, Location};
+use super::folder::Folder;
+use super::location::Location;
 use crate::backup::{AgentBackup, AgentMetadata, Damage, Read, StoredBackup};
 use crate::error::{Error, Kind, Result};
 use crate::store::{Error as StoreError, Key, Object, Objects, Outcome, Patience, Store};
@@ -113,9 +114,8 @@ pub struct View {
 pub struct Listings {
     store: RwLock<Store>,
     folder: String,
-    /// The folders of locations below this one are not in it.
-    is_flat: bool,
-    busy: Arc<Busy>,
+    /// Where the agent keeps its backups; none for another layout.
+    shared: Option<Arc<Folder>>,
     generation: AtomicU64,
     cache: Cache<u64, Arc<Listing>>,
     last: Mutex<Option<Arc<Listing>>>,
@@ -125,12 +125,19 @@ pub struct Listings {
 }
 
 impl Listings {
-    pub(super) fn new(store: Store, folder: &str, busy: Arc<Busy>) -> Self {
+    pub(super) fn new(store: Store, folder: &Arc<Folder>) -> Self {
+        Self {
+            shared: Some(Arc::clone(folder)),
+            ..Self::flat(store, folder.keys.folder())
+        }
+    }
+
+    /// Lists of a folder of the layout that has its objects right under a prefix.
+    pub(super) fn flat(store: Store, folder: &str) -> Self {
         Self {
             store: RwLock::new(store),
             folder: folder.to_owned(),
-            is_flat: false,
-            busy,
+            shared: None,
             generation: AtomicU64::new(0),
             // The newest generation is the only one of use; least-recently-used never turns it away.
             cache: Cache::builder()
@@ -141,14 +148,6 @@ impl Listings {
             last: Mutex::new(None),
             failed: Mutex::new(None),
             told: RwLock::default(),
-        }
-    }
-
-    /// Lists of a folder of the layout that has its objects right under a prefix.
-    pub(super) fn flat(store: Store, folder: &str) -> Self {
-        Self {
-            is_flat: true,
-            ..Self::new(store, folder, Arc::default())
         }
     }
 
@@ -435,8 +434,8 @@ impl Listings {
         };
         listing.keep_one_for_each_id();
         // Right under a prefix, a tar may be anything.
-        if !self.is_flat {
-            listing.add_orphans(sorted.orphans, &self.busy);
+        if let Some(shared) = &self.shared {
+            listing.add_orphans(sorted.orphans, shared);
         }
         Ok(listing)
     }
@@ -592,9 +591,9 @@ impl Listing {
         ));
     }
 
-    fn add_orphans(&mut self, orphans: Vec<Object>, busy: &Busy) {
+    fn add_orphans(&mut self, orphans: Vec<Object>, place: &Folder) {
         let reason = "it has no metadata; recover adopts it";
-        let skipped = orphans.iter().filter(|tar| busy.is_settled(tar));
+        let skipped = orphans.iter().filter(|tar| place.is_orphan(tar));
         self.skipped.extend(
             skipped.map(|tar| Skipped::new(tar.key.as_str(), SkipCode::MetadataMissing, reason)),
         );

@@ -1,6 +1,5 @@
 //! A backup location at work: its storage, its keys, its list, and how it stands.
 
-mod busy;
 mod history;
 mod numbers;
 
@@ -11,13 +10,12 @@ use chrono::Utc;
 use serde::Serialize;
 
 use super::events::{Event, Events, Report};
-pub(in crate::agent) use busy::{Busy, Hold, is_aged};
-
+use super::folder::Folder;
 use super::listing::Listings;
 use super::verify::{Record, Verdict};
 use crate::config::{self, Backend, Origin};
 use crate::error::{Error, Kind, Result};
-use crate::store::{Key, Keys, Object, Patience, Store};
+use crate::store::{Keys, Patience, Store};
 use history::History;
 pub use history::{Counts, LastCheck, LastSweep};
 pub use numbers::{LastUpload, Numbers};
@@ -33,26 +31,12 @@ pub struct Location {
     pub keys: Keys,
     /// Its backups.
     pub listings: Arc<Listings>,
-    /// Held while an upload's keys are chosen.
-    pub creating: Arc<tokio::sync::Mutex<()>>,
-    /// Held while a backup is put in its place, by several at a time because each has its own, or taken out, by one alone.
-    pub changing: Arc<tokio::sync::RwLock<()>>,
-    /// Held while tars are adopted: of two with one backup id, one becomes the backup.
-    pub recovering: Arc<tokio::sync::Mutex<()>>,
-    busy: Arc<Busy>,
+    /// The folder in its bucket, which other locations may share.
+    pub folder: Arc<Folder>,
     events: Events,
     health: Arc<Mutex<Health>>,
     pub(super) history: Arc<History>,
     is_gone: Arc<AtomicBool>,
-}
-
-/// What keeps changes of one folder of a bucket apart, whatever the locations are called that lead there.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Locks {
-    creating: Arc<tokio::sync::Mutex<()>>,
-    changing: Arc<tokio::sync::RwLock<()>>,
-    recovering: Arc<tokio::sync::Mutex<()>>,
-    busy: Arc<Busy>,
 }
 
 #[derive(Debug, Default)]
@@ -102,25 +86,17 @@ impl Location {
     /// When its storage cannot be set up with these settings.
     pub(super) fn open(
         settings: config::Location,
-        locks: Locks,
+        folder: Arc<Folder>,
         events: Events,
     ) -> Result<Arc<Self>> {
         let store = Store::open(&settings)?;
-        let keys = Keys::new(&settings.prefix);
-        let listings = Arc::new(Listings::new(
-            store.clone(),
-            keys.folder(),
-            Arc::clone(&locks.busy),
-        ));
+        let listings = Arc::new(Listings::new(store.clone(), &folder));
         Ok(Self::owning_its_list(Self {
             settings,
             store,
-            keys,
+            keys: folder.keys.clone(),
             listings,
-            creating: locks.creating,
-            changing: locks.changing,
-            recovering: locks.recovering,
-            busy: locks.busy,
+            folder,
             events,
             health: Arc::default(),
             history: Arc::default(),
@@ -139,9 +115,13 @@ impl Location {
     ///
     /// # Errors
     /// As [`Self::open`]; the old one is as it was then.
-    pub(super) fn reopen(&self, settings: config::Location, locks: Locks) -> Result<Arc<Self>> {
-        if !self.settings.is_same_place(&settings) {
-            return Self::open(settings, locks, self.events.clone());
+    pub(super) fn reopen(
+        &self,
+        settings: config::Location,
+        folder: Arc<Folder>,
+    ) -> Result<Arc<Self>> {
+        if self.folder.id != folder.id {
+            return Self::open(settings, folder, self.events.clone());
         }
         let store = self.store.reopen(&settings)?;
         self.listings.use_store(store.clone());
@@ -150,10 +130,7 @@ impl Location {
             store,
             keys: self.keys.clone(),
             listings: Arc::clone(&self.listings),
-            creating: Arc::clone(&self.creating),
-            changing: Arc::clone(&self.changing),
-            recovering: Arc::clone(&self.recovering),
-            busy: Arc::clone(&self.busy),
+            folder,
             events: self.events.clone(),
             health: Arc::clone(&self.health),
             history: Arc::clone(&self.history),
@@ -252,31 +229,6 @@ impl Location {
 
     fn health(&self) -> MutexGuard<'_, Health> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether a deletion of this object is under way.
-    pub(super) fn is_removing(&self, key: &Key) -> bool {
-        self.busy.is_leaving(key)
-    }
-
-    /// Whether an upload of this agent has this key.
-    pub(super) fn is_arriving(&self, key: &Key) -> bool {
-        self.busy.is_arriving(key)
-    }
-
-    /// Says that an upload has this key, for as long as what comes back lives.
-    pub(super) fn arriving(&self, key: &Key) -> Hold {
-        self.busy.arriving(key)
-    }
-
-    /// Says that this object is being deleted, for as long as what comes back lives.
-    pub(super) fn leaving(&self, key: &Key) -> Hold {
-        self.busy.leaving(key)
-    }
-
-    /// Whether no upload or deletion can be at a tar that has no metadata.
-    pub(super) fn is_settled(&self, tar: &Object) -> bool {
-        self.busy.is_settled(tar)
     }
 
     /// Where its events go.

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use futures_util::TryStreamExt;
+use bytes::Bytes;
 
 use super::location::Location;
 use crate::archive::{self, Manifest, Walker};
 use crate::error::{Error, Kind, Result};
-use crate::store::{Error as StoreError, Key, Outcome, Patience, retry};
+use crate::store::{Key, Outcome, Patience};
 
 /// Bytes of one read: a header with the headers around it, and most manifests.
 const READ_BYTES: u64 = 32 * 1024;
@@ -62,29 +62,10 @@ async fn read(
     key: &Key,
     range: Range<u64>,
     e_tag: &mut Option<String>,
-) -> Result<Vec<u8>> {
-    let wanted = e_tag.as_deref();
-    let body = retry(Patience::INTERACTIVE, || async {
-        let body = location
-            .store
-            .open_range(key, range.clone(), wanted)
-            .await?;
-        let (mut bytes, length) = (Vec::new(), range.end - range.start);
-        let mut stream = body.stream;
-        while let Some(piece) = stream.try_next().await? {
-            if (bytes.len() + piece.len()) as u64 > length {
-                break;
-            }
-            bytes.extend_from_slice(&piece);
-        }
-        if bytes.len() as u64 != length {
-            let what = format!(
-                "Could not read \"{key}\": the provider sent another number of bytes than asked for"
-            );
-            return Err(StoreError::new(Outcome::Refused, what));
-        }
-        Ok((bytes, body.e_tag))
-    });
+) -> Result<Bytes> {
+    let body = location
+        .store
+        .read_range(key, range, e_tag.as_deref(), Patience::INTERACTIVE);
     let read = body.await.map_err(|error| match error.outcome {
         Outcome::NotFound => Error::new(
             Kind::BackupNotFound,

@@ -119,7 +119,7 @@ impl Agent {
         keys: Option<Vec<String>>,
         dry_run: bool,
     ) -> Result<Recovery> {
-        let _alone = location.recovering.lock().await;
+        let _alone = location.folder.recovering.lock().await;
         let listing = location.note(location.listings.taken().await)?;
         let (candidates, failed) = candidates(location, &listing, keys);
         let (mut recovery, mut adopted) = (
@@ -209,7 +209,7 @@ fn candidates(
             listing
                 .orphans
                 .iter()
-                .filter(|tar| location.is_settled(tar))
+                .filter(|tar| location.folder.is_orphan(tar))
                 .cloned(),
         ),
         Some(keys) => {
@@ -228,7 +228,7 @@ fn candidates(
 
 fn named(location: &Location, listing: &Listing, key: &str) -> Result<Object, Refusal> {
     if let Some(tar) = listing.orphans.iter().find(|tar| tar.key.as_str() == key) {
-        return if location.is_settled(tar) {
+        return if location.folder.is_orphan(tar) {
             Ok(tar.clone())
         } else {
             Err(Refusal::under_way(key))

@@ -4,13 +4,15 @@
 //! whenever it connects. Saying the same again changes nothing, so that it may be said often.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tracing::info;
 
 use super::events::{Event, Events};
-use super::location::{Location, Locks, not_found};
+use super::folder::{Folder, FolderId};
+use super::location::{Location, not_found};
 use crate::config::{self, Origin};
 use crate::error::{Error, Kind, Result};
 use crate::store::Key;
@@ -19,8 +21,8 @@ use crate::store::Key;
 #[derive(Debug)]
 pub(super) struct Registry {
     locations: RwLock<Vec<Arc<Location>>>,
-    /// By place, and kept when a location is forgotten: something of it may still be deleted in the background.
-    locks: Mutex<HashMap<String, Locks>>,
+    /// Kept when a location is removed: a deletion may still run in the background.
+    folders: Mutex<HashMap<FolderId, Arc<Folder>>>,
     events: Events,
     new_one: Notify,
 }
@@ -29,13 +31,13 @@ impl Registry {
     pub(super) fn open(settings: Vec<config::Location>, events: &Events) -> Result<Self> {
         let registry = Self {
             locations: RwLock::default(),
-            locks: Mutex::default(),
+            folders: Mutex::default(),
             events: events.clone(),
             new_one: Notify::new(),
         };
         let open = |settings: config::Location| {
-            let locks = registry.locks(&settings);
-            Location::open(settings, locks, events.clone())
+            let folder = registry.folder(&settings);
+            Location::open(settings, folder, events.clone())
         };
         let locations = settings.into_iter().map(open).collect::<Result<_>>()?;
         *registry
@@ -45,13 +47,12 @@ impl Registry {
         Ok(registry)
     }
 
-    fn locks(&self, settings: &config::Location) -> Locks {
-        self.locks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(settings.place())
-            .or_default()
-            .clone()
+    fn folder(&self, settings: &config::Location) -> Arc<Folder> {
+        let mut folders = self.folders.lock();
+        let folder = folders
+            .entry(FolderId::from(settings))
+            .or_insert_with(|| Folder::new(settings));
+        Arc::clone(folder)
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Location>> {
@@ -76,6 +77,13 @@ impl Registry {
             .find(|location| location.store.place() == place && location.keys.may_be_ours(&key))
     }
 
+    /// The location that leads to a folder.
+    pub(super) fn at(&self, folder: &FolderId) -> Option<Arc<Location>> {
+        self.all()
+            .into_iter()
+            .find(|location| location.folder.id == *folder)
+    }
+
     /// Waits until a location is registered or gets new settings.
     pub(super) async fn new_one(&self) {
         self.new_one.notified().await;
@@ -97,17 +105,17 @@ impl Registry {
                 }
                 Some(index) => {
                     refuse_configured(&locations[index])?;
-                    let locks = self.locks(&settings);
-                    let location = locations[index].reopen(settings, locks)?;
+                    let folder = self.folder(&settings);
+                    let location = locations[index].reopen(settings, folder)?;
                     let before = std::mem::replace(&mut locations[index], Arc::clone(&location));
-                    if !before.settings.is_same_place(&location.settings) {
+                    if before.folder.id != location.folder.id {
                         before.go();
                     }
                     location
                 }
                 None => {
-                    let locks = self.locks(&settings);
-                    let location = Location::open(settings, locks, self.events.clone())?;
+                    let folder = self.folder(&settings);
+                    let location = Location::open(settings, folder, self.events.clone())?;
                     locations.push(Arc::clone(&location));
                     location
                 }

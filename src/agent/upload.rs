@@ -192,7 +192,7 @@ impl Upload {
         let (stem, replaced) =
             location.note(plan::choose_stem(&location, &backup, filename, taken, &left).await)?;
         let tar = location.keys.tar(&stem);
-        let arriving = location.arriving(&tar);
+        let arriving = location.folder.claim(&tar);
         let has_left = left.iter().any(|left| left.header.key == tar.as_str());
         let sizes = (part_size, backup.size);
         let journals = (Arc::clone(&means.journals), &means.tasks);

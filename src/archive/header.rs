@@ -1,72 +1,85 @@
-//! One header of a tar, read as Home Assistant reads it: what two readers see differently could be one backup here and
-//! another one there, so it is refused.
+//! One tar header, read as strictly as Home Assistant's own reader. A header that two readers understand differently
+//! is refused: it could be one backup here and another one there.
 //!
-//! Sources: POSIX.1-2017, `pax`, "ustar Interchange Format"; `TarInfo` in Python's `tarfile`, which Home Assistant and
-//! Supervisor read backups with.
+//! Sources: POSIX.1-2017, `pax`, "ustar Interchange Format"; `TarInfo` in Python's `tarfile`, with which Home
+//! Assistant and Supervisor read backups.
 
-/// Bytes of a header.
+use tar::EntryType;
+
+/// Bytes of a header block.
 pub(super) const BLOCK: usize = 512;
 
-/// What a header announces.
+/// A header's type, size and name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) kind: Kind,
-    /// Bytes of data after it.
+    /// Bytes of data after the header.
     pub(super) size: u64,
     pub(super) name: Vec<u8>,
 }
 
-/// What its entry is.
+/// The type of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A file, or something that nobody knows and that has its data here, too.
+    /// A file, or an unknown type that stores its data like a file.
     File,
-    /// A folder, a link or a device: some readers skip its data and some do not, so it may have none.
+    /// A folder, a link or a device. Readers disagree on whether its data follows, so it must have none.
     Empty,
-    /// A file with holes, which every reader fills in a way of its own.
+    /// A sparse file, which every reader expands in its own way.
     Sparse,
-    /// What goes before an entry, and says of it what has no room in its header.
+    /// A pax header, which extends the next entry's header.
     Pax,
-    /// The same for all entries that follow.
+    /// A pax header for all entries that follow.
     GlobalPax,
-    /// The name of the next entry.
+    /// The name of the next entry (GNU).
     LongName,
-    /// Where the next entry, a link, leads to.
+    /// The link target of the next entry (GNU).
     LongLink,
 }
 
 impl Header {
-    /// Reads a block; `None` when it is not a header.
+    /// Parses a block of [`BLOCK`] bytes; `None` when its checksum or size is invalid.
     pub(super) fn read(block: &[u8]) -> Option<Self> {
-        if number(&block[148..156])? != checksum(block) {
+        let header = tar::Header::from_byte_slice(block);
+        let fields = header.as_old();
+        let mut expected = header.clone();
+        expected.set_cksum();
+        if number(&fields.cksum)? != number(&expected.as_old().cksum)? {
             return None;
         }
         let name = name(block);
-        let kind = match block[156] {
-            // Before there was a type for folders.
-            0 if name.ends_with(b"/") => Kind::Empty,
-            b'1'..=b'6' => Kind::Empty,
-            b'S' => Kind::Sparse,
-            b'x' | b'X' => Kind::Pax,
-            b'g' => Kind::GlobalPax,
-            b'L' => Kind::LongName,
-            b'K' => Kind::LongLink,
+        let kind = match header.entry_type() {
+            // Tars older than ustar mark a folder by its name alone.
+            EntryType::Regular if fields.linkflag == [0] && name.ends_with(b"/") => Kind::Empty,
+            EntryType::Link
+            | EntryType::Symlink
+            | EntryType::Char
+            | EntryType::Block
+            | EntryType::Directory
+            | EntryType::Fifo => Kind::Empty,
+            EntryType::GNUSparse => Kind::Sparse,
+            EntryType::XHeader => Kind::Pax,
+            // Solaris' name for a pax header.
+            other if other.as_byte() == b'X' => Kind::Pax,
+            EntryType::XGlobalHeader => Kind::GlobalPax,
+            EntryType::GNULongName => Kind::LongName,
+            EntryType::GNULongLink => Kind::LongLink,
             _ => Kind::File,
         };
         Some(Self {
             kind,
-            size: number(&block[124..136])?,
+            size: number(&fields.size)?,
             name,
         })
     }
 }
 
-/// What an entry is, by its name.
+/// The role of an entry in a backup, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// `backup.json`.
     Manifest,
-    /// The tar with Home Assistant's own folder.
+    /// The archive of Home Assistant's configuration folder.
     HomeAssistant,
     Other,
 }
@@ -84,21 +97,24 @@ impl Role {
     }
 }
 
-/// Up to the first zero.
+/// Returns a field's bytes before its first zero.
 pub(super) fn text(field: &[u8]) -> &[u8] {
     field.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
+/// Joins prefix and name for every format, as `tarfile` does; the `tar` crate does so for ustar only.
 fn name(block: &[u8]) -> Vec<u8> {
-    let (name, folder) = (text(&block[..100]), text(&block[345..500]));
-    if folder.is_empty() {
+    let name = text(&block[..100]);
+    let prefix = text(&block[345..500]);
+    if prefix.is_empty() {
         name.to_vec()
     } else {
-        [folder, b"/", name].concat()
+        [prefix, b"/", name].concat()
     }
 }
 
-/// A number in octal digits, or, when its first bit is set, in binary.
+/// Parses octal digits or, when the first bit is set, a binary number. The `tar` crate also accepts signs and ignores
+/// high bytes, which other readers do not.
 fn number(field: &[u8]) -> Option<u64> {
     let number = if field[0] & 0x80 == 0 {
         let digits = text(field).trim_ascii();
@@ -111,19 +127,11 @@ fn number(field: &[u8]) -> Option<u64> {
         }
     } else {
         let (high, low) = field.split_last_chunk()?;
-        let is_small = high
-            .iter()
-            .enumerate()
-            .all(|(index, &byte)| byte == if index == 0 { 0x80 } else { 0 });
+        let (mark, rest) = high.split_first()?;
+        let is_small = *mark == 0x80 && rest.iter().all(|&byte| byte == 0);
         is_small.then(|| u64::from_be_bytes(*low))?
     };
     i64::try_from(number).is_ok().then_some(number)
-}
-
-/// The sum of all bytes, those of the checksum itself counted as spaces.
-fn checksum(block: &[u8]) -> u64 {
-    let sum = |bytes: &[u8]| bytes.iter().map(|&byte| u64::from(byte)).sum::<u64>();
-    sum(&block[..148]) + 8 * u64::from(b' ') + sum(&block[156..])
 }
 
 #[cfg(test)]
@@ -131,14 +139,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_octal_or_binary_and_never_something_else() {
+    fn only_octal_and_positive_binary_sizes_are_accepted() {
         for (field, size) in [
             (&b"00000001750\0"[..], Some(1000)),
             (b"       1750 ", Some(1000)),
             (b"\0\0\0\0\0\0\0\0\0\0\0\0", Some(0)),
             (b"777777777777", Some((1 << 36) - 1)),
             (b"\x80\0\0\0\0\0\0\x02\0\0\0\0", Some(1 << 33)),
-            // Negative, too large, and what only some readers take for a number.
+            // Negative, too large, or a number to some readers only.
             (b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", None),
             (b"\x80\0\0\x01\0\0\0\0\0\0\0\0", None),
             (b"\x80\0\0\0\xff\0\0\0\0\0\0\0", None),

@@ -9,10 +9,10 @@ use serde_json::{Map, Value};
 use super::Error;
 use crate::backup::{AddonInfo, AgentBackup, Folder};
 
-/// The most that may be in `extra`, in bytes: a hundred times what is. In memory it takes forty times as much.
+/// Limit for `extra` in bytes, a hundred times a real one. Parsed, it takes forty times as much memory.
 const MAX_EXTRA_BYTES: usize = 256 * 1024;
 
-/// What a backup says of itself.
+/// A parsed manifest.
 #[derive(Debug, Deserialize)]
 pub struct Manifest {
     slug: String,
@@ -52,28 +52,28 @@ impl Manifest {
         Ok(serde_json::from_slice(json)?)
     }
 
-    /// HA's id of the backup.
+    /// The backup's id, which HA calls slug.
     #[must_use]
     pub fn backup_id(&self) -> &str {
         &self.slug
     }
 
-    /// Whether it is encrypted.
+    /// Whether the backup is encrypted.
     #[must_use]
     pub fn is_protected(&self) -> bool {
         self.protected
     }
 
-    /// HA's version, when its configuration is in it.
+    /// HA's version, when HA's configuration is in the backup.
     #[must_use]
     pub fn homeassistant_version(&self) -> Option<&str> {
         self.homeassistant.as_ref()?.version.as_deref()
     }
 
-    /// The backup as HA's manager would know it; `size` is the tar's, in bytes.
+    /// Converts to the form that HA's backup manager uses; `size` is the tar's, in bytes.
     ///
     /// # Errors
-    /// When a folder is one that HA does not know.
+    /// When HA does not know a folder, or `extra` is too large or deep.
     pub fn into_agent_backup(self, size: u64) -> Result<AgentBackup, Error> {
         let folders = self
             .folders
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn supervisors_manifest_becomes_a_backup() {
+    fn supervisor_manifest_is_converted() {
         let backup = read(
             r#"{"version": 2, "name": "Nightly", "date": "2026-11-20T01:00:00+00:00", "slug": "ab12", "type": "partial",
             "compressed": true, "protected": true, "crypto": "aes128", "repositories": ["x"], "docker": {},
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_deep_or_too_large_is_refused() {
+    fn too_deep_or_oversized_extra_is_refused() {
         let with = |extra: &str| {
             read(&format!(
                 r#"{{"slug": "a", "name": "n", "date": "d", "extra": {{"x": {extra}}}}}"#
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_home_assistant_does_not_know_is_refused() {
+    fn unknown_folder_is_refused() {
         assert!(read(r#"{"slug": "a", "name": "n", "date": "d", "folders": ["attic"]}"#).is_err());
     }
 }

@@ -1,20 +1,21 @@
-//! What a pax header says of the entry after it, as far as it changes what is read.
+//! The records of a pax header that change how the next entry is read.
 //!
-//! Source: POSIX.1-2017, `pax`, "pax Extended Header": records of `LENGTH KEY=VALUE\n`, of which the last one counts.
+//! Source: POSIX.1-2017, `pax`, "pax Extended Header": records of `LENGTH KEY=VALUE\n`; the last
+//! record of a key wins. The `tar` crate splits records at line ends, but a value may hold one.
 
-/// What it says.
+/// The records that matter here.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Pax {
-    /// The size of the entry's data, where the header has no room for it (8 GiB).
+    /// Size of the entry's data in bytes; the header's own field ends at 8 GiB.
     pub(super) size: Option<u64>,
     /// The entry's name.
     pub(super) name: Option<Vec<u8>>,
-    /// The entry has holes.
+    /// Whether the entry is a sparse file.
     pub(super) is_sparse: bool,
 }
 
 impl Pax {
-    /// Reads all records; `None` when one of them cannot be read.
+    /// Parses all records; `None` when one is malformed.
     pub(super) fn read(mut records: &[u8]) -> Option<Self> {
         let mut pax = Self::default();
         while !records.is_empty() {
@@ -36,13 +37,13 @@ impl Pax {
         Some(())
     }
 
-    /// Whether it changes nothing of what is read.
+    /// Whether no record changes how entries are read.
     pub(super) fn is_harmless(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// Digits alone, and a number that every reader can hold.
+/// Parses plain digits into a number that every reader can hold.
 fn decimal(digits: &[u8]) -> Option<usize> {
     let digits = std::str::from_utf8(digits)
         .ok()
@@ -58,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_are_as_long_as_they_say() {
+    fn record_length_decides_where_a_record_ends() {
         let pax = Pax::read(b"12 size=600\n29 mtime=1.5\n12 size=9999999\n22 path=./backup.json\n")
             .unwrap();
         assert_eq!(
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_readers_could_take_differently_is_refused() {
+    fn ambiguous_records_are_refused() {
         for records in [
             &b"12 size=600"[..],
             b"11 size=600\n",

@@ -1,7 +1,7 @@
-//! The metadata object of a backup: what is written, and whether what is read is still that.
+//! The metadata object of a backup, with a digest that detects any changed byte.
 //!
-//! Its last field is a digest of all the rest, so that no byte of it changes unseen. A change does not hide the backup:
-//! whoever has to restore at night would rather have one with a wrong letter in its name than none.
+//! The digest is the object's last field and covers everything before it. A mismatch does not hide the backup: a
+//! backup with a damaged name can still be restored.
 
 use std::fmt;
 
@@ -11,46 +11,46 @@ use serde_json::{Map, Value};
 use super::{AgentBackup, AgentMetadata, StoredBackup};
 use crate::hex::sha256;
 
-/// Version of our additions. From the second on there is a digest.
+/// Version of the agent's additions. Format 1 has no digest.
 pub const FORMAT: u32 = 2;
 
-/// How a metadata object with our additions ends.
+/// End of a metadata object with the agent's additions.
 const END: &str = "}}";
 
-/// A metadata object as it was read.
+/// A metadata object as read from the bucket.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Read {
-    /// What it says.
+    /// Its content.
     pub stored: StoredBackup,
-    /// SHA-256 of the tar, also where the rest of our additions cannot be understood.
+    /// SHA-256 of the tar, even when the rest of the agent's additions is invalid.
     pub sha256: Option<String>,
-    /// Why it is not what was written, though Home Assistant would take it.
+    /// Damage that Home Assistant would not notice.
     pub damage: Option<Damage>,
 }
 
-/// What shows that a metadata object is not what was written.
+/// Damage to a metadata object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Damage {
-    /// Our additions cannot be understood.
+    /// The agent's additions are invalid.
     Garbled,
-    /// There is no digest, where there must be one.
+    /// The digest is missing.
     NoDigest,
-    /// The digest is another one.
+    /// The digest does not match.
     OtherDigest,
-    /// Our additions are under another key, which this is.
+    /// The agent's additions stand under this key instead of their own.
     OtherKey(String),
 }
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Garbled => f.write_str("what the agent noted in it cannot be understood"),
-            Self::NoDigest => f.write_str("its own SHA-256 is missing in it"),
-            Self::OtherDigest => f.write_str("it has not the SHA-256 that it says it has"),
+            Self::Garbled => f.write_str("the agent's additions in it are invalid"),
+            Self::NoDigest => f.write_str("its digest is missing"),
+            Self::OtherDigest => f.write_str("SHA-256 mismatch, so it was changed or damaged"),
             Self::OtherKey(key) => {
                 write!(
                     f,
-                    "what the agent noted in it is under \"{}\"",
+                    "the agent's additions stand under the key \"{}\"",
                     key.escape_debug()
                 )
             }
@@ -59,18 +59,18 @@ impl fmt::Display for Damage {
 }
 
 impl StoredBackup {
-    /// Reads a metadata object, whether it is whole or not.
+    /// Parses a metadata object, damaged or not.
     ///
     /// # Errors
-    /// When HA's `from_dict` would refuse it. Our own additions are only dropped when they make no sense.
+    /// When HA's `from_dict` would refuse the object. Invalid additions of the agent are dropped.
     pub fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
         Self::read(json).map(|read| read.stored)
     }
 
-    /// Reads a metadata object, and looks whether it is what was written.
+    /// Parses a metadata object and checks its digest.
     ///
     /// # Errors
-    /// When HA's `from_dict` would refuse it.
+    /// When HA's `from_dict` would refuse the object.
     pub fn read(json: &[u8]) -> Result<Read, serde_json::Error> {
         #[derive(Deserialize)]
         struct Document {
@@ -90,14 +90,14 @@ impl StoredBackup {
             None => document
                 .others
                 .into_iter()
-                .find(|(_, value)| understood(value).is_some())
+                .find(|(_, value)| agent_metadata(value).is_some())
                 .map_or((None, None), |(key, additions)| {
                     (Some(additions), Some(Damage::OtherKey(key)))
                 }),
         };
-        let mut agent = additions.as_ref().and_then(understood);
+        let mut agent = additions.as_ref().and_then(agent_metadata);
         if let Some(agent) = agent.as_mut().filter(|_| damage.is_some()) {
-            // Whoever compares it in passing would refuse a tar whose SHA-256 is right.
+            // A downloader that compares a damaged CRC-32 would refuse an intact tar.
             agent.crc32 = None;
         }
         let garbled = additions.as_ref().filter(|_| agent.is_none());
@@ -114,7 +114,7 @@ impl StoredBackup {
         })
     }
 
-    /// The metadata object that is written: as it is serialized, and where our additions are in it, with the digest.
+    /// Serializes the metadata object, and adds the digest when the agent's additions are present.
     ///
     /// # Errors
     /// Those of serialization.
@@ -130,11 +130,11 @@ impl StoredBackup {
     }
 }
 
-fn understood(additions: &Value) -> Option<AgentMetadata> {
+fn agent_metadata(additions: &Value) -> Option<AgentMetadata> {
     AgentMetadata::deserialize(additions).ok()
 }
 
-/// The SHA-256 of the tar in additions of which something else cannot be understood.
+/// Returns the tar's SHA-256 from additions that are otherwise invalid.
 fn sha256_of(garbled: &Value) -> Option<String> {
     let sha256 = garbled.get("sha256")?.as_str()?;
     (sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit()))
@@ -142,7 +142,7 @@ fn sha256_of(garbled: &Value) -> Option<String> {
 }
 
 fn damage(json: &[u8], additions: &Value) -> Option<Damage> {
-    let Some(agent) = understood(additions) else {
+    let Some(agent) = agent_metadata(additions) else {
         return Some(Damage::Garbled);
     };
     match additions.get("metadata_sha256") {
@@ -155,8 +155,8 @@ fn damage(json: &[u8], additions: &Value) -> Option<Damage> {
     }
 }
 
-/// The object without the digest is what the digest is of. Bytes are compared, not what they mean: no tool needs to know
-/// how numbers are written here.
+/// The digest covers the object without the digest's own field. Bytes are compared, not values, so that other tools need
+/// not know how the agent writes numbers.
 fn is_whole(json: &[u8], said: &str) -> bool {
     let end = format!("{}{END}", digest_field(said));
     json.strip_suffix(end.as_bytes())
@@ -189,7 +189,7 @@ mod tests {
         });
         StoredBackup {
             backup: serde_json::from_value(backup).unwrap(),
-            agent: understood(&agent),
+            agent: agent_metadata(&agent),
         }
     }
 
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_again_and_is_whole() {
+    fn written_object_is_read_back_undamaged() {
         let read = StoredBackup::read(&object()).unwrap();
         assert_eq!(
             read,
@@ -227,9 +227,9 @@ mod tests {
         );
     }
 
-    /// With nothing but a text editor and `sha256sum`, as `docs/storage.md` says.
+    /// A text editor and `sha256sum` are enough to check it, as `docs/storage.md` shows.
     #[test]
-    fn the_digest_is_of_the_object_without_it() {
+    fn digest_covers_the_object_without_its_own_field() {
         let text = String::from_utf8(object()).unwrap();
         let (before, rest) = text.split_once(",\"metadata_sha256\":\"").unwrap();
         let (said, after) = rest.split_once('"').unwrap();
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_any_byte_is_refused_or_found() {
+    fn change_of_any_byte_is_refused_or_detected() {
         let whole = object();
         let (mut refused, mut found) = (0, 0);
         for index in 0..whole.len() {
@@ -268,7 +268,7 @@ mod tests {
                             read.stored.agent.is_none_or(|agent| agent.crc32.is_none()),
                             "{text}"
                         );
-                        // Nothing but a change of the hash, or of its name, loses it.
+                        // Only a change of the hash or of its field name loses it.
                         let is_lost = read.sha256.as_deref() != Some(TAR);
                         assert!(
                             !is_lost || !text.contains(&format!("\"sha256\":\"{TAR}\"")),
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_in_the_name_hides_nothing() {
+    fn changed_name_does_not_hide_the_backup() {
         let changed = String::from_utf8(object())
             .unwrap()
             .replace("Sicherung", "Sicherurg");
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_apart() {
+    fn kinds_of_damage_are_distinguished() {
         let whole = String::from_utf8(object()).unwrap();
         for (from, to, damage) in [
             ("\"format\":2", "\"format\":1", Damage::OtherDigest),
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_format_has_no_digest_and_needs_none() {
+    fn format_1_needs_no_digest() {
         let mut first = stored();
         first.agent.as_mut().unwrap().format = 1;
         let read = read(&serde_json::to_string(&first).unwrap());
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_other_tools_add_is_no_damage() {
+    fn additions_of_other_tools_are_no_damage() {
         let mut foreign = serde_json::to_value(StoredBackup {
             agent: None,
             ..stored()
@@ -354,7 +354,7 @@ mod tests {
         assert_eq!(
             read(&foreign.to_string()).damage,
             Some(Damage::Garbled),
-            "nobody else writes that key"
+            "only the agent writes that key"
         );
     }
 }

@@ -20,7 +20,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::Guests;
 use super::words::Words;
-use crate::protocol::{Attempts, Peer, Token};
+use crate::api::{Attempts, Peer, Token};
 
 /// Lets a request through, or says why not.
 pub(super) async fn guard(

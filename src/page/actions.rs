@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::header::{ACCEPT, HeaderMap, LOCATION};
+use axum::http::header::{HeaderMap, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
@@ -13,10 +13,8 @@ use tracing::info;
 
 use super::check::CheckView;
 use crate::agent::check::Step;
+use crate::api::ndjson::is_accepted;
 use crate::error::{Error, Kind, Result};
-
-/// What the script asks for.
-const LINES: &str = "application/x-ndjson";
 
 /// `POST /locations/{loc}/check`
 pub(super) async fn check(
@@ -24,13 +22,13 @@ pub(super) async fn check(
     Path(loc): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    if headers.get(ACCEPT).is_none_or(|accepted| accepted != LINES) {
+    if !is_accepted(&headers) {
         return back(
             &format!("location-{loc}"),
-            state.protocol.agent.check(&loc).await.map(drop),
+            state.api.agent.check(&loc).await.map(drop),
         );
     }
-    match state.protocol.agent.location(&loc) {
+    match state.api.agent.location(&loc) {
         Ok(_) => lines(&state, loc, headers).into_response(),
         Err(error) => refused(&error),
     }
@@ -39,7 +37,7 @@ pub(super) async fn check(
 /// The check as it stands after each step, and at its end: a JSON string of HTML in each line.
 fn lines(state: &super::State, loc: String, headers: HeaderMap) -> Body {
     let (watcher, mut told) = mpsc::unbounded_channel::<Step>();
-    let agent = state.protocol.agent.clone();
+    let agent = state.api.agent.clone();
     let checking = tokio::spawn(async move { agent.check_watched(&loc, Some(watcher)).await });
     let steps = stream::poll_fn(move |context| told.poll_recv(context));
     let running = steps.scan(Vec::new(), |done: &mut Vec<Step>, step| {
@@ -64,7 +62,7 @@ pub(super) async fn cancel(
     State(state): State<super::State>,
     Path(upload_id): Path<String>,
 ) -> Response {
-    let cancelled = match state.protocol.agent.cancel_upload(&upload_id).await {
+    let cancelled = match state.api.agent.cancel_upload(&upload_id).await {
         Ok(()) => {
             info!(upload_id, "cancelled on the page");
             Ok(())

@@ -15,10 +15,10 @@ use super::human;
 use super::location::LocationView;
 use super::words::Words;
 use crate::agent::events::{UploadState, UploadStatus};
+use crate::api::PROTOCOL;
 use crate::config::Problem;
 use crate::logging::Level;
 use crate::logging::record::Record;
-use crate::protocol::PROTOCOL;
 
 #[derive(Deserialize)]
 pub(super) struct PageQuery {
@@ -64,7 +64,7 @@ pub(super) async fn page(
     headers: HeaderMap,
 ) -> Response {
     let words = state.languages.of(&headers);
-    let agent = &state.protocol.agent;
+    let agent = &state.api.agent;
     let found: Vec<_> = agent
         .locations()
         .iter()
@@ -78,7 +78,7 @@ pub(super) async fn page(
     .await;
     let page = Page {
         words,
-        problems: &state.protocol.problems,
+        problems: &state.api.problems,
         uploads: agent
             .uploads_under_way()
             .into_iter()
@@ -86,7 +86,7 @@ pub(super) async fn page(
             .collect(),
         locations,
         records: state
-            .protocol
+            .api
             .log
             .relay
             .last()

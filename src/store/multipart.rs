@@ -18,7 +18,7 @@ use super::error::{Error, Outcome};
 use super::http::read_up_to;
 use super::retry::{Patience, retry};
 use super::s3::S3;
-use super::{ContentType, Key, Store, StoreBackend, path_of};
+use super::{ContentType, Key, PartDigest, Store, StoreBackend, path_of};
 
 /// More than a location may ask for at once: with that many the provider is at full pace again.
 const MOST_IN_FLIGHT: usize = 16;
@@ -243,17 +243,19 @@ impl Multipart {
         Ok((page, text.len()))
     }
 
-    /// Stores part `number` from memory, as often as `patience` allows. Parts may be stored at the same time, in a
-    /// directory only when their calls begin in order.
+    /// Stores part `number`, counted from 0. `digest` is of `data`, from [`Store::part_digest`]. Parts may be stored
+    /// concurrently; in a directory, only when the calls begin in order.
     ///
     /// # Errors
-    /// What a write can come to.
-    pub async fn store_part(
+    /// What a write can fail with; [`Outcome::Damaged`] when the provider received other bytes.
+    pub async fn put_part(
         &self,
         number: usize,
         data: Bytes,
+        digest: &PartDigest,
         patience: Patience,
     ) -> Result<Part, Error> {
+        let _ = digest;
         let action = &format!(
             "store part {} of \"{}\" in {}",
             number + 1,

@@ -130,7 +130,7 @@ async def test_follows_the_action(
     await set_level("debug")
     assert await told(loaded, caplog, logging.DEBUG) < 1
     (line, *_) = lines_of(caplog, logging.DEBUG)
-    assert line.startswith(("agent::", "protocol::"))
+    assert line.startswith(("agent::", "api::"))
     assert "duration_ms=" in line
 
     await set_level("warning")

@@ -185,6 +185,16 @@ async def test_answers_as_documented(call: Checked) -> None:
     assert listing["backups"] == [stored]
     listing = await call("GET", "/v1/locations/local/backups", 200)
     assert listing["backups"] == [stored]
+    async with call.session.get(
+        "http://agent/v1/locations/local/backups",
+        headers={"Accept": "application/x-ndjson"},
+    ) as answer:
+        assert answer.content_type == "application/x-ndjson"
+        lines = [json.loads(line) async for line in answer.content]
+    for line in lines:
+        validate(line, {"$ref": "#/components/schemas/ListingLine"})
+    assert [line["type"] for line in lines] == ["listing", "backup", "end"]
+    assert lines[1]["backup"] == stored
     locations = await call("GET", "/v1/locations", 200)
     location = await call("GET", "/v1/locations/local", 200)
     assert locations == {"locations": [location]}

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
@@ -17,7 +16,7 @@ use crate::config::{Backend, Location};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::store::{
     ContentType, Dialect, Error as StoreError, Key, Keys, Multipart, Outcome, Patience, Route,
-    Store, clock_offset, retry,
+    Store, clock_offset,
 };
 
 /// How long one step may take; a person waits.
@@ -318,9 +317,10 @@ async fn two_parts(store: &Store, key: &Key, started: &mut Option<Multipart>) ->
         .map_err(refused)?;
     let multipart = started.insert(multipart);
     let part = Bytes::from(vec![0; PART_BYTES]);
+    let digest = store.part_digest(&part);
     for number in 0..2 {
         multipart
-            .store_part(number, part.clone(), Patience::INTERACTIVE)
+            .put_part(number, part.clone(), &digest, Patience::INTERACTIVE)
             .await
             .map_err(refused)?;
     }
@@ -368,13 +368,11 @@ async fn read_back(store: &Store, probe: &Key) -> Result<()> {
     let range = 2..PROBE.len() - 1;
     let bytes = u64::try_from(range.start).unwrap_or_default()
         ..u64::try_from(range.end).unwrap_or_default();
-    let body = retry(Patience::INTERACTIVE, || {
-        store.open_range(probe, bytes.clone(), None)
-    })
-    .await
-    .map_err(refused)?;
-    let pieces: Vec<Bytes> = body.stream.try_collect().await.map_err(refused)?;
-    if pieces.concat() == PROBE[range] {
+    let (read, _) = store
+        .read_range(probe, bytes, None, Patience::INTERACTIVE)
+        .await
+        .map_err(refused)?;
+    if read == PROBE[range] {
         return Ok(());
     }
     let detail = format!("\"{probe}\" came back with other bytes than were written.");

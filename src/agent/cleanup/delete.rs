@@ -7,9 +7,10 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::tombstone::{apply, described};
+use crate::agent::folder::Claim;
 use crate::agent::journal::{Header, Journal, Journals, Tombstone};
 use crate::agent::listing::Entry;
-use crate::agent::location::{Hold, Location};
+use crate::agent::location::Location;
 use crate::error::{Kind, Result};
 use crate::store::{Error as StoreError, Key, Patience, Stem};
 
@@ -22,7 +23,7 @@ pub(in crate::agent) struct Deletion {
     tar: Key,
     journal: Option<Journal>,
     /// Without its metadata the tar would look like an orphan to adopt.
-    _leaving: Hold,
+    _claim: Claim,
 }
 
 /// The objects of a backup to delete.
@@ -97,7 +98,7 @@ impl Deletion {
         let tar = location.keys.tar(&copy.stem);
         let metadata = location.keys.metadata(&copy.stem);
         // From here on no upload of this agent chooses the name.
-        let _leaving = location.leaving(&tar);
+        let _claim = location.folder.claim_deletion(&tar);
         let found = location.store.object_if_any(&tar, patience).await?;
         let described = described(location, &metadata, patience).await?;
         if described.is_none_or(|described| described.sha256 != copy.metadata) {
@@ -120,7 +121,7 @@ impl Deletion {
         patience: Patience,
         journals: &Arc<Journals>,
     ) -> StoreResult<Self> {
-        let leaving = location.leaving(doomed.tar);
+        let claim = location.folder.claim_deletion(doomed.tar);
         let header = Header {
             place: location.store.place().to_owned(),
             key: doomed.tar.to_string(),
@@ -140,7 +141,7 @@ impl Deletion {
             location: Arc::clone(location),
             tar: doomed.tar.clone(),
             journal,
-            _leaving: leaving,
+            _claim: claim,
         })
     }
 

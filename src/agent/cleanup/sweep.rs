@@ -213,7 +213,7 @@ async fn expired_age(
         Some(id) if !known.is_empty() => known
             .iter()
             .any(|header| header.upload_id.as_deref() == Some(id)),
-        _ => !known.is_empty() || location.is_arriving(&leftover.key),
+        _ => !known.is_empty() || location.folder.has_upload(&leftover.key),
     };
     (age >= KEPT_FOR && !is_known).then_some(age)
 }

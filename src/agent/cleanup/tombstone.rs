@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
+use crate::agent::folder::is_settled;
 use crate::agent::journal::{Header, Interrupted, Tombstone};
 use crate::agent::listing::MAX_METADATA_BYTES;
-use crate::agent::location::{Location, is_aged};
+use crate::agent::location::Location;
 use crate::backup::StoredBackup;
 use crate::hex::sha256;
 use crate::store::{Error, Key, Multipart, Object, Outcome, Patience};
@@ -49,7 +50,7 @@ pub(in crate::agent) async fn erase_failed(
     tombstone: &Tombstone,
     size: u64,
 ) -> bool {
-    let is_ours = |found: &Object| found.size == size || is_aged(found);
+    let is_ours = |found: &Object| found.size == size || is_settled(found);
     apply(location, tar, tombstone, location.patience(), is_ours)
         .await
         .unwrap_or_else(|error| {
@@ -82,16 +83,16 @@ pub(in crate::agent) fn abandon(
             return journal.end().await;
         };
         let key = Key::new(&header.key);
-        let leaving = {
+        let claim = {
             // No upload of this agent may choose the name meanwhile. An upload that already claimed it goes first.
-            let _creating = location.creating.lock().await;
-            if location.is_arriving(&key) {
+            let _creating = location.folder.creating.lock().await;
+            if location.folder.has_upload(&key) {
                 return;
             }
-            location.leaving(&key)
+            location.folder.claim_deletion(&key)
         };
-        let gone = apply(&location, &key, &tombstone, location.patience(), is_aged).await;
-        drop(leaving);
+        let gone = apply(&location, &key, &tombstone, location.patience(), is_settled).await;
+        drop(claim);
         match gone {
             Ok(true) => journal.end().await,
             Ok(false) => {}

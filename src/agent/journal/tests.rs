@@ -20,7 +20,9 @@ fn part(number: usize) -> StoredPart {
         number,
         size: 5 << 20,
         e_tag: format!("\"e{number}\""),
-        hash: hash_of(&[7; 3]),
+        hash: crate::store::Algorithm::Crc64Nvme
+            .digest(&[7; 3])
+            .to_string(),
     }
 }
 

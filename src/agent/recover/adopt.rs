@@ -45,18 +45,18 @@ pub(super) async fn adopt(
     backup: AgentBackup,
 ) -> Result<AgentBackup, Refusal> {
     // As for an upload that is put in its place: no deletion comes in between.
-    let _changing = location.changing.read().await;
+    let _changing = location.folder.changing.read().await;
     let metadata = tar
         .key
         .metadata_of_tar()
         .ok_or_else(|| Error::new(Kind::Internal, "The tar is none."))?;
-    let _arriving = {
+    let _claim = {
         // The list is older than the looks into the tars that came before this one.
-        let _creating = location.creating.lock().await;
-        if !location.is_settled(tar) {
+        let _choosing = location.folder.creating.lock().await;
+        if !location.folder.is_orphan(tar) {
             return Err(Refusal::under_way(tar.key.as_str()));
         }
-        location.arriving(&tar.key)
+        location.folder.claim(&tar.key)
     };
     confirm(location, tar).await?;
     match size(location, &metadata).await? {

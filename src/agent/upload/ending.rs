@@ -124,7 +124,7 @@ impl Upload {
         let leaving = self
             .record
             .has_doomed()
-            .then(|| self.location.leaving(&self.tar_key()));
+            .then(|| self.location.folder.claim_deletion(&self.tar_key()));
         self.means.tasks.spawn(async move {
             if let Some(Tar::Parts(multipart, _)) = tar
                 && !abort(&upload.location, &multipart, &upload.key()).await
@@ -169,7 +169,7 @@ impl Upload {
     pub(super) async fn erased(&self, removal: Tombstone, multipart: Option<Multipart>, size: u64) {
         let (location, key) = (&self.location, self.tar_key());
         // No upload gets the key meanwhile: a deletion whose answer was lost must not hit what came after it.
-        let _leaving = location.leaving(&key);
+        let _leaving = location.folder.claim_deletion(&key);
         let is_aborted = match multipart {
             Some(multipart) => abort(location, &multipart, key.as_str()).await,
             None => true,

@@ -12,9 +12,9 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::Upload;
-use crate::agent::journal::{Header, Journal, StoredPart, hash_of};
+use crate::agent::journal::{Header, Journal, StoredPart};
 use crate::error::{Error, Kind, Result};
-use crate::store::{CopySource, Error as StoreError, Multipart, Part};
+use crate::store::{CopySource, Error as StoreError, Multipart, Part, PartDigest};
 
 /// How long parts under way may take when the sender has left or the agent stops. Its sender hears of that within the four
 /// seconds in which requests end.
@@ -24,8 +24,8 @@ type Stored = std::result::Result<(Part, u64), StoreError>;
 
 /// Where a part's bytes are.
 pub(super) enum Piece {
-    /// In memory.
-    Bytes(Bytes),
+    /// In memory, with the digest that the provider verifies.
+    Bytes(Bytes, PartDigest),
     /// In another object at the same endpoint.
     Inside(CopySource, Range<u64>),
 }
@@ -44,16 +44,30 @@ pub(super) struct Parts<'u> {
 impl Piece {
     fn size(&self) -> u64 {
         match self {
-            Self::Bytes(data) => data.len() as u64,
+            Self::Bytes(data, _) => data.len() as u64,
             Self::Inside(_, range) => range.end - range.start,
         }
     }
 
-    /// What tells it from another piece of the same size at the same place. The range follows from the part's number.
+    /// Identity of the piece among others of the same size and number. The range follows from the number.
     fn hash(&self) -> String {
         match self {
-            Self::Bytes(data) => hash_of(data),
+            Self::Bytes(_, digest) => digest.to_string(),
             Self::Inside(source, _) => format!("copy:{}", source.name()),
+        }
+    }
+
+    /// Whether the journal's `hash` is of this piece; an earlier version or setting may have used another algorithm.
+    fn is(&self, hash: &str) -> bool {
+        match (self, hash.parse::<PartDigest>()) {
+            (Self::Bytes(data, digest), Ok(recorded)) => {
+                if recorded.algorithm() == digest.algorithm() {
+                    recorded == *digest
+                } else {
+                    recorded.matches(data)
+                }
+            }
+            _ => self.hash() == hash,
         }
     }
 }
@@ -86,7 +100,7 @@ impl<'u> Parts<'u> {
         let known = self.known.remove(&number);
         if let Some(part) = known
             .as_ref()
-            .filter(|part| part.size == size && part.hash == hash)
+            .filter(|part| part.size == size && piece.is(&part.hash))
         {
             self.next += 1;
             self.stored.push(Part {
@@ -110,7 +124,9 @@ impl<'u> Parts<'u> {
         let (patience, journal) = (location.patience(), self.journal.clone());
         self.running.spawn(async move {
             let part = match piece {
-                Piece::Bytes(data) => multipart.store_part(number, data, patience).await?,
+                Piece::Bytes(data, digest) => {
+                    multipart.put_part(number, data, &digest, patience).await?
+                }
                 Piece::Inside(source, range) => {
                     multipart
                         .copy_part(number, &source, range, patience)

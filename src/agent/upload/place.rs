@@ -25,7 +25,7 @@ impl Upload {
         tar: Tar,
     ) -> Result<StoredBackup> {
         let location = &self.location;
-        let _changing = location.changing.read().await;
+        let _changing = location.folder.changing.read().await;
         let before = match self.refuse_when_taken().await {
             Ok(before) => before.map(|left| left.version),
             Err(error) => {

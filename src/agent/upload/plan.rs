@@ -35,7 +35,7 @@ pub(super) async fn choose_stem(
     for attempt in 0..MAX_STEMS {
         let stem = first.attempt(attempt, &backup.backup_id);
         let (tar, metadata) = (location.keys.tar(&stem), location.keys.metadata(&stem));
-        if taken.iter().any(|key| key == tar.as_str()) || location.is_removing(&tar) {
+        if taken.iter().any(|key| key == tar.as_str()) || location.folder.has_deletion(&tar) {
             continue;
         }
         match location

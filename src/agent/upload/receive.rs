@@ -154,7 +154,8 @@ impl<'u> Intake<'u> {
 
     async fn send_buffer(&mut self) -> Result<()> {
         let part = std::mem::take(&mut self.buffer).freeze();
-        let stored_bytes = self.parts.send(Piece::Bytes(part)).await?;
+        let digest = self.upload.store.part_digest(&part);
+        let stored_bytes = self.parts.send(Piece::Bytes(part, digest)).await?;
         self.progress(stored_bytes);
         Ok(())
     }

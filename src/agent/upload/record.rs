@@ -8,9 +8,11 @@ use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use super::super::cleanup::{abandon, abort_parts as abort, unfinished as multipart};
-use super::super::journal::Tombstone;
-use super::super::journal::{Header, Interrupted as Left, Journal, Journals, StoredPart};
-use super::super::location::{Hold, Location};
+use super::super::folder::Claim;
+use super::super::journal::{
+    Header, Interrupted as Left, Journal, Journals, StoredPart, Tombstone,
+};
+use super::super::location::Location;
 use crate::error::{Error, Result};
 use crate::store::{Error as StoreError, Key, Multipart, Outcome, Patience};
 
@@ -25,7 +27,7 @@ pub(super) struct Record {
     doomed: Mutex<Vec<(Journal, Tombstone)>>,
     resumed: Mutex<Option<Resumed>>,
     /// The key is this upload's until its end.
-    arriving: Mutex<Option<Hold>>,
+    arriving: Mutex<Option<Claim>>,
 }
 
 /// A multipart upload of an earlier attempt, to go on with.
@@ -45,7 +47,7 @@ impl Record {
     pub(super) async fn take_over(
         left: Vec<Left>,
         location: &Arc<Location>,
-        (key, arriving): (&Key, Hold),
+        (key, arriving): (&Key, Claim),
         (part_size, size): (u64, u64),
         (journals, tasks): (Arc<Journals>, &TaskTracker),
     ) -> Result<Self> {

@@ -189,7 +189,7 @@ impl Agent {
     fn now(&self, location: &Location) -> Option<Arc<Location>> {
         self.location(location.id())
             .ok()
-            .filter(|now| now.settings.is_same_place(&location.settings))
+            .filter(|now| now.folder.id == location.folder.id)
     }
 
     /// The same, unless it is to be verified in another way.

@@ -1,0 +1,501 @@
+//! The command line, which needs no running agent.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::json;
+
+use crate::lab::setup::Ran;
+use crate::lab::{Bucket, Fault, Location, MIB, Proxy, Sample, Setup, agent_and_bucket, garage};
+
+async fn setup() -> (Setup, Bucket) {
+    let bucket = garage::shared().bucket().await;
+    (Setup::of(Location::of(&bucket)), bucket)
+}
+
+async fn upload(setup: &Setup, sample: &Sample) -> Ran {
+    let file = setup.path(&format!("{}.tar", sample.id()));
+    fs::write(&file, &sample.tar).unwrap();
+    setup
+        .run(&["upload", "garage", file.to_str().unwrap()])
+        .await
+}
+
+#[tokio::test]
+async fn a_backup_goes_there_and_back() {
+    let (setup, bucket) = setup().await;
+    let sample = Sample::new("1f2e3d4c", "Before the update", 12 * MIB);
+    let ran = upload(&setup, &sample).await.ended_with(0);
+    assert!(
+        ran.text().contains("Uploaded 1f2e3d4c") && ran.text().contains("12.00 MiB"),
+        "{}",
+        ran.text()
+    );
+    let stem = format!("backups/{}", sample.stem());
+    bucket
+        .comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
+        .await;
+
+    let ran = setup.run(&["list"]).await.ended_with(0);
+    assert!(
+        ran.text().starts_with("garage: 1 backup\n"),
+        "{}",
+        ran.text()
+    );
+    assert!(
+        ran.text().contains("2026-11-20 04:47")
+            && ran.text().contains("1f2e3d4c  Before the update")
+    );
+
+    let file = setup.path("back.tar");
+    let download = [
+        "download",
+        "garage",
+        "1f2e3d4c",
+        "-o",
+        file.to_str().unwrap(),
+    ];
+    setup.run(&download).await.ended_with(0);
+    assert!(fs::read(&file).unwrap() == sample.tar);
+    assert_eq!(
+        fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let ran = setup.run(&download).await.ended_with(1);
+    assert!(
+        ran.stderr.contains("back.tar") && ran.stderr.contains("--force"),
+        "{}",
+        ran.stderr
+    );
+    fs::write(&file, "old").unwrap();
+    setup
+        .run(&[&download[..], &["--force"]].concat())
+        .await
+        .ended_with(0);
+    assert!(fs::read(&file).unwrap() == sample.tar);
+
+    let ran = setup
+        .run(&["download", "garage", "1f2e3d4c", "-o", "-"])
+        .await
+        .ended_with(0);
+    assert!(
+        ran.stdout == sample.tar,
+        "standard output holds something else than the tar"
+    );
+    setup
+        .run(&["download", "garage", "1f2e3d4c"])
+        .await
+        .ended_with(0);
+    assert!(
+        fs::read(setup.path(&sample.filename())).unwrap() == sample.tar,
+        "the name that Home Assistant suggests"
+    );
+
+    let ran = setup
+        .run(&["delete", "garage", "1f2e3d4c"])
+        .await
+        .ended_with(0);
+    assert_eq!(ran.text(), "Deleted 1f2e3d4c from garage.\n");
+    bucket.comes_to_be_empty().await;
+}
+
+#[tokio::test]
+async fn scripts_read_json() {
+    let (setup, _bucket) = setup().await;
+    let sample = Sample::small("a1");
+    let file = setup.path("in.tar");
+    fs::write(&file, &sample.tar).unwrap();
+    let uploaded = setup
+        .run(&["--json", "upload", "garage", file.to_str().unwrap()])
+        .await
+        .ended_with(0)
+        .json();
+    assert_eq!(
+        (&uploaded["location"], &uploaded["backup"]["backup_id"]),
+        (&json!("garage"), &json!("a1"))
+    );
+    assert_eq!(uploaded["key"], format!("backups/{}", sample.filename()));
+    let listed = setup
+        .run(&["list", "garage", "--json"])
+        .await
+        .ended_with(0)
+        .json();
+    assert_eq!(listed["backups"], json!([uploaded["backup"]]));
+    let out = setup.path("out.tar");
+    let arguments = [
+        "--json",
+        "download",
+        "garage",
+        "a1",
+        "-o",
+        out.to_str().unwrap(),
+    ];
+    let downloaded = setup.run(&arguments).await.ended_with(0).json();
+    assert_eq!(
+        downloaded,
+        json!({"file": out, "size": 40_960, "verified": true})
+    );
+    let checked = setup.run(&["--json", "check"]).await.ended_with(0).json();
+    assert_eq!(
+        (&checked["location"], &checked["ok"]),
+        (&json!("garage"), &json!(true))
+    );
+    let missing = setup
+        .run(&["--json", "delete", "garage", "b2"])
+        .await
+        .ended_with(3)
+        .json();
+    assert_eq!(missing["error"]["code"], "backup_not_found");
+    let deleted = setup
+        .run(&["--json", "delete", "garage", "a1"])
+        .await
+        .ended_with(0)
+        .json();
+    assert_eq!(deleted, json!({"location": "garage", "deleted": "a1"}));
+}
+
+#[tokio::test]
+async fn a_check_goes_step_by_step_and_leaves_nothing() {
+    let (setup, bucket) = setup().await;
+    let ran = setup.run(&["check", "garage"]).await.ended_with(0);
+    for step in ["list", "write", "read", "delete"] {
+        let line = ran
+            .text()
+            .lines()
+            .find(|line| line.trim_start().starts_with(step))
+            .unwrap();
+        assert!(line.contains("ok"), "{line}");
+    }
+    bucket.comes_to_be_empty().await;
+}
+
+#[tokio::test]
+async fn a_check_that_fails_names_the_step_and_what_to_change() {
+    let bucket = garage::shared().bucket().await;
+    let (key_id, secret) = garage::shared()
+        .key_for(&bucket, json!({"read": true}))
+        .await;
+    let readable = Location {
+        id: "readable".into(),
+        key_id,
+        secret,
+        ..Location::of(&bucket)
+    };
+    let missing = Location {
+        id: "missing".into(),
+        bucket: "no-such-bucket".into(),
+        ..Location::of(&bucket)
+    };
+    let setup = Setup::with([Location::of(&bucket), readable, missing]);
+    let ran = setup.run(&["check"]).await.ended_with(1);
+    let text = ran.text();
+    let (good, rest) = text.split_once("readable\n").unwrap();
+    let (readable, missing) = rest.split_once("missing\n").unwrap();
+    assert!(
+        good.starts_with("garage\n") && !good.contains("failed"),
+        "{good}"
+    );
+    assert!(
+        readable.contains("list      ok") && readable.contains("write     failed"),
+        "{readable}"
+    );
+    assert!(readable.contains("permission"), "{readable}");
+    assert!(
+        missing.contains("bucket    failed") && missing.contains("create the bucket"),
+        "{missing}"
+    );
+    bucket.comes_to_be_empty().await;
+}
+
+#[tokio::test]
+async fn exit_codes_tell_what_kind_of_trouble_it_was() {
+    let (setup, bucket) = setup().await;
+    // 2: wrong usage or configuration
+    setup.run(&["dance"]).await.ended_with(2);
+    setup.run(&["download", "garage"]).await.ended_with(2);
+    let wrong = Setup::of(Location {
+        bucket: String::new(),
+        part_size: "1 KiB".into(),
+        ..Location::of(&bucket)
+    });
+    let ran = wrong.run(&["list"]).await.ended_with(2);
+    for words in [
+        "locations[0].bucket",
+        "locations[0].part_size",
+        "5 MiB",
+        "agent.toml",
+    ] {
+        assert!(
+            ran.stderr.contains(words),
+            "all problems at once, each with its source: {}",
+            ran.stderr
+        );
+    }
+    // 3: not found
+    let ran = setup
+        .run(&["download", "garage", "nobody"])
+        .await
+        .ended_with(3);
+    assert!(
+        ran.stderr.contains("nobody") && ran.stderr.contains("error: "),
+        "{}",
+        ran.stderr
+    );
+    setup.run(&["list", "attic"]).await.ended_with(3);
+    setup
+        .run(&["delete", "garage", "nobody"])
+        .await
+        .ended_with(3);
+    // 5: damaged data
+    let file = setup.path("no.tar");
+    fs::write(&file, "no tar").unwrap();
+    let ran = setup
+        .run(&["upload", "garage", file.to_str().unwrap()])
+        .await
+        .ended_with(5);
+    assert!(ran.stderr.contains("no.tar"), "{}", ran.stderr);
+    let sample = Sample::new("a1", "Damaged", 6 * MIB);
+    upload(&setup, &sample).await.ended_with(0);
+    let mut damaged = sample.tar.to_vec();
+    damaged[1_000_000] ^= 1;
+    bucket
+        .put(&format!("backups/{}.tar", sample.stem()), damaged)
+        .await;
+    let out = setup.path("damaged.tar");
+    let ran = setup
+        .run(&["download", "garage", "a1", "-o", out.to_str().unwrap()])
+        .await
+        .ended_with(5);
+    assert!(
+        ran.stderr.contains("is damaged") && ran.stderr.contains("Restore another backup"),
+        "{}",
+        ran.stderr
+    );
+    assert!(
+        !out.exists() && partials(&setup) == 0,
+        "a damaged file is left behind"
+    );
+    // 1: anything else
+    let refused = Setup::of(Location {
+        secret: "0".repeat(64),
+        ..Location::of(&bucket)
+    });
+    let ran = refused.run(&["list"]).await.ended_with(1);
+    assert!(ran.stderr.contains("secret access key"), "{}", ran.stderr);
+    setup
+        .run(&["upload", "garage", "/no/such.tar"])
+        .await
+        .code
+        .eq(&0)
+        .then(|| panic!("a missing file was uploaded"));
+}
+
+/// Files that are not whole yet.
+fn partials(setup: &Setup) -> usize {
+    let files = fs::read_dir(setup.path(""))
+        .unwrap()
+        .map(|file| file.unwrap().file_name());
+    files
+        .filter(|name| name.to_str().unwrap().ends_with(".partial"))
+        .count()
+}
+
+#[tokio::test]
+async fn two_downloads_to_one_file_do_not_meet() {
+    let (setup, _bucket) = setup().await;
+    let sample = Sample::new("a1", "Wanted twice", 12 * MIB);
+    upload(&setup, &sample).await.ended_with(0);
+    let file = setup.path("out.tar");
+    let download = [
+        "download",
+        "garage",
+        "a1",
+        "--force",
+        "-o",
+        file.to_str().unwrap(),
+    ];
+    for ran in futures_util::future::join_all((0..4).map(|_| setup.run(&download))).await {
+        ran.ended_with(0);
+    }
+    assert!(fs::read(&file).unwrap() == sample.tar);
+    assert_eq!(partials(&setup), 0);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_file_may_have_any_name() {
+    use std::os::unix::ffi::OsStrExt;
+
+    let (setup, _bucket) = setup().await;
+    let sample = Sample::small("a1");
+    upload(&setup, &sample).await.ended_with(0);
+    let file = setup
+        .path("")
+        .join(std::ffi::OsStr::from_bytes(b"M\xfcller.tar"));
+    let mut command = setup.command();
+    assert!(
+        command
+            .args(["download", "garage", "a1", "-o"])
+            .arg(&file)
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert!(fs::read(&file).unwrap() == sample.tar);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_neither_well_nor_damaged() {
+    let bucket = garage::shared().bucket().await;
+    let proxy = Proxy::before(&bucket.endpoint).await;
+    let setup = Setup::of(Location {
+        endpoint: proxy.endpoint(),
+        ..Location::of(&bucket)
+    });
+    for id in ["a1", "b2"] {
+        bucket.put_backup("", id, &Sample::small(id)).await;
+    }
+    for command in [&["list"][..], &["verify"], &["verify", "garage"]] {
+        let refused = Fault::Answer(
+            "403 Forbidden",
+            "<Error><Code>AccessDenied</Code><Message>No.</Message></Error>",
+        );
+        proxy.fault(|request| request.reads("b2.metadata.json"), refused);
+        let ran = setup.run(command).await.ended_with(1);
+        assert!(
+            ran.text().contains("b2.metadata.json") && ran.text().contains("a1"),
+            "{}",
+            ran.text()
+        );
+        assert_eq!(proxy.faults_left(), 0);
+    }
+}
+
+#[tokio::test]
+async fn storage_that_is_away_has_an_exit_code_of_its_own() {
+    let (setup, bucket) = setup().await;
+    let endpoint = format!("http://{}", crate::api::access::free_address());
+    let away = Setup::of(Location {
+        endpoint: endpoint.clone(),
+        ..Location::of(&bucket)
+    });
+    let two = [
+        Location::of(&bucket),
+        Location {
+            id: "away".into(),
+            endpoint: endpoint.clone(),
+            ..Location::of(&bucket)
+        },
+    ];
+    let ran = Setup::with(two).run(&["list"]).await.ended_with(4);
+    assert!(
+        ran.text().contains("garage: 0 backups") && ran.text().contains(&endpoint),
+        "{}",
+        ran.text()
+    );
+    let ran = away.run(&["list"]).await.ended_with(4);
+    assert!(
+        ran.stderr.contains(&endpoint) && ran.stderr.contains("Check the endpoint"),
+        "{}",
+        ran.stderr
+    );
+    drop(setup);
+}
+
+#[tokio::test]
+async fn a_health_check_asks_the_running_agent() {
+    let (mut agent, _bucket) = agent_and_bucket().await;
+    let ran = agent.setup.run(&["healthcheck"]).await.ended_with(0);
+    assert_eq!(ran.text(), "The agent is well.\n");
+    agent.signal("TERM");
+    agent.ended().await;
+    let ran = agent.setup.run(&["healthcheck"]).await.ended_with(4);
+    assert!(ran.stderr.contains("agent.sock"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn backups_of_the_agent_and_of_the_command_line_are_the_same() {
+    let (agent, _bucket) = agent_and_bucket().await;
+    let sample = Sample::new("a1", "Shared", 6 * MIB);
+    upload(&agent.setup, &sample).await.ended_with(0);
+    assert_eq!(agent.listed("garage").await, ["a1"]);
+    assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+    agent
+        .setup
+        .run(&["delete", "garage", "a1"])
+        .await
+        .ended_with(0);
+    assert!(agent.listed("garage").await.is_empty());
+}
+
+#[tokio::test]
+async fn backups_go_to_a_local_directory_when_nothing_is_configured() {
+    let setup = Setup::with([]);
+    let sample = Sample::new("a1", "Local", 12 * MIB);
+    let file = setup.path("in.tar");
+    fs::write(&file, &sample.tar).unwrap();
+    setup
+        .run(&["upload", "local", file.to_str().unwrap()])
+        .await
+        .ended_with(0);
+    let stem = setup.path("state/local/backups").join(sample.stem());
+    assert!(fs::read(format!("{}.tar", stem.display())).unwrap() == sample.tar);
+    let ran = setup
+        .run(&["download", "local", "a1", "-o", "-"])
+        .await
+        .ended_with(0);
+    assert!(ran.stdout == sample.tar);
+    let ran = setup.run(&["check"]).await.ended_with(0);
+    assert!(
+        ran.stderr
+            .contains("added in Home Assistant only the running agent knows"),
+        "{}",
+        ran.stderr
+    );
+    setup.run(&["delete", "local", "a1"]).await.ended_with(0);
+    assert_eq!(
+        fs::read_dir(setup.path("state/local/backups"))
+            .unwrap()
+            .count(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn the_environment_gives_what_the_configuration_names_and_nothing_else() {
+    let bucket = garage::shared().bucket().await;
+    let named = Location {
+        secret: "${GARAGE_SECRET}".into(),
+        ..Location::of(&bucket)
+    };
+    let setup = Setup::of(named).keeping_secret(&bucket.secret);
+    let run = async |secret: Option<&str>| {
+        let mut command = setup.command();
+        // What other programs read must not reach a location.
+        let strays = [
+            ("AWS_ACCESS_KEY_ID", "stray"),
+            ("AWS_SECRET_ACCESS_KEY", "stray"),
+            ("AWS_REGION", "stray"),
+        ];
+        command
+            .args(["check", "garage"])
+            .envs(strays)
+            .env("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
+        command
+            .env("http_proxy", "http://127.0.0.1:1")
+            .envs(secret.map(|secret| ("GARAGE_SECRET", secret)));
+        setup.finish(command).await
+    };
+    run(Some(&bucket.secret)).await.ended_with(0);
+    let ran = run(None).await.ended_with(2);
+    assert!(
+        ran.stderr.contains("locations[0].secret_access_key"),
+        "{}",
+        ran.stderr
+    );
+    assert!(
+        ran.stderr.contains("GARAGE_SECRET, which is not set"),
+        "{}",
+        ran.stderr
+    );
+}

@@ -1,0 +1,496 @@
+//! Tars that lost their metadata become backups again.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+
+use crate::lab::call::Answer;
+use crate::lab::{
+    Agent, Bucket, Fault, Location, MIB, Proxy, Request, Sample, Server, Setup, agent_and_bucket,
+    agent_behind_proxy, eventually, noise,
+};
+
+const FIXTURE: &[u8] = include_bytes!("../fixtures/home-assistant.tar");
+
+async fn recover(agent: &Agent, body: &Value) -> Answer {
+    agent.post("/v1/locations/garage/recover", body).await
+}
+
+/// Recovers everything, and gives the keys of what was recovered, and key and code of what was not.
+async fn recovered(agent: &Agent, body: &Value) -> (Vec<String>, Vec<(String, String)>) {
+    let answer = recover(agent, body).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let text = |entry: &Value, name: &str| entry[name].as_str().unwrap().to_owned();
+    let all = |name: &str| answer.json()[name].as_array().unwrap().clone();
+    let keys = all("recovered")
+        .iter()
+        .map(|entry| text(entry, "key"))
+        .collect();
+    (
+        keys,
+        all("failed")
+            .iter()
+            .map(|entry| (text(entry, "key"), text(entry, "code")))
+            .collect(),
+    )
+}
+
+/// An agent for which everything in the bucket is two hours old.
+async fn late() -> (Agent, Proxy, Bucket) {
+    let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    proxy.make_old();
+    (agent, proxy, bucket)
+}
+
+fn failed(key: &str, code: &str) -> Vec<(String, String)> {
+    vec![(key.to_owned(), code.to_owned())]
+}
+
+/// A tar of these entries.
+fn tar_of(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, data) in entries {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(data.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, *data).unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
+fn manifest(change: &Value) -> Vec<u8> {
+    let mut manifest =
+        json!({"slug": "a1", "name": "n", "date": crate::lab::sample::DATE, "folders": []});
+    for (key, value) in change.as_object().unwrap() {
+        manifest[key] = value.clone();
+    }
+    manifest.to_string().into_bytes()
+}
+
+#[tokio::test]
+async fn a_tar_gets_the_metadata_that_its_upload_wrote() {
+    let (agent, proxy, bucket) = late().await;
+    let sample = Sample::new("a1", "Lost & found #1", 30 * MIB);
+    let file = agent.setup.path("in.tar");
+    std::fs::write(&file, &sample.tar).unwrap();
+    agent
+        .setup
+        .run(&["upload", "garage", file.to_str().unwrap()])
+        .await
+        .ended_with(0);
+    let (tar, metadata) = (
+        format!("backups/{}.tar", sample.stem()),
+        format!("backups/{}.metadata.json", sample.stem()),
+    );
+    let mut before = bucket.json(&metadata).await;
+    bucket.delete(&metadata).await;
+    assert_eq!(
+        agent.refreshed("garage").await["skipped"][0]["code"],
+        "metadata_missing"
+    );
+
+    // A slip of the pen does nothing.
+    assert_eq!(recover(&agent, &json!({"dryrun": true})).await.status, 400);
+    let dry = recover(&agent, &json!({"dry_run": true})).await.json();
+    let entry = json!({"key": tar, "backup_id": "a1", "name": "Lost & found #1", "size_bytes": sample.size()});
+    assert_eq!(dry, json!({"recovered": [entry], "failed": []}));
+    assert_eq!(
+        bucket.keys().await,
+        [tar.as_str()],
+        "a dry run writes nothing"
+    );
+
+    let reads = proxy.count(|request| request.reads(".tar"));
+    assert_eq!(recover(&agent, &json!({"keys": null})).await.json(), dry);
+    assert!(
+        proxy.count(|request| request.reads(".tar")) - reads <= 3,
+        "the tar was downloaded"
+    );
+    let mut after = bucket.json(&metadata).await;
+    let ours = |metadata: &mut Value| {
+        metadata
+            .as_object_mut()
+            .unwrap()
+            .remove("s3_backup_agent")
+            .unwrap()
+    };
+    let (was, is) = (ours(&mut before), ours(&mut after));
+    assert_eq!(after, before);
+    assert_eq!(
+        (&is["size"], &is["sha256"], &is["part_size"]),
+        (&was["size"], &Value::Null, &Value::Null)
+    );
+    assert!(
+        is["uploaded_at"].as_str() < was["uploaded_at"].as_str(),
+        "it was uploaded when its tar was written"
+    );
+
+    assert_eq!(agent.list("garage").await["skipped"], json!([]));
+    assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+    let ran = agent
+        .setup
+        .run(&["verify", "garage", "a1", "--full"])
+        .await
+        .ended_with(0);
+    assert!(ran.text().contains(&sample.sha256()), "{}", ran.text());
+    assert_eq!(agent.delete_backup("garage", "a1").await.status, 204);
+    bucket.comes_to_be_empty().await;
+}
+
+#[tokio::test]
+async fn both_writers_and_encrypted_backups_are_understood() {
+    let (agent, _proxy, bucket) = late().await;
+    let secret = noise("encrypted", 3_000_000);
+    let encrypted = manifest(
+        &json!({"slug": "e1", "protected": true, "homeassistant": {"version": "2026.11.0"}}),
+    );
+    bucket.put("backups/core.tar", FIXTURE).await;
+    bucket
+        .put(
+            "backups/first.tar",
+            tar_of(&[
+                ("backup.json", &encrypted),
+                ("homeassistant.tar.gz", &secret),
+            ]),
+        )
+        .await;
+    let addon = manifest(
+        &json!({"slug": "e2", "protected": true, "addons": [{"slug": "x", "name": "X", "version": "1"}]}),
+    );
+    let entries: Vec<(&str, &[u8])> = vec![
+        ("./homeassistant.tar.gz", &secret),
+        ("./x.tar.gz", &secret[..700_000]),
+        ("./backup.json", &addon),
+    ];
+    bucket
+        .put("backups/last/in a folder.tar", tar_of(&entries))
+        .await;
+    let (mut keys, failed) = recovered(&agent, &json!({})).await;
+    keys.sort();
+    assert_eq!((keys.len(), failed), (3, vec![]));
+    let list = agent.refreshed("garage").await;
+    let of = |id: &str| {
+        list["backups"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|backup| backup["backup_id"] == id)
+            .unwrap()
+    };
+    assert_eq!(
+        (&of("e1")["protected"], &of("e1")["homeassistant_version"]),
+        (&json!(true), &json!("2026.11.0"))
+    );
+    assert_eq!(
+        (&of("e2")["protected"], &of("e2")["addons"][0]["slug"]),
+        (&json!(true), &json!("x"))
+    );
+    agent.setup.run(&["verify", "garage"]).await.ended_with(0);
+}
+
+#[tokio::test]
+async fn what_is_no_backup_stays_what_it_is() {
+    let (agent, proxy, bucket) = late().await;
+    let good = Sample::new("a1", "Good", 40_960).tar;
+    let end = good.len() - 4096;
+    let of = |change: Value| tar_of(&[("./backup.json", &manifest(&change))]);
+    for (key, tar) in [
+        ("backups/empty.tar", Vec::new()),
+        ("backups/no tar.tar", noise("no tar", 100_000)),
+        ("backups/cut.tar", good[..end].to_vec()),
+        ("backups/no manifest.tar", tar_of(&[("./x", b"y")])),
+        (
+            "backups/huge manifest.tar",
+            tar_of(&[("./backup.json", &vec![b' '; 5 * 1024 * 1024])]),
+        ),
+        ("backups/no json.tar", tar_of(&[("./backup.json", b"{")])),
+        ("backups/folder.tar", of(json!({"folders": ["attic"]}))),
+        ("backups/no id.tar", of(json!({"slug": ""}))),
+        ("backups/path.tar", of(json!({"slug": "../../a1"}))),
+        ("backups/no date.tar", of(json!({"date": "yesterday"}))),
+    ] {
+        bucket.put(key, tar).await;
+        let (keys, reasons) = recovered(&agent, &json!({"keys": [key]})).await;
+        assert_eq!(
+            (keys, reasons),
+            (vec![], failed(key, "invalid_metadata")),
+            "{key}"
+        );
+        assert_eq!(bucket.keys().await, [key], "{key}");
+        bucket.delete(key).await;
+    }
+    // Headers without end: an entry of no bytes, again and again.
+    let mut header = tar::Header::new_ustar();
+    header.set_path("x").unwrap();
+    header.set_size(0);
+    header.set_cksum();
+    bucket
+        .put("backups/endless.tar", header.as_bytes().repeat(80_000))
+        .await;
+    let before = proxy.count(|request| request.reads(".tar"));
+    let (keys, reasons) = recovered(&agent, &json!({})).await;
+    assert_eq!(
+        (keys, reasons),
+        (vec![], failed("backups/endless.tar", "invalid_metadata"))
+    );
+    let reads = proxy.count(|request| request.reads(".tar")) - before;
+    assert!(reads <= 1000, "{reads} reads of one tar");
+}
+
+#[tokio::test]
+async fn a_backup_is_never_there_twice() {
+    let (agent, _proxy, bucket) = late().await;
+    let sample = Sample::small("a1");
+    agent.upload("garage", &sample).await;
+    bucket.put("backups/again.tar", sample.tar.clone()).await;
+    let answer = recover(&agent, &json!({})).await.json();
+    assert_eq!(
+        (&answer["recovered"], &answer["failed"][0]["code"]),
+        (&json!([]), &json!("duplicate"))
+    );
+    assert!(
+        answer["failed"][0]["detail"]
+            .as_str()
+            .unwrap()
+            .contains("\"a1\""),
+        "{answer}"
+    );
+    assert_eq!(bucket.keys().await.len(), 3);
+    // Of two tars of one backup, the one that was written last; the other is left alone.
+    for key in ["backups/x older.tar", "backups/newer.tar"] {
+        bucket.put(key, Sample::small("b2").tar).await;
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    }
+    let (keys, reasons) = recovered(
+        &agent,
+        &json!({"keys": ["backups/newer.tar", "backups/x older.tar"]}),
+    )
+    .await;
+    assert_eq!(
+        (keys, reasons),
+        (
+            vec!["backups/newer.tar".to_owned()],
+            failed("backups/x older.tar", "duplicate")
+        )
+    );
+    assert_eq!(agent.listed("garage").await, ["a1", "b2"]);
+}
+
+#[tokio::test]
+async fn what_is_asked_for_by_name_is_told_by_name() {
+    let (agent, bucket) = agent_and_bucket().await;
+    let sample = Sample::small("a1");
+    agent.upload("garage", &sample).await;
+    bucket.put_backup("", "bad", &sample).await;
+    bucket.put("backups/bad.metadata.json", "{").await;
+    bucket.put("backups/young.tar", sample.tar.clone()).await;
+    bucket.put("elsewhere.tar", sample.tar.clone()).await;
+    let listed = format!("backups/{}.tar", sample.stem());
+    for (key, code) in [
+        ("backups/young.tar", "under_way"),
+        ("backups/bad.tar", "has_metadata"),
+        (listed.as_str(), "has_metadata"),
+        ("backups/nobody.tar", "backup_not_found"),
+        ("elsewhere.tar", "backup_not_found"),
+        ("backups/bad.metadata.json", "backup_not_found"),
+        ("", "backup_not_found"),
+    ] {
+        assert_eq!(
+            recovered(&agent, &json!({"keys": [key, key]})).await,
+            (vec![], failed(key, code)),
+            "{key}"
+        );
+    }
+    assert_eq!(
+        recovered(&agent, &json!({})).await,
+        (vec![], vec![]),
+        "a young tar is not offered"
+    );
+    agent
+        .post("/v1/locations/attic/recover", &json!({}))
+        .await
+        .is_problem(404, "location_not_found", &["attic"]);
+    recover(&agent, &json!({"keys": "all"}))
+        .await
+        .is_problem(400, "invalid_request", &[]);
+    assert_eq!(bucket.keys().await.len(), 6);
+}
+
+#[tokio::test]
+async fn a_tar_of_an_upload_under_way_is_its_uploads() {
+    let (agent, proxy, bucket) = late().await;
+    let (sample, tar) = (
+        Sample::small("a1"),
+        format!("backups/{}.tar", Sample::small("a1").stem()),
+    );
+    let upload_id = agent.begin("garage", &sample).await;
+    assert_eq!(
+        agent.content(&upload_id, sample.tar.clone()).await.status,
+        200
+    );
+    bucket.put("backups/copy.tar", sample.tar.clone()).await;
+    let gate = proxy.hold(|request| request.writes(".metadata.json"));
+    let look = async {
+        eventually("the metadata is about to be written", async || {
+            proxy.faults_left() == 0
+        })
+        .await;
+        assert_eq!(
+            recovered(&agent, &json!({"keys": [tar]})).await,
+            (vec![], failed(&tar, "under_way"))
+        );
+        assert_eq!(
+            recovered(&agent, &json!({})).await,
+            (vec![], failed("backups/copy.tar", "under_way"))
+        );
+        gate.add_permits(1);
+    };
+    let (completed, ()) = tokio::join!(agent.complete(&upload_id, &sample), look);
+    assert_eq!(completed.status, 200);
+    assert!(
+        bucket.json(&tar.replace(".tar", ".metadata.json")).await["s3_backup_agent"]["sha256"]
+            .is_string()
+    );
+}
+
+#[tokio::test]
+async fn a_tar_that_goes_away_meanwhile_leaves_no_metadata() {
+    let (agent, proxy, bucket) = late().await;
+    bucket.put("backups/x.tar", Sample::small("a1").tar).await;
+    let gate = proxy.hold(|request| request.writes(".metadata.json"));
+    let gone = async {
+        eventually("the metadata is about to be written", async || {
+            proxy.faults_left() == 0
+        })
+        .await;
+        bucket.delete("backups/x.tar").await;
+        gate.add_permits(1);
+    };
+    let body = json!({});
+    let (result, ()) = tokio::join!(recovered(&agent, &body), gone);
+    assert_eq!(
+        result,
+        (vec![], failed("backups/x.tar", "backup_not_found"))
+    );
+    assert_eq!(bucket.keys().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_tar_that_another_agent_replaces_meanwhile_keeps_what_that_one_wrote() {
+    let (agent, proxy, bucket) = late().await;
+    bucket.put("backups/x.tar", Sample::small("a1").tar).await;
+    let confirmed = AtomicUsize::new(0);
+    let gate = proxy.hold(move |request| {
+        request.looks_at("x.tar") && confirmed.fetch_add(1, Ordering::SeqCst) == 1
+    });
+    let other = Sample::new("b2", "Other", 40_960 * 2);
+    let replaced = async {
+        eventually("the metadata is written", async || proxy.faults_left() == 0).await;
+        assert_eq!(
+            bucket.json("backups/x.metadata.json").await["backup_id"],
+            "a1",
+            "the test would prove nothing"
+        );
+        bucket.put_backup("", "x", &other).await;
+        gate.add_permits(1);
+    };
+    let body = json!({});
+    let (result, ()) = tokio::join!(recovered(&agent, &body), replaced);
+    assert_eq!(
+        result,
+        (vec![], failed("backups/x.tar", "backup_not_found"))
+    );
+    assert_eq!(agent.listed("garage").await, ["b2"]);
+    assert!(agent.download("garage", "b2").await.unwrap().body == other.tar);
+}
+
+#[tokio::test]
+async fn storage_that_refuses_one_tar_hinders_no_other() {
+    let (agent, proxy, bucket) = late().await;
+    for id in ["a1", "b2"] {
+        bucket
+            .put(&format!("backups/{id}.tar"), Sample::small(id).tar)
+            .await;
+    }
+    let denied = "<Error><Code>AccessDenied</Code><Message>No.</Message></Error>";
+    proxy.fault(
+        |request: &Request| request.reads("a1.tar"),
+        Fault::Answer("403 Forbidden", denied),
+    );
+    let (keys, reasons) = recovered(&agent, &json!({})).await;
+    assert_eq!(
+        (keys, reasons),
+        (
+            vec!["backups/b2.tar".to_owned()],
+            failed("backups/a1.tar", "storage_forbidden")
+        )
+    );
+    proxy.fault(
+        |request: &Request| request.writes(".metadata.json"),
+        Fault::Answer("403 Forbidden", denied),
+    );
+    assert_eq!(
+        recovered(&agent, &json!({})).await,
+        (vec![], failed("backups/a1.tar", "storage_forbidden"))
+    );
+    assert_eq!(agent.listed("garage").await, ["b2"]);
+    proxy.set_away(true);
+    assert_eq!(recover(&agent, &json!({})).await.status, 503);
+}
+
+#[tokio::test]
+async fn the_command_line_recovers_on_a_server_of_another_maker() {
+    let bucket = Server::Swift.bucket().await;
+    let proxy = Proxy::before(&bucket.endpoint).await;
+    proxy.make_old();
+    let setup = Setup::of(Location {
+        endpoint: proxy.endpoint(),
+        ..Server::Swift.location(&bucket)
+    });
+    let sample = Sample::new("a1", "Lost", 6 * MIB);
+    bucket.put("backups/lost.tar", sample.tar.clone()).await;
+    let ran = setup.run(&["list"]).await.ended_with(0);
+    assert!(
+        ran.text()
+            .contains("\"backups/lost.tar\", it has no metadata; recover adopts it"),
+        "{}",
+        ran.text()
+    );
+    let ran = setup
+        .run(&["recover", "home", "--dry-run"])
+        .await
+        .ended_with(0);
+    assert!(
+        ran.text().contains("a1: would be adopted (6.00 MiB), Lost"),
+        "{}",
+        ran.text()
+    );
+    assert_eq!(bucket.keys().await.len(), 1);
+    let ran = setup
+        .run(&["--json", "recover", "home", "backups/lost.tar"])
+        .await
+        .ended_with(0);
+    let lines: Vec<Value> = ran
+        .text()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines[0]["recovered"]["backup_id"], "a1");
+    assert_eq!(
+        lines[1],
+        json!({"location": "home", "dry_run": false, "recovered": 1, "failed": 0})
+    );
+    let out = setup.path("out.tar");
+    setup
+        .run(&["download", "home", "a1", "-o", out.to_str().unwrap()])
+        .await
+        .ended_with(0);
+    assert!(std::fs::read(out).unwrap() == sample.tar);
+    let ran = setup
+        .run(&["recover", "home", "backups/lost.tar"])
+        .await
+        .ended_with(1);
+    assert!(ran.text().contains("is a listed backup"), "{}", ran.text());
+    bucket.put("backups/broken.tar", "no tar").await;
+    setup.run(&["recover", "home"]).await.ended_with(5);
+}

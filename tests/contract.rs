@@ -1,0 +1,9 @@
+//! What the agent needs of every S3 server, and how it handles servers that deviate.
+
+mod hostile_bucket;
+mod import;
+pub(crate) mod interop;
+mod misconfigured_storage;
+mod quirks;
+mod servers;
+mod troubleshooting;

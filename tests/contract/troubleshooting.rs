@@ -1,0 +1,229 @@
+//! What goes wrong for people, as a table: how each case comes about, what `check` says to it, and what helps.
+//!
+//! Every case is produced for real, and `docs/troubleshooting.md` is written from the same table.
+
+mod cases;
+mod troubles;
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+
+use futures_util::StreamExt;
+use s3_backup_agent::error::{Kind, Reason};
+use serde_json::Value;
+
+use crate::lab::{Agent, Setup};
+use cases::{CASES, Case, Outcome};
+use troubles::Trouble;
+
+/// How many cases are tried at the same time.
+const AT_ONCE: usize = 8;
+
+const HEAD: &str = "\
+<!-- Written by scripts/generate from tests/contract/troubleshooting/cases.rs. Change that file, not this one. -->
+
+# Troubleshooting
+
+What goes wrong when a bucket is set up, and what helps. `s3-backup-agent check`, and every form that saves a location,
+shows the step that fails, the provider's own words and the hint. Each case is tried by the tests, against a real server or
+one that imitates the provider.
+
+| what is wrong | fails at | code | reason | what helps |
+|---|---|---|---|---|
+";
+
+const NOTED: &str = "
+This is put right without asking:
+
+| what is wrong | setting | reason | what helps |
+|---|---|---|---|
+";
+
+/// What `check` says to settings. With the next three, the one place that knows the form of the answer.
+async fn checked(agent: &Agent, settings: &Value) -> Value {
+    let answer = agent.post("/v1/locations/check", settings).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()
+}
+
+fn differs_in_failure(said: &Value, expected: [&str; 3], hint: &[&str]) -> Option<String> {
+    let failed: Vec<_> = said["steps"]
+        .as_array()?
+        .iter()
+        .filter(|step| step["ok"] == false)
+        .collect();
+    let [failed] = failed[..] else {
+        return Some(format!("{} steps fail, not one", failed.len()));
+    };
+    let error = &failed["error"];
+    let found = [&failed["step"], &error["code"], &error["reason"]];
+    if found != expected || said["ok"] != false {
+        return Some(format!("{found:?}, not {expected:?}"));
+    }
+    let words = error["hint"].as_str().unwrap_or_default();
+    let missing = hint.iter().find(|word| !words.contains(**word))?;
+    Some(format!("\"{missing}\" is not in the hint"))
+}
+
+fn differs_in_note(said: &Value, key: &str, reason: &str) -> Option<String> {
+    let notes = said["notes"].as_array()?;
+    let is_noted = said["ok"] == true
+        && notes
+            .iter()
+            .any(|note| note["code"] == reason && note["key"] == key);
+    (!is_noted).then(|| format!("no note {reason} for {key}"))
+}
+
+/// Tries what was offered. Where a proxy keeps the requests on this machine, it is enough that they can be made.
+async fn differs_in_offer(
+    agent: &Agent,
+    mut settings: Value,
+    said: &Value,
+    offers: Option<&str>,
+) -> Option<String> {
+    let Some(key) = offers else {
+        return (!said["corrected"].is_null()).then(|| "it offers something".to_owned());
+    };
+    let offered = said["corrected"]
+        .as_object()
+        .filter(|offered| offered.contains_key(key));
+    let Some(offered) = offered else {
+        return Some(format!("it offers no {key}"));
+    };
+    settings.as_object_mut()?.extend(offered.clone());
+    let again = checked(agent, &settings).await;
+    let is_usable = again["steps"]
+        .as_array()?
+        .iter()
+        .all(|step| step["step"] != "settings");
+    let works = if settings.get("proxy").is_some() {
+        is_usable
+    } else {
+        again["ok"] == true
+    };
+    (!works).then(|| format!("what it offers does not work: {again:#}"))
+}
+
+/// What is not as the table has it, for each way in which the case comes about.
+async fn differences(agent: &Agent, case: &Case) -> Vec<String> {
+    let mut differences = Vec::new();
+    for (number, made) in case.made.iter().enumerate() {
+        let trouble = Trouble::make(made).await;
+        let settings = trouble.location.json();
+        let said = checked(agent, &settings).await;
+        let mut differs = match &case.outcome {
+            Outcome::Fails { step, code, reason } => {
+                differs_in_failure(&said, [step, code, reason], case.hint)
+            }
+            Outcome::Notes { key, reason } => differs_in_note(&said, key, reason),
+        };
+        if differs.is_none() {
+            differs = differs_in_offer(agent, settings, &said, case.offers).await;
+        }
+        if differs.is_none() {
+            differs = trouble.traces().map(|traces| format!("left {traces:?}"));
+        }
+        differences.extend(
+            differs.map(|differs| format!("{} ({number}): {differs}\n{said:#}", case.title)),
+        );
+    }
+    differences
+}
+
+#[tokio::test]
+async fn check_names_the_failing_step_and_what_helps() {
+    let agent = Setup::with([]).serve().await;
+    let tried = futures_util::stream::iter(CASES).map(|case| differences(&agent, case));
+    let differences: Vec<String> = tried
+        .buffer_unordered(AT_ONCE)
+        .flat_map(futures_util::stream::iter)
+        .collect()
+        .await;
+    assert!(
+        differences.is_empty(),
+        "{} differ:\n{}",
+        differences.len(),
+        differences.join("\n")
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_s3_server_is_no_empty_bucket() {
+    let not_s3 = CASES.iter().filter(|case| {
+        matches!(
+            case.outcome,
+            Outcome::Fails {
+                reason: "not_s3",
+                ..
+            }
+        )
+    });
+    for made in not_s3.flat_map(|case| case.made) {
+        let trouble = Trouble::make(made).await;
+        let agent = Setup::of(trouble.location.clone()).serve().await;
+        let answer = agent.get("/v1/locations/other/backups").await;
+        answer.is_problem(502, "storage_error", &["not an S3 server"]);
+    }
+}
+
+/// The hint of a reason, or of the code where there is no finer reason.
+fn hint_of(reason: &str) -> &'static str {
+    let reasons = Reason::ALL
+        .into_iter()
+        .map(|reason| (reason.code(), reason.hint()));
+    let kinds = Kind::ALL
+        .into_iter()
+        .map(|kind| (kind.code(), kind.facts().hint));
+    let hints: BTreeMap<_, _> = kinds.chain(reasons).collect();
+    hints
+        .get(reason)
+        .unwrap_or_else(|| panic!("there is no reason {reason}"))
+}
+
+fn document() -> String {
+    let (mut failures, mut notes) = (String::new(), String::new());
+    for Case {
+        title,
+        outcome,
+        offers,
+        ..
+    } in CASES
+    {
+        let offers = offers
+            .map(|key| format!(" `check` offers the right `{key}`."))
+            .unwrap_or_default();
+        match outcome {
+            Outcome::Fails { step, code, reason } => {
+                writeln!(
+                    failures,
+                    "| {title} | {step} | `{code}` | `{reason}` | {}{offers} |",
+                    hint_of(reason)
+                )
+                .unwrap();
+            }
+            Outcome::Notes { key, reason } => {
+                writeln!(
+                    notes,
+                    "| {title} | `{key}` | `{reason}` | {} |",
+                    hint_of(reason)
+                )
+                .unwrap();
+            }
+        }
+    }
+    format!("{HEAD}{failures}{NOTED}{notes}")
+}
+
+#[test]
+fn the_document_of_troubles_says_what_the_table_says() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/troubleshooting.md");
+    if std::env::var_os("S3_BACKUP_AGENT_GENERATE").is_some() {
+        std::fs::write(&file, document()).unwrap();
+    }
+    let written = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        written == document(),
+        "docs/troubleshooting.md is not up to date: run scripts/generate"
+    );
+}

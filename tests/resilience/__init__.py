@@ -1,0 +1,1 @@
+"""Crashes at random moments and bad lines, with tools that look from outside."""

@@ -1,0 +1,350 @@
+//! Connections that break at the worst moment: what arrives is right all the same.
+
+use http::Method;
+use serde_json::json;
+
+use crate::lab::agent::Agent;
+use crate::lab::{Bucket, Fault, MIB, Proxy, Request, Sample, agent_behind_proxy};
+
+/// Uploads through the faults that `arm` sets, and looks at what is in the bucket.
+async fn upload_survives(size: u64, arm: impl FnOnce(&Proxy)) -> (Agent, Proxy, Bucket, Sample) {
+    let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    let sample = Sample::new("a1", "Chaos", size);
+    arm(&proxy);
+    agent.upload("garage", &sample).await;
+    assert_eq!(proxy.faults_left(), 0, "the test would prove nothing");
+    let stem = format!("backups/{}", sample.stem());
+    assert!(
+        bucket.get(&format!("{stem}.tar")).await == sample.tar,
+        "the tar in the bucket is another one"
+    );
+    assert_eq!(
+        bucket.json(&format!("{stem}.metadata.json")).await["s3_backup_agent"]["sha256"],
+        sample.sha256()
+    );
+    assert_eq!(bucket.keys().await.len(), 2);
+    (agent, proxy, bucket, sample)
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_in_the_middle_of_parts() {
+    let (_agent, proxy, bucket, _) = upload_survives(20 * MIB, |proxy| {
+        proxy.fault(
+            |request| request.stores_part(1),
+            Fault::CutRequest(3_000_000),
+        );
+        proxy.fault(|request| request.stores_part(3), Fault::CutRequest(0));
+        proxy.fault(
+            |request| request.stores_part(3),
+            Fault::CutRequest(5_000_000),
+        );
+    })
+    .await;
+    assert_eq!(proxy.count(|request| request.stores_part(1)), 2);
+    assert_eq!(proxy.count(|request| request.stores_part(3)), 3);
+    assert!(bucket.unfinished().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_part_whose_answer_is_lost_is_sent_again() {
+    let (_agent, proxy, bucket, _) = upload_survives(11 * MIB, |proxy| {
+        proxy.fault(|request| request.stores_part(2), Fault::CutAnswer(0));
+    })
+    .await;
+    assert_eq!(proxy.count(|request| request.stores_part(2)), 2);
+    assert!(bucket.unfinished().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_completion_whose_answer_is_lost_is_found_to_be_done() {
+    let (agent, _proxy, bucket, sample) = upload_survives(11 * MIB, |proxy| {
+        proxy.fault(Request::completes_multipart, Fault::CutAnswer(0));
+    })
+    .await;
+    assert!(bucket.unfinished().await.is_empty());
+    assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+}
+
+#[tokio::test]
+async fn writes_whose_answers_are_lost_are_made_again() {
+    upload_survives(40_960, |proxy| {
+        proxy.fault(|request| request.writes(".tar"), Fault::CutAnswer(0));
+        proxy.fault(|request| request.writes(".tar"), Fault::CutRequest(20_000));
+        proxy.fault(
+            |request| request.writes(".metadata.json"),
+            Fault::CutAnswer(0),
+        );
+        proxy.fault(|request| request.method == "HEAD", Fault::CutAnswer(0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_provider_with_errors_of_its_own_is_asked_again() {
+    let internal = "<Error><Code>InternalError</Code><Message>We encountered an internal error.</Message></Error>";
+    let slow_down =
+        "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
+    let (_agent, _proxy, bucket, _) = upload_survives(11 * MIB, |proxy| {
+        proxy.fault(
+            Request::starts_multipart,
+            Fault::Answer("503 Slow Down", slow_down),
+        );
+        proxy.fault(
+            |request| request.stores_part(1),
+            Fault::Answer("500 Internal Server Error", internal),
+        );
+        proxy.fault(
+            |request| request.stores_part(2),
+            Fault::Answer("429 Too Many Requests", ""),
+        );
+        // Amazon may fail this one with status 200.
+        proxy.fault(
+            Request::completes_multipart,
+            Fault::Answer("200 OK", internal),
+        );
+        proxy.fault(
+            |request| request.writes(".metadata.json"),
+            Fault::Answer("502 Bad Gateway", "<html>"),
+        );
+    })
+    .await;
+    assert!(bucket.unfinished().await.is_empty());
+}
+
+#[tokio::test]
+async fn an_upload_that_the_provider_refuses_in_the_middle_leaves_nothing() {
+    let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    let full = "<Error><Code>QuotaExceeded</Code><Message>Bucket quota exceeded.</Message></Error>";
+    for broken in 0..3 {
+        let sample = Sample::new("a1", "Full", 11 * MIB);
+        let answer = Fault::Answer("403 Forbidden", full);
+        match broken {
+            0 => proxy.fault(|request| request.stores_part(2), answer),
+            1 => proxy.fault(Request::completes_multipart, answer),
+            _ => proxy.fault(|request| request.writes(".metadata.json"), answer),
+        }
+        let upload_id = agent.begin("garage", &sample).await;
+        let mut sending = agent.sending(&upload_id);
+        sending.send(&sample.tar).await;
+        let mut last = sending.ended().await;
+        if broken > 0 {
+            assert_eq!(last.unwrap().status, 200);
+            last = Ok(agent.complete(&upload_id, &sample).await);
+        }
+        if let Ok(answer) = last {
+            answer.is_problem(
+                507,
+                "storage_full",
+                &["Bucket quota exceeded", "Free space"],
+            );
+            assert_eq!(answer.json()["provider_code"], "QuotaExceeded");
+        }
+        bucket.comes_to_be_empty().await;
+        assert!(agent.listed("garage").await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_download_goes_on_where_its_connection_broke() {
+    let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    let sample = Sample::new("a1", "Chaos", 20 * MIB);
+    bucket.put_backup("", "b", &sample).await;
+    agent.list("garage").await;
+    for bytes in [3_000_000, 0, 100, 5_000_000] {
+        proxy.fault(|request| request.reads(".tar"), Fault::CutAnswer(bytes));
+    }
+    proxy.fault(
+        |request| request.reads(".tar"),
+        Fault::Answer("503 Service Unavailable", ""),
+    );
+    let answer = agent.download("garage", "a1").await.unwrap();
+    assert!(answer.body == sample.tar, "the download differs");
+    assert_eq!(proxy.faults_left(), 0, "the test would prove nothing");
+}
+
+#[tokio::test]
+async fn a_range_goes_on_where_its_connection_broke() {
+    let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    let sample = Sample::new("a1", "Chaos", 12 * MIB);
+    bucket.put_backup("", "b", &sample).await;
+    agent.list("garage").await;
+    proxy.fault(|request| request.reads(".tar"), Fault::CutAnswer(2_000_000));
+    let path = crate::lab::call::content_path("garage", "a1");
+    let request = agent
+        .request(Method::GET, &path)
+        .header("range", "bytes=1000-8000000");
+    let answer = agent.send(request).await.unwrap();
+    assert!(
+        answer.status == 206 && answer.body == sample.tar[1000..=8_000_000],
+        "the range differs"
+    );
+    assert_eq!(proxy.faults_left(), 0, "the test would prove nothing");
+}
+
+#[tokio::test]
+async fn a_tar_that_is_replaced_during_its_download_is_never_mixed() {
+    let (agent, proxy, bucket) = agent_behind_proxy(|location| location.concurrency = 1).await;
+    let (sample, other) = (
+        Sample::new("a1", "Old", 20 * MIB),
+        Sample::new("b2", "New", 20 * MIB),
+    );
+    bucket.put_backup("", "b", &sample).await;
+    agent.list("garage").await;
+    proxy.fault(|request| request.reads(".tar"), Fault::CutAnswer(3_000_000));
+    let path = crate::lab::call::content_path("garage", "a1");
+    let mut answer = agent.request(Method::GET, &path).send().await.unwrap();
+    bucket.put("backups/b.tar", other.tar.clone()).await;
+    let mut body = Vec::new();
+    let complete = loop {
+        match answer.chunk().await {
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => break true,
+            Err(_) => break false,
+        }
+    };
+    assert!(
+        !complete,
+        "half of one backup and half of another came as one"
+    );
+    assert!(sample.tar.starts_with(&body));
+}
+
+#[tokio::test]
+async fn a_deletion_whose_answer_is_lost_is_done() {
+    let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    bucket.put_backup("", "b", &Sample::small("a1")).await;
+    agent.list("garage").await;
+    proxy.fault(|request| request.method == "DELETE", Fault::CutAnswer(0));
+    assert_eq!(agent.delete_backup("garage", "a1").await.status, 204);
+    bucket.comes_to_be_empty().await;
+    assert_eq!(agent.list("garage").await["backups"], json!([]));
+}
+
+#[tokio::test]
+async fn a_deletion_that_stops_half_way_is_brought_to_its_end() {
+    let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    bucket.put_backup("", "b", &Sample::small("a1")).await;
+    agent.list("garage").await;
+    let denied = "<Error><Code>AccessDenied</Code><Message>No.</Message></Error>";
+    proxy.fault(
+        |request| request.deletes(".tar"),
+        Fault::Answer("403 Forbidden", denied),
+    );
+    assert_eq!(
+        agent.delete_backup("garage", "a1").await.status,
+        204,
+        "without its metadata there is no backup"
+    );
+    assert!(agent.listed("garage").await.is_empty());
+    bucket.comes_to_be_empty().await;
+}
+
+#[tokio::test]
+async fn an_upload_whose_start_is_unclear_starts_again() {
+    upload_survives(11 * MIB, |proxy| {
+        proxy.fault(Request::starts_multipart, Fault::CutAnswer(0));
+        proxy.fault(Request::starts_multipart, Fault::CutRequest(0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_tar_whose_fate_is_unclear_is_removed_when_the_upload_fails() {
+    let (agent, proxy, bucket) = agent_behind_proxy(|location| location.outage_seconds = 2).await;
+    for (size, writes_tar) in [
+        (
+            40_960,
+            (|request| request.writes(".tar")) as fn(&Request) -> bool,
+        ),
+        (
+            11 * MIB,
+            Request::completes_multipart as fn(&Request) -> bool,
+        ),
+    ] {
+        let sample = Sample::new("a1", "Unclear", size);
+        let upload_id = agent.begin("garage", &sample).await;
+        assert_eq!(
+            agent.content(&upload_id, sample.tar.clone()).await.status,
+            200
+        );
+        // Every answer is lost, the one after a completion's retry included.
+        for _ in 0..40 {
+            proxy.fault(
+                move |request| writes_tar(request) || request.method == "HEAD",
+                Fault::CutAnswer(0),
+            );
+        }
+        agent
+            .complete(&upload_id, &sample)
+            .await
+            .is_problem(503, "storage_unreachable", &[]);
+        bucket.comes_to_be_empty().await;
+        assert!(agent.listed("garage").await.is_empty());
+        proxy.forget_faults();
+    }
+}
+
+#[tokio::test]
+async fn a_replacement_that_is_refused_leaves_what_was_there() {
+    let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    let full = "<Error><Code>QuotaExceeded</Code><Message>Bucket quota exceeded.</Message></Error>";
+    let first = Sample::new("a1", "Again", 40_960);
+    agent.upload("garage", &first).await;
+    let keys = bucket.keys().await;
+    let of_tar = |request: &Request| request.writes(".tar") || request.completes_multipart();
+    for size in [51_200, 11 * MIB] {
+        let second = Sample::new("a1", "Again", size);
+        proxy.fault(of_tar, Fault::Answer("403 Forbidden", full));
+        let upload_id = agent.begin("garage", &second).await;
+        assert_eq!(
+            agent.content(&upload_id, second.tar.clone()).await.status,
+            200
+        );
+        agent
+            .complete(&upload_id, &second)
+            .await
+            .is_problem(507, "storage_full", &[]);
+        bucket
+            .comes_to_hold(&keys.iter().map(String::as_str).collect::<Vec<_>>())
+            .await;
+        assert!(
+            agent.download("garage", "a1").await.unwrap().body == first.tar,
+            "{size}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_clean_up_of_a_failed_upload_spares_the_next_one() {
+    let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    let denied = "<Error><Code>AccessDenied</Code><Message>No.</Message></Error>";
+    let busy = "<Error><Code>InternalError</Code><Message>Try again.</Message></Error>";
+    let sample = Sample::new("a1", "Late failure", 40_960);
+    proxy.fault(
+        |request| request.writes(".metadata.json"),
+        Fault::Answer("403 Forbidden", denied),
+    );
+    for _ in 0..3 {
+        proxy.fault(
+            |request| request.method == "DELETE",
+            Fault::Answer("500 Internal Server Error", busy),
+        );
+    }
+    let upload_id = agent.begin("garage", &sample).await;
+    assert_eq!(
+        agent.content(&upload_id, sample.tar.clone()).await.status,
+        200
+    );
+    agent.complete(&upload_id, &sample).await.is_problem(
+        502,
+        "storage_forbidden",
+        &["metadata.json"],
+    );
+    // The clean-up of the first is still at it.
+    agent.upload("garage", &sample).await;
+    let stem = format!("backups/{}_a1", sample.stem());
+    bucket
+        .comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
+        .await;
+    assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+}

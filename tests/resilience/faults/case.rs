@@ -1,0 +1,299 @@
+//! One request that fails, and what must hold then.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::state::{Whole, lists_what_is_there, sound};
+use super::{Deed, Failure, Imitation, Span};
+use crate::lab::call::{Answer, ids};
+use crate::lab::{Agent, Location, MIB, Sample, Setup, eventually};
+use crate::resilience::resume::{a_day_passes, journals};
+
+/// A case and its server.
+pub(super) struct Case {
+    deed: Deed,
+    number: usize,
+    failure: Failure,
+    span: Span,
+    /// The name of its location.
+    location: String,
+    server: Imitation,
+    /// What is there before, and what is uploaded.
+    samples: Vec<Sample>,
+}
+
+/// Cases that share an agent.
+pub(super) struct Cases {
+    pub(super) agent: Agent,
+    pub(super) cases: Vec<Case>,
+}
+
+impl Deed {
+    /// What is there before; the last one is what it is done to. An upload has what it uploads behind that.
+    fn samples(self) -> Vec<Sample> {
+        match self {
+            Self::UploadSmall => vec![Sample::small("a1")],
+            Self::UploadLarge => vec![Sample::new("a1", "Large", 6 * MIB)],
+            Self::UploadAgain => vec![Sample::small("a1"), Sample::new("a1", "Nightly", 51_200)],
+            Self::Delete | Self::List => vec![Sample::small("b2"), Sample::small("a1")],
+        }
+    }
+
+    fn uploads(self) -> bool {
+        matches!(
+            self,
+            Self::UploadSmall | Self::UploadLarge | Self::UploadAgain
+        )
+    }
+}
+
+impl Cases {
+    pub(super) async fn prepare(deed: Deed, cases: &[(usize, Failure, Span)]) -> Self {
+        let cases = cases
+            .iter()
+            .enumerate()
+            .map(async |(index, &(number, failure, span))| {
+                let (server, samples) = (Imitation::with([]).await, deed.samples());
+                let there = if deed.uploads() {
+                    &samples[..samples.len() - 1]
+                } else {
+                    &samples
+                };
+                for sample in there {
+                    let stem = format!("backups/{}", sample.stem_with_id());
+                    server.put(&format!("{stem}.tar"), &sample.tar);
+                    server.put(
+                        &format!("{stem}.metadata.json"),
+                        sample.metadata.to_string(),
+                    );
+                }
+                Case {
+                    deed,
+                    number,
+                    failure,
+                    span,
+                    location: format!("case{index}"),
+                    server,
+                    samples,
+                }
+            });
+        let cases = join_all(cases).await;
+        // Little patience, five seconds until a silent server is given up, and little to compute for so many at once.
+        let location = |case: &Case| Location {
+            id: case.location.clone(),
+            // What fails once is well at the next attempt, which may be late on a busy machine.
+            outage_seconds: if case.span == Span::Once { 30 } else { 8 },
+            ..case
+                .server
+                .location()
+                .with("idle_seconds", "5")
+                .with("checksum", "off")
+        };
+        let agent = Setup::with(cases.iter().map(location)).serve().await;
+        Self { agent, cases }
+    }
+
+    /// The same after the agent was killed and all that it noted is older than a day.
+    pub(super) async fn a_day_later(mut self) -> Self {
+        self.agent.kill();
+        a_day_passes(&self.agent);
+        for case in &self.cases {
+            case.server.make_older(Duration::from_hours(25));
+        }
+        let agent = Agent::restarted(self.agent).await;
+        eventually("all journals are gone", async || {
+            journals(&agent).is_empty()
+        })
+        .await;
+        Self {
+            agent,
+            cases: self.cases,
+        }
+    }
+}
+
+impl Case {
+    fn name(&self) -> String {
+        let Self {
+            deed,
+            number,
+            failure,
+            span,
+            ..
+        } = self;
+        format!("{deed:?}, request {number}, {failure:?}, {span:?}")
+    }
+
+    fn sample(&self) -> &Sample {
+        self.samples.last().unwrap()
+    }
+
+    /// Number of requests until now.
+    pub(super) fn requests(&self) -> usize {
+        self.server.requests_since()
+    }
+
+    /// Does it while requests fail. An error is one that the protocol knows.
+    pub(super) async fn acts(&self, agent: &Agent) -> Result<(), String> {
+        let count = if self.span == Span::Once {
+            1
+        } else {
+            usize::MAX
+        };
+        self.server.fail(self.number, count, self.failure);
+        let ended = self.does(agent).await;
+        let ended = ended.map_err(|answer| {
+            let problem = answer.json();
+            assert!(answer.status >= 400, "{}: {answer:?}", self.name());
+            problem["code"]
+                .as_str()
+                .unwrap_or_else(|| panic!("{}: {answer:?}", self.name()))
+                .to_owned()
+        });
+        if self.number <= self.requests() {
+            // One that fails once and could be tried again is nobody's trouble.
+            let is_trouble = self.span == Span::Lasting || !self.failure.is_transient();
+            assert!(ended.is_ok() || is_trouble, "{}: {ended:?}", self.name());
+        } else {
+            assert_eq!(ended, Ok(()), "{}: nothing failed", self.name());
+        }
+        ended
+    }
+
+    async fn does(&self, agent: &Agent) -> Result<(), Box<Answer>> {
+        let expect = |answer: Answer, status| {
+            if answer.status == status {
+                Ok(answer)
+            } else {
+                Err(Box::new(answer))
+            }
+        };
+        match self.deed {
+            Deed::UploadSmall | Deed::UploadLarge | Deed::UploadAgain => {
+                let sample = self.sample();
+                let created = expect(agent.create(&self.location, sample).await, 201)?;
+                let upload_id = created.json()["upload_id"].as_str().unwrap().to_owned();
+                expect(agent.content(&upload_id, sample.tar.clone()).await, 200)?;
+                expect(agent.complete(&upload_id, sample).await, 200).map(drop)
+            }
+            Deed::Delete => expect(agent.delete_backup(&self.location, "a1").await, 204).map(drop),
+            Deed::List => {
+                let path = format!("/v1/locations/{}/backups?refresh=true", self.location);
+                let listing = expect(agent.get(&path).await, 200)?.json();
+                if listing["stale"] == false {
+                    self.lists_all(&listing);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// An object that the server refuses to give, or fails on again and again, is left out, and that is said.
+    fn lists_all(&self, listing: &serde_json::Value) {
+        let left_out = listing["skipped"].as_array().unwrap().len();
+        assert_eq!(
+            ids(listing).len() + left_out,
+            self.samples.len(),
+            "{}: {listing:#}",
+            self.name()
+        );
+        let is_refused = match self.failure {
+            Failure::Denied => true,
+            Failure::FailsAfter => self.span == Span::Lasting,
+            _ => false,
+        };
+        assert!(left_out == 0 || is_refused, "{}: {listing:#}", self.name());
+    }
+
+    /// What must be so at once, whatever was answered; then the server is mended.
+    pub(super) async fn holds(&self, ended: &Result<(), String>) {
+        let (whole, _) = sound(&self.server, &self.samples, &self.name());
+        self.is_what_was_said(&whole, ended);
+        self.server.heal();
+        if self.span == Span::Once {
+            self.is_as_it_should(ended.is_ok()).await;
+        }
+        let (whole, _) = sound(&self.server, &self.samples, &self.name());
+        self.is_what_was_said(&whole, ended);
+    }
+
+    /// A backup that was acknowledged is there; one that was deleted is not; what was there before is, or was replaced.
+    fn is_what_was_said(&self, whole: &Whole, ended: &Result<(), String>) {
+        let is_there = |sample: &Sample| whole.contains(&(sample.id().to_owned(), sample.sha256()));
+        let said = (self.deed, ended);
+        let holds = match said {
+            (Deed::UploadSmall | Deed::UploadLarge | Deed::UploadAgain, Ok(())) => {
+                is_there(self.sample())
+            }
+            (Deed::UploadAgain, Err(_)) => self.samples.iter().any(is_there),
+            (Deed::Delete, Ok(())) => !is_there(self.sample()) && is_there(&self.samples[0]),
+            (Deed::Delete, Err(_)) => is_there(&self.samples[0]),
+            (Deed::List, _) => self.samples.iter().all(is_there),
+            (Deed::UploadSmall | Deed::UploadLarge, Err(_)) => true,
+        };
+        assert!(holds, "{}: {ended:?}, and there is {whole:?}", self.name());
+    }
+
+    /// When one request failed, everything comes to be as if it had never been; `is_done` says whether it was done.
+    pub(super) async fn is_as_it_should(&self, is_done: bool) {
+        let there = match (self.deed, is_done) {
+            (Deed::UploadSmall | Deed::UploadLarge, false) => &self.samples[..0],
+            (Deed::UploadAgain, false) | (Deed::Delete, true) => &self.samples[..1],
+            (Deed::UploadAgain, true) => &self.samples[1..],
+            _ => &self.samples[..],
+        };
+        let what = format!("{}: only {} backups are there", self.name(), there.len());
+        eventually(&what, async || {
+            let (whole, alone) = sound(&self.server, &self.samples, &self.name());
+            let is_there =
+                |sample: &Sample| whole.contains(&(sample.id().to_owned(), sample.sha256()));
+            let unfinished = self.server.unfinished().len();
+            // A deletion that is refused for good leaves what is left of an old copy.
+            let may_be_more = self.deed == Deed::UploadAgain && !self.failure.is_transient();
+            let is_all = whole.len() == there.len() && alone.is_empty();
+            there.iter().all(is_there) && (is_all || may_be_more) && unfinished == self.unknown()
+        })
+        .await;
+    }
+
+    /// Multipart uploads that the server began and whose ids nobody heard; the sweep finds them in the server's list.
+    fn unknown(&self) -> usize {
+        let is_unheard =
+            self.deed == Deed::UploadLarge && self.number == 4 && self.failure.takes_effect();
+        usize::from(is_unheard)
+    }
+
+    /// After the sweep only whole backups are there, and tars of which somebody said that they failed; then it succeeds.
+    pub(super) async fn settles(
+        &self,
+        agent: &Agent,
+        ended: &Result<(), String>,
+    ) -> Option<String> {
+        let what = format!("{}: no parts are left", self.name());
+        eventually(&what, async || self.server.unfinished().is_empty()).await;
+        let (whole, alone) = sound(&self.server, &self.samples, &self.name());
+        self.is_what_was_said(&whole, ended);
+        lists_what_is_there(agent, &self.location, &whole, &self.name()).await;
+        let may_be_alone = self.span == Span::Lasting
+            || self.deed == Deed::UploadAgain && !self.failure.is_transient();
+        assert!(
+            alone.is_empty() || may_be_alone,
+            "{}: {alone:?} were left",
+            self.name()
+        );
+        let is_gone = self.deed == Deed::Delete && !whole.iter().any(|(id, _)| id == "a1");
+        if !is_gone {
+            let again = self.does(agent).await;
+            assert!(
+                again.is_ok(),
+                "{}: it fails when all is well: {:?}",
+                self.name(),
+                again.unwrap_err()
+            );
+        }
+        let whole = sound(&self.server, &self.samples, &self.name()).0;
+        self.is_what_was_said(&whole, &Ok(()));
+        (!alone.is_empty()).then(|| format!("{}: {alone:?} without metadata", self.name()))
+    }
+}

@@ -1,0 +1,83 @@
+//! What a bucket holds, as whoever looks into its folder sees it.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde_json::Value;
+
+use crate::lab::sample::hex;
+use crate::lab::{Agent, Imitation, Sample};
+
+/// The backups that are there whole, by id, with the SHA-256 of each.
+pub(super) type Whole = Vec<(String, String)>;
+
+/// Looks at everything that is there: metadata is never beside anything but the tar it was written for, and no tar is
+/// anything but one that somebody uploaded.
+pub(super) fn sound(server: &Imitation, samples: &[Sample], case: &str) -> (Whole, Vec<String>) {
+    loop {
+        match look(server, samples) {
+            Ok(found) => return found,
+            // Something was changed between two looks.
+            Err((key, _)) if !server.keys().contains(&key) => {}
+            Err((key, why)) => panic!("{case}: \"{key}\": {why}; there is {:?}", server.keys()),
+        }
+    }
+}
+
+type Found = (Whole, Vec<String>);
+
+fn look(server: &Imitation, samples: &[Sample]) -> Result<Found, (String, String)> {
+    let (mut whole, mut alone) = (Vec::new(), Vec::new());
+    for key in server.keys() {
+        let wrong = |why: String| (key.clone(), why);
+        if let Some(stem) = key.strip_suffix(".metadata.json") {
+            let metadata = server
+                .try_get(&key)
+                .ok_or_else(|| wrong("it is gone".into()))?;
+            let tar = server
+                .try_get(&format!("{stem}.tar"))
+                .ok_or_else(|| wrong("it has no tar".into()))?;
+            let json: Value =
+                serde_json::from_slice(&metadata).map_err(|error| wrong(error.to_string()))?;
+            let (id, sha256) = (
+                json["backup_id"].as_str().unwrap(),
+                hex(digest(&SHA256, &tar).as_ref()),
+            );
+            let said = json["s3_backup_agent"]["sha256"].as_str();
+            if said.is_some_and(|said| said != sha256) || json["size"] != tar.len() {
+                return Err(wrong(format!("it is of another tar: {json}")));
+            }
+            whole.push((id.to_owned(), sha256));
+        } else {
+            let tar = server
+                .try_get(&key)
+                .ok_or_else(|| wrong("it is gone".into()))?;
+            if !samples.iter().any(|sample| sample.tar == tar) {
+                return Err(wrong(format!("{} bytes that nobody uploaded", tar.len())));
+            }
+            let metadata = key
+                .strip_suffix(".tar")
+                .map(|stem| format!("{stem}.metadata.json"));
+            if metadata.is_none_or(|metadata| server.try_get(&metadata).is_none()) {
+                alone.push(key);
+            }
+        }
+    }
+    Ok((whole, alone))
+}
+
+/// What the agent lists is there, and comes back as it was uploaded.
+pub(super) async fn lists_what_is_there(agent: &Agent, location: &str, whole: &Whole, case: &str) {
+    let listed = agent.listed(location).await;
+    let mut ids: Vec<_> = whole.iter().map(|(id, _)| id.clone()).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(listed, ids, "{case}");
+    for id in &listed {
+        let answer = agent.download(location, id).await.unwrap();
+        let sha256 = hex(digest(&SHA256, &answer.body).as_ref());
+        assert!(
+            answer.status == 200 && whole.contains(&(id.clone(), sha256)),
+            "{case}: {id}: {}",
+            answer.status
+        );
+    }
+}

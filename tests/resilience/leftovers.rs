@@ -1,0 +1,132 @@
+//! What a bucket holds beside its backups: each thing has a word for what it is.
+
+use serde_json::{Value, json};
+
+use crate::lab::{Request, Sample, agent_behind_proxy, eventually};
+
+/// Key and code of all that was left out, sorted.
+fn codes(list: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let skipped = list["skipped"].as_array().unwrap().iter();
+    let mut codes: Vec<_> = skipped
+        .map(|skipped| (text(&skipped["key"]), text(&skipped["code"])))
+        .collect();
+    codes.sort();
+    codes
+}
+
+#[tokio::test]
+async fn what_is_left_out_has_a_code_and_is_counted() {
+    let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    proxy.make_old();
+    assert_eq!(
+        agent.location("garage").await["skipped"],
+        Value::Null,
+        "nothing was listed"
+    );
+    let sample = Sample::small("a1");
+    agent.upload("garage", &sample).await;
+    bucket.put_backup("", "copy", &sample).await;
+    bucket.put_backup("", "cut", &Sample::small("b2")).await;
+    bucket.put("backups/cut.metadata.json", "{").await;
+    bucket
+        .put("backups/no metadata.tar", sample.tar.clone())
+        .await;
+    bucket
+        .put("backups/no metadata either.tar", sample.tar.clone())
+        .await;
+    bucket
+        .put("backups/no tar.metadata.json", sample.metadata.to_string())
+        .await;
+    bucket
+        .put("backups/a//b.metadata.json", sample.metadata.to_string())
+        .await;
+    bucket.put("backups/notes.txt", "not ours").await;
+    let list = agent.refreshed("garage").await;
+    let expected = [
+        ("backups%2Fa%2F%2Fb.metadata.json", "unreachable_key"),
+        ("backups/copy.metadata.json", "duplicate"),
+        ("backups/cut.metadata.json", "invalid_metadata"),
+        ("backups/no metadata either.tar", "metadata_missing"),
+        ("backups/no metadata.tar", "metadata_missing"),
+        ("backups/no tar.metadata.json", "tar_missing"),
+    ];
+    assert_eq!(
+        codes(&list),
+        expected.map(|(key, code)| (key.to_owned(), code.to_owned()))
+    );
+    let counts = json!({
+        "tar_missing": 1, "metadata_missing": 2, "invalid_metadata": 1, "duplicate": 1, "unreachable_key": 1,
+    });
+    assert_eq!(agent.location("garage").await["skipped"], counts);
+}
+
+/// An agent that was killed before it removed what its last upload replaced leaves two of one backup.
+#[tokio::test]
+async fn an_earlier_upload_of_a_backup_goes_with_it() {
+    let (agent, _proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    let sample = Sample::small("a1");
+    agent.upload("garage", &sample).await;
+    let stem = format!("backups/{}", sample.stem());
+    for (ending, data) in [
+        (".tar", sample.tar.clone()),
+        (
+            ".metadata.json",
+            bucket.get(&format!("{stem}.metadata.json")).await,
+        ),
+    ] {
+        bucket.put(&format!("{stem}_a1{ending}"), data).await;
+    }
+    assert_eq!(agent.listed("garage").await, ["a1"]);
+    assert_eq!(agent.delete_backup("garage", "a1").await.status, 204);
+    assert_eq!(agent.listed("garage").await, Vec::<String>::new());
+    bucket.comes_to_be_empty().await;
+}
+
+#[tokio::test]
+async fn a_tar_that_just_came_may_be_somebodys_upload() {
+    let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    bucket
+        .put("backups/young.tar", Sample::small("a1").tar)
+        .await;
+    assert_eq!(agent.list("garage").await["skipped"], json!([]));
+    assert_eq!(
+        agent.location("garage").await["skipped"]["metadata_missing"],
+        0
+    );
+    proxy.make_old();
+    assert_eq!(codes(&agent.refreshed("garage").await).len(), 1);
+}
+
+/// S3 has the start of an upload in parts for the time at which it was written: one of hours looks old at once.
+#[tokio::test]
+async fn a_tar_of_an_upload_or_a_deletion_under_way_is_not_left_over() {
+    let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    proxy.make_old();
+    let (sample, tar) = (
+        Sample::small("a1"),
+        format!("backups/{}.tar", Sample::small("a1").stem()),
+    );
+    let upload_id = agent.begin("garage", &sample).await;
+    assert_eq!(
+        agent.content(&upload_id, sample.tar.clone()).await.status,
+        200
+    );
+    let gate = proxy.hold(|request| request.writes(".metadata.json"));
+    let look = async |gate: std::sync::Arc<tokio::sync::Semaphore>| {
+        eventually("it is in the middle", async || proxy.faults_left() == 0).await;
+        assert_eq!(
+            bucket.keys().await,
+            [tar.as_str()],
+            "the test would prove nothing"
+        );
+        assert_eq!(agent.refreshed("garage").await["skipped"], json!([]));
+        gate.add_permits(1);
+    };
+    let (completed, ()) = tokio::join!(agent.complete(&upload_id, &sample), look(gate));
+    assert_eq!(completed.status, 200);
+    let gate = proxy.hold(|request: &Request| request.deletes(".tar"));
+    let (deleted, ()) = tokio::join!(agent.delete_backup("garage", "a1"), look(gate));
+    assert_eq!(deleted.status, 204);
+    bucket.comes_to_be_empty().await;
+}

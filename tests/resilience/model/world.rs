@@ -1,0 +1,493 @@
+//! The agent in this process, its bucket, and the map beside them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use s3_backup_agent::agent::Agent;
+use s3_backup_agent::backup::StoredBackup;
+use s3_backup_agent::config;
+use s3_backup_agent::error::{Error, Kind};
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::{sleep, timeout};
+
+use super::map::Map;
+use super::steps::{FOREIGN, OWN, Step, Trouble};
+use crate::lab::sample::hex;
+use crate::lab::{Failure, Imitation, MIB, PATIENCE, Sample, goes_by};
+
+const HOME: &str = "home";
+
+/// And an hour.
+const DAY: Duration = Duration::from_hours(25);
+
+/// Everything there is.
+pub(super) struct World {
+    /// The server's own and the other agent's, which survives the agent.
+    outside: Runtime,
+    server: Arc<Imitation>,
+    state: tempfile::TempDir,
+    others_state: tempfile::TempDir,
+    running: Option<(Runtime, Arc<Agent>)>,
+    map: Map,
+    /// What was uploaded, by the SHA-256 of each.
+    samples: BTreeMap<String, Sample>,
+}
+
+/// How a call ended.
+enum Ended<T> {
+    Well(T),
+    Badly(Error),
+    Killed,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        let outside = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let server = Arc::new(outside.block_on(Imitation::with([])));
+        let [state, others_state] =
+            [(); 2].map(|()| tempfile::Builder::new().prefix("model-").tempdir().unwrap());
+        let (map, samples) = (Map::default(), BTreeMap::new());
+        let mut world = Self {
+            outside,
+            server,
+            state,
+            others_state,
+            running: None,
+            map,
+            samples,
+        };
+        world.start();
+        world
+    }
+
+    /// Goes through all steps, and looks at everything at the end.
+    pub(super) fn goes_through(mut self, steps: &[Step]) {
+        for step in steps {
+            self.does(*step);
+            self.server.heal();
+            if step.trouble().may_end_a_call() {
+                // A bucket that could not be asked is not asked again for half a minute.
+                self.wait(31);
+            }
+        }
+        self.does(Step::Day);
+        self.does(Step::List {
+            refresh: true,
+            trouble: Trouble::None,
+        });
+        for any in 0..OWN.len() + FOREIGN.len() {
+            self.does(Step::Download {
+                any,
+                trouble: Trouble::None,
+            });
+        }
+        self.looks_into_the_bucket();
+    }
+
+    fn start(&mut self) {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let agent = runtime.block_on(async { agent(&self.server, self.state.path()) });
+        runtime.block_on(async { agent.keep_tidy() });
+        self.running = Some((runtime, agent));
+    }
+
+    /// Its tasks stop wherever they are, and its connections break.
+    fn kill(&mut self) {
+        let (runtime, agent) = self.running.take().unwrap();
+        drop(agent);
+        runtime.shutdown_timeout(Duration::from_secs(5));
+        self.server.heal();
+        // What it was asked for last, it may be at still.
+        let deadline = Instant::now() + PATIENCE;
+        while !self.server.is_at_rest() {
+            assert!(Instant::now() < deadline, "the server comes to no rest");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn crash(&mut self) {
+        self.kill();
+        self.start();
+        self.map.all_is_fresh();
+    }
+
+    /// Makes a call to the agent; a kill ends it.
+    fn call<T, F>(&mut self, trouble: Trouble, work: impl FnOnce(Arc<Agent>) -> F) -> Ended<T>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        match trouble {
+            Trouble::None => {}
+            Trouble::Fails { number, failure } => self.server.fail(number, 1, failure),
+            Trouble::Skewed { number, hours } => {
+                self.server.fail(number, usize::MAX, Failure::Skewed(hours));
+            }
+            Trouble::Killed { number, is_done } => {
+                let failure = if is_done {
+                    Failure::HangsAfter
+                } else {
+                    Failure::HangsBefore
+                };
+                self.server.fail(number, usize::MAX, failure);
+            }
+        }
+        let (runtime, agent) = self.running.as_ref().unwrap();
+        let (server, agent) = (Arc::clone(&self.server), Arc::clone(agent));
+        let killed = async {
+            let Trouble::Killed { number, .. } = trouble else {
+                return std::future::pending().await;
+            };
+            while server.requests_since() < number {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let ended = runtime.block_on(async {
+            tokio::select! {
+                ended = timeout(PATIENCE, work(agent)) => Some(ended.expect("it comes to an end")),
+                () = killed => None,
+            }
+        });
+        match ended {
+            Some(Ok(value)) => Ended::Well(value),
+            Some(Err(error)) => Ended::Badly(error),
+            None => {
+                self.crash();
+                Ended::Killed
+            }
+        }
+    }
+
+    /// Makes a call to an agent on another machine, which nothing befalls and which ends its work.
+    fn other<T, F>(&self, work: impl FnOnce(Arc<Agent>) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        self.outside.block_on(async {
+            let agent = agent(&self.server, self.others_state.path());
+            let result = work(Arc::clone(&agent)).await;
+            agent.stop(PATIENCE).await;
+            result
+        })
+    }
+
+    fn does(&mut self, step: Step) {
+        match step {
+            Step::Upload {
+                own,
+                version,
+                is_large,
+                trouble,
+            } => self.upload(own, version, is_large, trouble),
+            Step::SendHalf { own, version } => self.send_half(own, version),
+            Step::Delete { any, trouble } => self.delete(id(any), trouble),
+            Step::List { refresh, trouble } => self.list(refresh, trouble),
+            Step::Download { any, trouble } => self.download(id(any), trouble),
+            Step::ForeignWrite { foreign, version } => {
+                let sample = self.sample(FOREIGN[foreign], version, false);
+                // The tar's time may have a second's precision, so its size tells the versions apart.
+                let [tar, metadata] = foreign_keys(sample.id());
+                self.server.put(&tar, &sample.tar);
+                self.server.put(&metadata, sample.metadata.to_string());
+                self.map.became(sample.id(), Some(sample.sha256()));
+            }
+            Step::ForeignDelete { foreign } => {
+                let [tar, metadata] = foreign_keys(FOREIGN[foreign]);
+                self.server.remove(&metadata);
+                self.server.remove(&tar);
+                self.map.became(FOREIGN[foreign], None);
+            }
+            Step::ForeignGarbage { with_tar } => {
+                self.server
+                    .put("backups/garbage.metadata.json", "{\"backup_id\": 7");
+                if with_tar {
+                    self.server.put("backups/garbage.tar", "no tar");
+                    let alone = self.sample("z9", 0, false);
+                    self.server.put("backups/alone.tar", alone.tar);
+                }
+            }
+            Step::OtherUpload {
+                own,
+                version,
+                is_large,
+            } => {
+                let sample = self.sample(OWN[own], version, is_large);
+                self.other(|agent| uploads(agent, sample.clone())).unwrap();
+                self.map.became(sample.id(), Some(sample.sha256()));
+            }
+            Step::OtherDelete { any } => {
+                match self.other(|agent| async move { agent.delete(HOME, id(any)).await }) {
+                    Ok(()) => self.map.became(id(any), None),
+                    Err(error) => {
+                        assert_eq!(error.kind(), Kind::BackupNotFound, "{error:?}");
+                        self.map.is_seen(id(any), false);
+                    }
+                }
+            }
+            Step::Crash => self.crash(),
+            Step::Wait { seconds } => self.wait(seconds),
+            Step::Day => self.day(),
+            Step::SetBack => self.set_back(),
+        }
+    }
+
+    fn sample(&mut self, id: &str, version: u8, is_large: bool) -> Sample {
+        let size = if is_large { 6 * MIB } else { 20_480 } + 512 * u64::from(version);
+        let sample = Sample::new(id, "Model", size);
+        self.samples.insert(sample.sha256(), sample.clone());
+        sample
+    }
+
+    fn upload(&mut self, own: usize, version: u8, is_large: bool, trouble: Trouble) {
+        let sample = self.sample(OWN[own], version, is_large);
+        let ended = self.call(trouble, |agent| uploads(agent, sample.clone()));
+        match ended {
+            Ended::Well(stored) => {
+                assert_eq!(stored.agent.unwrap().sha256, Some(sample.sha256()));
+                self.map.is(sample.id(), Some(sample.sha256()));
+            }
+            Ended::Killed => self.map.may_be(sample.id(), Some(sample.sha256())),
+            Ended::Badly(error) => {
+                assert!(trouble.may_end_a_call(), "{error:?}");
+                self.map.may_be(sample.id(), Some(sample.sha256()));
+            }
+        }
+    }
+
+    fn send_half(&mut self, own: usize, version: u8) {
+        let sample = self.sample(OWN[own], version, true);
+        let (backup, filename) = (
+            serde_json::from_value(sample.metadata.clone()).unwrap(),
+            sample.filename(),
+        );
+        let half = sample.tar.slice(..(5 << 20) + 100_000);
+        let ended = self.call(Trouble::None, |agent| async move {
+            let upload = agent.create_upload(HOME, backup, &filename).await?;
+            let gone = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+            let pieces = futures_util::StreamExt::chain(
+                pieces(&half),
+                futures_util::stream::iter([Err(gone)]),
+            );
+            agent.receive(&upload.id, pieces).await
+        });
+        let Ended::Badly(error) = ended else {
+            panic!("half of a backup was taken for all of it")
+        };
+        assert_eq!(error.kind(), Kind::InvalidRequest, "{error:?}");
+    }
+
+    fn delete(&mut self, id: &str, trouble: Trouble) {
+        let ended = self.call(trouble, |agent| async move { agent.delete(HOME, id).await });
+        match ended {
+            Ended::Well(()) => self.map.is(id, None),
+            Ended::Badly(error) if error.kind() == Kind::BackupNotFound => {
+                self.map.is_seen(id, false);
+            }
+            Ended::Badly(error) => {
+                assert!(trouble.may_end_a_call(), "{error:?}");
+                self.map.may_be(id, None);
+            }
+            Ended::Killed => self.map.may_be(id, None),
+        }
+    }
+
+    fn list(&mut self, refresh: bool, trouble: Trouble) {
+        let ended = self.call(
+            trouble,
+            |agent| async move { agent.list(HOME, refresh).await },
+        );
+        let view = match ended {
+            Ended::Well(view) => view,
+            Ended::Badly(error) => {
+                assert!(trouble != Trouble::None, "{error:?}");
+                return;
+            }
+            Ended::Killed => return,
+        };
+        if view.error.is_some() || trouble.may_end_a_call() {
+            assert!(trouble != Trouble::None, "{:?}", view.error);
+            return;
+        }
+        if refresh {
+            self.map.all_is_fresh();
+        }
+        for id in OWN.iter().chain(&FOREIGN) {
+            self.map.is_seen(id, view.listing.find(id).is_some());
+        }
+    }
+
+    fn download(&mut self, id: &str, trouble: Trouble) {
+        let ended = self.call(trouble, |agent| async move {
+            let entry = agent.find(HOME, id).await?;
+            let download = match agent.download(HOME, &entry, None).await {
+                // Once more by a new list, as the protocol does.
+                Err(error) if error.kind() == Kind::BackupNotFound => {
+                    let entry = agent.find(HOME, id).await?;
+                    agent.download(HOME, &entry, None).await?
+                }
+                opened => opened?,
+            };
+            let mut hash = Context::new(&SHA256);
+            let mut stream = std::pin::pin!(download.into_stream());
+            while let Some(piece) = stream.try_next().await? {
+                hash.update(&piece);
+            }
+            Ok(hex(hash.finish().as_ref()))
+        });
+        match ended {
+            Ended::Well(sha256) => self.map.is_read(id, &sha256),
+            Ended::Badly(error) if error.kind() == Kind::BackupNotFound => {
+                self.map.is_seen(id, false);
+            }
+            // Another tool replaced or deleted it since it was listed.
+            Ended::Badly(_) if self.map.may_be_shown_older(id) => {}
+            Ended::Badly(error) => {
+                assert!(trouble.may_end_a_call(), "{error:?}");
+            }
+            Ended::Killed => {}
+        }
+    }
+
+    fn wait(&mut self, seconds: u64) {
+        let (runtime, _) = self.running.as_ref().unwrap();
+        runtime.block_on(goes_by(Duration::from_secs(seconds)));
+        if seconds > 300 {
+            self.map.all_is_fresh();
+        }
+    }
+
+    /// What is left of uploads is removed, and nothing else.
+    fn day(&mut self) {
+        self.kill();
+        self.server.make_older(DAY);
+        self.moves_journals(|time| time - DAY);
+        self.start();
+        self.map.all_is_fresh();
+        self.until("no parts are left", |world| {
+            world.server.unfinished().is_empty()
+        });
+    }
+
+    /// What was written before lies in the future then, until the agent looks at it.
+    fn set_back(&mut self) {
+        self.kill();
+        self.moves_journals(|time| time + 30 * DAY);
+        self.start();
+        self.map.all_is_fresh();
+        self.until("no journal is of the future", |world| {
+            world
+                .journals()
+                .iter()
+                .all(|(_, time)| *time <= SystemTime::now())
+        });
+    }
+
+    /// It comes to be so within a day: what a look could not do, on a machine that is busy, the one in an hour does.
+    fn until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        for _hour in 0..24 {
+            if self.soon(&is_so) {
+                return;
+            }
+            self.wait(60 * 60);
+        }
+        let (unfinished, journals) = (self.server.unfinished(), self.journals());
+        panic!("not so within a day: {what}; unfinished: {unfinished:?}, journals: {journals:?}");
+    }
+
+    fn soon(&self, is_so: impl Fn(&Self) -> bool) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(3);
+        self.running.as_ref().unwrap().0.block_on(async {
+            while !is_so(self) && Instant::now() < deadline {
+                sleep(Duration::from_millis(10)).await;
+            }
+        });
+        is_so(self)
+    }
+
+    /// Those that are there, and when they were written last.
+    fn journals(&self) -> Vec<(PathBuf, SystemTime)> {
+        let files = fs::read_dir(self.state.path().join("uploads"))
+            .into_iter()
+            .flatten();
+        let paths = files.map(|file| file.unwrap().path());
+        paths
+            .filter_map(|path| Some((path.clone(), path.metadata().ok()?.modified().unwrap())))
+            .collect()
+    }
+
+    fn moves_journals(&self, to: impl Fn(SystemTime) -> SystemTime) {
+        for (path, time) in self.journals() {
+            fs::File::options()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .set_modified(to(time))
+                .unwrap();
+        }
+    }
+
+    /// Nothing is there but what was uploaded or another tool wrote.
+    fn looks_into_the_bucket(&self) {
+        for key in self.server.keys() {
+            if !key.ends_with(".metadata.json") && !key.contains("garbage") {
+                let tar = self.server.get(&key);
+                assert!(
+                    self.samples.values().any(|sample| sample.tar == tar),
+                    "nobody uploaded \"{key}\""
+                );
+            }
+        }
+    }
+}
+
+/// An agent with the server's bucket.
+fn agent(server: &Imitation, state: &Path) -> Arc<Agent> {
+    let mut settings = server
+        .location()
+        .with("outage_seconds", "2")
+        .with("idle_seconds", "1")
+        .json();
+    settings["id"] = HOME.into();
+    let (location, problems) = config::Location::from_json(&settings).unwrap();
+    assert!(problems.is_empty(), "{problems:?}");
+    Agent::new(vec![location], state).unwrap()
+}
+
+async fn uploads(agent: Arc<Agent>, sample: Sample) -> Result<StoredBackup, Error> {
+    let backup = serde_json::from_value(sample.metadata.clone()).unwrap();
+    let upload = agent
+        .create_upload(HOME, backup, &sample.filename())
+        .await?;
+    agent.receive(&upload.id, pieces(&sample.tar)).await?;
+    agent
+        .complete_upload(&upload.id, sample.size(), sample.crc32())
+        .await
+}
+
+/// A name as no agent gives it.
+fn foreign_keys(id: &str) -> [String; 2] {
+    [".tar", ".metadata.json"].map(|ending| format!("backups/odd name+{id} #%ä{ending}"))
+}
+
+fn id(any: usize) -> &'static str {
+    OWN.iter().chain(&FOREIGN).nth(any).unwrap()
+}
+
+/// As Home Assistant sends.
+fn pieces(tar: &Bytes) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + use<> {
+    let starts = (0..tar.len()).step_by(1 << 20);
+    let pieces: Vec<_> = starts
+        .map(|start| Ok(tar.slice(start..tar.len().min(start + (1 << 20)))))
+        .collect();
+    futures_util::stream::iter(pieces)
+}

@@ -1,0 +1,286 @@
+//! Uploads that nobody ends: what they left goes when it was not touched for a day, and nothing else does.
+
+use std::fs::{self, File};
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+
+use crate::lab::{
+    Agent, Bucket, Imitation, Location, MIB, Proxy, Quirk, Sample, Server, Setup, eventually,
+    garage,
+};
+
+/// What the agent says of its last look for what is left.
+async fn last_sweep(agent: &Agent) -> Value {
+    agent.get("/v1/diagnostics").await.json()["locations"][0]["last_sweep"].clone()
+}
+
+/// Waits for the look that an agent begins with.
+async fn swept(agent: &Agent) -> Value {
+    eventually("it looks for what is left", async || {
+        !last_sweep(agent).await.is_null()
+    })
+    .await;
+    last_sweep(agent).await
+}
+
+async fn behind_proxy(server: Server) -> (Proxy, Bucket, Setup) {
+    let bucket = server.bucket().await;
+    let proxy = Proxy::before(&bucket.endpoint).await;
+    let location = Location {
+        endpoint: proxy.endpoint(),
+        prefix: "home".into(),
+        ..server.location(&bucket)
+    };
+    (proxy, bucket, Setup::of(location))
+}
+
+async fn only_our_own_goes(server: Server) {
+    let (proxy, bucket, setup) = behind_proxy(server).await;
+    let ours = [
+        "home/backups/Nightly #1 + ä.tar",
+        "home/backups/.s3-backup-agent-check-1",
+    ];
+    let others = [
+        "backups/elsewhere.tar",
+        "home/backups/in/backups/below.tar",
+        "home/backups/video.mkv",
+        "home2/backups/other.tar",
+    ];
+    for key in ours.iter().chain(&others) {
+        bucket.leave_unfinished(key).await;
+    }
+    proxy.make_older(25, 25);
+    let agent = setup.serve().await;
+    let sweep = swept(&agent).await;
+    assert_eq!(
+        (&sweep["unfinished"], &sweep["removed"]),
+        (&json!(4), &json!(2)),
+        "{sweep}"
+    );
+    assert_eq!(bucket.unfinished().await, others);
+    assert!(agent.printed().contains("Nightly #1 + ä.tar"), "it says so");
+    assert_eq!(
+        agent.location("home").await["status"],
+        "unknown",
+        "a sweep says nothing of how the location is"
+    );
+}
+
+#[tokio::test]
+async fn only_our_own_goes_on_garage() {
+    only_our_own_goes(Server::Garage).await;
+}
+
+#[tokio::test]
+async fn only_our_own_goes_on_swift() {
+    only_our_own_goes(Server::Swift).await;
+}
+
+#[tokio::test]
+async fn what_is_young_or_still_gets_parts_stays() {
+    let (proxy, bucket, setup) = behind_proxy(Server::Garage).await;
+    bucket
+        .leave_unfinished("home/backups/of another instance.tar")
+        .await;
+    for (begun_hours, written_hours) in [(23, 23), (240, 0), (240, 23)] {
+        proxy.make_older(begun_hours, written_hours);
+        let agent = Setup::of(setup.locations[0].clone()).serve().await;
+        let sweep = swept(&agent).await;
+        assert_eq!(
+            (&sweep["unfinished"], &sweep["removed"]),
+            (&json!(1), &json!(0)),
+            "{begun_hours} {written_hours}"
+        );
+    }
+    assert_eq!(bucket.unfinished().await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_upload_under_way_is_not_left_over_however_long_it_takes() {
+    let (proxy, bucket, setup) = behind_proxy(Server::Garage).await;
+    let mut again = setup.locations[0].json();
+    let agent = setup.serve().await;
+    swept(&agent).await;
+    let sample = Sample::new("a1", "Slow", 20 * MIB);
+    let mut events = agent.events().await;
+    let upload_id = agent.begin("home", &sample).await;
+    let mut sending = agent.sending(&upload_id);
+    sending.send(&sample.tar.slice(..13 << 20)).await;
+    events
+        .until(|event| event["stored_bytes"].as_u64() >= Some(10 * MIB))
+        .await;
+    bucket.leave_unfinished("home/backups/dead.tar").await;
+    proxy.make_older(25, 25);
+    // The same folder under another name is a new location, which is looked at.
+    again["id"] = json!("again");
+    assert_eq!(
+        agent
+            .put("/v1/locations/again", again.to_string())
+            .await
+            .status,
+        200
+    );
+    eventually("the dead one is gone", async || {
+        bucket.unfinished().await.len() == 1
+    })
+    .await;
+    sending.send(&sample.tar.slice(13 << 20..)).await;
+    assert_eq!(sending.ended().await.unwrap().status, 200);
+    assert_eq!(agent.complete(&upload_id, &sample).await.status, 200);
+    assert!(agent.download("home", "a1").await.unwrap().body == sample.tar);
+}
+
+#[tokio::test]
+async fn more_than_a_page_of_them_goes() {
+    let server = Imitation::with([Quirk::PageSize(2)]).await;
+    let bucket = server.bucket();
+    for number in 0..5 {
+        bucket
+            .leave_unfinished(&format!("backups/{number} +#.tar"))
+            .await;
+    }
+    let proxy = Proxy::before(&server.endpoint()).await;
+    proxy.make_older(25, 25);
+    let agent = Setup::of(Location {
+        endpoint: proxy.endpoint(),
+        ..server.location()
+    })
+    .serve()
+    .await;
+    let sweep = swept(&agent).await;
+    assert_eq!(
+        (&sweep["unfinished"], &sweep["removed"]),
+        (&json!(5), &json!(5)),
+        "{sweep}"
+    );
+    assert_eq!(server.unfinished(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_key_that_may_not_look_leaves_it_to_the_journal() {
+    for (denied, expected) in [
+        ("s3:ListBucketMultipartUploads", Value::Null),
+        // Whether it still gets parts is not to be known.
+        ("s3:ListMultipartUploadParts", json!(1)),
+        ("s3:AbortMultipartUpload", json!(1)),
+    ] {
+        let server = Imitation::with([Quirk::Denies(denied)]).await;
+        server.bucket().leave_unfinished("backups/dead.tar").await;
+        let proxy = Proxy::before(&server.endpoint()).await;
+        proxy.make_older(25, 25);
+        let agent = Setup::of(Location {
+            endpoint: proxy.endpoint(),
+            ..server.location()
+        })
+        .serve()
+        .await;
+        let sweep = swept(&agent).await;
+        assert_eq!(
+            (&sweep["unfinished"], &sweep["removed"]),
+            (&expected, &json!(0)),
+            "{denied}: {sweep}"
+        );
+        assert_eq!(server.unfinished().len(), 1);
+        agent
+            .upload("other", &Sample::new("a1", "All the same", 12 * MIB))
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_wants_goes_when_the_storage_is_back() {
+    let bucket = garage::shared().bucket().await;
+    let proxy = Proxy::before(&bucket.endpoint).await;
+    let location = Location {
+        endpoint: proxy.endpoint(),
+        outage_seconds: 2,
+        ..Location::of(&bucket)
+    };
+    let mut agent = Setup::of(location).serve().await;
+    let mut events = agent.events().await;
+    let sample = Sample::new("a1", "Away", 20 * MIB);
+    let upload_id = agent.begin("garage", &sample).await;
+    let mut sending = agent.sending(&upload_id);
+    sending.send(&sample.tar.slice(..13 << 20)).await;
+    events
+        .until(|event| event["stored_bytes"].as_u64() >= Some(10 * MIB))
+        .await;
+    proxy.set_away(true);
+    sending.send(&sample.tar.slice(13 << 20..)).await;
+    events.upload("failed").await;
+    eventually("it gives up", async || {
+        agent.printed().contains("left behind for now")
+    })
+    .await;
+    agent.kill();
+    proxy.set_away(false);
+    assert_eq!(
+        bucket.unfinished().await.len(),
+        1,
+        "the test would prove nothing"
+    );
+    let agent = Agent::restarted(agent).await;
+    // At once, though it is not a day old.
+    bucket.comes_to_be_empty().await;
+    eventually("the journal is gone", async || {
+        fs::read_dir(agent.setup.path("state/uploads")).is_ok_and(|files| files.count() == 0)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_directory_is_cleaned_of_files_that_never_got_their_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let endpoint = format!("file://{}", folder.path().display());
+    let location = Location {
+        id: "disk".into(),
+        provider: String::new(),
+        endpoint,
+        region: String::new(),
+        bucket: String::new(),
+        key_id: String::new(),
+        secret: String::new(),
+        ..Location::of(&garage::shared().bucket().await)
+    };
+    let mut agent = Setup::of(location).serve().await;
+    let sample = Sample::new("a1", "Killed", 20 * MIB);
+    let mut events = agent.events().await;
+    let mut sending = agent.sending(&agent.begin("disk", &sample).await);
+    sending.send(&sample.tar.slice(..13 << 20)).await;
+    events
+        .until(|event| event["stored_bytes"].as_u64() >= Some(5 * MIB))
+        .await;
+    agent.kill();
+    let left = || {
+        let names = fs::read_dir(folder.path().join("backups"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    let killed = format!("{}.tar#1", sample.stem());
+    assert_eq!(left(), [killed.as_str()], "the test would prove nothing");
+    fs::write(folder.path().join("backups/notes#1"), "mine").unwrap();
+    let mut agent = Agent::restarted(agent).await;
+    assert_eq!(
+        swept(&agent).await["removed"],
+        0,
+        "it may be of another agent that is still at it"
+    );
+    agent.kill();
+    let yesterday = SystemTime::now() - Duration::from_hours(25);
+    for name in left() {
+        let file = File::options()
+            .write(true)
+            .open(folder.path().join("backups").join(name))
+            .unwrap();
+        file.set_modified(yesterday).unwrap();
+    }
+    let agent = Agent::restarted(agent).await;
+    assert_eq!(swept(&agent).await["removed"], 1);
+    assert_eq!(left(), ["notes#1"]);
+    agent.upload("disk", &sample).await;
+    assert!(agent.download("disk", "a1").await.unwrap().body == sample.tar);
+}

@@ -1,0 +1,267 @@
+//! An upload's calls in another order than usual: cancelled, begun again, repeated, never finished.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use crate::lab::{
+    Fault, Location, MIB, Request, Sample, Setup, agent_and_bucket, agent_behind_proxy, eventually,
+    garage,
+};
+
+#[tokio::test]
+async fn an_upload_is_cancelled_while_its_content_is_on_its_way() {
+    let (agent, bucket) = agent_and_bucket().await;
+    let mut events = agent.events().await;
+    let sample = Sample::new("a1", "Cancelled", 20 * MIB);
+    let upload_id = agent.begin("garage", &sample).await;
+    let mut sending = agent.sending(&upload_id);
+    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
+    events
+        .until(|event| event["stored_bytes"].as_u64() > Some(0))
+        .await;
+    assert_eq!(agent.cancel(&upload_id).await.status, 204);
+    if let Ok(answer) = sending.ended().await {
+        answer.is_problem(409, "cancelled", &["cancelled"]);
+    }
+    let ended = events.upload("cancelled").await;
+    assert_eq!(ended["error"]["code"], "cancelled", "{ended}");
+    agent
+        .cancel(&upload_id)
+        .await
+        .is_problem(404, "upload_not_found", &[]);
+    bucket.comes_to_be_empty().await;
+    assert!(agent.listed("garage").await.is_empty());
+}
+
+#[tokio::test]
+async fn an_upload_is_cancelled_before_and_after_its_content() {
+    let (agent, bucket) = agent_and_bucket().await;
+    for size in [40_960, 11 * MIB] {
+        let sample = Sample::new("a1", "Cancelled", size);
+        let before = agent.begin("garage", &sample).await;
+        assert_eq!(agent.cancel(&before).await.status, 204);
+        let after = agent.begin("garage", &sample).await;
+        assert_eq!(agent.content(&after, sample.tar.clone()).await.status, 200);
+        assert_eq!(agent.cancel(&after).await.status, 204);
+        for upload_id in [before, after] {
+            agent
+                .complete(&upload_id, &sample)
+                .await
+                .is_problem(404, "upload_not_found", &[]);
+        }
+        bucket.comes_to_be_empty().await;
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_is_cancelled_while_it_starts_leaves_nothing() {
+    let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    let sample = Sample::new("a1", "Cancelled", 11 * MIB);
+    let upload_id = agent.begin("garage", &sample).await;
+    let gate = Arc::new(Semaphore::new(0));
+    proxy.fault(
+        Request::starts_multipart,
+        Fault::HoldAnswer(Arc::clone(&gate)),
+    );
+    let mut sending = agent.sending(&upload_id);
+    let cancelled = async {
+        eventually("the server has started the upload", async || {
+            !bucket.unfinished().await.is_empty()
+        })
+        .await;
+        agent.cancel(&upload_id).await
+    };
+    let (answer, ()) = tokio::join!(cancelled, sending.send(&sample.tar));
+    assert_eq!(answer.status, 204);
+    drop(sending.ended().await);
+    gate.add_permits(1);
+    bucket.comes_to_be_empty().await;
+}
+
+#[tokio::test]
+async fn an_upload_that_is_cancelled_while_it_completes_is_one_or_the_other() {
+    let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    let sample = Sample::new("a1", "Cancelled", 11 * MIB);
+    let upload_id = agent.begin("garage", &sample).await;
+    assert_eq!(
+        agent.content(&upload_id, sample.tar.clone()).await.status,
+        200
+    );
+    let gate = proxy.hold(Request::completes_multipart);
+    let cancelled = async {
+        eventually("the upload completes", async || proxy.faults_left() == 0).await;
+        let cancelling = agent.cancel(&upload_id);
+        let release = async {
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            gate.add_permits(1);
+        };
+        tokio::join!(cancelling, release).0
+    };
+    let (completed, cancelled) = tokio::join!(agent.complete(&upload_id, &sample), cancelled);
+    let (completed, cancelled) = (completed.status == 200, cancelled.status == 204);
+    assert_ne!(
+        completed, cancelled,
+        "both senders were told that they had their way, or neither"
+    );
+    assert_eq!(agent.listed("garage").await.len(), usize::from(completed));
+    assert!(bucket.unfinished().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_second_upload_of_the_same_backup_supersedes_the_first() {
+    let (agent, bucket) = agent_and_bucket().await;
+    let mut events = agent.events().await;
+    let sample = Sample::new("a1", "Twice", 20 * MIB);
+    let first = agent.begin("garage", &sample).await;
+    let mut sending = agent.sending(&first);
+    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
+    events
+        .until(|event| event["stored_bytes"].as_u64() > Some(0))
+        .await;
+    let second = agent.begin("garage", &sample).await;
+    assert_ne!(first, second);
+    if let Ok(answer) = sending.ended().await {
+        answer.is_problem(409, "cancelled", &[]);
+    }
+    assert_eq!(events.upload("cancelled").await["upload_id"], first);
+    agent
+        .complete(&first, &sample)
+        .await
+        .is_problem(404, "upload_not_found", &[]);
+    assert_eq!(agent.content(&second, sample.tar.clone()).await.status, 200);
+    assert_eq!(agent.complete(&second, &sample).await.status, 200);
+    assert_eq!(agent.listed("garage").await, ["a1"]);
+    let stem = format!("backups/{}", sample.stem());
+    bucket
+        .comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
+        .await;
+}
+
+#[tokio::test]
+async fn two_backups_of_the_same_name_at_the_same_time_are_both_kept() {
+    let (agent, _bucket) = agent_and_bucket().await;
+    let samples = [Sample::small("a1"), Sample::small("b2")];
+    let mut uploads = Vec::new();
+    for sample in &samples {
+        let upload_id = agent.begin("garage", sample).await;
+        assert_eq!(
+            agent.content(&upload_id, sample.tar.clone()).await.status,
+            200
+        );
+        uploads.push(upload_id);
+    }
+    for (sample, upload_id) in samples.iter().zip(&uploads) {
+        assert_eq!(agent.complete(upload_id, sample).await.status, 200);
+    }
+    assert_eq!(agent.listed("garage").await, ["a1", "b2"]);
+    for sample in samples {
+        assert!(agent.download("garage", sample.id()).await.unwrap().body == sample.tar);
+    }
+}
+
+#[tokio::test]
+async fn calls_in_the_wrong_order_are_refused_and_spoil_nothing() {
+    let (agent, _bucket) = agent_and_bucket().await;
+    let sample = Sample::new("a1", "Order", 20 * MIB);
+    let upload_id = agent.begin("garage", &sample).await;
+    agent.complete(&upload_id, &sample).await.is_problem(
+        400,
+        "invalid_request",
+        &["not arrived yet"],
+    );
+    let mut sending = agent.sending(&upload_id);
+    sending.send(&sample.tar.slice(..6 * 1024 * 1024)).await;
+    let again = agent.content(&upload_id, "x").await;
+    again.is_problem(400, "invalid_request", &["already on its way"]);
+    sending.send(&sample.tar.slice(6 * 1024 * 1024..)).await;
+    assert_eq!(sending.ended().await.unwrap().status, 200);
+    agent
+        .content(&upload_id, "x")
+        .await
+        .is_problem(400, "invalid_request", &["arrived already"]);
+    assert_eq!(agent.complete(&upload_id, &sample).await.status, 200);
+    agent
+        .complete(&upload_id, &sample)
+        .await
+        .is_problem(404, "upload_not_found", &[]);
+    assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+}
+
+#[tokio::test]
+async fn a_sender_that_leaves_before_the_answer_may_still_find_its_backup() {
+    let (agent, proxy, _bucket) = agent_behind_proxy(|_| {}).await;
+    let sample = Sample::small("a1");
+    let upload_id = agent.begin("garage", &sample).await;
+    assert_eq!(
+        agent.content(&upload_id, sample.tar.clone()).await.status,
+        200
+    );
+    let gate = proxy.hold(|request| request.writes(".metadata.json"));
+    let body = json!({"size": sample.size(), "crc32": sample.crc32()});
+    let request = agent
+        .request(
+            http::Method::POST,
+            &format!("/v1/uploads/{upload_id}/complete"),
+        )
+        .json(&body);
+    let completing = tokio::spawn(request.send());
+    eventually("the metadata is written", async || proxy.faults_left() == 0).await;
+    completing.abort();
+    gate.add_permits(1);
+    eventually("the backup exists", async || {
+        agent.listed("garage").await == ["a1"]
+    })
+    .await;
+    assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+}
+
+#[tokio::test]
+async fn more_uploads_than_the_agent_takes_are_refused_until_one_ends() {
+    let bucket = garage::shared().bucket().await;
+    let folder = |prefix: String| Location {
+        id: prefix.clone(),
+        prefix,
+        ..Location::of(&bucket)
+    };
+    let agent = Setup::with((0..5).map(|number| folder(format!("f{number}"))))
+        .serve()
+        .await;
+    let mut begun = Vec::new();
+    for index in 0..16 {
+        begun.push(
+            agent
+                .begin(
+                    &format!("f{}", index / 4),
+                    &Sample::small(&format!("id{index}")),
+                )
+                .await,
+        );
+    }
+    // The places of one location are taken, and then those of all together.
+    let next = Sample::small("next");
+    for location in ["f0", "f4"] {
+        agent.create(location, &next).await.is_problem(
+            503,
+            "storage_throttled",
+            &["4 may be to one", "16 to all"],
+        );
+    }
+    assert_eq!(agent.cancel(&begun[3]).await.status, 204);
+    agent.upload("f0", &next).await;
+    assert_eq!(agent.listed("f0").await, ["next"]);
+    assert_eq!(bucket.keys().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_name_whose_metadata_is_too_large_to_be_any_is_taken() {
+    let (agent, bucket) = agent_and_bucket().await;
+    let (sample, huge) = (Sample::small("a1"), vec![b' '; 2 * 1024 * 1024]);
+    let taken = format!("backups/{}.metadata.json", sample.stem());
+    bucket.put(&taken, huge.clone()).await;
+    agent.upload("garage", &sample).await;
+    assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+    assert!(bucket.get(&taken).await == huge, "it was written over");
+    assert_eq!(bucket.keys().await.len(), 3);
+}
