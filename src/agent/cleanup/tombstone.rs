@@ -10,8 +10,8 @@ use crate::agent::journal::{Header, Interrupted, Tombstone};
 use crate::agent::listing::MAX_METADATA_BYTES;
 use crate::agent::location::Location;
 use crate::backup::StoredBackup;
-use crate::hex::sha256;
 use crate::store::{Error, Key, Multipart, Object, Outcome, Patience};
+use crate::units::sha256;
 
 /// A metadata object.
 pub(super) struct Described {
