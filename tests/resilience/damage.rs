@@ -323,7 +323,7 @@ async fn checksum_is_compared_despite_damaged_extra_fields() {
     );
 }
 
-/// The rule of `docs/storage.md`.
+/// The rule of `docs/concepts/storage.md`.
 #[tokio::test]
 async fn recovery_repairs_damaged_metadata() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
