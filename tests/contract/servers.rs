@@ -1,11 +1,18 @@
 //! Common behaviour of all S3 servers: one suite against two real servers of different vendors.
 
-use futures_util::future::join_all;
-use http::Method;
-use serde_json::{Value, json};
+mod refusals;
 
 use crate::lab::call::content_path;
 use crate::lab::{Fault, Location, MIB, Proxy, Request, Sample, Server, Setup, eventually};
+use futures_util::future::join_all;
+use http::Method;
+use refusals::{
+    encryption_key_is_applied_or_refused, missing_bucket_is_reported,
+    missing_permission_is_reported, omitted_region_is_detected, unknown_access_key_is_reported,
+    unsupported_encryption_is_refused_immediately, wrong_region_is_reported,
+    wrong_secret_is_reported,
+};
+use serde_json::{Value, json};
 
 /// Runs every test on every server.
 macro_rules! on_each_server {
@@ -345,15 +352,6 @@ async fn check_succeeds_and_leaves_nothing_behind(server: Server) {
     bucket.comes_to_be_empty().await;
 }
 
-/// The first upload's first request is for a missing object.
-async fn omitted_region_is_detected(server: Server) {
-    let left_out =
-        |home: &mut Location| (home.provider, home.region) = ("other".into(), String::new());
-    let home = server.home_with(left_out).await;
-    home.agent.upload("home", &Sample::small("a1")).await;
-    assert_eq!(home.agent.listed("home").await, ["a1"]);
-}
-
 async fn every_checksum_mode_is_accepted(server: Server) {
     for checksum in ["sha256", "crc32c", "crc64nvme", "off"] {
         let home = server
@@ -372,52 +370,6 @@ async fn every_checksum_mode_is_accepted(server: Server) {
     }
 }
 
-/// A configured encryption key must never be silently ignored: Swift stores plain bytes.
-async fn encryption_key_is_applied_or_refused(server: Server) {
-    let key = "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=";
-    for sample in [Sample::small("a1"), Sample::new("b2", "Large", 6 * MIB)] {
-        let bucket = server.bucket().await;
-        let location = server
-            .location(&bucket)
-            .with("encryption", "SSE-C")
-            .with("encryption_key", key);
-        let setup = Setup::of(location);
-        let file = setup.path("backup.tar");
-        std::fs::write(&file, &sample.tar).unwrap();
-        let ran = setup.run(&["upload", "home", file.to_str().unwrap()]).await;
-        if ran.code == 0 {
-            for key in bucket.keys().await {
-                assert!(
-                    !bucket.can_be_read(&key).await,
-                    "{key} is publicly readable"
-                );
-            }
-        } else {
-            bucket.comes_to_be_empty().await;
-        }
-    }
-}
-
-/// Swift answers 501 `NotImplemented`, which is permanent.
-async fn unsupported_encryption_is_refused_immediately(server: Server) {
-    let bucket = server.bucket().await;
-    let setup = Setup::of(server.location(&bucket).with("encryption", "AES256"));
-    let file = setup.path("backup.tar");
-    std::fs::write(&file, &Sample::small("a1").tar).unwrap();
-    let start = std::time::Instant::now();
-    let ran = setup.run(&["upload", "home", file.to_str().unwrap()]).await;
-    assert!(
-        start.elapsed() < std::time::Duration::from_secs(5),
-        "{}",
-        ran.stderr
-    );
-    assert!(
-        ran.code == 0 || ran.stderr.contains("ncryption"),
-        "{}",
-        ran.stderr
-    );
-}
-
 async fn third_copy_of_a_backup_replaces_the_second(server: Server) {
     let home = server.home().await;
     for size in [20_480, 30_720, 40_960, 51_200] {
@@ -433,66 +385,4 @@ async fn third_copy_of_a_backup_replaces_the_second(server: Server) {
         })
         .await;
     }
-}
-
-/// Asserts that listing and upload fail with `code` and the server's own word.
-async fn is_refused(
-    server: Server,
-    change: impl FnOnce(&mut Location),
-    code: &str,
-    words: &[&str],
-) {
-    let home = server.home_with(change).await;
-    let large = Sample::new("a1", "Refused", 11 * MIB);
-    for answer in [
-        home.agent.get("/v1/locations/home/backups").await,
-        home.agent.create("home", &large).await,
-    ] {
-        answer.is_problem(502, code, words);
-        assert_ne!(answer.json()["provider_code"], Value::Null, "{answer:?}");
-    }
-}
-
-async fn missing_bucket_is_reported(server: Server) {
-    is_refused(
-        server,
-        |home| home.bucket = "no-such-bucket".into(),
-        "bucket_not_found",
-        &["no-such-bucket"],
-    )
-    .await;
-}
-
-async fn unknown_access_key_is_reported(server: Server) {
-    let unknown = |home: &mut Location| home.key_id = "GK000000000000000000000000".into();
-    is_refused(server, unknown, "storage_auth", &["access key"]).await;
-}
-
-async fn wrong_secret_is_reported(server: Server) {
-    is_refused(
-        server,
-        |home| home.secret = "0".repeat(64),
-        "storage_auth",
-        &["secret access key"],
-    )
-    .await;
-}
-
-async fn wrong_region_is_reported(server: Server) {
-    let region = server.bucket().await.region;
-    let words = ["region", &format!("\"{region}\"")];
-    is_refused(
-        server,
-        |home| home.region = "eu-west-1".into(),
-        "wrong_region",
-        &words,
-    )
-    .await;
-}
-
-async fn missing_permission_is_reported(server: Server) {
-    let bucket = server.bucket().await;
-    let (key_id, secret) = server.guest(&bucket).await;
-    let guest = |home: &mut Location| (home.key_id, home.secret) = (key_id, secret);
-    is_refused(server, guest, "storage_forbidden", &["permission"]).await;
 }
