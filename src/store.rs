@@ -8,7 +8,7 @@ mod digest;
 mod directory;
 mod e_tag;
 mod error;
-#[cfg(any(fuzzing, test))]
+#[cfg(any(feature = "fuzzing", test))]
 pub(crate) mod fuzzing;
 mod http;
 mod key;
