@@ -26,9 +26,9 @@ use tracing::{info, warn};
 pub(super) use inside::Inside;
 pub use receive::Received;
 
-use super::events::{Event, Report, UploadState, UploadStatus};
 use super::journal::Journals;
 use super::location::Location;
+use super::model::{Event, Failure, UploadState, UploadStatus};
 use super::removal::EarlierCopy;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::error::{Error, Kind, Result};
@@ -377,11 +377,11 @@ impl Upload {
             "the upload of \"{}\" ended: {error}",
             self.key()
         );
-        self.tell(state, Some(Report::from(&error)));
+        self.tell(state, Some(Failure::from(&error)));
         error
     }
 
-    fn tell(&self, state: UploadState, error: Option<Report>) {
+    fn tell(&self, state: UploadState, error: Option<Failure>) {
         if !matches!(state, UploadState::Receiving | UploadState::Storing) {
             self.waiting.end();
         }

@@ -9,9 +9,8 @@ use serde_json::{Value, json};
 use super::output::{Output, lines, size};
 use super::{Failure, chosen};
 use crate::agent::Agent;
-use crate::agent::check::{Checked, Step};
-use crate::agent::events::Report;
 use crate::agent::listing::View;
+use crate::agent::model::{CheckReport as Checked, CheckStep as Step, Failure as Report};
 use crate::error::Reason;
 
 /// Tries locations, and fails when one of them does.

@@ -8,9 +8,7 @@ use chrono::{SecondsFormat, Utc};
 
 use super::human;
 use super::words::Words;
-use crate::agent::check::{Checked, Note, Step};
-use crate::agent::events::Report;
-use crate::agent::location::LastCheck;
+use crate::agent::model::{CheckNote, CheckReport, CheckStep, Failure, LastCheck};
 use crate::error::Reason;
 
 /// A check.
@@ -24,7 +22,7 @@ pub(super) struct CheckView<'w> {
     steps: Vec<StepView<'w>>,
     /// Settings that would work, with what is to be said of them.
     corrected: Option<(&'w str, BTreeMap<String, String>)>,
-    notes: Vec<Note>,
+    notes: Vec<CheckNote>,
 }
 
 #[derive(Debug)]
@@ -40,12 +38,12 @@ struct StepView<'w> {
 pub(super) struct ErrorView<'w> {
     before: &'w str,
     after: &'w str,
-    report: Report,
+    report: Failure,
 }
 
 impl<'w> CheckView<'w> {
     /// A check of which these steps are done.
-    pub(super) fn running(words: &'w Words, steps: &[Step]) -> Self {
+    pub(super) fn running(words: &'w Words, steps: &[CheckStep]) -> Self {
         let steps = steps.iter().map(|step| StepView::of(words, step)).collect();
         Self {
             words,
@@ -58,20 +56,20 @@ impl<'w> CheckView<'w> {
     }
 
     /// One that ended now.
-    pub(super) fn just_ended(words: &'w Words, checked: &Checked) -> Self {
+    pub(super) fn just_ended(words: &'w Words, checked: &CheckReport) -> Self {
         let at = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
         Self::ended(
             words,
             &LastCheck {
                 checked_at: at,
-                checked: checked.clone(),
+                report: checked.clone(),
             },
         )
     }
 
     /// One that ended some time ago.
     pub(super) fn ended(words: &'w Words, last: &LastCheck) -> Self {
-        let checked = &last.checked;
+        let checked = &last.report;
         // An endpoint without TLS was only asked whether it is there: see `agent::check`.
         let is_untried = checked
             .error()
@@ -114,7 +112,7 @@ impl<'w> CheckView<'w> {
 }
 
 impl<'w> StepView<'w> {
-    fn of(words: &'w Words, step: &Step) -> Self {
+    fn of(words: &'w Words, step: &CheckStep) -> Self {
         let name = words.step(step.step);
         let error = step.error.as_ref().map(|error| ErrorView::of(words, error));
         Self {
@@ -126,7 +124,7 @@ impl<'w> StepView<'w> {
 }
 
 impl<'w> ErrorView<'w> {
-    pub(super) fn of(words: &'w Words, report: &Report) -> Self {
+    pub(super) fn of(words: &'w Words, report: &Failure) -> Self {
         let (before, after) = words.around_error(report.code);
         Self {
             before,

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::{Discard, Keep, Phase, Tar, Upload};
-use crate::agent::events::UploadState;
+use crate::agent::model::UploadState;
 use crate::agent::removal::{Removal, abort, erase};
 use crate::agent::shutting_down;
 use crate::error::{Error, Kind};
