@@ -15,6 +15,7 @@ use super::verify::Record;
 use crate::config::{self, Backend, Origin};
 use crate::error::{Error, Kind, Result};
 use crate::store::{Keys, Patience, Store};
+use crate::units::rfc3339;
 use history::History;
 
 /// A location, shared by everything that works on it.
@@ -264,7 +265,7 @@ impl Location {
             let code = |report: &Option<Failure>| report.as_ref().map(|report| report.code);
             let changed = !health.asked || code(&health.error) != code(&error);
             if changed {
-                let now = Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+                let now = rfc3339(Utc::now());
                 health.asked = true;
                 health.error = error.map(|report| Failure {
                     since: Some(now),
