@@ -16,6 +16,7 @@ use super::verify::{Record, Verdict};
 use crate::config::{self, Backend, Origin};
 use crate::error::{Error, Kind, Result};
 use crate::store::{Keys, Patience, Store};
+use crate::units::rfc3339;
 use history::History;
 pub use history::{Counts, LastCheck, LastSweep};
 pub use numbers::{LastUpload, Numbers};
@@ -297,7 +298,7 @@ impl Location {
             let code = |report: &Option<Report>| report.as_ref().map(|report| report.code);
             let changed = !health.asked || code(&health.error) != code(&error);
             if changed {
-                let now = Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+                let now = rfc3339(Utc::now());
                 health.asked = true;
                 health.error = error.map(|report| Report {
                     since: Some(now),

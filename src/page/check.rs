@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use askama::Template;
 use bytes::Bytes;
-use chrono::{SecondsFormat, Utc};
+use chrono::Utc;
 
 use super::human;
 use super::words::Words;
@@ -12,6 +12,7 @@ use crate::agent::check::{Checked, Note, Step};
 use crate::agent::events::Report;
 use crate::agent::location::LastCheck;
 use crate::error::Reason;
+use crate::units::rfc3339;
 
 /// A check.
 #[derive(Debug, Template)]
@@ -59,7 +60,7 @@ impl<'w> CheckView<'w> {
 
     /// One that ended now.
     pub(super) fn just_ended(words: &'w Words, checked: &Checked) -> Self {
-        let at = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
+        let at = rfc3339(Utc::now());
         Self::ended(
             words,
             &LastCheck {

@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::agent::check::Checked;
 use crate::agent::events::UploadState;
+use crate::units::rfc3339;
 
 /// Counters, and the last check.
 #[derive(Debug, Default)]
@@ -95,7 +96,7 @@ impl History {
         let check = self.check.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, checked) = check.clone()?;
         Some(LastCheck {
-            checked_at: at.to_rfc3339_opts(SecondsFormat::Secs, true),
+            checked_at: rfc3339(at),
             checked,
         })
     }
@@ -106,7 +107,7 @@ impl History {
         removed: usize,
         error: Option<String>,
     ) {
-        let swept_at = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
+        let swept_at = rfc3339(Utc::now());
         let sweep = LastSweep {
             swept_at,
             unfinished,

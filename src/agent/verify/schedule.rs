@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{TimeDelta, Utc};
 use serde::Serialize;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, interval, sleep};
@@ -25,6 +25,7 @@ use crate::agent::listing::Listing;
 use crate::agent::location::Location;
 use crate::config::Verify;
 use crate::error::{Error, Kind, Result};
+use crate::units::rfc3339;
 
 /// How often it is looked whether something is due.
 const INTERVAL: Duration = Duration::from_mins(1);
@@ -66,7 +67,6 @@ impl Verification {
         location: &Location,
         error: Option<Report>,
     ) -> Option<Self> {
-        let text = |at: DateTime<Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
         let (listing, run) = (location.listings.last(), record.last_run.as_ref());
         let damaged = record.damaged(|id, version| {
             listing.as_ref().is_none_or(|listing| {
@@ -83,11 +83,11 @@ impl Verification {
         let next_at = location
             .settings
             .verify
-            .map(|verify| text(record.due_at(every(verify), Utc::now())));
+            .map(|verify| rfc3339(record.due_at(every(verify), Utc::now())));
         let is_of_note =
             run.is_some() || next_at.is_some() || !damaged.is_empty() || !unread.is_empty();
         is_of_note.then(|| Self {
-            verified_at: run.map(|run| text(run.at)),
+            verified_at: run.map(|run| rfc3339(run.at)),
             next_at,
             mode: run.map(|run| run.mode),
             backups: run.map_or(0, |run| run.backups),
