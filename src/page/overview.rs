@@ -95,7 +95,7 @@ pub(super) async fn page(
             .collect(),
         record: RecordView::default(),
         level: query.level,
-        is_app: state.door.is_app(),
+        is_app: state.api.gate.is_behind_supervisor(),
     };
     match page.render() {
         Ok(html) => (
