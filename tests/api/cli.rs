@@ -2,11 +2,13 @@
 
 mod exit_codes;
 
-use crate::lab::setup::Ran;
-use crate::lab::{Bucket, Location, MIB, Sample, Setup, agent_and_bucket, garage};
-use serde_json::json;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+
+use serde_json::json;
+
+use crate::lab::setup::Ran;
+use crate::lab::{Bucket, Location, MIB, Sample, Setup, agent_and_bucket, garage};
 
 async fn setup() -> (Setup, Bucket) {
     let bucket = garage::shared().bucket().await;

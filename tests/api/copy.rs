@@ -3,10 +3,12 @@
 mod interrupted;
 mod server_side;
 
+use std::fs;
+
+use serde_json::{Value, json};
+
 use crate::lab::setup::Ran;
 use crate::lab::{Bucket, Fault, Location, MIB, Proxy, Sample, Setup, garage};
-use serde_json::{Value, json};
-use std::fs;
 
 fn old(bucket: &Bucket) -> Location {
     Location {

@@ -2,9 +2,10 @@
 
 mod requests;
 
+use serde_json::{Value, json};
+
 use crate::lab::agent::Agent;
 use crate::lab::{Bucket, MIB, Sample, agent_and_bucket};
-use serde_json::{Value, json};
 
 /// Asserts that no backup is listed, and waits until the bucket is empty.
 async fn nothing_is_kept(agent: &Agent, bucket: &Bucket) {

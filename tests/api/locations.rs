@@ -2,8 +2,9 @@
 
 mod check;
 
-use crate::lab::{Agent, Bucket, Garage, Location, MIB, Proxy, Sample, Setup, eventually, garage};
 use serde_json::{Value, json};
+
+use crate::lab::{Agent, Bucket, Garage, Location, MIB, Proxy, Sample, Setup, eventually, garage};
 
 /// An agent without configured locations.
 async fn agent() -> Agent {

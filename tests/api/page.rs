@@ -2,12 +2,14 @@
 
 mod security;
 
+use std::net::{IpAddr, Ipv4Addr};
+
+use http::Method;
+use reqwest::redirect::Policy;
+
 use crate::api::access::free_address;
 use crate::lab::call::{Answer, Client, http};
 use crate::lab::{Agent, Bucket, Location, MIB, Proxy, Request, Sample, Setup, eventually, garage};
-use http::Method;
-use reqwest::redirect::Policy;
-use std::net::{IpAddr, Ipv4Addr};
 
 const TOKEN: &str = "correct-horse-battery-staple";
 const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
@@ -111,8 +113,8 @@ async fn page_is_readable_without_scripts() {
         "Night 0",
         "40.0 KiB",
         "datetime=\"2026-11-20T04:47",
-        "Show 2 older ones",
-        "Nothing is being uploaded",
+        "Show 2 older backups",
+        "No uploads in progress",
     ] {
         assert!(html.contains(part), "{part} is missing: {html}");
     }
@@ -192,7 +194,7 @@ async fn check_result_appears_step_by_step_on_the_page() {
     // Nothing, then one more step each time, then the full result.
     assert_eq!(steps, (0..=11).chain([11]).collect::<Vec<_>>());
     assert!(
-        lines[3].contains("Being checked") && lines[12].contains("Everything works"),
+        lines[3].contains("Checking") && lines[12].contains("Everything works"),
         "{lines:#?}"
     );
     assert!(visitor.open().await.contains("Everything works"));
@@ -249,9 +251,9 @@ async fn backups_stay_listed_while_the_bucket_is_unreachable() {
     let html = Visitor::of(&agent.setup).open().await;
     for part in [
         "Still here",
-        "The storage cannot be asked. This list is from",
+        "The storage is not reachable. List from",
         "badge error",
-        "cannot be reached: ",
+        "t reach the storage provider: ",
     ] {
         assert!(html.contains(part), "{part} is missing: {html}");
     }
@@ -268,13 +270,10 @@ async fn slow_listing_does_not_block_the_page() {
     let agent = with_page(Setup::of(location)).serve().await;
     let gate = proxy.hold(Request::is_list);
     let visitor = Visitor::of(&agent.setup);
-    assert!(visitor.open().await.contains("The list is being fetched"));
+    assert!(visitor.open().await.contains("Loading the list"));
     gate.add_permits(1);
     eventually("the list is there", async || {
-        visitor
-            .open()
-            .await
-            .contains("There are no backups here yet")
+        visitor.open().await.contains("No backups yet")
     })
     .await;
 }
@@ -285,7 +284,7 @@ async fn skipped_objects_are_named() {
     bucket.put("backups/alone.metadata.json", "{}").await;
     let html = Visitor::of(&agent.setup).open().await;
     assert!(
-        html.contains("1 files are left out") && html.contains("backups/alone.metadata.json"),
+        html.contains("Ignored files: 1") && html.contains("backups/alone.metadata.json"),
         "{html}"
     );
 }
@@ -307,7 +306,7 @@ async fn page_uses_the_browser_language() {
     );
     let html = text(&german);
     assert!(
-        html.contains("<html lang=\"de\">") && html.contains("Es wird nichts hochgeladen."),
+        html.contains("<html lang=\"de\">") && html.contains("Keine laufenden Uploads."),
         "{html}"
     );
     let headers = [

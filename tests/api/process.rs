@@ -2,14 +2,16 @@
 
 mod shutdown;
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, UnixStream};
+
 use crate::lab::{
     Agent, Location, MIB, Sample, Setup, StateOn, agent_and_bucket, eventually, garage,
 };
-use serde_json::Value;
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixStream};
 
 #[tokio::test]
 async fn socket_is_accessible_to_its_owner_only() {

@@ -2,12 +2,13 @@
 
 mod races;
 
+use serde_json::{Value, json};
+
 use crate::lab::call::Answer;
 use crate::lab::{
     Agent, Bucket, Location, MIB, Proxy, Sample, Server, Setup, agent_and_bucket,
     agent_behind_proxy, noise,
 };
-use serde_json::{Value, json};
 
 const FIXTURE: &[u8] = include_bytes!("../fixtures/home-assistant.tar");
 

@@ -2,16 +2,18 @@
 
 mod results;
 
-use crate::lab::{
-    Agent, Bucket, Fault, Location, Proxy, Request, Sample, Setup, eventually, garage, time_passes,
-};
-use s3_backup_agent::{agent, config};
-use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use s3_backup_agent::{agent, config};
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
+
+use crate::lab::{
+    Agent, Bucket, Fault, Location, Proxy, Request, Sample, Setup, eventually, garage, time_passes,
+};
 
 /// A location behind a proxy, with a bucket that holds these backups.
 async fn holding(options: &[(&str, &str)], ids: &[&str]) -> (Location, Proxy, Bucket) {

@@ -3,9 +3,11 @@
 
 mod imitations;
 
-use crate::lab::{Imitation, Location, MIB, Quirk, Sample, Setup};
-use serde_json::json;
 use std::sync::OnceLock;
+
+use serde_json::json;
+
+use crate::lab::{Imitation, Location, MIB, Quirk, Sample, Setup};
 
 const STORAGE_CLASSES: &[&str] = &["STANDARD", "REDUCED_REDUNDANCY"];
 

@@ -2,17 +2,18 @@
 
 mod refusals;
 
-use crate::lab::call::content_path;
-use crate::lab::{Fault, Location, MIB, Proxy, Request, Sample, Server, Setup, eventually};
 use futures_util::future::join_all;
 use http::Method;
+use serde_json::{Value, json};
+
+use crate::lab::call::content_path;
+use crate::lab::{Fault, Location, MIB, Proxy, Request, Sample, Server, Setup, eventually};
 use refusals::{
     encryption_key_is_applied_or_refused, missing_bucket_is_reported,
     missing_permission_is_reported, omitted_region_is_detected, unknown_access_key_is_reported,
     unsupported_encryption_is_refused_immediately, wrong_region_is_reported,
     wrong_secret_is_reported,
 };
-use serde_json::{Value, json};
 
 /// Runs every test on every server.
 macro_rules! on_each_server {

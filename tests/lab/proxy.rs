@@ -7,10 +7,12 @@ mod wire;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::AbortOnDropHandle;
+
 use wire::{flip_bit, make_older, requests};
 
 /// A request seen by the proxy.

@@ -3,13 +3,15 @@
 
 mod two_agents;
 
-use crate::lab::call::content_path;
-use crate::lab::{Agent, MIB, Request, Sample, agent_and_bucket, agent_behind_proxy, eventually};
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use http::Method;
 use serde_json::json;
-use std::time::Duration;
 use tokio::time::sleep;
+
+use crate::lab::call::content_path;
+use crate::lab::{Agent, MIB, Request, Sample, agent_and_bucket, agent_behind_proxy, eventually};
 use two_agents::comes_back;
 
 /// Reads the rest of a download; returns whether it completed, and the bytes.

@@ -2,9 +2,10 @@
 
 mod in_transit;
 
+use serde_json::{Value, json};
+
 use crate::lab::call::ids;
 use crate::lab::{Agent, Sample, agent_and_bucket, agent_behind_proxy, eventually};
-use serde_json::{Value, json};
 
 fn reason<'l>(list: &'l Value, key: &str) -> &'l str {
     let skipped = list["skipped"]

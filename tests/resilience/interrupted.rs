@@ -3,18 +3,20 @@
 
 mod discarded;
 
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::stream;
+use s3_backup_agent::error::Kind;
+use s3_backup_agent::{agent, config};
+use serde_json::{Value, json};
+
 use crate::lab::call::Sending;
 use crate::lab::{
     Agent, Bucket, Imitation, Location, MIB, Proxy, Sample, Server, Setup, agent_behind_proxy,
     eventually, time_passes,
 };
-use futures_util::stream;
-use s3_backup_agent::error::Kind;
-use s3_backup_agent::{agent, config};
-use serde_json::{Value, json};
-use std::fs;
-use std::path::PathBuf;
-use std::time::Duration;
 
 fn journals(agent: &Agent) -> Vec<PathBuf> {
     let folder = agent.setup.path("state/uploads");

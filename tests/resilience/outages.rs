@@ -2,17 +2,19 @@
 
 mod waiting;
 
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::Instant;
+
 use crate::lab::call::{content_path, ids};
 use crate::lab::garage::away_for;
 use crate::lab::swift::Swift;
 use crate::lab::{
     Garage, Location, MIB, Request, Sample, Setup, agent_behind_proxy, eventually, garage,
 };
-use serde_json::json;
-use std::fs;
-use std::path::Path;
-use std::time::Duration;
-use tokio::time::Instant;
 
 #[tokio::test]
 async fn upload_survives_restart_of_garage() {

@@ -1,8 +1,9 @@
 //! Exit codes of commands.
 
+use std::fs;
+
 use super::{partials, setup, upload};
 use crate::lab::{Fault, Location, MIB, Proxy, Sample, Setup, garage};
-use std::fs;
 
 #[tokio::test]
 async fn exit_codes_distinguish_failures() {

@@ -1,11 +1,13 @@
 //! Copies that are interrupted or killed, and resume.
 
-use super::{hold_the_same, new, old, summary};
-use crate::lab::{Garage, Location, MIB, Proxy, Sample, Setup, garage, sample};
-use futures_util::StreamExt;
 use std::fs;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+
+use super::{hold_the_same, new, old, summary};
+use crate::lab::{Garage, Location, MIB, Proxy, Sample, Setup, garage, sample};
 
 /// Runs a copy and ends it with a signal once `is_enough` holds.
 async fn ended_in_the_middle(setup: &Setup, signal: &str, is_enough: impl AsyncFn() -> bool) {

@@ -1,14 +1,18 @@
 //! Copies inside one server, without a transfer through the agent.
 
-use super::{hold_the_same, lines, new, old, summary, upload};
-use crate::lab::{Bucket, Location, MIB, Proxy, Sample, Server, Setup, eventually, garage};
-use futures_util::StreamExt;
-use s3_backup_agent::agent::copy::{Done, InsideLimits, Layout, Outcome, Request};
-use s3_backup_agent::config::Config;
-use serde_json::json;
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
+
+use futures_util::StreamExt;
+use s3_backup_agent::agent::copy::{
+    CopyOutcome as Outcome, CopyRequest as Request, Done, InsideLimits, Layout,
+};
+use s3_backup_agent::config::Config;
+use serde_json::json;
+
+use super::{hold_the_same, lines, new, old, summary, upload};
+use crate::lab::{Bucket, Location, MIB, Proxy, Sample, Server, Setup, eventually, garage};
 
 #[tokio::test]
 async fn one_server_copies_server_side() {

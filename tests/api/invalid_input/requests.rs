@@ -1,8 +1,9 @@
 //! Invalid requests, regardless of their backup.
 
+use serde_json::json;
+
 use super::nothing_is_kept;
 use crate::lab::{Sample, agent_and_bucket};
-use serde_json::json;
 
 #[tokio::test]
 async fn router_errors_are_problem_documents() {

@@ -1,8 +1,9 @@
 //! Checks of a location's settings.
 
+use serde_json::{Value, json};
+
 use super::agent;
 use crate::lab::{Fault, Imitation, Location, Proxy, Request, Server, garage};
-use serde_json::{Value, json};
 
 #[tokio::test]
 async fn check_does_not_save_settings() {

@@ -1,13 +1,15 @@
 //! Access to the page, cross-site protection, and escaping.
 
-use super::{STRANGER, TOKEN, Visitor, agent, agent_and_page, text, with_page};
-use crate::lab::{Location, MIB, Proxy, Sample, Setup, garage};
+use std::net::Ipv4Addr;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
-use std::net::Ipv4Addr;
+
+use super::{STRANGER, TOKEN, Visitor, agent, agent_and_page, text, with_page};
+use crate::lab::{Location, MIB, Proxy, Sample, Setup, garage};
 
 #[tokio::test]
 async fn foreign_text_is_escaped() {

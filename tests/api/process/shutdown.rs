@@ -1,8 +1,10 @@
 //! Graceful shutdown.
 
-use crate::lab::{MIB, Sample, agent_and_bucket, agent_behind_proxy, eventually};
 use std::time::{Duration, Instant};
+
 use tokio::net::UnixStream;
+
+use crate::lab::{MIB, Sample, agent_and_bucket, agent_behind_proxy, eventually};
 
 #[tokio::test]
 async fn shutdown_is_immediate_when_idle_and_removes_the_socket() {

@@ -1,9 +1,11 @@
 //! Recovery beside uploads, deletions and refusals.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::json;
+
 use super::{failed, late, recover, recovered};
 use crate::lab::{Fault, Request, Sample, eventually};
-use serde_json::json;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[tokio::test]
 async fn recovery_ignores_uploads_in_flight() {

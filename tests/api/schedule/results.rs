@@ -1,13 +1,15 @@
 //! Results of scheduled and manual verification.
 
+use std::time::Duration;
+
+use s3_backup_agent::agent::model::VerifyMode;
+use serde_json::{Value, json};
+
 use super::{
     damage, holding, inside, look_at, restarted_after, settings, verification, verified,
     verified_again, verifying,
 };
 use crate::lab::{Fault, Location, Sample, eventually, time_passes};
-use s3_backup_agent::agent::verify::Mode;
-use serde_json::{Value, json};
-use std::time::Duration;
 
 #[tokio::test]
 async fn damage_is_reported_until_the_backup_is_gone() {
@@ -211,7 +213,10 @@ async fn failed_verification_run_is_reported_until_the_next_success() {
             agent.stop(Duration::from_secs(10)).await;
             continue;
         }
-        let mut looking = agent.verify("garage", "a1", Mode::Quick).await.unwrap();
+        let mut looking = agent
+            .verify("garage", "a1", VerifyMode::Quick)
+            .await
+            .unwrap();
         while let Some(step) = looking.next().await {
             step.unwrap();
         }

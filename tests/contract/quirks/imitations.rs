@@ -1,10 +1,12 @@
 //! The imitations answer like the providers.
 
-use super::STORAGE_CLASSES;
-use crate::lab::{Imitation, MIB, Quirk};
+use std::fmt::Write;
+
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use std::fmt::Write;
+
+use super::STORAGE_CLASSES;
+use crate::lab::{Imitation, MIB, Quirk};
 
 /// The server's answer to a plain signed request that the quirk concerns, without the agent.
 async fn says(

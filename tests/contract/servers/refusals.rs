@@ -1,7 +1,8 @@
 //! Refusals of a server, and settings that it does not support.
 
-use crate::lab::{Location, MIB, Sample, Server, Setup};
 use serde_json::Value;
+
+use crate::lab::{Location, MIB, Sample, Server, Setup};
 
 /// The first upload's first request is for a missing object.
 pub(super) async fn omitted_region_is_detected(server: Server) {

@@ -1,14 +1,16 @@
 //! HTTP messages on the wire.
 
-use super::{Fault, Request, Shared};
-use bytes::{Buf, BytesMut};
-use chrono::{NaiveDateTime, TimeDelta};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+
+use bytes::{Buf, BytesMut};
+use chrono::{NaiveDateTime, TimeDelta};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Semaphore;
+
+use super::{Fault, Request, Shared};
 
 /// Flips a bit if the byte that `index` counts down to is among these.
 pub(super) fn flip_bit(index: &AtomicU64, bytes: &mut [u8]) {

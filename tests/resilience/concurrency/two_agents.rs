@@ -1,7 +1,8 @@
 //! Two agents on one bucket.
 
-use crate::lab::{Agent, Bucket, Location, MIB, Sample, Setup, garage};
 use serde_json::json;
+
+use crate::lab::{Agent, Bucket, Location, MIB, Sample, Setup, garage};
 
 /// Two agents with separate state directories on one bucket.
 async fn two_agents(prefixes: [&str; 2]) -> ([Agent; 2], Bucket) {

@@ -1,12 +1,13 @@
 //! Deletions and discards of killed processes.
 
+use serde_json::json;
+
 use super::{keys, nothing_is_left, only_this_is_left};
 use crate::lab::{
     Agent, Bucket, Fault, Location, MIB, Proxy, Request, Sample, Setup, agent_behind_proxy,
     eventually, garage,
 };
 use crate::resilience::resume::ages;
-use serde_json::json;
 
 /// Kills the agent in the middle of a deletion, before the request that `matches`.
 async fn killed_while_deleting(

@@ -1,9 +1,11 @@
 //! Interrupted uploads that cannot be resumed.
 
+use std::fs;
+
+use serde_json::json;
+
 use super::{half_sent, interrupted, journals};
 use crate::lab::{Location, MIB, Sample, Setup, agent_behind_proxy, eventually, garage};
-use serde_json::json;
-use std::fs;
 
 #[tokio::test]
 async fn invalid_upload_is_discarded_immediately() {

@@ -1,10 +1,12 @@
 //! Uploads that wait for storage.
 
-use crate::lab::{Fault, MIB, Request, Sample, agent_behind_proxy};
-use serde_json::json;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use serde_json::json;
 use tokio::time::Instant;
+
+use crate::lab::{Fault, MIB, Request, Sample, agent_behind_proxy};
 
 #[tokio::test]
 async fn waiting_upload_is_shown_as_waiting() {
