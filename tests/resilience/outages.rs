@@ -94,7 +94,7 @@ async fn an_upload_sits_out_a_restart_of_swift() {
         "{arrived:?}"
     );
     assert!(
-        agent.printed().contains("trying again"),
+        agent.printed().contains("retrying"),
         "it did not notice"
     );
     assert_eq!(agent.complete(&upload_id, &sample).await.status, 200);
