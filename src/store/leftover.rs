@@ -38,7 +38,7 @@ impl Store {
         let action = &format!("list the unfinished uploads in {}", self.description);
         let listed = pages::all(&UPLOADS, action, |after| async move {
             let after = after.as_ref();
-            let page = self.read_retried(patience, action, |call| async move {
+            let page = self.read_retry(patience).run(action, |call| async move {
                 self.backend.unfinished(&call, folder, after).await
             });
             page.await

@@ -36,7 +36,7 @@ impl Multipart {
     /// What a request fails with.
     pub async fn start(store: &Store, key: &Key, patience: Patience) -> Result<Self, Error> {
         let action = store.action("start the upload of", key);
-        let started = store.retried(patience, &action, |call| async move {
+        let started = store.write_retry(patience).run(&action, |call| async move {
             store.backend.start(&call, key).await
         });
         Ok(Self {
@@ -85,7 +85,7 @@ impl Multipart {
         let action = &store.action("resume the upload of", &session.key);
         let parts = pages::all(&PARTS, action, |after| async move {
             let after = after.as_ref();
-            let page = store.read_retried(patience, action, |call| async move {
+            let page = store.read_retry(patience).run(action, |call| async move {
                 store.backend.parts(&call, session, after).await
             });
             page.await
@@ -116,15 +116,17 @@ impl Multipart {
             SessionId::Upload(_) => patience.without_deadline(),
             SessionId::Writing(_) | SessionId::File(_) => Patience::NONE,
         };
-        let stored = store.retried(patience, self.action("store", number), |call| {
-            let payload = payload.clone();
-            async move {
-                store
-                    .backend
-                    .put_part(&call, session, number, payload)
-                    .await
-            }
-        });
+        let stored = store
+            .write_retry(patience)
+            .run(self.action("store", number), |call| {
+                let payload = payload.clone();
+                async move {
+                    store
+                        .backend
+                        .put_part(&call, session, number, payload)
+                        .await
+                }
+            });
         let e_tag = stored.await?;
         Ok(Part { number, e_tag })
     }
@@ -141,15 +143,17 @@ impl Multipart {
         patience: Patience,
     ) -> Result<Part, Error> {
         let (store, session) = (&self.store, &self.session);
-        let copied = store.retried(patience, self.action("copy", number), |call| {
-            let range = range.clone();
-            async move {
-                store
-                    .backend
-                    .copy_part(&call, session, number, source, range)
-                    .await
-            }
-        });
+        let copied = store
+            .write_retry(patience)
+            .run(self.action("copy", number), |call| {
+                let range = range.clone();
+                async move {
+                    store
+                        .backend
+                        .copy_part(&call, session, number, source, range)
+                        .await
+                }
+            });
         let e_tag = copied.await?;
         Ok(Part { number, e_tag })
     }
@@ -174,7 +178,7 @@ impl Multipart {
             SessionId::Upload(_) => patience,
             SessionId::Writing(_) | SessionId::File(_) => Patience::NONE,
         };
-        let completed = store.retried(patience, &action, |call| async move {
+        let completed = store.write_retry(patience).run(&action, |call| async move {
             let completed = store.backend.complete(&call, session, parts).await;
             completed.inspect_err(|error| {
                 let is_unclear = error.outcome.is_transient() || error.may_pass;

@@ -202,15 +202,14 @@ impl Client {
         credential: &AwsCredential,
     ) -> Result<Reply, Failure> {
         let signed = sign::signed(request, &self.bucket, dialect, credential)?;
-        let result = self
+        let sent = self
             .transport
-            .send(&signed.request, signed.url, call.is_hedge)
-            .await;
+            .send(&signed.request, signed.url, call.is_hedge, |answer| {
+                self.shared.noted(answer)
+            });
+        let result = sent.await;
         call.answered();
-        result.map_err(|failure| match failure {
-            Failure::Refused(answer) => Failure::Refused(Box::new(self.shared.noted(*answer))),
-            other => other,
-        })
+        result
     }
 
     fn credential(&self) -> Arc<AwsCredential> {

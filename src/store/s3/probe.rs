@@ -1,5 +1,6 @@
 //! Probe of the route to an endpoint for a check, step by step: name, connection, TLS, clock. Nothing is signed here.
 
+use std::convert;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -137,7 +138,10 @@ impl Route {
         let transport =
             Transport::new(&self.wire, "".into(), Counters::default()).map_err(Failure::invalid)?;
         let request = Request::of_bucket(Method::GET);
-        match transport.send(&request, endpoint.clone(), false).await {
+        match transport
+            .send(&request, endpoint.clone(), false, convert::identity)
+            .await
+        {
             Ok(reply) => Ok(reply.header("date").map(str::to_owned)),
             Err(Failure::Refused(answer)) if !answer.is_on_the_way() => Ok(answer.date),
             Err(failure) => Err(failure),

@@ -102,18 +102,23 @@ impl Transport {
         self.counters.now()
     }
 
-    /// Sends `request` to `url`. `is_hedge` sends it on a new connection.
+    /// Sends `request` to `url`. `is_hedge` sends it on a new connection. A refusal passes `scrub` before it is logged.
     pub(super) async fn send(
         &self,
         request: &Request,
         url: Url,
         is_hedge: bool,
+        scrub: impl FnOnce(Answer) -> Answer,
     ) -> Result<Reply, Failure> {
         let start = Instant::now();
         let path = percent_decode_str(url.path())
             .decode_utf8_lossy()
             .into_owned();
         let result = self.attempt(request, url, is_hedge).await;
+        let result = result.map_err(|failure| match failure {
+            Failure::Refused(answer) => Failure::Refused(Box::new(scrub(*answer))),
+            other => other,
+        });
         let status = result.as_ref().map(|reply| reply.status);
         self.counters
             .note(&self.location, request, &path, start, status);

@@ -1,3 +1,5 @@
+use std::convert::identity;
+
 use futures_util::future::join_all;
 use http::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -57,7 +59,7 @@ fn is_silence<T>(result: Result<T, Failure>) -> bool {
 async fn silent_server_times_out() {
     let url = silent_server(false).await;
     assert!(is_silence(
-        transport(IDLE).send(&reading(), url, false).await
+        transport(IDLE).send(&reading(), url, false, identity).await
     ));
 }
 
@@ -85,7 +87,7 @@ async fn slow_line_is_not_silent() {
     });
     let url = format!("http://{address}/bucket/key").parse().unwrap();
     let sent = transport(Duration::from_millis(800))
-        .send(&writing(SIZE), url, false)
+        .send(&writing(SIZE), url, false, identity)
         .await;
     assert_eq!(sent.unwrap().status, 200);
 }
@@ -95,7 +97,9 @@ async fn server_that_stops_reading_a_body_times_out() {
     let url = silent_server(false).await;
     // More than all buffers on the way hold.
     let request = writing(64 << 20);
-    assert!(is_silence(transport(IDLE).send(&request, url, false).await));
+    assert!(is_silence(
+        transport(IDLE).send(&request, url, false, identity).await
+    ));
 }
 
 #[tokio::test]
@@ -112,14 +116,19 @@ async fn answer_that_stops_midway_times_out() {
         std::future::pending::<()>().await;
     });
     let url = format!("http://{address}/bucket/").parse().unwrap();
-    let reply = transport(IDLE).send(&reading(), url, false).await.unwrap();
+    let reply = transport(IDLE)
+        .send(&reading(), url, false, identity)
+        .await
+        .unwrap();
     assert!(is_silence(reply.read(100).await));
 }
 
 /// Fills the pool with connections that fall silent after one answer.
 async fn fill_pool(transport: &Transport, url: &Url) {
     let request = reading();
-    for reply in join_all((0..4).map(|_| transport.send(&request, url.clone(), false))).await {
+    for reply in
+        join_all((0..4).map(|_| transport.send(&request, url.clone(), false, identity))).await
+    {
         assert!(reply.is_ok());
     }
 }
@@ -130,11 +139,18 @@ async fn half_dead_pool_costs_one_timeout() {
     let (transport, url) = (transport(IDLE), silent_server(true).await);
     fill_pool(&transport, &url).await;
     assert!(
-        is_silence(transport.send(&reading(), url.clone(), false).await),
+        is_silence(
+            transport
+                .send(&reading(), url.clone(), false, identity)
+                .await
+        ),
         "the connections are not half-dead"
     );
     assert!(
-        transport.send(&reading(), url, false).await.is_ok(),
+        transport
+            .send(&reading(), url, false, identity)
+            .await
+            .is_ok(),
         "it used another connection of the same pool"
     );
 }
@@ -150,7 +166,9 @@ async fn hedged_read_leaves_a_half_dead_connection_before_the_timeout() {
     };
     let (transport, url) = (&transport, &url);
     let read = retry.run("read", |call| async move {
-        let sent = transport.send(&reading(), url.clone(), call.is_hedge).await;
+        let sent = transport
+            .send(&reading(), url.clone(), call.is_hedge, identity)
+            .await;
         sent.map_err(|error| error.error(&call.action))
     });
     assert!(read.await.is_ok());
