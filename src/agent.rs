@@ -1,6 +1,7 @@
 //! The agent: locations, their backups, and the uploads under way. Knows neither HTTP nor S3.
 
 pub mod check;
+mod cleanup;
 pub mod copy;
 pub mod diagnostics;
 pub mod download;
@@ -12,10 +13,9 @@ pub(crate) mod kept;
 pub mod listing;
 pub mod location;
 mod look;
+pub mod model;
 pub mod recover;
 mod registry;
-mod removal;
-mod sweep;
 pub mod upload;
 pub mod verify;
 
@@ -37,14 +37,14 @@ use tracing::warn;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::config;
 use crate::error::{Error, Kind, Result};
-use check::{Checked, Step};
+use cleanup::{Sweeper, abandon};
 use download::Download;
-use events::{Events, UploadStatus};
+use events::Events;
 use journal::Journals;
 use listing::{Entry, View};
-use location::{Location, Status};
+use location::Location;
+use model::{CheckReport, CheckStep, LocationStatus, UploadStatus};
 use registry::Registry;
-use removal::abandon;
 use upload::{Discard, Keep, Means, Options, Received, Upload};
 use verify::Records;
 
@@ -59,7 +59,7 @@ const MAX_UPLOADS_OF_ONE: usize = 4;
 pub struct Agent {
     /// New at each start.
     pub instance_id: String,
-    locations: Registry,
+    locations: Arc<Registry>,
     uploads: Mutex<HashMap<String, Arc<Upload>>>,
     events: Events,
     stopping: CancellationToken,
@@ -79,7 +79,7 @@ impl Agent {
         let events = Events::default();
         let agent = Arc::new(Self {
             instance_id: uuid::Uuid::new_v4().to_string(),
-            locations: Registry::open(locations, &events)?,
+            locations: Arc::new(Registry::open(locations, &events)?),
             uploads: Mutex::default(),
             events,
             stopping: CancellationToken::new(),
@@ -108,7 +108,7 @@ impl Agent {
 
     /// All locations, in the order of the configuration.
     #[must_use]
-    pub fn locations(&self) -> Vec<Status> {
+    pub fn locations(&self) -> Vec<LocationStatus> {
         self.locations
             .all()
             .iter()
@@ -168,8 +168,8 @@ impl Agent {
             return;
         }
         let place = location.store.place();
-        for left in self.journals.left_in(place, &location.keys).await {
-            abandon(location, left, &self.tasks);
+        for upload in self.journals.interrupted_in(place, &location.keys).await {
+            abandon(location, upload, &self.tasks);
         }
     }
 
@@ -181,7 +181,7 @@ impl Agent {
         let (location, start) = (self.location(location)?, Instant::now());
         let view = location.note_error(location.listings.get(refresh).await)?;
         match &view.error {
-            Some(error) => drop(location.note::<()>(Err(error.replica()))),
+            Some(error) => drop(location.note::<()>(Err(error.clone()))),
             // An older list says nothing of how the bucket is now.
             None if view.listing.taken >= start => location.note(Ok(()))?,
             None => {}
@@ -222,7 +222,7 @@ impl Agent {
         // Runs on when the client goes away: half a deletion helps nobody.
         let deleting = self.tasks.spawn(async move {
             let _changing = location.folder.changing.write().await;
-            removal::delete(&location, &backup_id, &journals, &tasks).await
+            cleanup::delete(&location, &backup_id, &journals, &tasks).await
         });
         deleting.await.map_err(stopped)?
     }
@@ -231,7 +231,7 @@ impl Agent {
     ///
     /// # Errors
     /// [`Kind::LocationNotFound`].
-    pub async fn check(&self, location: &str) -> Result<Checked> {
+    pub async fn check(&self, location: &str) -> Result<CheckReport> {
         self.check_watched(location, None).await
     }
 
@@ -242,8 +242,8 @@ impl Agent {
     pub async fn check_watched(
         &self,
         location: &str,
-        watcher: Option<UnboundedSender<Step>>,
-    ) -> Result<Checked> {
+        watcher: Option<UnboundedSender<CheckStep>>,
+    ) -> Result<CheckReport> {
         let location = self.location(location)?;
         // Runs on when the client goes away, and removes what it wrote.
         let checking = self.tasks.spawn(async move {
@@ -258,7 +258,7 @@ impl Agent {
     ///
     /// # Errors
     /// [`Kind::ShuttingDown`]; what is wrong with the settings is in the answer.
-    pub async fn check_settings(&self, settings: serde_json::Value) -> Result<Checked> {
+    pub async fn check_settings(&self, settings: serde_json::Value) -> Result<CheckReport> {
         self.refuse_when_stopping()?;
         self.tasks
             .spawn(async move { check::check_json(&settings).await })
@@ -414,13 +414,13 @@ impl Agent {
 
     /// Removes from time to time what uploads left that nobody went on with, and verifies what is to be.
     pub fn keep_tidy(self: &Arc<Self>) {
-        self.tasks.spawn(sweep::run(Arc::clone(self)));
+        self.tasks.spawn(self.sweeper().run(self.stopping.clone()));
         self.tasks.spawn(verify::follow_schedules(Arc::clone(self)));
     }
 
     /// Removes once what uploads and deletions left that nobody goes on with, as far as the journal knows of it.
     pub async fn end_what_was_left(&self) {
-        sweep::Sweep::default().journals(self).await;
+        self.sweeper().sweep_journals().await;
     }
 
     /// Begins to stop: nothing new is begun, and content that is on its way is not waited for. What is stored of it stays
@@ -457,6 +457,14 @@ impl Agent {
             journals: Arc::clone(&self.journals),
             options,
         }
+    }
+
+    fn sweeper(&self) -> Sweeper {
+        Sweeper::new(
+            Arc::clone(&self.journals),
+            Arc::clone(&self.locations),
+            self.tasks.clone(),
+        )
     }
 
     fn resting(&self) -> MutexGuard<'_, HashMap<String, Instant>> {

@@ -25,13 +25,15 @@ async def test_gives_up_on_an_agent_that_stays_away(
     backup_agent: BackupAgent, agent: Agent, large: tuple[AgentBackup, bytes]
 ) -> None:
     """After the time that it is given, ten minutes, the agent is missed as in any other call."""
-    assert upload_module._PATIENCE_SECONDS == 10 * 60
+    assert upload_module._AWAY_SECONDS == 10 * 60
     backup, tar = large
     stream = Interrupted(tar, lambda number: agent.kill())
     start = time.monotonic()
     with (
-        patch.object(upload_module, "_PATIENCE_SECONDS", 1.5),
-        pytest.raises(BackupAgentUnreachableError, match="The transfer broke off"),
+        patch.object(upload_module, "_AWAY_SECONDS", 1.5),
+        pytest.raises(
+            BackupAgentUnreachableError, match="The transfer was interrupted"
+        ),
     ):
         await upload(backup_agent, backup, stream.open)
     assert 1 < time.monotonic() - start < 6
@@ -40,7 +42,7 @@ async def test_gives_up_on_an_agent_that_stays_away(
     # It was given its time already.
     start = time.monotonic()
     with (
-        patch.object(upload_module, "_PATIENCE_SECONDS", 1.5),
+        patch.object(upload_module, "_AWAY_SECONDS", 1.5),
         pytest.raises(BackupAgentUnreachableError, match="is it running"),
     ):
         await upload(backup_agent, backup, stream.open)
@@ -58,7 +60,7 @@ async def waiting(
     backup, tar = large
     stream = Interrupted(tar, lambda number: agent.kill())
     task = asyncio.create_task(upload(backup_agent, backup, stream.open))
-    await until(lambda: "waits for the agent" in caplog.text)
+    await until(lambda: "waiting for the agent" in caplog.text)
     return task
 
 
@@ -77,7 +79,9 @@ async def test_ends_with_its_entry(
     """An entry that is unloaded waits for nothing."""
     await asyncio.sleep(0.2)
     assert await hass.config_entries.async_unload(entry.entry_id)
-    with pytest.raises(BackupAgentUnreachableError, match="The transfer broke off"):
+    with pytest.raises(
+        BackupAgentUnreachableError, match="The transfer was interrupted"
+    ):
         await waiting
 
 
