@@ -95,7 +95,7 @@ async fn upload_survives_restart_of_swift() {
         "{arrived:?}"
     );
     assert!(
-        agent.printed().contains("trying again"),
+        agent.printed().contains("retrying"),
         "the outage went unnoticed"
     );
     assert_eq!(agent.complete(&upload_id, &sample).await.status, 200);
