@@ -202,7 +202,7 @@ async def test_cancel_ignores_ended_upload(
     busy = AgentError("storage_throttled", "Later", retryable=True)
     with (
         patch.object(entry.runtime_data.client, "cancel_upload", side_effect=busy),
-        pytest.raises(HomeAssistantError, match="asks to slow down: Later"),
+        pytest.raises(HomeAssistantError, match="is throttling requests: Later"),
     ):
         await act_only(hass, "cancel_upload")
 
@@ -238,7 +238,7 @@ async def test_invalid_targets_raise(
         )
     await agent.stop()
     for action in ("check_location", "refresh"):
-        with pytest.raises(HomeAssistantError, match="is it running"):
+        with pytest.raises(HomeAssistantError, match="Check that it is running"):
             await act_only(hass, action)
     assert await hass.config_entries.async_unload(entry.entry_id)
     with pytest.raises(ServiceValidationError, match="is not connected"):

@@ -108,7 +108,7 @@ async def test_calls_raise_unreachable_without_agent(
             pytest.raises(BackupAgentUnreachableError) as raised,
         ):
             await call
-        assert "is it running?" in str(raised.value)
+        assert "Check that it is running" in str(raised.value)
         assert str(agent.socket) in str(raised.value)
 
 
@@ -187,7 +187,7 @@ async def test_unknown_format_hides_no_other_backup(
     with patch.object(client, "backups", backups), patch.object(client, "backup", one):
         assert await backup_agent.async_list_backups() == [backup]
         assert "cannot parse backup strange" in caplog.text
-        with pytest.raises(BackupAgentError, match="does not understand backup"):
+        with pytest.raises(BackupAgentError, match="cannot read backup"):
             await backup_agent.async_get_backup("strange")
 
 

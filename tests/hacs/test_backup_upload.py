@@ -58,7 +58,7 @@ async def test_truncated_stream_is_refused(
 ) -> None:
     """A stream that ends early is refused, and nothing is stored."""
     backup, tar = make_backup(size=20_000_000)
-    with pytest.raises(BackupAgentError, match="did not arrive whole"):
+    with pytest.raises(BackupAgentError, match="arrived incomplete"):
         await upload(backup_agent, backup, streaming(tar[:-10_240]))
     await agent.wait_until_empty()
     assert await backup_agent.async_list_backups() == []
@@ -73,7 +73,9 @@ async def test_invalid_tar_is_refused(
     _, other_tar = make_backup("another", size=size)
     for content in (bytes(len(tar)), b"x" * len(tar), other_tar):
         announced = replace(backup, size=len(content))
-        with pytest.raises(BackupAgentError, match="not a complete backup"):
+        with pytest.raises(
+            BackupAgentError, match="not a complete Home Assistant backup"
+        ):
             await upload(backup_agent, announced, streaming(content))
         await agent.wait_until_empty()
 
@@ -96,7 +98,7 @@ async def test_upload_checksum_mismatch_is_refused(
             "custom_components.s3_backup_agent.client.transfer.crc32",
             lambda chunk, crc: 0x1234,
         ),
-        pytest.raises(BackupAgentError, match="damaged on its way"),
+        pytest.raises(BackupAgentError, match="damaged in transit"),
     ):
         await upload(backup_agent, backup, streaming(tar))
     await agent.wait_until_empty()
@@ -172,7 +174,7 @@ async def test_agents_reason_replaces_broken_connection(
         patch.object(connection.client, "upload", broken),
         pytest.raises(
             BackupAgentError,
-            match=r"not allowed to do this: Access to bucket x denied \(AccessDenied\)\. Allow PutObject\.",
+            match=r"lacks a permission: Access to bucket x denied \(AccessDenied\)\. Allow PutObject\.",
         ),
     ):
         await upload(backup_agent, backup, streaming(tar))

@@ -109,7 +109,7 @@ async def test_unsupported_protocol_retries_setup(
         assert not await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.SETUP_RETRY
     assert entry.reason is not None
-    assert "update the older one" in entry.reason
+    assert "Update the older one" in entry.reason
 
 
 @pytest.mark.usefixtures("backup", "impatient")

@@ -43,7 +43,7 @@ async def test_upload_fails_after_ten_minutes(
     start = time.monotonic()
     with (
         patch.object(upload_module, "_AWAY_SECONDS", 1.5),
-        pytest.raises(BackupAgentUnreachableError, match="is it running"),
+        pytest.raises(BackupAgentUnreachableError, match="Check that it is running"),
     ):
         await upload(backup_agent, backup, stream.open)
     assert time.monotonic() - start < 1
@@ -91,7 +91,7 @@ async def test_refused_upload_is_not_retried(
     """The agent's own errors are final."""
     backup, tar = large
     stream = Interrupted(tar[:-20_480])
-    with pytest.raises(BackupAgentError, match="did not arrive whole"):
+    with pytest.raises(BackupAgentError, match="arrived incomplete"):
         await upload(backup_agent, backup, stream.open)
     assert stream.opened == 1
     await agent.wait_until_empty()
