@@ -16,7 +16,7 @@
 //! | [`backup`] | Home Assistant's `AgentBackup` |
 //! | [`provider`] | the providers: endpoints, regions, what is peculiar about each |
 //! | [`system`] | the process, as the kernel shows it |
-//! | [`logging`], [`error`], `hex` | what every module shares |
+//! | [`logging`], [`error`], `units` | what every module shares |
 //!
 //! Built for `fuzz/` and for tests there is `fuzzing`, too: everything that reads what others write.
 
@@ -29,7 +29,6 @@ pub mod config;
 pub mod error;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
-mod hex;
 pub mod logging;
 pub mod page;
 pub mod provider;
@@ -37,3 +36,4 @@ pub mod server;
 pub mod store;
 pub mod supervisor;
 pub mod system;
+mod units;

@@ -18,8 +18,8 @@ use tracing::{debug, error};
 use super::listing::Entry;
 use super::location::Location;
 use crate::error::{Error, Kind, Result};
-use crate::hex::hex;
 use crate::store::{Backoff, Body, Error as StoreError, Key, Outcome, Store};
+use crate::units::hex;
 
 /// A backup on its way out.
 pub struct Download {

@@ -16,8 +16,8 @@ use super::listing::{Entry, MAX_METADATA_BYTES};
 use super::location::Location;
 use crate::backup::StoredBackup;
 use crate::error::{Kind, Result};
-use crate::hex::sha256;
 use crate::store::{Error as StoreError, Key, Multipart, Object, Outcome, Patience, Stem};
+use crate::units::sha256;
 
 type StoreResult<T> = std::result::Result<T, StoreError>;
 

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use tokio::sync::{Mutex, TryLockError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,7 @@ use super::removal::EarlierCopy;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::error::{Error, Kind, Result};
 use crate::store::{CopySource, Key, Multipart, Part, Stem, Store};
+use crate::units::rfc3339;
 use record::Record;
 use waiting::{Waiting, Watcher};
 
@@ -418,7 +419,7 @@ impl Upload {
             backup_id: self.backup.backup_id.clone(),
             name: self.backup.name.clone(),
             state: *self.told.lock().unwrap_or_else(PoisonError::into_inner),
-            started_at: self.started.0.to_rfc3339_opts(SecondsFormat::Secs, true),
+            started_at: rfc3339(self.started.0),
             stored_bytes: self.stored_bytes.load(Ordering::Relaxed),
             total_bytes: self.backup.size,
             resumed_bytes: self.resumed_bytes,

@@ -14,6 +14,7 @@ use super::uploads::read_json;
 use crate::config;
 use crate::logging::Level;
 use crate::logging::scrub::scrub;
+use crate::units::rfc3339;
 
 /// Version of the protocol, the 1 in `/v1/`.
 pub(crate) const PROTOCOL: u32 = 1;
@@ -89,9 +90,7 @@ pub(super) fn info_of(state: &super::State) -> Info {
         protocol: PROTOCOL,
         agent_id: state.agent_id.clone(),
         instance_id: state.agent.instance_id.clone(),
-        started_at: state
-            .started_at
-            .to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+        started_at: rfc3339(state.started_at),
         capabilities: CAPABILITIES,
         problems: state.problems.iter().map(OptionProblem::of).collect(),
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use chrono::{SecondsFormat, Utc};
+use chrono::Utc;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -17,6 +17,7 @@ use crate::logging::Level;
 use crate::logging::record::Record;
 use crate::logging::scrub::scrub_json;
 use crate::system::System;
+use crate::units::rfc3339;
 
 #[derive(Serialize)]
 struct Report<'s> {
@@ -50,7 +51,7 @@ pub(crate) async fn diagnostics(State(state): State<super::State>) -> Result<Jso
         .map(Arc::unwrap_or_clone)
         .collect();
     let report = Report {
-        generated_at: now.to_rfc3339_opts(SecondsFormat::Secs, true),
+        generated_at: rfc3339(now),
         info: info_of(&state),
         uptime_seconds: (now - state.started_at).num_seconds(),
         system: System::now(),

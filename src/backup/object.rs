@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{AgentBackup, AgentMetadata, StoredBackup};
-use crate::hex::sha256;
+use crate::units::sha256;
 
 /// Version of the agent's additions. Format 1 has no digest.
 pub const FORMAT: u32 = 2;

@@ -11,7 +11,7 @@ use super::reader::Reader;
 use super::s3::{S3Settings, Wire};
 use super::size::ByteSize;
 use super::verify::Verify;
-use crate::hex::hex;
+use crate::units::hex;
 
 /// Parts are this large unless the location or a very large backup says otherwise.
 pub const DEFAULT_PART_SIZE: u64 = 8 * MIB;

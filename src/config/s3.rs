@@ -14,8 +14,8 @@ use super::reader::Reader;
 use super::secret::Secret;
 use super::size::ByteSize;
 use crate::error::Reason;
-use crate::hex::sha256;
 use crate::provider::{self, Addressing, Checksum, Provider};
+use crate::units::sha256;
 
 /// A setting that a person made, or one that the provider's answers may change.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,13 +2,15 @@
 
 use std::fmt;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use tracing::Event;
 use tracing::field::{Field, Visit};
 
 use super::{Level, scrub};
+
+use crate::units::rfc3339_millis;
 
 /// A text is cut after this many bytes; a provider's answer can be long.
 const LONGEST: usize = 4096;
@@ -17,7 +19,7 @@ const LONGEST: usize = 4096;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Record {
     /// When it was made.
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(serialize_with = "serialize_time")]
     pub time: DateTime<Utc>,
     /// Its level.
     pub level: Level,
@@ -77,8 +79,8 @@ fn cut(text: &str) -> String {
     format!("{}…", &text[..text.floor_char_boundary(LONGEST)])
 }
 
-fn rfc3339<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::Millis, true))
+fn serialize_time<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&rfc3339_millis(*time))
 }
 
 #[cfg(test)]

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use askama::Template;
 use bytes::Bytes;
-use chrono::{SecondsFormat, Utc};
+use chrono::Utc;
 
 use super::human;
 use super::words::Words;
 use crate::agent::model::{CheckNote, CheckReport, CheckStep, Failure, LastCheck};
 use crate::error::Reason;
+use crate::units::rfc3339;
 
 /// A check.
 #[derive(Debug, Template)]
@@ -57,7 +58,7 @@ impl<'w> CheckView<'w> {
 
     /// One that ended now.
     pub(super) fn just_ended(words: &'w Words, checked: &CheckReport) -> Self {
-        let at = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
+        let at = rfc3339(Utc::now());
         Self::ended(
             words,
             &LastCheck {

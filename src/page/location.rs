@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{SecondsFormat, Utc};
+use chrono::Utc;
 use tokio::time::timeout;
 
 use super::check::{CheckView, ErrorView};
@@ -13,6 +13,7 @@ use crate::agent::location::Location;
 use crate::agent::model::{LastCheck, LocationStatus, Skipped};
 use crate::error;
 use crate::provider;
+use crate::units::rfc3339;
 
 /// How long the page waits for a list; one that takes longer is on the page as soon as it is there.
 const LIST_WITHIN: Duration = Duration::from_secs(2);
@@ -115,7 +116,7 @@ impl BackupsView {
         Self {
             is_waiting: false,
             is_known: true,
-            stale_since: is_stale.then(|| taken.to_rfc3339_opts(SecondsFormat::Secs, true)),
+            stale_since: is_stale.then(|| rfc3339(taken)),
             total_bytes: listing.entries.iter().map(|entry| entry.tar.size).sum(),
             skipped: listing.skipped.iter().take(MAX_SKIPPED).cloned().collect(),
             skipped_count: listing.skipped.len(),

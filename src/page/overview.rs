@@ -7,7 +7,6 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_LANGUAGE, HeaderMap, VARY};
 use axum::response::{Html, IntoResponse, Response};
-use chrono::SecondsFormat;
 use futures_util::future::join_all;
 use serde::Deserialize;
 
@@ -19,6 +18,7 @@ use crate::api::PROTOCOL;
 use crate::config::Problem;
 use crate::logging::Level;
 use crate::logging::record::Record;
+use crate::units::rfc3339_millis;
 
 #[derive(Deserialize)]
 pub(super) struct PageQuery {
@@ -158,7 +158,7 @@ impl RecordView {
             .iter()
             .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()));
         Self {
-            time: record.time.to_rfc3339_opts(SecondsFormat::Millis, true),
+            time: rfc3339_millis(record.time),
             shown_time: record.time.format("%Y-%m-%d %H:%M:%SZ").to_string(),
             level: record.level,
             message: record.message.clone(),

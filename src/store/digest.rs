@@ -6,7 +6,7 @@ use std::str::FromStr;
 use aws_lc_rs::digest::{Context, SHA256};
 use md5::{Digest as _, Md5};
 
-use crate::hex::hex;
+use crate::units::hex;
 
 /// Algorithm of a [`Digest`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use tracing::info;
 
 use super::Refusal;
@@ -11,8 +11,8 @@ use crate::agent::location::Location;
 use crate::agent::removal::take_back;
 use crate::backup::{AgentBackup, AgentMetadata, FORMAT, StoredBackup};
 use crate::error::{Error, Kind, Result};
-use crate::hex::sha256;
 use crate::store::{ContentType, Error as StoreError, Key, Object, Outcome, Patience};
+use crate::units::{rfc3339_millis, sha256};
 
 /// Longest id that is taken from a tar; Home Assistant's have eight characters.
 const MAX_ID_BYTES: usize = 128;
@@ -138,10 +138,7 @@ fn describe(backup: &AgentBackup, tar: &Object) -> StoredBackup {
         crc32: None,
         part_size: None,
         // It became a backup now, but it was uploaded then.
-        uploaded_at: tar
-            .modified
-            .unwrap_or_else(Utc::now)
-            .to_rfc3339_opts(SecondsFormat::Millis, true),
+        uploaded_at: rfc3339_millis(tar.modified.unwrap_or_else(Utc::now)),
         duration_ms: None,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
     };

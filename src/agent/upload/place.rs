@@ -10,8 +10,8 @@ use super::{Content, Keep, Tar, Upload};
 use crate::agent::removal::{Deletion, EarlierCopy, Removal};
 use crate::backup::{AgentBackup, AgentMetadata, FORMAT, StoredBackup};
 use crate::error::{Error, Kind, Result};
-use crate::hex::sha256;
 use crate::store::{Backoff, ContentType, Error as StoreError, Object, Outcome, Patience};
+use crate::units::{rfc3339_millis, sha256};
 
 /// How long what was stored a moment ago is looked for. A proxy that does not reach the server says that it is not there,
 /// and an answer to HEAD has no body to tell that by.
@@ -219,7 +219,7 @@ impl Upload {
             sha256: Some(sha256),
             crc32: content.crc32.clone(),
             part_size: Some(content.part_size),
-            uploaded_at: Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+            uploaded_at: rfc3339_millis(Utc::now()),
             duration_ms: u64::try_from(self.started.1.elapsed().as_millis()).ok(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         });

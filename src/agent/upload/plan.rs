@@ -7,8 +7,8 @@ use crate::agent::removal::EarlierCopy;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::config::location::MAX_PART_SIZE;
 use crate::error::{Error, Kind, Result};
-use crate::hex::sha256;
 use crate::store::{Key, Outcome, Patience, Stem};
+use crate::units::sha256;
 
 /// Names that are tried for a backup before it is given up.
 const MAX_STEMS: usize = 20;

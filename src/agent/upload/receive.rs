@@ -13,7 +13,7 @@ use super::parts::{Parts, Piece};
 use super::{Tar, Upload};
 use crate::archive::{self, Walker};
 use crate::error::{Error, Kind, Result};
-use crate::hex::hex;
+use crate::units::hex;
 
 /// How long a sender may be silent. The agent itself, when it copies, waits for its source as long as for any storage.
 const SENDER_IDLE_LIMIT: Duration = Duration::from_mins(10);

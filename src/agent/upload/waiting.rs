@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use chrono::{SecondsFormat, Utc};
+use chrono::Utc;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -11,6 +11,7 @@ use super::Upload;
 use crate::agent::model::Failure;
 use crate::error::Error;
 use crate::store::{Error as StoreError, Watch};
+use crate::units::rfc3339;
 
 /// One attempt that fails is nobody's business: what lasts this long is.
 const SHOWN_AFTER: Duration = Duration::from_secs(5);
@@ -50,7 +51,7 @@ impl Waiting {
         let mut wait = self.lock();
         let wait = wait.get_or_insert_with(|| Wait {
             begun: Instant::now(),
-            since: Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true),
+            since: rfc3339(Utc::now()),
             report: report.clone(),
             is_shown: false,
         });

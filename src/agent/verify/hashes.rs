@@ -3,8 +3,8 @@
 use aws_lc_rs::digest::{Context, SHA256};
 use crc_fast::{CrcAlgorithm, Digest};
 
-use crate::hex::hex;
 use crate::store::{Checksum, Stat};
+use crate::units::hex;
 
 /// SHA-256, and what the server has.
 pub(super) struct Hashes {

@@ -303,8 +303,8 @@ mod tests {
 
     use super::*;
     use crate::config::{Backend, Location};
-    use crate::hex::hex;
     use crate::provider;
+    use crate::units::hex;
 
     /// Signs and goes nowhere.
     #[derive(Debug)]

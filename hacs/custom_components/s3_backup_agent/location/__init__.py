@@ -1,21 +1,21 @@
-"""The locations that are kept in Home Assistant, as config subentries of their agent's entry."""
+"""Locations that are stored in Home Assistant, as config subentries of their agent's entry."""
 
 import hashlib
 import re
 from typing import TYPE_CHECKING
 
-from .client import Provider, Settings
-from .const import SUBENTRY_LOCATION
+from ..client import Provider, Settings
+from ..const import SUBENTRY_LOCATION
 
 if TYPE_CHECKING:
     from homeassistant.config_entries import ConfigEntry, ConfigSubentry
 
-# `{name}` and `{.name}` in the form of an endpoint; the latter is a dot and the value, or nothing.
+# `{name}` and `{.name}` in a provider's endpoint form; the latter adds a dot unless the value is empty.
 _PLACEHOLDER = re.compile(r"\{(\.?)(\w+)\}")
 
 
 def registrations_of(entry: ConfigEntry) -> dict[str, Settings]:
-    """Return the settings that the agent is to know, by the ids of their locations."""
+    """Return the settings to register with the agent, by location id."""
     return {
         subentry.unique_id: {**subentry.data, "name": subentry.title}
         for subentry in entry.subentries.values()
@@ -23,34 +23,37 @@ def registrations_of(entry: ConfigEntry) -> dict[str, Settings]:
     }
 
 
-def subentry_of(entry: ConfigEntry, location_id: str) -> str | None:
-    """Return the id of the config subentry that keeps a location, if there is one."""
+def subentry_of(entry: ConfigEntry, location_id: str) -> ConfigSubentry | None:
+    """Return the config subentry of a location, None for one of the agent's own configuration."""
     for subentry in entry.subentries.values():
         if (
             subentry.subentry_type == SUBENTRY_LOCATION
             and subentry.unique_id == location_id
         ):
-            return subentry.subentry_id
+            return subentry
     return None
 
 
-def kept_here(entry: ConfigEntry, location_id: str) -> ConfigSubentry | None:
-    """Return the config subentry that a location is kept in, if there is one."""
-    subentry_id = subentry_of(entry, location_id)
-    return entry.subentries[subentry_id] if subentry_id else None
+def subentry_id_of(entry: ConfigEntry, location_id: str) -> str | None:
+    """Return the id of a location's config subentry."""
+    subentry = subentry_of(entry, location_id)
+    return subentry.subentry_id if subentry else None
 
 
-def place_of(provider: Provider | None, settings: Settings) -> str:
-    """Return a word for the folder of the bucket that settings lead to, the same one whenever they are entered."""
-    return place(
+def folder_id_of(provider: Provider | None, settings: Settings) -> str:
+    """Return the id of the folder in a bucket that settings lead to."""
+    return folder_id(
         settings.get("endpoint") or _endpoint(provider, settings),
         settings["bucket"],
         settings.get("prefix"),
     )
 
 
-def place(endpoint: str | None, bucket: str | None, prefix: str | None) -> str:
-    """Return a word for a folder of a bucket, which can be a location's id."""
+def folder_id(endpoint: str | None, bucket: str | None, prefix: str | None) -> str:
+    """Return the id of a folder in a bucket, equal however its parts are entered.
+
+    It becomes the unique id of the subentry, so that a location that is added again keeps its backup settings.
+    """
     parts = (
         (endpoint or "").lower().rstrip("/"),
         bucket or "",
@@ -60,13 +63,13 @@ def place(endpoint: str | None, bucket: str | None, prefix: str | None) -> str:
 
 
 def default_name(settings: Settings) -> str:
-    """Return the name of a location that nobody named."""
+    """Return the name of a location without a name of its own."""
     names = (settings["bucket"], settings.get("prefix", "").strip("/"))
     return "/".join(name for name in names if name)
 
 
 def _endpoint(provider: Provider | None, settings: Settings) -> str:
-    """Return the endpoint that the agent makes of a provider's form."""
+    """Return the endpoint that the agent derives from a provider's form."""
     if provider is None:
         return ""
     values = {"region": provider["region"], **settings}

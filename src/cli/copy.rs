@@ -1,6 +1,5 @@
-//! `copy` and `import`.
+//! `copy`.
 
-use std::collections::HashMap;
 use std::fmt::Write;
 use std::pin::pin;
 use std::sync::Arc;
@@ -8,15 +7,15 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use indicatif::ProgressBar;
 use serde_json::json;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::Failure;
 use super::output::{Output, lines, size};
+use super::progress::follow_uploads;
 use crate::agent::Agent;
 use crate::agent::copy::{
     CopyOutcome as Outcome, CopyPlan as Plan, CopyRequest as Request, Done, Layout,
 };
-use crate::agent::model::{Event, Failure as Report, Skipped};
+use crate::agent::model::{Failure as Report, Skipped};
 
 /// Copies backups from one location to another.
 pub(super) async fn copy(
@@ -37,33 +36,8 @@ pub(super) async fn copy(
     run(agent, &request, dry_run, output).await
 }
 
-/// Takes backups over from the layout of Home Assistant's own S3 integrations.
-pub(super) async fn import(
-    agent: &Arc<Agent>,
-    to: &str,
-    from: Option<&str>,
-    prefix: Option<&str>,
-    dry_run: bool,
-    output: Output,
-) -> Result<(), Failure> {
-    let from = from.unwrap_or(to);
-    let own_prefix = || {
-        agent
-            .location(from)
-            .map(|location| location.settings.prefix.clone())
-    };
-    let prefix = prefix.map_or_else(own_prefix, |prefix| Ok(prefix.to_owned()))?;
-    let request = Request {
-        from: from.to_owned(),
-        layout: Layout::Flat(prefix.clone()),
-        to: to.to_owned(),
-        backup_ids: Vec::new(),
-        inside: <_>::default(),
-    };
-    run(agent, &request, dry_run, output).await
-}
-
-async fn run(
+/// Runs a copy, or prints what it would do.
+pub(super) async fn run(
     agent: &Arc<Agent>,
     request: &Request,
     dry_run: bool,
@@ -95,7 +69,8 @@ async fn carry_out(
     output: Output,
 ) -> Result<(), Failure> {
     let bar = output.progress(plan.bytes());
-    let _following = follow(agent, to, &bar);
+    let target = to.to_owned();
+    let _following = follow_uploads(agent, &bar, move |upload| upload.location == target);
     let mut outcomes = pin!(agent.copy(plan));
     while let Some(outcome) = outcomes.next().await {
         summary.take(&outcome, &bar, output)?;
@@ -104,23 +79,7 @@ async fn carry_out(
     Ok(())
 }
 
-/// Moves the bar with what is stored at the other side, in all uploads together.
-fn follow(agent: &Agent, to: &str, bar: &ProgressBar) -> AbortOnDropHandle<()> {
-    let (mut events, to, bar) = (agent.events().subscribe(), to.to_owned(), bar.clone());
-    AbortOnDropHandle::new(tokio::spawn(async move {
-        let mut stored: HashMap<String, u64> = HashMap::new();
-        while let Ok(event) = events.recv().await {
-            if let Event::Upload(upload) = event
-                && upload.location == to
-            {
-                stored.insert(upload.backup_id, upload.stored_bytes);
-                bar.set_position(stored.values().sum());
-            }
-        }
-    }))
-}
-
-/// What has come of it so far.
+/// Totals of a copy.
 #[derive(Default)]
 struct Summary {
     dry_run: bool,
@@ -149,7 +108,8 @@ impl Summary {
         bar: &ProgressBar,
         output: Output,
     ) -> Result<(), Failure> {
-        let (id, bytes) = (&outcome.backup_id, size(outcome.size));
+        let id = &outcome.backup_id;
+        let bytes = size(outcome.size);
         let value =
             json!({"backup_id": id, "size": outcome.size, "result": outcome.result.as_ref().ok()});
         let (line, value) = match &outcome.result {
@@ -198,7 +158,7 @@ impl Summary {
         {
             let _ = write!(
                 line,
-                "\nNo backups lie in the folder \"{prefix}\": name another one with --from-prefix."
+                "\nThe folder \"{prefix}\" holds no backups: choose another one with --from-prefix."
             );
         }
         let totals = json!({
@@ -208,8 +168,8 @@ impl Summary {
         output.result(&line, &totals)?;
         match (failed, is_away) {
             (0, _) => Ok(()),
-            (_, true) => Err(Failure::SaidAway),
-            (_, false) => Err(Failure::Said),
+            (_, true) => Err(Failure::ReportedAway),
+            (_, false) => Err(Failure::Reported),
         }
     }
 }

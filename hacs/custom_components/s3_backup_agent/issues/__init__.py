@@ -1,6 +1,6 @@
-"""What of a location's state belongs on the page of repairs.
+"""Issues that the S3 Backup Agent integration shows on the repairs page.
 
-What should be there is worked out anew whenever something changed, and the rest goes away.
+All issues are derived from the current state at each change; those that no longer apply are deleted.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.util import dt as dt_util
 
-from .client import (
+from ..client import (
     AgentError,
     Backup,
     Location,
@@ -20,14 +20,14 @@ from .client import (
     OptionProblem,
     UnsupportedProtocolError,
 )
-from .const import DOMAIN
-from .links import OWN_PAGE, agents_configuration
-from .location_reauth import KEY_ERRORS
+from ..const import DOMAIN
+from ..links import OWN_PAGE, agents_configuration
+from ..location.reauth import KEY_ERRORS
 
 if TYPE_CHECKING:
     from homeassistant.config_entries import ConfigEntry
 
-# For how long a storage may be away before somebody should look at it.
+# How long a storage may be unreachable before an issue says so.
 UNREACHABLE_FOR: Final = timedelta(days=1)
 UNREACHABLE: Final = "unreachable"
 WRONG_REGION: Final = "wrong_region"
@@ -40,10 +40,10 @@ OPTIONS_PROBLEM: Final = "options_problem"
 AGENT_TOO_OLD: Final = "agent_too_old"
 AGENT_TOO_NEW: Final = "agent_too_new"
 
-# That of a location which the agent's own configuration has.
+# For a location of the agent's own configuration, which cannot be fixed here.
 _WRONG_REGION_CONFIGURED: Final = "wrong_region_configured"
 _UNREACHABLE_CODES: Final = frozenset({"storage_unreachable", "storage_timeout"})
-# What is wrong with a location's settings or its storage, and does not go away by itself.
+# The errors that last until the settings or the storage change.
 _KIND_OF_CODE: Final = {
     "storage_auth": "credentials",
     "storage_forbidden": "permissions",
@@ -53,32 +53,31 @@ _KIND_OF_CODE: Final = {
     "storage_certificate": "certificate",
     "storage_full": "storage_full",
 }
-_SHOWN: Final = 10
-# Where Home Assistant makes and deletes backups.
+_MAX_LINES: Final = 10
 _BACKUPS_PAGE: Final = "homeassistant://config/backup/backups"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Issue:
-    """Something that somebody should look at."""
+    """An issue of an agent or of one of its locations."""
 
     kind: str
     location_id: str = ""
     placeholders: dict[str, str] = field(default_factory=dict)
     is_error: bool = True
     is_fixable: bool = False
-    # Whether it is remembered over a restart of Home Assistant, because it takes long to be found again.
-    is_lasting: bool = False
+    # Whether it outlives a restart of Home Assistant, because detecting it again takes long.
+    is_persistent: bool = False
     page: str | None = None
 
     def issue_id(self, entry: ConfigEntry) -> str:
-        """Return its id, which begins with its entry's."""
+        """Return the issue's id, which starts with the entry's."""
         return "_".join(filter(None, (entry.entry_id, self.kind, self.location_id)))
 
 
 @callback
 def open_issues(hass: HomeAssistant, entry: ConfigEntry) -> dict[str, ir.IssueEntry]:
-    """Return the issues of an entry that are shown, by their ids."""
+    """Return the active issues of an entry, by id."""
     return {
         issue_id: issue
         for (domain, issue_id), issue in ir.async_get(hass).issues.items()
@@ -88,7 +87,7 @@ def open_issues(hass: HomeAssistant, entry: ConfigEntry) -> dict[str, ir.IssueEn
 
 @callback
 def show(hass: HomeAssistant, entry: ConfigEntry, issue: Issue) -> None:
-    """Show an issue, or show it as it is now."""
+    """Create or update an issue."""
     ir.async_create_issue(
         hass,
         DOMAIN,
@@ -99,7 +98,7 @@ def show(hass: HomeAssistant, entry: ConfigEntry, issue: Issue) -> None:
             "location_id": issue.location_id,
         },
         is_fixable=issue.is_fixable,
-        is_persistent=issue.is_lasting,
+        is_persistent=issue.is_persistent,
         learn_more_url=issue.page,
         severity=ir.IssueSeverity.ERROR if issue.is_error else ir.IssueSeverity.WARNING,
         translation_key=issue.kind,
@@ -109,14 +108,14 @@ def show(hass: HomeAssistant, entry: ConfigEntry, issue: Issue) -> None:
 
 @callback
 def remove_all(hass: HomeAssistant, entry: ConfigEntry) -> None:
-    """Show no issue of an entry any more."""
+    """Delete all issues of an entry."""
     for issue_id in open_issues(hass, entry):
         ir.async_delete_issue(hass, DOMAIN, issue_id)
 
 
 @callback
 def note_refusal(hass: HomeAssistant, entry: ConfigEntry, err: AgentError) -> None:
-    """Show that agent and integration do not fit together, and which of them is to be updated."""
+    """Show whether the agent or the integration must be updated, for a protocol error."""
     if isinstance(err, UnsupportedProtocolError):
         kind = AGENT_TOO_OLD if err.is_too_old else AGENT_TOO_NEW
         show(hass, entry, Issue(kind=kind))
@@ -125,28 +124,28 @@ def note_refusal(hass: HomeAssistant, entry: ConfigEntry, err: AgentError) -> No
 def error_issues(
     hass: HomeAssistant, entry: ConfigEntry, location: Location
 ) -> Iterator[Issue]:
-    """Yield what is shown at once of an error; what asks for another key instead yields nothing."""
+    """Yield the issue of a location's error, unless a reauth flow asks for another key."""
     if location["status"] != "error" or (error := location["error"]) is None:
         return
-    is_kept_here = location["source"] == "registered"
+    is_registered = location["source"] == "registered"
     kind = _KIND_OF_CODE.get(error["code"])
-    if kind is None or (is_kept_here and error["code"] in KEY_ERRORS):
+    if kind is None or (is_registered and error["code"] in KEY_ERRORS):
         return
-    if kind == WRONG_REGION and not is_kept_here:
+    if kind == WRONG_REGION and not is_registered:
         kind = _WRONG_REGION_CONFIGURED
     yield Issue(
         kind=kind,
         location_id=location["id"],
         placeholders=_placeholders(location, error),
         is_fixable=kind == WRONG_REGION,
-        page=OWN_PAGE if is_kept_here else agents_configuration(hass, entry),
+        page=OWN_PAGE if is_registered else agents_configuration(hass, entry),
     )
 
 
 def options_issue(
     hass: HomeAssistant, entry: ConfigEntry, problems: list[OptionProblem]
 ) -> Issue:
-    """Return what is shown of options that the agent left out."""
+    """Return the issue of invalid options, which the agent ignores."""
     return Issue(
         kind=OPTIONS_PROBLEM,
         placeholders={
@@ -159,7 +158,7 @@ def options_issue(
 
 
 def unreachable_issue(location: Location, since: datetime) -> Issue:
-    """Return what is shown of a storage that is away for long."""
+    """Return the issue of a storage that is unreachable for long."""
     error = location["error"]
     assert error is not None
     return Issue(
@@ -167,12 +166,12 @@ def unreachable_issue(location: Location, since: datetime) -> Issue:
         location_id=location["id"],
         placeholders={**_placeholders(location, error), "since": _local(since)},
         is_error=False,
-        is_lasting=True,
+        is_persistent=True,
     )
 
 
 def overdue_issue(location: Location, since: datetime) -> Issue:
-    """Return what is shown when automatic backups do not come."""
+    """Return the issue of missing automatic backups."""
     placeholders = {"location": location["name"], "since": _local(since)}
     return Issue(
         kind=OVERDUE,
@@ -183,10 +182,10 @@ def overdue_issue(location: Location, since: datetime) -> Issue:
     )
 
 
-def verified_issues(location: Location, listed: list[Backup]) -> Iterator[Issue]:
-    """Yield what is shown of backups that are damaged or may be, by name when they are listed."""
+def verification_issues(location: Location, listed: list[Backup]) -> Iterator[Issue]:
+    """Yield the issues of damaged and unverifiable backups, by name if they are listed."""
     known = {backup["backup_id"]: backup for backup in listed}
-    for kind, ids in verified_badly(location).items():
+    for kind, ids in failed_verifications(location).items():
         lines = [_line_of(it, known.get(it)) for it in ids]
         yield Issue(
             kind=kind,
@@ -197,10 +196,10 @@ def verified_issues(location: Location, listed: list[Backup]) -> Iterator[Issue]
         )
 
 
-def leftover_issue(
+def orphan_issue(
     location: Location, kind: str, keys: list[str], *, is_fixable: bool = False
 ) -> Issue:
-    """Return what is shown of objects that are only half of a backup."""
+    """Return the issue of orphans: tars without metadata, or metadata without tars."""
     return Issue(
         kind=kind,
         location_id=location["id"],
@@ -215,12 +214,12 @@ def leftover_issue(
 
 
 def shortened(lines: list[str]) -> str:
-    """Return the first of many lines."""
-    return "\n".join(lines[:_SHOWN] + (["- …"] if len(lines) > _SHOWN else []))
+    """Join lines; many are cut off."""
+    return "\n".join(lines[:_MAX_LINES] + (["- …"] if len(lines) > _MAX_LINES else []))
 
 
-def verified_badly(location: Location) -> dict[str, list[str]]:
-    """Return the ids of the backups that are damaged, and of those that could not be verified, where there are any."""
+def failed_verifications(location: Location) -> dict[str, list[str]]:
+    """Return the ids of damaged and of unverifiable backups, by kind of issue."""
     if not (verification := location.get("verification")):
         return {}
     found = {
@@ -231,7 +230,7 @@ def verified_badly(location: Location) -> dict[str, list[str]]:
 
 
 def down_since(location: Location) -> datetime | None:
-    """Return since when the agent cannot reach a location's storage, None when it can or when that is not known."""
+    """Return since when a location's storage is unreachable, None if it is not or unknown."""
     error = location["error"]
     if location["status"] != "error" or error is None:
         return None
@@ -241,7 +240,7 @@ def down_since(location: Location) -> datetime | None:
 
 
 def _placeholders(location: Location, error: LocationError) -> dict[str, str]:
-    """Return what the sentences are filled in with."""
+    """Return the placeholders of an error's issue."""
     return {
         "location": location["name"],
         "bucket": location["bucket"] or "",
@@ -250,7 +249,7 @@ def _placeholders(location: Location, error: LocationError) -> dict[str, str]:
 
 
 def _line_of(backup_id: str, backup: Backup | None) -> str:
-    """Return a backup as the backup panel shows it: many have the same name, and only their dates tell them apart."""
+    """Return a list item with name and date, since many backups share a name."""
     if backup is None:
         return f"- `{backup_id}`"
     made_at = dt_util.parse_datetime(backup["date"])
@@ -259,5 +258,5 @@ def _line_of(backup_id: str, backup: Backup | None) -> str:
 
 
 def _local(when: datetime) -> str:
-    """Return a time as it is written everywhere."""
+    """Format a time in the local time zone."""
     return dt_util.as_local(when).strftime("%Y-%m-%d %H:%M")

@@ -1,15 +1,15 @@
-"""What trying a location's settings showed, in the words of a form."""
+"""Outcome of checking a location's settings, for a form."""
 
 from dataclasses import dataclass, field
 from typing import Final
 
-from .client import AgentError, Checked, Settings
-from .errors import form_error
+from ..client import AgentError, Checked, Settings
+from ..errors import form_error
 
-# Settings that cannot even be tried.
+# The error of a setting that fails validation.
 INVALID_SETTING: Final = "invalid_setting"
 
-# The setting that a failed step is most likely about; any other step is about none.
+# The setting that a failed step most likely is about; other steps are about none.
 _SETTING_OF_STEP: Final = {
     "resolve": "endpoint",
     "connect": "endpoint",
@@ -18,7 +18,7 @@ _SETTING_OF_STEP: Final = {
     "region": "region",
     "bucket": "bucket",
 }
-# What the reason says more exactly than the step.
+# The reasons that name a setting more exactly than their step.
 _SETTING_OF_REASON: Final = {
     "proxy_failed": "proxy",
     "unknown_key": "access_key_id",
@@ -28,26 +28,26 @@ _SETTING_OF_REASON: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How the settings did."""
+    """Outcome of a check."""
 
     ok: bool
-    # The errors' names in the translations, by setting; that of no setting is an empty text.
+    # Translation keys of errors, by setting; the empty setting is the form as a whole.
     errors: dict[str, str] = field(default_factory=dict)
-    # What the agent and the provider say.
+    # Details in the words of the agent and the provider.
     details: str = ""
-    # What would work instead.
+    # Settings that would work.
     corrected: Settings = field(default_factory=dict)
-    # What is worth knowing though it works.
+    # Notes on settings that work.
     notes: str = ""
 
     @classmethod
     def failed(cls, err: AgentError) -> Outcome:
-        """Return the outcome when the agent could not be asked."""
+        """Return the outcome of a failed call."""
         return cls(ok=False, errors={"": form_error(err.code)}, details=str(err))
 
     @classmethod
     def of(cls, checked: Checked) -> Outcome:
-        """Return what the agent found."""
+        """Return the outcome of the agent's check."""
         errors: dict[str, str] = {}
         texts: list[str] = []
         for step in checked["steps"]:
@@ -69,6 +69,6 @@ class Outcome:
         )
 
 
-def listed(settings: Settings) -> str:
-    """Return settings as a list in Markdown."""
+def markdown_list(settings: Settings) -> str:
+    """Return settings as a Markdown list."""
     return "\n".join(f"- `{key}`: `{text}`" for key, text in settings.items())

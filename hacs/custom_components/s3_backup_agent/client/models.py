@@ -1,17 +1,17 @@
-"""The shapes of the protocol's answers; `docs/protocol.md` explains them."""
+"""Types of the protocol's answers, as in docs/protocol.md."""
 
 from typing import Any, NotRequired, TypedDict
 
 
 class OptionProblem(TypedDict):
-    """Something that is wrong in the agent's own configuration, and was left out."""
+    """An invalid option of the agent's configuration, which it ignores."""
 
     option: str
     message: str
 
 
 class Info(TypedDict):
-    """What is running at the other end."""
+    """The agent's version and capabilities."""
 
     name: str
     version: str
@@ -25,7 +25,7 @@ class Info(TypedDict):
 
 
 class LocationError(TypedDict):
-    """Why a location does not work."""
+    """The error of a location."""
 
     code: str
     reason: str
@@ -36,7 +36,7 @@ class LocationError(TypedDict):
 
 
 class LastUpload(TypedDict):
-    """The newest backup of a location that an agent made."""
+    """The newest backup that an agent uploaded to a location."""
 
     backup_id: str
     uploaded_at: str
@@ -45,7 +45,7 @@ class LastUpload(TypedDict):
 
 
 class Verification(TypedDict):
-    """What verifying a location's backups showed; the key that is used here."""
+    """The result of verifying a location's backups; only the fields used here."""
 
     damaged: list[str]
     # Absent in older agents.
@@ -53,7 +53,7 @@ class Verification(TypedDict):
 
 
 class Location(TypedDict):
-    """A place where backups are kept."""
+    """A location and its status."""
 
     id: str
     name: str
@@ -73,19 +73,19 @@ class Location(TypedDict):
     verification: NotRequired[Verification | None]
 
 
-# The settings of a location, as `docs/configuration.md` has them; all of them are texts.
+# The settings of a location, as in docs/configuration.md; all values are text.
 type Settings = dict[str, str]
 
 
 class Region(TypedDict):
-    """A region that a provider has."""
+    """A region of a provider."""
 
     id: str
     name: str
 
 
 class ProviderField(TypedDict):
-    """A setting that one provider has and others do not."""
+    """A setting of one provider."""
 
     id: str
     label: str
@@ -97,14 +97,14 @@ class ProviderField(TypedDict):
 
 
 class ProviderKeys(TypedDict):
-    """Where a provider gives access keys."""
+    """The page for a provider's access keys."""
 
     url: str
     help: str
 
 
 class Provider(TypedDict):
-    """What is known of a provider; the keys that are used here."""
+    """A provider; only the fields used here."""
 
     id: str
     name: str
@@ -120,7 +120,7 @@ class Provider(TypedDict):
 
 
 class Report(TypedDict):
-    """Why something failed, in an event or in a step of a check."""
+    """The error of an event or of a step of a check."""
 
     code: str
     reason: str
@@ -130,7 +130,7 @@ class Report(TypedDict):
 
 
 class CheckStep(TypedDict):
-    """One step of a check; `settings` says with `key` which of them is wrong."""
+    """One step of a check; the step `settings` names the invalid one with `key`."""
 
     step: str
     ok: bool
@@ -140,7 +140,7 @@ class CheckStep(TypedDict):
 
 
 class Note(TypedDict):
-    """What a check has to say beside its steps; `key` is the setting that it is about."""
+    """A note on a setting that a check found."""
 
     code: str
     key: str | None
@@ -148,7 +148,7 @@ class Note(TypedDict):
 
 
 class Checked(TypedDict):
-    """What trying a location's settings showed."""
+    """The result of a check."""
 
     ok: bool
     steps: list[CheckStep]
@@ -158,7 +158,7 @@ class Checked(TypedDict):
 
 
 class Skipped(TypedDict):
-    """An object that is not listed."""
+    """An object that the listing skips."""
 
     key: str
     reason: str
@@ -167,7 +167,7 @@ class Skipped(TypedDict):
 
 
 class RecoveredTar(TypedDict):
-    """A tar that was adopted, or could be."""
+    """A tar that was adopted, or can be."""
 
     key: str
     backup_id: str
@@ -176,7 +176,7 @@ class RecoveredTar(TypedDict):
 
 
 class FailedTar(TypedDict):
-    """A tar that could not be adopted."""
+    """A tar that cannot be adopted."""
 
     key: str
     code: str
@@ -184,7 +184,7 @@ class FailedTar(TypedDict):
 
 
 class Recovery(TypedDict):
-    """What came of adopting tars without metadata."""
+    """The result of adopting tars without metadata."""
 
     recovered: list[RecoveredTar]
     failed: list[FailedTar]
@@ -205,7 +205,7 @@ class Listing(TypedDict):
 
 
 class Upload(TypedDict):
-    """An announced upload."""
+    """A created upload."""
 
     upload_id: str
     part_size: int
@@ -214,7 +214,7 @@ class Upload(TypedDict):
 
 
 class UploadStatus(TypedDict):
-    """How an upload stands."""
+    """The status of an upload."""
 
     upload_id: str
     location: str
@@ -229,14 +229,14 @@ class UploadStatus(TypedDict):
 
 
 class Problem(TypedDict):
-    """Something that is wrong with a backup."""
+    """A defect of a backup."""
 
     code: str
     detail: str
 
 
 class Verified(TypedDict):
-    """What looking at a backup showed."""
+    """The result of verifying a backup."""
 
     ok: bool
     mode: str
@@ -247,7 +247,7 @@ class Verified(TypedDict):
 
 
 class Received(TypedDict):
-    """What of an upload arrived at the agent."""
+    """The bytes that the agent received."""
 
     size: int
     crc32: str
@@ -255,7 +255,7 @@ class Received(TypedDict):
 
 
 class Event(TypedDict):
-    """A line of the events stream; `type` says which of the other keys are there."""
+    """A line of the events stream; `type` determines the other keys."""
 
     type: str
     instance_id: NotRequired[str]

@@ -1,4 +1,4 @@
-"""Config subentry flow for a location: its provider, its settings, and whether they work."""
+"""Config subentry flow for a location."""
 
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,30 +15,30 @@ from homeassistant.helpers.selector import (
     SelectSelectorMode,
 )
 
-from .check import Outcome, listed
-from .client import AgentError, Provider, Settings
-from .const import OTHER
-from .links import agents_configuration
-from .location_form import NAME, LocationForm
-from .locations import default_name, place, place_of
+from ..client import AgentError, Provider, Settings
+from ..const import OTHER
+from ..links import agents_configuration
+from . import default_name, folder_id, folder_id_of
+from .form import NAME, LocationForm
+from .outcome import Outcome, markdown_list
 
 if TYPE_CHECKING:
     import probatio as vol
 
-    from .connection import AgentConnection
+    from ..coordinator import AgentCoordinator
 else:
-    # What Home Assistant 2026.3 has; later ones answer this import with probatio.
+    # Home Assistant 2026.3 has voluptuous; later versions alias it to probatio.
     import voluptuous as vol
 
 CONF_PROVIDER: Final = "provider"
 
 
 class LocationFlow(ConfigSubentryFlow):
-    """Asks for a location, tries it, and offers what would work instead."""
+    """Adds or changes a location: asks for its settings, checks them, and offers corrections."""
 
     def __init__(self) -> None:
-        """Start with nothing known."""
-        self._connection: AgentConnection
+        """Initialize the flow."""
+        self._coordinator: AgentCoordinator
         self._providers: dict[str, Provider] = {}
         self._form: LocationForm
         self._name = ""
@@ -65,13 +65,13 @@ class LocationFlow(ConfigSubentryFlow):
             SelectSelectorConfig(
                 options=options,
                 mode=SelectSelectorMode.DROPDOWN,
-                # Of the one that is no name; the others are called the same everywhere.
+                # Translates `other`; the rest are names.
                 translation_key=CONF_PROVIDER,
             )
         )
         configured = ", ".join(
             location["name"]
-            for location in self._connection.locations.values()
+            for location in self._coordinator.locations.values()
             if location["source"] == "configuration"
         )
         page = agents_configuration(self.hass, self._get_entry())
@@ -87,13 +87,13 @@ class LocationFlow(ConfigSubentryFlow):
     async def async_step_beside_configured(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
-        """Ask for the provider, where the agent's own configuration has locations, too."""
+        """Ask for the provider, and list the locations of the agent's own configuration."""
         return await self.async_step_user(user_input)
 
     async def async_step_reconfigure(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
-        """Change the settings of a location; its provider and its id stay."""
+        """Ask for the settings of an existing location; its provider and id stay."""
         if abort := await self._get_providers():
             return abort
         subentry = self._get_reconfigure_subentry()
@@ -109,18 +109,18 @@ class LocationFlow(ConfigSubentryFlow):
     async def async_step_location(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
-        """Ask for the settings, and try them."""
+        """Ask for the settings, and check them."""
         if user_input is None:
             return self._show()
         self._settings = self._form.read(user_input, self._settings)
         self._name = user_input.get(NAME, "").strip()
-        return await self._try()
+        return await self._check()
 
     async def async_step_corrected(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
-        """Offer what would work."""
-        changes = listed(self._corrected)
+        """Offer settings that would work."""
+        changes = markdown_list(self._corrected)
         return self.async_show_menu(
             step_id="corrected",
             menu_options=["take", "location"],
@@ -130,23 +130,23 @@ class LocationFlow(ConfigSubentryFlow):
     async def async_step_take(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
-        """Take what was offered."""
+        """Use the offered settings."""
         self._settings |= self._corrected
-        return await self._try()
+        return await self._check()
 
     def _connect(self) -> bool:
-        """Take the connection that the agent has now; without any, the one from before says so when it is used."""
+        """Use the entry's current coordinator; the closed client of an old one fails each call."""
         entry = self._get_entry()
         if is_loaded := entry.state is ConfigEntryState.LOADED:
-            self._connection = entry.runtime_data
+            self._coordinator = entry.runtime_data
         return is_loaded
 
     async def _get_providers(self) -> SubentryFlowResult | None:
-        """Ask the agent what it knows; return the end of the flow when it cannot be asked."""
+        """Read the agent's providers; return the flow's abort if that fails."""
         if not self._connect():
             return self.async_abort(reason="entry_not_loaded")
         try:
-            providers = await self._connection.client.providers()
+            providers = await self._coordinator.client.providers()
         except AgentError as err:
             return self.async_abort(
                 reason="cannot_connect",
@@ -155,11 +155,11 @@ class LocationFlow(ConfigSubentryFlow):
         self._providers = {provider["id"]: provider for provider in providers}
         return None
 
-    async def _try(self) -> SubentryFlowResult:
-        """Try the settings; keep them when they work."""
+    async def _check(self) -> SubentryFlowResult:
+        """Check the settings, and store them if they work."""
         self._connect()
         try:
-            checked = await self._connection.client.check_settings(self._settings)
+            checked = await self._coordinator.client.check_settings(self._settings)
         except AgentError as err:
             outcome = Outcome.failed(err)
         else:
@@ -177,27 +177,27 @@ class LocationFlow(ConfigSubentryFlow):
         return self._show()
 
     def _finish(self) -> SubentryFlowResult:
-        """Keep the location, unless it is there already."""
+        """Store the location, unless its folder has a location already."""
         entry, settings = self._get_entry(), self._settings
         is_new = self.source != SOURCE_RECONFIGURE
         own = None if is_new else self._get_reconfigure_subentry()
         others = [
             subentry for subentry in entry.subentries.values() if subentry is not own
         ]
-        found = place_of(self._form.provider, settings)
+        found = folder_id_of(self._form.provider, settings)
         if found in {
-            place_of(self._providers.get(other.data[CONF_PROVIDER]), {**other.data})
+            folder_id_of(self._providers.get(other.data[CONF_PROVIDER]), {**other.data})
             for other in others
         } | {
-            place(location["endpoint"], location["bucket"], location["prefix"])
-            for location in self._connection.locations.values()
+            folder_id(location["endpoint"], location["bucket"], location["prefix"])
+            for location in self._coordinator.locations.values()
             if location["source"] == "configuration"
         }:
             return self.async_abort(reason="already_configured")
         title = self._name or default_name(settings)
         if own is not None:
             return self.async_update_and_abort(entry, own, title=title, data=settings)
-        # A location that was moved to another bucket keeps the id of its first one.
+        # A location that moved to another bucket keeps its first id.
         taken = {other.unique_id for other in others}
         ids = (found, *(f"{found}-{number}" for number in range(2, len(taken) + 2)))
         return self.async_create_entry(
@@ -209,7 +209,7 @@ class LocationFlow(ConfigSubentryFlow):
         )
 
     def _show(self) -> SubentryFlowResult:
-        """Show the form with what was in it, but never a secret."""
+        """Show the form with the entered values, without secrets."""
         provider = self._form.provider
         schema = self._form.schema(self._settings, self._errors)
         values = self._form.values(self._settings, self._name)

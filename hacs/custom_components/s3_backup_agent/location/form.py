@@ -1,4 +1,4 @@
-"""The form for the settings of a location: the fields that its provider needs, and a section for the rest."""
+"""Form for the settings of a location: its provider's fields, and a section for the rest."""
 
 from collections.abc import Collection
 import re
@@ -15,36 +15,36 @@ from homeassistant.helpers.selector import (
     TextSelectorType,
 )
 
-from .client import Provider, ProviderField, Settings
+from ..client import Provider, ProviderField, Settings
 
 if TYPE_CHECKING:
     import probatio as vol
 else:
-    # What Home Assistant 2026.3 has; later ones answer this import with probatio.
+    # Home Assistant 2026.3 has voluptuous; later versions alias it to probatio.
     import voluptuous as vol
 
 ADVANCED: Final = "advanced"
 NAME: Final = "name"
 
-# What never goes back to the browser; left empty, it stays as it was.
+# Never sent to the browser; an empty field keeps the stored value.
 SECRETS: Final = frozenset({"secret_access_key", "session_token", "encryption_key"})
 
 _AUTO: Final = "auto"
-# What the agent finds out by itself where nothing is said.
+# The value for "detected by the agent", which is not stored.
 _AUTOMATIC: Final = {"addressing": _AUTO, "checksum": _AUTO}
 _TEXT: Final = TextSelector()
 _LINES: Final = TextSelector(TextSelectorConfig(multiline=True))
 _PASSWORD: Final = TextSelector(
     TextSelectorConfig(type=TextSelectorType.PASSWORD, autocomplete="off")
 )
-# From the user's name up to the host, whatever is between them.
+# The user, then everything up to the host.
 _PASSWORD_OF_PROXY: Final = re.compile(r"^((?:\w+://)?[^:@/]*):.*@")
 
 type _Selector = TextSelector | SelectSelector
 
 
 class LocationForm:
-    """The form for one provider's locations."""
+    """Form for the locations of a provider."""
 
     def __init__(self, provider: Provider) -> None:
         """Choose the fields."""
@@ -94,7 +94,7 @@ class LocationForm:
         }
 
     def schema(self, known: Settings, errors: Collection[str]) -> vol.Schema:
-        """Return the fields, of which secrets that are known already can be left empty."""
+        """Return the schema; stored secrets are optional."""
         fields: dict[Any, Any] = {}
         for key, selector in self._main.items():
             is_kept = key in SECRETS and key in known
@@ -110,7 +110,7 @@ class LocationForm:
         return vol.Schema(fields)
 
     def values(self, settings: Settings, name: str) -> dict[str, Any]:
-        """Return what to show of settings: all but the secrets."""
+        """Return the suggested values: settings without secrets."""
         shown = {key: text for key, text in settings.items() if key not in SECRETS}
         if "proxy" in shown:
             shown["proxy"] = _without_password(shown["proxy"])
@@ -119,13 +119,13 @@ class LocationForm:
         return {**main, NAME: name, ADVANCED: {**_AUTOMATIC, **given}}
 
     def read(self, user_input: dict[str, Any], known: Settings) -> Settings:
-        """Return the settings that were entered, with the secrets that are known already."""
+        """Return the entered settings, with stored secrets for empty fields."""
         entered = {**user_input, **user_input.get(ADVANCED, {})}
         texts = {
             key: str(entered.get(key, "")).strip()
             for key in (*self._main, *self._advanced)
         }
-        # A token for another key, or a key for another kind of encryption, is of no use.
+        # A session token belongs to its access key, an encryption key to its kind of encryption.
         stale = {
             "session_token": bool(texts["secret_access_key"])
             or texts["access_key_id"] != known.get("access_key_id", ""),
@@ -144,19 +144,19 @@ class LocationForm:
         return {"provider": self.provider["id"], **settings}
 
     def field_of(self, key: str, settings: Settings) -> str:
-        """Return where an error about a setting is shown; the frontend shows none inside of a section."""
+        """Return the field for an error; the frontend shows none inside a section."""
         if key in self._main:
             return key
         return ADVANCED if key in self._advanced and key in settings else "base"
 
 
 def _own(field: ProviderField) -> _Selector:
-    """Return a field that only this provider has."""
+    """Return the selector of a provider's own field."""
     return _suggestions(field["choices"])
 
 
 def _region(provider: Provider) -> _Selector:
-    """Return the field for the region; there may be newer ones than are listed."""
+    """Return the selector of the region, which accepts unlisted ones."""
     return _choice(
         *(
             SelectOptionDict(
@@ -169,14 +169,14 @@ def _region(provider: Provider) -> _Selector:
 
 
 def _suggestions(words: list[str]) -> _Selector:
-    """Return a field that offers words and takes others."""
+    """Return a selector that suggests values and accepts others."""
     return _choice(
         *(SelectOptionDict(value=word, label=word) for word in words), is_open=True
     )
 
 
 def _choice(*options: SelectOptionDict, is_open: bool = False) -> _Selector:
-    """Return a field that offers options; a plain one where there are none."""
+    """Return a dropdown, or a text field without options."""
     if not options:
         return _TEXT
     return SelectSelector(
@@ -189,7 +189,7 @@ def _choice(*options: SelectOptionDict, is_open: bool = False) -> _Selector:
 
 
 def _words(translation_key: str, *words: str) -> _Selector:
-    """Return a field for one of a few words, which the translations explain."""
+    """Return a dropdown with translated options."""
     return SelectSelector(
         SelectSelectorConfig(
             options=list(words),
@@ -200,5 +200,5 @@ def _words(translation_key: str, *words: str) -> _Selector:
 
 
 def _without_password(proxy: str) -> str:
-    """Return a proxy's URL as it may be shown."""
+    """Return a proxy's URL without its password."""
     return _PASSWORD_OF_PROXY.sub(r"\1@", proxy)

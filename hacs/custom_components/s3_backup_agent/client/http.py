@@ -1,7 +1,8 @@
-"""How a call is made: an address, a token, and an answer of JSON, or of many lines of it."""
+"""Calls over HTTP: an address, a token, and an answer of JSON or of JSON lines."""
 
 from collections.abc import AsyncGenerator
-from typing import Any, Self
+import json
+from typing import Any, Final, Self
 import weakref
 
 import aiohttp
@@ -16,24 +17,26 @@ from .errors import (
     connection_error,
     problem,
 )
-from .turns import decode
+from .turn import Turn, decode
+
+# The longest line accepted; a backup's metadata is far smaller.
+_MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 
 
-class Calls:
+class HttpClient:
     """Makes calls over a Unix socket or over TCP."""
 
     def __init__(
         self, address: str, token: str | None, session: aiohttp.ClientSession | None
     ) -> None:
-        """Prepare to reach an agent, with a session of its own where none is lent that fits."""
+        """Initialize the client; over TCP it uses the given session."""
         self.address = normalize_address(address)
-        # Each call has a connection of its own: a kept one may die with a restart of the agent, unnoticed until
-        # the next call fails on it.
+        # One connection per call: a kept-alive one breaks at an agent's restart, which only the next call notices.
         self._headers = {"Accept-Encoding": "identity", "Connection": "close"}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
         self._base = self.address
-        self._lent = False
+        self._owns_session = True
         if self.address.startswith("unix://"):
             self._base = "http://agent"
             path = self.address.removeprefix("unix://")
@@ -41,9 +44,9 @@ class Calls:
         elif session is None:
             session = aiohttp.ClientSession()
         else:
-            self._lent = True
+            self._owns_session = False
         self._session = session
-        # Answers that somebody may be reading.
+        # The responses that may still have a reader.
         self._responses: weakref.WeakSet[aiohttp.ClientResponse] = weakref.WeakSet()
 
     async def __aenter__(self) -> Self:
@@ -55,9 +58,9 @@ class Calls:
         await self.close()
 
     async def close(self) -> None:
-        """Let go of all connections; whoever still reads an answer is told that it broke off."""
-        if not self._lent:
-            # The session would close their connections without a word to their readers.
+        """Close all connections; readers of a response get an error."""
+        if self._owns_session:
+            # Closing only the session would leave their readers waiting.
             for response in tuple(self._responses):
                 response.close()
             await self._session.close()
@@ -65,36 +68,43 @@ class Calls:
     async def _lines(
         self, method: str, path: str, **kwargs: Any
     ) -> AsyncGenerator[dict[str, Any]]:
-        """Make a call whose answer is JSON line by line."""
+        """Make a call whose answer is JSON lines, without blocking the event loop for long."""
         response = await self._request(method, path, **kwargs)
+        turn = Turn()
         try:
-            async for line in response.content:
-                yield await _object(line)
+            async for line in _split_lines(response.content):
+                yield _object(line)
+                await turn.give_way()
         except BROKEN as err:
             raise body_error(err) from err
-        except ValueError as err:
-            # What aiohttp 3.13 raises of a line that is too long for it; Home Assistant 2026.3 has that one.
-            raise AgentError(INVALID_RESPONSE, f"Not an agent's answer: {err}") from err
         finally:
             response.close()
 
     async def _json(self, method: str, path: str, **kwargs: Any) -> Any:
-        """Make a call whose answer is JSON."""
+        """Make a call whose answer is a JSON object."""
         response = await self._request(method, path, **kwargs)
         try:
-            return await _object(await _read(response))
+            return await _long_object(await _read(response))
         finally:
             response.close()
 
     async def _request(
-        self, method: str, path: str, **kwargs: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: dict[str, str] | None = None,
+        **kwargs: Any,
     ) -> aiohttp.ClientResponse:
-        """Make a call; return an answer that is not an error and that the caller closes."""
+        """Make a call; return a successful response, which the caller closes."""
         if self._session.closed:
             raise AgentError(AGENT_UNREACHABLE, "This side closed the connection")
         try:
             response = await self._session.request(
-                method, self._base + path, headers=self._headers, **kwargs
+                method,
+                self._base + path,
+                headers={**self._headers, **(headers or {})},
+                **kwargs,
             )
         except BROKEN as err:
             raise connection_error(err) from err
@@ -107,18 +117,43 @@ class Calls:
             response.close()
 
 
+async def _split_lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes]:
+    """Yield lines of up to 16 MiB; aiohttp's own readline refuses them from 128 KiB on."""
+    pending: list[bytes] = []
+    async for chunk in content.iter_any():
+        first, *others = chunk.split(b"\n")
+        pending.append(first)
+        if sum(map(len, pending)) > _MAX_LINE_BYTES:
+            raise AgentError(INVALID_RESPONSE, "A line of the answer is too long")
+        for line in others:
+            yield b"".join(pending)
+            pending = [line]
+    if last := b"".join(pending):
+        yield last
+
+
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """Read a short answer."""
+    """Read the body of a response."""
     try:
         return await response.read()
     except BROKEN as err:
         raise body_error(err) from err
 
 
-async def _object(text: bytes) -> Any:
-    """Decode an answer that must be a JSON object."""
+async def _long_object(text: bytes) -> Any:
     try:
         answer = await decode(text)
+    except ValueError as err:
+        raise AgentError(INVALID_RESPONSE, "The answer is not JSON") from err
+    if not isinstance(answer, dict):
+        raise AgentError(INVALID_RESPONSE, "The answer is not a JSON object")
+    return answer
+
+
+def _object(text: bytes) -> Any:
+    """Decode a JSON object."""
+    try:
+        answer = json.loads(text)
     except ValueError as err:
         raise AgentError(INVALID_RESPONSE, "The answer is not JSON") from err
     if not isinstance(answer, dict):

@@ -1,6 +1,6 @@
-"""Another key for a location that is kept in Home Assistant, asked for when the provider no longer accepts the old one.
+"""Reauth flow for the access key of a location that is stored in Home Assistant.
 
-Home Assistant has no such question for subentries. It is one of their entry's, which names the location in its title.
+Home Assistant has no reauth for subentries, so the entry's flow names the location in its title.
 """
 
 from typing import TYPE_CHECKING, Any, Final
@@ -19,18 +19,18 @@ from homeassistant.helpers.selector import (
     TextSelectorType,
 )
 
-from .check import Outcome
-from .client import AgentError, Settings
-from .connection import create_client
-from .locations import kept_here
+from ..client import AgentError, Settings
+from ..coordinator import create_client
+from . import subentry_of
+from .outcome import Outcome
 
 if TYPE_CHECKING:
     import probatio as vol
 else:
-    # What Home Assistant 2026.3 has; later ones answer this import with probatio.
+    # Home Assistant 2026.3 has voluptuous; later versions alias it to probatio.
     import voluptuous as vol
 
-# The codes that another key may help with.
+# The error codes that another key may solve.
 KEY_ERRORS: Final = frozenset({"storage_auth", "storage_forbidden"})
 
 _LOCATION_ID: Final = "location_id"
@@ -46,18 +46,25 @@ _TOKEN: Final = {vol.Optional("session_token"): _PASSWORD}
 
 
 @callback
-def ask_for_key(
+def start_key_reauth(
     hass: HomeAssistant, entry: ConfigEntry, subentry: ConfigSubentry
 ) -> None:
-    """Ask for another key of a location, unless something is being asked already."""
+    """Ask for another key of a location, unless a reauth flow is open already."""
     name = f"{entry.title}: {subentry.title}"
     names = {"name": name, _LOCATION_ID: subentry.unique_id or ""}
     entry.async_start_reauth(hass, {"title_placeholders": names})
 
 
 @callback
-def questions(hass: HomeAssistant, entry: ConfigEntry) -> dict[str, str]:
-    """Return the flows that ask for a location's key, by the location."""
+def start_token_reauth(hass: HomeAssistant, entry: ConfigEntry) -> None:
+    """Ask for the agent's token, instead of any location's key."""
+    abort_flows(hass, entry)
+    entry.async_start_reauth(hass)
+
+
+@callback
+def key_flows(hass: HomeAssistant, entry: ConfigEntry) -> dict[str, str]:
+    """Return the flows that ask for a location's key, by location id."""
     return {
         location_id: flow["flow_id"]
         for flow in entry.async_get_active_flows(hass, {SOURCE_REAUTH})
@@ -66,35 +73,28 @@ def questions(hass: HomeAssistant, entry: ConfigEntry) -> dict[str, str]:
 
 
 @callback
-def end_questions(hass: HomeAssistant, entry: ConfigEntry) -> None:
-    """Ask for no location's key any more: while something is asked, Home Assistant asks nothing else of an entry."""
-    for flow_id in questions(hass, entry).values():
+def abort_flows(hass: HomeAssistant, entry: ConfigEntry) -> None:
+    """Abort the flows that ask for keys: an entry has one reauth flow at a time."""
+    for flow_id in key_flows(hass, entry).values():
         hass.config_entries.flow.async_abort(flow_id)
 
 
-@callback
-def ask_for_token(hass: HomeAssistant, entry: ConfigEntry) -> None:
-    """Ask for the agent's token, which matters more than the key of a location."""
-    end_questions(hass, entry)
-    entry.async_start_reauth(hass)
-
-
 class LocationReauth(ConfigFlow):
-    """The part of the config flow that asks for a location's key."""
+    """The steps of the config flow that ask for a location's key."""
 
     async def async_step_reauth_location(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Ask for a key, try it, and keep it with the location's other settings."""
+        """Ask for a key, check it, and store it."""
         entry = self._get_reauth_entry()
-        subentry = kept_here(entry, _location_of(self.context))
+        subentry = subentry_of(entry, _location_of(self.context))
         if subentry is None:
             return self.async_abort(reason="location_removed")
         known: Settings = {**subentry.data}
         outcome = Outcome(ok=True)
         if user_input is not None:
             settings = _with_key(known, user_input)
-            outcome = await self._try(entry, settings)
+            outcome = await self._check_location(entry, settings)
             if outcome.ok:
                 self.hass.config_entries.async_update_subentry(
                     entry, subentry, data=settings
@@ -117,12 +117,12 @@ class LocationReauth(ConfigFlow):
         )
 
     @property
-    def is_about_a_location(self) -> bool:
-        """Whether a location's key is asked for, and not the agent's token."""
+    def is_about_location(self) -> bool:
+        """Return whether the flow asks for a location's key, not for the agent's token."""
         return bool(_location_of(self.context))
 
-    async def _try(self, entry: ConfigEntry, settings: Settings) -> Outcome:
-        """Try settings; the entry need not be loaded."""
+    async def _check_location(self, entry: ConfigEntry, settings: Settings) -> Outcome:
+        """Check settings; the entry may be unloaded."""
         try:
             async with create_client(self.hass, entry.data) as client:
                 return Outcome.of(await client.check_settings(settings))
@@ -131,13 +131,13 @@ class LocationReauth(ConfigFlow):
 
 
 def _location_of(context: Any) -> str:
-    """Return the location that a flow is about; nothing when it is about the agent."""
+    """Return the location id of a flow, empty for a flow about the agent."""
     location_id: str = context.get("title_placeholders", {}).get(_LOCATION_ID, "")
     return location_id
 
 
 def _with_key(known: Settings, user_input: dict[str, Any]) -> Settings:
-    """Return settings with another key, and without a token that belongs to the old one."""
+    """Return settings with another key; the old key's session token is dropped."""
     others = {key: text for key, text in known.items() if key != "session_token"}
     entered = {key: str(text).strip() for key, text in user_input.items()}
     return others | {key: text for key, text in entered.items() if text}
