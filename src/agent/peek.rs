@@ -1,4 +1,4 @@
-//! Looks into a tar in the bucket without downloading it: its headers by ranged reads, what lies between them left out.
+//! Reads the manifest of a tar in the bucket by ranged reads of its headers, without downloading it.
 
 use std::ops::Range;
 
@@ -9,73 +9,78 @@ use crate::archive::{self, Manifest, Walker};
 use crate::error::{Error, Kind, Result};
 use crate::store::{Key, Outcome, Patience};
 
-/// Bytes of one read: a header with the headers around it, and most manifests.
+/// Size of one read: a header with its neighbours, and most manifests.
 const READ_BYTES: u64 = 32 * 1024;
 
-/// Reads of one tar, 32 MiB together. A backup has an entry for each add-on and folder; what has more is none.
+/// Maximum number of reads, 32 MiB in total. A backup has one entry per add-on and folder.
 const MAX_READS: u32 = 1000;
 
-/// What a look came to.
+/// Result of reading a tar's headers.
 #[derive(Debug)]
-pub(super) struct Look {
+pub(super) struct Peek {
     /// Bytes that were read.
     pub(super) read_bytes: u64,
-    /// What the tar says of itself.
-    pub(super) found: std::result::Result<Manifest, archive::Error>,
+    /// The manifest, or what is wrong with the tar.
+    pub(super) manifest: std::result::Result<Manifest, archive::Error>,
 }
 
-/// Walks a tar of `size` bytes from its first header to its end, and gives its manifest when it is complete.
+/// Walks the headers of a tar of `size` bytes to its end, and returns its manifest.
 ///
 /// # Errors
-/// What a read can come to; [`Kind::BackupNotFound`] when the tar is not there. What is wrong with the tar itself is in
-/// the answer.
-pub(super) async fn look_into(location: &Location, key: &Key, size: u64) -> Result<Look> {
-    let (mut walker, mut at, mut e_tag) = (Walker::default(), 0, None);
-    let mut look = Look {
+/// Those of a ranged read; [`Kind::BackupNotFound`] if the tar is missing.
+pub(super) async fn peek_manifest(location: &Location, key: &Key, size: u64) -> Result<Peek> {
+    let mut walker = Walker::default();
+    let mut at = 0;
+    let mut e_tag = None;
+    let mut peek = Peek {
         read_bytes: 0,
-        found: Err(archive::Error::TooManyEntries(MAX_READS)),
+        manifest: Err(archive::Error::TooManyEntries(MAX_READS)),
     };
     for _ in 0..MAX_READS {
         if walker.is_at_end() || at >= size {
-            look.found = walker.finish();
-            return Ok(look);
+            peek.manifest = walker.finish();
+            return Ok(peek);
         }
         let range = at..size.min(at + READ_BYTES);
-        let bytes = read(location, key, range.clone(), &mut e_tag).await?;
-        look.read_bytes += bytes.len() as u64;
-        if let Err(error) = walker.push(&bytes) {
-            look.found = Err(error);
-            return Ok(look);
-        }
-        at = range.end.saturating_add(walker.skippable());
-        if let Err(error) = walker.skip() {
-            look.found = Err(error);
-            return Ok(look);
+        at = range.end;
+        let bytes = read(location, key, range, &mut e_tag).await?;
+        peek.read_bytes += bytes.len() as u64;
+        let walked = walker.push(&bytes).and_then(|()| {
+            at = at.saturating_add(walker.skippable());
+            walker.skip()
+        });
+        if let Err(error) = walked {
+            peek.manifest = Err(error);
+            return Ok(peek);
         }
     }
-    Ok(look)
+    Ok(peek)
 }
 
-/// One range, of the object that the first range was of.
+/// Reads one range, of the same version of the tar as the first one.
 async fn read(
     location: &Location,
     key: &Key,
     range: Range<u64>,
     e_tag: &mut Option<String>,
 ) -> Result<Bytes> {
-    let body = location
+    let read = location
         .store
-        .read_range(key, range, e_tag.as_deref(), Patience::INTERACTIVE);
-    let read = body.await.map_err(|error| match error.outcome {
-        Outcome::NotFound => Error::new(
-            Kind::BackupNotFound,
-            format!("The tar \"{key}\" is gone from the bucket."),
-        ),
-        _ => error.into(),
-    });
-    let (bytes, now) = location.note_error(read)?;
+        .read_range(key, range, e_tag.as_deref(), Patience::INTERACTIVE)
+        .await
+        .map_err(|error| match error.outcome {
+            Outcome::NotFound => tar_is_gone(key),
+            _ => error.into(),
+        });
+    let (bytes, version) = location.note_error(read)?;
     if e_tag.is_none() {
-        *e_tag = now;
+        *e_tag = version;
     }
     Ok(bytes)
+}
+
+/// Error for a tar that was deleted since the scan.
+pub(super) fn tar_is_gone(key: &Key) -> Error {
+    let detail = format!("The tar \"{key}\" is gone from the bucket.");
+    Error::new(Kind::BackupNotFound, detail)
 }
