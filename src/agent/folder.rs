@@ -97,13 +97,19 @@ impl Folder {
     /// Whether an upload of this agent has claimed this key.
     pub(super) fn has_upload(&self, key: &Key) -> bool {
         let state = self.state.lock();
-        state.claims.get(key).is_some_and(|claims| claims.uploads > 0)
+        state
+            .claims
+            .get(key)
+            .is_some_and(|claims| claims.uploads > 0)
     }
 
     /// Whether a deletion has claimed this key.
     pub(super) fn has_deletion(&self, key: &Key) -> bool {
         let state = self.state.lock();
-        state.claims.get(key).is_some_and(|claims| claims.deletions > 0)
+        state
+            .claims
+            .get(key)
+            .is_some_and(|claims| claims.deletions > 0)
     }
 
     /// Whether this tar without metadata is an orphan: this agent has no claim on it, and it is too old for another's.

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::check::{CheckView, ErrorView};
 use super::words::Words;
 use crate::agent::Agent;
-use crate::agent::listing::{Row, View};
+use crate::agent::catalog::{Row, View};
 use crate::agent::location::Location;
 use crate::agent::model::{LastCheck, LocationStatus, Skipped};
 use crate::error;

@@ -118,9 +118,7 @@ impl Records {
                 .collect(),
             Some(Content::Legacy(records)) => records
                 .into_iter()
-                .filter_map(|(place, record)| {
-                    Some((FolderId::from_record_of_0_1(&place)?, record))
-                })
+                .filter_map(|(place, record)| Some((FolderId::from_record_of_0_1(&place)?, record)))
                 .collect(),
         };
         folders.extend(self.unwritten.lock().clone());

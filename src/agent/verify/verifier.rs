@@ -61,7 +61,8 @@ impl Verifier {
     ) -> Verification {
         let (sender, steps) = mpsc::channel(1);
         let verifier = self.clone();
-        let task = tokio::spawn(async move { verifier.verify(&location, entry, mode, sender).await });
+        let task =
+            tokio::spawn(async move { verifier.verify(&location, entry, mode, sender).await });
         Verification {
             steps,
             task: Some(AbortOnDropHandle::new(task)),

@@ -33,7 +33,10 @@ async fn record_survives_restart() {
     assert_eq!(again.of(&id("here")).damaged(|_, _| true), ["a1"]);
     assert_eq!(again.of(&id("elsewhere")), Record::default());
     fs::write(folder.path().join(FILE), "{").unwrap();
-    assert_eq!(Records::new(folder.path()).of(&id("here")), Record::default());
+    assert_eq!(
+        Records::new(folder.path()).of(&id("here")),
+        Record::default()
+    );
 }
 
 #[tokio::test]
@@ -46,7 +49,9 @@ async fn quick_mode_does_not_clear_finding_of_full_mode() {
         (VerifyMode::Full, true, 0),
         (VerifyMode::Quick, false, 1),
     ] {
-        records.add(&id("here"), "a1", "v1", &verified(mode, ok)).await;
+        records
+            .add(&id("here"), "a1", "v1", &verified(mode, ok))
+            .await;
         assert_eq!(
             records.of(&id("here")).damaged(|_, _| true).len(),
             damaged,
@@ -123,7 +128,10 @@ async fn unwritten_record_is_kept_until_written() {
         .add(&id("there"), "a1", "v1", &verified(VerifyMode::Full, true))
         .await;
     assert_eq!(records.of(&id("here")).damaged(|_, _| true), ["a1"]);
-    assert_eq!(Records::new(folder.path()).of(&id("here")), Record::default());
+    assert_eq!(
+        Records::new(folder.path()).of(&id("here")),
+        Record::default()
+    );
     fs::remove_dir(&lock).unwrap();
     records
         .add(&id("here"), "b2", "v1", &verified(VerifyMode::Full, false))
