@@ -209,18 +209,21 @@ impl Agent {
     ///
     /// # Errors
     /// Those of [`Self::find`] and of `open`.
-    pub async fn open<T>(
+    pub async fn open<T, F>(
         &self,
         location: &str,
         backup_id: &str,
-        open: impl AsyncFn(Arc<Location>, &Entry) -> Result<T>,
-    ) -> Result<T> {
+        open: impl Fn(Arc<Location>, Entry) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
         let location = self.location(location)?;
         let entry = location.note_error(location.find(backup_id).await)?;
-        match open(Arc::clone(&location), &entry).await {
+        match open(Arc::clone(&location), entry).await {
             Err(error) if error.kind() == Kind::BackupNotFound => {
                 let entry = location.note_error(location.find(backup_id).await)?;
-                open(location, &entry).await
+                open(location, entry).await
             }
             opened => opened,
         }

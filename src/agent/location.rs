@@ -8,7 +8,7 @@ use std::sync::Arc;
 use chrono::Utc;
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, Listing};
 use super::events::Events;
 use super::folder::Folder;
 use super::model::{Event, Failure, LastCheck, LocationStatus, Numbers};
@@ -230,10 +230,7 @@ impl Location {
                 (true, Some(_)) => "error",
             },
             error: state.error.clone(),
-            numbers: listing
-                .as_deref()
-                .map(|listing| listing.numbers())
-                .unwrap_or_default(),
+            numbers: listing.as_deref().map(Listing::numbers).unwrap_or_default(),
             verification: verification_status(
                 &record,
                 listing.as_deref(),

@@ -45,11 +45,11 @@ pub(super) async fn peek_manifest(location: &Location, key: &Key, size: u64) -> 
         at = range.end;
         let bytes = read(location, key, range, &mut e_tag).await?;
         peek.read_bytes += bytes.len() as u64;
-        let walked = walker.push(&bytes).and_then(|()| {
+        let result = walker.push(&bytes).and_then(|()| {
             at = at.saturating_add(walker.skippable());
             walker.skip()
         });
-        if let Err(error) = walked {
+        if let Err(error) = result {
             peek.manifest = Err(error);
             return Ok(peek);
         }

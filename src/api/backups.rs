@@ -42,18 +42,18 @@ pub(super) async fn content(
     Path((loc, backup_id)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let send = async |location, entry: &Entry| send(location, entry, &headers).await;
+    let send = |location, entry| send(location, entry, &headers);
     Ok(state.agent.open(&loc, &backup_id, send).await?)
 }
 
-async fn send(location: Arc<Location>, entry: &Entry, headers: &HeaderMap) -> Result<Response> {
+async fn send(location: Arc<Location>, entry: Entry, headers: &HeaderMap) -> Result<Response> {
     let size = entry.tar.size;
     let (status, range) = match requested(headers, size, &entry.tar.version)? {
         Requested::Whole => (StatusCode::OK, None),
         Requested::Part(range) => (StatusCode::PARTIAL_CONTENT, Some(range)),
         Requested::Outside => return Ok(outside(size)),
     };
-    let download = Download::open(location, entry, range).await?;
+    let download = Download::open(location, &entry, range).await?;
     let (sent, e_tag) = (download.range.clone(), download.e_tag.clone());
     let mut response = Response::new(Body::from_stream(download.into_stream()));
     *response.status_mut() = status;

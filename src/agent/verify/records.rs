@@ -128,10 +128,10 @@ impl Records {
     async fn change(&self, folder: &FolderId, change: impl FnOnce(&mut Record) + Send + 'static) {
         let records = self.clone();
         let folder = folder.clone();
-        drop(spawn_blocking(move || records.change_now(folder, change)).await);
+        drop(spawn_blocking(move || records.change_now(&folder, change)).await);
     }
 
-    fn change_now(&self, folder: FolderId, change: impl FnOnce(&mut Record)) {
+    fn change_now(&self, folder: &FolderId, change: impl FnOnce(&mut Record)) {
         let _writing = self.writing.lock();
         let lock = self.lock();
         let mut folders = self.read();
@@ -151,7 +151,7 @@ impl Records {
                 "\"{state_dir}\" cannot be written: {error}; what verifying finds is forgotten when the agent ends"
             );
         }
-        unwritten.extend(folders.remove_entry(&folder));
+        unwritten.extend(folders.remove_entry(folder));
     }
 
     fn write(&self, folders: &Folders) -> io::Result<()> {

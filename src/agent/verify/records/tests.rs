@@ -171,14 +171,16 @@ async fn lock_of_another_process_is_waited_for_within_limit() {
 #[test]
 fn run_is_due_at_once_and_then_after_each_interval() {
     let (now, every) = (Utc::now(), TimeDelta::days(7));
-    let ran = |at| Record {
-        last_run: Some(Run {
+    let ran = |at| {
+        let mut record = Record::default();
+        let run = Run {
             at,
             mode: VerifyMode::Full,
             backups: 1,
             read_bytes: 1,
-        }),
-        ..Record::default()
+        };
+        record.end(run, &Record::default());
+        record
     };
     assert_eq!(Record::default().due_at(every, now), now);
     assert_eq!(
