@@ -103,10 +103,10 @@ async fn restarted_with(mut agent: Agent, change: impl Fn(&mut Value)) -> Agent 
     agent.kill();
     let mut record: Value =
         serde_json::from_slice(&fs::read(self::record(&agent)).unwrap()).unwrap();
-    record
-        .as_object_mut()
+    record["folders"]
+        .as_array_mut()
         .unwrap()
-        .values_mut()
+        .iter_mut()
         .for_each(change);
     fs::write(self::record(&agent), record.to_string()).unwrap();
     Agent::restarted(agent).await
