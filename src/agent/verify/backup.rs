@@ -18,7 +18,7 @@ use crate::agent::peek::peek_manifest;
 use crate::archive::{self, Manifest, Walker};
 use crate::backup::{Read, StoredBackup};
 use crate::error::Result;
-use crate::store::{Checksum, Object, Outcome, Patience, Stat};
+use crate::store::{Algorithm, Object, Outcome, Patience, Stat};
 use crate::units::hex;
 
 /// Interval of progress steps.
@@ -147,7 +147,7 @@ impl<'l> Inspection<'l> {
         let stored = stat
             .checksums
             .iter()
-            .find(|(checksum, _)| *checksum == Checksum::Sha256)
+            .find(|(checksum, _)| *checksum == Algorithm::Sha256)
             .map(|(_, stored)| hex(stored));
         let recorded = recorded_sha256(metadata);
         if stored
@@ -180,7 +180,7 @@ impl<'l> Inspection<'l> {
         let download = Download::open(Arc::clone(self.location), &entry, None).await?;
         self.set_version(download.e_tag.as_deref());
         let mut pieces = pin!(download.unchecked().into_stream());
-        let mut hashes = Hashes::new(stat);
+        let mut hashes = Hashes::for_all_of(stat);
         let mut walker = Ok(Walker::default());
         let mut ticks = interval(PROGRESS_INTERVAL);
         loop {

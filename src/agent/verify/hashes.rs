@@ -1,77 +1,61 @@
-//! Hashes of a tar that is read, and those it is compared with.
+//! Digests of a tar while it is read, one for each digest to compare with.
 
-use aws_lc_rs::digest::{Context, SHA256};
-use crc_fast::{CrcAlgorithm, Digest};
-
-use crate::store::{Checksum, Stat};
+use crate::store::{Algorithm, Hasher, Stat};
 use crate::units::hex;
 
-/// SHA-256, and the checksums that the server stores.
+/// SHA-256, and each checksum that the server has.
 pub(super) struct Hashes {
-    sha256: Context,
-    stored: Vec<StoredChecksum>,
+    sha256: Hasher,
+    held: Vec<Held>,
 }
 
-/// A checksum that the server stores. A stored SHA-256 is compared with the one computed in any case.
-struct StoredChecksum {
-    checksum: Checksum,
-    expected: Vec<u8>,
-    crc: Option<Digest>,
+/// A checksum that the server has, and the digest of the bytes read so far.
+struct Held {
+    algorithm: Algorithm,
+    wanted: Vec<u8>,
+    /// None for SHA-256, which is computed anyway.
+    hasher: Option<Hasher>,
 }
 
 impl Hashes {
-    pub(super) fn new(stat: &Stat) -> Self {
-        let stored = stat.checksums.iter().map(|(checksum, expected)| {
-            let algorithm = match checksum {
-                Checksum::Sha256 => None,
-                Checksum::Crc32c => Some(CrcAlgorithm::Crc32Iscsi),
-                Checksum::Crc64Nvme => Some(CrcAlgorithm::Crc64Nvme),
-            };
-            StoredChecksum {
-                checksum: *checksum,
-                expected: expected.clone(),
-                crc: algorithm.map(Digest::new),
-            }
-        });
+    pub(super) fn for_all_of(stat: &Stat) -> Self {
+        let held = |(algorithm, wanted): (Algorithm, Vec<u8>)| Held {
+            algorithm,
+            wanted,
+            hasher: (algorithm != Algorithm::Sha256).then(|| algorithm.hasher()),
+        };
         Self {
-            sha256: Context::new(&SHA256),
-            stored: stored.collect(),
+            sha256: Algorithm::Sha256.hasher(),
+            held: stat.checksums.iter().cloned().map(held).collect(),
         }
     }
 
     pub(super) fn update(&mut self, piece: &[u8]) {
         self.sha256.update(piece);
-        for crc in self
-            .stored
-            .iter_mut()
-            .filter_map(|stored| stored.crc.as_mut())
-        {
-            crc.update(piece);
+        for hasher in self.held.iter_mut().filter_map(|held| held.hasher.as_mut()) {
+            hasher.update(piece);
         }
     }
 
-    /// Returns the SHA-256, and the names of the hashes that do not match.
+    /// Returns the SHA-256, and the names of the digests that differ.
     pub(super) fn finish(self, recorded: Option<&str>) -> (String, Vec<&'static str>) {
         let sha256 = self.sha256.finish();
-        let computed = hex(sha256);
-        let mut mismatches = Vec::new();
+        let computed = hex(&sha256);
+        let mut differing = Vec::new();
         if recorded.is_some_and(|recorded| !recorded.eq_ignore_ascii_case(&computed)) {
-            mismatches.push("SHA-256");
+            differing.push("SHA-256");
         }
-        for stored in self.stored {
-            let crc = stored.crc.map(|crc| crc.finalize().to_be_bytes());
-            let actual = match &crc {
-                Some(crc) => &crc[8 - stored.expected.len()..],
-                None => sha256.as_ref(),
-            };
-            if actual != stored.expected {
-                mismatches.push(match stored.checksum {
-                    Checksum::Sha256 => "server's SHA-256",
-                    Checksum::Crc32c => "server's CRC-32C",
-                    Checksum::Crc64Nvme => "server's CRC-64",
+        for held in self.held {
+            let found = held.hasher.map(Hasher::finish);
+            if found.as_ref().unwrap_or(&sha256) != &held.wanted {
+                differing.push(match held.algorithm {
+                    Algorithm::Sha256 => "server's SHA-256",
+                    Algorithm::Crc32c => "server's CRC-32C",
+                    Algorithm::Crc64Nvme => "server's CRC-64",
+                    Algorithm::Md5 => "server's MD5",
                 });
             }
         }
-        (computed, mismatches)
+        (computed, differing)
     }
 }
