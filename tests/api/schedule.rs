@@ -340,7 +340,7 @@ async fn each_look_waits_until_no_upload_is_under_way() {
         agent
             .printed()
             .lines()
-            .filter(|line| line.contains("is as it should be"))
+            .filter(|line| line.contains("no problem found"))
             .count()
     };
     eventually("the first one is known", async || looks() == 1).await;
