@@ -35,7 +35,7 @@ async fn log_stream_delivers_the_requested_level() {
     let records = up_to_call(&mut debug, "/v1/providers").await;
     let listed = records
         .iter()
-        .find(|record| record["target"] == "s3_backup_agent::agent::listing")
+        .find(|record| record["target"] == "s3_backup_agent::agent::catalog::scan")
         .unwrap();
     assert_eq!(
         (&listed["level"], &listed["fields"]["backups"]),

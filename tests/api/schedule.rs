@@ -104,10 +104,10 @@ async fn restarted_with(mut agent: Agent, change: impl Fn(&mut Value)) -> Agent 
     agent.kill();
     let mut record: Value =
         serde_json::from_slice(&fs::read(self::record(&agent)).unwrap()).unwrap();
-    record
-        .as_object_mut()
+    record["folders"]
+        .as_array_mut()
         .unwrap()
-        .values_mut()
+        .iter_mut()
         .for_each(change);
     fs::write(self::record(&agent), record.to_string()).unwrap();
     Agent::restarted(agent).await
@@ -259,7 +259,7 @@ async fn verification_waits_for_uploads_in_flight() {
         agent
             .printed()
             .lines()
-            .filter(|line| line.contains("is as it should be"))
+            .filter(|line| line.contains("no problem found"))
             .count()
     };
     eventually("the first result is recorded", async || looks() == 1).await;
