@@ -87,7 +87,7 @@ async def test_an_encrypted_backup_comes_back_decrypted(
     home: Home, folder: Path
 ) -> None:
     """With Home Assistant's encryption: unreadable in the bucket, readable with the password."""
-    (home.ha.config / "secret.txt").write_text("Nobody may read this.")
+    (home.ha.config / "secret.txt").write_text("A secret text.")
     backup_id, _ = await home.back_up(home.cellar, name="Encrypted", password=PASSWORD)
     agent_id = home.agent_id(home.cellar)
     stored = home.stored(home.cellar, backup_id)
@@ -168,7 +168,9 @@ async def test_an_unknown_backup_is_not_found(home: Home, folder: Path) -> None:
     assert await home.ha.backups.delete("0badc0de") == {}
 
 
-async def test_a_backup_that_is_encrypted_on_its_way(home: Home, folder: Path) -> None:
+async def test_backup_encrypted_during_upload_restores(
+    home: Home, folder: Path
+) -> None:
     """Plain at home and encrypted in the bucket: Home Assistant encrypts during the upload."""
     await home.ha.socket.call(
         "backup/config/update", agents={LOCAL: {"protected": False}}
@@ -196,7 +198,9 @@ async def test_a_backup_that_is_encrypted_on_its_way(home: Home, folder: Path) -
     home.assert_nothing_left(home.cellar)
 
 
-async def test_a_backup_that_is_decrypted_on_its_way(home: Home, folder: Path) -> None:
+async def test_backup_decrypted_during_upload_restores(
+    home: Home, folder: Path
+) -> None:
     """Encrypted at home and plain in the bucket: Home Assistant decrypts during the upload."""
     agent_id = home.agent_id(home.cellar)
     await home.ha.socket.call(
@@ -230,9 +234,7 @@ async def test_a_backup_that_is_decrypted_on_its_way(home: Home, folder: Path) -
     home.assert_nothing_left(home.attic)
 
 
-async def test_backups_of_the_other_writer_of_this_layout(
-    home: Home, folder: Path
-) -> None:
+async def test_backups_of_another_writer_work(home: Home, folder: Path) -> None:
     """A backup of another tool, under a name that only S3 allows, works like ours."""
     backup_id, _ = await home.back_up(home.cellar, name="Original")
     stored = home.stored(home.cellar, backup_id)

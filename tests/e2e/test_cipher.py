@@ -65,7 +65,7 @@ def local_tars(home: Home) -> list[Path]:
 
 
 @pytest.mark.parametrize("unlike", [True, False], indirect=True)
-async def test_a_cipher_that_ends_early_makes_no_backup(
+async def test_truncated_cipher_stream_makes_no_backup(
     home: Home, unlike: Location
 ) -> None:
     """The upload fails with an error, and the bucket keeps nothing of it."""

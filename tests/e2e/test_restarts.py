@@ -24,7 +24,7 @@ RESUMED = re.compile(r"resumed_bytes=(\d+)")
 
 
 @pytest.mark.heavy
-async def test_an_upload_survives_the_death_of_the_agent(
+async def test_upload_resumes_after_agent_kill(
     home: Home, figure: Callable[[str], None]
 ) -> None:
     """Killed in the middle of 1 GiB and restarted: the backup is complete, and sent only once."""
@@ -53,7 +53,7 @@ async def test_an_upload_survives_the_death_of_the_agent(
     home.assert_nothing_left(home.cellar)
 
 
-async def test_the_panel_opens_while_the_bucket_does_not_answer(home: Home) -> None:
+async def test_panel_opens_while_the_bucket_hangs(home: Home) -> None:
     """The S3 server hangs during a list: the panel opens in time, with a stale list."""
     backup_id, _ = await home.back_up(home.attic, name="Remembered")
     assert await home.ha.backups.find(backup_id)

@@ -22,7 +22,7 @@ async def log(home: Home) -> Log:
     return Log(home.ha.folder / "homeassistant.log")
 
 
-async def test_an_upload_sits_out_an_outage(home: Home) -> None:
+async def test_upload_survives_an_outage(home: Home) -> None:
     """The S3 server dies in the middle of an upload and returns: the backup is complete."""
 
     async def outage() -> None:
@@ -42,7 +42,7 @@ async def test_an_upload_sits_out_an_outage(home: Home) -> None:
     home.assert_nothing_left(home.cellar)
 
 
-async def test_an_upload_whose_server_stays_away_fails_cleanly(
+async def test_upload_fails_cleanly_after_a_permanent_outage(
     home: Home, log: Log
 ) -> None:
     """The S3 server dies for good: a clear error, and no partial backup."""
@@ -67,7 +67,7 @@ async def test_an_upload_whose_server_stays_away_fails_cleanly(
     assert "Dead server" not in {backup["name"] for backup in listed}
 
 
-async def test_a_location_that_fails_does_not_harm_the_other(home: Home) -> None:
+async def test_failed_location_does_not_affect_the_other(home: Home) -> None:
     """One of two buckets is lost: the other has the backup, and the panel names the failed location."""
     client = home.garage.client()
     client.delete_bucket(Bucket=home.attic.bucket)
@@ -87,7 +87,7 @@ async def test_a_location_that_fails_does_not_harm_the_other(home: Home) -> None
     home.assert_nothing_left(home.attic)
 
 
-async def test_the_panel_says_that_the_agent_is_away(home: Home) -> None:
+async def test_panel_shows_an_unreachable_agent(home: Home) -> None:
     """Without the agent, the panel shows an error for its locations, until the agent returns."""
     await home.agent.stop()
     errors = (await home.ha.backups.info())["agent_errors"]
@@ -96,7 +96,7 @@ async def test_the_panel_says_that_the_agent_is_away(home: Home) -> None:
     await wait_until_listed(home)
 
 
-async def test_a_list_outlives_its_bucket(home: Home) -> None:
+async def test_stale_list_is_shown_during_an_outage(home: Home) -> None:
     """During an outage, the panel shows the last list."""
     backup_id, _ = await home.back_up(home.attic, name="Remembered")
     assert await home.ha.backups.find(backup_id)
@@ -132,7 +132,7 @@ async def test_a_damaged_backup_breaks_the_download(home: Home, folder: Path) ->
     home.assert_nothing_left(home.cellar)
 
 
-async def test_a_download_sits_out_an_outage(home: Home, folder: Path) -> None:
+async def test_download_survives_an_outage(home: Home, folder: Path) -> None:
     """The S3 server dies in the middle of a download and returns: the file is complete."""
     with home.files("ballast", SIZE):
         backup_id, _ = await home.back_up(home.cellar, name="Outage while downloading")

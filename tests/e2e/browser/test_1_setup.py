@@ -73,7 +73,9 @@ async def test_a_wrong_region_is_corrected_with_one_click(
     assert stage.garage.secret_key not in await frontend.words()
 
 
-async def test_another_provider(stage: Stage, frontend: Frontend) -> None:
+async def test_other_provider_is_added_with_suggestions(
+    stage: Stage, frontend: Frontend
+) -> None:
     """S3-compatible servers are added as *other*; a failed step appears at its field with a suggestion."""
     await stage.entry_id()
     await begin_location(frontend, "Other S3-compatible storage")

@@ -51,9 +51,7 @@ async def test_automatic_backups_go_to_the_location(
 
 
 @pytest.mark.usefixtures("ballast")
-async def test_a_backup_is_made_and_seen_on_its_way(
-    stage: Stage, frontend: Frontend
-) -> None:
+async def test_backup_progress_is_shown(stage: Stage, frontend: Frontend) -> None:
     """*Backup now* shows the upload's progress and its end."""
     cellar = await stage.cellar()
     await stage.use_for_automatic_backups(cellar)
@@ -72,7 +70,7 @@ async def test_a_backup_is_made_and_seen_on_its_way(
     await frontend.shot("22-backed-up")
 
 
-async def test_a_backup_is_looked_at_downloaded_and_deleted(
+async def test_backup_is_viewed_downloaded_and_deleted(
     stage: Stage, frontend: Frontend, tmp_path: Path
 ) -> None:
     """The backup's page names the location; its download is complete; deletion empties the bucket."""

@@ -75,7 +75,7 @@ class Look:
         elif self._hashes[tar] != said:
             self.wrong.append(f"{tar} is not what {key} says it is")
         elif backup_id not in self._expected:
-            self.wrong.append(f"{key} is there, and nobody was told so")
+            self.wrong.append(f"{key} exists, but was never acknowledged")
         elif self._expected[backup_id] == said:
             self.backups.setdefault(backup_id, []).append(key)
         elif said in self._sent[backup_id]:

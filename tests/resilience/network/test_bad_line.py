@@ -15,7 +15,7 @@ OUTAGE_S = int(os.environ.get("S3_BACKUP_AGENT_TEST_OUTAGE_SECONDS", "55"))
 BACKUP_ID = "5a1c0de5"
 
 
-async def test_packets_that_get_lost() -> None:
+async def test_backups_survive_packet_loss() -> None:
     """Two of a hundred packets are lost, in each direction."""
     async with far_bucket(**LINE, loss_percent=2) as far:
         sha256 = await far.upload(BACKUP_ID, 24 * MIB)
@@ -26,7 +26,7 @@ async def test_packets_that_get_lost() -> None:
 
 
 @pytest.mark.timeout(300 + OUTAGE_S)
-async def test_a_line_that_is_cut_in_the_middle_of_an_upload() -> None:
+async def test_upload_survives_a_cut_line() -> None:
     """Neither end notices the cut. The upload waits, shows it, and resumes; stored parts are not sent again."""
     size = 48 * MIB
     async with far_bucket(**LINE) as far:
@@ -47,7 +47,7 @@ async def test_a_line_that_is_cut_in_the_middle_of_an_upload() -> None:
     assert far.link.counters["near_to_far"]["wire_bytes"] < size * 1.1 + 4 * 8 * MIB
 
 
-async def test_a_router_that_forgets_its_connections() -> None:
+async def test_backups_survive_a_forgetful_router() -> None:
     """All connections are dead without notice, used and idle ones: new ones are opened."""
     async with far_bucket(**LINE) as far:
         uploading = asyncio.create_task(far.upload(BACKUP_ID, 40 * MIB))
