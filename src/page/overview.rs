@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::human;
 use super::location::LocationView;
 use super::words::Words;
-use crate::agent::events::{UploadState, UploadStatus};
+use crate::agent::model::{UploadState, UploadStatus};
 use crate::api::PROTOCOL;
 use crate::config::Problem;
 use crate::logging::Level;
