@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Agent, agent_and_bucket};
+use crate::lab::{Agent, agent_and_bucket};
 
 async fn form(agent: &Agent, query: &str) -> Vec<Value> {
     let answer = agent.get(&format!("/v1/settings{query}")).await;

@@ -89,7 +89,7 @@ impl Kind {
 }
 
 /// Whether a text can travel in request headers and URLs as it is.
-pub fn is_word(text: &str) -> bool {
+fn is_word(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
