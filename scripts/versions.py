@@ -22,7 +22,7 @@ PLACES = {
 
 # The image, as people are told to get it: any number of times in any of these files.
 IMAGE = re.compile(r"ghcr\.io/s3-backup-agent/s3-backup-agent:(\d+\.\d+\.\d+)")
-IMAGE_FILES = ("README.md", "docs/*.md", "docker/*.yaml")
+IMAGE_FILES = ("README.md", "docs/**/*.md", "docker/*.yaml")
 
 
 def main() -> None:

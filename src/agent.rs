@@ -1,6 +1,7 @@
 //! The agent: locations, their backups, and the uploads under way. Knows neither HTTP nor S3.
 
 pub mod check;
+mod cleanup;
 pub mod copy;
 pub mod diagnostics;
 pub mod download;
@@ -14,8 +15,6 @@ pub mod location;
 mod look;
 pub mod recover;
 mod registry;
-mod removal;
-mod sweep;
 pub mod upload;
 pub mod verify;
 
@@ -38,13 +37,13 @@ use crate::backup::{AgentBackup, StoredBackup};
 use crate::config;
 use crate::error::{Error, Kind, Result};
 use check::{Checked, Step};
+use cleanup::{Sweeper, abandon};
 use download::Download;
 use events::{Events, UploadStatus};
 use journal::Journals;
 use listing::{Entry, View};
 use location::{Location, Status};
 use registry::Registry;
-use removal::abandon;
 use upload::{Discard, Keep, Means, Options, Received, Upload};
 use verify::Records;
 
@@ -59,7 +58,7 @@ const MAX_UPLOADS_OF_ONE: usize = 4;
 pub struct Agent {
     /// New at each start.
     pub instance_id: String,
-    locations: Registry,
+    locations: Arc<Registry>,
     uploads: Mutex<HashMap<String, Arc<Upload>>>,
     events: Events,
     stopping: CancellationToken,
@@ -79,7 +78,7 @@ impl Agent {
         let events = Events::default();
         let agent = Arc::new(Self {
             instance_id: uuid::Uuid::new_v4().to_string(),
-            locations: Registry::open(locations, &events)?,
+            locations: Arc::new(Registry::open(locations, &events)?),
             uploads: Mutex::default(),
             events,
             stopping: CancellationToken::new(),
@@ -168,8 +167,8 @@ impl Agent {
             return;
         }
         let place = location.store.place();
-        for left in self.journals.left_in(place, &location.keys).await {
-            abandon(location, left, &self.tasks);
+        for upload in self.journals.interrupted_in(place, &location.keys).await {
+            abandon(location, upload, &self.tasks);
         }
     }
 
@@ -222,7 +221,7 @@ impl Agent {
         // Runs on when the client goes away: half a deletion helps nobody.
         let deleting = self.tasks.spawn(async move {
             let _changing = location.folder.changing.write().await;
-            removal::delete(&location, &backup_id, &journals, &tasks).await
+            cleanup::delete(&location, &backup_id, &journals, &tasks).await
         });
         deleting.await.map_err(stopped)?
     }
@@ -414,13 +413,13 @@ impl Agent {
 
     /// Removes from time to time what uploads left that nobody went on with, and verifies what is to be.
     pub fn keep_tidy(self: &Arc<Self>) {
-        self.tasks.spawn(sweep::run(Arc::clone(self)));
+        self.tasks.spawn(self.sweeper().run(self.stopping.clone()));
         self.tasks.spawn(verify::follow_schedules(Arc::clone(self)));
     }
 
     /// Removes once what uploads and deletions left that nobody goes on with, as far as the journal knows of it.
     pub async fn end_what_was_left(&self) {
-        sweep::Sweep::default().journals(self).await;
+        self.sweeper().sweep_journals().await;
     }
 
     /// Begins to stop: nothing new is begun, and content that is on its way is not waited for. What is stored of it stays
@@ -457,6 +456,14 @@ impl Agent {
             journals: Arc::clone(&self.journals),
             options,
         }
+    }
+
+    fn sweeper(&self) -> Sweeper {
+        Sweeper::new(
+            Arc::clone(&self.journals),
+            Arc::clone(&self.locations),
+            self.tasks.clone(),
+        )
     }
 
     fn resting(&self) -> MutexGuard<'_, HashMap<String, Instant>> {

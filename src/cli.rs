@@ -1,13 +1,20 @@
-//! The command line: `serve`, and the agent's calls for people and scripts.
+//! The command line: `serve`, and the agent's calls for people and scripts, one file a command.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 not found, 4 storage away for now, 5 damaged data.
+//! Exit codes: 0 done, 1 failed, 2 invalid usage or configuration, 3 not found, 4 storage unavailable for now, 5 damaged
+//! data.
 
-mod moving;
+mod check;
+mod copy;
+mod delete;
+mod download;
+mod healthcheck;
+mod import;
+mod list;
 mod output;
-mod query;
+mod progress;
 mod recover;
 mod serve;
-mod transfer;
+mod upload;
 mod verify;
 
 use std::path::PathBuf;
@@ -24,17 +31,17 @@ use crate::error::{Error, Kind};
 use crate::logging::{self, Level};
 use output::Output;
 
-/// How long a command may take to remove what it left.
+/// Deadline for the clean-up at a command's end.
 const CLEAN_UP_LIMIT: Duration = Duration::from_mins(1);
 
 const ADDED_ELSEWHERE: &str =
-    "Buckets that were added in Home Assistant only the running agent knows.";
+    "Only the running agent knows the buckets that were added in Home Assistant.";
 
 /// Keeps Home Assistant's backups in any S3-compatible bucket.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
 pub struct Cli {
-    /// Configuration file; without one, the environment and the app's options count
+    /// Configuration file [default: the app's options and the environment alone]
     #[arg(
         long,
         global = true,
@@ -55,7 +62,7 @@ pub struct Cli {
 enum Command {
     /// Run the agent
     Serve,
-    /// Try a location, or all of them: list, write, read, delete
+    /// Check a location, or all of them: list, write, read, delete
     Check {
         /// Id of a location
         #[arg(value_name = "LOC")]
@@ -72,7 +79,7 @@ enum Command {
         /// Id of a location
         #[arg(value_name = "LOC")]
         location: String,
-        /// The tar, as Home Assistant made it
+        /// The tar that Home Assistant made
         #[arg(value_name = "FILE.tar")]
         file: PathBuf,
     },
@@ -81,12 +88,12 @@ enum Command {
         /// Id of a location
         #[arg(value_name = "LOC")]
         location: String,
-        /// The backup's id, as `list` shows it
+        /// Id of the backup, as shown by `list`
         backup_id: String,
-        /// Where to write it: a file, or `-` for standard output [default: the name Home Assistant suggests]
+        /// File to write, or `-` for standard output [default: the name that Home Assistant suggests]
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
-        /// Replace a file that is there
+        /// Replace an existing file
         #[arg(long)]
         force: bool,
     },
@@ -95,65 +102,65 @@ enum Command {
         /// Id of a location
         #[arg(value_name = "LOC")]
         location: String,
-        /// The backup's id, as `list` shows it
+        /// Id of the backup, as shown by `list`
         backup_id: String,
     },
-    /// Copy backups to another location; what is there already is skipped
+    /// Copy backups to another location; backups that exist there are skipped
     Copy {
-        /// Id of the location they are in
+        /// Id of the source location
         from: String,
-        /// Id of the location they are copied to
+        /// Id of the target location
         to: String,
-        /// Ids of backups, as `list` shows them [default: all]
+        /// Ids of backups, as shown by `list` [default: all]
         #[arg(value_name = "BACKUP_ID")]
         backup_ids: Vec<String>,
-        /// Only say what would be done
+        /// Print what would be done, and change nothing
         #[arg(long)]
         dry_run: bool,
     },
-    /// Take over backups that Home Assistant's own S3 integrations made; their files are not touched
+    /// Import backups of Home Assistant's own S3 integrations; the originals stay
     Import {
-        /// Id of the location they are copied to
+        /// Id of the target location
         #[arg(value_name = "LOC")]
         to: String,
-        /// Id of the location they are in [default: the same]
+        /// Id of the source location [default: the target]
         #[arg(long, value_name = "LOC")]
         from: Option<String>,
-        /// Folder they lie in, which may be "" [default: the prefix of that location]
+        /// Folder of the originals, which may be "" [default: the source location's prefix]
         #[arg(long, value_name = "PREFIX")]
         from_prefix: Option<String>,
-        /// Only say what would be done
+        /// Print what would be done, and change nothing
         #[arg(long)]
         dry_run: bool,
     },
-    /// Look whether backups are what was uploaded and could be restored
+    /// Verify that backups are complete and undamaged
     Verify {
-        /// Id of a location [default: all of them]
+        /// Id of a location [default: all]
         #[arg(value_name = "LOC")]
         location: Option<String>,
-        /// The backup's id, as `list` shows it [default: all of them]
+        /// Id of the backup, as shown by `list` [default: all]
         backup_id: Option<String>,
-        /// Read all of each backup and compare its SHA-256; without it, a few small requests
+        /// Download each backup and compare its SHA-256, instead of a few small requests
         #[arg(long)]
         full: bool,
     },
-    /// Make backups of tars that lost their metadata; the tars are not touched
+    /// Adopt tars without metadata as backups; the tars stay unchanged
     Recover {
         /// Id of a location
         #[arg(value_name = "LOC")]
         location: String,
-        /// Keys of tars, as `list` shows them [default: all]
+        /// Keys of tars, as shown by `list` [default: all]
         #[arg(value_name = "KEY")]
         keys: Vec<String>,
-        /// Only say what would be done
+        /// Print what would be done, and change nothing
         #[arg(long)]
         dry_run: bool,
     },
-    /// Ask the running agent whether it is well
+    /// Ask the running agent whether it is healthy
     Healthcheck,
 }
 
-/// Why a command ended without success.
+/// Reason for a command's failure.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
@@ -164,19 +171,19 @@ enum Failure {
     Io(#[from] std::io::Error),
     #[error("interrupted")]
     Interrupted,
-    /// Everything was said already.
+    /// The command already printed its errors.
     #[error("failed")]
-    Said,
-    /// The same, and the storage is away for now.
+    Reported,
+    /// The same; the storage is unavailable for now.
     #[error("failed")]
-    SaidAway,
-    /// The same, and data is damaged.
+    ReportedAway,
+    /// The same; data is damaged.
     #[error("failed")]
-    SaidDamaged,
+    ReportedDamaged,
 }
 
 impl Failure {
-    /// What `--json` calls a failure that the agent has no code for.
+    /// Code in `--json` for failures outside the agent.
     fn name(&self) -> &'static str {
         if self.code() == 2 {
             "configuration"
@@ -194,14 +201,14 @@ impl Failure {
                 kind if kind.facts().retryable => 4,
                 _ => 1,
             },
-            Self::SaidAway => 4,
-            Self::SaidDamaged => 5,
-            Self::Io(_) | Self::Interrupted | Self::Said => 1,
+            Self::ReportedAway => 4,
+            Self::ReportedDamaged => 5,
+            Self::Io(_) | Self::Interrupted | Self::Reported => 1,
         }
     }
 }
 
-/// Runs the command that `cli` holds.
+/// Runs a command.
 pub async fn run(cli: Cli) -> ExitCode {
     let output = Output { json: cli.json };
     match dispatch(&cli, output).await {
@@ -214,7 +221,7 @@ pub async fn run(cli: Cli) -> ExitCode {
 }
 
 impl Command {
-    /// Whether it changes what is in a bucket.
+    /// Whether the command changes a bucket's content.
     const fn writes(&self) -> bool {
         matches!(
             self,
@@ -226,7 +233,7 @@ impl Command {
         )
     }
 
-    /// Whether it says how all locations are.
+    /// Whether the command reports on all locations.
     const fn is_about_all(&self) -> bool {
         matches!(
             self,
@@ -238,16 +245,16 @@ impl Command {
 }
 
 async fn dispatch(cli: &Cli, output: Output) -> Result<(), Failure> {
-    // Before anything that takes time: process 1 of a container has no other way to hear of it.
-    let told_to_stop = serve::told_to_stop()?;
+    // First of all: process 1 of a container has no default signal handlers.
+    let stop_signal = serve::stop_signal()?;
     let config = Config::load(cli.config.as_deref())?;
     if matches!(cli.command, Command::Serve) {
-        return serve::serve(config, told_to_stop).await;
+        return serve::serve(config, stop_signal).await;
     }
     if matches!(cli.command, Command::Healthcheck) {
-        return serve::healthcheck(&config, output).await;
+        return healthcheck::healthcheck(&config, output).await;
     }
-    // On a terminal, the log would run through the progress bars; warnings are worth that.
+    // Log lines break progress bars on a terminal; warnings are worth it.
     let level = if config.log.level == Level::Info {
         Level::Warn
     } else {
@@ -255,32 +262,30 @@ async fn dispatch(cli: &Cli, output: Output) -> Result<(), Failure> {
     };
     drop(logging::start(level, config.log.format));
     for problem in &config.problems {
-        warn!("left out of the configuration: {problem}");
+        warn!("ignored in the configuration: {problem}");
     }
     if config
         .locations
         .iter()
         .any(|location| location.origin == Origin::Embedded)
     {
-        warn!(
-            "no location is configured: this is about a directory on this machine. {ADDED_ELSEWHERE}"
-        );
+        warn!("no location is configured: using a directory on this machine. {ADDED_ELSEWHERE}");
     }
     let is_partial = !config.problems.is_empty() && cli.command.is_about_all();
     let agent = Agent::new(config.locations, &config.state_dir)?;
     let result = tokio::select! {
         result = ask(&agent, &cli.command, output) => result,
-        () = told_to_stop => Err(Failure::Interrupted),
+        () = stop_signal => Err(Failure::Interrupted),
     };
     if cli.command.writes() {
-        // There may be no `serve` that does it.
+        // No `serve` may be running to do it.
         agent.end_what_was_left().await;
     }
-    // What a failed upload left is removed before the program ends.
+    // Waits for the clean-up of failed uploads.
     agent.stop(CLEAN_UP_LIMIT).await;
-    // All is not well with a location that was left out.
+    // A location with invalid settings was not reported on, so the command did not succeed.
     result.and(if is_partial {
-        Err(Failure::Said)
+        Err(Failure::Reported)
     } else {
         Ok(())
     })
@@ -288,32 +293,32 @@ async fn dispatch(cli: &Cli, output: Output) -> Result<(), Failure> {
 
 async fn ask(agent: &Arc<Agent>, command: &Command, output: Output) -> Result<(), Failure> {
     match command {
-        Command::Check { location } => query::check(agent, location.as_deref(), output).await,
-        Command::List { location } => query::list(agent, location.as_deref(), output).await,
-        Command::Upload { location, file } => transfer::upload(agent, location, file, output).await,
+        Command::Check { location } => check::check(agent, location.as_deref(), output).await,
+        Command::List { location } => list::list(agent, location.as_deref(), output).await,
+        Command::Upload { location, file } => upload::upload(agent, location, file, output).await,
         Command::Download {
             location,
             backup_id,
             output: file,
             force,
-        } => transfer::download(agent, location, backup_id, file.as_deref(), *force, output).await,
+        } => download::download(agent, location, backup_id, file.as_deref(), *force, output).await,
         Command::Delete {
             location,
             backup_id,
-        } => query::delete(agent, location, backup_id, output).await,
+        } => delete::delete(agent, location, backup_id, output).await,
         Command::Copy {
             from,
             to,
             backup_ids,
             dry_run,
-        } => moving::copy(agent, from, to, backup_ids, *dry_run, output).await,
+        } => copy::copy(agent, from, to, backup_ids, *dry_run, output).await,
         Command::Import {
             to,
             from,
             from_prefix,
             dry_run,
         } => {
-            moving::import(
+            import::import(
                 agent,
                 to,
                 from.as_deref(),
@@ -346,7 +351,7 @@ async fn ask(agent: &Arc<Agent>, command: &Command, output: Output) -> Result<()
     }
 }
 
-/// The locations that a command is about: the named one, or all.
+/// Returns the ids of the named location, or of all.
 fn chosen(agent: &Arc<Agent>, location: Option<&str>) -> Result<Vec<String>, Error> {
     match location {
         Some(id) => agent
@@ -359,5 +364,14 @@ fn chosen(agent: &Arc<Agent>, location: Option<&str>) -> Result<Vec<String>, Err
             }
             all => Ok(all.into_iter().map(|location| location.id).collect()),
         },
+    }
+}
+
+/// Maps the first failure, if any, to an exit code; the failure is known by whether it is retryable.
+fn exit_code_of(failed: Option<bool>) -> Result<(), Failure> {
+    match failed {
+        None => Ok(()),
+        Some(true) => Err(Failure::ReportedAway),
+        Some(false) => Err(Failure::Reported),
     }
 }

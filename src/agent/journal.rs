@@ -1,14 +1,13 @@
-//! What is known of uploads that have not ended, in `state_dir/uploads/`: when the sender leaves or the agent ends, only
-//! what is missing is sent afterwards. Deletions that have not ended are noted there as well.
+//! Journals in `state_dir/uploads/`: what it takes to resume an upload, or to finish a deletion, after a crash.
 //!
-//! One file for each upload: a line of JSON that says what it is, then a line for each part that is stored, each synced
-//! to the disk. Lines are only added, so a torn write costs the last one and nothing else. A file is locked for as long
-//! as its upload lives; what is not locked was left for the next attempt, by an upload that was interrupted or a process
-//! that is gone. Nothing here may fail an upload: without
-//! a journal it only cannot be resumed.
+//! One file per upload: a JSON line that identifies it, then a line per stored part, each synced to the disk. Lines are
+//! only appended, so a torn write costs the last one and nothing else. A file is locked while its upload is active; an
+//! unlocked file belongs to an interrupted upload. A journal that cannot be written never fails an upload: that upload
+//! just cannot be resumed.
 
 mod file;
 mod overview;
+mod tombstone;
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -21,42 +20,42 @@ use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
-use super::removal::Removal;
 use crate::store::{Key, Keys};
 use file::JournalFile;
 pub(super) use overview::JournalStatus;
+pub(super) use tombstone::Tombstone;
 
-/// What was stored for an upload that nobody goes on with is kept this long.
+/// An interrupted upload expires after this long.
 pub(super) const KEPT_FOR: Duration = Duration::from_hours(24);
 
-/// The first line: which upload this is.
+/// The first line: identifies the upload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Header {
     /// The bucket and its endpoint, or the directory.
     pub(super) place: String,
-    /// The tar's key. Nothing was there when the upload began, so what is there without metadata is its own.
+    /// The tar's key. It was free when the upload began, so a tar there without metadata is this upload's own.
     pub(super) key: String,
     pub(super) backup_id: String,
-    /// Of the multipart upload; none for a tar that goes there in one request.
+    /// Id of the multipart upload; none for a tar that is stored with one request.
     pub(super) upload_id: Option<String>,
     pub(super) part_size: u64,
-    /// Of the tar in bytes, as announced; earlier versions did not note it.
+    /// Announced size of the tar in bytes; none in journals of earlier versions.
     #[serde(default)]
     pub(super) size: Option<u64>,
-    /// What tells how the tar is to be kept from how another one is; earlier versions did not note it.
+    /// Fingerprint of the settings that the object is stored with; none in journals of earlier versions.
     #[serde(default)]
     pub(super) kept: Option<String>,
 }
 
-/// A part that is stored.
+/// A stored part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StoredPart {
     /// From 0.
     pub(super) number: usize,
     pub(super) size: u64,
-    /// As the store gave it, and takes it back when the upload is completed.
+    /// The provider's `ETag`, needed to complete the upload.
     pub(super) e_tag: String,
-    /// What tells this part from another with the same number.
+    /// Identifies the part's content.
     pub(super) hash: String,
 }
 
@@ -65,14 +64,17 @@ pub(super) struct StoredPart {
 enum Line {
     Upload(Header),
     Part(StoredPart),
-    /// The part with this number is about to be replaced.
+    /// The part with this number is about to be overwritten.
     Replacing(usize),
-    /// Nobody wants what is stored, but the storage was away when it was to be removed.
-    Unwanted,
-    /// What is in place under the key has to go.
-    Removing(Removal),
-    /// Another attempt goes on with it.
-    Wanted,
+    /// The stored parts are to be aborted; the storage was away when the agent tried.
+    #[serde(rename = "unwanted")]
+    Discarded,
+    /// The objects under the key are to be deleted.
+    #[serde(rename = "removing")]
+    Buried(Tombstone),
+    /// Another attempt resumed the upload, whatever was to become of it.
+    #[serde(rename = "wanted")]
+    Resumed,
 }
 
 /// The journals of one state directory.
@@ -81,41 +83,41 @@ pub(super) struct Journals {
     folder: PathBuf,
     has_warned: AtomicBool,
     ignored: Mutex<HashSet<PathBuf>>,
-    /// Held while journals are opened to see whose they are: nobody may take one for locked meanwhile.
-    looking: tokio::sync::Mutex<()>,
+    /// Held while files are opened to find interrupted uploads, so that no other search takes them for active ones.
+    searching: tokio::sync::Mutex<()>,
 }
 
-/// The journal of an upload under way. Dropping the last clone leaves it for a resume.
+/// The journal of an active upload. Dropping the last clone leaves it for a resume.
 #[derive(Debug, Clone)]
 pub(super) struct Journal {
     file: Arc<JournalFile>,
     journals: Arc<Journals>,
 }
 
-/// An upload that nobody goes on with now: its sender left, or the process is gone.
+/// An upload that no task works on: its sender left, or its process is gone.
 #[derive(Debug)]
-pub(super) struct Left {
+pub(super) struct Interrupted {
     pub(super) header: Header,
     pub(super) parts: BTreeMap<usize, StoredPart>,
     pub(super) journal: Journal,
-    /// What has to go from its place, too.
-    pub(super) removal: Option<Removal>,
-    /// How long nothing was added to it.
+    pub(super) tombstone: Option<Tombstone>,
+    /// Time since the last line.
     age: Duration,
-    is_unwanted: bool,
+    is_discarded: bool,
 }
 
-/// What a journal says.
+/// A parsed journal.
 #[derive(Debug, PartialEq, Eq)]
 struct Parsed {
     header: Header,
     parts: BTreeMap<usize, StoredPart>,
-    removal: Option<Removal>,
-    is_unwanted: bool,
+    tombstone: Option<Tombstone>,
+    is_discarded: bool,
 }
 
 impl Header {
-    /// Whether an upload in parts of this size, of a tar of that size that is to be kept so, may go on with it.
+    /// Whether an upload of a tar of `size` bytes in parts of `part_size` bytes, stored with settings `kept`, can resume
+    /// this one.
     pub(super) fn is_of(&self, part_size: u64, size: u64, kept: &str) -> bool {
         self.part_size == part_size
             && self.size.is_none_or(|announced| announced == size)
@@ -123,10 +125,10 @@ impl Header {
     }
 }
 
-impl Left {
-    /// Whether it would be removed by the next sweep, had it no other end.
-    pub(super) fn is_doomed(&self) -> bool {
-        self.is_unwanted || self.removal.is_some()
+impl Interrupted {
+    /// Whether the next sweep removes it, whatever its age.
+    pub(super) fn is_discarded(&self) -> bool {
+        self.is_discarded || self.tombstone.is_some()
     }
 }
 
@@ -136,11 +138,11 @@ impl Journals {
             folder: state_dir.join("uploads"),
             has_warned: AtomicBool::new(false),
             ignored: Mutex::default(),
-            looking: tokio::sync::Mutex::default(),
+            searching: tokio::sync::Mutex::default(),
         })
     }
 
-    /// Begins a journal.
+    /// Creates a journal; none if the state directory cannot be written.
     pub(super) async fn begin(self: &Arc<Self>, header: Header) -> Option<Journal> {
         let journals = Arc::clone(self);
         let begun = spawn_blocking(move || {
@@ -154,69 +156,59 @@ impl Journals {
         })
     }
 
-    /// Uploads of this backup to a folder of a place that were left.
-    pub(super) async fn left(
+    /// Interrupted uploads of a backup to a folder.
+    pub(super) async fn interrupted(
         self: &Arc<Self>,
         place: &str,
         keys: &Keys,
         backup_id: &str,
-    ) -> Vec<Left> {
-        let mut left = self.left_in(place, keys).await;
-        left.retain(|left| left.header.backup_id == backup_id);
-        left
+    ) -> Vec<Interrupted> {
+        let mut uploads = self.interrupted_in(place, keys).await;
+        uploads.retain(|upload| upload.header.backup_id == backup_id);
+        uploads
     }
 
-    /// Uploads to a folder of a place that were left.
-    pub(super) async fn left_in(self: &Arc<Self>, place: &str, keys: &Keys) -> Vec<Left> {
-        let _looking = self.looking.lock().await;
-        let mut left = self.all().await;
-        left.retain(|left| {
-            left.header.place == place && keys.may_be_ours(&Key::new(&left.header.key))
+    /// Interrupted uploads to a folder.
+    pub(super) async fn interrupted_in(
+        self: &Arc<Self>,
+        place: &str,
+        keys: &Keys,
+    ) -> Vec<Interrupted> {
+        let _searching = self.searching.lock().await;
+        let mut uploads = self.all().await;
+        uploads.retain(|upload| {
+            upload.header.place == place && keys.may_be_ours(&Key::new(&upload.header.key))
         });
-        left
+        uploads
     }
 
-    /// What was left and is dead: nothing happened on it for a day, nobody wants it, or it has to go.
-    pub(super) async fn dead(self: &Arc<Self>) -> Vec<Left> {
-        let _looking = self.looking.lock().await;
-        let mut left = self.all().await;
-        left.retain(|left| left.is_doomed() || left.age >= KEPT_FOR);
-        left
+    /// Interrupted uploads to be swept: a day old, discarded, or with a tombstone.
+    pub(super) async fn expired(self: &Arc<Self>) -> Vec<Interrupted> {
+        let _searching = self.searching.lock().await;
+        let mut uploads = self.all().await;
+        uploads.retain(|upload| upload.is_discarded() || upload.age >= KEPT_FOR);
+        uploads
     }
 
-    async fn all(self: &Arc<Self>) -> Vec<Left> {
+    async fn all(self: &Arc<Self>) -> Vec<Interrupted> {
         let journals = Arc::clone(self);
         let read = spawn_blocking(move || file::unlocked(&journals.folder))
             .await
             .unwrap_or_default();
-        let mut left = Vec::new();
+        let mut uploads = Vec::new();
         for (path, opened) in read {
-            let parsed =
-                opened.map(|(file, text, age)| parse(&text).map(|parsed| (file, parsed, age)));
-            match parsed {
-                Ok(Some((
-                    file,
-                    Parsed {
-                        header,
-                        parts,
-                        removal,
-                        is_unwanted,
-                    },
-                    age,
-                ))) => {
-                    let journal = Journal {
-                        file: Arc::new(file),
+            match opened.map(|opened| Some((parse(&opened.text)?, opened))) {
+                Ok(Some((parsed, opened))) => uploads.push(Interrupted {
+                    header: parsed.header,
+                    parts: parsed.parts,
+                    journal: Journal {
+                        file: Arc::new(opened.file),
                         journals: Arc::clone(self),
-                    };
-                    left.push(Left {
-                        header,
-                        parts,
-                        journal,
-                        removal,
-                        age,
-                        is_unwanted,
-                    });
-                }
+                    },
+                    tombstone: parsed.tombstone,
+                    age: opened.age,
+                    is_discarded: parsed.is_discarded,
+                }),
                 _ if self.is_known(&path) => {}
                 Ok(None) => warn!(
                     "\"{}\" is ignored: it is not the journal of an upload",
@@ -225,10 +217,10 @@ impl Journals {
                 Err(error) => warn!("\"{}\" is ignored: {error}", path.display()),
             }
         }
-        left
+        uploads
     }
 
-    /// Whether this file was ignored before; each is spoken of once.
+    /// Whether this file was ignored before; each is logged once.
     fn is_known(&self, path: &Path) -> bool {
         !self
             .ignored
@@ -237,7 +229,7 @@ impl Journals {
             .insert(path.to_owned())
     }
 
-    /// A full or read-only state directory is said once.
+    /// Logs a full or read-only state directory once.
     fn noted<T>(&self, result: io::Result<T>) -> Option<T> {
         let error = match result {
             Ok(value) => return Some(value),
@@ -246,7 +238,7 @@ impl Journals {
         if !self.has_warned.swap(true, Ordering::Relaxed) {
             let folder = self.folder.display();
             warn!(
-                "\"{folder}\" cannot be written: {error}; uploads go on, but not where they stopped when interrupted"
+                "\"{folder}\" cannot be written: {error}; uploads go on, but cannot be resumed after an interruption"
             );
         }
         None
@@ -254,33 +246,32 @@ impl Journals {
 }
 
 impl Journal {
-    /// Notes a part that is stored.
+    /// Records a stored part.
     pub(super) async fn note(&self, part: StoredPart) {
         self.add(Line::Part(part)).await;
     }
 
-    /// Forgets a part before another is stored under its number: if the agent is killed in between, nobody takes the one
-    /// for the other.
+    /// Forgets a part before another one overwrites it, so that a crash in between does not mix them up.
     pub(super) async fn replacing(&self, number: usize) {
         self.add(Line::Replacing(number)).await;
     }
 
-    /// What is stored could not be removed; it is tried again.
-    pub(super) async fn unwanted(&self) {
-        self.add(Line::Unwanted).await;
+    /// Leaves the parts to the sweep.
+    pub(super) async fn discarded(&self) {
+        self.add(Line::Discarded).await;
     }
 
-    /// What is in place is about to be removed.
-    pub(super) async fn removing(&self, removal: Removal) {
-        self.add(Line::Removing(removal)).await;
+    /// Records objects to be deleted.
+    pub(super) async fn bury(&self, tombstone: Tombstone) {
+        self.add(Line::Buried(tombstone)).await;
     }
 
-    /// What is stored is gone on with, whatever was to become of it.
-    pub(super) async fn wanted(&self) {
-        self.add(Line::Wanted).await;
+    /// Takes back [`Self::discarded`] and [`Self::bury`]: an upload resumes what is stored.
+    pub(super) async fn resumed(&self) {
+        self.add(Line::Resumed).await;
     }
 
-    /// The upload has ended, and nothing of it is left to go on with.
+    /// Removes the journal: nothing is left to resume or to delete.
     pub(super) async fn end(self) {
         let file = Arc::clone(&self.file);
         let removed = spawn_blocking(move || file.remove()).await;
@@ -302,7 +293,7 @@ fn line(line: &Line) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Reads up to the first line that is no line of ours.
+/// Reads up to the first invalid line.
 fn parse(text: &[u8]) -> Option<Parsed> {
     let mut lines = text
         .split_inclusive(|&byte| byte == b'\n')
@@ -313,20 +304,24 @@ fn parse(text: &[u8]) -> Option<Parsed> {
     let mut parsed = Parsed {
         header,
         parts: BTreeMap::new(),
-        removal: None,
-        is_unwanted: false,
+        tombstone: None,
+        is_discarded: false,
     };
     for line in lines {
         match line {
             Line::Part(part) => {
-                // Somebody goes on with it.
-                (parsed.removal, parsed.is_unwanted) = (None, false);
+                // An upload resumed it.
+                parsed.tombstone = None;
+                parsed.is_discarded = false;
                 parsed.parts.insert(part.number, part);
             }
             Line::Replacing(number) => drop(parsed.parts.remove(&number)),
-            Line::Unwanted => parsed.is_unwanted = true,
-            Line::Removing(removal) => parsed.removal = Some(removal),
-            Line::Wanted => (parsed.removal, parsed.is_unwanted) = (None, false),
+            Line::Discarded => parsed.is_discarded = true,
+            Line::Buried(tombstone) => parsed.tombstone = Some(tombstone),
+            Line::Resumed => {
+                parsed.tombstone = None;
+                parsed.is_discarded = false;
+            }
             Line::Upload(_) => return None,
         }
     }

@@ -26,10 +26,10 @@ use tracing::{info, warn};
 pub(super) use inside::Inside;
 pub use receive::Received;
 
+use super::cleanup::EarlierCopy;
 use super::events::{Event, Report, UploadState, UploadStatus};
 use super::journal::Journals;
 use super::location::Location;
-use super::removal::EarlierCopy;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::error::{Error, Kind, Result};
 use crate::store::{CopySource, Key, Multipart, Part, Stem, Store};
@@ -188,7 +188,7 @@ impl Upload {
         )?;
         let left = means
             .journals
-            .left(location.store.place(), &location.keys, &backup.backup_id)
+            .interrupted(location.store.place(), &location.keys, &backup.backup_id)
             .await;
         let (stem, replaced) =
             location.note(plan::choose_stem(&location, &backup, filename, taken, &left).await)?;

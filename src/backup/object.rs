@@ -227,7 +227,7 @@ mod tests {
         );
     }
 
-    /// A text editor and `sha256sum` are enough to check it, as `docs/storage.md` shows.
+    /// A text editor and `sha256sum` are enough to check it, as `docs/concepts/storage.md` shows.
     #[test]
     fn digest_covers_the_object_without_its_own_field() {
         let text = String::from_utf8(object()).unwrap();

@@ -1,4 +1,4 @@
-//! What commands print: lines for people, or one JSON object for scripts.
+//! Output of commands: lines for people, or one JSON object each for scripts.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Failure;
 use crate::agent::events::Report;
 
-/// How results are shown.
+/// The chosen form of output.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Output {
     pub(super) json: bool,
@@ -27,10 +27,10 @@ impl Output {
         }
     }
 
-    /// Says why a command failed, and what to change.
+    /// Prints a failure and its hint.
     pub(super) fn failure(self, failure: &Failure) {
         let report = match failure {
-            Failure::Said | Failure::SaidAway | Failure::SaidDamaged => return,
+            Failure::Reported | Failure::ReportedAway | Failure::ReportedDamaged => return,
             Failure::Agent(error) => Report::from(error),
             other => Report {
                 code: other.name(),
@@ -41,7 +41,7 @@ impl Output {
                 since: None,
             },
         };
-        // Nothing is left to tell when standard error is closed.
+        // A closed standard error cannot be reported anywhere.
         drop(if self.json {
             writeln!(io::stdout(), "{}", json!({"error": report}))
         } else {
@@ -49,7 +49,7 @@ impl Output {
         });
     }
 
-    /// A bar for a transfer of `total` bytes; invisible unless a person looks at a terminal.
+    /// Returns a progress bar for `total` bytes, hidden unless standard error is a terminal.
     pub(super) fn progress(self, total: u64) -> ProgressBar {
         if self.json || !io::stderr().is_terminal() {
             return ProgressBar::hidden();
@@ -65,17 +65,17 @@ impl Output {
     }
 }
 
-/// The text without what a terminal would take for orders: a backup's name is whatever its maker wrote.
+/// Replaces control characters, which a backup's name may hold and a terminal would obey.
 fn printable(text: &str) -> Cow<'_, str> {
-    let is_order = |c: char| c.is_control() && c != '\n';
-    if text.contains(is_order) {
-        text.replace(is_order, "\u{fffd}").into()
+    let is_control = |c: char| c.is_control() && c != '\n';
+    if text.contains(is_control) {
+        text.replace(is_control, "\u{fffd}").into()
     } else {
         text.into()
     }
 }
 
-/// An error as people read it.
+/// Formats an error for people.
 pub(super) fn lines(report: &Report) -> String {
     let provider = report
         .provider_code
@@ -90,7 +90,7 @@ pub(super) fn lines(report: &Report) -> String {
     format!("error: {}{provider}{hint}", report.detail)
 }
 
-/// A size as people read it.
+/// Formats a size in bytes for people.
 pub(super) fn size(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
 }

@@ -25,13 +25,13 @@ pub(super) async fn recover(
         return Ok(());
     };
     Err(match worst {
-        Worst::Away => Failure::SaidAway,
-        Worst::Damaged => Failure::SaidDamaged,
-        Worst::Refused => Failure::Said,
+        Worst::Away => Failure::ReportedAway,
+        Worst::Damaged => Failure::ReportedDamaged,
+        Worst::Refused => Failure::Reported,
     })
 }
 
-/// Which of several failures the exit code tells.
+/// The failure that decides the exit code, in rising order.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Worst {
     Refused,
@@ -57,7 +57,8 @@ fn show(location: &str, recovery: &Recovery, dry_run: bool, output: Output) -> R
         "adopted"
     };
     for recovered in &recovery.recovered {
-        let (bytes, key) = (size(recovered.size_bytes), &recovered.key);
+        let bytes = size(recovered.size_bytes);
+        let key = &recovered.key;
         let line = format!(
             "{}: {verb} ({bytes}), {}, \"{key}\"",
             recovered.backup_id, recovered.name
@@ -71,7 +72,8 @@ fn show(location: &str, recovery: &Recovery, dry_run: bool, output: Output) -> R
         let line = format!("failed: \"{}\", {}", failed.key, failed.detail);
         output.result(&line, &json!({"location": location, "failed": failed}))?;
     }
-    let (recovered, failed) = (recovery.recovered.len(), recovery.failed.len());
+    let recovered = recovery.recovered.len();
+    let failed = recovery.failed.len();
     let line = format!("{location}: {recovered} {verb}, {failed} failed.");
     let totals =
         json!({"location": location, "dry_run": dry_run, "recovered": recovered, "failed": failed});

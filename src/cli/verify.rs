@@ -13,7 +13,7 @@ use crate::agent::listing::{SkipCode, Skipped};
 use crate::agent::verify::{Mode, Step, Verified};
 use crate::error::{Error, Kind, Result};
 
-/// Looks whether backups are what was uploaded. One that is not does not hide the others.
+/// Verifies backups; damage of one does not hide the others.
 pub(super) async fn verify(
     agent: &Arc<Agent>,
     location: Option<&str>,
@@ -69,7 +69,8 @@ async fn all(
     } else {
         0
     };
-    let (bar, mut before) = (output.progress(total), 0);
+    let bar = output.progress(total);
+    let mut before = 0;
     for entry in entries {
         let backup_id = &entry.metadata.backup_id;
         bar.set_position(before);
@@ -81,7 +82,7 @@ async fn all(
     Ok(())
 }
 
-/// Moves the bar on from where it stands.
+/// Verifies one backup, and advances the bar from its position.
 async fn run(
     agent: &Arc<Agent>,
     id: &str,
@@ -89,7 +90,8 @@ async fn run(
     mode: Mode,
     bar: &ProgressBar,
 ) -> Result<Verified> {
-    let (mut verification, start) = (agent.verify(id, backup_id, mode).await?, bar.position());
+    let mut verification = agent.verify(id, backup_id, mode).await?;
+    let start = bar.position();
     while let Some(step) = verification.next().await {
         match step? {
             Step::Progress { read_bytes, .. } => bar.set_position(start + read_bytes),
@@ -98,11 +100,11 @@ async fn run(
     }
     Err(Error::new(
         Kind::Internal,
-        "The look at the backup ended without a result.",
+        "The verification ended without a result.",
     ))
 }
 
-/// What has come of it so far.
+/// Totals of a verification.
 #[derive(Default)]
 struct Summary {
     good: u64,
@@ -143,8 +145,8 @@ impl Summary {
         Ok(output.result(&line, &value)?)
     }
 
-    /// What is in no list for what is wrong with it is as damaged as what is; but not where the storage did not let some
-    /// metadata be read.
+    /// Counts a skipped object as damaged when its tar is missing or its metadata invalid. Metadata that the storage
+    /// refused (`is_unread`) proves no damage.
     fn left_out(
         &mut self,
         id: &str,
@@ -183,16 +185,16 @@ impl Summary {
             failed,
             is_away,
         } = self;
-        let line = format!("{good} good, {damaged} damaged, {failed} not looked at.");
+        let line = format!("{good} good, {damaged} damaged, {failed} not verified.");
         output.result(
             &line,
             &json!({"mode": mode, "good": good, "damaged": damaged, "failed": failed}),
         )?;
         match (damaged, failed, is_away) {
             (0, 0, _) => Ok(()),
-            (0, _, true) => Err(Failure::SaidAway),
-            (0, _, false) => Err(Failure::Said),
-            _ => Err(Failure::SaidDamaged),
+            (0, _, true) => Err(Failure::ReportedAway),
+            (0, _, false) => Err(Failure::Reported),
+            _ => Err(Failure::ReportedDamaged),
         }
     }
 }

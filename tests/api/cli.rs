@@ -406,7 +406,7 @@ async fn storage_that_is_away_has_an_exit_code_of_its_own() {
 async fn a_health_check_asks_the_running_agent() {
     let (mut agent, _bucket) = agent_and_bucket().await;
     let ran = agent.setup.run(&["healthcheck"]).await.ended_with(0);
-    assert_eq!(ran.text(), "The agent is well.\n");
+    assert_eq!(ran.text(), "The agent is healthy.\n");
     agent.signal("TERM");
     agent.ended().await;
     let ran = agent.setup.run(&["healthcheck"]).await.ended_with(4);
@@ -447,8 +447,7 @@ async fn backups_go_to_a_local_directory_when_nothing_is_configured() {
     assert!(ran.stdout == sample.tar);
     let ran = setup.run(&["check"]).await.ended_with(0);
     assert!(
-        ran.stderr
-            .contains("added in Home Assistant only the running agent knows"),
+        ran.stderr.contains("Only the running agent knows"),
         "{}",
         ran.stderr
     );

@@ -405,7 +405,7 @@ async fn under_supervisor_a_token_that_cannot_be_kept_is_handed_over_all_the_sam
     assert!(
         agent
             .printed()
-            .contains("another token after the next start"),
+            .contains("the token changes at the next start"),
         "{}",
         agent.printed()
     );

@@ -347,7 +347,7 @@ async def test_without_javascript(app: App, browser: Browser) -> None:
         await page.root.get_by_label("Level").select_option("error")
         await page.button("Show").click()
         log = page.root.get_by_role("log")
-        await expect(log).to_contain_text("left out of the configuration")
+        await expect(log).to_contain_text("ignored in the configuration")
         assert "listening" not in await log.inner_text()
         await page.shot("page-without-javascript")
 

@@ -150,7 +150,7 @@ async def test_location_with_a_problem_is_left_out_and_named(
         assert message in problem["message"]
         locations = (await app.get("/v1/locations"))["locations"]
         assert [location["name"] for location in locations] == ["Cellar"]
-        assert f"left out of the configuration: {option}" in app.log()
+        assert f"ignored in the configuration: {option}" in app.log()
         assert SECRET not in app.log()
         assert SECRET not in str(await app.get("/v1/diagnostics"))
 

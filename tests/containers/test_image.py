@@ -96,7 +96,7 @@ async def test_is_healthy_soon_and_small_at_rest(
         await asyncio.sleep(2)
         resident = resident_bytes(await agent.pid())
         figure(f"container: healthy after {took * 1000:.0f} ms, {resident / MIB:.1f} MiB resident at rest")  # fmt: skip
-        assert "The agent is well." in await docker(
+        assert "The agent is healthy." in await docker(
             "exec", agent.name, "/usr/bin/s3-backup-agent", "healthcheck"
         )
         assert took <= START_LIMIT_S

@@ -1,4 +1,4 @@
-"""A laptop on which somebody follows docs/disaster-recovery.md to the letter."""
+"""A laptop on which somebody follows docs/guides/disaster-recovery.md to the letter."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ async def assert_first_system_is_back(second: HomeAssistant, gone: Gone) -> None
 
 
 async def test_a_laptop_brings_the_system_back(system: Home, gone: Gone) -> None:
-    """docs/disaster-recovery.md: downloaded with the binary alone, given to the first page of a new Home Assistant."""
+    """docs/guides/disaster-recovery.md: downloaded with the binary alone, given to the first page of a new Home Assistant."""
     printed = await gone.laptop.follow(LAPTOP, gone.encrypted_id)
     assert "Locked, before the fire" in printed
     async with HomeAssistant(system.ha.version, is_new=True) as second:
@@ -83,7 +83,7 @@ async def test_the_bucket_restores_another_system(system: Home, gone: Gone) -> N
 
 
 async def test_lost_metadata_comes_back(system: Home, gone: Gone) -> None:
-    """docs/disaster-recovery.md: of the backups only the tars are left; then they are listed again, and whole."""
+    """docs/guides/disaster-recovery.md: of the backups only the tars are left; then they are listed again, and whole."""
     bucket, client = system.cellar.bucket, system.garage.client()
     for key in system.garage.bucket_keys(bucket):
         if key.endswith(".metadata.json"):
@@ -92,4 +92,4 @@ async def test_lost_metadata_comes_back(system: Home, gone: Gone) -> None:
         printed = await gone.laptop.follow("The list is empty", endpoint=endpoint)
     assert gone.plain_id in printed.split("list home")[-1]
     for backup_id in (gone.plain_id, gone.encrypted_id):
-        await gone.laptop.follow("Is it whole?", backup_id)
+        await gone.laptop.follow("Is it intact?", backup_id)

@@ -12,12 +12,12 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 import pytest_socket
 
 from custom_components.s3_backup_agent import (
-    connection as connection_module,
+    coordinator as coordinator_module,
     upload as upload_module,
 )
 from custom_components.s3_backup_agent.client import AgentClient
 from custom_components.s3_backup_agent.const import DOMAIN
-from custom_components.s3_backup_agent.location_form import ADVANCED
+from custom_components.s3_backup_agent.location.form import ADVANCED
 from homeassistant.components.backup import AgentBackup, BackupAgent
 from homeassistant.components.backup.const import DATA_MANAGER
 from homeassistant.const import CONF_ADDRESS
@@ -159,8 +159,8 @@ def fields(settings: Settings) -> Fields:
 def impatient() -> Iterator[None]:
     """Try at once to reach a lost agent again."""
     with (
-        patch.object(connection_module, "_FIRST_DELAY_SECONDS", 0.01),
-        patch.object(connection_module, "_LAST_DELAY_SECONDS", 0.05),
+        patch.object(coordinator_module, "_FIRST_DELAY_SECONDS", 0.01),
+        patch.object(coordinator_module, "_LAST_DELAY_SECONDS", 0.05),
     ):
         yield
 
@@ -169,8 +169,8 @@ def impatient() -> Iterator[None]:
 def quick(impatient: None) -> Iterator[None]:
     """Shorten all that an interrupted upload waits for, but the agent."""
     with (
-        patch.object(upload_module, "_LAST_WORD_SECONDS", 0.3),
-        patch.object(upload_module, "_PAUSE_SECONDS", (0.01, 0.05)),
+        patch.object(upload_module, "_REASON_SECONDS", 0.3),
+        patch.object(upload_module, "_BACKOFF_SECONDS", (0.01, 0.05)),
     ):
         yield
 
@@ -178,7 +178,7 @@ def quick(impatient: None) -> Iterator[None]:
 @pytest.fixture
 def deaf() -> Iterator[None]:
     """Listen to no events but those of the test."""
-    with patch.object(connection_module.AgentConnection, "run", AsyncMock()):
+    with patch.object(coordinator_module.AgentCoordinator, "run", AsyncMock()):
         yield
 
 
@@ -218,8 +218,8 @@ async def tell(loaded: MockConfigEntry) -> Tell:
             **state,
         }
         event = {"type": "location", "location": location}
-        connection.state.on_event(event)
-        for listener in tuple(connection._listeners):
+        connection.handle_event(event)
+        for listener in tuple(connection._event_listeners):
             listener(event)
 
     return tell

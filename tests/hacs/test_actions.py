@@ -185,7 +185,7 @@ async def test_minds_no_upload_that_ended_by_itself(
     hass: HomeAssistant, entry: MockConfigEntry
 ) -> None:
     """An upload that ended just before it was cancelled is no error; any other failure is one."""
-    entry.runtime_data.state.set_uploads(
+    entry.runtime_data.data.set_uploads(
         [
             {
                 "upload_id": "ended",

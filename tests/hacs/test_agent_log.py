@@ -200,7 +200,7 @@ async def test_opens_again_what_broke_alone(
     connection = loaded.runtime_data
     (listener,) = (
         listener
-        for listener in connection._listeners
+        for listener in connection._event_listeners
         if isinstance(getattr(listener, "__self__", None), module.AgentLog)
     )
     log = listener.__self__
@@ -380,7 +380,7 @@ async def test_a_burst_holds_nothing_up(
 
     lines = [record("x" * 100, part_number=str(number)) for number in range(10_000)]
     box = await chatter(*lines, {"type": "log_lost", "records": 7})
-    with patch.object(module, "_TELL_SECONDS", 2):
+    with patch.object(module, "_REPORT_SECONDS", 2):
         watcher = asyncio.create_task(watch())
         box.say.set()
         try:

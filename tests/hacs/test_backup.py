@@ -139,7 +139,7 @@ async def test_misses_the_agent(agent: Agent, backup_agent: BackupAgent) -> None
     )
     for call in calls:
         with (
-            patch.object(upload_module, "_PATIENCE_SECONDS", 0.3),
+            patch.object(upload_module, "_AWAY_SECONDS", 0.3),
             pytest.raises(BackupAgentUnreachableError) as raised,
         ):
             await call
@@ -166,8 +166,8 @@ async def test_misses_the_agent_in_the_middle(
 
     other = replace(backup, backup_id="another")
     with (
-        patch.object(upload_module, "_LAST_WORD_SECONDS", 0.05),
-        patch.object(upload_module, "_PATIENCE_SECONDS", 0.3),
+        patch.object(upload_module, "_REASON_SECONDS", 0.05),
+        patch.object(upload_module, "_AWAY_SECONDS", 0.3),
         pytest.raises(BackupAgentUnreachableError, match="The transfer broke off"),
     ):
         await upload(backup_agent, other, open_stream)
@@ -284,7 +284,7 @@ async def test_passes_on_why_the_agent_gave_up(
                 "stored_bytes": 0,
                 "error": reason if upload_id == "u" else None,
             }
-            for listener in tuple(connection._listeners):
+            for listener in tuple(connection._event_listeners):
                 listener(event)
         raise AgentError("transfer_broken", "reset by peer")
 
@@ -362,7 +362,7 @@ async def test_says_when_a_list_is_old(
 
     with patch.object(backup_agent._client, "backups", backups):  # type: ignore[attr-defined]
         assert await backup_agent.async_list_backups() == []
-    assert "those of 400 seconds ago: No route to the bucket" in caplog.text
+    assert "is stale, 400 seconds old: No route to the bucket" in caplog.text
 
 
 async def test_waits_for_a_list_only_so_long(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from custom_components.s3_backup_agent.client.turns import decode
+from custom_components.s3_backup_agent.client.turn import decode
 
 LONG = "x" * 70_000
 

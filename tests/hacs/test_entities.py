@@ -11,7 +11,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.s3_backup_agent import (
     async_remove_config_entry_device,
-    connection as connection_module,
+    coordinator as coordinator_module,
 )
 from custom_components.s3_backup_agent.button import BUTTONS
 from custom_components.s3_backup_agent.client import AgentClient
@@ -134,18 +134,20 @@ async def test_shows_what_is_told_of_the_last_upload(
     hass: HomeAssistant, backup_agent: BackupAgent, entry: MockConfigEntry
 ) -> None:
     """The last upload, when it was and how long it took."""
-    state = entry.runtime_data.state
+    coordinator = entry.runtime_data
     last = {
         "backup_id": "1f2e3d4c",
         "uploaded_at": "2026-11-20T03:47:12Z",
         "size_bytes": 5,
         "duration_ms": 90_000,
     }
-    location = {**state.locations["local"], "last_upload": last}
-    state.on_event({"type": "location", "location": location})
+    location = {**coordinator.locations["local"], "last_upload": last}
+    coordinator.handle_event({"type": "location", "location": location})
     assert value(hass, "last_upload") == "2026-11-20T03:47:12+00:00"
     assert float(value(hass, "last_upload_duration")) == 1.5
-    state.on_event({"type": "location", "location": {**location, "last_upload": None}})
+    coordinator.handle_event(
+        {"type": "location", "location": {**location, "last_upload": None}}
+    )
     assert value(hass, "last_upload") == STATE_UNKNOWN
     assert value(hass, "last_upload_duration") == STATE_UNKNOWN
 
@@ -155,9 +157,9 @@ async def test_has_a_word_for_each_problem(
     hass: HomeAssistant, backup_agent: BackupAgent, entry: MockConfigEntry, code: str
 ) -> None:
     """The status is the code of the problem; one that is not known yet is an error."""
-    state = entry.runtime_data.state
+    coordinator = entry.runtime_data
     location = {
-        **state.locations["local"],
+        **coordinator.locations["local"],
         "status": "error",
         "error": {
             "code": code,
@@ -168,7 +170,7 @@ async def test_has_a_word_for_each_problem(
             "since": "2026-11-20T03:47:12Z",
         },
     }
-    state.on_event({"type": "location", "location": location})
+    coordinator.handle_event({"type": "location", "location": location})
     assert value(hass, "status") == ("error" if code == "brand_new" else code)
 
 
@@ -176,11 +178,14 @@ async def test_ignores_the_locations_of_others(
     hass: HomeAssistant, backup_agent: BackupAgent, entry: MockConfigEntry
 ) -> None:
     """What another Home Assistant registered is nothing here."""
-    state = entry.runtime_data.state
-    state.on_event(
-        {"type": "location", "location": {**state.locations["local"], "id": "theirs"}}
+    coordinator = entry.runtime_data
+    coordinator.handle_event(
+        {
+            "type": "location",
+            "location": {**coordinator.locations["local"], "id": "theirs"},
+        }
     )
-    assert list(state.locations) == ["local"]
+    assert list(coordinator.locations) == ["local"]
 
 
 async def test_reports_a_problem_of_the_storage(
@@ -282,7 +287,7 @@ async def test_is_unavailable_without_the_agent(
     await asyncio.sleep(0.3)
     assert STATE_UNAVAILABLE not in changes
 
-    with patch.object(connection_module, "_GRACE_SECONDS", 0.05):
+    with patch.object(coordinator_module, "_GRACE_SECONDS", 0.05):
         await agent.stop()
         await until(lambda: value(hass, "backups") == STATE_UNAVAILABLE)
     await agent.start()
@@ -369,8 +374,8 @@ async def test_catches_up_when_events_were_lost(
 ) -> None:
     """A stream that left events out makes everything be asked for again."""
     connection = entry.runtime_data
-    connection.state.set_locations({})
-    connection.state.set_uploads(
+    connection.data.locations = {}
+    connection.data.set_uploads(
         [
             {
                 "upload_id": "x",
@@ -391,7 +396,7 @@ async def test_catches_up_when_events_were_lost(
         connection.info["capabilities"].remove("uploads")
         await connection._follow_events()
         assert list(connection.locations) == ["local"]
-        assert connection.state.uploads_to("local")
+        assert connection.data.uploads_to("local")
         connection.info["capabilities"].append("uploads")
         await connection._follow_events()
-    assert connection.state.uploads_to("local") == []
+    assert connection.data.uploads_to("local") == []

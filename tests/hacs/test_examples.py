@@ -1,4 +1,4 @@
-"""The automations of docs/home-assistant.md do what they say."""
+"""The automations of docs/guides/home-assistant.md do what they say."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from homeassistant.setup import async_setup_component
 from .agent import REPOSITORY, Agent
 from .backups import make_backup, streaming
 
-BLOCKS = (REPOSITORY / "docs" / "home-assistant.md").read_text().split("```yaml\n")[1:]
+DOCUMENT = REPOSITORY / "docs" / "guides" / "home-assistant.md"
+BLOCKS = DOCUMENT.read_text().split("```yaml\n")[1:]
 EXAMPLES = {
     example["alias"]: example
     for example in (yaml.safe_load(block.split("```")[0]) for block in BLOCKS)

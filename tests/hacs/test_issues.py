@@ -11,8 +11,8 @@ from pytest_homeassistant_custom_component.common import (
 )
 
 from custom_components.s3_backup_agent.client import AgentClient, AgentError
-from custom_components.s3_backup_agent.connection import AgentConnection
 from custom_components.s3_backup_agent.const import CONF_APP, DOMAIN
+from custom_components.s3_backup_agent.coordinator import AgentCoordinator
 from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
 from homeassistant.const import CONF_ADDRESS
 from homeassistant.core import HomeAssistant
@@ -127,7 +127,7 @@ async def test_storage_that_is_away_is_still_shown_after_a_restart(
     known["status"], known["error"] = "unknown", None
     with (
         patch.object(AgentClient, "locations", return_value=[known]),
-        patch.object(AgentConnection, "run"),
+        patch.object(AgentCoordinator, "run"),
     ):
         assert await hass.config_entries.async_reload(loaded.entry_id)
     assert set(shown(hass)) == {"unreachable"}

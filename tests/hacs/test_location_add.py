@@ -4,9 +4,9 @@ from typing import Any
 
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.s3_backup_agent.check import INVALID_SETTING
 from custom_components.s3_backup_agent.const import CONF_APP, DOMAIN
-from custom_components.s3_backup_agent.location_form import ADVANCED
+from custom_components.s3_backup_agent.location.form import ADVANCED
+from custom_components.s3_backup_agent.location.outcome import INVALID_SETTING
 from homeassistant.config_entries import ConfigSubentry
 from homeassistant.const import CONF_ADDRESS
 from homeassistant.core import HomeAssistant

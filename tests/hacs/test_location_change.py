@@ -5,7 +5,7 @@ import secrets
 from lab.garage import Garage
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.s3_backup_agent.location_form import ADVANCED
+from custom_components.s3_backup_agent.location.form import ADVANCED
 from homeassistant.config_entries import SOURCE_RECONFIGURE
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType

@@ -6,9 +6,9 @@ from unittest.mock import patch
 from lab.process import free_port
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.s3_backup_agent.check import INVALID_SETTING
 from custom_components.s3_backup_agent.client import AGENT_UNREACHABLE, AgentClient
-from custom_components.s3_backup_agent.location_form import ADVANCED
+from custom_components.s3_backup_agent.location.form import ADVANCED
+from custom_components.s3_backup_agent.location.outcome import INVALID_SETTING
 from homeassistant.config_entries import SOURCE_RECONFIGURE, SOURCE_USER
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType

@@ -5,11 +5,11 @@ import json
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.s3_backup_agent.check import INVALID_SETTING
 from custom_components.s3_backup_agent.client import AgentClient, Provider
 from custom_components.s3_backup_agent.const import DOMAIN
 from custom_components.s3_backup_agent.errors import FORM_ERRORS, OTHER_ERROR
-from custom_components.s3_backup_agent.location_form import ADVANCED, LocationForm
+from custom_components.s3_backup_agent.location.form import ADVANCED, LocationForm
+from custom_components.s3_backup_agent.location.outcome import INVALID_SETTING
 
 from .agent import REPOSITORY
 from .location_forms import LocationForms, is_required, values_of

@@ -186,7 +186,7 @@ async def test_answer_for_a_removed_location(
     """Whoever was just answering is told."""
     flow = await kept.asked()
     monkeypatch.setattr(
-        "custom_components.s3_backup_agent.location_reauth.kept_here",
+        "custom_components.s3_backup_agent.location.reauth.subentry_of",
         lambda entry, location_id: None,
     )
     result = await kept.answer(

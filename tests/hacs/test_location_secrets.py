@@ -13,7 +13,7 @@ from pytest_homeassistant_custom_component.typing import (
 )
 
 from custom_components.s3_backup_agent.client import AgentClient
-from custom_components.s3_backup_agent.location_form import ADVANCED, LocationForm
+from custom_components.s3_backup_agent.location.form import ADVANCED, LocationForm
 from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component
 

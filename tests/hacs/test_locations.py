@@ -10,9 +10,9 @@ from unittest.mock import patch
 import pytest
 
 from custom_components.s3_backup_agent.client import AgentClient, AgentError
-from custom_components.s3_backup_agent.connection import AgentConnection
 from custom_components.s3_backup_agent.const import DOMAIN
-from custom_components.s3_backup_agent.locations import place_of
+from custom_components.s3_backup_agent.coordinator import AgentCoordinator
+from custom_components.s3_backup_agent.location import folder_id_of
 from homeassistant.components.backup.const import DATA_MANAGER
 from homeassistant.config_entries import ConfigEntryState, ConfigSubentry
 from homeassistant.core import HomeAssistant
@@ -53,7 +53,7 @@ def unanswered(call: str) -> Iterator[None]:
         yield
 
 
-async def ping(connection: AgentConnection) -> None:
+async def ping(connection: AgentCoordinator) -> None:
     """Let the agent ping."""
 
     async def events() -> AsyncIterator[Any]:
@@ -359,7 +359,7 @@ async def test_knows_places(client: AgentClient) -> None:
     providers = {provider["id"]: provider for provider in await client.providers()}
 
     def place(provider: str, **settings: Any) -> str:
-        return place_of(providers.get(provider), {"bucket": "home", **settings})
+        return folder_id_of(providers.get(provider), {"bucket": "home", **settings})
 
     aws = place("aws", endpoint="https://s3.us-east-1.amazonaws.com/")
     assert place("aws") == place("aws", region="us-east-1") == aws

@@ -46,16 +46,16 @@ ENTITY_PLATFORMS = ("button.py", "sensor.py")
 
 
 # Where the document has what a rule asks for; what it names of the integration is looked for by itself, below.
-DOCUMENT = REPOSITORY / "docs" / "home-assistant.md"
+DOCUMENT = REPOSITORY / "docs" / "guides" / "home-assistant.md"
 PASSAGES = {
     "docs-data-update": "How fresh it is",
     "docs-examples": "## Examples",
     "docs-high-level-description": "The integration puts each of an agent's locations",
-    "docs-installation-instructions": "(../README.md)",
+    "docs-installation-instructions": "(../../README.md)",
     "docs-known-limitations": "## What to know",
     "docs-removal-instructions": "## Remove it",
-    "docs-supported-devices": "(providers.md)",
-    "docs-troubleshooting": "(troubleshooting.md)",
+    "docs-supported-devices": "(../providers.md)",
+    "docs-troubleshooting": "(../troubleshooting.md)",
     "docs-use-cases": "People use it to",
 }
 

@@ -148,7 +148,7 @@ async def test_region_was_put_right_elsewhere(
     hass: HomeAssistant, wrong: MockConfigEntry, garage: Garage, fix: Fix
 ) -> None:
     """Then there is nothing left to do."""
-    with patch.object(wrong.runtime_data, "update"):
+    with patch.object(wrong.runtime_data, "async_sync"):
         change(hass, wrong, region=garage.region)
         await until(lambda: shown(hass))
         result = await fix("wrong_region")
@@ -168,7 +168,7 @@ async def test_shows_nothing_until_the_last_change_was_tried(
         await asked[-1].wait()
 
     with (
-        patch.object(connection, "update"),
+        patch.object(connection, "async_sync"),
         patch.object(connection.client, "backups", backups),
     ):
         change(hass, wrong, bucket="bucket-1")
@@ -186,7 +186,7 @@ async def test_nothing_works_instead(
     hass: HomeAssistant, wrong: MockConfigEntry, fix: Fix
 ) -> None:
     """What is wrong now is said."""
-    with patch.object(wrong.runtime_data, "update"):
+    with patch.object(wrong.runtime_data, "async_sync"):
         change(hass, wrong, bucket="another-one")
         await until(lambda: shown(hass))
         result = await fix("wrong_region")
@@ -201,8 +201,8 @@ async def test_region_of_a_location_that_is_gone(
 ) -> None:
     """At first and at last."""
     form = await fix("wrong_region")
-    kept_here = "custom_components.s3_backup_agent.repairs.kept_here"
-    with patch(kept_here, return_value=None):
+    target = "custom_components.s3_backup_agent.repairs.subentry_of"
+    with patch(target, return_value=None):
         assert (await confirm(form))["reason"] == "location_removed"
         assert (await fix("wrong_region"))["reason"] == "location_removed"
 
@@ -318,7 +318,7 @@ async def test_shows_no_tars_that_nobody_can_adopt(
     capabilities = connection.info["capabilities"]
     connection.info["capabilities"] = [it for it in capabilities if it != "recover"]
     location = connection.locations["local"]
-    for listener in tuple(connection._listeners):
+    for listener in tuple(connection._event_listeners):
         listener({"type": "location", "location": location})
     assert shown(hass) == {}
 

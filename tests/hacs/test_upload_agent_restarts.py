@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 import pytest
 
-from custom_components.s3_backup_agent import connection as connection_module
+from custom_components.s3_backup_agent import coordinator as coordinator_module
 from custom_components.s3_backup_agent.client import AGENT_UNREACHABLE, AgentError
 from custom_components.s3_backup_agent.const import DOMAIN
 from homeassistant.components.backup import (
@@ -144,7 +144,7 @@ async def test_looks_again_at_an_agent_that_says_no_hello(
     backup_agent: BackupAgent,
 ) -> None:
     """One call that fails while the events go on is no reason to wait for a hello that never comes."""
-    connection = backup_agent._connection  # type: ignore[attr-defined]
+    connection = backup_agent._coordinator  # type: ignore[attr-defined]
     info = connection.client.info
     calls = 0
 
@@ -156,11 +156,11 @@ async def test_looks_again_at_an_agent_that_says_no_hello(
         return await info()
 
     with (
-        patch.object(connection_module, "_LOOK_AGAIN_SECONDS", 0.05),
+        patch.object(coordinator_module, "_POLL_SECONDS", 0.05),
         patch.object(connection.client, "info", fail_once),
     ):
         async with asyncio.timeout(3):
-            await connection.wait_until_there()
+            await connection.wait_until_connected()
     assert calls == 2
 
 

@@ -113,13 +113,13 @@ async def test_takes_no_word_on_the_attempt_before_for_its_own() -> None:
     """An agent discards an upload when the next one is announced, which says nothing of the next one."""
     progress = upload_module._Progress(None)
     progress.start({"upload_id": "first"})  # type: ignore[typeddict-item]
-    progress.begin()
+    progress.reset()
     error = {"code": "cancelled", "detail": "", "hint": None, "provider_code": None}
     event: Any = {"type": "upload", "upload_id": "first", "state": "cancelled"}
     event["error"] = error
     progress.on_event(event)
     broken = AgentError(TRANSFER_BROKEN, "The connection broke", retryable=True)
-    assert await progress.cause_of(broken) is broken
+    assert await progress.reason_for(broken) is broken
 
 
 async def test_gives_up_after_many_attempts(
@@ -195,7 +195,7 @@ async def test_keeps_what_an_event_told_during_a_question(
     backup_agent: BackupAgent,
 ) -> None:
     """An answer that is older than an event is not taken in its place."""
-    connection = backup_agent._connection  # type: ignore[attr-defined]
+    connection = backup_agent._coordinator  # type: ignore[attr-defined]
     ask = connection.client.locations
     backup, tar = make_backup()
     calls = 0
@@ -213,6 +213,6 @@ async def test_keeps_what_an_event_told_during_a_question(
         return answer
 
     with patch.object(connection.client, "locations", answer_late):
-        await connection._register()
+        await connection._sync()
     assert calls >= 2
     assert connection.locations["local"]["backups"] == 1

@@ -25,12 +25,12 @@ async def test_gives_up_on_an_agent_that_stays_away(
     backup_agent: BackupAgent, agent: Agent, large: tuple[AgentBackup, bytes]
 ) -> None:
     """After the time that it is given, ten minutes, the agent is missed as in any other call."""
-    assert upload_module._PATIENCE_SECONDS == 10 * 60
+    assert upload_module._AWAY_SECONDS == 10 * 60
     backup, tar = large
     stream = Interrupted(tar, lambda number: agent.kill())
     start = time.monotonic()
     with (
-        patch.object(upload_module, "_PATIENCE_SECONDS", 1.5),
+        patch.object(upload_module, "_AWAY_SECONDS", 1.5),
         pytest.raises(BackupAgentUnreachableError, match="The transfer broke off"),
     ):
         await upload(backup_agent, backup, stream.open)
@@ -40,7 +40,7 @@ async def test_gives_up_on_an_agent_that_stays_away(
     # It was given its time already.
     start = time.monotonic()
     with (
-        patch.object(upload_module, "_PATIENCE_SECONDS", 1.5),
+        patch.object(upload_module, "_AWAY_SECONDS", 1.5),
         pytest.raises(BackupAgentUnreachableError, match="is it running"),
     ):
         await upload(backup_agent, backup, stream.open)
@@ -58,7 +58,7 @@ async def waiting(
     backup, tar = large
     stream = Interrupted(tar, lambda number: agent.kill())
     task = asyncio.create_task(upload(backup_agent, backup, stream.open))
-    await until(lambda: "waits for the agent" in caplog.text)
+    await until(lambda: "waiting for the agent" in caplog.text)
     return task
 
 

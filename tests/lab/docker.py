@@ -20,7 +20,7 @@ from .process import LabError
 COMMAND_TIMEOUT_S = 240
 START_TIMEOUT_S = 20
 STATE, RUN = "/var/lib/s3-backup-agent", "/run/s3-backup-agent"
-# As docs/containers.md shows it: nothing may be written but the volumes, and root is root in name only.
+# As docs/guides/containers.md shows it: nothing may be written but the volumes, and root is root in name only.
 LOCKED_DOWN = (
     "--read-only",
     "--cap-drop=ALL",

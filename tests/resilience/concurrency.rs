@@ -1,4 +1,4 @@
-//! Two at once: on one bucket, under one prefix, at one backup. `docs/concurrency.md` says what comes of it.
+//! Two at once: on one bucket, under one prefix, at one backup. `docs/concepts/concurrency.md` says what comes of it.
 
 use std::time::Duration;
 

@@ -320,7 +320,7 @@ async fn a_hash_is_compared_even_where_the_rest_of_our_additions_is_damaged() {
     );
 }
 
-/// As `docs/storage.md` says.
+/// As `docs/concepts/storage.md` says.
 #[tokio::test]
 async fn damaged_metadata_is_mended_by_recover() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;

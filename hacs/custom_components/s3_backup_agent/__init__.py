@@ -1,4 +1,4 @@
-"""The S3 Backup Agent integration: makes each of an agent's locations a backup location."""
+"""The S3 Backup Agent integration."""
 
 from functools import partial
 
@@ -21,26 +21,30 @@ from homeassistant.helpers.typing import ConfigType
 
 from .agent_log import AgentLog
 from .client import AgentError
-from .connection import AgentConnection, create_client
 from .const import DATA_BACKUP_AGENT_LISTENERS, DOMAIN
-from .devices import hand_over, is_known, let_go, show_locations, update_devices
+from .coordinator import AgentCoordinator, S3BackupAgentConfigEntry, create_client
+from .devices import (
+    is_known,
+    release_locations,
+    take_over_locations,
+    update_devices,
+    update_locations,
+)
 from .errors import translation_of
 from .identity import remember
 from .issues import note_refusal, remove_all
-from .location_reauth import ask_for_token, end_questions
-from .locations import registrations_of
-from .schedule import Schedule
+from .issues.schedule import Schedule
+from .issues.watcher import IssueWatcher
+from .location import registrations_of
+from .location.reauth import abort_flows, start_token_reauth
 from .services import async_setup_services
-from .watch import LocationWatch
-
-type S3BackupAgentConfigEntry = ConfigEntry[AgentConnection]
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 PLATFORMS = [Platform.BUTTON, Platform.SENSOR]
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
-    """Register the actions, which are there whether the agent is or not."""
+    """Set up the actions."""
     async_setup_services(hass)
     return True
 
@@ -48,7 +52,7 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
 async def async_setup_entry(
     hass: HomeAssistant, entry: S3BackupAgentConfigEntry
 ) -> bool:
-    """Connect to an agent."""
+    """Set up an agent from a config entry."""
 
     @callback
     def notify_backup_listeners() -> None:
@@ -58,49 +62,48 @@ async def async_setup_entry(
     @callback
     def on_locations_changed() -> None:
         if entry.state is ConfigEntryState.LOADED:
-            show_locations(hass, entry)
+            update_locations(hass, entry)
         notify_backup_listeners()
 
     @callback
     def on_refused(err: AgentError) -> None:
         if err.code == "unauthorized":
-            ask_for_token(hass, entry)
+            start_token_reauth(hass, entry)
         note_refusal(hass, entry, err)
 
     client = create_client(hass, entry.data)
     entry.async_on_unload(client.close)
-    connection = AgentConnection(
-        client,
-        lambda: registrations_of(entry),
-        on_locations_changed,
-        on_refused,
+    coordinator = AgentCoordinator(
+        hass, entry, client, on_locations_changed, on_refused
     )
-    watch = LocationWatch(hass, entry, connection)
+    watcher = IssueWatcher(hass, entry, coordinator)
 
     @callback
     def on_entry_changed(change: ConfigEntryChange, changed: ConfigEntry) -> None:
         if changed is entry and change is ConfigEntryChange.UPDATED:
-            entry.async_create_task(hass, watch.follow_change(), f"{DOMAIN} locations")
+            entry.async_create_task(
+                hass, watcher.follow_change(), f"{DOMAIN} locations"
+            )
 
     try:
-        await connection.connect()
+        await coordinator.connect()
     except AgentError as err:
         note_refusal(hass, entry, err)
         if err.code == "unauthorized":
-            # Home Assistant asks for the token, unless it is asking something already.
-            end_questions(hass, entry)
+            # Home Assistant starts the flow for the token only if no other reauth flow is open.
+            abort_flows(hass, entry)
         raise _setup_error(err) from err
 
-    remember(hass, entry, connection.info)
-    entry.runtime_data = connection
-    entry.async_on_unload(partial(let_go, hass, entry))
+    remember(hass, entry, coordinator.info)
+    entry.runtime_data = coordinator
+    entry.async_on_unload(partial(release_locations, hass, entry))
     update_devices(hass, entry)
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
-    AgentLog(hass, entry, connection).start()
-    await watch.start()
-    entry.async_create_background_task(hass, connection.run(), f"{DOMAIN} events")
+    AgentLog(hass, entry, coordinator).start()
+    await watcher.start()
+    entry.async_create_background_task(hass, coordinator.run(), f"{DOMAIN} events")
     entry.async_on_unload(entry.async_on_state_change(notify_backup_listeners))
-    # Not an update listener: with one, Home Assistant leaves it to us to reload the entry where its own flows do.
+    # No update listener: with one, Home Assistant's own flows no longer reload the entry.
     entry.async_on_unload(
         async_dispatcher_connect(hass, SIGNAL_CONFIG_ENTRY_CHANGED, on_entry_changed)
     )
@@ -110,37 +113,37 @@ async def async_setup_entry(
 async def async_unload_entry(
     hass: HomeAssistant, entry: S3BackupAgentConfigEntry
 ) -> bool:
-    """Let go of an agent; what set-up began ends with the entry."""
+    """Unload a config entry."""
     return await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
 
 
 async def async_remove_entry(
     hass: HomeAssistant, entry: S3BackupAgentConfigEntry
 ) -> None:
-    """Make the agent forget what was registered, if it is there to be told, and let others have the locations."""
-    hand_over(hass)
+    """Remove the entry's registrations from the agent, if it answers."""
+    take_over_locations(hass)
     remove_all(hass, entry)
-    await Schedule(hass, entry.entry_id).forget()
+    await Schedule(hass, entry.entry_id).remove()
     async with create_client(hass, entry.data) as client:
         for location_id in registrations_of(entry):
             try:
                 await client.remove_location(location_id)
             except AgentError as err:
                 if err.retryable:
-                    # It is not there, and would be waited for once more with each location.
+                    # The agent is away; each further location would wait for it again.
                     return
 
 
 async def async_remove_config_entry_device(
     hass: HomeAssistant, entry: S3BackupAgentConfigEntry, device: dr.DeviceEntry
 ) -> bool:
-    """Let a device be removed whose location is gone, which only a connected agent can tell."""
+    """Return whether a device can be removed: the connected agent no longer has its location."""
     return entry.state is ConfigEntryState.LOADED and not is_known(entry, device)
 
 
 def _setup_error(err: AgentError) -> IntegrationError:
-    """Return what Home Assistant should do about an agent that cannot be used."""
+    """Return the error that tells Home Assistant to ask for the token, or to retry."""
     if err.code == "unauthorized":
         return ConfigEntryAuthFailed(**translation_of(err))
-    # Whatever else it is, an update of the agent may put it right.
+    # Includes errors that an update of the agent solves.
     return ConfigEntryNotReady(**translation_of(err))

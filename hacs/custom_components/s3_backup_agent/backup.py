@@ -1,4 +1,4 @@
-"""The backup platform: one backup location for each location of an agent."""
+"""Backup platform for the S3 Backup Agent integration."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 import logging
@@ -8,16 +8,15 @@ from homeassistant.components.backup import AgentBackup, BackupAgent, BackupAgen
 from homeassistant.core import HomeAssistant, callback
 
 from .client import Backup, Download, Turn
-from .connection import AgentConnection
 from .const import DATA_BACKUP_AGENT_LISTENERS, DOMAIN
+from .coordinator import AgentCoordinator, S3BackupAgentConfigEntry
 from .errors import agent_errors_as, backup_error
-from .upload import upload_patiently
+from .upload import upload_resuming
 
 if TYPE_CHECKING:
-    # Home Assistant 2026.3 does not have it.
+    # Missing in Home Assistant 2026.3.
     from homeassistant.components.backup import OnProgressCallback
 
-    from . import S3BackupAgentConfigEntry
     from .client import Location
 
 _LOGGER = logging.getLogger(__name__)
@@ -31,13 +30,13 @@ async def async_get_backup_agents(
     entries: list[S3BackupAgentConfigEntry] = hass.config_entries.async_loaded_entries(
         DOMAIN
     )
-    # The oldest first: their order in Home Assistant changes when one gets another unique id.
+    # Oldest first: Home Assistant's order depends on unique ids, which change.
     for entry in sorted(entries, key=lambda entry: entry.created_at):
         for location in entry.runtime_data.locations.values():
             agent = S3BackupAgent(entry.runtime_data, location)
             if agents.setdefault(agent.unique_id, agent) is not agent:
                 _LOGGER.warning(
-                    "Two agents have a location with the id %s; the one at %s is left out",
+                    "Two agents have a location with the id %s; ignoring the one at %s",
                     agent.unique_id,
                     entry.runtime_data.client.address,
                 )
@@ -51,7 +50,7 @@ def async_register_backup_agents_listener(
     listener: Callable[[], None],
     **kwargs: Any,
 ) -> Callable[[], None]:
-    """Call listener whenever there are other backup agents; returns what ends that."""
+    """Register a listener to be called when the backup agents change."""
     listeners = hass.data.setdefault(DATA_BACKUP_AGENT_LISTENERS, [])
     listeners.append(listener)
 
@@ -63,16 +62,16 @@ def async_register_backup_agents_listener(
 
 
 class S3BackupAgent(BackupAgent):
-    """Forwards what Home Assistant asks of one location to the agent."""
+    """Backup agent for one location."""
 
     domain = DOMAIN
 
-    def __init__(self, connection: AgentConnection, location: Location) -> None:
-        """Stand for a location of the agent at the other end of a connection."""
+    def __init__(self, coordinator: AgentCoordinator, location: Location) -> None:
+        """Initialize the backup agent."""
         self.name = location["name"]
         self.unique_id = location["id"]
-        self._connection = connection
-        self._client = connection.client
+        self._coordinator = coordinator
+        self._client = coordinator.client
 
     @override
     @agent_errors_as(backup_error)
@@ -81,7 +80,7 @@ class S3BackupAgent(BackupAgent):
         listing = await self._client.backups(self.unique_id)
         if listing["stale"] and (error := listing["error"]):
             _LOGGER.warning(
-                "The backups in %s are those of %d seconds ago: %s",
+                "The list of backups in %s is stale, %d seconds old: %s",
                 self.name,
                 listing["age_seconds"],
                 error["detail"],
@@ -117,9 +116,9 @@ class S3BackupAgent(BackupAgent):
         on_progress: OnProgressCallback | None = None,
         **kwargs: Any,
     ) -> None:
-        """Upload a backup; errors of its stream are Home Assistant's own and pass."""
-        await upload_patiently(
-            self._connection, self.unique_id, backup, open_stream, on_progress
+        """Upload a backup; errors of its stream pass unchanged."""
+        await upload_resuming(
+            self._coordinator, self.unique_id, backup, open_stream, on_progress
         )
 
     @override
@@ -137,7 +136,7 @@ class S3BackupAgent(BackupAgent):
         await self._client.delete(self.unique_id, backup_id)
 
     def _parse(self, backup: Backup) -> AgentBackup | None:
-        """Return a backup as Home Assistant knows it, or None for one that this version does not."""
+        """Return a backup as Home Assistant's type, None if this version rejects it."""
         try:
             return AgentBackup.from_dict(backup)
         except (KeyError, TypeError, ValueError) as err:
@@ -151,10 +150,10 @@ class S3BackupAgent(BackupAgent):
 
 
 class _Content:
-    """The bytes of a backup, whose errors are those of the backup integration."""
+    """Content of a backup, with errors of the backup integration."""
 
     def __init__(self, download: Download) -> None:
-        """Read a download."""
+        """Initialize the content of a download."""
         self._download = download
 
     def __aiter__(self) -> Self:
@@ -167,5 +166,5 @@ class _Content:
         return await anext(self._download)
 
     async def aclose(self) -> None:
-        """Stop here."""
+        """Close the download."""
         await self._download.aclose()

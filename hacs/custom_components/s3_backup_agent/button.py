@@ -1,4 +1,4 @@
-"""The buttons of a location."""
+"""Support for S3 Backup Agent buttons."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -8,24 +8,22 @@ from homeassistant.components.button import ButtonEntity, ButtonEntityDescriptio
 from homeassistant.const import EntityCategory
 from homeassistant.core import HomeAssistant
 
-from .connection import AgentConnection
+from .coordinator import AgentCoordinator, S3BackupAgentConfigEntry
 from .entity import LocationEntity, add_for_each_location
 from .operations import cancel_uploads, refresh, require_working
 
 if TYPE_CHECKING:
     from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-    from . import S3BackupAgentConfigEntry
-
-# A check takes minutes, and is no reason to wait for whoever wants to cancel.
+# A check takes minutes; cancelling must not wait for it.
 PARALLEL_UPDATES = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocationButtonDescription(ButtonEntityDescription):
-    """A button, and what it does with a location."""
+    """Describes an S3 Backup Agent button."""
 
-    press: Callable[[AgentConnection, str], Awaitable[object]]
+    press: Callable[[AgentCoordinator, str], Awaitable[object]]
     needs_upload: bool = False
 
 
@@ -56,24 +54,24 @@ async def async_setup_entry(
     entry: S3BackupAgentConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add the buttons of each location."""
+    """Set up the buttons of each location."""
     add_for_each_location(hass, entry, async_add_entities, LocationButton, BUTTONS)
 
 
 class LocationButton(LocationEntity, ButtonEntity):
-    """A button of a location."""
+    """Representation of an S3 Backup Agent button."""
 
     entity_description: LocationButtonDescription
 
     @property
     @override
     def available(self) -> bool:
-        """Whether there is something to do for it."""
+        """Return whether the button can be pressed."""
         return super().available and (
             not self.entity_description.needs_upload or bool(self.uploads)
         )
 
     @override
     async def async_press(self) -> None:
-        """Do it."""
-        await self.entity_description.press(self.connection, self.location_id)
+        """Press the button."""
+        await self.entity_description.press(self.coordinator, self.location_id)

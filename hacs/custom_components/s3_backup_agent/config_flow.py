@@ -1,4 +1,4 @@
-"""Config flow of the S3 Backup Agent integration: where the agent is, and its token."""
+"""Config flow for the S3 Backup Agent integration."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, override
@@ -24,7 +24,6 @@ from .client import (
     InvalidAddressError,
     normalize_address,
 )
-from .connection import create_client
 from .const import (
     CONF_AGENT_ID,
     CONF_APP,
@@ -33,15 +32,16 @@ from .const import (
     SUBENTRY_LOCATION,
     TITLE,
 )
+from .coordinator import create_client
 from .discovery import FoundAgent, announced, find_agents
 from .identity import entry_of, known_data, unique_id_of
-from .location_flow import LocationFlow
-from .location_reauth import LocationReauth
+from .location.flow import LocationFlow
+from .location.reauth import LocationReauth
 
 if TYPE_CHECKING:
     import probatio as vol
 else:
-    # What Home Assistant 2026.3 has; later ones answer this import with probatio.
+    # Home Assistant 2026.3 has voluptuous; later versions alias it to probatio.
     import voluptuous as vol
 
 _PASSWORD = TextSelector(TextSelectorConfig(type=TextSelectorType.PASSWORD))
@@ -55,7 +55,7 @@ _AGENT_SCHEMA = vol.Schema(
 _TOKEN_SCHEMA = vol.Schema({vol.Optional(CONF_TOKEN): _PASSWORD})
 _NOTHING = vol.Schema({})
 
-# Which field an error belongs to, and what it is called in the translations; any other is about the connection.
+# The field and the translation key of an error; any other is `cannot_connect`.
 _FIELD_ERRORS = {
     "unauthorized": (CONF_TOKEN, "invalid_auth"),
     "too_many_attempts": (CONF_TOKEN, "too_many_attempts"),
@@ -65,15 +65,15 @@ _FIELD_ERRORS = {
 
 
 class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
-    """Finds the agent or asks where it is, and tries whether it is there."""
+    """Handle a config flow for S3 Backup Agent."""
 
     VERSION = 1
 
     def __init__(self) -> None:
-        """Start without a problem."""
+        """Initialize the flow."""
         self._details = ""
         self._found: FoundAgent
-        # What is known of the agents that were found, by their addresses; nobody could enter it.
+        # The data of discovered agents, by address, for values that the form does not have.
         self._known: dict[str, Mapping[str, Any]] = {}
         self._moved: dict[str, Any] = {}
 
@@ -83,14 +83,14 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
     def async_get_supported_subentry_types(
         cls, config_entry: ConfigEntry
     ) -> dict[str, type[ConfigSubentryFlow]]:
-        """Return what can be added to an agent."""
+        """Return the supported subentry types."""
         return {SUBENTRY_LOCATION: LocationFlow}
 
     @override
     async def async_step_hassio(
         self, discovery_info: HassioServiceInfo
     ) -> ConfigFlowResult:
-        """Hear of an app; one that is known already may have another address or token since it was installed again."""
+        """Handle discovery by Supervisor; a reinstalled app may have another address or token."""
         slug = discovery_info.slug
         found = announced(discovery_info.config, slug, discovery_info.name)
         if found is None:
@@ -109,13 +109,13 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
     async def async_step_hassio_confirm(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Ask whether to use the app."""
+        """Ask for confirmation to use the app."""
         errors: dict[str, str] = {}
         if user_input is not None:
             data, errors = await self._check(self._found.data)
             if not errors:
                 return await self._finish(data, self._found.name)
-            # There is no field for a token here.
+            # The form has no field for the token.
             errors = {"base": next(iter(errors.values()))}
         self._set_confirm_only()
         return self._show(
@@ -126,7 +126,7 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
     async def async_step_user(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Offer the agent that is there, or ask where it is."""
+        """Offer a discovered agent, or ask for the address."""
         problem: tuple[dict[str, Any], dict[str, str], str] | None = None
         for found in await find_agents(self.hass):
             if entry_of(self.hass, found.data):
@@ -148,7 +148,7 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
     async def async_step_found(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Use the agent that was found."""
+        """Use the discovered agent."""
         data, errors = await self._check(self._found.data)
         if errors:
             return self._show("manual", _AGENT_SCHEMA, data, errors)
@@ -157,7 +157,7 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
     async def async_step_manual(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Set up an agent by hand."""
+        """Ask for the address and the token."""
         errors: dict[str, str] = {}
         if user_input is not None:
             data, errors = await self._check(user_input)
@@ -168,7 +168,7 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
     async def async_step_reconfigure(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Change the address or the token of an agent."""
+        """Ask for another address or token."""
         entry = self._get_reconfigure_entry()
         errors: dict[str, str] = {}
         if user_input is not None:
@@ -182,23 +182,23 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
     async def async_step_another_agent(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Ask whether another agent is to take over: one that was set up anew on another machine, or a mistake."""
+        """Ask for confirmation to replace the entry's agent by another one."""
         if user_input is None:
             return self._show("another_agent", _NOTHING, self._moved, {})
-        return self._keep(self._get_reconfigure_entry(), self._moved)
+        return self._store(self._get_reconfigure_entry(), self._moved)
 
     async def async_step_reauth(
         self, entry_data: Mapping[str, Any]
     ) -> ConfigFlowResult:
-        """Begin to ask for another token, or for another key of a location."""
-        if self.is_about_a_location:
+        """Start to ask for the token, or for the key of a location."""
+        if self.is_about_location:
             return await self.async_step_reauth_location()
         return await self.async_step_reauth_confirm()
 
     async def async_step_reauth_confirm(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Ask for another token."""
+        """Ask for the token."""
         entry = self._get_reauth_entry()
         errors: dict[str, str] = {}
         if user_input is not None:
@@ -211,7 +211,7 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
     async def _check(
         self, user_input: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, str]]:
-        """Return the data of an entry, and what is wrong with it."""
+        """Return the entry data, and the errors of a connection with it."""
         self._details = ""
         try:
             address = normalize_address(user_input[CONF_ADDRESS])
@@ -236,7 +236,7 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
         return known_data(data, info), {}
 
     async def _finish(self, data: dict[str, Any], title: str) -> ConfigFlowResult:
-        """Keep the agent, unless there is an entry for it."""
+        """Create an entry, or update the agent's existing one."""
         if entry := entry_of(self.hass, data):
             _, errors = await self._check(entry.data)
             if errors:
@@ -245,7 +245,7 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
                 reason="already_configured",
                 description_placeholders={"address": entry.data[CONF_ADDRESS]},
             )
-        # What was heard of the same app meanwhile needs no answer any more.
+        # Aborts the discovery flow of the same app.
         await self.async_set_unique_id(unique_id_of(data), raise_on_progress=False)
         self._abort_if_unique_id_configured()
         return self.async_create_entry(title=title, data=data)
@@ -256,7 +256,7 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
         data: dict[str, Any],
         reason: str = "already_configured",
     ) -> ConfigFlowResult:
-        """Let an entry know where its agent is now, and nothing that was only about where it was."""
+        """Update an entry to its agent's new address, without data of the old one."""
         known = {
             key: value
             for key, value in entry.data.items()
@@ -267,7 +267,7 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
             unique_id=unique_id_of(known),
             data=known,
             reason=reason,
-            # One that was waited for is there now.
+            # The agent is available now.
             reload_even_if_entry_is_unchanged=entry.state
             in (ConfigEntryState.SETUP_RETRY, ConfigEntryState.SETUP_ERROR),
         )
@@ -275,7 +275,7 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
         return result
 
     async def _move(self, entry: ConfigEntry, data: dict[str, Any]) -> ConfigFlowResult:
-        """Take another address; ask first when another agent answers there."""
+        """Store another address; ask for confirmation if another agent answers there."""
         if other := entry_of(self.hass, data, other_than=entry.entry_id):
             return self.async_abort(
                 reason="already_configured",
@@ -287,10 +287,10 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
             return await self.async_step_another_agent()
         if app := entry.data.get(CONF_APP):
             data = {**data, CONF_APP: app}
-        return self._keep(entry, data)
+        return self._store(entry, data)
 
-    def _keep(self, entry: ConfigEntry, data: dict[str, Any]) -> ConfigFlowResult:
-        """Keep what was changed about an agent."""
+    def _store(self, entry: ConfigEntry, data: dict[str, Any]) -> ConfigFlowResult:
+        """Store the changed data of an entry."""
         return self.async_update_reload_and_abort(
             entry, unique_id=unique_id_of(data), data=data
         )
@@ -302,7 +302,7 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
         values: Mapping[str, Any] | None,
         errors: dict[str, str],
     ) -> ConfigFlowResult:
-        """Show a form with what was in it, but never a token."""
+        """Show a form with the entered values, without a token."""
         shown = {
             key: value for key, value in (values or {}).items() if key != CONF_TOKEN
         }

@@ -8,27 +8,27 @@ from homeassistant.util.hass_dict import HassKey
 DOMAIN: Final = "s3_backup_agent"
 TITLE: Final = "S3 Backup Agent"
 
-# Where the README puts the agent's socket.
+# The socket's path in the installation guide.
 DEFAULT_ADDRESS: Final = "unix:///run/s3-backup-agent/agent.sock"
-# Where an agent is looked for that nobody told of: the README's place, and the one of the app.
+# Where the config flow looks for a running agent: the guide's path and the app's.
 USUAL_SOCKETS: Final = (
     "/run/s3-backup-agent/agent.sock",
     "/share/s3_backup_agent/agent.sock",
 )
 
-# What an entry's data has beside the address and the token: the agent's own id, and the slug of the app that it is.
+# Entry data beside address and token: the agent's own id, and the slug of the app it runs in.
 CONF_AGENT_ID: Final = "agent_id"
 CONF_APP: Final = "app"
 
-# The agent's word for a provider that it knows nothing about, and which has no name.
+# The agent's id for a provider without a preset.
 OTHER: Final = "other"
 
-# The config subentries: a location that is kept in Home Assistant.
+# The type of the config subentries: a location that is stored in Home Assistant.
 SUBENTRY_LOCATION: Final = "location"
 
 DATA_BACKUP_AGENT_LISTENERS: HassKey[list[Callable[[], None]]] = HassKey(
     f"{DOMAIN}.backup_agent_listeners"
 )
 
-# Sent when there are other locations, or what is shown of them changed; with the id of the entry.
+# Dispatcher signal for added, removed or renamed locations; formatted with the entry id.
 SIGNAL_LOCATIONS: Final = f"{DOMAIN}_locations_{{}}"

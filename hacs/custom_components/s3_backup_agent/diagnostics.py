@@ -1,4 +1,4 @@
-"""What a bug report needs, from both sides of the socket, without secrets."""
+"""Diagnostics support for the S3 Backup Agent integration."""
 
 from collections.abc import Callable, Iterable, Mapping
 import re
@@ -10,15 +10,12 @@ from homeassistant.const import CONF_TOKEN
 
 from .agent_log import wanted_level
 from .client import AgentClient, AgentError
-from .connection import create_client
+from .coordinator import AgentState, S3BackupAgentConfigEntry, create_client
 from .devices import location_of
-from .state import AgentState
 
 if TYPE_CHECKING:
     from homeassistant.core import HomeAssistant
     from homeassistant.helpers.device_registry import DeviceEntry
-
-    from . import S3BackupAgentConfigEntry
 
 _SECRETS: Final = frozenset(
     {
@@ -30,15 +27,15 @@ _SECRETS: Final = frozenset(
     }
 )
 _CAPABILITY: Final = "diagnostics"
-# Anything shorter would be found in words that are none.
-_SHORTEST: Final = 6
+# A shorter secret would match ordinary words.
+_MIN_LENGTH: Final = 6
 _USER_INFO: Final = re.compile(r"(?<=://)([^/?#\s]+)@")
 
 
 async def async_get_config_entry_diagnostics(
     hass: HomeAssistant, entry: S3BackupAgentConfigEntry
 ) -> dict[str, Any]:
-    """Return what is known of an agent, also of one that cannot be connected."""
+    """Return diagnostics for a config entry, loaded or not."""
     agent = await _ask_agent(hass, entry)
     clean = _cleaner(entry)
     return clean(
@@ -54,12 +51,12 @@ async def async_get_config_entry_diagnostics(
 async def async_get_device_diagnostics(
     hass: HomeAssistant, entry: S3BackupAgentConfigEntry, device: DeviceEntry
 ) -> dict[str, Any]:
-    """Return what is known of one location, also when its agent cannot be connected."""
+    """Return diagnostics for a location's device, whether its entry is loaded or not."""
     location_id = location_of(device) or ""
     subentries = entry.as_dict()["subentries"]
     agent = await _ask_agent(hass, entry)
     is_loaded = entry.state is ConfigEntryState.LOADED
-    state = entry.runtime_data.state if is_loaded else AgentState()
+    state = entry.runtime_data.data if is_loaded else AgentState()
     clean = _cleaner(entry)
     return clean(
         {
@@ -77,18 +74,18 @@ async def async_get_device_diagnostics(
 
 
 def _of_connection(entry: S3BackupAgentConfigEntry) -> dict[str, Any] | None:
-    """Return the state of the connection, if there is one."""
+    """Return the coordinator's state, None for an unloaded entry."""
     if entry.state is not ConfigEntryState.LOADED:
         return None
-    connection = entry.runtime_data
+    coordinator = entry.runtime_data
     return {
-        "available": connection.state.available,
-        "info": connection.info,
-        "locations": list(connection.locations.values()),
+        "available": coordinator.last_update_success,
+        "info": coordinator.info,
+        "locations": list(coordinator.locations.values()),
         "uploads": {
             location_id: uploads
-            for location_id in connection.locations
-            if (uploads := connection.state.uploads_to(location_id))
+            for location_id in coordinator.locations
+            if (uploads := coordinator.data.uploads_to(location_id))
         },
     }
 
@@ -96,13 +93,13 @@ def _of_connection(entry: S3BackupAgentConfigEntry) -> dict[str, Any] | None:
 async def _ask_agent(
     hass: HomeAssistant, entry: S3BackupAgentConfigEntry
 ) -> dict[str, Any]:
-    """Return what an entry's agent says of itself; the entry need not be loaded."""
+    """Return the diagnostics of an entry's agent."""
     async with create_client(hass, entry.data) as client:
         return await _of_agent(client)
 
 
 async def _of_agent(client: AgentClient) -> dict[str, Any]:
-    """Return what the agent says of itself, or why it does not."""
+    """Return the agent's diagnostics, or the error."""
     try:
         info = await client.info()
         if _CAPABILITY in info["capabilities"]:
@@ -115,21 +112,21 @@ async def _of_agent(client: AgentClient) -> dict[str, Any]:
 def _first(
     items: Iterable[dict[str, Any]], is_wanted: Callable[[dict[str, Any]], bool]
 ) -> dict[str, Any] | None:
-    """Return the item that is wanted."""
+    """Return the first item that matches."""
     return next((item for item in items if is_wanted(item)), None)
 
 
 def _cleaner(
     entry: S3BackupAgentConfigEntry,
 ) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Return what takes an entry's secrets out of anything: by their names, and wherever else they are."""
+    """Return a function that redacts an entry's secrets, by key and by value."""
     kept = [entry.data, *(subentry.data for subentry in entry.subentries.values())]
     values = {str(data[key]) for data in kept for key in _SECRETS & data.keys()}
     found = (_USER_INFO.search(data.get("proxy", "")) for data in kept)
     values |= {match[1].rpartition(":")[2] for match in found if match}
-    # A longer one first: it may begin with a shorter one.
+    # Longest first: one secret may start with another.
     secrets = sorted(
-        (value for value in values if len(value) >= _SHORTEST), key=len, reverse=True
+        (value for value in values if len(value) >= _MIN_LENGTH), key=len, reverse=True
     )
 
     def clean(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Finds agents that run already: apps that Supervisor tells of, and sockets in the usual places."""
+"""Discovery of running agents: Supervisor's apps, and sockets at their usual paths."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from .const import CONF_APP, DOMAIN, TITLE, USUAL_SOCKETS
 
 @dataclass(frozen=True, kw_only=True)
 class FoundAgent:
-    """An agent that may be there."""
+    """An agent that may be running."""
 
     address: str
     token: str | None = None
@@ -24,7 +24,7 @@ class FoundAgent:
 
     @property
     def data(self) -> dict[str, str]:
-        """Return what an entry keeps of it."""
+        """Return the entry data."""
         known = {
             CONF_ADDRESS: self.address,
             CONF_TOKEN: self.token,
@@ -36,17 +36,17 @@ class FoundAgent:
 def announced(
     config: Mapping[str, Any], app: str, name: str = TITLE
 ) -> FoundAgent | None:
-    """Return the agent that an app's discovery message is about, or None when it does not say where it is."""
-    place = config.get("address") or config.get("socket")
+    """Return the agent of an app's discovery message, None without a valid address."""
+    found = config.get("address") or config.get("socket")
     try:
-        address = normalize_address(str(place or ""))
+        address = normalize_address(str(found or ""))
     except InvalidAddressError:
         return None
     return FoundAgent(address=address, token=config.get(CONF_TOKEN), app=app, name=name)
 
 
 async def find_agents(hass: HomeAssistant) -> list[FoundAgent]:
-    """Return the agents that may be there, apps first."""
+    """Return the agents that may be running, apps first."""
     apps = await _apps(hass)
     known = {found.address for found in apps}
     sockets = await hass.async_add_executor_job(_sockets)
@@ -54,10 +54,10 @@ async def find_agents(hass: HomeAssistant) -> list[FoundAgent]:
 
 
 async def _apps(hass: HomeAssistant) -> list[FoundAgent]:
-    """Return the agents among Supervisor's apps."""
+    """Return the agents that Supervisor discovered."""
     if not is_hassio(hass):
         return []
-    # Their library is only installed where there is a Supervisor.
+    # The library is installed only under Supervisor.
     from aiohasupervisor import SupervisorError  # noqa: PLC0415
 
     from homeassistant.components.hassio import get_supervisor_client  # noqa: PLC0415
@@ -75,7 +75,7 @@ async def _apps(hass: HomeAssistant) -> list[FoundAgent]:
 
 
 def _sockets() -> list[FoundAgent]:
-    """Return the agents whose sockets are where they usually are."""
+    """Return the agents with a socket at a usual path."""
     return [
         FoundAgent(address=normalize_address(path))
         for path in USUAL_SOCKETS

@@ -1,4 +1,4 @@
-"""What Home Assistant is told when a call to the agent fails."""
+"""Errors of the agent as errors of Home Assistant."""
 
 from collections.abc import Callable, Coroutine
 from functools import wraps
@@ -11,8 +11,7 @@ from homeassistant.exceptions import HomeAssistantError
 from .client import AGENT_TIMEOUT, AGENT_UNREACHABLE, TRANSFER_BROKEN, AgentError
 from .const import DOMAIN
 
-# What can be wrong with a location. These have a sentence wherever something is said: in forms as `error`, elsewhere
-# under `exceptions`, and as a state of the status.
+# Errors of a location. Each is translated as `error` of forms, under `exceptions`, and as a state of the status sensor.
 STORAGE_ERRORS: Final = frozenset(
     {
         "bucket_not_found",
@@ -28,7 +27,7 @@ STORAGE_ERRORS: Final = frozenset(
         "wrong_region",
     }
 )
-# What a form can show of a check: these, and what is about one call, or about the agent that was to make it.
+# The errors that a form can show: those of a location, of a call, and of the agent.
 FORM_ERRORS: Final = STORAGE_ERRORS | {
     AGENT_TIMEOUT,
     AGENT_UNREACHABLE,
@@ -38,7 +37,7 @@ FORM_ERRORS: Final = STORAGE_ERRORS | {
     TRANSFER_BROKEN,
     "unauthorized",
 }
-# All codes that have a sentence of their own under `exceptions` in the translations.
+# The codes with a translation under `exceptions`.
 TRANSLATED: Final = FORM_ERRORS | {
     "backup_not_found",
     "cancelled",
@@ -50,7 +49,7 @@ TRANSLATED: Final = FORM_ERRORS | {
     "size_mismatch",
     "unsupported_protocol",
 }
-# The sentence for any other.
+# The translation key for any other code.
 OTHER_ERROR: Final = "agent_error"
 
 _UNREACHABLE: Final = frozenset(
@@ -67,13 +66,13 @@ _UNREACHABLE: Final = frozenset(
 
 
 class AgentUnreachableError(BackupAgentUnreachableError):
-    """The agent, or its bucket, cannot be reached; says why, which its parent does not."""
+    """Raised when the agent or its bucket is unreachable; keeps the translation, unlike its parent."""
 
     _message = None  # type: ignore[assignment]
 
 
 class Translation(TypedDict):
-    """The arguments by which an exception of Home Assistant finds its sentence."""
+    """Translation arguments of a Home Assistant exception."""
 
     translation_domain: str
     translation_key: str
@@ -81,7 +80,7 @@ class Translation(TypedDict):
 
 
 def translation_of(err: AgentError) -> Translation:
-    """Return the sentence for an error, with the provider's own words in it."""
+    """Return the translation for an error, with the provider's own words."""
     return {
         "translation_domain": DOMAIN,
         "translation_key": err.code if err.code in TRANSLATED else OTHER_ERROR,
@@ -90,12 +89,12 @@ def translation_of(err: AgentError) -> Translation:
 
 
 def form_error(code: str) -> str:
-    """Return the name of the sentence for an error in a form."""
+    """Return the translation key for an error in a form."""
     return code if code in FORM_ERRORS else OTHER_ERROR
 
 
 def backup_error(err: AgentError) -> BackupAgentError:
-    """Return the error of the backup integration for an error of the agent."""
+    """Return the backup integration's error for an agent's error."""
     kind: type[BackupAgentError] = BackupAgentError
     if err.code == "backup_not_found":
         kind = BackupNotFound
@@ -105,7 +104,7 @@ def backup_error(err: AgentError) -> BackupAgentError:
 
 
 def action_error(err: AgentError) -> HomeAssistantError:
-    """Return the error that is shown to whoever pressed a button or called an action."""
+    """Return the error that a button or an action raises."""
     return HomeAssistantError(**translation_of(err))
 
 
@@ -114,7 +113,7 @@ def agent_errors_as[**P, R](
 ) -> Callable[
     [Callable[P, Coroutine[Any, Any, R]]], Callable[P, Coroutine[Any, Any, R]]
 ]:
-    """Let errors of the agent leave a coroutine as errors of Home Assistant, and touch no others."""
+    """Decorate a coroutine to raise the agent's errors as Home Assistant's; others pass."""
 
     def decorate(
         func: Callable[P, Coroutine[Any, Any, R]],

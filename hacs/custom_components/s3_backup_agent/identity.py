@@ -1,4 +1,4 @@
-"""Which entry is which agent's: one entry for one agent, also after it was moved or installed again."""
+"""Identity of agents: one entry for each, also after a move or a reinstallation."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def known_data(data: Mapping[str, Any], info: Info | None) -> dict[str, Any]:
-    """Return the data of an entry, with what the agent says of itself."""
+    """Return entry data with the agent's id."""
     agent_id = info.get(CONF_AGENT_ID) if info else None
     return {**data, CONF_AGENT_ID: agent_id} if agent_id else {**data}
 
 
 def unique_id_of(data: Mapping[str, Any]) -> str:
-    """Return what names an agent for good: its app, else its own id, else its address for one that has none."""
+    """Return an agent's unique id: its app, its own id, or the address of an older agent."""
     unique_id: str = data.get(CONF_APP) or data.get(CONF_AGENT_ID) or data[CONF_ADDRESS]
     return unique_id
 
@@ -30,7 +30,7 @@ def unique_id_of(data: Mapping[str, Any]) -> str:
 def entry_of(
     hass: HomeAssistant, data: Mapping[str, Any], *, other_than: str | None = None
 ) -> ConfigEntry | None:
-    """Return the entry of the agent that data is about: the same app, else the same agent, else the same address."""
+    """Return the entry with the same app, the same agent id, or the same address."""
     entries = [
         entry
         for entry in hass.config_entries.async_entries(DOMAIN, include_ignore=False)
@@ -45,7 +45,7 @@ def entry_of(
 
 @callback
 def remember(hass: HomeAssistant, entry: ConfigEntry, info: Info) -> None:
-    """Keep the agent's id with its entry, whose unique id may be the address it had before there were such ids."""
+    """Store the agent's id in its entry, and migrate a unique id that is an address."""
     data = known_data(entry.data, info)
     unique_id = unique_id_of(data)
     holder = hass.config_entries.async_entry_for_domain_unique_id(DOMAIN, unique_id)

@@ -1,4 +1,4 @@
-"""The pages where something is changed."""
+"""Links to the pages where settings are changed."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -10,7 +10,7 @@ from .const import CONF_APP, DOMAIN
 if TYPE_CHECKING:
     from homeassistant.config_entries import ConfigEntry
 
-# Home Assistant's own page of this integration, where locations that are kept there are changed.
+# The integration's page, for locations that are stored in Home Assistant.
 OWN_PAGE: Final = f"homeassistant://config/integrations/integration/{DOMAIN}"
 
 _DOCUMENTATION: Final = (
@@ -20,10 +20,10 @@ _DOCUMENTATION: Final = (
 
 @callback
 def agents_configuration(hass: HomeAssistant, entry: ConfigEntry) -> str:
-    """Return where an agent's own configuration is changed: the app's page, else what explains the file."""
+    """Return the link to an agent's own configuration: the app's page, or the documentation."""
     if not (app := entry.data.get(CONF_APP)):
         return _DOCUMENTATION
-    # The pages of apps have moved between versions of Home Assistant, which knows where they are.
+    # The path of app pages differs between versions of Home Assistant; the device knows it.
     device = dr.async_get(hass).async_get_device(identifiers={("hassio", app)})
     page = device.configuration_url if device else None
     return f"{page or f'homeassistant://config/app/{app}'}/config"

@@ -1,4 +1,4 @@
-"""Fixes for what is on the page of repairs."""
+"""Repairs flows for the S3 Backup Agent integration."""
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final, override
@@ -7,19 +7,19 @@ from homeassistant.components.repairs import ConfirmRepairFlow, RepairsFlow
 from homeassistant.config_entries import ConfigEntry, ConfigEntryState
 from homeassistant.core import HomeAssistant
 
-from .check import Outcome, listed
 from .client import AgentClient, AgentError, Recovery, Settings
 from .issues import TARS_WITHOUT_METADATA, WRONG_REGION, shortened
-from .locations import kept_here
+from .location import subentry_of
+from .location.outcome import Outcome, markdown_list
 
 if TYPE_CHECKING:
     import probatio as vol
 
     from homeassistant.components.repairs import RepairsFlowResult
 
-    from .connection import AgentConnection
+    from .coordinator import AgentCoordinator
 else:
-    # What Home Assistant 2026.3 has; later ones answer this import with probatio.
+    # Home Assistant 2026.3 has voluptuous; later versions alias it to probatio.
     import voluptuous as vol
 
 _NOTHING: Final = vol.Schema({})
@@ -28,7 +28,7 @@ _NOTHING: Final = vol.Schema({})
 async def async_create_fix_flow(
     hass: HomeAssistant, issue_id: str, data: dict[str, str | int | float | None] | None
 ) -> RepairsFlow:
-    """Return the flow that fixes an issue."""
+    """Create the fix flow of an issue."""
     about = data or {}
     kind, location_id = about.get("kind"), str(about.get("location_id"))
     entry = hass.config_entries.async_get_entry(str(about.get("entry_id")))
@@ -40,78 +40,78 @@ async def async_create_fix_flow(
 
 
 class _LocationFix(RepairsFlow, ABC):
-    """A fix for a location; the agent that has it must be connected."""
+    """Fix flow for an issue of a location; needs a loaded entry."""
 
-    _connection: AgentConnection
+    _coordinator: AgentCoordinator
 
     def __init__(self, entry: ConfigEntry | None, location_id: str) -> None:
-        """Remember which location it is."""
+        """Initialize the flow."""
         self._entry = entry
         self._location_id = location_id
 
     async def async_step_init(
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
-        """See what can be done, and say it before it is done."""
+        """Prepare the fix, and ask for confirmation."""
         if self._entry is None or not self._connect():
             return self.async_abort(reason="entry_not_loaded")
         try:
             return await self._prepare(self._entry)
         except AgentError as err:
-            return self._give_up(err)
+            return self._abort(err)
 
     @abstractmethod
     async def _prepare(self, entry: ConfigEntry) -> RepairsFlowResult:
-        """See what can be done."""
+        """Prepare the fix."""
 
     def _ask(self, **placeholders: str) -> RepairsFlowResult:
-        """Ask whether it is to be done."""
+        """Ask for confirmation."""
         return self.async_show_form(
             step_id="confirm",
             data_schema=_NOTHING,
             description_placeholders={"location": self._name, **placeholders},
         )
 
-    def _give_up(self, err: AgentError) -> RepairsFlowResult:
-        """Say why it cannot be done now."""
+    def _abort(self, err: AgentError) -> RepairsFlowResult:
+        """Abort with the agent's error."""
         return self.async_abort(
             reason="failed", description_placeholders={"details": str(err)}
         )
 
     def _connect(self) -> bool:
-        """Take the connection that the agent has now; one that ends meanwhile says so itself."""
+        """Use the entry's current coordinator; the closed client of an old one fails each call."""
         entry = self._entry
         if entry is None or entry.state is not ConfigEntryState.LOADED:
             return False
-        self._connection = entry.runtime_data
+        self._coordinator = entry.runtime_data
         return True
 
     @property
     def _client(self) -> AgentClient:
-        return self._connection.client
+        return self._coordinator.client
 
     @property
     def _name(self) -> str:
-        location = self._connection.locations.get(self._location_id)
+        location = self._coordinator.locations.get(self._location_id)
         return location["name"] if location else ""
 
 
 class CorrectRegion(_LocationFix):
-    """Takes the region with which a bucket works."""
+    """Corrects the region of a location."""
 
-    # What is to be changed of the settings, whatever else becomes of them meanwhile.
+    # The settings to change; others may change meanwhile.
     _corrected: Settings
 
     @override
     async def _prepare(self, entry: ConfigEntry) -> RepairsFlowResult:
-        """Try the location, and show what it works with."""
-        subentry = kept_here(entry, self._location_id)
+        """Check the location, and show the correction."""
+        subentry = subentry_of(entry, self._location_id)
         if subentry is None:
             return self.async_abort(reason="location_removed")
         settings: Settings = {**subentry.data}
         outcome = Outcome.of(await self._client.check_settings(settings))
         if outcome.ok:
-            # Somebody was faster.
+            # The region was corrected elsewhere.
             return self.async_create_entry(data={})
         if not outcome.corrected:
             return self.async_abort(
@@ -119,14 +119,16 @@ class CorrectRegion(_LocationFix):
                 description_placeholders={"details": outcome.details},
             )
         self._corrected = outcome.corrected
-        return self._ask(details=outcome.details, changes=listed(outcome.corrected))
+        return self._ask(
+            details=outcome.details, changes=markdown_list(outcome.corrected)
+        )
 
     async def async_step_confirm(
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
-        """Take it; it was tried a moment ago."""
+        """Store the correction, which the agent has just checked."""
         assert self._entry is not None
-        subentry = kept_here(self._entry, self._location_id)
+        subentry = subentry_of(self._entry, self._location_id)
         if subentry is None:
             return self.async_abort(reason="location_removed")
         self.hass.config_entries.async_update_subentry(
@@ -136,11 +138,11 @@ class CorrectRegion(_LocationFix):
 
 
 class AdoptTars(_LocationFix):
-    """Makes backups of tars whose metadata is missing."""
+    """Adopts tars without metadata as backups."""
 
     @override
     async def _prepare(self, entry: ConfigEntry) -> RepairsFlowResult:
-        """Look into the tars, and show which backups they are."""
+        """Read the tars, and show their backups."""
         found = await self._client.recover(self._location_id, dry_run=True)
         if not found["recovered"]:
             return self._report(found)
@@ -150,17 +152,17 @@ class AdoptTars(_LocationFix):
     async def async_step_confirm(
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
-        """Adopt them."""
+        """Adopt the tars."""
         if not self._connect():
             return self.async_abort(reason="entry_not_loaded")
         try:
             found = await self._client.recover(self._location_id)
         except AgentError as err:
-            return self._give_up(err)
+            return self._abort(err)
         return self._report(found)
 
     def _report(self, found: Recovery) -> RepairsFlowResult:
-        """End with what could not be adopted, if there is anything."""
+        """Finish; abort with the tars that could not be adopted."""
         if not found["failed"]:
             return self.async_create_entry(data={})
         placeholders: dict[str, Any] = {
@@ -173,5 +175,5 @@ class AdoptTars(_LocationFix):
 
 
 def _failures(found: Recovery) -> str:
-    """Return what cannot be adopted, and why, as a list in Markdown."""
+    """Return the tars that cannot be adopted as a Markdown list."""
     return shortened([f"- `{tar['key']}`: {tar['detail']}" for tar in found["failed"]])

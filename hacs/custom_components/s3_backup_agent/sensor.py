@@ -1,4 +1,4 @@
-"""The sensors of a location."""
+"""Support for S3 Backup Agent sensors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from homeassistant.core import HomeAssistant
 import homeassistant.util.dt as dt_util
 
 from .client import LastUpload, Location
+from .coordinator import S3BackupAgentConfigEntry
 from .entity import LocationEntity, add_for_each_location
 from .errors import STORAGE_ERRORS
 
@@ -28,39 +29,37 @@ if TYPE_CHECKING:
     from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
     from homeassistant.helpers.typing import StateType
 
-    from . import S3BackupAgentConfigEntry
-
-# They are pushed.
+# The agent pushes all states.
 PARALLEL_UPDATES = 0
 
 OK: Final = "ok"
-# What a newer agent reports that this version has no word for.
+# The state for an error code that this version does not know.
 _OTHER: Final = "error"
-# The errors that are about the storage, and not about one call.
+# The states for errors of the storage.
 PROBLEMS: Final = tuple(sorted(STORAGE_ERRORS))
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocationSensorDescription(SensorEntityDescription):
-    """A sensor, and where its value comes from."""
+    """Describes an S3 Backup Agent sensor."""
 
     value: Callable[[LocationSensor], StateType | datetime]
 
 
 class LocationSensor(LocationEntity, SensorEntity):
-    """A sensor of a location."""
+    """Representation of an S3 Backup Agent sensor."""
 
     entity_description: LocationSensorDescription
 
     @property
     @override
     def native_value(self) -> StateType | datetime:
-        """The value right now."""
+        """Return the value of the sensor."""
         return self.entity_description.value(self)
 
 
 def status_of(location: Location) -> str | None:
-    """Return how a location is, or None before it was asked for anything."""
+    """Return the state of a location's status sensor."""
     status, error = location["status"], location["error"]
     if error is not None:
         return error["code"] if error["code"] in PROBLEMS else _OTHER
@@ -68,27 +67,27 @@ def status_of(location: Location) -> str | None:
 
 
 def _last_upload(sensor: LocationSensor) -> LastUpload | None:
-    """Return the newest backup that the agent knows to have uploaded."""
+    """Return the newest backup that the agent uploaded."""
     return sensor.location.get("last_upload")
 
 
 def _uploaded_at(sensor: LocationSensor) -> datetime | None:
-    """Return when that was."""
+    """Return the time of the last upload."""
     last = _last_upload(sensor)
     return dt_util.parse_datetime(last["uploaded_at"]) if last else None
 
 
 def _duration(sensor: LocationSensor) -> int | None:
-    """Return how long it took."""
+    """Return the duration of the last upload."""
     last = _last_upload(sensor)
     return last["duration_ms"] if last else None
 
 
 def _progress(sensor: LocationSensor) -> float | None:
-    """Return how much of what is being uploaded is stored, or None when nothing is."""
+    """Return the stored percentage of the uploads in progress."""
     stored = sum(upload["stored_bytes"] for upload in sensor.uploads)
     total = sum(upload["total_bytes"] for upload in sensor.uploads)
-    # A backup may turn out a little larger than announced.
+    # A backup may be larger than announced.
     return min(100.0, round(100 * stored / total, 1)) if total else None
 
 
@@ -149,5 +148,5 @@ async def async_setup_entry(
     entry: S3BackupAgentConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add the sensors of each location."""
+    """Set up the sensors of each location."""
     add_for_each_location(hass, entry, async_add_entities, LocationSensor, SENSORS)

@@ -1,4 +1,4 @@
-"""The actions: what an automation can do with a location."""
+"""Actions of the S3 Backup Agent integration."""
 
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -18,16 +18,14 @@ from homeassistant.helpers.service import async_register_admin_service
 
 from . import operations
 from .client import Backup, Checked, Verified
-from .connection import AgentConnection
 from .const import DOMAIN
+from .coordinator import AgentCoordinator, S3BackupAgentConfigEntry
 from .devices import location_of
 
 if TYPE_CHECKING:
     import probatio as vol
-
-    from . import S3BackupAgentConfigEntry
 else:
-    # What Home Assistant 2026.3 has; later ones answer this import with probatio.
+    # Home Assistant 2026.3 has voluptuous; later versions alias it to probatio.
     import voluptuous as vol
 
 ATTR_BACKUP_ID: Final = "backup_id"
@@ -52,7 +50,7 @@ def async_setup_services(hass: HomeAssistant) -> None:
         supports_response: SupportsResponse,
         schema: dict[Any, Any] = _LOCATION,
     ) -> None:
-        # As are those of Home Assistant's backups.
+        # Home Assistant's own backup actions are for administrators, too.
         async_register_admin_service(
             hass,
             DOMAIN,
@@ -69,12 +67,12 @@ def async_setup_services(hass: HomeAssistant) -> None:
 
 
 async def _cancel_upload(call: ServiceCall) -> None:
-    """Cancel what is being uploaded to a location."""
+    """Cancel the uploads to a location."""
     await operations.cancel_uploads(*_target(call))
 
 
 async def _check_location(call: ServiceCall) -> ServiceResponse:
-    """Try whether a location works; without a response wanted, failing is an error."""
+    """Check a location; without a response, a failed check is an error."""
     if not call.return_response:
         await operations.require_working(*_target(call))
         return None
@@ -82,12 +80,12 @@ async def _check_location(call: ServiceCall) -> ServiceResponse:
 
 
 async def _refresh(call: ServiceCall) -> ServiceResponse:
-    """Ask the bucket of a location for its backups."""
+    """List a location's backups from the bucket."""
     return _refresh_response(await operations.refresh(*_target(call)))
 
 
 async def _verify_backup(call: ServiceCall) -> ServiceResponse:
-    """Look whether a backup is as it was recorded; without a response wanted, damage is an error."""
+    """Verify a backup; without a response, damage is an error."""
     backup_id = call.data[ATTR_BACKUP_ID]
     full = call.data[ATTR_MODE] == MODE_FULL
     verified = await operations.verify(*_target(call), backup_id, full=full)
@@ -97,7 +95,7 @@ async def _verify_backup(call: ServiceCall) -> ServiceResponse:
 
 
 def _check_response(checked: Checked) -> ServiceResponse:
-    """Return what a check showed."""
+    """Return the response for a check."""
     step, error = operations.failure_of(checked)
     return {
         "ok": checked["ok"],
@@ -113,19 +111,19 @@ def _check_response(checked: Checked) -> ServiceResponse:
 
 
 def _refresh_response(backups: list[Backup]) -> ServiceResponse:
-    """Return what a location has."""
+    """Return the response for a list of backups."""
     keys = ("backup_id", "name", "date", "size")
     return {"backups": [{key: backup[key] for key in keys} for backup in backups]}
 
 
 def _verify_response(verified: Verified) -> ServiceResponse:
-    """Return what looking at a backup showed."""
+    """Return the response for a verification."""
     keys = ("ok", "mode", "size_bytes", "read_bytes", "sha256", "problems")
     return cast(ServiceResponse, {key: verified.get(key) for key in keys})
 
 
-def _target(call: ServiceCall) -> tuple[AgentConnection, str]:
-    """Return the connection and the location that a call is about; raises ServiceValidationError."""
+def _target(call: ServiceCall) -> tuple[AgentCoordinator, str]:
+    """Return the coordinator and the location id of a call; raises ServiceValidationError."""
     device_id = call.data[ATTR_DEVICE_ID]
     registry = dr.async_get(call.hass)
     entries: list[S3BackupAgentConfigEntry] = call.hass.config_entries.async_entries(

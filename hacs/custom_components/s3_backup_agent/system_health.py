@@ -1,4 +1,4 @@
-"""System health: each agent, and how its locations are."""
+"""System health of the S3 Backup Agent integration."""
 
 import asyncio
 from collections import Counter
@@ -11,61 +11,60 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.translation import async_translate_state
 
 from .client import AgentError
-from .connection import create_client
 from .const import DOMAIN
+from .coordinator import S3BackupAgentConfigEntry, create_client
 from .sensor import OK, status_of
 
 if TYPE_CHECKING:
     from homeassistant.components.system_health import SystemHealthRegistration
 
-    from . import S3BackupAgentConfigEntry
     from .client import Location
 
 _REACH_SECONDS: Final = 5
 
-# A value, or in red why there is none.
+# A value, or an error.
 type Value = str | int | dict[str, str]
 
 
 @callback
 def async_register(hass: HomeAssistant, register: SystemHealthRegistration) -> None:
-    """Have our rows on the page."""
+    """Register system health callbacks."""
     register.async_register_info(_info, f"/config/integrations/integration/{DOMAIN}")
 
 
 async def _info(hass: HomeAssistant) -> dict[str, Any]:
-    """Return the rows: those of all agents first, then one for each location, by its name."""
+    """Return the rows: those of all agents, then one for each location."""
     entries: list[S3BackupAgentConfigEntry] = hass.config_entries.async_entries(
         DOMAIN, include_ignore=False, include_disabled=False
     )
-    connections = [
+    coordinators = [
         entry.runtime_data
         for entry in entries
         if entry.state is ConfigEntryState.LOADED
     ]
     rows: dict[str, Any] = {
-        "agent_version": _distinct(it.info["version"] for it in connections),
-        "protocol": _distinct(str(it.info["protocol"]) for it in connections),
-        "locations": sum(len(it.locations) for it in connections),
+        "agent_version": _distinct(it.info["version"] for it in coordinators),
+        "protocol": _distinct(str(it.info["protocol"]) for it in coordinators),
+        "locations": sum(len(it.locations) for it in coordinators),
     }
-    locations = [it for own in connections for it in own.locations.values()]
+    locations = [it for own in coordinators for it in own.locations.values()]
     names = Counter([*rows, *(location["name"] for location in locations)])
     for location in locations:
         name = location["name"]
         if names[name] > 1:
             name = f"{name} ({location['id']})"
         rows[name] = _status(hass, location)
-    # Last, as a coroutine that something kept from being handed over would be lost.
+    # Created last: an exception before would leave a coroutine that is never awaited.
     return {"can_reach_agent": _reach(hass, entries), **rows}
 
 
 def _distinct(values: Iterable[str]) -> str:
-    """Return what the agents say, once each."""
+    """Return distinct values as text."""
     return ", ".join(dict.fromkeys(values)) or "-"
 
 
 def _status(hass: HomeAssistant, location: Location) -> Value:
-    """Return how a location is, in the words that its sensor has."""
+    """Return a location's status, translated as its sensor's state."""
     status = status_of(location)
     if status is None:
         return "-"
@@ -76,7 +75,7 @@ def _status(hass: HomeAssistant, location: Location) -> Value:
 async def _reach(
     hass: HomeAssistant, entries: Iterable[S3BackupAgentConfigEntry]
 ) -> Value:
-    """Return whether all agents answer right now, else which do not."""
+    """Return whether all agents answer, or which do not."""
     problems = await asyncio.gather(*(_problem(hass, entry) for entry in entries))
     if found := [problem for problem in problems if problem]:
         return {"type": "failed", "error": "; ".join(found)}
@@ -84,7 +83,7 @@ async def _reach(
 
 
 async def _problem(hass: HomeAssistant, entry: S3BackupAgentConfigEntry) -> str | None:
-    """Return why an agent does not answer, if it does not."""
+    """Return why an agent does not answer, None if it does."""
     address = entry.data[CONF_ADDRESS]
     try:
         async with (

@@ -1,4 +1,4 @@
-//! The files of the journal: private, locked while in use, whole up to their last line.
+//! Journal files: readable by their owner alone, locked while in use, valid up to their last line.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -11,15 +11,15 @@ use serde::de::IgnoredAny;
 
 use crate::agent::kept::sync_folder;
 
-const ENDING: &str = "jsonl";
+const EXTENSION: &str = "jsonl";
 
-/// Before a journal has its first line on the disk.
-const NEW_ENDING: &str = "new";
+/// Extension until the first line is on the disk.
+const NEW_EXTENSION: &str = "new";
 
-/// A process that was killed in that moment left it behind when it is older than this.
+/// A new file that is older than this belongs to a process that was killed.
 const NEW_FOR: Duration = Duration::from_hours(1);
 
-/// A part's line has some 200 bytes, and an upload has 10,000 parts at most.
+/// A part's line has some 200 bytes, and an upload has at most 10,000 parts.
 pub(super) const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// A file that this process has locked.
@@ -30,7 +30,7 @@ pub(super) struct JournalFile {
 }
 
 impl JournalFile {
-    /// Makes a file that holds `first`. It appears under its name when that line is on the disk.
+    /// Creates a file that holds `first`. It gets its name once that line is on the disk.
     pub(super) fn create(folder: &Path, first: &[u8]) -> io::Result<Self> {
         if !folder.exists() {
             DirBuilder::new()
@@ -40,10 +40,8 @@ impl JournalFile {
             sync_folder(folder)?;
         }
         let name = uuid::Uuid::new_v4().simple().to_string();
-        let (new, path) = (
-            folder.join(format!("{name}.{NEW_ENDING}")),
-            folder.join(format!("{name}.{ENDING}")),
-        );
+        let new = folder.join(format!("{name}.{NEW_EXTENSION}"));
+        let path = folder.join(format!("{name}.{EXTENSION}"));
         let written =
             write_new(&new, first).and_then(|file| fs::rename(&new, &path).map(|()| file));
         match written {
@@ -55,20 +53,20 @@ impl JournalFile {
                 })
             }
             Err(error) => {
-                // A full disk leaves an empty file, and nothing may be left of a journal that is not one.
+                // A full disk leaves an empty file.
                 drop(fs::remove_file(&new));
                 Err(error)
             }
         }
     }
 
-    /// Adds a line; when this returns it is on the disk.
+    /// Appends a line and syncs it to the disk.
     pub(super) fn add(&self, line: &[u8]) -> io::Result<()> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let end = file.seek(SeekFrom::End(0))?;
         let written = file.write_all(line).and_then(|()| file.sync_data());
         if written.is_err() {
-            // What would come after half a line could not be read.
+            // A torn line would hide every line after it.
             drop(file.set_len(end));
         }
         written
@@ -82,8 +80,13 @@ impl JournalFile {
     }
 }
 
-/// A file, its text, and how long nothing was added to it.
-type Opened = (JournalFile, Vec<u8>, Duration);
+/// A locked file and its content.
+pub(super) struct Opened {
+    pub(super) file: JournalFile,
+    pub(super) text: Vec<u8>,
+    /// Time since the last write.
+    pub(super) age: Duration,
+}
 
 fn write_new(path: &Path, first: &[u8]) -> io::Result<File> {
     let mut file = File::options()
@@ -98,28 +101,32 @@ fn write_new(path: &Path, first: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether this is the name of a journal.
+/// Whether a path has the name of a journal.
 pub(super) fn is_journal(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending == ENDING)
+    path.extension()
+        .is_some_and(|extension| extension == EXTENSION)
 }
 
-/// The files that no process holds, with their text up to the last whole line.
+/// Opens the files that no process has locked.
 pub(super) fn unlocked(folder: &Path) -> Vec<(PathBuf, io::Result<Opened>)> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
     };
     let (new, others): (Vec<_>, Vec<_>) = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .partition(|path| path.extension().is_some_and(|ending| ending == NEW_ENDING));
+        .partition(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == NEW_EXTENSION)
+        });
     for path in new {
-        drop(remove_left(&path));
+        drop(remove_stale(&path));
     }
     let ours = others.into_iter().filter(|path| is_journal(path));
     ours.filter_map(|path| open(&path).transpose().map(|opened| (path, opened)))
         .collect()
 }
 
-/// Bytes of the lines up to the first that is none: a power cut may leave half a line, zeros, or both before the rest of it.
+/// Number of bytes before the first torn line: a power cut may leave half a line, zeros, or both before the rest of it.
 fn whole_lines(text: &[u8]) -> usize {
     let lines = text.split_inclusive(|&byte| byte == b'\n');
     let is_whole =
@@ -127,8 +134,8 @@ fn whole_lines(text: &[u8]) -> usize {
     lines.take_while(is_whole).map(<[u8]>::len).sum()
 }
 
-/// Removes a file that never came to be a journal.
-fn remove_left(path: &Path) -> io::Result<()> {
+/// Removes a file whose process was killed before it wrote the first line.
+fn remove_stale(path: &Path) -> io::Result<()> {
     let file = File::open(path)?;
     let age = file.metadata()?.modified()?.elapsed().unwrap_or_default();
     if age >= NEW_FOR && file.try_lock().is_ok() {
@@ -144,7 +151,7 @@ fn open(path: &Path) -> io::Result<Option<Opened>> {
         return Ok(None);
     }
     let age = file.metadata()?.modified()?.elapsed().unwrap_or_else(|_| {
-        // A clock that was set back: without this, it would never come to be old.
+        // The clock was set back. Without this, the file would never expire.
         drop(file.set_modified(SystemTime::now()));
         Duration::ZERO
     });
@@ -157,12 +164,9 @@ fn open(path: &Path) -> io::Result<Option<Opened>> {
         file.set_len(whole as u64)?;
         text.truncate(whole);
     }
-    Ok(Some((
-        JournalFile {
-            path: path.to_owned(),
-            file: Mutex::new(file),
-        },
-        text,
-        age,
-    )))
+    let file = JournalFile {
+        path: path.to_owned(),
+        file: Mutex::new(file),
+    };
+    Ok(Some(Opened { file, text, age }))
 }

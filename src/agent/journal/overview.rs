@@ -1,4 +1,4 @@
-//! The journals as a bug report shows them. Nothing is locked or changed: uploads go on meanwhile.
+//! Journals as diagnostics show them. Reading locks and changes nothing, so it is safe beside active uploads.
 
 use std::fs;
 use std::io::{self, Read};
@@ -17,20 +17,20 @@ pub(in crate::agent) struct JournalStatus {
     pub(in crate::agent) place: String,
     /// The tar's key.
     pub(in crate::agent) key: String,
-    /// The backup.
+    /// Id of the backup.
     pub(in crate::agent) backup_id: String,
     /// Size of its parts in bytes.
     pub(in crate::agent) part_size: u64,
-    /// Parts that are stored.
+    /// Number of stored parts.
     pub(in crate::agent) parts: usize,
-    /// Bytes of them.
+    /// Bytes in these parts.
     pub(in crate::agent) stored_bytes: u64,
-    /// How long ago something was added.
+    /// Seconds since the last line.
     pub(in crate::agent) age_seconds: u64,
 }
 
 impl Journals {
-    /// The uploads of this key that there are journals of, under way or left for the next attempt.
+    /// Headers of all uploads of this key, active or interrupted.
     pub(in crate::agent) async fn of_key(&self, place: &str, key: &str) -> Vec<Header> {
         let headers = self
             .read_all()
@@ -42,7 +42,7 @@ impl Journals {
             .collect()
     }
 
-    /// All journals that can be read, those of uploads under way included.
+    /// All readable journals, those of active uploads included.
     pub(in crate::agent) async fn overview(&self) -> Vec<JournalStatus> {
         let mut statuses: Vec<_> = self
             .read_all()
@@ -54,7 +54,7 @@ impl Journals {
         statuses
     }
 
-    /// What each says, and how long ago something was added to it.
+    /// All readable journals with the time since their last line.
     async fn read_all(&self) -> Vec<(Parsed, Duration)> {
         let folder = self.folder.clone();
         spawn_blocking(move || all(&folder))

@@ -26,8 +26,10 @@ fn part(number: usize) -> StoredPart {
     }
 }
 
-async fn left(journals: &Arc<Journals>) -> Vec<Left> {
-    journals.left(&header().place, &Keys::new("p"), "a1").await
+async fn interrupted(journals: &Arc<Journals>) -> Vec<Interrupted> {
+    journals
+        .interrupted(&header().place, &Keys::new("p"), "a1")
+        .await
 }
 
 fn only_file(state: &Path) -> PathBuf {
@@ -39,7 +41,7 @@ fn only_file(state: &Path) -> PathBuf {
     files[0].clone()
 }
 
-/// The journal of an upload that was left after two parts, and what is in it.
+/// The journal of an upload that was interrupted after two parts, and its content.
 async fn two_parts_noted(state: &Path, journals: &Arc<Journals>) -> (PathBuf, Vec<u8>) {
     let journal = journals.begin(header()).await.unwrap();
     journal.note(part(0)).await;
@@ -51,7 +53,7 @@ async fn two_parts_noted(state: &Path, journals: &Arc<Journals>) -> (PathBuf, Ve
 }
 
 #[tokio::test]
-async fn what_was_stored_is_known_after_the_upload_is_gone() {
+async fn stored_parts_outlive_the_upload() {
     let state = tempfile::tempdir().unwrap();
     let journals = Journals::new(state.path());
     let journal = journals.begin(header()).await.unwrap();
@@ -59,8 +61,8 @@ async fn what_was_stored_is_known_after_the_upload_is_gone() {
         journal.note(part(number)).await;
     }
     assert!(
-        left(&journals).await.is_empty(),
-        "an upload under way is nobody else's"
+        interrupted(&journals).await.is_empty(),
+        "an active upload is not interrupted"
     );
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(
@@ -71,7 +73,7 @@ async fn what_was_stored_is_known_after_the_upload_is_gone() {
         (0o600, 0o700)
     );
     drop(journal);
-    let found = left(&journals).await.remove(0);
+    let found = interrupted(&journals).await.remove(0);
     assert_eq!(found.header, header());
     assert_eq!(
         found.parts.into_values().collect::<Vec<_>>(),
@@ -84,18 +86,18 @@ async fn what_was_stored_is_known_after_the_upload_is_gone() {
     ] {
         assert!(
             journals
-                .left(place, &Keys::new(prefix), backup_id)
+                .interrupted(place, &Keys::new(prefix), backup_id)
                 .await
                 .is_empty(),
             "{place} {prefix} {backup_id}"
         );
     }
     found.journal.end().await;
-    assert!(left(&journals).await.is_empty());
+    assert!(interrupted(&journals).await.is_empty());
 }
 
 #[tokio::test]
-async fn a_part_that_is_being_replaced_is_not_known_any_more() {
+async fn part_is_forgotten_before_it_is_replaced() {
     let state = tempfile::tempdir().unwrap();
     let journals = Journals::new(state.path());
     let journal = journals.begin(header()).await.unwrap();
@@ -104,7 +106,7 @@ async fn a_part_that_is_being_replaced_is_not_known_any_more() {
     journal.replacing(0).await;
     drop(journal);
     assert_eq!(
-        left(&journals)
+        interrupted(&journals)
             .await
             .remove(0)
             .parts
@@ -115,32 +117,36 @@ async fn a_part_that_is_being_replaced_is_not_known_any_more() {
 }
 
 #[tokio::test]
-async fn a_torn_line_costs_that_line_alone() {
+async fn torn_line_costs_only_itself() {
     let state = tempfile::tempdir().unwrap();
     let journals = Journals::new(state.path());
     let (file, whole) = two_parts_noted(state.path(), &journals).await;
     let first = whole.iter().position(|&byte| byte == b'\n').unwrap() + 1;
     for cut in (first..whole.len()).step_by(7) {
         fs::write(&file, &whole[..cut]).unwrap();
-        let found = left(&journals).await.remove(0);
+        let found = interrupted(&journals).await.remove(0);
         assert!(found.parts.len() < 2, "cut at {cut}");
-        // What is added now can be read again.
+        // Lines that are appended now are readable.
         found.journal.note(part(5)).await;
         drop(found);
         assert!(
-            left(&journals).await.remove(0).parts.contains_key(&5),
+            interrupted(&journals)
+                .await
+                .remove(0)
+                .parts
+                .contains_key(&5),
             "cut at {cut}"
         );
     }
 }
 
 #[tokio::test]
-async fn whatever_a_power_cut_leaves_at_the_end_costs_nothing_before_it() {
+async fn garbage_after_a_power_cut_costs_no_earlier_line() {
     let state = tempfile::tempdir().unwrap();
     let journals = Journals::new(state.path());
     let (file, whole) = two_parts_noted(state.path(), &journals).await;
     let line = line(&Line::Part(part(2))).unwrap();
-    // Zeros where nothing came to the disk, of some of a line or of all of it; what was on the disk before.
+    // Zeros where blocks never reached the disk, for part of a line or all of it; old content of the disk.
     let [half, zeros] = [line.len() / 2, line.len()].map(|end| vec![0; end]);
     let tails = [
         zeros.clone(),
@@ -153,17 +159,17 @@ async fn whatever_a_power_cut_leaves_at_the_end_costs_nothing_before_it() {
     ];
     for tail in tails {
         fs::write(&file, [&whole[..], &tail].concat()).unwrap();
-        let found = left(&journals).await.remove(0);
+        let found = interrupted(&journals).await.remove(0);
         assert_eq!(
             found.parts.keys().copied().collect::<Vec<_>>(),
             [0, 1],
             "{:?}",
             String::from_utf8_lossy(&tail)
         );
-        // What is added now can be read again.
+        // Lines that are appended now are readable.
         found.journal.note(part(5)).await;
         drop(found);
-        let parts = left(&journals).await.remove(0).parts;
+        let parts = interrupted(&journals).await.remove(0).parts;
         assert_eq!(
             parts.into_keys().collect::<Vec<_>>(),
             [0, 1, 5],
@@ -174,7 +180,7 @@ async fn whatever_a_power_cut_leaves_at_the_end_costs_nothing_before_it() {
 }
 
 #[tokio::test]
-async fn what_is_no_journal_is_left_alone() {
+async fn foreign_files_are_left_alone() {
     let state = tempfile::tempdir().unwrap();
     let journals = Journals::new(state.path());
     fs::create_dir(state.path().join("uploads")).unwrap();
@@ -187,7 +193,7 @@ async fn what_is_no_journal_is_left_alone() {
         fs::write(state.path().join("uploads").join(name), text).unwrap();
     }
     for _ in 0..2 {
-        assert!(left(&journals).await.is_empty());
+        assert!(interrupted(&journals).await.is_empty());
         assert_eq!(
             fs::read_dir(state.path().join("uploads")).unwrap().count(),
             4
@@ -196,28 +202,28 @@ async fn what_is_no_journal_is_left_alone() {
     assert_eq!(
         journals.ignored.lock().unwrap().len(),
         3,
-        "each is spoken of once"
+        "each is logged once"
     );
 }
 
 #[tokio::test]
-async fn a_state_directory_that_cannot_be_written_only_costs_the_resume() {
+async fn unwritable_state_directory_costs_only_the_resume() {
     let state = tempfile::tempdir().unwrap();
-    fs::write(state.path().join("uploads"), "a file in the folder's place").unwrap();
+    fs::write(state.path().join("uploads"), "a file instead of the folder").unwrap();
     let journals = Journals::new(state.path());
     assert!(journals.begin(header()).await.is_none());
-    assert!(left(&journals).await.is_empty());
+    assert!(interrupted(&journals).await.is_empty());
 }
 
 #[tokio::test]
-async fn a_journal_of_an_earlier_version_is_understood() {
+async fn journal_without_size_is_readable() {
     let state = tempfile::tempdir().unwrap();
     fs::create_dir(state.path().join("uploads")).unwrap();
     let text = r#"{"upload":{"place":"bucket \"b\" at http://s3/","key":"p/backups/Nightly.tar","backup_id":"a1","upload_id":"u1","part_size":5242880}}
 {"part":{"number":0,"size":5242880,"e_tag":"\"e0\"","hash":"crc64nvme:0000000000000000"}}
 "#;
     fs::write(state.path().join("uploads/a.jsonl"), text).unwrap();
-    let found = left(&Journals::new(state.path())).await.remove(0);
+    let found = interrupted(&Journals::new(state.path())).await.remove(0);
     assert_eq!((found.parts.len(), found.header.size), (1, None));
     assert!(
         found.header.is_of(5 << 20, 16 << 20, "so") && found.header.is_of(5 << 20, 17 << 20, "so")
@@ -225,42 +231,44 @@ async fn a_journal_of_an_earlier_version_is_understood() {
 }
 
 #[tokio::test]
-async fn what_nobody_wants_is_dead_at_once_until_somebody_goes_on_with_it() {
+async fn discarded_upload_is_swept_until_it_is_resumed() {
     let state = tempfile::tempdir().unwrap();
     let journals = Journals::new(state.path());
     let journal = journals.begin(header()).await.unwrap();
     journal.note(part(0)).await;
     drop(journal);
     assert!(
-        journals.dead().await.is_empty(),
-        "it waits for the next attempt"
+        journals.expired().await.is_empty(),
+        "it is kept for the next attempt"
     );
-    left(&journals).await.remove(0).journal.unwanted().await;
-    assert_eq!(journals.dead().await.len(), 1);
-    let again = left(&journals).await.remove(0);
-    assert_eq!(again.parts.len(), 1, "what is there is as good as before");
-    assert!(
-        journals.dead().await.is_empty(),
-        "it is in somebody's hands"
-    );
+    interrupted(&journals)
+        .await
+        .remove(0)
+        .journal
+        .discarded()
+        .await;
+    assert_eq!(journals.expired().await.len(), 1);
+    let again = interrupted(&journals).await.remove(0);
+    assert_eq!(again.parts.len(), 1, "the stored parts are still valid");
+    assert!(journals.expired().await.is_empty(), "it is active again");
     again.journal.note(part(1)).await;
     drop(again);
-    assert!(journals.dead().await.is_empty());
+    assert!(journals.expired().await.is_empty());
 }
 
 #[tokio::test]
-async fn a_file_that_never_came_to_be_a_journal_goes_when_it_is_old() {
+async fn stale_new_file_is_removed() {
     let state = tempfile::tempdir().unwrap();
     let (folder, journals) = (state.path().join("uploads"), Journals::new(state.path()));
     fs::create_dir(&folder).unwrap();
     let file = fs::File::create_new(folder.join("killed.new")).unwrap();
-    assert!(left(&journals).await.is_empty());
+    assert!(interrupted(&journals).await.is_empty());
     assert!(
         folder.join("killed.new").exists(),
-        "it may be just about to become one"
+        "its process may be about to rename it"
     );
     file.set_modified(std::time::SystemTime::now() - Duration::from_hours(2))
         .unwrap();
-    assert!(left(&journals).await.is_empty());
+    assert!(interrupted(&journals).await.is_empty());
     assert!(!folder.join("killed.new").exists());
 }

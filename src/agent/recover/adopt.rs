@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use tracing::info;
 
 use super::Refusal;
+use crate::agent::cleanup::retract_metadata;
 use crate::agent::listing::refuse_when_unreadable;
 use crate::agent::location::Location;
-use crate::agent::removal::take_back;
 use crate::backup::{AgentBackup, AgentMetadata, FORMAT, StoredBackup};
 use crate::error::{Error, Kind, Result};
 use crate::store::{ContentType, Error as StoreError, Key, Object, Outcome, Patience};
@@ -92,8 +92,9 @@ pub(super) async fn adopt(
         && now != Some(tar.size)
     {
         // Another agent deleted or replaced it just now. Metadata alone is no backup.
-        let taken_back = take_back(location, &metadata, Some(&ours), Patience::INTERACTIVE).await;
-        location.note(taken_back.map_err(Error::from))?;
+        let retracted =
+            retract_metadata(location, &metadata, Some(&ours), Patience::INTERACTIVE).await;
+        location.note(retracted.map_err(Error::from))?;
         return Err(gone(tar));
     }
     info!(

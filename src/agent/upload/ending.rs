@@ -8,8 +8,9 @@ use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use super::{Discard, Keep, Phase, Tar, Upload};
+use crate::agent::cleanup::{abort_parts as abort, erase_failed as erase};
 use crate::agent::events::UploadState;
-use crate::agent::removal::{Removal, abort, erase};
+use crate::agent::journal::Tombstone;
 use crate::agent::shutting_down;
 use crate::error::{Error, Kind};
 use crate::store::Multipart;
@@ -153,7 +154,7 @@ impl Upload {
     /// background.
     pub(super) async fn erase(
         self: &Arc<Self>,
-        removal: Removal,
+        removal: Tombstone,
         multipart: Option<Multipart>,
         size: u64,
     ) {
@@ -165,7 +166,7 @@ impl Upload {
             .spawn(async move { upload.erased(removal, multipart, size).await });
     }
 
-    pub(super) async fn erased(&self, removal: Removal, multipart: Option<Multipart>, size: u64) {
+    pub(super) async fn erased(&self, removal: Tombstone, multipart: Option<Multipart>, size: u64) {
         let (location, key) = (&self.location, self.tar_key());
         // No upload gets the key meanwhile: a deletion whose answer was lost must not hit what came after it.
         let _leaving = location.folder.claim_deletion(&key);

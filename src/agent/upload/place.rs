@@ -7,7 +7,8 @@ use chrono::Utc;
 use tracing::warn;
 
 use super::{Content, Keep, Tar, Upload};
-use crate::agent::removal::{Deletion, EarlierCopy, Removal};
+use crate::agent::cleanup::{Deletion, EarlierCopy};
+use crate::agent::journal::Tombstone;
 use crate::backup::{AgentBackup, AgentMetadata, FORMAT, StoredBackup};
 use crate::error::{Error, Kind, Result};
 use crate::store::{Backoff, ContentType, Error as StoreError, Object, Outcome, Patience};
@@ -35,7 +36,7 @@ impl Upload {
         let (multipart, is_copy) = (tar.multipart(), matches!(tar, Tar::Inside(_)));
         if let Err(error) = self.store_tar(tar, content.size, before.as_deref()).await {
             // An earlier attempt may have arrived, whatever the last one came to.
-            let removal = Removal::Failed {
+            let removal = Tombstone::Failed {
                 metadata: None,
                 version: None,
             };
@@ -58,7 +59,7 @@ impl Upload {
         if described.is_ok() {
             self.remove_replaced();
         } else {
-            self.erase(Removal::Failed { metadata, version }, None, content.size)
+            self.erase(Tombstone::Failed { metadata, version }, None, content.size)
                 .await;
         }
         described
@@ -200,8 +201,7 @@ impl Upload {
     async fn remove_copy(&self, copy: &EarlierCopy) -> std::result::Result<(), StoreError> {
         let (location, patience) = (&self.location, self.location.patience());
         let (id, journals) = (&self.backup.backup_id, &self.means.journals);
-        if let Some(deletion) = Deletion::begin_copy(location, copy, id, patience, journals).await?
-        {
+        if let Some(deletion) = Deletion::begin_copy(location, copy, id, journals).await? {
             deletion.finish(patience, &self.means.tasks).await;
             location.outdated();
         }

@@ -1,9 +1,9 @@
 //! What is decided before the first byte: the name of a backup's objects, and the size of its parts.
 
-use crate::agent::journal::Left;
+use crate::agent::cleanup::EarlierCopy;
+use crate::agent::journal::Interrupted as Left;
 use crate::agent::listing::MAX_METADATA_BYTES;
 use crate::agent::location::Location;
-use crate::agent::removal::EarlierCopy;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::config::location::MAX_PART_SIZE;
 use crate::error::{Error, Kind, Result};

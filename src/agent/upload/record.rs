@@ -7,10 +7,12 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
+use super::super::cleanup::{abandon, abort_parts as abort, unfinished as multipart};
 use super::super::folder::Claim;
-use super::super::journal::{Header, Journal, Journals, Left, StoredPart};
+use super::super::journal::{
+    Header, Interrupted as Left, Journal, Journals, StoredPart, Tombstone,
+};
 use super::super::location::Location;
-use super::super::removal::{Removal, abandon, abort, multipart};
 use crate::error::{Error, Result};
 use crate::store::{Error as StoreError, Key, Multipart, Outcome, Patience};
 
@@ -22,7 +24,7 @@ pub(super) struct Record {
     /// Those of earlier attempts at the same key, which say whose tar it is that may be there.
     earlier: Mutex<Vec<Journal>>,
     /// Those of earlier attempts that say what has to go from the key, until a backup has its place.
-    doomed: Mutex<Vec<(Journal, Removal)>>,
+    doomed: Mutex<Vec<(Journal, Tombstone)>>,
     resumed: Mutex<Option<Resumed>>,
     /// The key is this upload's until its end.
     arriving: Mutex<Option<Claim>>,
@@ -61,9 +63,9 @@ impl Record {
                 None
             };
             if let Some((multipart, parts)) = usable {
-                if left.is_doomed() {
+                if left.is_discarded() {
                     // Its parts are there still, so no tar was made of them.
-                    left.journal.wanted().await;
+                    left.journal.resumed().await;
                 }
                 resumed = Some(Resumed {
                     multipart,
@@ -73,7 +75,7 @@ impl Record {
                 continue;
             }
             // They go on saying whose tar it is that may be under this key.
-            match left.removal {
+            match left.tombstone {
                 Some(removal) => doomed.push((left.journal, removal)),
                 None => earlier.push(left.journal),
             }
@@ -146,16 +148,16 @@ impl Record {
     pub(super) async fn leave_unwanted(&self) {
         let open = self.open().clone();
         for journal in open {
-            journal.unwanted().await;
+            journal.discarded().await;
         }
         self.leave();
     }
 
     /// Notes that what is in place has to go.
-    pub(super) async fn removing(&self, removal: &Removal) {
+    pub(super) async fn removing(&self, removal: &Tombstone) {
         let noted = [self.open().clone(), self.earlier().clone()].concat();
         for journal in noted {
-            journal.removing(removal.clone()).await;
+            journal.bury(removal.clone()).await;
         }
     }
 
@@ -183,7 +185,7 @@ impl Record {
     }
 
     /// What earlier attempts left to be removed from the key; whoever takes it sees to that.
-    pub(super) fn take_doomed(&self) -> Vec<(Journal, Removal)> {
+    pub(super) fn take_doomed(&self) -> Vec<(Journal, Tombstone)> {
         std::mem::take(&mut *self.doomed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

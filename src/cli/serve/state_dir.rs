@@ -1,4 +1,4 @@
-//! The state directory, and that one agent alone uses it.
+//! The state directory, locked by one agent at a time.
 
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
@@ -7,14 +7,14 @@ use std::path::Path;
 
 use tracing::warn;
 
-/// Takes the directory; it is this agent's for as long as what is given back lives. An agent that stores backups and
-/// forgets is better than none, so a directory that cannot be used is a warning.
+/// Locks the directory until the returned file is dropped. An unusable directory is only a warning: an agent that stores
+/// backups without a journal is better than none.
 ///
 /// # Errors
-/// When another agent has it.
+/// When another agent holds the lock.
 pub(super) fn lock(state_dir: &Path) -> io::Result<Option<File>> {
     let path = state_dir.join("agent.lock");
-    // Backups of the embedded location are in it, and a backup may hold every password of a house.
+    // It holds the embedded location's backups, and a backup may hold every password of a house.
     let made = DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -26,12 +26,12 @@ pub(super) fn lock(state_dir: &Path) -> io::Result<Option<File>> {
             .mode(0o600)
             .open(&path)
     });
-    // What is there can be locked although nothing can be written.
+    // A read-only file or directory can still be locked.
     let opened = opened.or_else(|error| {
         warn!(
-            "the state directory \"{}\" cannot be used: {error}. Backups are stored all the same, but interrupted uploads \
-             start over, and what verifying finds is forgotten when the agent ends. Set state_dir to a directory that \
-             the agent may write, and make room there",
+            "the state directory \"{}\" cannot be used: {error}. Backups are still stored, but interrupted uploads start over, \
+             and results of verification are lost when the agent ends. Set state_dir to a writable directory with free \
+             space",
             state_dir.display()
         );
         File::open(&path).or_else(|_| File::open(state_dir))

@@ -1,4 +1,4 @@
-//! The token that every call needs, and the file that it is kept in.
+//! The token that every call needs, and its file.
 
 use std::fs;
 use std::io;
@@ -11,13 +11,13 @@ use crate::agent::kept::keep;
 use crate::config::{Listen, Secret};
 use crate::units::hex;
 
-/// The token from the configuration or its file; a file that is missing or empty is made.
+/// Returns the token of the configuration or of its file; creates a missing or empty file.
 ///
-/// When it `is_handed_over` at each start, nobody has to know the last one: a file that holds no token is replaced, and a
-/// token that cannot be kept does until the agent ends. Otherwise nobody could ever learn it.
+/// When Home Assistant gets the token at each start (`is_handed_over`), an invalid file is replaced, and a token that
+/// cannot be saved is used until the agent ends. Otherwise both are errors: no client could learn the new token.
 ///
 /// # Errors
-/// When there is no token that somebody could know.
+/// When no client could know the token.
 pub(super) fn of(listen: &Listen, is_handed_over: bool) -> io::Result<Option<Secret>> {
     if let Some(token) = &listen.token {
         return Ok(Some(token.clone()));
@@ -36,24 +36,22 @@ pub(super) fn of(listen: &Listen, is_handed_over: bool) -> io::Result<Option<Sec
         Ok(Some(token)) => return Ok(Some(token)),
         Ok(None) => {}
         Err(error) if is_handed_over => {
-            warn!("\"{file}\" holds no token: {error}; making another one");
+            warn!("\"{file}\" holds no token: {error}; creating a new one");
         }
         Err(error) => return Err(named(error)),
     }
     let token = random()?;
     match keep(path, format!("{token}\n").as_bytes()) {
-        Ok(()) => info!("made a token in \"{file}\""),
+        Ok(()) => info!("created a token in \"{file}\""),
         Err(error) if is_handed_over => {
-            warn!(
-                "\"{file}\" cannot be written: {error}; the agent has another token after the next start"
-            );
+            warn!("\"{file}\" cannot be written: {error}; the token changes at the next start");
         }
         Err(error) => return Err(named(error)),
     }
     Ok(Some(Secret::new(token)))
 }
 
-/// The token in a file; none where there is no file, or where a power cut left one without its content.
+/// Reads the token; `None` when the file is missing, or empty after a power cut.
 fn read(path: &Path) -> io::Result<Option<Secret>> {
     let text = match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -69,7 +67,7 @@ fn read(path: &Path) -> io::Result<Option<Secret>> {
     }
 }
 
-/// 256 bits in hex digits.
+/// Returns 256 random bits as hex digits.
 fn random() -> io::Result<String> {
     let mut bytes = [0; 32];
     rand::fill(&mut bytes).map_err(io::Error::other)?;

@@ -1,7 +1,6 @@
-"""The client of the agent: the calls of protocol version 1, and nothing of Home Assistant.
+"""Client of the agent's protocol, version 1 (docs/protocol.md); independent of Home Assistant.
 
-`docs/protocol.md` is what this package speaks. Whatever goes wrong leaves it as one exception, `AgentError`; errors of
-the stream that an upload reads from leave it untouched.
+All failures raise `AgentError`, except errors of an upload's own stream, which pass unchanged.
 """
 
 from .address import InvalidAddressError, normalize_address
@@ -15,7 +14,7 @@ from .errors import (
     AgentError,
     UnsupportedProtocolError,
 )
-from .shapes import (
+from .models import (
     Backup,
     Checked,
     CheckStep,
@@ -38,7 +37,7 @@ from .shapes import (
     Verified,
 )
 from .transfer import Download, UploadBody
-from .turns import Turn
+from .turn import Turn
 
 __all__ = [
     "AGENT_TIMEOUT",

@@ -1,16 +1,16 @@
-"""The addresses of agents."""
+"""Addresses of agents."""
 
 from urllib.parse import urlsplit
 
 
 class InvalidAddressError(ValueError):
-    """The address is neither a socket's nor a server's."""
+    """Raised for an address that is neither a socket's nor a server's."""
 
 
 def normalize_address(address: str) -> str:
-    """Return the one way to write an address: `unix:///path`, `http://host:port` or `https://host:port`.
+    """Return the canonical address: `unix:///path`, `http://host:port` or `https://host:port`.
 
-    Raises InvalidAddressError when it is neither.
+    Raises InvalidAddressError for any other.
     """
     address = address.strip()
     if address.startswith("/"):
@@ -21,7 +21,7 @@ def normalize_address(address: str) -> str:
     except ValueError as err:
         raise InvalidAddressError(address) from err
     if parts.scheme == "unix":
-        # A path may hold what would be a query or a fragment elsewhere.
+        # A path may contain `?` and `#`.
         path = address[len("unix://") :]
         if not path.startswith("/") or path.endswith("/"):
             raise InvalidAddressError(address)

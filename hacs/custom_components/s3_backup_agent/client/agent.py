@@ -1,4 +1,4 @@
-"""The calls of the agent."""
+"""The calls of the agent's protocol."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -8,7 +8,6 @@ from urllib.parse import quote
 
 import aiohttp
 
-from .calls import Calls
 from .errors import (
     AGENT_UNREACHABLE,
     INVALID_RESPONSE,
@@ -16,7 +15,8 @@ from .errors import (
     AgentError,
     UnsupportedProtocolError,
 )
-from .shapes import (
+from .http import HttpClient
+from .models import (
     Backup,
     Checked,
     Event,
@@ -36,31 +36,31 @@ from .transfer import IDLE_SECONDS, Download, UploadBody
 PROTOCOL: Final = 1
 
 _CONNECT_SECONDS: Final = 10
-# The agent answers a listing within 20 seconds, come what may, and Home Assistant waits for the slowest of its agents.
+# The agent answers a listing within 20 seconds, and Home Assistant waits for the slowest location.
 # aiohttp rounds up to the next second.
 _LISTING: Final = aiohttp.ClientTimeout(total=24, connect=_CONNECT_SECONDS)
 _QUICK: Final = aiohttp.ClientTimeout(total=20, connect=_CONNECT_SECONDS)
 _STORAGE: Final = aiohttp.ClientTimeout(total=120, connect=_CONNECT_SECONDS)
-# Twelve steps, once more with what the first round taught; a person waits.
+# Twelve steps, and again with corrected settings.
 _CHECK: Final = aiohttp.ClientTimeout(total=180, connect=_CONNECT_SECONDS)
-# A few ranges of each tar; a person waits.
+# A few ranges of each tar.
 _RECOVERY: Final = aiohttp.ClientTimeout(total=300, connect=_CONNECT_SECONDS)
 _TRANSFER: Final = aiohttp.ClientTimeout(
     total=None, connect=_CONNECT_SECONDS, sock_read=IDLE_SECONDS
 )
-# The agent pings when there was nothing else for 15 seconds.
+# The agent pings every 15 seconds without other events.
 _EVENTS: Final = aiohttp.ClientTimeout(
     total=None, connect=_CONNECT_SECONDS, sock_read=50
 )
-# The agent carries them out one after the other, and has only so many connections for us.
-_DELETIONS_AT_ONCE: Final = 8
-# How long the cleaning up after a failed upload may hold up its caller.
+# The agent deletes one after the other, and limits its connections.
+_MAX_DELETIONS: Final = 8
+# Bounds the cleanup of a failed upload, for which the caller waits.
 _CLEANUP_SECONDS: Final = 15
 _READ_BUFFER_BYTES: Final = 1024 * 1024
 
 
-class AgentClient(Calls):
-    """One agent, reached over its Unix socket or over TCP."""
+class AgentClient(HttpClient):
+    """Client of one agent, over its Unix socket or over TCP."""
 
     def __init__(
         self,
@@ -69,17 +69,16 @@ class AgentClient(Calls):
         *,
         session: aiohttp.ClientSession | None = None,
     ) -> None:
-        """Prepare to reach an agent, without connecting yet.
+        """Initialize the client; raises InvalidAddressError.
 
-        A session can be lent for TCP and is left open; a Unix socket always needs one of its own.
-        Raises InvalidAddressError.
+        A session is used over TCP only, and stays open: a Unix socket needs a connector of its own.
         """
         super().__init__(address, token, session)
         self._cleanups: set[asyncio.Task[None]] = set()
-        self._deletions = asyncio.Semaphore(_DELETIONS_AT_ONCE)
+        self._deletions = asyncio.Semaphore(_MAX_DELETIONS)
 
     async def info(self) -> Info:
-        """Ask what is running at the other end; raises `unsupported_protocol` when it is not our kind."""
+        """Return the agent's version and capabilities; raises UnsupportedProtocolError."""
         info = await self._json("GET", "/v1/info", timeout=_QUICK)
         if not isinstance(info, dict) or info.get("protocol") != PROTOCOL:
             found = info.get("protocol") if isinstance(info, dict) else None
@@ -87,39 +86,39 @@ class AgentClient(Calls):
         return cast(Info, info)
 
     async def locations(self) -> list[Location]:
-        """Return all locations, configured and registered ones."""
+        """Return all locations, configured and registered."""
         answer = await self._json("GET", "/v1/locations", timeout=_QUICK)
         return cast(list[Location], answer["locations"])
 
     async def providers(self) -> list[Provider]:
-        """Return what the agent knows of each provider, the most useful first."""
+        """Return the providers, in the order to show them."""
         answer = await self._json("GET", "/v1/providers", timeout=_QUICK)
         return cast(list[Provider], answer["providers"])
 
     async def check_settings(self, settings: Settings) -> Checked:
-        """Try the settings of a location, without keeping them."""
+        """Check settings without storing them."""
         path = _path("locations", "check")
         answer = await self._json("POST", path, timeout=_CHECK, json=settings)
         return cast(Checked, answer)
 
     async def check_location(self, location_id: str) -> Checked:
-        """Try a location, whether it works."""
+        """Check a location."""
         path = _path("locations", location_id, "check")
         return cast(Checked, await self._json("POST", path, timeout=_CHECK))
 
     async def put_location(self, location_id: str, settings: Settings) -> Location:
-        """Register a location, which the agent knows until it is started again; the same again changes nothing."""
+        """Register a location until the agent restarts; idempotent."""
         path = _path("locations", location_id)
         answer = await self._json("PUT", path, timeout=_QUICK, json=settings)
         return cast(Location, answer)
 
     async def remove_location(self, location_id: str) -> None:
-        """Make the agent forget a registered location; what is in its bucket stays."""
+        """Remove a registered location; its bucket stays as it is."""
         path = _path("locations", location_id)
         (await self._request("DELETE", path, timeout=_QUICK)).close()
 
     async def backups(self, location_id: str, *, refresh: bool = False) -> Listing:
-        """Return the backups of a location, after asking its bucket when refresh is set."""
+        """Return the backups of a location; refresh bypasses the agent's cache."""
         path = _path("locations", location_id, "backups")
         if refresh:
             path += "?refresh=true"
@@ -131,7 +130,7 @@ class AgentClient(Calls):
         return cast(Backup, await self._json("GET", path, timeout=_LISTING))
 
     async def delete(self, location_id: str, backup_id: str) -> None:
-        """Delete a backup, when it is its turn: of many at once a few are under way."""
+        """Delete a backup; limits the concurrency of many deletions."""
         path = _path("locations", location_id, "backups", backup_id)
         async with self._deletions:
             (await self._request("DELETE", path, timeout=_STORAGE)).close()
@@ -139,7 +138,7 @@ class AgentClient(Calls):
     async def verify(
         self, location_id: str, backup_id: str, *, full: bool = False
     ) -> Verified:
-        """Look whether a backup is as it was recorded; a full look reads all of it."""
+        """Verify a backup; full reads all of it."""
         path = _path("locations", location_id, "backups", backup_id, "verify")
         mode = {"mode": "full" if full else "quick"}
         lines = self._lines("POST", path, timeout=_TRANSFER, json=mode)
@@ -152,20 +151,20 @@ class AgentClient(Calls):
         raise AgentError(TRANSFER_BROKEN, "The agent gave no result", retryable=True)
 
     async def recover(self, location_id: str, *, dry_run: bool = False) -> Recovery:
-        """Adopt all tars without metadata, or only look which could be adopted."""
+        """Adopt all tars without metadata; dry_run only reports them."""
         path = _path("locations", location_id, "recover")
         body = {"keys": None, "dry_run": dry_run}
         answer = await self._json("POST", path, timeout=_RECOVERY, json=body)
         return cast(Recovery, answer)
 
     async def download(self, location_id: str, backup_id: str) -> Download:
-        """Start to download the tar of a backup; the caller reads it to its end, or closes it."""
+        """Start the download of a backup's tar, which the caller closes."""
         path = _path("locations", location_id, "backups", backup_id, "content")
         response = await self._request(
             "GET", path, timeout=_TRANSFER, read_bufsize=_READ_BUFFER_BYTES
         )
         if response.content_length is None:
-            # Without it a body that was cut short looks complete.
+            # Without it, a truncated body would look complete.
             response.close()
             raise AgentError(INVALID_RESPONSE, "The answer has no length")
         return Download(response)
@@ -181,10 +180,9 @@ class AgentClient(Calls):
         on_sent: Callable[[int], None] | None = None,
         keep: bool = False,
     ) -> Backup:
-        """Upload a backup whole; on any failure and on cancellation nothing of it is kept.
+        """Upload a backup; a failure or a cancellation aborts it.
 
-        With keep that is left to the caller: what is stored saves time when the upload is made again. What open_stream
-        and its stream raise is raised from here as it is.
+        With keep, the caller aborts it, or resumes it from the stored parts. Errors of the stream pass unchanged.
         """
         upload = await self.create_upload(location_id, backup, filename)
         upload_id = upload["upload_id"]
@@ -203,16 +201,16 @@ class AgentClient(Calls):
     async def create_upload(
         self, location_id: str, backup: Backup, filename: str
     ) -> Upload:
-        """Announce a backup."""
-        announcement = {"backup": backup, "filename": filename}
+        """Create an upload."""
+        body = {"backup": backup, "filename": filename}
         path = _path("locations", location_id, "uploads")
-        answer = await self._json("POST", path, timeout=_STORAGE, json=announcement)
+        answer = await self._json("POST", path, timeout=_STORAGE, json=body)
         return cast(Upload, answer)
 
     async def send_content(
         self, upload_id: str, stream: AsyncIterator[bytes]
     ) -> UploadBody:
-        """Send the tar of an announced backup; the answer knows what was sent."""
+        """Send the tar of an upload; returns the body with its size and CRC-32."""
         body = UploadBody(stream)
         path = _path("uploads", upload_id, "content")
         try:
@@ -228,31 +226,31 @@ class AgentClient(Calls):
                 raise AgentError(TRANSFER_BROKEN, err.detail, retryable=True) from err
             raise
         finally:
-            # Whoever owns the stream may close it once we are done, which fails while it is being read.
-            await body.wait_until_left_alone()
+            # Closing the stream, which the caller may do next, fails while it is read.
+            await body.wait_until_released()
         return body
 
     async def complete_upload(self, upload_id: str, size: int, crc32: str) -> Backup:
-        """Agree with the agent on what was sent; only now does the backup come to exist."""
-        agreement = {"size": size, "crc32": crc32}
+        """Commit an upload, if size and CRC-32 match what the agent received."""
+        body = {"size": size, "crc32": crc32}
         path = _path("uploads", upload_id, "complete")
-        answer = await self._json("POST", path, timeout=_TRANSFER, json=agreement)
+        answer = await self._json("POST", path, timeout=_TRANSFER, json=body)
         return cast(Backup, answer)
 
     async def uploads(self) -> list[UploadStatus]:
-        """Return the uploads that are under way, whoever makes them."""
+        """Return the uploads in progress, of all clients."""
         answer = await self._json("GET", "/v1/uploads", timeout=_QUICK)
         return cast(list[UploadStatus], answer["uploads"])
 
     async def cancel_upload(self, upload_id: str) -> None:
-        """Cancel an upload, and have removed what it left in the bucket."""
+        """Cancel an upload; the agent removes its parts."""
         path = _path("uploads", upload_id)
         (await self._request("DELETE", path, timeout=_STORAGE)).close()
 
     async def events(self, *, log: str | None = None) -> AsyncGenerator[Event]:
-        """Yield what happens at the agent, without end; raises when the connection does.
+        """Yield the agent's events until the connection is lost, which raises AgentError.
 
-        With log there are the records of that level and above, too: error, warn, info, debug or trace.
+        With log, records of that level and above are included: error, warn, info, debug or trace.
         """
         path = f"/v1/events?log={log}" if log else "/v1/events"
         events = self._lines("GET", path, timeout=_EVENTS)
@@ -266,12 +264,12 @@ class AgentClient(Calls):
         await self._json("PUT", "/v1/log", timeout=_QUICK, json={"level": level})
 
     async def diagnostics(self) -> dict[str, Any]:
-        """Return everything that a bug report needs, without secrets."""
+        """Return the agent's diagnostics, without secrets."""
         answer = await self._json("GET", "/v1/diagnostics", timeout=_QUICK)
         return cast(dict[str, Any], answer)
 
     async def abandon(self, upload_id: str) -> None:
-        """Cancel a failed upload as well as may be, also while the caller is being cancelled."""
+        """Cancel a failed upload, best effort; completes even if the caller is cancelled."""
 
         async def cancel() -> None:
             with suppress(AgentError, TimeoutError):
@@ -285,5 +283,5 @@ class AgentClient(Calls):
 
 
 def _path(*segments: str) -> str:
-    """Return the path of a call; ids are quoted whatever they hold."""
+    """Return the path of a call, with each segment quoted."""
     return "/v1/" + "/".join(quote(segment, safe="") for segment in segments)

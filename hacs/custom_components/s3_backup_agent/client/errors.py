@@ -1,4 +1,4 @@
-"""What can go wrong in a call: the agent said it, or its answer did not come or was none."""
+"""Errors of calls: reported by the agent, or of the connection to it."""
 
 import json
 import re
@@ -7,24 +7,24 @@ from typing import Final, Self, override
 import aiohttp
 from aiohttp.http import HttpProcessingError
 
-from .shapes import LocationError, Report
+from .models import LocationError, Report
 
-# Codes of this side of the socket; all others are the agent's own.
+# The codes of this client; all others are the agent's.
 AGENT_UNREACHABLE: Final = "agent_unreachable"
 AGENT_TIMEOUT: Final = "agent_timeout"
 INVALID_RESPONSE: Final = "invalid_response"
 TRANSFER_BROKEN: Final = "transfer_broken"
 UNSUPPORTED_PROTOCOL: Final = "unsupported_protocol"
 
-# One that both sides find out.
+# Detected by either side.
 CHECKSUM_MISMATCH: Final = "checksum_mismatch"
 
-# All that aiohttp raises about a connection or what came over it.
+# The exceptions of aiohttp for a broken connection or an invalid answer.
 BROKEN: Final = (aiohttp.ClientError, HttpProcessingError, OSError)
 
 
 class AgentError(Exception):
-    """A call failed: the agent said why, or it could not be reached."""
+    """Raised when a call fails."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class AgentError(Exception):
         request_id: str | None = None,
         retryable: bool = False,
     ) -> None:
-        """Take the fields of a problem as the agent sends them."""
+        """Initialize the error with the fields of the agent's problem."""
         super().__init__(code, detail)
         self.code = code
         self.detail = detail
@@ -47,7 +47,7 @@ class AgentError(Exception):
 
     @classmethod
     def of(cls, report: Report | LocationError) -> Self:
-        """Return the error that the agent reports elsewhere than in a failed call."""
+        """Return the error of a report in an event, a status or a check."""
         return cls(
             report["code"],
             report["detail"],
@@ -57,7 +57,7 @@ class AgentError(Exception):
 
     @override
     def __str__(self) -> str:
-        """Say what happened in the words of the provider, and what to do about it."""
+        """Return the detail, the provider's code and the hint."""
         text = self.detail
         if self.provider_code and self.provider_code not in text:
             text = f"{text} ({self.provider_code})"
@@ -67,10 +67,10 @@ class AgentError(Exception):
 
 
 class UnsupportedProtocolError(AgentError):
-    """The agent speaks another version of the protocol."""
+    """Raised when the agent speaks another version of the protocol."""
 
     def __init__(self, found: object, wanted: int) -> None:
-        """Take both versions."""
+        """Initialize the error with both versions."""
         super().__init__(
             UNSUPPORTED_PROTOCOL,
             f"The agent speaks version {found} of the protocol, not version {wanted}",
@@ -79,7 +79,7 @@ class UnsupportedProtocolError(AgentError):
 
 
 def problem(response: aiohttp.ClientResponse, body: bytes) -> AgentError:
-    """Return the error that the agent answered, or one for an answer that is not the agent's."""
+    """Return the error of a problem response, or for an answer that is not the agent's."""
     try:
         problem = json.loads(body)
         return AgentError(
@@ -98,18 +98,18 @@ def problem(response: aiohttp.ClientResponse, body: bytes) -> AgentError:
 
 
 def connection_error(err: Exception) -> AgentError:
-    """Return the error for a call that got no answer."""
+    """Return the error for a call without an answer."""
     if isinstance(err, TimeoutError):
         return AgentError(
             AGENT_TIMEOUT, "The agent did not answer in time", retryable=True
         )
-    # Between the address and the reason aiohttp names its own settings, which tell a person nothing.
+    # aiohttp puts its TLS settings between the address and the reason.
     detail = re.sub(r" ssl:(<[^>]*>|\S+)", "", str(err)) or repr(err)
     return AgentError(AGENT_UNREACHABLE, detail, retryable=True)
 
 
 def body_error(err: Exception) -> AgentError:
-    """Return the error for an answer that broke off."""
+    """Return the error for an answer that was cut off."""
     if isinstance(err, TimeoutError):
         return connection_error(err)
     return AgentError(

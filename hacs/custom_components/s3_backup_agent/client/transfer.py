@@ -1,4 +1,4 @@
-"""The bytes of backups on their way to and from an agent."""
+"""Bodies of downloads and uploads."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,27 +11,26 @@ from aiohttp.abc import AbstractStreamWriter
 from .errors import BROKEN, CHECKSUM_MISMATCH, AgentError, body_error
 
 try:
-    # Several times faster; Home Assistant has it for its own HTTP server.
+    # Several times faster; part of Home Assistant.
     from isal.isal_zlib import crc32
 except ImportError:
     from zlib import crc32
 
-# An upload or a download may take days, and the agent sits out a quarter of an hour without its bucket; only a longer
-# silence ends it.
+# The idle timeout: the agent may retry for a quarter of an hour while its bucket is unreachable.
 IDLE_SECONDS: Final = 30 * 60
 _SOCKET_BUFFER_BYTES: Final = 1024 * 1024
 _CRC32_HEADER: Final = "S3-Backup-Agent-CRC32"
 
 
 class Download:
-    """The tar of a backup on its way here, as an async iterator of its bytes."""
+    """The tar of a backup, as an async iterator of its bytes."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
-        """Read the body of a response."""
+        """Initialize the download of a response."""
         self.size = response.content_length
         self._response = response
-        # Older agents, and backups that they or other tools uploaded, have none.
-        self._wanted: str | None = response.headers.get(_CRC32_HEADER)
+        # Absent in older agents, and for backups of other tools.
+        self._expected: str | None = response.headers.get(_CRC32_HEADER)
         self._crc = 0
 
     def __aiter__(self) -> Self:
@@ -39,9 +38,9 @@ class Download:
         return self
 
     async def __anext__(self) -> bytes:
-        """Return the next bytes; raises AgentError when they end before their time."""
+        """Return the next bytes; raises AgentError for a broken or corrupted body."""
         try:
-            # What one system call brought, without joining it with the next.
+            # Returns single reads of the socket, without joining them.
             chunk, _ = await self._response.content.readchunk()
         except BROKEN as err:
             self._response.close()
@@ -51,25 +50,25 @@ class Download:
             raise
         if not chunk:
             self._response.close()
-            if self._wanted is not None and self._wanted != f"{self._crc:08x}":
+            if self._expected is not None and self._expected != f"{self._crc:08x}":
                 raise AgentError(
                     CHECKSUM_MISMATCH,
-                    f"The CRC-32 of what arrived is not {self._wanted}: it was damaged on its way from the agent",
+                    f"CRC-32 mismatch: the agent sent {self._expected}, and {self._crc:08x} arrived",
                 )
             raise StopAsyncIteration
         self._crc = crc32(chunk, self._crc)
         return chunk
 
     async def aclose(self) -> None:
-        """Stop here; closing early is normal."""
+        """Close the download; it may be incomplete."""
         self._response.close()
 
 
 class UploadBody(aiohttp.Payload):
-    """The tar of a backup on its way to the agent, counted while it passes."""
+    """The tar of a backup as a request body, with its size and CRC-32."""
 
     def __init__(self, stream: AsyncIterator[bytes]) -> None:
-        """Send what a stream yields."""
+        """Initialize the body of a stream."""
         super().__init__(stream, content_type="application/x-tar")
         self._stream = stream
         self._crc = 0
@@ -80,12 +79,18 @@ class UploadBody(aiohttp.Payload):
 
     @property
     def crc32(self) -> str:
-        """The CRC-32 of what was sent."""
+        """The CRC-32 of the bytes sent."""
         return f"{self._crc:08x}"
+
+    @property
+    @override
+    def consumed(self) -> bool:
+        """Return whether the stream was read, so that it cannot be sent again."""
+        return self.started
 
     @override
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """Refuse: the content is a stream of bytes."""
+        """Raise TypeError: the content is bytes."""
         raise TypeError("a stream has no text")
 
     @override
@@ -97,12 +102,14 @@ class UploadBody(aiohttp.Payload):
     async def write_with_length(
         self, writer: AbstractStreamWriter, content_length: int | None
     ) -> None:
-        """Send the stream, in chunks as it yields them."""
+        """Send the stream in the chunks it yields."""
         if self.started:
-            # Older versions of aiohttp repeat a PUT whose connection broke, with what is left of its body.
+            # aiohttp 3.13 sends a PUT again after its connection broke, with the rest of the body.
             raise ConnectionResetError("the stream cannot be sent again")
-        self._consumed = self.started = True
-        _widen(writer)
+        self.started = True
+        transport = _transport_of(writer)
+        if transport is not None:
+            _enlarge_send_buffer(transport)
         try:
             while chunk := await self._next():
                 self.sent += len(chunk)
@@ -110,18 +117,20 @@ class UploadBody(aiohttp.Payload):
                 async with asyncio.timeout(IDLE_SECONDS):
                     await writer.write(chunk)
         except asyncio.CancelledError:
-            _stop_waiting(writer)
+            if transport is not None:
+                # Ends aiohttp 3.13's wait for the socket, which would later log a lost connection.
+                transport.abort()
             raise
         finally:
             self._finished.set()
 
-    async def wait_until_left_alone(self) -> None:
-        """Wait until nobody reads the stream any more."""
+    async def wait_until_released(self) -> None:
+        """Wait until the body no longer reads its stream."""
         if self.started:
             await self._finished.wait()
 
     async def _next(self) -> bytes:
-        """Return the next chunk, empty at the end; remembers what the stream itself raises."""
+        """Return the next chunk, empty at the end; stores the stream's own error."""
         try:
             while not (chunk := await anext(self._stream)):
                 pass
@@ -138,16 +147,12 @@ class UploadBody(aiohttp.Payload):
         return chunk
 
 
-def _widen(writer: AbstractStreamWriter) -> None:
-    """Let more bytes into the socket at once: fewer system calls and wake-ups for each gibibyte."""
-    transport = getattr(writer, "transport", None)
-    if transport is not None and (sock := transport.get_extra_info("socket")):
+def _transport_of(writer: AbstractStreamWriter) -> asyncio.WriteTransport | None:
+    """Return the transport of aiohttp's StreamWriter, which its abstract class does not declare."""
+    return getattr(writer, "transport", None)
+
+
+def _enlarge_send_buffer(transport: asyncio.WriteTransport) -> None:
+    """Enlarge the socket's send buffer, for fewer system calls per gibibyte."""
+    if sock := transport.get_extra_info("socket"):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)
-
-
-def _stop_waiting(writer: AbstractStreamWriter) -> None:
-    """Wait for no room in the socket any more; older versions of aiohttp go on, and log that the connection is lost."""
-    protocol = getattr(writer, "protocol", None)
-    waiter: asyncio.Future[None] | None = getattr(protocol, "_drain_waiter", None)
-    if waiter is not None and not waiter.done():
-        waiter.set_result(None)

@@ -1,0 +1,277 @@
+"""Types of the protocol's answers, as in docs/protocol.md."""
+
+from typing import Any, NotRequired, TypedDict
+
+
+class OptionProblem(TypedDict):
+    """An invalid option of the agent's configuration, which it ignores."""
+
+    option: str
+    message: str
+
+
+class Info(TypedDict):
+    """The agent's version and capabilities."""
+
+    name: str
+    version: str
+    protocol: int
+    instance_id: str
+    started_at: str
+    capabilities: list[str]
+    # Absent in older agents.
+    agent_id: NotRequired[str]
+    problems: NotRequired[list[OptionProblem]]
+
+
+class LocationError(TypedDict):
+    """The error of a location."""
+
+    code: str
+    reason: str
+    detail: str
+    hint: str | None
+    provider_code: str | None
+    since: str
+
+
+class LastUpload(TypedDict):
+    """The newest backup that an agent uploaded to a location."""
+
+    backup_id: str
+    uploaded_at: str
+    size_bytes: int
+    duration_ms: int | None
+
+
+class Verification(TypedDict):
+    """The result of verifying a location's backups; only the fields used here."""
+
+    damaged: list[str]
+    # Absent in older agents.
+    unread: NotRequired[list[str]]
+
+
+class Location(TypedDict):
+    """A location and its status."""
+
+    id: str
+    name: str
+    provider: str
+    endpoint: str | None
+    region: str | None
+    bucket: str | None
+    prefix: str | None
+    source: str
+    status: str
+    error: LocationError | None
+    backups: int | None
+    size_bytes: int | None
+    # Absent in older agents.
+    last_upload: NotRequired[LastUpload | None]
+    skipped: NotRequired[dict[str, int] | None]
+    verification: NotRequired[Verification | None]
+
+
+# The settings of a location, as in docs/configuration.md; all values are text.
+type Settings = dict[str, str]
+
+
+class Region(TypedDict):
+    """A region of a provider."""
+
+    id: str
+    name: str
+
+
+class ProviderField(TypedDict):
+    """A setting of one provider."""
+
+    id: str
+    label: str
+    help: str
+    pattern: str
+    example: str
+    optional: bool
+    choices: list[str]
+
+
+class ProviderKeys(TypedDict):
+    """The page for a provider's access keys."""
+
+    url: str
+    help: str
+
+
+class Provider(TypedDict):
+    """A provider; only the fields used here."""
+
+    id: str
+    name: str
+    docs: str
+    endpoint: str | None
+    endpoint_example: str
+    fields: list[ProviderField]
+    region: str
+    region_required: bool
+    regions: list[Region]
+    storage_classes: list[str]
+    keys: ProviderKeys
+
+
+class Report(TypedDict):
+    """The error of an event or of a step of a check."""
+
+    code: str
+    reason: str
+    detail: str
+    hint: str | None
+    provider_code: str | None
+
+
+class CheckStep(TypedDict):
+    """One step of a check; the step `settings` names the invalid one with `key`."""
+
+    step: str
+    ok: bool
+    duration_ms: int
+    error: Report | None
+    key: NotRequired[str]
+
+
+class Note(TypedDict):
+    """A note on a setting that a check found."""
+
+    code: str
+    key: str | None
+    message: str
+
+
+class Checked(TypedDict):
+    """The result of a check."""
+
+    ok: bool
+    steps: list[CheckStep]
+    corrected: Settings | None
+    found: Settings | None
+    notes: list[Note]
+
+
+class Skipped(TypedDict):
+    """An object that the listing skips."""
+
+    key: str
+    reason: str
+    # Absent in older agents.
+    code: NotRequired[str]
+
+
+class RecoveredTar(TypedDict):
+    """A tar that was adopted, or can be."""
+
+    key: str
+    backup_id: str
+    name: str
+    size_bytes: int
+
+
+class FailedTar(TypedDict):
+    """A tar that cannot be adopted."""
+
+    key: str
+    code: str
+    detail: str
+
+
+class Recovery(TypedDict):
+    """The result of adopting tars without metadata."""
+
+    recovered: list[RecoveredTar]
+    failed: list[FailedTar]
+
+
+# Home Assistant's AgentBackup as a dictionary, with the agent's additions under `s3_backup_agent`.
+type Backup = dict[str, Any]
+
+
+class Listing(TypedDict):
+    """The backups of a location."""
+
+    backups: list[Backup]
+    age_seconds: float
+    stale: bool
+    error: LocationError | None
+    skipped: list[Skipped]
+
+
+class Upload(TypedDict):
+    """A created upload."""
+
+    upload_id: str
+    part_size: int
+    stored_bytes: int
+    key: str
+
+
+class UploadStatus(TypedDict):
+    """The status of an upload."""
+
+    upload_id: str
+    location: str
+    backup_id: str
+    state: str
+    stored_bytes: int
+    total_bytes: int
+    error: Report | None
+    # Absent in older agents.
+    started_at: NotRequired[str]
+    name: NotRequired[str]
+
+
+class Problem(TypedDict):
+    """A defect of a backup."""
+
+    code: str
+    detail: str
+
+
+class Verified(TypedDict):
+    """The result of verifying a backup."""
+
+    ok: bool
+    mode: str
+    size_bytes: int
+    read_bytes: int
+    sha256: str | None
+    problems: list[Problem]
+
+
+class Received(TypedDict):
+    """The bytes that the agent received."""
+
+    size: int
+    crc32: str
+    sha256: str
+
+
+class Event(TypedDict):
+    """A line of the events stream; `type` determines the other keys."""
+
+    type: str
+    instance_id: NotRequired[str]
+    upload_id: NotRequired[str]
+    started_at: NotRequired[str]
+    location: NotRequired[str | Location]
+    backup_id: NotRequired[str]
+    name: NotRequired[str]
+    state: NotRequired[str]
+    stored_bytes: NotRequired[int]
+    total_bytes: NotRequired[int]
+    error: NotRequired[Report | None]
+    events: NotRequired[int]
+    time: NotRequired[str]
+    level: NotRequired[str]
+    target: NotRequired[str]
+    message: NotRequired[str]
+    fields: NotRequired[dict[str, str]]
+    records: NotRequired[int]

@@ -1,0 +1,230 @@
+"""Config subentry flow for a location."""
+
+from typing import TYPE_CHECKING, Any, Final
+
+from homeassistant.config_entries import (
+    SOURCE_RECONFIGURE,
+    ConfigEntryState,
+    ConfigSubentryFlow,
+    SubentryFlowResult,
+)
+from homeassistant.helpers.selector import (
+    SelectOptionDict,
+    SelectSelector,
+    SelectSelectorConfig,
+    SelectSelectorMode,
+)
+
+from ..client import AgentError, Provider, Settings
+from ..const import OTHER
+from ..links import agents_configuration
+from . import default_name, folder_id, folder_id_of
+from .form import NAME, LocationForm
+from .outcome import Outcome, markdown_list
+
+if TYPE_CHECKING:
+    import probatio as vol
+
+    from ..coordinator import AgentCoordinator
+else:
+    # Home Assistant 2026.3 has voluptuous; later versions alias it to probatio.
+    import voluptuous as vol
+
+CONF_PROVIDER: Final = "provider"
+
+
+class LocationFlow(ConfigSubentryFlow):
+    """Adds or changes a location: asks for its settings, checks them, and offers corrections."""
+
+    def __init__(self) -> None:
+        """Initialize the flow."""
+        self._coordinator: AgentCoordinator
+        self._providers: dict[str, Provider] = {}
+        self._form: LocationForm
+        self._name = ""
+        self._settings: Settings = {}
+        self._corrected: Settings = {}
+        self._errors: dict[str, str] = {}
+        self._details = ""
+        self._notes = ""
+
+    async def async_step_user(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Ask for the provider."""
+        if user_input is not None:
+            self._form = LocationForm(self._providers[user_input[CONF_PROVIDER]])
+            return self._show()
+        if abort := await self._get_providers():
+            return abort
+        options = [
+            SelectOptionDict(value=provider["id"], label=provider["name"])
+            for provider in self._providers.values()
+        ]
+        selector = SelectSelector(
+            SelectSelectorConfig(
+                options=options,
+                mode=SelectSelectorMode.DROPDOWN,
+                # Translates `other`; the rest are names.
+                translation_key=CONF_PROVIDER,
+            )
+        )
+        configured = ", ".join(
+            location["name"]
+            for location in self._coordinator.locations.values()
+            if location["source"] == "configuration"
+        )
+        page = agents_configuration(self.hass, self._get_entry())
+        return self.async_show_form(
+            step_id="beside_configured" if configured else "user",
+            data_schema=vol.Schema({vol.Required(CONF_PROVIDER): selector}),
+            description_placeholders={
+                "configured": configured,
+                "page": page.replace("homeassistant://", "/"),
+            },
+        )
+
+    async def async_step_beside_configured(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Ask for the provider, and list the locations of the agent's own configuration."""
+        return await self.async_step_user(user_input)
+
+    async def async_step_reconfigure(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Ask for the settings of an existing location; its provider and id stay."""
+        if abort := await self._get_providers():
+            return abort
+        subentry = self._get_reconfigure_subentry()
+        self._settings = dict(subentry.data)
+        if subentry.title != default_name(self._settings):
+            self._name = subentry.title
+        provider = self._providers.get(self._settings[CONF_PROVIDER])
+        if provider is None:
+            return self.async_abort(reason="unknown_provider")
+        self._form = LocationForm(provider)
+        return self._show()
+
+    async def async_step_location(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Ask for the settings, and check them."""
+        if user_input is None:
+            return self._show()
+        self._settings = self._form.read(user_input, self._settings)
+        self._name = user_input.get(NAME, "").strip()
+        return await self._check()
+
+    async def async_step_corrected(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Offer settings that would work."""
+        changes = markdown_list(self._corrected)
+        return self.async_show_menu(
+            step_id="corrected",
+            menu_options=["take", "location"],
+            description_placeholders={"changes": changes, "details": self._details},
+        )
+
+    async def async_step_take(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Use the offered settings."""
+        self._settings |= self._corrected
+        return await self._check()
+
+    def _connect(self) -> bool:
+        """Use the entry's current coordinator; the closed client of an old one fails each call."""
+        entry = self._get_entry()
+        if is_loaded := entry.state is ConfigEntryState.LOADED:
+            self._coordinator = entry.runtime_data
+        return is_loaded
+
+    async def _get_providers(self) -> SubentryFlowResult | None:
+        """Read the agent's providers; return the flow's abort if that fails."""
+        if not self._connect():
+            return self.async_abort(reason="entry_not_loaded")
+        try:
+            providers = await self._coordinator.client.providers()
+        except AgentError as err:
+            return self.async_abort(
+                reason="cannot_connect",
+                description_placeholders={"details": str(err)},
+            )
+        self._providers = {provider["id"]: provider for provider in providers}
+        return None
+
+    async def _check(self) -> SubentryFlowResult:
+        """Check the settings, and store them if they work."""
+        self._connect()
+        try:
+            checked = await self._coordinator.client.check_settings(self._settings)
+        except AgentError as err:
+            outcome = Outcome.failed(err)
+        else:
+            outcome = Outcome.of(checked)
+        self._corrected, self._notes = outcome.corrected, outcome.notes
+        self._details = "\n".join(filter(None, (outcome.details, outcome.notes)))
+        self._errors = {
+            self._form.field_of(setting, self._settings): error
+            for setting, error in outcome.errors.items()
+        }
+        if outcome.ok:
+            return self._finish()
+        if self._corrected:
+            return await self.async_step_corrected()
+        return self._show()
+
+    def _finish(self) -> SubentryFlowResult:
+        """Store the location, unless its folder has a location already."""
+        entry, settings = self._get_entry(), self._settings
+        is_new = self.source != SOURCE_RECONFIGURE
+        own = None if is_new else self._get_reconfigure_subentry()
+        others = [
+            subentry for subentry in entry.subentries.values() if subentry is not own
+        ]
+        found = folder_id_of(self._form.provider, settings)
+        if found in {
+            folder_id_of(self._providers.get(other.data[CONF_PROVIDER]), {**other.data})
+            for other in others
+        } | {
+            folder_id(location["endpoint"], location["bucket"], location["prefix"])
+            for location in self._coordinator.locations.values()
+            if location["source"] == "configuration"
+        }:
+            return self.async_abort(reason="already_configured")
+        title = self._name or default_name(settings)
+        if own is not None:
+            return self.async_update_and_abort(entry, own, title=title, data=settings)
+        # A location that moved to another bucket keeps its first id.
+        taken = {other.unique_id for other in others}
+        ids = (found, *(f"{found}-{number}" for number in range(2, len(taken) + 2)))
+        return self.async_create_entry(
+            title=title,
+            data=settings,
+            description="notes" if self._notes else None,
+            description_placeholders={"notes": self._notes},
+            unique_id=next(unique_id for unique_id in ids if unique_id not in taken),
+        )
+
+    def _show(self) -> SubentryFlowResult:
+        """Show the form with the entered values, without secrets."""
+        provider = self._form.provider
+        schema = self._form.schema(self._settings, self._errors)
+        values = self._form.values(self._settings, self._name)
+        return self.async_show_form(
+            step_id="location",
+            data_schema=self.add_suggested_values_to_schema(schema, values),
+            errors=self._errors,
+            description_placeholders={
+                "details": self._details,
+                "provider": "S3" if provider["id"] == OTHER else provider["name"],
+                "documentation": provider["docs"],
+                "keys": provider["keys"]["url"],
+                "endpoint_example": f"`{provider['endpoint_example']}`",
+                "part_example": "16 MiB",
+                "limit_example": "2 MiB",
+                "proxy_example": "`http://proxy.example.com:3128`",
+            },
+        )

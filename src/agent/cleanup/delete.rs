@@ -1,0 +1,232 @@
+//! Deletes backups: metadata first, so that a backup is invisible before its tar is gone.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use super::tombstone::{apply, described};
+use crate::agent::folder::Claim;
+use crate::agent::journal::{Header, Journal, Journals, Tombstone};
+use crate::agent::listing::Entry;
+use crate::agent::location::Location;
+use crate::error::{Kind, Result};
+use crate::store::{Error as StoreError, Key, Patience, Stem};
+
+type StoreResult<T> = std::result::Result<T, StoreError>;
+
+/// A backup whose metadata is deleted; its tar follows.
+#[derive(Debug)]
+pub(in crate::agent) struct Deletion {
+    location: Arc<Location>,
+    tar: Key,
+    journal: Option<Journal>,
+    /// Without its metadata the tar would look like an orphan to adopt.
+    _claim: Claim,
+}
+
+/// The objects of a backup to delete.
+#[derive(Debug)]
+struct Doomed<'a> {
+    tar: &'a Key,
+    metadata: &'a Key,
+    /// The tar's version.
+    version: &'a str,
+    backup_id: &'a str,
+}
+
+/// A copy of a backup that is deleted once a newer one is complete.
+#[derive(Debug, Clone)]
+pub(in crate::agent) struct EarlierCopy {
+    pub(in crate::agent) stem: Stem,
+    /// SHA-256 of its metadata object.
+    pub(in crate::agent) metadata: String,
+}
+
+impl Deletion {
+    /// Deletes the metadata of a listed backup, which is invisible then. Returns none if the metadata was gone already or
+    /// describes another backup.
+    ///
+    /// # Errors
+    /// Errors of the storage. The backup is unchanged then, or the sweep finishes its deletion.
+    async fn begin(
+        location: &Arc<Location>,
+        copy: &Entry,
+        backup_id: &str,
+        journals: &Arc<Journals>,
+    ) -> StoreResult<Option<Self>> {
+        let (tar, version) = (&copy.tar.key, &copy.tar.version);
+        let patience = Patience::INTERACTIVE;
+        let Some(metadata) = tar.metadata_of_tar() else {
+            return Ok(None);
+        };
+        match described(location, &metadata, patience).await? {
+            Some(described) if described.backup_id.as_deref() == Some(backup_id) => {
+                let doomed = Doomed {
+                    tar,
+                    metadata: &metadata,
+                    version,
+                    backup_id,
+                };
+                Self::of(location, doomed, patience, journals)
+                    .await
+                    .map(Some)
+            }
+            Some(_) => Ok(None),
+            None => {
+                let tombstone = Tombstone::Deleted {
+                    version: version.clone(),
+                };
+                apply(location, tar, &tombstone, patience, |_| false).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Deletes the metadata of an earlier copy, if that is unchanged.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    pub(in crate::agent) async fn begin_copy(
+        location: &Arc<Location>,
+        copy: &EarlierCopy,
+        backup_id: &str,
+        journals: &Arc<Journals>,
+    ) -> StoreResult<Option<Self>> {
+        let patience = location.patience();
+        let tar = location.keys.tar(&copy.stem);
+        let metadata = location.keys.metadata(&copy.stem);
+        // From here on no upload of this agent chooses the name.
+        let _claim = location.folder.claim_deletion(&tar);
+        let found = location.store.object_if_any(&tar, patience).await?;
+        let described = described(location, &metadata, patience).await?;
+        if described.is_none_or(|described| described.sha256 != copy.metadata) {
+            return Ok(None);
+        }
+        let doomed = Doomed {
+            tar: &tar,
+            metadata: &metadata,
+            version: &found.map(|found| found.version).unwrap_or_default(),
+            backup_id,
+        };
+        Self::of(location, doomed, patience, journals)
+            .await
+            .map(Some)
+    }
+
+    async fn of(
+        location: &Arc<Location>,
+        doomed: Doomed<'_>,
+        patience: Patience,
+        journals: &Arc<Journals>,
+    ) -> StoreResult<Self> {
+        let claim = location.folder.claim_deletion(doomed.tar);
+        let header = Header {
+            place: location.store.place().to_owned(),
+            key: doomed.tar.to_string(),
+            backup_id: doomed.backup_id.to_owned(),
+            upload_id: None,
+            part_size: 0,
+            size: None,
+            kept: None,
+        };
+        let journal = journals.begin(header).await;
+        if let Some(journal) = &journal {
+            let version = doomed.version.to_owned();
+            journal.bury(Tombstone::Deleted { version }).await;
+        }
+        location.store.delete(doomed.metadata, patience).await?;
+        Ok(Self {
+            location: Arc::clone(location),
+            tar: doomed.tar.clone(),
+            journal,
+            _claim: claim,
+        })
+    }
+
+    /// Deletes the tar. If that fails, retries in the background for as long as an outage may last.
+    pub(in crate::agent) async fn finish(self, patience: Patience, tasks: &TaskTracker) {
+        match self.location.store.delete(&self.tar, patience).await {
+            Ok(()) => self.end().await,
+            Err(error) => {
+                warn!("{error}; its metadata is gone, so the deletion continues in the background");
+                tasks.spawn(async move {
+                    let patience = self.location.patience();
+                    match self.location.store.delete(&self.tar, patience).await {
+                        Ok(()) => self.end().await,
+                        Err(error) => warn!("\"{}\" is left behind for now: {error}", self.tar),
+                    }
+                });
+            }
+        }
+    }
+
+    async fn end(self) {
+        if let Some(journal) = self.journal {
+            journal.end().await;
+        }
+    }
+}
+
+/// Deletes a backup: the metadata of all its copies, then their tars.
+///
+/// # Errors
+/// [`Kind::BackupNotFound`], and errors of the storage.
+pub(in crate::agent) async fn delete(
+    location: &Arc<Location>,
+    backup_id: &str,
+    journals: &Arc<Journals>,
+    tasks: &TaskTracker,
+) -> Result<()> {
+    let found = location.note_error(location.listings.find_all(backup_id).await)?;
+    if !delete_found(location, found, backup_id, journals, tasks).await? {
+        // The list may be stale, and the backup renamed since.
+        match location.listings.find_all(backup_id).await {
+            Ok(found) => drop(delete_found(location, found, backup_id, journals, tasks).await?),
+            // Another agent deleted it: deleting is idempotent.
+            Err(error) if error.kind() == Kind::BackupNotFound => {}
+            Err(error) => return location.note_error(Err(error)),
+        }
+    }
+    location.history.deleted();
+    Ok(())
+}
+
+/// Deletes all copies of a backup as listed, and returns whether any existed.
+async fn delete_found(
+    location: &Arc<Location>,
+    (entry, mut copies): (Entry, Vec<Entry>),
+    backup_id: &str,
+    journals: &Arc<Journals>,
+    tasks: &TaskTracker,
+) -> Result<bool> {
+    let start = Instant::now();
+    // Earlier copies first: they would be listed in its place.
+    copies.push(entry);
+    let (mut deletions, mut failed) = (Vec::new(), None);
+    for copy in &copies {
+        match Deletion::begin(location, copy, backup_id, journals).await {
+            Ok(deletion) => deletions.extend(deletion),
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        }
+    }
+    let existed = !deletions.is_empty();
+    if existed || failed.is_none() {
+        location.changed(backup_id);
+    }
+    for deletion in deletions {
+        let tar = deletion.tar.clone();
+        deletion.finish(Patience::INTERACTIVE, tasks).await;
+        info!(
+            location = location.id(),
+            duration_ms = start.elapsed().as_millis(),
+            "deleted \"{tar}\" from {}",
+            location.store.place()
+        );
+    }
+    location.note(failed.map_or(Ok(existed), |error| Err(error.into())))
+}

@@ -1,0 +1,179 @@
+//! Applies tombstones and discards interrupted uploads.
+
+use std::sync::Arc;
+
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+
+use crate::agent::folder::is_settled;
+use crate::agent::journal::{Header, Interrupted, Tombstone};
+use crate::agent::listing::MAX_METADATA_BYTES;
+use crate::agent::location::Location;
+use crate::backup::StoredBackup;
+use crate::store::{Error, Key, Multipart, Object, Outcome, Patience};
+use crate::units::sha256;
+
+/// A metadata object.
+pub(super) struct Described {
+    /// The backup that it describes; none if it cannot be parsed.
+    pub(super) backup_id: Option<String>,
+    pub(super) sha256: String,
+}
+
+/// Reads a metadata object; none if it does not exist.
+pub(super) async fn described(
+    location: &Location,
+    metadata: &Key,
+    patience: Patience,
+) -> Result<Option<Described>, Error> {
+    match location
+        .store
+        .read(metadata, MAX_METADATA_BYTES, patience)
+        .await
+    {
+        Ok(json) => Ok(Some(Described {
+            backup_id: StoredBackup::parse(&json)
+                .ok()
+                .map(|stored| stored.backup.backup_id),
+            sha256: sha256(&json),
+        })),
+        Err(error) if error.outcome == Outcome::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Deletes the objects of a failed upload of `size` bytes and returns whether they are gone. A tar of another size may
+/// belong to another agent; the sweep deletes it once it has aged.
+pub(in crate::agent) async fn erase_failed(
+    location: &Location,
+    tar: &Key,
+    tombstone: &Tombstone,
+    size: u64,
+) -> bool {
+    let is_ours = |found: &Object| found.size == size || is_settled(found);
+    apply(location, tar, tombstone, location.patience(), is_ours)
+        .await
+        .unwrap_or_else(|error| {
+            warn!("\"{tar}\" is left behind for now: {error}");
+            false
+        })
+}
+
+/// Discards an interrupted upload or finishes a deletion in the background, then removes its journal. If that fails, the
+/// journal stays for the next sweep.
+pub(in crate::agent) fn abandon(
+    location: &Arc<Location>,
+    upload: Interrupted,
+    tasks: &TaskTracker,
+) {
+    let location = Arc::clone(location);
+    tasks.spawn(async move {
+        let Interrupted {
+            header,
+            journal,
+            tombstone,
+            ..
+        } = upload;
+        if let Some(multipart) = unfinished(&location, &header)
+            && !abort_parts(&location, &multipart, &header.key).await
+        {
+            return journal.discarded().await;
+        }
+        let Some(tombstone) = tombstone else {
+            return journal.end().await;
+        };
+        let key = Key::new(&header.key);
+        let claim = {
+            // No upload of this agent may choose the name meanwhile. An upload that already claimed it goes first.
+            let _creating = location.folder.creating.lock().await;
+            if location.folder.has_upload(&key) {
+                return;
+            }
+            location.folder.claim_deletion(&key)
+        };
+        let gone = apply(&location, &key, &tombstone, location.patience(), is_settled).await;
+        drop(claim);
+        match gone {
+            Ok(true) => journal.end().await,
+            Ok(false) => {}
+            Err(error) => warn!("\"{key}\" is left behind for now: {error}"),
+        }
+    });
+}
+
+/// Aborts a multipart upload and returns whether its parts are gone.
+pub(in crate::agent) async fn abort_parts(
+    location: &Location,
+    multipart: &Multipart,
+    key: &str,
+) -> bool {
+    let aborted = multipart.abort(location.patience()).await;
+    aborted
+        .inspect_err(|error| warn!("the parts of \"{key}\" are left behind for now: {error}"))
+        .is_ok()
+}
+
+/// The multipart upload of a journal.
+pub(in crate::agent) fn unfinished(location: &Location, header: &Header) -> Option<Multipart> {
+    Multipart::resume(
+        &location.store,
+        &Key::new(&header.key),
+        header.upload_id.as_ref()?,
+    )
+}
+
+/// Deletes the objects of a tombstone and returns whether it is finished. It is not if the tar has an unknown version and
+/// `may_delete` refuses it.
+pub(super) async fn apply(
+    location: &Location,
+    tar: &Key,
+    tombstone: &Tombstone,
+    patience: Patience,
+    may_delete: impl Fn(&Object) -> bool,
+) -> Result<bool, Error> {
+    let Some(metadata) = tar.metadata_of_tar() else {
+        return Ok(true);
+    };
+    let (ours, version) = match tombstone {
+        Tombstone::Failed { metadata, version } => (metadata.as_deref(), version.as_deref()),
+        Tombstone::Deleted { version } => (None, Some(&**version)),
+    };
+    if !retract_metadata(location, &metadata, ours, patience).await? {
+        // A backup has this name now.
+        return Ok(true);
+    }
+    let Some(found) = location.store.object_if_any(tar, patience).await? else {
+        return Ok(true);
+    };
+    match version {
+        Some(version) if !is_same_version(version, &found.version) => return Ok(true),
+        None if !may_delete(&found) => return Ok(false),
+        _ => {}
+    }
+    location.store.delete(tar, patience).await?;
+    location.outdated();
+    Ok(true)
+}
+
+/// Deletes a metadata object if its SHA-256 is `ours`, and returns whether none is left.
+pub(in crate::agent) async fn retract_metadata(
+    location: &Location,
+    metadata: &Key,
+    ours: Option<&str>,
+    patience: Patience,
+) -> Result<bool, Error> {
+    match described(location, metadata, patience).await? {
+        None => Ok(true),
+        Some(described) if ours == Some(&*described.sha256) => {
+            location.store.delete(metadata, patience).await?;
+            location.outdated();
+            Ok(true)
+        }
+        Some(_) => Ok(false),
+    }
+}
+
+/// Servers quote one object's `ETag` in some answers and not in others.
+fn is_same_version(one: &str, other: &str) -> bool {
+    one.trim_matches('"') == other.trim_matches('"')
+}

@@ -1,0 +1,137 @@
+//! `download`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+
+use futures_util::StreamExt;
+use indicatif::ProgressBar;
+use serde_json::json;
+use tokio::fs::{self, OpenOptions};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use super::Failure;
+use super::output::{Output, size};
+use crate::agent::Agent;
+use crate::agent::download::Download;
+use crate::agent::listing::Entry;
+use crate::backup::StoredBackup;
+
+/// Downloads a backup into a file, atomically.
+pub(super) async fn download(
+    agent: &Agent,
+    location: &str,
+    backup_id: &str,
+    file: Option<&Path>,
+    force: bool,
+    output: Output,
+) -> Result<(), Failure> {
+    let entry = agent.find(location, backup_id).await?;
+    let file = file.map_or_else(|| suggested_file(&entry, backup_id), PathBuf::from);
+    if file == Path::new("-") {
+        let download = agent.download(location, &entry, None).await?;
+        write_all(download, tokio::io::stdout(), &ProgressBar::hidden()).await?;
+        return Ok(());
+    }
+    if file.is_dir() {
+        let folder = format!("\"{}\" is a folder: name a file with -o", file.display());
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, folder).into());
+    }
+    if !force && fs::try_exists(&file).await? {
+        let taken = format!(
+            "\"{}\" already exists: replace it with --force, or choose another name with -o",
+            file.display()
+        );
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, taken).into());
+    }
+    let download = agent.download(location, &entry, None).await?;
+    let bytes = download.size;
+    let bar = output.progress(bytes);
+    let partial = Partial(with_ending(
+        &file,
+        &format!(".{}.partial", uuid::Uuid::new_v4().simple()),
+    ));
+    write_file(download, &partial.0, &bar).await?;
+    fs::rename(&partial.0, &file)
+        .await
+        .map_err(|error| cannot_write(&file, &error))?;
+    bar.finish_and_clear();
+    let verified = entry.metadata.sha256().is_some();
+    let note = if verified {
+        ""
+    } else {
+        "; not verified, because another tool uploaded it and there is no SHA-256"
+    };
+    let line = format!(
+        "Downloaded {backup_id} ({}) to \"{}\"{note}.",
+        size(bytes),
+        file.display()
+    );
+    output.result(
+        &line,
+        &json!({"file": file.display().to_string(), "size": bytes, "verified": verified}),
+    )?;
+    Ok(())
+}
+
+/// An incomplete file of one download, removed on drop.
+struct Partial(PathBuf);
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // A completed file was renamed, so there is none to remove.
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+fn cannot_write(file: &Path, error: &io::Error) -> io::Error {
+    let why = format!(
+        "\"{}\" could not be written: {error}. Choose another file with -o.",
+        file.display()
+    );
+    io::Error::new(error.kind(), why)
+}
+
+async fn write_file(download: Download, path: &Path, bar: &ProgressBar) -> Result<(), Failure> {
+    // A backup may hold every password of a house. An existing file could be readable by others, or a link.
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .await;
+    let file = file.map_err(|error| cannot_write(path, &error))?;
+    let file = write_all(download, file, bar).await?;
+    file.sync_all().await?;
+    Ok(())
+}
+
+async fn write_all<W: AsyncWrite + Unpin>(
+    download: Download,
+    mut to: W,
+    bar: &ProgressBar,
+) -> Result<W, Failure> {
+    let mut pieces = pin!(download.into_stream());
+    while let Some(piece) = pieces.next().await {
+        let piece = piece?;
+        to.write_all(&piece).await?;
+        bar.inc(piece.len() as u64);
+    }
+    to.flush().await?;
+    Ok(to)
+}
+
+fn suggested_file(entry: &Entry, backup_id: &str) -> PathBuf {
+    let stored = StoredBackup::parse(entry.metadata.json.get().as_bytes());
+    let stem = stored.map_or_else(
+        |_| backup_id.to_owned(),
+        |stored| stored.backup.suggested_stem(),
+    );
+    PathBuf::from(format!("{}.tar", stem.replace('/', "_")))
+}
+
+fn with_ending(file: &Path, ending: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
