@@ -73,6 +73,7 @@ impl Kind {
     }
 
     /// The error of a text that is no value of this kind.
+    #[must_use]
     pub fn refusal(&self, text: &str) -> Option<(Option<Reason>, String)> {
         match self {
             Self::Word if !is_word(text) => Some((
@@ -95,6 +96,7 @@ fn is_word(text: &str) -> bool {
 
 impl Number {
     /// The number in a text, in bytes or seconds where it has a unit; `Some(None)` for a word that stands for none.
+    #[must_use]
     pub fn parse(&self, text: &str) -> Option<Option<u64>> {
         if self.none.contains(&text) {
             return Some(None);
