@@ -10,6 +10,7 @@
 //! | `/v1/diagnostics` | GET | [`diagnostics`] |
 //! | `/metrics` | GET | [`metrics`] |
 //! | `/v1/providers` | GET | [`providers`] |
+//! | `/v1/settings` | GET | [`settings`] |
 //! | `/v1/locations` | GET | [`locations`] |
 //! | `/v1/locations/check` | POST | [`locations`] |
 //! | `/v1/locations/{loc}` | GET, PUT, DELETE | [`locations`] |
@@ -39,6 +40,7 @@ mod problem;
 mod providers;
 pub(crate) mod range;
 mod recover;
+mod settings;
 mod uploads;
 mod verify;
 
@@ -96,6 +98,7 @@ pub fn router(state: State) -> Router {
         .route("/v1/diagnostics", get(diagnostics::diagnostics))
         .route("/metrics", get(metrics::metrics))
         .route("/v1/providers", get(providers::list))
+        .route("/v1/settings", get(settings::list))
         .route("/v1/locations", get(locations::list))
         .route("/v1/locations/check", post(locations::check_settings))
         .route(
