@@ -1,6 +1,7 @@
 //! The agent as a bug report shows it.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::journal::JournalStatus;
 use super::location::Location;
@@ -12,17 +13,20 @@ use crate::store::Traffic;
 const MAX_SKIPPED: usize = 50;
 
 /// Everything that the agent knows of itself, without secrets.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AgentState)]
 pub struct Diagnostics {
     locations: Vec<LocationDiagnostics>,
     uploads: Vec<UploadStatus>,
+    /// Uploads that can be resumed, including those in progress.
     journal: Vec<JournalStatus>,
     limits: Limits,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct LocationDiagnostics {
     location: LocationStatus,
+    #[schema(value_type = Object)]
     settings: serde_json::Value,
     last_check: Option<LastCheck>,
     last_sweep: Option<LastSweep>,
@@ -30,20 +34,22 @@ struct LocationDiagnostics {
     counts: Counts,
     requests: Option<Traffic>,
     /// Parts at the same time, after the provider asked for fewer.
+    #[schema(minimum = 1)]
     slowed_to: Option<usize>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct List {
     age_seconds: u64,
     backups: usize,
     /// How many cannot be checked when they are read: another tool uploaded them.
     without_sha256: usize,
+    #[schema(max_items = 50)]
     skipped: Vec<Skipped>,
     skipped_beside: usize,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Limits {
     uploads: usize,
     uploads_of_one_location: usize,

@@ -23,22 +23,35 @@ OPENAPI = json.loads((REPOSITORY / "docs" / "openapi.json").read_text())
 
 
 def close(schema: Any) -> None:
-    """Allow no keys but the known ones, in a schema and all within it."""
+    """Allow no unknown keys in a schema and all within it."""
     if isinstance(schema, list):
         for part in schema:
             close(part)
     elif isinstance(schema, dict):
-        if "properties" in schema:
+        if "allOf" in schema:
+            # A closed part would reject the keys of the other parts, so the whole is closed instead.
+            schema["allOf"] = [opened(part) for part in schema["allOf"]]
+        if "properties" in schema or "allOf" in schema:
             schema["unevaluatedProperties"] = False
-        for part in schema.values():
-            close(part)
+        for key, part in schema.items():
+            if key != "allOf":
+                close(part)
+
+
+def opened(part: Any) -> Any:
+    """Return a part of an allOf: a copy that is closed within, but not itself."""
+    if "$ref" in part:
+        part = OPENAPI["components"]["schemas"][part["$ref"].rpartition("/")[2]]
+    part = deepcopy(part)
+    if "allOf" in part:
+        part["allOf"] = [opened(inner) for inner in part["allOf"]]
+    close(part.get("properties", {}))
+    return part
 
 
 STRICT = deepcopy(OPENAPI)
 close(STRICT["components"]["schemas"])
 close(STRICT["paths"])
-# What Backup extends cannot be closed by itself.
-del STRICT["components"]["schemas"]["AgentBackup"]["unevaluatedProperties"]
 
 
 def resolve(part: Any) -> Any:

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::task::spawn_blocking;
+use utoipa::ToSchema;
 
 use super::{Header, Journals, Parsed, file, parse};
 
 /// One journal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(in crate::agent) struct JournalStatus {
     /// The bucket and its endpoint, or the directory.
     pub(in crate::agent) place: String,

@@ -8,12 +8,13 @@ use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use tokio::time::Instant;
 use tracing::debug;
+use utoipa::ToSchema;
 
 use super::Answer;
 use crate::store::error::{find, innermost};
 
 /// Counters of requests to a storage, since the location was opened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Traffic {
     /// Requests that were answered; that something is not there is an answer.
     pub answered: u64,
