@@ -28,7 +28,7 @@ use super::{Agent, stopped};
 use crate::archive::{self, Manifest, Walker};
 use crate::backup::{Read, StoredBackup};
 use crate::error::Result;
-use crate::store::{Checksum, Object, Outcome, Patience, Stat};
+use crate::store::{Algorithm, Object, Outcome, Patience, Stat};
 use crate::units::hex;
 use hashes::Hashes;
 pub(super) use records::{Record, Records};
@@ -251,7 +251,7 @@ impl<'l> Verifying<'l> {
         let held = stat
             .checksums
             .iter()
-            .find(|(checksum, _)| *checksum == Checksum::Sha256)
+            .find(|(checksum, _)| *checksum == Algorithm::Sha256)
             .map(|(_, held)| hex(held));
         if held
             .zip(recorded_sha256(metadata))

@@ -191,6 +191,8 @@ async def test_answers_as_documented(call: Checked) -> None:
     for field in (field for provider in providers for field in provider["fields"]):
         for value in (field["example"], *field["choices"]):
             assert re.search(field["pattern"], value), field
+    for provider in providers:
+        await call("GET", f"/v1/settings?provider={provider['id']}", 200)
     backup, tar = make_backup(size=10_000_000)
     stored = await store(call, backup, tar)
     assert "s3_backup_agent" in stored
