@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::openapi::{Problems, StorageProblems};
 use super::{LocationPath, Problem, ndjson};
-use crate::agent::listing::View;
+use crate::agent::catalog::View;
 use crate::agent::model::{Failure, Skipped};
 use crate::backup::StoredBackup;
 
