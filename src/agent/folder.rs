@@ -9,7 +9,7 @@
 mod id;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use chrono::{TimeDelta, Utc};
 use parking_lot::Mutex;
@@ -30,8 +30,7 @@ pub struct Folder {
     pub keys: Keys,
     /// Held while tars are adopted: of two with one backup id, only one becomes the backup.
     pub(super) recovering: tokio::sync::Mutex<()>,
-    /// Shared by commits, each of which has its own key; exclusive for a deletion.
-    pub(super) changing: tokio::sync::RwLock<()>,
+    changing: Mutex<HashMap<String, Weak<tokio::sync::RwLock<()>>>>,
     /// Held while an upload chooses its key.
     pub(super) creating: tokio::sync::Mutex<()>,
     claims: Mutex<HashMap<Key, Claims>>,
@@ -64,10 +63,22 @@ impl Folder {
             id: FolderId::from(settings),
             keys: Keys::new(&settings.prefix),
             recovering: tokio::sync::Mutex::default(),
-            changing: tokio::sync::RwLock::default(),
+            changing: Mutex::default(),
             creating: tokio::sync::Mutex::default(),
             claims: Mutex::default(),
         })
+    }
+
+    /// The lock of one backup: shared by its commits, each of which has its own key; exclusive for its deletion.
+    pub(super) fn changing(&self, backup_id: &str) -> Arc<tokio::sync::RwLock<()>> {
+        let mut locks = self.changing.lock();
+        locks.retain(|_, lock| lock.strong_count() > 0);
+        if let Some(lock) = locks.get(backup_id).and_then(Weak::upgrade) {
+            return lock;
+        }
+        let lock = Arc::default();
+        locks.insert(backup_id.to_owned(), Arc::downgrade(&lock));
+        lock
     }
 
     /// Claims a key for an upload.
