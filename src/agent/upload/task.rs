@@ -18,7 +18,7 @@ use super::retention::{Reason, Retention, retention};
 use super::state::{Caller, IDLE_LIMIT, News, Remains, Reply, State};
 use crate::agent::events::{Report, UploadState};
 use crate::backup::StoredBackup;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind};
 
 /// How long a commit may take to finish after another upload of its backup began.
 const COMMIT_WITHIN: Duration = Duration::from_secs(10);
@@ -74,7 +74,7 @@ impl Task {
     /// Runs the upload to its end, its cleanup included.
     pub(super) async fn run(mut self) {
         let mut state = State::Waiting {
-            since: Instant::now(),
+            since: self.plan.started,
         };
         let end = loop {
             let deadline = state.deadline();
