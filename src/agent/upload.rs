@@ -18,7 +18,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chrono::{SecondsFormat, Utc};
+use chrono::Utc;
 use futures_util::{Stream, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -29,11 +29,12 @@ pub use intake::Received;
 pub(super) use plan::{Announcement, Context};
 pub(super) use retention::{Origin, Reason};
 
-use super::events::{UploadState, UploadStatus};
 use super::location::Location;
+use super::model::{UploadState, UploadStatus};
 use crate::backup::StoredBackup;
 use crate::error::{Error, Kind, Result};
 use crate::store::Key;
+use crate::units::rfc3339;
 use plan::{Plan, choose_stem, is_own, part_size};
 use progress::{Outages, Progress};
 use resume::{Ledger, Wanted};
@@ -132,7 +133,7 @@ impl Upload {
             backup_id: plan.backup.backup_id.clone(),
             name: plan.backup.name.clone(),
             state: UploadState::Receiving,
-            started_at: plan.started_at.to_rfc3339_opts(SecondsFormat::Secs, true),
+            started_at: rfc3339(plan.started_at),
             stored_bytes: 0,
             total_bytes: plan.backup.size,
             resumed_bytes,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::{SecondsFormat, Utc};
+use chrono::Utc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::OwnedRwLockReadGuard;
@@ -27,7 +27,7 @@ use crate::store::{
     Backoff, ContentType, CopySource, Error as StoreError, Multipart, Object, Outcome, Part,
     Patience,
 };
-use crate::units::sha256;
+use crate::units::{rfc3339_millis, sha256};
 
 /// How long to look for a tar that was just stored. A proxy that lost its server answers 404, and the answer to HEAD has
 /// no body that would reveal it.
@@ -289,7 +289,7 @@ impl Commit {
             sha256: Some(sha256),
             crc32: content.crc32.clone(),
             part_size: Some(content.part_size),
-            uploaded_at: Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true),
+            uploaded_at: rfc3339_millis(Utc::now()),
             duration_ms: u64::try_from(plan.started.elapsed().as_millis()).ok(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         });

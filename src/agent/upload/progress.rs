@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{SecondsFormat, Utc};
+use chrono::Utc;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::agent::events::{Event, Report, UploadState, UploadStatus};
 use crate::agent::location::Location;
+use crate::agent::model::{Event, Failure, UploadState, UploadStatus};
 use crate::error::Error;
 use crate::store::{Error as StoreError, Watch};
+use crate::units::rfc3339;
 
 /// An outage is shown once it lasts this long: a single failed attempt is normal.
 const SHOWN_AFTER: Duration = Duration::from_secs(5);
@@ -115,7 +116,7 @@ impl Progress {
     }
 
     /// Notes the upload's end.
-    pub(super) fn end(&mut self, state: UploadState, error: Option<Report>) {
+    pub(super) fn end(&mut self, state: UploadState, error: Option<Failure>) {
         self.wait = None;
         let stored_bytes = self.status.borrow().stored_bytes;
         self.location.history.uploaded(state, stored_bytes);
@@ -145,14 +146,14 @@ impl Progress {
     fn waits(&mut self, error: Error) {
         let wait = self.wait.get_or_insert_with(|| Wait {
             begun: Instant::now(),
-            since: Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true),
+            since: rfc3339(Utc::now()),
         });
         if wait.begun.elapsed() < SHOWN_AFTER {
             return;
         }
-        let report = Report {
+        let report = Failure {
             since: Some(wait.since.clone()),
-            ..Report::from(&error)
+            ..Failure::from(&error)
         };
         if self.status.borrow().waiting.is_some() {
             self.status

@@ -16,7 +16,7 @@ use super::progress::{Outage, Progress};
 use super::resume::Ledger;
 use super::retention::{Reason, Retention, retention};
 use super::state::{Caller, IDLE_LIMIT, News, Remains, Reply, State};
-use crate::agent::events::{Report, UploadState};
+use crate::agent::model::{Failure, UploadState};
 use crate::backup::StoredBackup;
 use crate::error::{Error, Kind};
 
@@ -259,7 +259,7 @@ impl Task {
         let plan = Arc::clone(&self.plan);
         let (caller, remains) = state.split();
         if let Remains::Commit(_) = &remains {
-            drop(plan.location.note::<()>(Err(error.replica())));
+            drop(plan.location.note::<()>(Err(error.clone())));
         }
         let reason = if plan.location.is_gone() {
             Reason::LocationRemoved
@@ -324,7 +324,7 @@ struct Ending {
 
 impl Ending {
     fn tell(mut self) {
-        let report = Report::from(&self.error);
+        let report = Failure::from(&self.error);
         let is_cancelled = self.error.kind() == Kind::Cancelled;
         if matches!(self.caller, Caller::None) {
             self.progress.end(UploadState::Cancelled, None);
