@@ -170,8 +170,7 @@ impl Agent {
         if self.locations.at(&location.folder.id).is_some() {
             return;
         }
-        let place = location.store.place();
-        for upload in self.journals.interrupted_in(place, &location.keys).await {
+        for upload in self.journals.interrupted_in(&location.folder.id).await {
             abandon(location, upload, &self.tasks);
         }
     }
