@@ -119,7 +119,7 @@ impl Progress {
     pub(super) fn end(&mut self, state: UploadState, error: Option<Failure>) {
         self.wait = None;
         let stored_bytes = self.status.borrow().stored_bytes;
-        self.location.history.uploaded(state, stored_bytes);
+        self.location.history().uploaded(state, stored_bytes);
         self.tell(|status| {
             status.state = state;
             status.error = error;
@@ -185,13 +185,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn outage_is_shown_only_when_it_lasts() {
-        let folder = tempfile::tempdir().unwrap();
-        let endpoint = format!("file://{}", folder.path().display());
+        let disk = tempfile::tempdir().unwrap();
+        let endpoint = format!("file://{}", disk.path().display());
         let settings = serde_json::json!({"id": "disk", "endpoint": endpoint});
         let (settings, _) = config::Location::from_json(&settings).unwrap();
         let events = Events::default();
         let mut events_seen = events.subscribe();
-        let location = Location::open(settings.clone(), Folder::new(&settings), events).unwrap();
+        let folder = Folder::new(&settings);
+        let location = Arc::new(Location::open(settings, folder, events).unwrap());
         let status = UploadStatus {
             upload_id: "u1".into(),
             location: "disk".into(),
