@@ -44,7 +44,6 @@ type HasUploads = Arc<dyn Fn() -> bool + Send + Sync>;
 pub(in crate::agent) struct Scheduler {
     verifier: Verifier,
     has_uploads: HasUploads,
-    full: Arc<Semaphore>,
 }
 
 /// What a run verified.
@@ -61,7 +60,6 @@ impl Scheduler {
         Self {
             verifier,
             has_uploads,
-            full: Arc::new(Semaphore::new(MAX_FULL)),
         }
     }
 
@@ -69,6 +67,7 @@ impl Scheduler {
     pub(in crate::agent) async fn run(self, stopping: CancellationToken) {
         let mut ticks = interval(INTERVAL);
         let mut runs: HashMap<FolderId, AbortOnDropHandle<()>> = HashMap::new();
+        let full = Arc::new(Semaphore::new(MAX_FULL));
         let follow = async {
             loop {
                 ticks.tick().await;
@@ -78,7 +77,7 @@ impl Scheduler {
                     if !runs.contains_key(&folder)
                         && let Some(schedule) = self.due(&location)
                     {
-                        let run = self.clone().run_now(location, schedule);
+                        let run = self.clone().run_now(location, schedule, Arc::clone(&full));
                         runs.insert(folder, AbortOnDropHandle::new(tokio::spawn(run)));
                     }
                 }
@@ -101,8 +100,8 @@ impl Scheduler {
         (record.due_at(every(schedule), now) <= now).then_some(schedule)
     }
 
-    async fn run_now(self, location: Arc<Location>, schedule: Verify) {
-        let ended = self.verify_backups(&location, schedule).await;
+    async fn run_now(self, location: Arc<Location>, schedule: Verify, full: Arc<Semaphore>) {
+        let ended = self.verify_backups(&location, schedule, &full).await;
         let Some(location) = self.unchanged(&location) else {
             return;
         };
@@ -130,6 +129,7 @@ impl Scheduler {
         &self,
         location: &Arc<Location>,
         schedule: Verify,
+        full: &Semaphore,
     ) -> Result<Option<Error>> {
         let mode = if schedule.full {
             VerifyMode::Full
@@ -152,7 +152,7 @@ impl Scheduler {
                 break;
             }
             let _permit = match mode {
-                VerifyMode::Full => self.full.acquire().await.ok(),
+                VerifyMode::Full => full.acquire().await.ok(),
                 VerifyMode::Quick => None,
             };
             self.wait_for_uploads().await;
