@@ -18,9 +18,9 @@ pub mod recover;
 mod registry;
 mod task;
 pub mod upload;
+mod uploads;
 pub mod verify;
 
-use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -29,7 +29,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -48,19 +47,13 @@ use events::Events;
 use journal::Journals;
 use location::Location;
 use model::{CheckReport, CheckStep, LocationStatus, Recovery, UploadStatus, VerifyMode};
-use recover::Guards;
 use registry::Registry;
 pub(crate) use task::shutting_down;
 use task::stopped;
-use upload::{Discard, Keep, Means, Options, Received, Upload};
+use upload::{Announcement, Context, Origin, Received, Upload};
+use uploads::Uploads;
 use verify::schedule::Scheduler;
 use verify::{Verification, Verifier};
-
-/// Uploads at the same time; each may hold a few parts in memory.
-const MAX_UPLOADS: usize = 16;
-
-/// Those of them that may go to one location.
-const MAX_UPLOADS_OF_ONE: usize = 4;
 
 /// The agent.
 #[derive(Debug)]
@@ -68,7 +61,7 @@ pub struct Agent {
     /// New at each start.
     pub instance_id: String,
     locations: Arc<Registry>,
-    uploads: Mutex<HashMap<String, Arc<Upload>>>,
+    uploads: Arc<Uploads>,
     events: Events,
     stopping: CancellationToken,
     tasks: TaskTracker,
@@ -84,15 +77,20 @@ impl Agent {
     pub fn new(locations: Vec<config::Location>, state_dir: &Path) -> Result<Arc<Self>> {
         let events = Events::default();
         let locations = Arc::new(Registry::open(locations, &events)?);
+        let context = Context {
+            stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            journals: Journals::new(state_dir),
+        };
         let agent = Arc::new(Self {
             instance_id: uuid::Uuid::new_v4().to_string(),
             verifier: Verifier::new(Arc::clone(&locations), state_dir),
             locations,
-            uploads: Mutex::default(),
             events,
-            stopping: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-            journals: Journals::new(state_dir),
+            stopping: context.stopping.clone(),
+            tasks: context.tasks.clone(),
+            journals: Arc::clone(&context.journals),
+            uploads: Arc::new(Uploads::new(context)),
         });
         for location in agent.locations.all() {
             agent.verifier.show(&location);
@@ -135,7 +133,7 @@ impl Agent {
     /// # Errors
     /// [`Kind::InvalidRequest`] for a location of the agent's own configuration.
     pub async fn put_location(&self, settings: config::Location) -> Result<Arc<Location>> {
-        self.refuse_when_stopping()?;
+        self.uploads.refuse_when_stopping()?;
         let before = self.locations.find(&settings.id).ok();
         let location = self.locations.put(settings)?;
         if let Some(before) = before {
@@ -152,18 +150,7 @@ impl Agent {
     pub async fn remove_location(&self, id: &str) -> Result<()> {
         let location = self.location(id)?;
         self.locations.remove(id)?;
-        let uploads: Vec<_> = {
-            let uploads = self.uploads();
-            uploads
-                .values()
-                .filter(|upload| !upload.has_ended() && upload.location.id() == id)
-                .cloned()
-                .collect()
-        };
-        for upload in uploads {
-            upload.discard(Discard::All).await;
-            self.uploads().remove(&upload.id);
-        }
+        self.uploads.remove_location(id).await;
         self.abandon_left(&location).await;
         Ok(())
     }
@@ -184,16 +171,7 @@ impl Agent {
     /// # Errors
     /// When the storage cannot be listed and there is no earlier list.
     pub async fn list(&self, location: &str, refresh: bool) -> Result<View> {
-        let location = self.location(location)?;
-        let start = Instant::now();
-        let view = location.note_error(location.list(refresh).await)?;
-        match &view.error {
-            Some(error) => drop(location.note::<()>(Err(error.clone()))),
-            // An older list says nothing about the storage now.
-            None if view.listing.taken >= start => location.note(Ok(()))?,
-            None => {}
-        }
-        Ok(view)
+        self.location(location)?.list_and_note(refresh).await
     }
 
     /// Finds a backup.
@@ -219,14 +197,7 @@ impl Agent {
         F: Future<Output = Result<T>>,
     {
         let location = self.location(location)?;
-        let entry = location.note_error(location.find(backup_id).await)?;
-        match open(Arc::clone(&location), entry).await {
-            Err(error) if error.kind() == Kind::BackupNotFound => {
-                let entry = location.note_error(location.find(backup_id).await)?;
-                open(location, entry).await
-            }
-            opened => opened,
-        }
+        location.open(backup_id, open).await
     }
 
     /// Opens a listed backup, or a range of it.
@@ -252,7 +223,7 @@ impl Agent {
         backup_id: &str,
         mode: VerifyMode,
     ) -> Result<Verification> {
-        self.refuse_when_stopping()?;
+        self.uploads.refuse_when_stopping()?;
         let entry = self.find(location, backup_id).await?;
         Ok(self.verifier.start(self.location(location)?, entry, mode))
     }
@@ -262,22 +233,18 @@ impl Agent {
     /// # Errors
     /// [`Kind::ShuttingDown`], and errors of a scan. Errors of one tar are in the result.
     pub async fn recover(
-        self: &Arc<Self>,
+        &self,
         location: &str,
         keys: Option<Vec<String>>,
         dry_run: bool,
     ) -> Result<Recovery> {
-        self.refuse_when_stopping()?;
+        self.uploads.refuse_when_stopping()?;
         let location = self.location(location)?;
-        let agent = Arc::clone(self);
+        let uploads = Arc::clone(&self.uploads);
         // Its own task: a client that disconnects leaves no tar half adopted.
-        let recovering = self.tasks.spawn(async move {
-            let guards = Guards {
-                is_uploading: &|id| !agent.uploads_at(&location, id).0.is_empty(),
-                stopping: &agent.stopping,
-            };
-            recover::recover(&location, keys, dry_run, guards).await
-        });
+        let recovering = self
+            .tasks
+            .spawn(async move { recover::recover(&location, keys, dry_run, &uploads).await });
         recovering.await.map_err(stopped)?
     }
 
@@ -295,8 +262,8 @@ impl Agent {
     }
 
     /// Carries out a plan.
-    pub fn copy(self: &Arc<Self>, plan: CopyPlan) -> impl Stream<Item = CopyOutcome> + use<> {
-        copy::run(Arc::clone(self), plan)
+    pub fn copy(&self, plan: CopyPlan) -> impl Stream<Item = CopyOutcome> + use<> {
+        copy::run(Arc::clone(&self.uploads), plan)
     }
 
     /// The agent's state.
@@ -307,9 +274,9 @@ impl Agent {
                 .iter()
                 .map(|location| (&**location).into())
                 .collect(),
-            uploads: self.uploads_under_way(),
+            uploads: self.uploads.status(),
             journal: self.journals.overview().await,
-            limits: Limits::new(MAX_UPLOADS, MAX_UPLOADS_OF_ONE),
+            limits: Limits::default(),
         }
     }
 
@@ -327,15 +294,16 @@ impl Agent {
     /// deleted the backup no longer exists; a tar that resists is removed in the background.
     ///
     /// # Errors
-    /// [`Kind::BackupNotFound`], and what a request can come to; the backup is there as before then.
+    /// [`Kind::BackupNotFound`], and errors of the storage; the backup is unchanged then. [`Kind::StorageTimeout`] if the
+    /// same backup is still being committed after 12 seconds. Deletions of other backups never wait for a commit.
     pub async fn delete(&self, location: &str, backup_id: &str) -> Result<()> {
-        let (location, backup_id) = (self.location(location)?, backup_id.to_owned());
+        let location = self.location(location)?;
+        let backup_id = backup_id.to_owned();
         let (journals, tasks) = (Arc::clone(&self.journals), self.tasks.clone());
-        // Runs on when the client goes away: half a deletion helps nobody.
-        let deleting = self.tasks.spawn(async move {
-            let _changing = location.folder.changing.write().await;
-            cleanup::delete(&location, &backup_id, &journals, &tasks).await
-        });
+        // Its own task: a client that disconnects does not interrupt the deletion.
+        let deleting = self
+            .tasks
+            .spawn(async move { cleanup::delete(&location, &backup_id, &journals, &tasks).await });
         deleting.await.map_err(stopped)?
     }
 
@@ -371,28 +339,28 @@ impl Agent {
     /// # Errors
     /// [`Kind::ShuttingDown`]. Errors of the settings are in the report.
     pub async fn check_settings(&self, settings: serde_json::Value) -> Result<CheckReport> {
-        self.refuse_when_stopping()?;
+        self.uploads.refuse_when_stopping()?;
         let checking = self
             .tasks
             .spawn(async move { check::check_json(&settings).await });
         checking.await.map_err(stopped)
     }
 
-    /// Begins an upload. An earlier one of the same backup to the same location is cancelled: its sender has given up.
+    /// Begins an upload from Home Assistant. It supersedes an active upload of the same backup to the same location.
     ///
     /// # Errors
-    /// [`Kind::ShuttingDown`], and what a request can come to.
+    /// [`Kind::ShuttingDown`], and errors of the storage.
     pub async fn create_upload(
         &self,
         location: &str,
         backup: AgentBackup,
         filename: &str,
-    ) -> Result<Arc<Upload>> {
-        self.create_upload_with(location, backup, filename, Options::default())
+    ) -> Result<Upload> {
+        self.announce(location, backup, filename, Origin::HomeAssistant)
             .await
     }
 
-    /// Begins an upload that nobody goes on with when it is interrupted: what it stored is removed then.
+    /// Begins an upload that is not resumed after an interruption.
     ///
     /// # Errors
     /// As [`Self::create_upload`].
@@ -401,81 +369,35 @@ impl Agent {
         location: &str,
         backup: AgentBackup,
         filename: &str,
-    ) -> Result<Arc<Upload>> {
-        let options = Options {
-            keep: Keep::Nothing,
-            ..Options::default()
-        };
-        self.create_upload_with(location, backup, filename, options)
+    ) -> Result<Upload> {
+        self.announce(location, backup, filename, Origin::Command)
             .await
     }
 
-    async fn create_upload_with(
+    async fn announce(
         &self,
         location: &str,
         backup: AgentBackup,
         filename: &str,
-        options: Options,
-    ) -> Result<Arc<Upload>> {
+        origin: Origin,
+    ) -> Result<Upload> {
+        let announced = Announcement {
+            backup,
+            filename: filename.to_owned(),
+            origin,
+            part_size: None,
+        };
         let location = self.location(location)?;
-        catalog::refuse_oversized(&backup)?;
-        loop {
-            self.refuse_when_stopping()?;
-            // One at a time: a backup of the same name that began a moment ago has its key, though nothing is there yet.
-            let creating = location.folder.creating.lock().await;
-            let (same, beside) = self.uploads_at(&location, &backup.backup_id);
-            if same.is_empty() {
-                self.refuse_when_busy(beside.len())?;
-                let taken: Vec<_> = beside.iter().map(|upload| upload.key()).collect();
-                let place = Arc::clone(&location);
-                let upload =
-                    Upload::create(place, backup, filename, &taken, self.means(options)).await?;
-                self.uploads()
-                    .insert(upload.id.clone(), Arc::clone(&upload));
-                self.tasks.spawn(Arc::clone(&upload).expire());
-                return Ok(upload);
-            }
-            drop(creating);
-            for upload in same {
-                upload.discard(Discard::Unfinished).await;
-                self.uploads().remove(&upload.id);
-            }
-        }
+        self.uploads.begin(location, announced).await
     }
 
-    /// The uploads under way to the folder of a location: those of this backup to this location, and the others.
-    fn uploads_at(
-        &self,
-        location: &Location,
-        backup_id: &str,
-    ) -> (Vec<Arc<Upload>>, Vec<Arc<Upload>>) {
-        let mut uploads = self.uploads();
-        uploads.retain(|_, upload| !upload.has_ended());
-        let here = uploads
-            .values()
-            .filter(|upload| upload.location.folder.id == location.folder.id)
-            .cloned();
-        here.partition(|upload| {
-            upload.backup.backup_id == backup_id && upload.location.id() == location.id()
-        })
-    }
-
-    /// All uploads that have not ended, the oldest first.
+    /// Status of all active uploads, the oldest first.
     #[must_use]
     pub fn uploads_under_way(&self) -> Vec<UploadStatus> {
-        let mut uploads: Vec<_> = self
-            .uploads()
-            .values()
-            .filter(|upload| !upload.has_ended())
-            .map(|upload| upload.status())
-            .collect();
-        uploads.sort_by(|one, other| {
-            (&one.started_at, &one.upload_id).cmp(&(&other.started_at, &other.upload_id))
-        });
-        uploads
+        self.uploads.status()
     }
 
-    /// Takes an upload's content in. Cleans up by itself when the sender goes away.
+    /// Takes in an upload's content.
     ///
     /// # Errors
     /// As [`Upload::receive`]; the upload has ended then.
@@ -483,14 +405,10 @@ impl Agent {
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
-        let upload = self.upload(upload_id)?;
-        let receiving = self.tasks.spawn(async move { upload.receive(body).await });
-        let result = receiving.await.map_err(stopped)?;
-        self.forget_ended(upload_id);
-        result
+        self.uploads.receive(upload_id, body).await
     }
 
-    /// Makes the backup of an upload exist.
+    /// Commits the backup of an upload.
     ///
     /// # Errors
     /// As [`Upload::complete`]; nothing is kept then.
@@ -500,64 +418,40 @@ impl Agent {
         size: u64,
         crc32: String,
     ) -> Result<StoredBackup> {
-        let upload = self.upload(upload_id)?;
-        let completing = self
-            .tasks
-            .spawn(async move { upload.complete(size, &crc32).await });
-        let result = completing.await.map_err(stopped)?;
-        self.forget_ended(upload_id);
-        result
+        self.uploads.complete(upload_id, size, crc32).await
     }
 
-    /// Cancels an upload and removes what it stored.
+    /// Cancels an upload. Its cleanup continues in the background.
     ///
     /// # Errors
-    /// [`Kind::UploadNotFound`], also when it has ended already.
+    /// [`Kind::UploadNotFound`], also if the backup exists already.
     pub async fn cancel_upload(&self, upload_id: &str) -> Result<()> {
-        let upload = self.upload(upload_id)?;
-        let discarded = upload.discard(Discard::All).await;
-        self.uploads().remove(upload_id);
-        if discarded {
-            Ok(())
-        } else {
-            Err(upload::not_found(upload_id))
-        }
+        self.uploads.cancel(upload_id).await
     }
 
-    /// Removes from time to time what uploads left that nobody went on with, and verifies what is to be.
-    pub fn keep_tidy(self: &Arc<Self>) {
+    /// Sweeps leftovers of interrupted uploads and runs scheduled verifications, until the agent stops.
+    pub fn keep_tidy(&self) {
         self.tasks.spawn(self.sweeper().run(self.stopping.clone()));
-        let agent = Arc::downgrade(self);
-        let has_uploads = move || {
-            let agent = agent.upgrade();
-            agent.is_some_and(|agent| !agent.uploads_under_way().is_empty())
-        };
-        let scheduler = Scheduler::new(self.verifier.clone(), Arc::new(has_uploads));
+        let scheduler = Scheduler::new(self.verifier.clone(), Arc::clone(&self.uploads));
         self.tasks.spawn(scheduler.run(self.stopping.clone()));
     }
 
-    /// Removes once what uploads and deletions left that nobody goes on with, as far as the journal knows of it.
+    /// Sweeps the journals of interrupted uploads and deletions once.
     pub async fn end_what_was_left(&self) {
         self.sweeper().sweep_journals().await;
     }
 
-    /// Begins to stop: nothing new is begun, and content that is on its way is not waited for. What is stored of it stays
-    /// for the next attempt.
+    /// Begins a graceful shutdown: refuses new work and interrupts uploads that receive content. Their stored parts are
+    /// kept for the next attempt.
     pub fn begin_to_stop(&self) {
         self.stopping.cancel();
     }
 
-    /// Stops: uploads under way end, and what is to be removed is, within a limit.
+    /// Ends all uploads and waits for their cleanup, within `limit`.
     pub async fn stop(&self, limit: Duration) {
         self.stopping.cancel();
-        let uploads: Vec<_> = self.uploads().drain().map(|(_, upload)| upload).collect();
         let cleaned = timeout(limit, async {
-            futures_util::future::join_all(
-                uploads
-                    .iter()
-                    .map(|upload| upload.discard(Discard::Unfinished)),
-            )
-            .await;
+            self.uploads.shut_down().await;
             self.tasks.close();
             self.tasks.wait().await;
         });
@@ -568,57 +462,11 @@ impl Agent {
         }
     }
 
-    fn means(&self, options: Options) -> Means {
-        Means {
-            stopping: self.stopping.clone(),
-            tasks: self.tasks.clone(),
-            journals: Arc::clone(&self.journals),
-            options,
-        }
-    }
-
     fn sweeper(&self) -> Sweeper {
         Sweeper::new(
             Arc::clone(&self.journals),
             Arc::clone(&self.locations),
             self.tasks.clone(),
         )
-    }
-
-    fn uploads(&self) -> MutexGuard<'_, HashMap<String, Arc<Upload>>> {
-        self.uploads.lock()
-    }
-
-    fn upload(&self, id: &str) -> Result<Arc<Upload>> {
-        self.uploads()
-            .get(id)
-            .cloned()
-            .ok_or_else(|| upload::not_found(id))
-    }
-
-    fn forget_ended(&self, id: &str) {
-        let mut uploads = self.uploads();
-        if uploads.get(id).is_some_and(|upload| upload.has_ended()) {
-            uploads.remove(id);
-        }
-    }
-
-    fn refuse_when_stopping(&self) -> Result<()> {
-        if self.stopping.is_cancelled() {
-            Err(shutting_down())
-        } else {
-            Ok(())
-        }
-    }
-
-    /// One location whose provider is slow must not take the places of all others.
-    fn refuse_when_busy(&self, here: usize) -> Result<()> {
-        if here < MAX_UPLOADS_OF_ONE && self.uploads().len() < MAX_UPLOADS {
-            return Ok(());
-        }
-        let detail = format!(
-            "Too many uploads are under way: {MAX_UPLOADS_OF_ONE} may be to one location, {MAX_UPLOADS} to all together."
-        );
-        Err(Error::new(Kind::StorageThrottled, detail))
     }
 }

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::lab::call::Sending;
 use crate::lab::{
-    Agent, Bucket, Imitation, Location, MIB, Proxy, Sample, Server, Setup, agent_behind_proxy,
-    eventually, garage, goes_by,
+    Agent, Bucket, Fault, Imitation, Location, MIB, Proxy, Sample, Server, Setup,
+    agent_behind_proxy, eventually, garage, goes_by,
 };
 
 fn journals(agent: &Agent) -> Vec<PathBuf> {
@@ -226,6 +226,41 @@ async fn a_tar_of_another_size_does_not_go_on_with_it() {
     interrupted(&agent).await;
     let other = Sample::new("a1", "Other size", 21 * MIB);
     assert_eq!(sent_again(&agent, "garage", &bucket, &other).await, 0);
+}
+
+#[tokio::test]
+async fn failed_abort_of_an_earlier_attempt_is_left_to_the_sweep() {
+    // Garage drops unfinished uploads of a key that is written.
+    let server = Imitation::with([]).await;
+    let bucket = server.bucket();
+    let proxy = Proxy::before(&server.endpoint()).await;
+    let location = Location {
+        endpoint: proxy.endpoint(),
+        ..Location::of(&bucket)
+    };
+    let mut agent = Setup::of(location).serve().await;
+    let sample = Sample::new("a1", "Other size", 20 * MIB);
+    half_sent(&agent, "garage", &sample).await.1.gone().await;
+    interrupted(&agent).await;
+    let denied = "<Error><Code>AccessDenied</Code><Message>No.</Message></Error>";
+    proxy.fault(
+        |request| request.method == "DELETE" && request.path.contains("uploadId="),
+        Fault::Answer("403 Forbidden", denied),
+    );
+    let other = Sample::new("a1", "Other size", 21 * MIB);
+    agent.upload("garage", &other).await;
+    assert_eq!(
+        (proxy.faults_left(), bucket.unfinished().await.len()),
+        (0, 1),
+        "the test would prove nothing"
+    );
+    agent.kill();
+    let agent = Agent::restarted(agent).await;
+    eventually("the parts are gone", async || {
+        bucket.unfinished().await.is_empty() && journals(&agent).is_empty()
+    })
+    .await;
+    assert!(agent.download("garage", "a1").await.unwrap().body == other.tar);
 }
 
 #[tokio::test]

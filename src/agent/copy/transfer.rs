@@ -10,14 +10,14 @@ use super::plan::{Done, InsideLimits};
 use crate::agent::catalog::Entry;
 use crate::agent::download::Download;
 use crate::agent::location::Location;
-use crate::agent::upload::{Discard, Inside, Keep, Options, Upload};
-use crate::agent::{Agent, stopped};
+use crate::agent::upload::{Announcement, Inside, Origin, Reason, Upload};
+use crate::agent::uploads::Uploads;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::error::{Error, Kind, Result};
 
 /// A plan that is carried out.
 pub(super) struct Copying {
-    pub(super) agent: Arc<Agent>,
+    pub(super) uploads: Arc<Uploads>,
     pub(super) from: Arc<Location>,
     pub(super) folder: String,
     pub(super) to: Arc<Location>,
@@ -77,14 +77,8 @@ impl Copying {
             crc32,
             single_limit,
         };
-        let id = upload.id.clone();
-        // Runs on when the caller goes away, so that it ends in order.
-        let copying = self
-            .agent
-            .tasks
-            .spawn(async move { upload.copy_inside(inside).await });
-        let copied = copying.await.map_err(stopped)?;
-        self.agent.forget_ended(&id);
+        let copied = upload.copy_inside(inside).await;
+        self.uploads.forget_ended(&upload.id);
         copied.map(drop)
     }
 
@@ -94,18 +88,18 @@ impl Copying {
         let download = match Download::open(Arc::clone(&self.from), entry, None).await {
             Ok(download) => download,
             Err(error) => {
-                upload.discard(Discard::Unfinished).await;
-                self.agent.forget_ended(&upload.id);
+                upload.discard(Reason::SenderLeft).await;
+                self.uploads.forget_ended(&upload.id);
                 return Err(error);
             }
         };
         // The download compares the SHA-256 of the source before it releases the last piece.
         let received = self
-            .agent
+            .uploads
             .receive(&upload.id, download.into_stream().map_err(io::Error::other))
             .await?;
-        self.agent
-            .complete_upload(&upload.id, received.size, received.crc32)
+        self.uploads
+            .complete(&upload.id, received.size, received.crc32)
             .await
             .map(drop)
     }
@@ -116,7 +110,7 @@ impl Copying {
         entry: &Entry,
         backup: AgentBackup,
         part_size: Option<u64>,
-    ) -> Result<Arc<Upload>> {
+    ) -> Result<Upload> {
         let stem = entry
             .key
             .stem_in(&self.folder)
@@ -125,14 +119,13 @@ impl Copying {
             size: entry.tar.size,
             ..backup
         };
-        let options = Options {
-            keep: Keep::Failed,
+        let announced = Announcement {
+            backup,
+            filename: format!("{stem}.tar"),
+            origin: Origin::Copy,
             part_size,
-            is_from_agent: true,
         };
-        self.agent
-            .create_upload_with(self.to.id(), backup, &format!("{stem}.tar"), options)
-            .await
+        self.uploads.begin(Arc::clone(&self.to), announced).await
     }
 }
 

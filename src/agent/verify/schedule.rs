@@ -24,6 +24,7 @@ use crate::agent::catalog::Listing;
 use crate::agent::folder::FolderId;
 use crate::agent::location::Location;
 use crate::agent::model::{Failure, VerifyMode, VerifyReport};
+use crate::agent::uploads::Uploads;
 use crate::config::Verify;
 use crate::error::{Error, Kind, Result};
 
@@ -36,14 +37,11 @@ const UPLOADS_INTERVAL: Duration = Duration::from_secs(1);
 /// Backups that are read in full mode concurrently: each takes a few parts of memory.
 const MAX_FULL: usize = 4;
 
-/// Whether uploads are in progress; verification waits for them.
-type HasUploads = Arc<dyn Fn() -> bool + Send + Sync>;
-
 /// Follows the schedules of all locations.
 #[derive(Clone)]
 pub(in crate::agent) struct Scheduler {
     verifier: Verifier,
-    has_uploads: HasUploads,
+    uploads: Arc<Uploads>,
 }
 
 /// What a run verified.
@@ -56,11 +54,8 @@ struct Progress {
 }
 
 impl Scheduler {
-    pub(in crate::agent) fn new(verifier: Verifier, has_uploads: HasUploads) -> Self {
-        Self {
-            verifier,
-            has_uploads,
-        }
+    pub(in crate::agent) fn new(verifier: Verifier, uploads: Arc<Uploads>) -> Self {
+        Self { verifier, uploads }
     }
 
     /// Runs until `stopping`. Each run is its own task, so that a slow location delays no other; a folder has one at most.
@@ -92,7 +87,7 @@ impl Scheduler {
     /// The schedule of a location, if a run is due.
     fn due(&self, location: &Location) -> Option<Verify> {
         let schedule = location.settings.verify?;
-        if location.folder.is_resting() || (self.has_uploads)() {
+        if location.folder.is_resting() || self.uploads.are_active() {
             return None;
         }
         let now = Utc::now();
@@ -228,7 +223,7 @@ impl Scheduler {
 
     /// Uploads have the connection to themselves.
     async fn wait_for_uploads(&self) {
-        while (self.has_uploads)() {
+        while self.uploads.are_active() {
             sleep(UPLOADS_INTERVAL).await;
         }
     }
