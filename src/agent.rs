@@ -30,14 +30,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::config;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use catalog::{Entry, View};
 use cleanup::{Sweeper, abandon};
 use copy::{CopyOutcome, CopyPlan, CopyRequest};
@@ -197,7 +197,7 @@ impl Agent {
         F: Future<Output = Result<T>>,
     {
         let location = self.location(location)?;
-        location.open(backup_id, open).await
+        location.open_backup(backup_id, open).await
     }
 
     /// Opens a listed backup, or a range of it.

@@ -45,7 +45,7 @@ impl Location {
     ///
     /// # Errors
     /// Those of [`Self::find`] and of `open`.
-    pub(in crate::agent) async fn open<T, F>(
+    pub(in crate::agent) async fn open_backup<T, F>(
         self: &Arc<Self>,
         backup_id: &str,
         open: impl Fn(Arc<Self>, Entry) -> F,
