@@ -123,7 +123,7 @@ impl Agent {
     /// The location with this id.
     ///
     /// # Errors
-    /// [`Kind::LocationNotFound`].
+    /// `Kind::LocationNotFound`.
     pub fn location(&self, id: &str) -> Result<Arc<Location>> {
         self.locations.find(id)
     }
@@ -131,7 +131,7 @@ impl Agent {
     /// Registers a location, or changes a registered one. Uploads in progress continue with the new key.
     ///
     /// # Errors
-    /// [`Kind::InvalidRequest`] for a location of the agent's own configuration.
+    /// `Kind::InvalidRequest` for a location of the agent's own configuration.
     pub async fn put_location(&self, settings: config::Location) -> Result<Arc<Location>> {
         self.uploads.refuse_when_stopping()?;
         let before = self.locations.find(&settings.id).ok();
@@ -146,7 +146,7 @@ impl Agent {
     /// Removes a registered location and cancels its uploads. Its backups stay.
     ///
     /// # Errors
-    /// [`Kind::LocationNotFound`]; [`Kind::InvalidRequest`] for a location of the agent's own configuration.
+    /// `Kind::LocationNotFound`; `Kind::InvalidRequest` for a location of the agent's own configuration.
     pub async fn remove_location(&self, id: &str) -> Result<()> {
         let location = self.location(id)?;
         self.locations.remove(id)?;
@@ -160,8 +160,7 @@ impl Agent {
         if self.locations.at(&location.folder.id).is_some() {
             return;
         }
-        let place = location.store.place();
-        for upload in self.journals.interrupted_in(place, &location.keys).await {
+        for upload in self.journals.interrupted_in(&location.folder.id).await {
             abandon(location, upload, &self.tasks);
         }
     }
@@ -177,7 +176,7 @@ impl Agent {
     /// Finds a backup.
     ///
     /// # Errors
-    /// [`Kind::BackupNotFound`], and those of [`Self::list`].
+    /// `Kind::BackupNotFound`, and those of [`Self::list`].
     pub async fn find(&self, location: &str, backup_id: &str) -> Result<Entry> {
         let location = self.location(location)?;
         location.note_error(location.find(backup_id).await)
@@ -203,7 +202,7 @@ impl Agent {
     /// Opens a listed backup, or a range of it.
     ///
     /// # Errors
-    /// [`Kind::LocationNotFound`], and those of [`Download::open`].
+    /// `Kind::LocationNotFound`, and those of [`Download::open`].
     pub async fn download(
         &self,
         location: &str,
@@ -216,7 +215,7 @@ impl Agent {
     /// Starts to verify a backup.
     ///
     /// # Errors
-    /// [`Kind::ShuttingDown`], and those of [`Self::find`].
+    /// `Kind::ShuttingDown`, and those of [`Self::find`].
     pub async fn verify(
         &self,
         location: &str,
@@ -231,7 +230,7 @@ impl Agent {
     /// Adopts tars without metadata: the named ones, or all orphans. With `dry_run` nothing is written.
     ///
     /// # Errors
-    /// [`Kind::ShuttingDown`], and errors of a scan. Errors of one tar are in the result.
+    /// `Kind::ShuttingDown`, and errors of a scan. Errors of one tar are in the result.
     pub async fn recover(
         &self,
         location: &str,
@@ -251,7 +250,7 @@ impl Agent {
     /// Plans a copy. Nothing is written.
     ///
     /// # Errors
-    /// [`Kind::LocationNotFound`]; [`Kind::InvalidRequest`] if both sides are the same folder; errors of a scan.
+    /// `Kind::LocationNotFound`; `Kind::InvalidRequest` if both sides are the same folder; errors of a scan.
     pub async fn plan_copy(&self, request: &CopyRequest) -> Result<CopyPlan> {
         copy::plan(
             self.location(&request.from)?,
@@ -294,7 +293,7 @@ impl Agent {
     /// deleted the backup no longer exists; a tar that resists is removed in the background.
     ///
     /// # Errors
-    /// [`Kind::BackupNotFound`], and errors of the storage; the backup is unchanged then. [`Kind::StorageTimeout`] if the
+    /// `Kind::BackupNotFound`, and errors of the storage; the backup is unchanged then. `Kind::StorageTimeout` if the
     /// same backup is still being committed after 12 seconds. Deletions of other backups never wait for a commit.
     pub async fn delete(&self, location: &str, backup_id: &str) -> Result<()> {
         let location = self.location(location)?;
@@ -310,7 +309,7 @@ impl Agent {
     /// Checks a location.
     ///
     /// # Errors
-    /// [`Kind::LocationNotFound`].
+    /// `Kind::LocationNotFound`.
     pub async fn check(&self, location: &str) -> Result<CheckReport> {
         self.check_watched(location, None).await
     }
@@ -337,7 +336,7 @@ impl Agent {
     /// Checks settings without storing them.
     ///
     /// # Errors
-    /// [`Kind::ShuttingDown`]. Errors of the settings are in the report.
+    /// `Kind::ShuttingDown`. Errors of the settings are in the report.
     pub async fn check_settings(&self, settings: serde_json::Value) -> Result<CheckReport> {
         self.uploads.refuse_when_stopping()?;
         let checking = self
@@ -349,7 +348,7 @@ impl Agent {
     /// Begins an upload from Home Assistant. It supersedes an active upload of the same backup to the same location.
     ///
     /// # Errors
-    /// [`Kind::ShuttingDown`], and errors of the storage.
+    /// `Kind::ShuttingDown`, and errors of the storage.
     pub async fn create_upload(
         &self,
         location: &str,
@@ -424,7 +423,7 @@ impl Agent {
     /// Cancels an upload. Its cleanup continues in the background.
     ///
     /// # Errors
-    /// [`Kind::UploadNotFound`], also if the backup exists already.
+    /// `Kind::UploadNotFound`, also if the backup exists already.
     pub async fn cancel_upload(&self, upload_id: &str) -> Result<()> {
         self.uploads.cancel(upload_id).await
     }

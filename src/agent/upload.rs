@@ -73,11 +73,7 @@ impl Upload {
         )?;
         let interrupted = context
             .journals
-            .interrupted(
-                location.store.place(),
-                &location.keys,
-                &announced.backup.backup_id,
-            )
+            .interrupted(&location.folder.id, &announced.backup.backup_id)
             .await;
         let choice =
             location.note(choose_stem(&location, &announced, taken, &interrupted).await)?;

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use s3_backup_agent::store::Algorithm;
 use serde_json::{Value, json};
 
 use crate::lab::{
@@ -94,35 +95,60 @@ async fn an_upload_goes_on_where_a_killed_agent_stopped() {
 }
 
 #[tokio::test]
-async fn an_upload_goes_on_where_an_agent_of_an_earlier_version_stopped() {
-    let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
-    let sample = Sample::new("a1", "Upgraded", 20 * MIB);
-    let stored = killed_in_the_middle(&mut agent, &sample).await;
-    let journal = journals(&agent).pop().unwrap();
-    let text = fs::read_to_string(&journal).unwrap();
-    let (first, parts) = text.split_once('\n').unwrap();
-    let mut first: Value = serde_json::from_str(first).unwrap();
-    // Earlier versions did not note it.
-    assert_eq!(
-        first["upload"].as_object_mut().unwrap().remove("size"),
-        Some(json!(sample.size()))
-    );
-    fs::write(&journal, format!("{first}\n{parts}")).unwrap();
-    let sent_before = proxy.part_bytes();
-    let agent = Agent::restarted(agent).await;
-    let created = agent.create("garage", &sample).await.json();
-    assert!(
-        created["stored_bytes"].as_u64() >= Some(stored),
-        "{created} {stored}"
-    );
-    complete(&agent, &sample, created["upload_id"].as_str().unwrap()).await;
-    let sent_again = sent_before + proxy.part_bytes() - 20 * MIB;
-    assert!(
-        sent_again <= 20 * MIB - stored,
-        "{sent_again} bytes travelled twice, {stored} were stored"
-    );
-    stored_whole(&bucket, &sample).await;
-    assert_eq!(journals(&agent), Vec::<PathBuf>::new());
+async fn upload_of_version_0_1_resumes() {
+    for has_size in [true, false] {
+        let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+        let sample = Sample::new("a1", "Upgraded", 20 * MIB);
+        let stored = killed_in_the_middle(&mut agent, &sample).await;
+        let place = format!("bucket \"{}\" at {}/", bucket.name, proxy.endpoint());
+        let journal = journals(&agent).pop().unwrap();
+        let text = as_of_0_1(
+            &fs::read_to_string(&journal).unwrap(),
+            &place,
+            has_size,
+            &sample,
+        );
+        fs::write(&journal, text).unwrap();
+        let sent_before = proxy.part_bytes();
+        let agent = Agent::restarted(agent).await;
+        let created = agent.create("garage", &sample).await.json();
+        assert!(
+            created["stored_bytes"].as_u64() >= Some(stored),
+            "{created} {stored}"
+        );
+        complete(&agent, &sample, created["upload_id"].as_str().unwrap()).await;
+        let sent_again = sent_before + proxy.part_bytes() - 20 * MIB;
+        assert!(
+            sent_again <= 20 * MIB - stored,
+            "{sent_again} bytes travelled twice, {stored} were stored"
+        );
+        stored_whole(&bucket, &sample).await;
+        assert_eq!(journals(&agent), Vec::<PathBuf>::new());
+    }
+}
+
+/// A journal as version 0.1 writes it; the earliest ones had no size.
+fn as_of_0_1(journal: &str, place: &str, has_size: bool, sample: &Sample) -> String {
+    let mut lines = journal.lines();
+    let first: Value = serde_json::from_str(lines.next().unwrap()).unwrap();
+    let upload = &first["upload"];
+    assert_eq!(upload["version"], 2);
+    let mut first = json!({"upload": {"place": place, "key": upload["key"], "backup_id": upload["backup_id"],
+        "upload_id": upload["upload_id"], "part_size": upload["part_size"], "size": upload["size"],
+        "kept": upload["kept"]}});
+    if !has_size {
+        first["upload"].as_object_mut().unwrap().remove("size");
+    }
+    let mut text = vec![first.to_string()];
+    for line in lines {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        let size = usize::try_from(line["part"]["size"].as_u64().unwrap()).unwrap();
+        let start = usize::try_from(line["part"]["number"].as_u64().unwrap()).unwrap() * size;
+        let hash = Algorithm::Crc64Nvme.digest(&sample.tar[start..start + size]);
+        line["part"]["hash"] = hash.to_string().into();
+        text.push(line.to_string());
+    }
+    text.join("\n") + "\n"
 }
 
 #[tokio::test]

@@ -74,7 +74,7 @@ impl Plan {
     /// The first line of its journal.
     pub(super) fn header(&self, upload_id: Option<&str>) -> Header {
         Header {
-            place: self.location.store.place().to_owned(),
+            folder: self.location.folder.id.clone(),
             key: self.tar.to_string(),
             backup_id: self.backup.backup_id.clone(),
             upload_id: upload_id.map(str::to_owned),
