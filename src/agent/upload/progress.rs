@@ -192,6 +192,7 @@ mod tests {
         let events = Events::default();
         let mut events_seen = events.subscribe();
         let location = Location::open(settings.clone(), Folder::new(&settings), events).unwrap();
+        let location = Arc::new(location);
         let status = UploadStatus {
             upload_id: "u1".into(),
             location: "disk".into(),
