@@ -3,7 +3,7 @@
 //! Locations that lead to the same folder share it, and it outlives them: a deletion may still run in the background.
 //!
 //! Lock order: `recovering`, then `changing`, then `creating`. A task takes each at most once and never an earlier one
-//! while it holds a later one. `creating` is held for a few requests, `changing` for a commit or a deletion,
+//! while it holds a later one. `creating` is held for a few requests, `changing`, one per backup, for a commit or a deletion,
 //! `recovering` for as long as tars are adopted. The short lock on the state is never held over an await.
 
 mod id;

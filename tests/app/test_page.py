@@ -1,4 +1,4 @@
-"""The app's page, as people use it: in a browser, on a phone, through Home Assistant's ingress."""
+"""The app's page in a browser, on a phone, and through Home Assistant's ingress."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)
 
 BUCKET = "page"
 MIB = 1 << 20
-# Slow enough that a small upload can be watched.
+# Slow enough to watch a small upload.
 UPLOAD_LIMIT = "3 MiB"
 WATCHED = 30 * MIB
 NIGHTS = 13
@@ -40,7 +40,7 @@ async def garage() -> AsyncIterator[Garage]:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def app(garage: Garage) -> AsyncIterator[App]:
-    """Start the app: a location with backups, one whose bucket is not there, and one with a mistake."""
+    """Start the app: a location with backups, one with a missing bucket, and one with an invalid setting."""
     cellar = {
         "id": "cellar",
         "name": "Garage in the cellar",
@@ -80,21 +80,21 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 class Upload:
-    """An upload that takes some seconds, in the background."""
+    """An upload of some seconds, in the background."""
 
     def __init__(self, app: App, backup_id: str, name: str) -> None:
-        """Begin it."""
+        """Start it."""
         self._app, self._id = app, backup_id
         date = "2026-11-26T04:47:12.345678+01:00"
         backup, tar = make_sample(backup_id, WATCHED, name, date)
         self.status = asyncio.create_task(app.upload("cellar", backup, tar))
 
     async def __aenter__(self) -> Self:
-        """Let it go on while a test watches."""
+        """Continue while a test watches."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Cancel it, if it still goes on."""
+        """Cancel it, if it still runs."""
         for upload in (await self._app.get("/v1/uploads"))["uploads"]:
             if upload["backup_id"] == self._id:
                 async with self._app.client() as client:
@@ -108,7 +108,7 @@ def url_of(app: App) -> str:
 
 
 async def until_gone(garage: Garage, name: str) -> None:
-    """Wait until nothing of an upload is in the bucket."""
+    """Wait until the bucket holds nothing of an upload."""
     async with asyncio.timeout(30):
         while garage.unfinished_uploads(BUCKET) or any(
             name in key for key in garage.bucket_keys(BUCKET)
@@ -118,10 +118,10 @@ async def until_gone(garage: Garage, name: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
-async def test_everything_can_be_read_and_reached(
+async def test_page_is_accessible(
     app: App, browser: Browser, size: tuple[int, int], scheme: str
 ) -> None:
-    """Nothing hangs over, nothing is too pale, everything has a name, and nobody else is asked for anything."""
+    """No overflow, sufficient contrast, accessible names everywhere, and no foreign requests."""
     name = f"{size[0]}-{scheme}"
     async with (
         opened(browser, size, color_scheme=scheme) as page,
@@ -144,10 +144,8 @@ async def test_everything_can_be_read_and_reached(
         assert page.foreign_requests(url_of(app)) == []
 
 
-async def test_options_that_were_left_out_come_first(
-    app: App, browser: Browser
-) -> None:
-    """Whoever made a mistake sees it before anything else."""
+async def test_invalid_options_are_shown_first(app: App, browser: Browser) -> None:
+    """Invalid options are shown at the top."""
     async with opened(browser) as page:
         await page.show(url_of(app))
         first = page.root.get_by_role("region").first
@@ -156,8 +154,8 @@ async def test_options_that_were_left_out_come_first(
         await expect(first).to_contain_text("Correct them on the configuration page")
 
 
-async def test_upload_is_watched_to_its_end(app: App, browser: Browser) -> None:
-    """Its progress goes on by itself, and then the backup is in the list without a click."""
+async def test_upload_progress_updates_to_its_end(app: App, browser: Browser) -> None:
+    """Progress updates by itself, and the backup appears in the list without a click."""
     async with opened(browser) as page:
         await page.show(url_of(app))
         async with Upload(app, "watched", "Watched") as upload:
@@ -176,8 +174,10 @@ async def test_upload_is_watched_to_its_end(app: App, browser: Browser) -> None:
         await expect(cellar.get_by_role("row", name="Watched")).to_be_visible()
 
 
-async def test_upload_is_cancelled(app: App, garage: Garage, browser: Browser) -> None:
-    """It is asked first; then nothing of the upload is left."""
+async def test_upload_is_cancelled_after_confirmation(
+    app: App, garage: Garage, browser: Browser
+) -> None:
+    """A confirmation comes first; then the upload and its parts are removed."""
     async with opened(browser, PHONE) as page:
         await page.show(url_of(app))
         async with Upload(app, "cancelled", "Cancelled") as upload:
@@ -186,7 +186,7 @@ async def test_upload_is_cancelled(app: App, garage: Garage, browser: Browser) -
             button = card.get_by_role("button", name="Cancel upload", exact=True)
             await expect(button).to_be_hidden()
             await card.get_by_text("Cancel upload…").click()
-            # What is asked stays open while the progress goes on.
+            # The confirmation stays open while the progress updates.
             percent = await card.locator(".percent").inner_text()
             await expect(card.locator(".percent")).not_to_have_text(percent)
             await button.click()
@@ -199,10 +199,10 @@ async def test_upload_is_cancelled(app: App, garage: Garage, browser: Browser) -
         await until_gone(garage, "Cancelled")
 
 
-async def test_check_is_seen_step_by_step(
+async def test_check_appears_step_by_step(
     app: App, garage: Garage, browser: Browser
 ) -> None:
-    """Each step is there before the next one has ended; a server that hangs shows where."""
+    """Each step appears before the next one ends; a silent server shows the hanging step."""
     async with opened(browser) as page:
         await page.show(url_of(app))
         cellar = page.card("Garage in the cellar")
@@ -226,13 +226,13 @@ async def test_check_is_seen_step_by_step(
 async def test_log_is_live_and_can_be_filtered_and_paused(
     app: App, browser: Browser
 ) -> None:
-    """New records come by themselves, as far as their level is wanted."""
+    """New records appear by themselves, filtered by level."""
     async with opened(browser) as page:
         await page.show(url_of(app))
         log = page.root.get_by_role("log")
         await expect(log).to_contain_text("listening on unix://")
         await page.root.get_by_label("Level").select_option("debug")
-        # Debug records come when the stream is open.
+        # Debug records appear once the stream is open.
         async with asyncio.timeout(20):
             while "/v1/providers" not in await log.inner_text():
                 await app.get("/v1/providers")
@@ -253,7 +253,7 @@ async def test_log_is_live_and_can_be_filtered_and_paused(
 
 
 async def test_diagnostics_are_copied(app: App, browser: Browser) -> None:
-    """The clipboard has the whole document, and no secret in it."""
+    """The clipboard holds the whole document, without secrets."""
     permissions = ["clipboard-read", "clipboard-write"]
     async with opened(browser, permissions=permissions) as page:
         await page.show(url_of(app))
@@ -267,8 +267,10 @@ async def test_diagnostics_are_copied(app: App, browser: Browser) -> None:
         assert json.loads(file.read_text())["info"] == copied["info"]
 
 
-async def test_keyboard_is_enough(app: App, garage: Garage, browser: Browser) -> None:
-    """Everything is reached with the tab key and pressed with enter or space, and seen to have the focus."""
+async def test_page_is_operable_by_keyboard(
+    app: App, garage: Garage, browser: Browser
+) -> None:
+    """Everything is reachable with tab, operable with enter or space, and shows its focus."""
     async with opened(browser) as page:
         await page.show(url_of(app))
         keyboard = page.page.keyboard
@@ -303,7 +305,7 @@ async def test_keyboard_is_enough(app: App, garage: Garage, browser: Browser) ->
 async def test_works_through_ingress(
     app: App, garage: Garage, browser: Browser
 ) -> None:
-    """Below a path that is not known, in a frame, over http, from Supervisor's address: the streams, too."""
+    """Below an unknown path, in a frame, over http, from Supervisor's address, streams included."""
     async with Ingress(app.page_port) as ingress, opened(browser) as page:
         await page.show_framed(ingress.panel)
         cellar = page.card("Garage in the cellar")
@@ -333,7 +335,7 @@ async def test_works_through_ingress(
 
 
 async def test_without_javascript(app: App, browser: Browser) -> None:
-    """What there is can be read, a check can be made, the log filtered."""
+    """Content is readable, a check works, the log is filterable."""
     async with opened(browser, PHONE, java_script_enabled=False) as page:
         await page.show(url_of(app))
         cellar = page.card("Garage in the cellar")
@@ -352,8 +354,8 @@ async def test_without_javascript(app: App, browser: Browser) -> None:
         await page.shot("page-without-javascript")
 
 
-async def test_says_where_to_add_the_first_location(browser: Browser) -> None:
-    """A new app has none."""
+async def test_empty_page_explains_how_to_add_a_location(browser: Browser) -> None:
+    """A new app has no location."""
     async with (
         App({"locations": []}, page_from=["127.0.0.1"]) as app,
         opened(browser, PHONE) as page,
@@ -366,10 +368,10 @@ async def test_says_where_to_add_the_first_location(browser: Browser) -> None:
         assert await page.grave_violations() == []
 
 
-async def test_says_that_the_agent_is_away_and_comes_back_with_it(
+async def test_page_shows_that_the_agent_is_unreachable_and_recovers(
     browser: Browser,
 ) -> None:
-    """Nobody looks at an old page without knowing."""
+    """A stale page is marked as stale."""
     async with (
         App({"locations": []}, page_from=["127.0.0.1"]) as app,
         opened(browser) as page,
@@ -393,10 +395,10 @@ async def test_says_that_the_agent_is_away_and_comes_back_with_it(
     "language",
     ["cs", "da", "de", "es", "fr", "it", "nl", "pl", "pt-BR", "sv", "zh-CN"],
 )
-async def test_in_the_persons_language(
+async def test_page_uses_the_browser_language(
     app: App, browser: Browser, language: str
 ) -> None:
-    """Words, dates and numbers; nothing hangs over where words are longer, and no word is missing."""
+    """Words, dates and numbers are localised; longer words do not overflow, and none is missing."""
     async with opened(browser, PHONE, locale=language) as page:
         await page.show(url_of(app))
         html = page.root.locator("html")

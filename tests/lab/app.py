@@ -50,7 +50,7 @@ class App:
         return self._process
 
     def set_options(self, options: dict[str, Any] | str) -> None:
-        """Write the options as Supervisor does when somebody has changed them."""
+        """Write the options as Supervisor does after a change."""
         text = options if isinstance(options, str) else json.dumps(options)
         (self.data / "options.json").write_text(text)
 

@@ -185,14 +185,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn outage_is_shown_only_when_it_lasts() {
-        let folder = tempfile::tempdir().unwrap();
-        let endpoint = format!("file://{}", folder.path().display());
+        let disk = tempfile::tempdir().unwrap();
+        let endpoint = format!("file://{}", disk.path().display());
         let settings = serde_json::json!({"id": "disk", "endpoint": endpoint});
         let (settings, _) = config::Location::from_json(&settings).unwrap();
         let events = Events::default();
         let mut events_seen = events.subscribe();
-        let location = Location::open(settings.clone(), Folder::new(&settings), events).unwrap();
-        let location = Arc::new(location);
+        let folder = Folder::new(&settings);
+        let location = Arc::new(Location::open(settings, folder, events).unwrap());
         let status = UploadStatus {
             upload_id: "u1".into(),
             location: "disk".into(),
