@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use super::tombstone::abandon;
+use crate::agent::folder::FolderId;
 use crate::agent::journal::{self, Journals};
 use crate::agent::location::Location;
 use crate::agent::registry::Registry;
@@ -44,9 +45,9 @@ pub(in crate::agent) struct Sweeper {
     locations: Arc<Registry>,
     tasks: TaskTracker,
     /// Time of each storage's last sweep.
-    swept: HashMap<String, Instant>,
+    swept: HashMap<(String, FolderId), Instant>,
     /// Journals without a location, and since when; none once that is logged.
-    unclaimed: HashMap<String, Option<Instant>>,
+    unclaimed: HashMap<(FolderId, String), Option<Instant>>,
 }
 
 impl Sweeper {
@@ -67,11 +68,12 @@ impl Sweeper {
     /// Sweeps at start, for each new location, and periodically, until the agent stops.
     pub(in crate::agent) async fn run(mut self, stopping: CancellationToken) {
         let mut ticks = interval(INTERVAL);
+        let mut changes = self.locations.changes();
         let sweeping = async {
             loop {
                 tokio::select! {
                     _ = ticks.tick() => {}
-                    () = self.locations.new_one() => {}
+                    _ = changes.changed() => {}
                 }
                 self.sweep_journals().await;
                 self.sweep_storages().await;
@@ -86,19 +88,19 @@ impl Sweeper {
     /// Discards what expired journals name.
     pub(in crate::agent) async fn sweep_journals(&mut self) {
         for upload in self.journals.expired().await {
-            let (place, key) = (&upload.header.place, &upload.header.key);
-            if let Some(location) = self.locations.with(place, key) {
-                info!("sweeping what an interrupted upload of \"{key}\" left in {place}");
+            let (folder, key) = (&upload.header.folder, &upload.header.key);
+            if let Some(location) = self.locations.at(folder) {
+                info!("sweeping what an interrupted upload of \"{key}\" left in {folder}");
                 abandon(&location, upload, &self.tasks);
             } else {
                 let since = self
                     .unclaimed
-                    .entry(format!("{key} {place}"))
+                    .entry((folder.clone(), key.clone()))
                     .or_insert_with(|| Some(Instant::now()));
                 if since.is_some_and(|since| since.elapsed() >= REGISTERED_WITHIN) {
                     *since = None;
                     warn!(
-                        "an interrupted upload of \"{key}\" stays in {place}: no location has this folder"
+                        "an interrupted upload of \"{key}\" stays: no location leads to {folder}"
                     );
                 }
             }
@@ -107,7 +109,7 @@ impl Sweeper {
 
     async fn sweep_storages(&mut self) {
         let is_due = |location: &Arc<Location>| {
-            let swept = self.swept.get(&place(location));
+            let swept = self.swept.get(&storage(location));
             swept.is_none_or(|at| at.elapsed() >= STORAGE_INTERVAL)
         };
         let due = self.locations.all().into_iter().filter(is_due);
@@ -116,15 +118,15 @@ impl Sweeper {
         let sweeps = due.map(async |location| {
             sweep_storage(journals, &location)
                 .await
-                .then(|| (place(&location), Instant::now()))
+                .then(|| (storage(&location), Instant::now()))
         });
         self.swept
             .extend(join_all(sweeps).await.into_iter().flatten());
     }
 }
 
-fn place(location: &Location) -> String {
-    format!("{} {}", location.id(), location.settings.place())
+fn storage(location: &Location) -> (String, FolderId) {
+    (location.id().to_owned(), location.folder.id.clone())
 }
 
 /// Sweeps a storage, and returns false if it is to be retried soon.
@@ -137,7 +139,7 @@ async fn sweep_storage(journals: &Journals, location: &Location) -> bool {
         Ok(found) => {
             let unfinished = found.all.len();
             let (removed, error) = remove_expired(journals, location, found).await;
-            location.history.swept(Some(unfinished), removed, error);
+            location.history().swept(Some(unfinished), removed, error);
             true
         }
         Err(error) if error.outcome.is_transient() => {
@@ -146,7 +148,7 @@ async fn sweep_storage(journals: &Journals, location: &Location) -> bool {
         }
         Err(error) => {
             debug!("{error}; only leftovers that a journal names are swept");
-            location.history.swept(None, 0, Some(error.to_string()));
+            location.history().swept(None, 0, Some(error.to_string()));
             true
         }
     }
@@ -207,7 +209,7 @@ async fn expired_age(
     let age = found.now - touched;
     // Checked last: an upload may have resumed it meanwhile.
     let known = journals
-        .of_key(location.store.place(), leftover.key.as_str())
+        .of_key(&location.folder.id, leftover.key.as_str())
         .await;
     let is_known = match leftover.upload_id() {
         Some(id) if !known.is_empty() => known
