@@ -194,7 +194,9 @@ impl Commit {
 
     /// Waits a moment for the request in flight and makes no other. Returns the multipart upload to abort.
     pub(super) async fn settle(mut self: Box<Self>, ledger: &mut Ledger) -> Option<Multipart> {
-        if let Some(step) = &mut self.step
+        // A check writes nothing.
+        if self.stage != Stage::Check
+            && let Some(step) = &mut self.step
             && let Ok(Ok(Done::Claimed(journal))) = timeout(SETTLE_WITHIN, step).await
         {
             ledger.own(journal);
