@@ -271,7 +271,7 @@ impl Journal {
         self.add(Line::Buried(tombstone)).await;
     }
 
-    /// Takes back [`Self::discarded`] and [`Self::bury`]: an upload resumes what is stored.
+    /// Revokes [`Self::discarded`] and [`Self::bury`]: an upload resumes the stored parts.
     pub(super) async fn resumed(&self) {
         self.add(Line::Resumed).await;
     }

@@ -234,7 +234,7 @@ impl Upload {
     async fn call<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         drop(self.commands.send(command(reply)));
-        // Whoever ended the upload dropped the command.
+        // An upload that ends drops its commands.
         answer.await.unwrap_or_else(|_| Err(not_found(&self.id)))
     }
 }

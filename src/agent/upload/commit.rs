@@ -29,11 +29,10 @@ use crate::store::{
 };
 use crate::units::{rfc3339_millis, sha256};
 
-/// How long to look for a tar that was just stored. A proxy that lost its server answers 404, and the answer to HEAD has
-/// no body that would reveal it.
+/// How long to look for a new tar: a proxy that lost its server answers HEAD with a bare 404.
 const NOT_FOUND_FOR: Duration = Duration::from_mins(2);
 
-/// How long a request in flight may take after its upload was cancelled: what it wrote must be there to be deleted.
+/// How long a request in flight may take after a cancel: its object must exist to be deleted.
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
 
 /// A tar to commit.
@@ -186,15 +185,15 @@ impl Commit {
 
     /// The tombstone for what the commit may have written so far.
     pub(super) fn tombstone(&self) -> Option<Tombstone> {
-        match self.stage {
-            Stage::Check | Stage::Claim => None,
-            Stage::Store | Stage::Confirm | Stage::Describe => Some(self.tombstone.clone()),
-        }
+        let has_written = !matches!(self.stage, Stage::Check | Stage::Claim);
+        has_written.then(|| self.tombstone.clone())
     }
 
     /// Waits a moment for the request in flight and makes no other. Returns the multipart upload to abort.
     pub(super) async fn settle(mut self: Box<Self>, ledger: &mut Ledger) -> Option<Multipart> {
-        if let Some(step) = &mut self.step
+        // A check writes nothing.
+        if self.stage != Stage::Check
+            && let Some(step) = &mut self.step
             && let Ok(Ok(Done::Claimed(journal))) = timeout(SETTLE_WITHIN, step).await
         {
             ledger.own(journal);
