@@ -115,8 +115,8 @@ async fn what_there_is_can_be_read_without_a_script() {
         "Night 0",
         "40.0 KiB",
         "datetime=\"2026-11-20T04:47",
-        "Show 2 older ones",
-        "Nothing is being uploaded",
+        "Show 2 older backups",
+        "No uploads in progress",
     ] {
         assert!(html.contains(part), "{part} is missing: {html}");
     }
@@ -359,7 +359,7 @@ async fn a_check_is_told_step_by_step_and_stays_on_the_page() {
     // Nothing, then one step more each time, then the whole once more.
     assert_eq!(steps, (0..=11).chain([11]).collect::<Vec<_>>());
     assert!(
-        lines[3].contains("Being checked") && lines[12].contains("Everything works"),
+        lines[3].contains("Checking") && lines[12].contains("Everything works"),
         "{lines:#?}"
     );
     assert!(visitor.open().await.contains("Everything works"));
@@ -416,9 +416,9 @@ async fn a_bucket_that_is_away_does_not_hide_what_was_there() {
     let html = Visitor::of(&agent.setup).open().await;
     for part in [
         "Still here",
-        "The storage cannot be asked. This list is from",
+        "The storage is not reachable. List from",
         "badge error",
-        "cannot be reached: ",
+        "t reach the storage provider: ",
     ] {
         assert!(html.contains(part), "{part} is missing: {html}");
     }
@@ -435,13 +435,10 @@ async fn a_list_that_is_late_does_not_keep_the_page() {
     let agent = with_page(Setup::of(location)).serve().await;
     let gate = proxy.hold(Request::is_list);
     let visitor = Visitor::of(&agent.setup);
-    assert!(visitor.open().await.contains("The list is being fetched"));
+    assert!(visitor.open().await.contains("Loading the list"));
     gate.add_permits(1);
     eventually("the list is there", async || {
-        visitor
-            .open()
-            .await
-            .contains("There are no backups here yet")
+        visitor.open().await.contains("No backups yet")
     })
     .await;
 }
@@ -452,7 +449,7 @@ async fn left_out_objects_are_named() {
     bucket.put("backups/alone.metadata.json", "{}").await;
     let html = Visitor::of(&agent.setup).open().await;
     assert!(
-        html.contains("1 files are left out") && html.contains("backups/alone.metadata.json"),
+        html.contains("Ignored files: 1") && html.contains("backups/alone.metadata.json"),
         "{html}"
     );
 }
@@ -474,7 +471,7 @@ async fn the_page_speaks_the_persons_language() {
     );
     let html = text(&german);
     assert!(
-        html.contains("<html lang=\"de\">") && html.contains("Es wird nichts hochgeladen."),
+        html.contains("<html lang=\"de\">") && html.contains("Keine laufenden Uploads."),
         "{html}"
     );
     let headers = [

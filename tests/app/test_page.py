@@ -170,7 +170,7 @@ async def test_upload_is_watched_to_its_end(app: App, browser: Browser) -> None:
             assert len(seen) >= 4, seen
             assert await upload.status == 200
         said = page.region("Uploads").get_by_role("status")
-        await expect(said).to_have_text("Watched is in Garage in the cellar.")
+        await expect(said).to_have_text("Watched was uploaded to Garage in the cellar.")
         await expect(card).to_have_count(0)
         cellar = page.card("Garage in the cellar")
         await expect(cellar.get_by_role("row", name="Watched")).to_be_visible()
@@ -210,8 +210,8 @@ async def test_check_is_seen_step_by_step(
         garage.process.signal(signal.SIGSTOP)
         try:
             await button.click()
-            await expect(cellar).to_contain_text("The host has an address: OK")
-            await expect(cellar).to_contain_text("Being checked")
+            await expect(cellar).to_contain_text("Host name resolves: OK")
+            await expect(cellar).to_contain_text("Checking")
             await expect(cellar).not_to_contain_text("Everything works")
             await expect(button).to_have_attribute("aria-disabled", "true")
         finally:
@@ -219,7 +219,7 @@ async def test_check_is_seen_step_by_step(
         await expect(cellar.locator(".check .outcome")).to_contain_text(
             "Everything works"
         )
-        await expect(cellar).to_contain_text("Deleting: OK")
+        await expect(cellar).to_contain_text("Delete an object: OK")
         await expect(button).not_to_have_attribute("aria-disabled", "true")
 
 
@@ -360,7 +360,7 @@ async def test_says_where_to_add_the_first_location(browser: Browser) -> None:
     ):
         await page.show(url_of(app))
         locations = page.region("Backup locations")
-        await expect(locations).to_contain_text("There is no backup location yet")
+        await expect(locations).to_contain_text("No backup location yet")
         await expect(locations).to_contain_text("On the configuration page of the app")
         await page.shot("page-empty")
         assert await page.grave_violations() == []

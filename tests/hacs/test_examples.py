@@ -61,7 +61,7 @@ async def cellar(hass: HomeAssistant) -> Any:
 
 async def test_tells_of_trouble(hass: HomeAssistant, cellar: Agent) -> None:
     """The first example makes a notification with the state."""
-    button = {"entity_id": "button.cellar_refresh_list"}
+    button = {"entity_id": "button.cellar_refresh_backup_list"}
     await hass.services.async_call("button", "press", button, blocking=True)
     assert await run(hass, "Backup storage in trouble") == ["The cellar says: ok"]
 

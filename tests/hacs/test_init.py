@@ -82,7 +82,7 @@ async def test_tries_again_later(
     assert not await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.SETUP_RETRY
     assert entry.reason is not None
-    assert entry.reason.startswith("The agent cannot be reached; is it running?")
+    assert entry.reason.startswith("Can't reach the agent.")
 
     await agent.start()
     assert await hass.config_entries.async_reload(entry.entry_id)

@@ -84,7 +84,7 @@ async def test_of_several_agents(
         assert shown["Local directory (other)"] == "OK"
         assert shown["Broken"] == {
             "type": "failed",
-            "error": "Storage reports an error",
+            "error": "Storage error",
         }
         assert await hass.config_entries.async_unload(second.entry_id)
 

@@ -18,7 +18,7 @@ async def test_a_key_is_changed_and_refused(stage: Stage, frontend: Frontend) ->
     await expect(frontend.flow.field("Secret access key")).to_have_value("")
     await frontend.flow.fill({"Access key ID": key_id, "Secret access key": "wrong"})
     await frontend.flow.press("Submit")
-    await frontend.flow.shows("The storage provider does not accept the access key")
+    await frontend.flow.shows("The storage provider rejects the access key")
     await frontend.shot("30-wrong-key")
     await frontend.flow.fill({"Secret access key": secret})
     await frontend.flow.press("Submit")
@@ -31,7 +31,7 @@ async def test_a_key_is_changed_and_refused(stage: Stage, frontend: Frontend) ->
     await frontend.open(PAGE)
     await frontend.shot("32-reauth", of=frontend.text("ha-cellar/homeassistant"))
     await frontend.button("Reconfigure").click()
-    await frontend.flow.shows("The provider no longer accepts the access key")
+    await frontend.flow.shows("The provider rejects the access key")
     await frontend.shot("33-another-key")
     await frontend.flow.fill(
         {
@@ -40,7 +40,7 @@ async def test_a_key_is_changed_and_refused(stage: Stage, frontend: Frontend) ->
         }
     )
     await frontend.flow.press("Submit")
-    await frontend.flow.shows("The new key works")
+    await frontend.flow.shows("The new access key was saved")
     await frontend.shot("34-key-works")
     await frontend.flow.close()
     # The page that was open before keeps the question until it is opened again.
@@ -56,13 +56,13 @@ async def test_a_repair_corrects_the_region(stage: Stage, frontend: Frontend) ->
     await stage.garage.move_to("attic-1")
     await stage.refresh("Cellar")
     await frontend.open("/config/repairs")
-    await frontend.text("The region of Cellar is wrong").click()
-    await frontend.flow.shows("This was tried and works")
+    await frontend.text("Wrong region for Cellar").click()
+    await frontend.flow.shows("These settings were tested and work")
     await frontend.shot("35-repair")
     await frontend.flow.press("Submit")
     await frontend.flow.shows("The issue is repaired!")
     await frontend.flow.finish()
-    await expect(frontend.text("The region of Cellar is wrong")).to_be_hidden()
+    await expect(frontend.text("Wrong region for Cellar")).to_be_hidden()
     await frontend.shot("36-repaired")
     await stage.wait_for_status("Cellar", "ok")
 
@@ -110,7 +110,7 @@ async def test_in_german(stage: Stage, frontend: Frontend) -> None:
     await expect(chosen).to_contain_text(other)
     await frontend.shot("40-german-provider")
     await frontend.flow.press("OK")
-    await frontend.flow.shows("Bucket bei S3")
+    await frontend.flow.shows("S3-Bucket")
     await frontend.flow.fill(
         {
             "Endpunkt": stage.garage.endpoint,
