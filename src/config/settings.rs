@@ -29,7 +29,7 @@ pub struct Setting {
     pub secrecy: Secrecy,
     /// Where it can be set besides `agent.toml` and the environment.
     pub places: Places,
-    /// Its part of the form *Add a bucket*.
+    /// Its part of the form *Add a bucket*; for the endpoint and the region the provider decides.
     pub section: Section,
     /// Its meaning, for the reference: Markdown, no full stop.
     pub help: &'static str,
@@ -76,8 +76,8 @@ pub enum Section {
     Advanced,
 }
 
-/// A setting of the agent alone, which Home Assistant does not offer.
-const AGENT: Setting = Setting {
+/// A setting without a row of its own, such as a provider's field: a text.
+pub(super) const PLAIN: Setting = Setting {
     name: "",
     kind: Kind::Text,
     default: Default::None,
@@ -90,6 +90,9 @@ const AGENT: Setting = Setting {
     section: Section::Main,
     help: "",
 };
+
+/// A setting that Home Assistant does not offer.
+const AGENT: Setting = PLAIN;
 
 /// A setting of the app.
 const APP: Setting = Setting {
@@ -265,14 +268,14 @@ pub const LOCATION: &[Setting] = &[
         kind: Kind::Word,
         default: Default::Derived("the endpoint's, or the provider's"),
         help: "region that requests are signed for; if it is not set, the agent takes the one that the server names",
-        ..MAIN
+        ..ADVANCED
     },
     Setting {
         name: "endpoint",
         default: Default::Derived("the provider's"),
         help: "URL of the S3 API without the bucket. In the agent's own configuration also `file:///a/directory`: only \
                the agent's user can read what it writes there",
-        ..MAIN
+        ..ADVANCED
     },
     Setting {
         name: "session_token",
@@ -332,12 +335,7 @@ pub const LOCATION: &[Setting] = &[
     },
     Setting {
         name: "part_size",
-        kind: Kind::Number(Number {
-            unit: Unit::Bytes,
-            min: 5 * MIB,
-            max: 512 * MIB,
-            none: &[],
-        }),
+        kind: Kind::Number(PART_SIZE),
         default: Default::Value("8 MiB"),
         help: "size of a part; it grows for a very large backup. Larger parts need more memory",
         ..ADVANCED
@@ -420,7 +418,7 @@ pub const LOCATION: &[Setting] = &[
         name: "verify_mode",
         kind: Kind::Choice(&["quick", "full"]),
         default: Default::Value("full"),
-        help: "`full` reads each backup whole, which [costs egress](reliability.md#verifying); `quick` reads its \
+        help: "`full` reads each backup whole, which [costs egress](guides/verify.md); `quick` reads its \
                headers",
         ..ADVANCED
     },
@@ -443,9 +441,21 @@ pub const LOCATION: &[Setting] = &[
         name: "id",
         default: Default::Derived("derived from endpoint, bucket and prefix"),
         help: "lower-case letters, digits, `-` and `_`; Home Assistant keeps its settings for the location under it",
+        section: Section::Advanced,
         ..APP
     },
 ];
+
+/// Bounds of a part.
+///
+/// The minimum is S3's own; the last part of an upload may be smaller. Source: "Amazon S3 multipart upload limits" in
+/// Amazon's user guide. Parts above the maximum only cost memory: 10,000 of these hold 5 TB, S3's largest object.
+pub const PART_SIZE: Number = Number {
+    unit: Unit::Bytes,
+    min: 5 * MIB,
+    max: 512 * MIB,
+    none: &[],
+};
 
 /// A limit of transfers. Less than the minimum takes a day for a gigabyte.
 const RATE: Number = Number {
