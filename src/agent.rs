@@ -13,6 +13,7 @@ pub(crate) mod kept;
 pub mod listing;
 pub mod location;
 mod look;
+pub mod model;
 pub mod recover;
 mod registry;
 pub mod upload;
@@ -36,13 +37,13 @@ use tracing::warn;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::config;
 use crate::error::{Error, Kind, Result};
-use check::{Checked, Step};
 use cleanup::{Sweeper, abandon};
 use download::Download;
-use events::{Events, UploadStatus};
+use events::Events;
 use journal::Journals;
 use listing::{Entry, View};
-use location::{Location, Status};
+use location::Location;
+use model::{CheckReport, CheckStep, LocationStatus, UploadStatus};
 use registry::Registry;
 use upload::{Discard, Keep, Means, Options, Received, Upload};
 use verify::Records;
@@ -107,7 +108,7 @@ impl Agent {
 
     /// All locations, in the order of the configuration.
     #[must_use]
-    pub fn locations(&self) -> Vec<Status> {
+    pub fn locations(&self) -> Vec<LocationStatus> {
         self.locations
             .all()
             .iter()
@@ -180,7 +181,7 @@ impl Agent {
         let (location, start) = (self.location(location)?, Instant::now());
         let view = location.note_error(location.listings.get(refresh).await)?;
         match &view.error {
-            Some(error) => drop(location.note::<()>(Err(error.replica()))),
+            Some(error) => drop(location.note::<()>(Err(error.clone()))),
             // An older list says nothing of how the bucket is now.
             None if view.listing.taken >= start => location.note(Ok(()))?,
             None => {}
@@ -230,7 +231,7 @@ impl Agent {
     ///
     /// # Errors
     /// [`Kind::LocationNotFound`].
-    pub async fn check(&self, location: &str) -> Result<Checked> {
+    pub async fn check(&self, location: &str) -> Result<CheckReport> {
         self.check_watched(location, None).await
     }
 
@@ -241,8 +242,8 @@ impl Agent {
     pub async fn check_watched(
         &self,
         location: &str,
-        watcher: Option<UnboundedSender<Step>>,
-    ) -> Result<Checked> {
+        watcher: Option<UnboundedSender<CheckStep>>,
+    ) -> Result<CheckReport> {
         let location = self.location(location)?;
         // Runs on when the client goes away, and removes what it wrote.
         let checking = self.tasks.spawn(async move {
@@ -257,7 +258,7 @@ impl Agent {
     ///
     /// # Errors
     /// [`Kind::ShuttingDown`]; what is wrong with the settings is in the answer.
-    pub async fn check_settings(&self, settings: serde_json::Value) -> Result<Checked> {
+    pub async fn check_settings(&self, settings: serde_json::Value) -> Result<CheckReport> {
         self.refuse_when_stopping()?;
         self.tasks
             .spawn(async move { check::check_json(&settings).await })

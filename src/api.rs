@@ -28,7 +28,6 @@
 
 mod access;
 mod admin;
-mod attempts;
 mod backups;
 mod diagnostics;
 mod events;
@@ -54,11 +53,7 @@ use axum::routing::{get, post, put};
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
-use access::Guard;
-pub use access::Token;
 pub(crate) use admin::PROTOCOL;
-pub(crate) use attempts::Attempts;
-pub use attempts::Peer;
 pub(crate) use diagnostics::diagnostics;
 pub(crate) use events::stream as events;
 use problem::Problem;
@@ -67,6 +62,7 @@ use crate::agent::Agent;
 use crate::config::{self, Written};
 use crate::error::{Error, Kind};
 use crate::logging::LogHandle;
+use crate::server::auth::Gate;
 
 /// What the calls share.
 #[derive(Debug, Clone)]
@@ -81,8 +77,8 @@ pub struct State {
     pub configuration: Arc<[Written]>,
     /// What is wrong in the configuration, and was left out.
     pub problems: Arc<[config::Problem]>,
-    /// The token that every call but `health` needs.
-    pub token: Option<Token>,
+    /// Decides which requests are served.
+    pub gate: Arc<Gate>,
     /// When the agent started.
     pub started_at: DateTime<Utc>,
     /// Set when the agent begins to stop: streams without end are over then.
@@ -136,10 +132,7 @@ pub fn router(state: State) -> Router {
         )
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
-        .layer(from_fn_with_state(
-            Guard::new(state.token.clone()),
-            access::guard,
-        ));
+        .layer(from_fn_with_state(state.clone(), access::guard));
     open.merge(guarded)
         .layer(map_response(problem::from_refusal))
         .layer(from_fn(noted::note))

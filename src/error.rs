@@ -7,6 +7,7 @@ mod reason;
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 pub use reason::Reason;
 
@@ -150,7 +151,7 @@ impl Kind {
 }
 
 /// An error at the agent's edge: everything that the protocol, the log and the command line show.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Error {
     kind: Kind,
     reason: Option<Reason>,
@@ -158,7 +159,7 @@ pub struct Error {
     hint: Option<String>,
     provider_code: Option<String>,
     request_id: Option<String>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 /// A result with the agent's [`Error`].
@@ -203,7 +204,7 @@ impl Error {
     /// Adds the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        self.source = Some(source.into().into());
         self
     }
 
@@ -242,20 +243,6 @@ impl Error {
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         self.request_id.as_deref()
-    }
-
-    /// The same error once more, for several readers; the cause stays with the first.
-    #[must_use]
-    pub fn replica(&self) -> Self {
-        Self {
-            kind: self.kind,
-            reason: self.reason,
-            detail: self.detail.clone(),
-            hint: self.hint.clone(),
-            provider_code: self.provider_code.clone(),
-            request_id: self.request_id.clone(),
-            source: None,
-        }
     }
 }
 

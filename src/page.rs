@@ -15,7 +15,6 @@ mod origin;
 mod overview;
 mod words;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -24,24 +23,12 @@ use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::routing::{get, post};
 
 use crate::api::{self, diagnostics, events};
-use access::Door;
 use words::Languages;
 
-/// Who may use the page without the token.
-#[derive(Debug)]
-pub struct Guests {
-    /// Their addresses.
-    pub from: Vec<IpAddr>,
-    /// They are all Supervisor, which no browser can be made to speak for, and which keeps the name that people reach
-    /// Home Assistant by.
-    pub are_supervisor: bool,
-}
-
-/// What the requests share.
+/// State that the requests share.
 #[derive(Debug, Clone)]
 struct State {
     api: api::State,
-    door: Arc<Door>,
     languages: Arc<Languages>,
 }
 
@@ -54,12 +41,10 @@ impl FromRef<State> for api::State {
 /// Returns the page's router, the only table of its routes.
 ///
 /// # Errors
-/// When the words of a language cannot be read, which a test makes sure of.
-pub fn router(state: api::State, guests: Guests) -> serde_json::Result<Router> {
-    let door = Door::new(guests, state.token.clone());
+/// When the words of a language cannot be parsed, which a test rules out.
+pub fn router(state: api::State) -> serde_json::Result<Router> {
     let state = State {
         api: state,
-        door: door.into(),
         languages: Languages::read()?.into(),
     };
     let parts = Router::new()

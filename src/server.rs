@@ -1,25 +1,23 @@
-//! The accept loop: connections in, requests to the router, a drain at the end.
+//! The HTTP server: accepts connections, hands requests to a router, drains at shutdown. It knows no routes.
 
-mod crowd;
+pub mod auth;
 mod listener;
+mod quota;
+mod stall;
 mod tls;
-mod unix;
-mod watch;
+mod unix_socket;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::ConnectInfo;
 use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -27,95 +25,83 @@ use tower::ServiceExt;
 use tracing::{debug, info, warn};
 
 pub use listener::{Listener, Stream};
-pub use unix::UnixSocket;
+pub use unix_socket::UnixSocket;
 
-use crate::api::Peer;
-use crowd::Crowd;
-use watch::Watched;
+use auth::Peer;
+use listener::Duplex;
+use quota::Quota;
+use stall::StallGuard;
 
-/// Connections at the same time on one listener. HA needs a handful.
+/// Concurrent connections on one listener. Home Assistant needs a handful.
 const MAX_CONNECTIONS: usize = 128;
 
-/// How long a client may take to send the head of a request.
-const HEAD_WITHIN: Duration = Duration::from_secs(30);
+/// Timeout for the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a client may take nothing of an answer. A person who pauses a download comes back sooner.
-const TAKE_WITHIN: Duration = Duration::from_mins(10);
+/// Timeout for a client that reads nothing of an answer. A paused download has to resume within it.
+const STALL_TIMEOUT: Duration = Duration::from_mins(10);
 
-/// How long requests under way may go on when the agent stops.
-const DRAIN_LIMIT: Duration = Duration::from_secs(4);
+/// How long shutdown waits for requests in flight.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Serves `router` on `listener` until `shutdown`, then lets requests under way end.
+/// Serves `router` on `listener` until `shutdown`, then drains requests in flight.
 ///
 /// # Errors
-/// When the listener cannot go on.
+/// When the listener fails for good.
 pub async fn run(
     mut listener: Listener,
     router: Router,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let graceful = GracefulShutdown::new();
-    let (connections, crowd) = (Arc::new(Semaphore::new(MAX_CONNECTIONS)), Crowd::default());
+    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let quota = Quota::default();
     info!("listening on {}", listener.address());
     loop {
         let next = async {
-            let permit = Arc::clone(&connections)
-                .acquire_owned()
-                .await
-                .map_err(io::Error::other)?;
-            Ok::<_, io::Error>((permit, listener.accept().await?))
+            let permit = Arc::clone(&connections).acquire_owned().await;
+            Ok::<_, io::Error>((permit.map_err(io::Error::other)?, listener.accept().await?))
         };
         let (permit, stream) = tokio::select! {
             () = shutdown.cancelled() => break,
             next = next => next?,
         };
         let peer = stream.peer();
-        let Some(place) = crowd.enter(peer.map(|peer| peer.ip().to_canonical())) else {
+        let Some(place) = quota.enter(peer) else {
             debug!(?peer, "too many connections from one address");
             continue;
         };
-        let (router, watcher) = (router.clone(), graceful.watcher());
+        let router = router.clone();
+        let watcher = graceful.watcher();
         tokio::spawn(async move {
             match stream.establish().await {
                 Ok(stream) => serve_connection(stream, peer, router, watcher).await,
-                Err(error) => debug!("a connection failed before its first request: {error}"),
+                Err(error) => debug!("connection failed before its first request: {error}"),
             }
             drop((permit, place));
         });
     }
-    // Closes the socket first: nobody connects to an agent that is stopping.
+    // Closed before draining, so that new clients get a connection error at once.
     drop(listener);
-    if timeout(DRAIN_LIMIT, graceful.shutdown()).await.is_err() {
-        warn!("stopping with requests under way");
+    if timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
+        warn!("shutting down with requests in flight");
     }
     Ok(())
 }
 
-async fn serve_connection<S>(
-    stream: S,
-    peer: Option<SocketAddr>,
-    router: Router,
-    watcher: hyper_util::server::graceful::Watcher,
-) where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
+async fn serve_connection(stream: Box<dyn Duplex>, peer: Peer, router: Router, watcher: Watcher) {
     let service = router.map_request(move |mut request: Request<Incoming>| {
-        request
-            .extensions_mut()
-            .insert(Peer(peer.map(|peer| peer.ip().to_canonical())));
-        if let Some(peer) = peer {
-            request.extensions_mut().insert(ConnectInfo(peer));
-        }
+        request.extensions_mut().insert(peer);
         request
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WITHIN)
+        .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(
-            TokioIo::new(Watched::new(stream, TAKE_WITHIN)),
+            TokioIo::new(StallGuard::new(stream, STALL_TIMEOUT)),
             TowerToHyperService::new(service),
         );
     if let Err(error) = watcher.watch(connection).await {
-        debug!("a connection ended early: {error}");
+        debug!("connection ended early: {error}");
     }
 }

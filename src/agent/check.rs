@@ -10,13 +10,12 @@ mod steps;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 use tracing::info;
 use url::Host;
 
-use super::events::Report;
+use super::model::{CheckNote, CheckReport, CheckStep, Failure};
 use crate::config::{Backend, Choice, Encryption, Location, Problem, S3Settings};
 use crate::error::{Error, Kind, Reason};
 use crate::store::{Dialect, Route};
@@ -28,62 +27,23 @@ const CORRECTION_LIMIT: Duration = Duration::from_mins(1);
 /// Regions that servers of one's own go by when nobody set another.
 const USUAL_REGIONS: [&str; 3] = ["us-east-1", "auto", "garage"];
 
-/// One step of a check.
-#[derive(Debug, Clone, Serialize)]
-pub struct Step {
-    /// Its name, as in [`steps`]; `settings` when they cannot even be tried.
-    pub step: &'static str,
-    /// Whether it went well.
-    pub ok: bool,
-    /// How long it took.
-    pub duration_ms: u64,
-    /// Why it failed.
-    pub error: Option<Report>,
-    /// The setting that is wrong; only in `settings`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-}
-
-/// What a check found.
-#[derive(Debug, Clone, Serialize)]
-pub struct Checked {
-    /// Whether all steps went well.
-    pub ok: bool,
-    /// The steps, up to the first that failed.
-    pub steps: Vec<Step>,
-    /// Settings to change, when that makes everything work, or an endpoint without TLS that answered.
-    pub corrected: Option<BTreeMap<String, String>>,
-    /// What was found out where the settings say `auto`.
-    pub found: Option<BTreeMap<String, String>>,
-    /// What people may want to know although it works.
-    pub notes: Vec<Note>,
-}
-
-/// Something that does no harm.
-#[derive(Debug, Clone, Serialize)]
-pub struct Note {
-    /// Its code.
-    pub code: &'static str,
-    /// The setting that it is about.
-    pub key: Option<String>,
-    /// What it is.
-    pub message: String,
-}
-
 /// Tries settings as they came over the protocol.
-pub async fn check_json(settings: &serde_json::Value) -> Checked {
+pub async fn check_json(settings: &serde_json::Value) -> CheckReport {
     match Location::from_json(settings) {
         Ok((location, notes)) => {
             let mut checked = check(&location, None).await;
-            checked.notes.extend(notes.into_iter().map(Note::from));
+            checked.notes.extend(notes.into_iter().map(CheckNote::from));
             checked
         }
-        Err(problems) => Checked::unusable(&problems),
+        Err(problems) => CheckReport::unusable(&problems),
     }
 }
 
 /// Tries a location's settings. Whoever watches hears of each step of the settings as they are when it is known.
-pub async fn check(location: &Location, watcher: Option<UnboundedSender<Step>>) -> Checked {
+pub async fn check(
+    location: &Location,
+    watcher: Option<UnboundedSender<CheckStep>>,
+) -> CheckReport {
     let start = Instant::now();
     let mut trial = Trial::watched(location.clone(), None, watcher).await;
     let corrected = match &location.backend {
@@ -103,7 +63,7 @@ pub async fn check(location: &Location, watcher: Option<UnboundedSender<Step>>) 
         duration_ms = start.elapsed().as_millis(),
         "checked"
     );
-    Checked {
+    CheckReport {
         ok: trial.ok(),
         steps: trial.steps,
         corrected,
@@ -179,7 +139,7 @@ fn secret_on_the_wire(settings: &S3Settings) -> Option<&'static str> {
     }
 }
 
-fn note_plain_http(settings: &S3Settings) -> Option<Note> {
+fn note_plain_http(settings: &S3Settings) -> Option<CheckNote> {
     let secret = secret_on_the_wire(settings).filter(|_| settings.endpoint.scheme() == "http")?;
     let is_loopback = match settings.endpoint.host()? {
         Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),
@@ -189,7 +149,7 @@ fn note_plain_http(settings: &S3Settings) -> Option<Note> {
     let message = format!(
         "The endpoint has no TLS: everybody on the way can read the {secret}. Use https:// instead."
     );
-    (!is_loopback).then(|| Note {
+    (!is_loopback).then(|| CheckNote {
         code: "plain_http",
         key: Some("endpoint".to_owned()),
         message,
@@ -197,7 +157,7 @@ fn note_plain_http(settings: &S3Settings) -> Option<Note> {
 }
 
 /// What may be worth a try after this error.
-fn candidates(settings: &S3Settings, error: &Report) -> Vec<S3Settings> {
+fn candidates(settings: &S3Settings, error: &Failure) -> Vec<S3Settings> {
     let open = settings.open_to_change();
     let is = |reason: Reason| error.reason == reason.code();
     if is(Reason::TlsNeeded) {
@@ -265,19 +225,13 @@ fn words(dialect: &Dialect) -> BTreeMap<String, String> {
         .collect()
 }
 
-impl Checked {
-    /// The first step that failed.
-    #[must_use]
-    pub fn error(&self) -> Option<&Report> {
-        self.steps.iter().find_map(|step| step.error.as_ref())
-    }
-
+impl CheckReport {
     fn unusable(problems: &[Problem]) -> Self {
         let step = |problem: &Problem| {
             let error =
                 Error::new(Kind::InvalidRequest, problem.to_string()).with_reason(problem.reason);
-            let (key, error) = (Some(problem.key.clone()), Some(Report::from(&error)));
-            Step {
+            let (key, error) = (Some(problem.key.clone()), Some(Failure::from(&error)));
+            CheckStep {
                 step: "settings",
                 ok: false,
                 duration_ms: 0,
@@ -299,7 +253,7 @@ impl Checked {
     }
 }
 
-impl From<Problem> for Note {
+impl From<Problem> for CheckNote {
     fn from(note: Problem) -> Self {
         let code = note.reason.map_or("note", Reason::code);
         Self {

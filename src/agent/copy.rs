@@ -14,8 +14,9 @@ use futures_util::{Stream, StreamExt, stream};
 use serde::Serialize;
 
 use super::Agent;
-use super::listing::{Entry, Listing, Listings, Skipped};
+use super::listing::{Entry, Listing, Listings};
 use super::location::Location;
+use super::model::Skipped;
 use crate::error::{Error, Kind, Result};
 use crate::store::flat_folder;
 
@@ -32,7 +33,7 @@ const INSIDE: InsideLimits = InsideLimits {
 
 /// What is to be copied.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct CopyRequest {
     /// Id of the location that is copied from.
     pub from: String,
     /// The folder in it.
@@ -74,9 +75,9 @@ impl Default for InsideLimits {
 
 /// What a copy would do.
 #[derive(Debug)]
-pub struct Plan {
+pub struct CopyPlan {
     /// One for each backup.
-    pub steps: Vec<Step>,
+    pub steps: Vec<CopyStep>,
     /// Metadata objects in the source that are no backups, and why.
     pub left_out: Vec<Skipped>,
     /// Whether the storage may be asked to copy by itself.
@@ -89,7 +90,7 @@ pub struct Plan {
 
 /// One backup of a plan.
 #[derive(Debug)]
-pub struct Step {
+pub struct CopyStep {
     /// The backup.
     pub backup_id: String,
     /// Size of its tar in bytes.
@@ -106,7 +107,7 @@ enum Action {
 
 /// What came of one backup.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct CopyOutcome {
     /// The backup.
     pub backup_id: String,
     /// Size of its tar in bytes.
@@ -129,7 +130,7 @@ pub enum Done {
     WouldCopy,
 }
 
-impl Plan {
+impl CopyPlan {
     /// Bytes that are to be copied.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -142,7 +143,7 @@ impl Plan {
 
     /// What would come of it.
     #[must_use]
-    pub fn outcomes(self) -> Vec<Outcome> {
+    pub fn outcomes(self) -> Vec<CopyOutcome> {
         self.steps
             .into_iter()
             .map(|step| step.outcome(Ok(Done::WouldCopy)))
@@ -150,15 +151,15 @@ impl Plan {
     }
 }
 
-impl Step {
+impl CopyStep {
     /// What is known without doing anything; `copied` for what is to be copied.
-    fn outcome(self, copied: Result<Done>) -> Outcome {
+    fn outcome(self, copied: Result<Done>) -> CopyOutcome {
         let result = match self.action {
             Action::Copy(_) => copied,
             Action::Skip => Ok(Done::Skipped),
             Action::Refuse(error) => Err(error),
         };
-        Outcome {
+        CopyOutcome {
             backup_id: self.backup_id,
             size: self.size,
             result,
@@ -171,7 +172,7 @@ impl Agent {
     ///
     /// # Errors
     /// [`Kind::LocationNotFound`], [`Kind::InvalidRequest`] when both sides are one, and what a listing can come to.
-    pub async fn plan_copy(&self, request: &Request) -> Result<Plan> {
+    pub async fn plan_copy(&self, request: &CopyRequest) -> Result<CopyPlan> {
         let (from, to) = (self.location(&request.from)?, self.location(&request.to)?);
         let (source, folder) = match &request.layout {
             Layout::Agent => (Arc::clone(&from.listings), from.keys.folder().to_owned()),
@@ -198,13 +199,13 @@ impl Agent {
             if let Some(unread) = &listing.unread
                 && is_any_missing(listing, &request.backup_ids)
             {
-                return location.note(Err(unread.replica()));
+                return location.note(Err(unread.clone()));
             }
         }
         let is_inside = from.store.can_copy_inside_to(&to.store);
         let steps = steps(&found, &held, &request.backup_ids, &from);
         let left_out = found.skipped.clone();
-        Ok(Plan {
+        Ok(CopyPlan {
             steps,
             left_out,
             is_inside,
@@ -216,8 +217,8 @@ impl Agent {
     }
 
     /// Carries a plan out: what needs no copy first, then the small backups, then one large one after the other.
-    pub fn copy(self: &Arc<Self>, plan: Plan) -> impl Stream<Item = Outcome> + use<> {
-        let Plan {
+    pub fn copy(self: &Arc<Self>, plan: CopyPlan) -> impl Stream<Item = CopyOutcome> + use<> {
+        let CopyPlan {
             steps,
             is_inside,
             from,
@@ -240,7 +241,7 @@ impl Agent {
             .partition(|step| matches!(step.action, Action::Copy(_)));
         let (small, large): (Vec<_>, Vec<_>) =
             copied.into_iter().partition(|step| step.size <= part_size);
-        let run = move |step: Step| {
+        let run = move |step: CopyStep| {
             let copying = Arc::clone(&copying);
             async move {
                 let result = match &step.action {
@@ -271,10 +272,10 @@ fn is_any_missing(listing: &Listing, wanted: &[String]) -> bool {
 }
 
 /// One step for each backup that was asked for, found or not.
-fn steps(found: &Listing, held: &Listing, wanted: &[String], from: &Location) -> Vec<Step> {
+fn steps(found: &Listing, held: &Listing, wanted: &[String], from: &Location) -> Vec<CopyStep> {
     let is_wanted =
         |entry: &&Entry| wanted.is_empty() || wanted.contains(&entry.metadata.backup_id);
-    let mut steps: Vec<Step> = found
+    let mut steps: Vec<CopyStep> = found
         .entries
         .iter()
         .filter(is_wanted)
@@ -290,7 +291,7 @@ fn steps(found: &Listing, held: &Listing, wanted: &[String], from: &Location) ->
             from.store.place()
         );
         let action = Action::Refuse(Error::new(Kind::BackupNotFound, detail));
-        steps.push(Step {
+        steps.push(CopyStep {
             backup_id: backup_id.clone(),
             size: 0,
             action,
@@ -299,7 +300,7 @@ fn steps(found: &Listing, held: &Listing, wanted: &[String], from: &Location) ->
     steps
 }
 
-fn step(entry: &Entry, held: &Listing) -> Step {
+fn step(entry: &Entry, held: &Listing) -> CopyStep {
     let backup_id = entry.metadata.backup_id.clone();
     let action = match held.find(&backup_id) {
         None if entry.metadata.damage.is_some() => {
@@ -321,7 +322,7 @@ fn step(entry: &Entry, held: &Listing) -> Step {
             Action::Refuse(Error::new(Kind::ChecksumMismatch, detail).with_hint(hint))
         }
     };
-    Step {
+    CopyStep {
         backup_id,
         size: entry.tar.size,
         action,

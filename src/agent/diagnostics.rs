@@ -2,10 +2,9 @@
 
 use serde::Serialize;
 
-use super::events::UploadStatus;
 use super::journal::JournalStatus;
-use super::listing::Skipped;
-use super::location::{Counts, LastCheck, LastSweep, Location, Status};
+use super::location::Location;
+use super::model::{Counts, LastCheck, LastSweep, LocationStatus, Skipped, UploadStatus};
 use super::{Agent, MAX_UPLOADS, MAX_UPLOADS_OF_ONE, listing};
 use crate::store::Traffic;
 
@@ -23,7 +22,7 @@ pub struct Diagnostics {
 
 #[derive(Debug, Serialize)]
 struct LocationDiagnostics {
-    location: Status,
+    location: LocationStatus,
     settings: serde_json::Value,
     last_check: Option<LastCheck>,
     last_sweep: Option<LastSweep>,
@@ -55,7 +54,7 @@ struct Limits {
 #[derive(Debug)]
 pub struct Figures {
     /// How it stands.
-    pub status: Status,
+    pub status: LocationStatus,
     /// Age of the last list.
     pub list_age_seconds: Option<f64>,
     /// What its work came to.

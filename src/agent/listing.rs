@@ -5,7 +5,6 @@
 //! one, so that a listing that was under way when the change came is never served afterwards.
 
 mod rows;
-mod skipped;
 mod sorted;
 
 use std::collections::HashMap;
@@ -13,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
+use chrono::{DateTime, FixedOffset};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use moka::future::Cache;
 use moka::policy::EvictionPolicy;
@@ -21,10 +21,10 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
 pub use rows::Row;
-pub use skipped::{SkipCode, SkipCounts, Skipped};
 
 use super::folder::Folder;
 use super::location::Location;
+use super::model::{LastUpload, Numbers, SkipCode, SkipCounts, Skipped};
 use crate::backup::{AgentBackup, AgentMetadata, Damage, Read, StoredBackup};
 use crate::error::{Error, Kind, Result};
 use crate::store::{Error as StoreError, Key, Object, Objects, Outcome, Patience, Store};
@@ -206,7 +206,7 @@ impl Listings {
                 .cache
                 .try_get_with(generation, listings.take(generation))
                 .await;
-            taken.map_err(|error| error.replica())
+            taken.map_err(|error| error.as_ref().clone())
         });
         let error = match timeout(ANSWER_WITHIN, taking).await {
             Ok(Ok(Ok(listing))) => {
@@ -230,7 +230,7 @@ impl Listings {
         };
         // What went wrong before a change says nothing of how it is after.
         if self.generation.load(Ordering::SeqCst) == generation {
-            *lock(&self.failed) = Some((Instant::now(), error.replica()));
+            *lock(&self.failed) = Some((Instant::now(), error.clone()));
         }
         match self.last() {
             Some(listing) => Ok(View {
@@ -249,7 +249,7 @@ impl Listings {
             .filter(|(when, _)| when.elapsed() < AWAY_FOR)?;
         Some(View {
             listing: self.last()?,
-            error: Some(error.replica()),
+            error: Some(error.clone()),
         })
     }
 
@@ -280,7 +280,7 @@ impl Listings {
         if let Some(found) = found(&view.listing) {
             return Ok(found);
         }
-        let unread = view.listing.unread.as_ref().map(Error::replica);
+        let unread = view.listing.unread.clone();
         Err(view.error.or(unread).unwrap_or_else(|| {
             let detail = format!(
                 "There is no backup \"{backup_id}\" in {}.",
@@ -312,7 +312,7 @@ impl Listings {
             let others = |entries: &[Entry]| entries.iter().filter(is_other).cloned().collect();
             let (entries, copies) = (others(&listing.entries), others(&listing.copies));
             let (skipped, orphans) = (listing.skipped.clone(), listing.orphans.clone());
-            let unread = listing.unread.as_ref().map(Error::replica);
+            let unread = listing.unread.clone();
             *last = Some(Arc::new(Listing {
                 entries,
                 skipped,
@@ -535,6 +535,22 @@ impl Listing {
         }
     }
 
+    /// Its figures.
+    pub(super) fn numbers(&self) -> Numbers {
+        let uploads = self
+            .entries
+            .iter()
+            .filter_map(|entry| Some((entry.metadata.uploaded_at()?, entry)));
+        Numbers {
+            backups: Some(self.entries.len()),
+            size_bytes: Some(self.entries.iter().map(|entry| entry.tar.size).sum()),
+            last_upload: uploads
+                .max_by_key(|(at, _)| *at)
+                .and_then(|(_, entry)| entry.as_last_upload()),
+            skipped: Some(SkipCounts::of(&self.skipped)),
+        }
+    }
+
     /// The backup with this id.
     #[must_use]
     pub fn find(&self, backup_id: &str) -> Option<Entry> {
@@ -640,7 +656,24 @@ impl Listing {
     }
 }
 
+impl Entry {
+    fn as_last_upload(&self) -> Option<LastUpload> {
+        let stored = self.metadata.stored.as_ref()?;
+        Some(LastUpload {
+            backup_id: self.metadata.backup_id.clone(),
+            uploaded_at: stored.uploaded_at.clone(),
+            size_bytes: self.tar.size,
+            duration_ms: stored.duration_ms,
+        })
+    }
+}
+
 impl Metadata {
+    /// Upload time; none if another tool rewrote it as something else than a time.
+    fn uploaded_at(&self) -> Option<DateTime<FixedOffset>> {
+        DateTime::parse_from_rfc3339(&self.stored.as_ref()?.uploaded_at).ok()
+    }
+
     /// SHA-256 of the tar, where it is known.
     #[must_use]
     pub fn sha256(&self) -> Option<&str> {

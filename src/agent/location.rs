@@ -1,25 +1,22 @@
 //! A backup location at work: its storage, its keys, its list, and how it stands.
 
 mod history;
-mod numbers;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::Utc;
-use serde::Serialize;
 
-use super::events::{Event, Events, Report};
+use super::events::Events;
 use super::folder::Folder;
-use super::listing::Listings;
-use super::verify::{Record, Verdict};
+use super::listing::{Listing, Listings};
+use super::model::{Event, Failure, LastCheck, LocationStatus, Numbers, VerificationStatus};
+use super::verify::Record;
 use crate::config::{self, Backend, Origin};
 use crate::error::{Error, Kind, Result};
 use crate::store::{Keys, Patience, Store};
 use crate::units::rfc3339;
 use history::History;
-pub use history::{Counts, LastCheck, LastSweep};
-pub use numbers::{LastUpload, Numbers};
 
 /// A location, shared by everything that works on it.
 #[derive(Debug)]
@@ -43,41 +40,11 @@ pub struct Location {
 #[derive(Debug, Default)]
 struct Health {
     asked: bool,
-    error: Option<Report>,
+    error: Option<Failure>,
     /// As the listeners know them.
     numbers: Numbers,
     /// What is known of its backups, and what kept it from being known.
-    verified: (Record, Option<Report>),
-}
-
-/// A location as the protocol shows it; never a secret in it.
-#[derive(Debug, Clone, Serialize)]
-pub struct Status {
-    /// Its id.
-    pub id: String,
-    /// Its name.
-    pub name: String,
-    /// The provider's name.
-    pub provider: String,
-    /// URL of the S3 API, or of the directory.
-    pub endpoint: String,
-    /// The region, where there is one.
-    pub region: Option<String>,
-    /// The bucket, where there is one.
-    pub bucket: Option<String>,
-    /// The folder in it.
-    pub prefix: String,
-    /// `configuration`, `registered` or `embedded`.
-    pub source: &'static str,
-    /// `unknown` before the first call, then `ok` or `error`.
-    pub status: &'static str,
-    /// What is wrong.
-    pub error: Option<Report>,
-    /// What the last list says.
-    #[serde(flatten)]
-    pub numbers: Numbers,
-    /// How its backups did when they were verified.
-    pub verification: Option<Verdict>,
+    verified: (Record, Option<Failure>),
 }
 
 impl Location {
@@ -186,7 +153,7 @@ impl Location {
         match &result {
             Ok(_) => self.set_health(None),
             Err(error) if concerns_storage(error.kind()) => {
-                self.set_health(Some(Report::from(error)));
+                self.set_health(Some(Failure::from(error)));
             }
             Err(_) => {}
         }
@@ -217,7 +184,7 @@ impl Location {
 
     /// Tells the listeners what the list changed in the location's numbers.
     pub(super) fn listed(&self) {
-        let numbers = Numbers::of(self.listings.last().as_deref());
+        let numbers = numbers(self.listings.last());
         let mut health = self.health();
         if health.numbers != numbers {
             health.numbers = numbers;
@@ -240,7 +207,7 @@ impl Location {
 
     /// The location as it stands.
     #[must_use]
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> LocationStatus {
         let (endpoint, region, bucket) = match (&self.settings.backend, self.store.dialect()) {
             (Backend::S3(s3), Some(dialect)) => (
                 dialect.endpoint.to_string(),
@@ -254,7 +221,7 @@ impl Location {
             let health = self.health();
             (health.asked, health.error.clone(), health.verified.clone())
         };
-        Status {
+        LocationStatus {
             id: self.settings.id.clone(),
             name: self.settings.name.clone(),
             provider: self.settings.provider.clone(),
@@ -273,13 +240,13 @@ impl Location {
                 (true, Some(_)) => "error",
             },
             error,
-            numbers: Numbers::of(self.listings.last().as_deref()),
-            verification: Verdict::of(&record, self, why_not),
+            numbers: numbers(self.listings.last()),
+            verification: VerificationStatus::of(&record, self, why_not),
         }
     }
 
     /// Takes what is known of its backups, and tells the listeners when that is something new.
-    pub(super) fn set_verification(&self, record: Record, why_not: Option<Report>) {
+    pub(super) fn set_verification(&self, record: Record, why_not: Option<Failure>) {
         let is_new = {
             let mut health = self.health();
             let before = std::mem::replace(&mut health.verified, (record, why_not));
@@ -292,15 +259,15 @@ impl Location {
         }
     }
 
-    fn set_health(&self, error: Option<Report>) {
+    fn set_health(&self, error: Option<Failure>) {
         let changed = {
             let mut health = self.health();
-            let code = |report: &Option<Report>| report.as_ref().map(|report| report.code);
+            let code = |report: &Option<Failure>| report.as_ref().map(|report| report.code);
             let changed = !health.asked || code(&health.error) != code(&error);
             if changed {
                 let now = rfc3339(Utc::now());
                 health.asked = true;
-                health.error = error.map(|report| Report {
+                health.error = error.map(|report| Failure {
                     since: Some(now),
                     ..report
                 });
@@ -313,6 +280,11 @@ impl Location {
             });
         }
     }
+}
+
+/// Figures of the last list.
+fn numbers(listing: Option<Arc<Listing>>) -> Numbers {
+    listing.map(|listing| listing.numbers()).unwrap_or_default()
 }
 
 /// Whether an error says something of the location, and not only of one call.

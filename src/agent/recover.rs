@@ -7,11 +7,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
-use serde::Serialize;
 
 use super::listing::Listing;
 use super::location::Location;
 use super::look::look_into;
+use super::model::{FailedRecovery, Recovered, Recovery};
 use super::{Agent, shutting_down, stopped};
 use crate::backup::AgentBackup;
 use crate::error::{Error, Kind, Result};
@@ -19,39 +19,6 @@ use crate::store::Object;
 
 /// Tars that are looked into at the same time.
 const LOOKS_IN_FLIGHT: usize = 4;
-
-/// What came of it.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Recovery {
-    /// Tars that are backups now, or would be.
-    pub recovered: Vec<Recovered>,
-    /// Tars that are not, and why.
-    pub failed: Vec<Failed>,
-}
-
-/// A tar that was adopted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Recovered {
-    /// The tar's key.
-    pub key: String,
-    /// The backup's id.
-    pub backup_id: String,
-    /// The backup's name.
-    pub name: String,
-    /// Size of the tar in bytes.
-    pub size_bytes: u64,
-}
-
-/// A tar that was not adopted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Failed {
-    /// The tar's key, or what was given for one.
-    pub key: String,
-    /// Why, for programs: one of the words in `docs/protocol.md`.
-    pub code: &'static str,
-    /// Why, for people.
-    pub detail: String,
-}
 
 /// Why one tar is not adopted.
 #[derive(Debug)]
@@ -66,14 +33,14 @@ enum Refusal {
 }
 
 impl Refusal {
-    fn of(self, key: &str) -> Failed {
+    fn of(self, key: &str) -> FailedRecovery {
         let (code, detail) = match self {
             Self::Duplicate(detail) => ("duplicate", detail),
             Self::UnderWay(detail) => ("under_way", detail),
             Self::HasMetadata(detail) => ("has_metadata", detail),
             Self::Error(error) => (error.kind().code(), error.to_string()),
         };
-        Failed {
+        FailedRecovery {
             key: key.to_owned(),
             code,
             detail,
@@ -202,7 +169,7 @@ fn candidates(
     location: &Location,
     listing: &Listing,
     keys: Option<Vec<String>>,
-) -> (Vec<Object>, Vec<Failed>) {
+) -> (Vec<Object>, Vec<FailedRecovery>) {
     let (mut candidates, mut failed) = (Vec::new(), Vec::new());
     match keys {
         None => candidates.extend(

@@ -10,9 +10,10 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tracing::info;
 
-use super::events::{Event, Events};
+use super::events::Events;
 use super::folder::{Folder, FolderId};
 use super::location::{Location, not_found};
+use super::model::Event;
 use crate::config::{self, Origin};
 use crate::error::{Error, Kind, Result};
 use crate::store::Key;

@@ -27,9 +27,9 @@ pub(super) use inside::Inside;
 pub use receive::Received;
 
 use super::cleanup::EarlierCopy;
-use super::events::{Event, Report, UploadState, UploadStatus};
 use super::journal::Journals;
 use super::location::Location;
+use super::model::{Event, Failure, UploadState, UploadStatus};
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::error::{Error, Kind, Result};
 use crate::store::{CopySource, Key, Multipart, Part, Stem, Store};
@@ -378,11 +378,11 @@ impl Upload {
             "the upload of \"{}\" ended: {error}",
             self.key()
         );
-        self.tell(state, Some(Report::from(&error)));
+        self.tell(state, Some(Failure::from(&error)));
         error
     }
 
-    fn tell(&self, state: UploadState, error: Option<Report>) {
+    fn tell(&self, state: UploadState, error: Option<Failure>) {
         if !matches!(state, UploadState::Receiving | UploadState::Storing) {
             self.waiting.end();
         }

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use futures_util::StreamExt;
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::interval;
 use tokio_util::task::AbortOnDropHandle;
@@ -24,107 +23,25 @@ use super::download::Download;
 use super::listing::{Entry, MAX_METADATA_BYTES};
 use super::location::Location;
 use super::look::look_into;
+use super::model::{Finding, FindingCode, VerifyMode, VerifyReport, VerifyStep};
 use super::{Agent, stopped};
 use crate::archive::{self, Manifest, Walker};
 use crate::backup::{Read, StoredBackup};
 use crate::error::Result;
-use crate::store::{Checksum, Object, Outcome, Patience, Stat};
+use crate::store::{Algorithm, Object, Outcome, Patience, Stat};
 use crate::units::hex;
 use hashes::Hashes;
 pub(super) use records::{Record, Records};
-pub use schedule::Verification as Verdict;
 pub(super) use schedule::run as follow_schedules;
 
 /// How often a caller hears how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// How closely a backup is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// A few small requests.
-    Quick,
-    /// All of it is read.
-    Full,
-}
-
-/// What is wrong with a backup, for programs. `docs/protocol.md` lists the codes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FindingCode {
-    /// There is no tar.
-    TarMissing,
-    /// The metadata is gone since the list was taken.
-    MetadataMissing,
-    /// Home Assistant would refuse the metadata.
-    InvalidMetadata,
-    /// The metadata is not what was written, though Home Assistant takes it.
-    MetadataDamaged,
-    /// The tar has another size than the metadata says.
-    SizeMismatch,
-    /// The bytes are not those that were uploaded.
-    ChecksumMismatch,
-    /// The tar is cut off, damaged, or not a backup.
-    InvalidTar,
-    /// The tar is another backup.
-    OtherBackup,
-    /// The tar says other things of itself than the metadata does.
-    MetadataDiffers,
-}
-
-impl FindingCode {
-    /// Whether there is no such backup any more.
-    const fn is_missing(self) -> bool {
-        matches!(self, Self::TarMissing | Self::MetadataMissing)
-    }
-}
-
-/// One thing that is wrong with a backup.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// What.
-    pub code: FindingCode,
-    /// The same for people.
-    pub detail: String,
-}
-
-/// What came of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Verified {
-    /// Whether nothing is wrong.
-    pub ok: bool,
-    /// How closely it was looked at.
-    pub mode: Mode,
-    /// Size of the tar in bytes; 0 when there is none.
-    pub size_bytes: u64,
-    /// Bytes of the tar that were read.
-    pub read_bytes: u64,
-    /// SHA-256 of what was read, when that is all of it.
-    pub sha256: Option<String>,
-    /// What is wrong.
-    pub problems: Vec<Finding>,
-}
-
-/// How far it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-pub enum Step {
-    /// Some of it is read.
-    Progress {
-        /// Bytes read.
-        read_bytes: u64,
-        /// Bytes to read.
-        total_bytes: u64,
-    },
-    /// The last step.
-    Result(Verified),
-}
-
 /// A look at a backup under way. Dropping it ends it.
 #[derive(Debug)]
 pub struct Verification {
-    steps: mpsc::Receiver<Step>,
-    task: Option<AbortOnDropHandle<Result<Verified>>>,
+    steps: mpsc::Receiver<VerifyStep>,
+    task: Option<AbortOnDropHandle<Result<VerifyReport>>>,
 }
 
 impl Verification {
@@ -132,12 +49,12 @@ impl Verification {
     ///
     /// # Errors
     /// What kept the agent from looking; nothing comes after it.
-    pub async fn next(&mut self) -> Option<Result<Step>> {
+    pub async fn next(&mut self) -> Option<Result<VerifyStep>> {
         if let Some(step) = self.steps.recv().await {
             return Some(Ok(step));
         }
         let ended = self.task.take()?.await.map_err(stopped).flatten();
-        Some(ended.map(Step::Result))
+        Some(ended.map(VerifyStep::Result))
     }
 }
 
@@ -150,7 +67,7 @@ impl Agent {
         self: &Arc<Self>,
         location: &str,
         backup_id: &str,
-        mode: Mode,
+        mode: VerifyMode,
     ) -> Result<Verification> {
         self.refuse_when_stopping()?;
         let entry = self.find(location, backup_id).await?;
@@ -169,16 +86,16 @@ async fn run(
     agent: Arc<Agent>,
     location: Arc<Location>,
     entry: Entry,
-    mode: Mode,
-    steps: mpsc::Sender<Step>,
-) -> Result<Verified> {
+    mode: VerifyMode,
+    steps: mpsc::Sender<VerifyStep>,
+) -> Result<VerifyReport> {
     let (key, place) = (&entry.tar.key, location.store.place());
     let mut look = Verifying::begin(&location, &entry, mode);
     let metadata = look.metadata().await?;
     if let Some(stat) = look.stat(metadata.as_ref()).await? {
         let manifest = match mode {
-            Mode::Quick => look.quick(&stat, metadata.as_ref()).await?,
-            Mode::Full => look.full(&stat, metadata.as_ref(), steps).await?,
+            VerifyMode::Quick => look.quick(&stat, metadata.as_ref()).await?,
+            VerifyMode::Full => look.full(&stat, metadata.as_ref(), steps).await?,
         };
         look.compare(manifest, metadata.as_ref());
     }
@@ -228,12 +145,12 @@ struct Verifying<'l> {
     entry: &'l Entry,
     /// Of the tar that is looked at.
     version: String,
-    verified: Verified,
+    verified: VerifyReport,
 }
 
 impl<'l> Verifying<'l> {
-    fn begin(location: &'l Arc<Location>, entry: &'l Entry, mode: Mode) -> Self {
-        let verified = Verified {
+    fn begin(location: &'l Arc<Location>, entry: &'l Entry, mode: VerifyMode) -> Self {
+        let verified = VerifyReport {
             ok: true,
             mode,
             size_bytes: 0,
@@ -334,7 +251,7 @@ impl<'l> Verifying<'l> {
         let held = stat
             .checksums
             .iter()
-            .find(|(checksum, _)| *checksum == Checksum::Sha256)
+            .find(|(checksum, _)| *checksum == Algorithm::Sha256)
             .map(|(_, held)| hex(held));
         if held
             .zip(recorded_sha256(metadata))
@@ -354,7 +271,7 @@ impl<'l> Verifying<'l> {
         &mut self,
         stat: &Stat,
         metadata: Option<&Read>,
-        steps: mpsc::Sender<Step>,
+        steps: mpsc::Sender<VerifyStep>,
     ) -> Result<Option<Manifest>> {
         let tar = Object {
             size: stat.size,
@@ -376,7 +293,7 @@ impl<'l> Verifying<'l> {
         loop {
             tokio::select! {
                 // A caller that does not listen is not waited for.
-                _ = ticks.tick() => drop(steps.try_send(Step::Progress {
+                _ = ticks.tick() => drop(steps.try_send(VerifyStep::Progress {
                     read_bytes: self.verified.read_bytes,
                     total_bytes: stat.size,
                 })),

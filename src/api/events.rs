@@ -15,7 +15,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use super::ndjson;
-use crate::agent::events::Event;
+use crate::agent::model::Event;
 use crate::logging::Level;
 use crate::logging::record::Record;
 use crate::logging::relay::{Listener, Told};

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Problem, ndjson};
-use crate::agent::events::Report;
-use crate::agent::listing::{Skipped, View};
+use crate::agent::listing::View;
+use crate::agent::model::{Failure, Skipped};
 
 #[derive(Deserialize)]
 pub(super) struct ListQuery {
@@ -25,7 +25,7 @@ struct Listing<'l> {
     backups: Vec<&'l RawValue>,
     age_seconds: f64,
     stale: bool,
-    error: Option<Report>,
+    error: Option<Failure>,
     skipped: &'l [Skipped],
 }
 
@@ -37,7 +37,7 @@ enum ListingLine<'l> {
     Listing {
         age_seconds: f64,
         stale: bool,
-        error: Option<Report>,
+        error: Option<Failure>,
         backups: usize,
         skipped: usize,
     },
@@ -71,7 +71,7 @@ pub(super) async fn list(
             .collect(),
         age_seconds: view.listing.taken.elapsed().as_secs_f64(),
         stale: view.error.is_some(),
-        error: view.error.as_ref().map(Report::from),
+        error: view.error.as_ref().map(Failure::from),
         skipped: &view.listing.skipped,
     };
     Ok(Json(listing).into_response())
@@ -85,7 +85,7 @@ fn lines(view: View) -> impl Stream<Item = serde_json::Result<Bytes>> {
     let head = ndjson::line(&ListingLine::Listing {
         age_seconds: listing.taken.elapsed().as_secs_f64(),
         stale: view.error.is_some(),
-        error: view.error.as_ref().map(Report::from),
+        error: view.error.as_ref().map(Failure::from),
         backups,
         skipped,
     });

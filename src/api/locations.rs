@@ -9,14 +9,13 @@ use serde_json::{Map, Value, json};
 
 use super::Problem;
 use super::uploads::read_json;
-use crate::agent::check::Checked;
-use crate::agent::location::Status;
+use crate::agent::model::{CheckReport, LocationStatus};
 use crate::config::Location;
 use crate::error::{Error, Kind};
 
 #[derive(Serialize)]
 pub(super) struct Locations {
-    locations: Vec<Status>,
+    locations: Vec<LocationStatus>,
 }
 
 /// `GET /v1/locations`
@@ -30,7 +29,7 @@ pub(super) async fn list(State(state): State<super::State>) -> Json<Locations> {
 pub(super) async fn one(
     State(state): State<super::State>,
     Path(loc): Path<String>,
-) -> Result<Json<Status>, Problem> {
+) -> Result<Json<LocationStatus>, Problem> {
     Ok(Json(state.agent.location(&loc)?.status()))
 }
 
@@ -39,7 +38,7 @@ pub(super) async fn put(
     State(state): State<super::State>,
     Path(loc): Path<String>,
     body: Body,
-) -> Result<Json<Status>, Problem> {
+) -> Result<Json<LocationStatus>, Problem> {
     let mut settings: Map<String, Value> = read_json(body).await?;
     let named = settings.insert("id".into(), json!(loc));
     if named.is_some_and(|id| id != json!(loc)) {
@@ -64,7 +63,7 @@ pub(super) async fn remove(
 pub(super) async fn check(
     State(state): State<super::State>,
     Path(loc): Path<String>,
-) -> Result<Json<Checked>, Problem> {
+) -> Result<Json<CheckReport>, Problem> {
     Ok(Json(state.agent.check(&loc).await?))
 }
 
@@ -72,7 +71,7 @@ pub(super) async fn check(
 pub(super) async fn check_settings(
     State(state): State<super::State>,
     body: Body,
-) -> Result<Json<Checked>, Problem> {
+) -> Result<Json<CheckReport>, Problem> {
     let settings: Map<String, Value> = read_json(body).await?;
     Ok(Json(
         state.agent.check_settings(Value::Object(settings)).await?,

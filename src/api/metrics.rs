@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use chrono::DateTime;
 
 use crate::agent::diagnostics::Figures;
-use crate::agent::location::{Counts, LastUpload};
+use crate::agent::model::{Counts, LastUpload};
 use crate::store::Traffic;
 use crate::system::System;
 use page::Page;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::Problem;
 use super::uploads::read_json;
-use crate::agent::recover::Recovery;
+use crate::agent::model::Recovery;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

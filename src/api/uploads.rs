@@ -19,7 +19,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::Problem;
-use crate::agent::events::UploadStatus;
+use crate::agent::model::UploadStatus;
 use crate::agent::upload::Received;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::error::{Error, Kind};

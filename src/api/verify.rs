@@ -10,13 +10,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::uploads::read_json;
 use super::{Problem, ndjson};
+use crate::agent::model::{VerifyMode, VerifyStep};
 use crate::agent::shutting_down;
-use crate::agent::verify::{Mode, Step, Verification};
+use crate::agent::verify::Verification;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Verify {
-    mode: Mode,
+    mode: VerifyMode,
 }
 
 /// `POST /v1/locations/{loc}/backups/{backup_id}/verify`
@@ -46,7 +47,7 @@ async fn next(
         step = verification.next() => step?,
     };
     Some(match step {
-        Ok(step) => (ndjson::line(&step), matches!(step, Step::Result(_))),
+        Ok(step) => (ndjson::line(&step), matches!(step, VerifyStep::Result(_))),
         Err(error) => (ndjson::line(&Problem::from(error).into_line()), true),
     })
 }

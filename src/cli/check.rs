@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 use super::output::{Output, lines};
 use super::{Failure, chosen, exit_code_of};
 use crate::agent::Agent;
-use crate::agent::check::{Checked, Step};
-use crate::agent::events::Report;
+use crate::agent::model::{CheckReport as Checked, CheckStep as Step, Failure as Report};
 use crate::error::Reason;
 
 /// Checks locations; fails when one of them fails.

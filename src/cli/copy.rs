@@ -12,9 +12,10 @@ use super::Failure;
 use super::output::{Output, lines, size};
 use super::progress::follow_uploads;
 use crate::agent::Agent;
-use crate::agent::copy::{Done, Layout, Outcome, Plan, Request};
-use crate::agent::events::Report;
-use crate::agent::listing::Skipped;
+use crate::agent::copy::{
+    CopyOutcome as Outcome, CopyPlan as Plan, CopyRequest as Request, Done, Layout,
+};
+use crate::agent::model::{Failure as Report, Skipped};
 
 /// Copies backups from one location to another.
 pub(super) async fn copy(
@@ -115,7 +116,7 @@ impl Summary {
             Ok(done) => (format!("{id}: {} ({bytes})", words(*done)), value),
             Err(error) => {
                 let report = Report::from(error);
-                self.is_away |= Failure::Agent(error.replica()).code() == 4;
+                self.is_away |= Failure::Agent(error.clone()).code() == 4;
                 let line = format!("{id}: {}", lines(&report));
                 (
                     line,

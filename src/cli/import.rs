@@ -6,7 +6,7 @@ use super::Failure;
 use super::copy::run;
 use super::output::Output;
 use crate::agent::Agent;
-use crate::agent::copy::{Layout, Request};
+use crate::agent::copy::{CopyRequest as Request, Layout};
 
 /// Imports backups from the layout of Home Assistant's own S3 integrations.
 pub(super) async fn import(

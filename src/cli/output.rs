@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::Failure;
-use crate::agent::events::Report;
+use crate::agent::model::Failure as Report;
 
 /// The chosen form of output.
 #[derive(Debug, Clone, Copy)]

@@ -6,7 +6,7 @@ use indicatif::ProgressBar;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::agent::Agent;
-use crate::agent::events::{Event, UploadStatus};
+use crate::agent::model::{Event, UploadStatus};
 
 /// Moves `bar` with the stored bytes of all matching uploads, until the handle is dropped.
 pub(super) fn follow_uploads(

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::Failure;
 use super::output::{Output, size};
 use crate::agent::Agent;
-use crate::agent::recover::{Failed, Recovery};
+use crate::agent::model::{FailedRecovery as Failed, Recovery};
 use crate::error::Kind;
 
 /// Adopts tars without metadata: the named ones, or all.

@@ -15,10 +15,11 @@ use tracing::{error, info, warn};
 
 use super::Failure;
 use crate::agent::{Agent, identity};
-use crate::api::{State, Token, router};
+use crate::api::{State, router};
 use crate::config::{Config, Listen, Origin, Problem};
 use crate::logging;
-use crate::page::{self, Guests};
+use crate::page;
+use crate::server::auth::{Allowed, Gate};
 use crate::server::{Listener, UnixSocket, run};
 use crate::store::Store;
 use crate::supervisor::announce;
@@ -40,21 +41,21 @@ pub(super) async fn serve(
     let agent = Agent::new(config.locations.clone(), &config.state_dir)?;
     agent.keep_tidy();
     let shutdown = CancellationToken::new();
+    let allowed = Allowed {
+        addresses: config.listen.page_from.clone(),
+        are_supervisor: config.supervisor.is_some(),
+    };
     let state = State {
         agent: agent.clone(),
         agent_id: identity::agent_id(&config.state_dir),
         log,
         configuration: config.written.clone().into(),
         problems: config.problems.clone().into(),
-        token: token.as_ref().map(Token::new),
+        gate: Gate::new(token.as_ref(), allowed).into(),
         started_at: Utc::now(),
         draining: shutdown.clone(),
     };
-    let guests = Guests {
-        from: config.listen.page_from.clone(),
-        are_supervisor: config.supervisor.is_some(),
-    };
-    let page = page::router(state.clone(), guests).map_err(io::Error::other)?;
+    let page = page::router(state.clone()).map_err(io::Error::other)?;
     let listeners = listeners(&config.listen, &router(state), &page).await?;
     log_start(&config);
     if let Some(supervisor) = config.supervisor.clone() {

@@ -8,9 +8,10 @@ use serde_json::json;
 use super::output::{Output, lines, size};
 use super::{Failure, chosen};
 use crate::agent::Agent;
-use crate::agent::events::Report;
-use crate::agent::listing::{SkipCode, Skipped};
-use crate::agent::verify::{Mode, Step, Verified};
+use crate::agent::model::{
+    Failure as Report, SkipCode, Skipped, VerifyMode as Mode, VerifyReport as Verified,
+    VerifyStep as Step,
+};
 use crate::error::{Error, Kind, Result};
 
 /// Verifies backups; damage of one does not hide the others.

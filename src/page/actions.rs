@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tracing::info;
 
 use super::check::CheckView;
-use crate::agent::check::Step;
+use crate::agent::model::CheckStep;
 use crate::api::ndjson::is_accepted;
 use crate::error::{Error, Kind, Result};
 
@@ -36,11 +36,11 @@ pub(super) async fn check(
 
 /// The check as it stands after each step, and at its end: a JSON string of HTML in each line.
 fn lines(state: &super::State, loc: String, headers: HeaderMap) -> Body {
-    let (watcher, mut told) = mpsc::unbounded_channel::<Step>();
+    let (watcher, mut told) = mpsc::unbounded_channel::<CheckStep>();
     let agent = state.api.agent.clone();
     let checking = tokio::spawn(async move { agent.check_watched(&loc, Some(watcher)).await });
     let steps = stream::poll_fn(move |context| told.poll_recv(context));
-    let running = steps.scan(Vec::new(), |done: &mut Vec<Step>, step| {
+    let running = steps.scan(Vec::new(), |done: &mut Vec<CheckStep>, step| {
         done.push(step);
         std::future::ready(Some(done.clone()))
     });

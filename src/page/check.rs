@@ -8,9 +8,7 @@ use chrono::Utc;
 
 use super::human;
 use super::words::Words;
-use crate::agent::check::{Checked, Note, Step};
-use crate::agent::events::Report;
-use crate::agent::location::LastCheck;
+use crate::agent::model::{CheckNote, CheckReport, CheckStep, Failure, LastCheck};
 use crate::error::Reason;
 use crate::units::rfc3339;
 
@@ -25,7 +23,7 @@ pub(super) struct CheckView<'w> {
     steps: Vec<StepView<'w>>,
     /// Settings that would work, with what is to be said of them.
     corrected: Option<(&'w str, BTreeMap<String, String>)>,
-    notes: Vec<Note>,
+    notes: Vec<CheckNote>,
 }
 
 #[derive(Debug)]
@@ -41,12 +39,12 @@ struct StepView<'w> {
 pub(super) struct ErrorView<'w> {
     before: &'w str,
     after: &'w str,
-    report: Report,
+    report: Failure,
 }
 
 impl<'w> CheckView<'w> {
     /// A check of which these steps are done.
-    pub(super) fn running(words: &'w Words, steps: &[Step]) -> Self {
+    pub(super) fn running(words: &'w Words, steps: &[CheckStep]) -> Self {
         let steps = steps.iter().map(|step| StepView::of(words, step)).collect();
         Self {
             words,
@@ -59,20 +57,20 @@ impl<'w> CheckView<'w> {
     }
 
     /// One that ended now.
-    pub(super) fn just_ended(words: &'w Words, checked: &Checked) -> Self {
+    pub(super) fn just_ended(words: &'w Words, checked: &CheckReport) -> Self {
         let at = rfc3339(Utc::now());
         Self::ended(
             words,
             &LastCheck {
                 checked_at: at,
-                checked: checked.clone(),
+                report: checked.clone(),
             },
         )
     }
 
     /// One that ended some time ago.
     pub(super) fn ended(words: &'w Words, last: &LastCheck) -> Self {
-        let checked = &last.checked;
+        let checked = &last.report;
         // An endpoint without TLS was only asked whether it is there: see `agent::check`.
         let is_untried = checked
             .error()
@@ -115,7 +113,7 @@ impl<'w> CheckView<'w> {
 }
 
 impl<'w> StepView<'w> {
-    fn of(words: &'w Words, step: &Step) -> Self {
+    fn of(words: &'w Words, step: &CheckStep) -> Self {
         let name = words.step(step.step);
         let error = step.error.as_ref().map(|error| ErrorView::of(words, error));
         Self {
@@ -127,7 +125,7 @@ impl<'w> StepView<'w> {
 }
 
 impl<'w> ErrorView<'w> {
-    pub(super) fn of(words: &'w Words, report: &Report) -> Self {
+    pub(super) fn of(words: &'w Words, report: &Failure) -> Self {
         let (before, after) = words.around_error(report.code);
         Self {
             before,

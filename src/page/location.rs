@@ -8,8 +8,9 @@ use tokio::time::timeout;
 use super::check::{CheckView, ErrorView};
 use super::words::Words;
 use crate::agent::Agent;
-use crate::agent::listing::{Row, Skipped, View};
-use crate::agent::location::{LastCheck, Location, Status};
+use crate::agent::listing::{Row, View};
+use crate::agent::location::Location;
+use crate::agent::model::{LastCheck, LocationStatus, Skipped};
 use crate::error;
 use crate::provider;
 use crate::units::rfc3339;
@@ -26,7 +27,7 @@ const MAX_SKIPPED: usize = 50;
 /// A location.
 #[derive(Debug)]
 pub(super) struct LocationView<'w> {
-    pub(super) status: Status,
+    pub(super) status: LocationStatus,
     pub(super) is_embedded: bool,
     pub(super) status_words: &'w str,
     pub(super) error: Option<ErrorView<'w>>,
@@ -56,7 +57,7 @@ impl<'w> LocationView<'w> {
         let listed = timeout(LIST_WITHIN, agent.list(location.id(), false)).await;
         let backups = BackupsView::of(location, listed.ok());
         let (status, last_check) = (location.status(), location.last_check());
-        let found = last_check.as_ref().and_then(|last| last.checked.error());
+        let found = last_check.as_ref().and_then(|last| last.report.error());
         // What a check has just found stands with its step.
         let error = status
             .error

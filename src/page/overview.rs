@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::human;
 use super::location::LocationView;
 use super::words::Words;
-use crate::agent::events::{UploadState, UploadStatus};
+use crate::agent::model::{UploadState, UploadStatus};
 use crate::api::PROTOCOL;
 use crate::config::Problem;
 use crate::logging::Level;
@@ -95,7 +95,7 @@ pub(super) async fn page(
             .collect(),
         record: RecordView::default(),
         level: query.level,
-        is_app: state.door.is_app(),
+        is_app: state.api.gate.is_behind_supervisor(),
     };
     match page.render() {
         Ok(html) => (

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use axum::http::header::{ACCEPT_LANGUAGE, HeaderMap};
 use serde::Deserialize;
 
-use crate::agent::events::Report;
+use crate::agent::model::Failure;
 
 /// All languages; the first is for whoever speaks none of the others.
 const FILES: [(&str, &str); 12] = [
@@ -185,7 +185,7 @@ impl Words {
     }
 
     /// How a location stands.
-    pub(super) fn status<'w>(&'w self, status: &'w str, error: Option<&Report>) -> &'w str {
+    pub(super) fn status<'w>(&'w self, status: &'w str, error: Option<&Failure>) -> &'w str {
         let code = error.map_or(status, |error| error.code);
         let known = self.status.get(code).or_else(|| self.status.get("error"));
         known.map_or(status, String::as_str)

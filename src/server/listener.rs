@@ -1,8 +1,6 @@
-//! What is listened on: a Unix socket, or TCP with or without TLS.
+//! Listeners: a Unix socket, or TCP with or without TLS.
 
 use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -11,14 +9,15 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::warn;
 
+use super::auth::Peer;
 use super::tls;
-use super::unix::UnixSocket;
+use super::unix_socket::UnixSocket;
 use crate::config::Tcp;
 
-/// How long a client may take over the TLS handshake.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// Timeout for the TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A socket that is listened on.
+/// A listening socket.
 pub enum Listener {
     /// A Unix socket.
     Unix(UnixSocket),
@@ -26,7 +25,7 @@ pub enum Listener {
     Tcp(TcpListener, Option<TlsAcceptor>),
 }
 
-/// An accepted connection, its handshake still to be made.
+/// An accepted connection before its TLS handshake.
 pub enum Stream {
     /// From the Unix socket.
     Unix(UnixStream),
@@ -39,10 +38,10 @@ pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 impl Listener {
-    /// Listens on TCP; `key` is the setting that has the address.
+    /// Listens on TCP. Errors name `key`, the setting that holds the address.
     ///
     /// # Errors
-    /// When the port is taken, or the certificate cannot be used.
+    /// When the port is taken or the certificate is unusable.
     pub async fn tcp(settings: &Tcp, key: &str) -> io::Result<Self> {
         let acceptor = settings.tls.as_ref().map(tls::acceptor).transpose()?;
         let bound = TcpListener::bind(settings.address).await.map_err(|error| {
@@ -55,7 +54,7 @@ impl Listener {
         Ok(Self::Tcp(bound?, acceptor))
     }
 
-    /// Where it listens, for people.
+    /// The address, as a URL for people.
     #[must_use]
     pub fn address(&self) -> String {
         match self {
@@ -70,10 +69,10 @@ impl Listener {
         }
     }
 
-    /// The next connection.
+    /// Accepts the next connection.
     ///
     /// # Errors
-    /// When there will be no more.
+    /// When the listener fails for good.
     pub async fn accept(&mut self) -> io::Result<Stream> {
         loop {
             let accepted = match self {
@@ -85,9 +84,9 @@ impl Listener {
             };
             match accepted {
                 Ok(stream) => return Ok(stream),
-                // Out of file descriptors, or the client left already: the next one may be luckier.
+                // Out of file descriptors, or the client disconnected: the next call may succeed.
                 Err(error) => {
-                    warn!("could not accept a connection: {error}");
+                    warn!("cannot accept a connection, trying again: {error}");
                     sleep(Duration::from_millis(100)).await;
                 }
             }
@@ -96,28 +95,28 @@ impl Listener {
 }
 
 impl Stream {
-    /// Where it is from, when that is an address.
+    /// The client. A listener for both versions of IP shows an IPv4 address inside an IPv6 one, hence canonical.
     #[must_use]
-    pub fn peer(&self) -> Option<SocketAddr> {
-        match self {
+    pub fn peer(&self) -> Peer {
+        Peer(match self {
             Self::Unix(_) => None,
-            Self::Tcp(stream, _) => stream.peer_addr().ok(),
-        }
+            Self::Tcp(stream, _) => stream.peer_addr().ok().map(|peer| peer.ip().to_canonical()),
+        })
     }
 
-    /// Makes the handshake, where there is one.
+    /// Completes the TLS handshake, if there is one.
     ///
     /// # Errors
-    /// When the handshake fails or takes too long.
-    pub async fn establish(self) -> io::Result<Pin<Box<dyn Duplex>>> {
+    /// When the handshake fails or times out.
+    pub async fn establish(self) -> io::Result<Box<dyn Duplex>> {
         match self {
-            Self::Unix(stream) => Ok(Box::pin(stream)),
+            Self::Unix(stream) => Ok(Box::new(stream)),
             Self::Tcp(stream, acceptor) => {
                 stream.set_nodelay(true)?;
                 match acceptor {
-                    None => Ok(Box::pin(stream)),
-                    Some(acceptor) => Ok(Box::pin(
-                        timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await??,
+                    None => Ok(Box::new(stream)),
+                    Some(acceptor) => Ok(Box::new(
+                        timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await??,
                     )),
                 }
             }

@@ -1,107 +1,89 @@
-//! A directory that may be a network mount: when its server is away, whoever asks waits in the kernel, and cannot be
-//! called back.
+//! A directory, which may be a network mount: when its server is away, a call blocks in the kernel and cannot be cancelled.
 //!
-//! So nothing of it is asked where the agent lives, in its one thread, and before each call one thread looks whether the
-//! directory answers. While that one waits, all others are told so, and take no thread of their own: there is an end to
-//! threads, too.
+//! So no call to it runs on the agent's own thread, and before each call one thread probes whether the directory answers.
+//! While that probe hangs, all further calls time out without a thread of their own: threads are limited, too.
+
+mod unnamed;
 
 use std::fs::{self, DirBuilder};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use futures_util::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
-use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt};
+use object_store::path::Path;
+use object_store::{
+    GetOptions, GetRange, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload,
+};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::timeout;
 
+use super::backend::{
+    Backend, Body, ContentType, HeldPart, Leftover, Listed, Object, Part, Payload, Session,
+    SessionId, Stat, path_of,
+};
 use super::error::{Error, Outcome};
+use super::key::Key;
+use super::pages::{Cursor, Page};
+use super::retry::Call;
 
-/// How long a directory may take to say that it is there.
+/// Timeout of the probe.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long it may take to look through all of its folders.
+/// Timeout for a look through all folders.
 const WORK_WITHIN: Duration = Duration::from_mins(1);
 
-/// A directory, which is made when it is first needed.
+/// A directory, which is created when it is first needed.
 #[derive(Debug, Clone)]
 pub(super) struct Directory(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
-    objects: Mutex<Option<Arc<LocalFileSystem>>>,
-    /// One at a time looks whether it answers.
-    looking: Arc<Semaphore>,
+    objects: OnceLock<Arc<LocalFileSystem>>,
+    /// Held by the one probe.
+    probing: Arc<Semaphore>,
 }
 
 impl Directory {
-    pub(super) fn new(path: &Path) -> Self {
-        let looking = Arc::new(Semaphore::new(1));
+    pub(super) fn new(path: &FilePath) -> Self {
         Self(Arc::new(Shared {
             path: path.to_owned(),
-            objects: Mutex::default(),
-            looking,
+            objects: OnceLock::new(),
+            probing: Arc::new(Semaphore::new(1)),
         }))
     }
 
-    /// Its path.
-    pub(super) fn path(&self) -> &Path {
-        &self.0.path
-    }
-
-    /// Its files as objects, when it answers.
-    ///
-    /// # Errors
-    /// [`Outcome::Timeout`], and what keeps it from being made.
-    pub(super) async fn objects(&self, action: &str) -> Result<Arc<dyn ObjectStore>, Error> {
+    /// Returns its files as objects, once it answers.
+    async fn objects(&self, action: &str) -> Result<Arc<LocalFileSystem>, Error> {
         let directory = self.clone();
-        let looking = async {
-            // Goes back when the thread does, though nobody may be waiting for it by then.
-            let turn = Arc::clone(&self.0.looking).acquire_owned().await;
-            let look = move || (directory.open(), turn);
-            spawn_blocking(look).await
+        let probing = async {
+            // The thread releases it, even when its caller timed out long before.
+            let turn = Arc::clone(&self.0.probing).acquire_owned().await;
+            spawn_blocking(move || (directory.open(), turn)).await
         };
-        let (opened, _turn) = in_time(ANSWER_WITHIN, looking, action).await?;
-        Ok(opened.map_err(|error| Error::from_object_store(error, action))?)
+        let (opened, _turn) = in_time(ANSWER_WITHIN, probing, action).await?;
+        opened.map_err(|error| failed(error, action))
     }
 
-    /// Begins a file in parts; `LocalFileSystem` makes it where it is called.
-    ///
-    /// # Errors
-    /// As [`Self::objects`].
-    pub(super) async fn begin(
-        &self,
-        path: object_store::path::Path,
-        action: &str,
-    ) -> Result<Box<dyn MultipartUpload>, Error> {
-        let (objects, runtime) = (self.objects(action).await?, Handle::current());
-        let begin = move || runtime.block_on(objects.put_multipart(&path));
-        let upload = in_time(ANSWER_WITHIN, spawn_blocking(begin), action).await?;
-        upload.map_err(|error| Error::from_object_store(error, action))
-    }
-
-    /// Does something with its files, when it answers.
-    ///
-    /// # Errors
-    /// As [`Self::objects`].
-    pub(super) async fn with_files<T: Send + 'static>(
+    /// Does `work` with its files, once it answers.
+    async fn with_files<T: Send + 'static>(
         &self,
         action: &str,
-        work: impl FnOnce(&Path) -> T + Send + 'static,
+        work: impl FnOnce(&FilePath) -> T + Send + 'static,
     ) -> Result<T, Error> {
         self.objects(action).await?;
         let directory = self.clone();
-        in_time(
-            WORK_WITHIN,
-            spawn_blocking(move || work(directory.path())),
-            action,
-        )
-        .await
+        let work = spawn_blocking(move || work(&directory.0.path));
+        in_time(WORK_WITHIN, work, action).await
     }
 
     fn open(&self) -> object_store::Result<Arc<LocalFileSystem>> {
@@ -109,16 +91,10 @@ impl Directory {
             store: "directory",
             source: Box::new(source),
         };
-        let known = self
-            .0
-            .objects
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        if let Some(objects) = known {
-            // It answers, whatever it says: what is not there any more is told by the call itself.
+        if let Some(objects) = self.0.objects.get() {
+            // Any answer is one; the call itself reports a missing file.
             drop(fs::metadata(&self.0.path));
-            return Ok(objects);
+            return Ok(Arc::clone(objects));
         }
         DirBuilder::new()
             .recursive(true)
@@ -127,13 +103,246 @@ impl Directory {
             .map_err(failed)?;
         let objects = LocalFileSystem::new_with_prefix(&self.0.path)?;
         let objects = Arc::new(objects.with_fsync(true).with_automatic_cleanup(false));
-        *self
-            .0
-            .objects
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&objects));
-        Ok(objects)
+        Ok(Arc::clone(self.0.objects.get_or_init(|| objects)))
     }
+
+    /// Begins a file; `LocalFileSystem` creates it in the call.
+    async fn begin(&self, path: Path, action: &str) -> Result<Box<dyn MultipartUpload>, Error> {
+        let (objects, runtime) = (self.objects(action).await?, Handle::current());
+        let begin = move || runtime.block_on(objects.put_multipart(&path));
+        let upload = in_time(ANSWER_WITHIN, spawn_blocking(begin), action).await?;
+        upload.map_err(|error| failed(error, action))
+    }
+
+    async fn remove(&self, path: PathBuf, action: &str) -> Result<(), Error> {
+        match self
+            .with_files(action, move |_| fs::remove_file(path))
+            .await?
+        {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::refused(action, &error).caused_by(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for Directory {
+    /// Parts of a file are written in order.
+    fn parts_in_flight(&self, _: usize) -> usize {
+        1
+    }
+
+    async fn list(
+        &self,
+        call: &Call,
+        folder: &str,
+        _: Option<&Cursor>,
+        _: Option<u32>,
+    ) -> Result<Page<Listed>, Error> {
+        let folder =
+            Path::parse(folder).map_err(|error| Error::new(Outcome::Refused, error.to_string()))?;
+        let objects = self.objects(&call.action).await?;
+        let listed = objects.list(Some(&folder)).map_ok(|meta| Ok(object(meta)));
+        let items = listed
+            .try_collect()
+            .await
+            .map_err(|error| failed(error, &call.action))?;
+        Ok(page(items))
+    }
+
+    async fn head(&self, call: &Call, key: &Key, _: bool) -> Result<Stat, Error> {
+        let objects = self.objects(&call.action).await?;
+        let meta = objects.head(&path_of(key)?).await;
+        let found = object(meta.map_err(|error| failed(error, &call.action))?);
+        Ok(Stat {
+            size: found.size,
+            version: Some(found.version),
+            modified: found.modified,
+            checksums: Vec::new(),
+        })
+    }
+
+    async fn get_range(
+        &self,
+        call: &Call,
+        key: &Key,
+        range: Option<Range<u64>>,
+        e_tag: Option<&str>,
+    ) -> Result<Body, Error> {
+        let options = GetOptions {
+            range: range.map(GetRange::Bounded),
+            if_match: e_tag.map(str::to_owned),
+            ..GetOptions::default()
+        };
+        let objects = self.objects(&call.action).await?;
+        let found = objects.get_opts(&path_of(key)?, options).await;
+        let found = found.map_err(|error| failed(error, &call.action))?;
+        let (object_size, e_tag) = (found.meta.size, found.meta.e_tag.clone());
+        let action = Arc::clone(&call.action);
+        let stream = found
+            .into_stream()
+            .map_err(move |error| failed(error, &action));
+        Ok(Body {
+            object_size,
+            e_tag,
+            stream: stream.boxed(),
+        })
+    }
+
+    async fn put(
+        &self,
+        call: &Call,
+        key: &Key,
+        payload: Payload,
+        _: ContentType,
+    ) -> Result<(), Error> {
+        let objects = self.objects(&call.action).await?;
+        let payload = PutPayload::from(payload.bytes);
+        let written = objects.put(&path_of(key)?, payload).await;
+        written
+            .map(drop)
+            .map_err(|error| failed(error, &call.action))
+    }
+
+    async fn delete(&self, call: &Call, key: &Key) -> Result<(), Error> {
+        let objects = self.objects(&call.action).await?;
+        let deleted = objects.delete(&path_of(key)?).await;
+        deleted.map_err(|error| failed(error, &call.action))
+    }
+
+    async fn start(&self, call: &Call, key: &Key) -> Result<Session, Error> {
+        let upload = self.begin(path_of(key)?, &call.action).await?;
+        Ok(Session {
+            key: key.clone(),
+            id: SessionId::Writing(Arc::new(tokio::sync::Mutex::new(upload))),
+        })
+    }
+
+    async fn put_part(
+        &self,
+        call: &Call,
+        session: &Session,
+        _: usize,
+        payload: Payload,
+    ) -> Result<String, Error> {
+        let SessionId::Writing(upload) = &session.id else {
+            return Err(not_open(call));
+        };
+        let payload = PutPayload::from(payload.bytes);
+        let written = upload.lock().await.put_part(payload);
+        written
+            .await
+            .map(|()| String::new())
+            .map_err(|error| failed(error, &call.action))
+    }
+
+    async fn complete(&self, call: &Call, session: &Session, _: &[Part]) -> Result<(), Error> {
+        let SessionId::Writing(upload) = &session.id else {
+            return Err(not_open(call));
+        };
+        let completed = upload.lock().await.complete().await;
+        completed
+            .map(drop)
+            .map_err(|error| failed(error, &call.action))
+    }
+
+    async fn abort(&self, call: &Call, session: &Session) -> Result<(), Error> {
+        match &session.id {
+            SessionId::File(path) => self.remove(path.clone(), &call.action).await,
+            SessionId::Writing(upload) => {
+                if upload.lock().await.abort().await.is_ok() {
+                    return Ok(());
+                }
+                // After a failed completion, object_store has lost track of its file.
+                let folder = session.key.folder();
+                for leftover in self.unfinished(call, folder, None).await?.items {
+                    if leftover.key == session.key
+                        && let SessionId::File(path) = leftover.id
+                    {
+                        self.remove(path, &call.action).await?;
+                    }
+                }
+                Ok(())
+            }
+            SessionId::Upload(_) => Ok(()),
+        }
+    }
+
+    /// An unfinished file counts as one part; each write to it renews its time.
+    async fn parts(
+        &self,
+        call: &Call,
+        session: &Session,
+        _: Option<&Cursor>,
+    ) -> Result<Page<HeldPart>, Error> {
+        let SessionId::File(path) = session.id.clone() else {
+            return Ok(page(Vec::new()));
+        };
+        let found = self
+            .with_files(&call.action, move |_| fs::metadata(path))
+            .await?;
+        let found = found.map_err(|error| Error::from_io(error, &call.action))?;
+        let modified = found.modified().ok().map(DateTime::<Utc>::from);
+        Ok(page(vec![HeldPart {
+            part_number: 1,
+            e_tag: String::new(),
+            size: found.len(),
+            last_modified: modified.map(|time| time.to_rfc3339()),
+        }]))
+    }
+
+    async fn unfinished(
+        &self,
+        call: &Call,
+        folder: &str,
+        _: Option<&Cursor>,
+    ) -> Result<Page<Leftover>, Error> {
+        let folder = folder.to_owned();
+        let items = self
+            .with_files(&call.action, move |root| unnamed::files(root, &folder))
+            .await?;
+        Ok(page(items))
+    }
+}
+
+fn page<T>(items: Vec<T>) -> Page<T> {
+    Page {
+        items,
+        next: None,
+        weight: 0,
+        date: Some(Utc::now()),
+    }
+}
+
+fn object(meta: ObjectMeta) -> Object {
+    Object {
+        key: Key::new(meta.location.as_ref()),
+        size: meta.size,
+        version: meta
+            .e_tag
+            .unwrap_or_else(|| meta.last_modified.to_rfc3339()),
+        modified: Some(meta.last_modified),
+    }
+}
+
+fn failed(error: object_store::Error, action: &str) -> Error {
+    let outcome = match &error {
+        object_store::Error::NotFound { .. } => Some(Outcome::NotFound),
+        object_store::Error::Precondition { .. } => Some(Outcome::Changed),
+        object_store::Error::PermissionDenied { .. } => Some(Outcome::Forbidden),
+        _ => None,
+    };
+    let error = Error::from_io(error, action);
+    Error {
+        outcome: outcome.unwrap_or(error.outcome),
+        ..error
+    }
+}
+
+fn not_open(call: &Call) -> Error {
+    Error::could_not(&call.action, Outcome::NoSuchUpload, "the file is not open")
 }
 
 async fn in_time<T>(
@@ -141,15 +350,12 @@ async fn in_time<T>(
     work: impl Future<Output = Result<T, JoinError>>,
     action: &str,
 ) -> Result<T, Error> {
-    let failed = |why: String| Error::new(Outcome::Timeout, format!("Could not {action}: {why}"));
-    let done = timeout(limit, work).await;
-    let done = done.map_err(|_| {
-        failed(format!(
-            "the directory did not answer within {} s",
-            limit.as_secs()
-        ))
+    let seconds = limit.as_secs();
+    let done = timeout(limit, work).await.map_err(|_| {
+        let why = format!("the directory did not answer within {seconds} s");
+        Error::could_not(action, Outcome::Timeout, why)
     })?;
-    done.map_err(|error| failed(error.to_string()))
+    done.map_err(|error| Error::could_not(action, Outcome::Timeout, error))
 }
 
 #[cfg(test)]
@@ -157,16 +363,16 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn while_it_does_not_answer_one_waits_and_all_others_are_told_so() {
+    async fn hanging_directory_blocks_one_thread_and_all_calls_time_out() {
         let folder = tempfile::tempdir().unwrap();
         let directory = Directory::new(&folder.path().join("a/b"));
-        // As a thread holds it that does not come back.
-        let hanging = Arc::clone(&directory.0.looking).acquire_owned().await;
+        // As a thread holds it that hangs.
+        let hanging = Arc::clone(&directory.0.probing).acquire_owned().await;
         for _ in 0..3 {
             let error = directory.objects("list it").await.unwrap_err();
             assert_eq!(error.outcome, Outcome::Timeout, "{error}");
             let error = directory
-                .with_files("look at it", Path::exists)
+                .with_files("look at it", FilePath::exists)
                 .await
                 .unwrap_err();
             assert!(
@@ -174,18 +380,15 @@ mod tests {
                 "{error}"
             );
         }
-        assert!(
-            !folder.path().join("a").exists(),
-            "it was asked all the same"
-        );
+        assert!(!folder.path().join("a").exists(), "a call reached it");
         drop(hanging);
         directory.objects("list it").await.unwrap();
         assert!(
             directory
-                .with_files("look at it", Path::exists)
+                .with_files("look at it", FilePath::exists)
                 .await
                 .unwrap()
         );
-        assert_eq!(directory.0.looking.available_permits(), 1);
+        assert_eq!(directory.0.probing.available_permits(), 1);
     }
 }

@@ -1,29 +1,24 @@
-//! What can come of a storage call, as a closed set.
+//! Outcome of a storage call, as a closed set.
 
-mod answer;
-mod transport;
-
+use std::any::Any;
 use std::error::Error as StdError;
+use std::sync::Arc;
+use std::{fmt, io};
 
-use object_store::client::{HttpError, HttpErrorKind};
-
-use super::http::Answer;
-use super::reach::ahead_of;
 use crate::error::{Error as AgentError, Kind, Reason};
-pub(super) use transport::{find, innermost};
 
-/// The outcome of a storage call that did not succeed.
+/// Outcome of a storage call that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The object does not exist.
     NotFound,
-    /// The object is no longer the one that was asked for (`If-Match`).
+    /// The object was replaced (`If-Match`).
     Changed,
     /// The multipart upload does not exist: aborted, or already completed.
     NoSuchUpload,
-    /// The key or the signature is not accepted.
+    /// The provider does not accept the key or the signature.
     Auth,
-    /// The key may not do this.
+    /// The key lacks the permission.
     Forbidden,
     /// The bucket does not exist.
     BucketNotFound,
@@ -31,7 +26,7 @@ pub enum Outcome {
     WrongRegion,
     /// This machine's clock is off.
     ClockSkew,
-    /// The certificate is not accepted, or TLS does not come up.
+    /// The certificate is not accepted, or the TLS handshake failed.
     Certificate,
     /// No connection, or it broke.
     Unreachable,
@@ -41,20 +36,20 @@ pub enum Outcome {
     Throttled,
     /// The provider had an error of its own (5xx).
     ServerError,
-    /// What arrived there is not what was sent.
+    /// Checksum mismatch: the provider received other bytes than were sent.
     Damaged,
     /// No space or quota left.
     Full,
     /// Retention or object lock forbids it.
     Locked,
-    /// What answers is no S3 server.
+    /// The server that answers is no S3 server.
     NotS3,
     /// Anything else.
     Refused,
 }
 
 impl Outcome {
-    /// Whether the same call may succeed when it is made again.
+    /// Whether the same call may succeed when it is retried.
     #[must_use]
     pub const fn is_transient(self) -> bool {
         matches!(
@@ -71,7 +66,7 @@ impl Outcome {
             Self::WrongRegion => Kind::WrongRegion,
             Self::ClockSkew => Kind::ClockSkew,
             Self::Certificate => Kind::StorageCertificate,
-            // A proxy's 502 is the usual way for storage to be down.
+            // A proxy answers 502 when storage is down.
             Self::Unreachable | Self::ServerError => Kind::StorageUnreachable,
             Self::Timeout => Kind::StorageTimeout,
             Self::Throttled => Kind::StorageThrottled,
@@ -85,144 +80,89 @@ impl Outcome {
     }
 }
 
-/// The provider took what it was to encrypt, and did not encrypt it.
-#[derive(Debug, thiserror::Error)]
-#[error("the provider took the backup without encrypting it")]
-pub(super) struct NotEncrypted;
+/// Reason to retry at once, without back-off: the attempt learned something that the next one needs.
+#[derive(Debug, Clone)]
+pub struct AtOnce(Arc<Box<dyn Any + Send + Sync>>);
 
-/// A storage call that did not succeed.
+impl AtOnce {
+    /// Wraps what a backend learned; the retry layer hands it to the next attempt unread.
+    pub(super) fn with(learned: impl Any + Send + Sync) -> Self {
+        Self(Arc::new(Box::new(learned)))
+    }
+
+    /// Returns what the backend learned.
+    pub(super) fn learned<T: Any>(&self) -> Option<&T> {
+        (**self.0).downcast_ref()
+    }
+}
+
+/// A storage call that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
-    /// What came of it.
+    /// Outcome.
     pub outcome: Outcome,
-    /// What exactly, where that is known.
+    /// Exact reason, where it is known.
     pub reason: Option<Reason>,
-    /// A sentence with the bucket and key.
+    /// Sentence that names the bucket and key.
     pub message: String,
     /// The provider's own code.
     pub provider_code: Option<String>,
     /// The provider's id of the request.
     pub request_id: Option<String>,
     /// The region that the provider named.
-    pub region: Option<String>,
-    /// Whether it may pass although it is no [transient](Outcome::is_transient) outcome: a clock is set, or a proxy finds
-    /// its server again. A transfer waits for that, and nobody in front of a screen does.
+    pub region: Option<Box<str>>,
+    /// Whether it may pass although the outcome is not [transient](Outcome::is_transient): a clock is set, or a proxy
+    /// finds its server again. Transfers wait for that; interactive calls do not.
     pub may_pass: bool,
-    /// What caused it.
+    /// Set when the next attempt is due at once.
+    pub at_once: Option<AtOnce>,
+    /// Cause.
     #[source]
     pub source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
-    /// An error without a provider's words.
+    /// Builds an error without a provider's words.
     pub fn new(outcome: Outcome, message: impl Into<String>) -> Self {
-        let (message, reason, may_pass) = (message.into(), None, false);
         Self {
             outcome,
-            reason,
-            message,
+            reason: None,
+            message: message.into(),
             provider_code: None,
             request_id: None,
             region: None,
-            may_pass,
+            may_pass: false,
+            at_once: None,
             source: None,
         }
     }
 
-    /// Tells what came of a call from the error that `object_store` gives. `action` completes "could not …".
-    pub(super) fn from_object_store(error: object_store::Error, action: &str) -> Self {
-        if let Some(answer) = find::<Answer>(&error) {
-            return Self::from_answer(answer, action);
-        }
-        let outcome = match &error {
-            object_store::Error::NotFound { .. } => Outcome::NotFound,
-            object_store::Error::Precondition { .. } => Outcome::Changed,
-            object_store::Error::PermissionDenied { .. } => Outcome::Forbidden,
-            _ => transport::outcome_of(&error),
-        };
-        Self::from_failure(outcome, error, action)
+    /// Builds "Could not `action`: `why`".
+    pub(super) fn could_not(action: &str, outcome: Outcome, why: impl fmt::Display) -> Self {
+        Self::new(outcome, format!("Could not {action}: {why}"))
     }
 
-    pub(super) fn from_failure(
-        outcome: Outcome,
-        error: impl StdError + Send + Sync + 'static,
-        action: &str,
-    ) -> Self {
-        let reason = transport::reason_of(&error);
-        let at = if reason == Some(Reason::ProxyFailed) {
-            "the proxy cannot be used: "
-        } else {
-            ""
-        };
-        let message = format!("Could not {action}: {at}{}", innermost(&error));
-        let may_pass = transport::is_not_valid_yet(&error);
-        Self {
-            reason,
-            may_pass,
-            ..Self::new(outcome, message)
-        }
-        .caused_by(error)
+    /// Builds a refusal that this agent makes itself.
+    pub(super) fn refused(action: &str, why: impl fmt::Display) -> Self {
+        Self::could_not(action, Outcome::Refused, why)
     }
 
-    pub(super) fn from_answer(answer: &Answer, action: &str) -> Self {
-        let said = match &answer.tls_at {
-            Some(origin) => format!("the server redirects to {origin}"),
-            None if answer.message.is_empty() => {
-                format!("the provider answered with HTTP status {}", answer.status)
+    /// Builds an error by the I/O error among the causes of `error`.
+    pub(super) fn from_io(error: impl StdError + Send + Sync + 'static, action: &str) -> Self {
+        let outcome = match find::<io::Error>(&error).map(io::Error::kind) {
+            Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Outcome::Full,
+            Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
+                Outcome::Forbidden
             }
-            None => answer.message.clone(),
+            Some(io::ErrorKind::NotFound) => Outcome::NotFound,
+            Some(io::ErrorKind::TimedOut) => Outcome::Timeout,
+            _ => Outcome::Refused,
         };
-        let outcome = answer::outcome_of(answer);
-        let said = match answer
-            .date
-            .as_deref()
-            .and_then(ahead_of)
-            .filter(|_| outcome == Outcome::ClockSkew)
-        {
-            Some(ahead) => format!("{said} This machine's clock is {}.", clock_offset(ahead)),
-            None => said,
-        };
-        Self {
-            reason: answer::reason_of(answer),
-            provider_code: (!answer.code.is_empty()).then(|| answer.code.clone()),
-            request_id: answer.request_id.clone(),
-            region: answer.region.clone(),
-            may_pass: answer::may_pass(answer, outcome),
-            ..Self::new(outcome, format!("Could not {action}: {said}"))
-        }
+        Self::could_not(action, outcome, innermost(&error)).caused_by(error)
     }
 
-    pub(super) fn from_http(error: HttpError, action: &str) -> Self {
-        if let Some(answer) = find::<Answer>(&error) {
-            return Self::from_answer(answer, action);
-        }
-        Self::from_failure(transport::outcome_of(&error), error, action)
-    }
-
-    /// Whether something answered that was not HTTP, or hung up without a word.
-    pub(super) fn is_broken_http(error: &HttpError) -> bool {
-        matches!(
-            error.kind(),
-            HttpErrorKind::Interrupted | HttpErrorKind::Request | HttpErrorKind::Unknown
-        )
-    }
-
-    /// Whether the answer is that nothing can be asked for in this way: without TLS, or with this proxy.
-    pub(super) fn is_on_the_way(error: &HttpError) -> bool {
-        matches!(
-            find::<Answer>(error).and_then(answer::reason_of),
-            Some(Reason::TlsNeeded | Reason::ProxyFailed)
-        )
-    }
-
-    /// Whether the answer is that the credential is not accepted, or not for this.
-    pub(super) fn is_of_credential(error: &HttpError) -> bool {
-        let outcome = find::<Answer>(error).map(answer::outcome_of);
-        matches!(outcome, Some(Outcome::Auth | Outcome::Forbidden))
-    }
-
-    /// The same without its cause, for one more who is told.
+    /// Copies the error without its cause.
     #[must_use]
     pub fn replica(&self) -> Self {
         Self {
@@ -233,39 +173,40 @@ impl Error {
             request_id: self.request_id.clone(),
             region: self.region.clone(),
             may_pass: self.may_pass,
+            at_once: None,
             source: None,
         }
     }
 
-    fn caused_by(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
-        self.source = Some(Box::new(source));
-        self
+    pub(super) fn caused_by(self, source: impl StdError + Send + Sync + 'static) -> Self {
+        Self {
+            source: Some(Box::new(source)),
+            ..self
+        }
     }
 }
 
 impl From<Error> for AgentError {
     fn from(error: Error) -> Self {
-        let hint = match (&error.outcome, &error.region) {
-            (Outcome::WrongRegion, Some(region)) => {
-                Some(format!("Set the location's region to \"{region}\"."))
-            }
-            _ => None,
-        };
-        let converted = Self::new(error.outcome.kind(), error.message)
+        let mut converted = Self::new(error.outcome.kind(), error.message)
             .with_reason(error.reason)
             .with_provider(error.provider_code, error.request_id);
-        let converted = match error.source {
-            Some(source) => converted.with_source(source),
-            None => converted,
-        };
-        match hint {
-            Some(hint) => converted.with_hint(hint),
+        if let Some(source) = error.source {
+            converted = converted.with_source(source);
+        }
+        match error
+            .region
+            .filter(|_| error.outcome == Outcome::WrongRegion)
+        {
+            Some(region) => {
+                converted.with_hint(format!("Set the location's region to \"{region}\"."))
+            }
             None => converted,
         }
     }
 }
 
-/// How far a clock is behind or ahead, in words.
+/// Words how far a clock is behind or ahead.
 #[must_use]
 pub fn clock_offset(ahead: chrono::Duration) -> String {
     let seconds = ahead.num_seconds();
@@ -276,45 +217,32 @@ pub fn clock_offset(ahead: chrono::Duration) -> String {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::answer::tests::answer;
-    use super::*;
+/// Finds a `T` among the causes.
+pub(super) fn find<'e, T: StdError + 'static>(
+    error: &'e (dyn StdError + 'static),
+) -> Option<&'e T> {
+    causes(error).find_map(|cause| cause.downcast_ref())
+}
 
-    #[test]
-    fn a_redirect_to_tls_is_no_other_region() {
-        let answer = Answer {
-            is_s3: false,
-            tls_at: Some("https://nas".into()),
-            ..answer(301, "", "")
-        };
-        let error = Error::from_answer(&answer, "list bucket \"b\"");
-        assert_eq!(
-            (error.outcome, error.reason),
-            (Outcome::NotS3, Some(Reason::TlsNeeded))
-        );
-        assert!(
-            error
-                .message
-                .ends_with("the server redirects to https://nas"),
-            "{error}"
-        );
-    }
+/// Message of the first cause, which names the fault without the layers above it.
+pub(super) fn innermost(error: &(dyn StdError + 'static)) -> String {
+    causes(error)
+        .last()
+        .map(ToString::to_string)
+        .unwrap_or_default()
+}
 
-    #[test]
-    fn the_region_that_the_provider_names_becomes_the_hint() {
-        let answer = Answer {
-            region: Some("eu-1".into()),
-            ..answer(400, "AuthorizationHeaderMalformed", "wrong")
-        };
-        let error = AgentError::from(Error::from_answer(&answer, "list bucket \"b\""));
-        assert_eq!(
-            (error.kind(), error.hint()),
-            (Kind::WrongRegion, "Set the location's region to \"eu-1\".")
-        );
-        assert_eq!(
-            error.to_string(),
-            "Could not list bucket \"b\": wrong (AuthorizationHeaderMalformed)"
-        );
-    }
+fn causes<'e>(
+    error: &'e (dyn StdError + 'static),
+) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
+    let cause_of = |error: &'e (dyn StdError + 'static)| {
+        // An I/O error that wraps another error gives that one's cause as its own.
+        let wrapped = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        wrapped
+            .map(|inner| inner as &(dyn StdError + 'static))
+            .or_else(|| error.source())
+    };
+    std::iter::successors(Some(error), move |error| cause_of(*error))
 }

@@ -1,28 +1,22 @@
-//! What a server may answer, for [`crate::fuzzing`].
+//! Answers of a server, for [`crate::fuzzing`].
 
-#![expect(clippy::missing_panics_doc, reason = "to panic is how they tell")]
+#![expect(clippy::missing_panics_doc, reason = "a panic is how they fail")]
 
 use percent_encoding::percent_decode_str;
 
-use super::error::Error;
-use super::http::answer::{parse_error, plain};
+use super::backend::path_of;
 use super::key::{Key, Keys, Stem};
-use super::leftover::UploadsPage;
-use super::multipart::PartsPage;
-use super::s3::encode_key;
-use super::s3::listing::{Page, decode, read_page};
-use super::{Objects, path_of};
+use super::s3::fuzzing::{Answer, List, Objects, Parts, Uploads, decode, encode_key, plain};
 
 /// A page of a listing.
 pub fn listing(text: &[u8]) {
-    let mut objects = Objects::default();
-    if let Ok(page) = read_page(text) {
-        Page::add_to(page, &mut objects);
-    }
-    for object in objects.objects {
+    let Ok(page) = Objects::read(text) else {
+        return;
+    };
+    for object in page.items.into_iter().flatten() {
         assert!(
             path_of(&object.key).is_ok(),
-            "{:?} cannot be asked for",
+            "{:?} cannot be addressed",
             object.key
         );
     }
@@ -31,48 +25,40 @@ pub fn listing(text: &[u8]) {
 /// A refusal.
 pub fn answer(text: &[u8]) {
     drop(plain(&String::from_utf8_lossy(text)));
-    if let Some(answer) = parse_error(text) {
+    if let Some(answer) = Answer::parse(text) {
         for status in [200, 301, 403, 404, 503] {
-            let error = Error::from_answer(
-                &super::http::Answer {
-                    status,
-                    ..answer.clone()
-                },
-                "list",
-            );
-            drop(crate::error::Error::from(error));
+            let answer = Answer {
+                status,
+                ..answer.clone()
+            };
+            drop(crate::error::Error::from(answer.error("list")));
         }
     }
 }
 
 /// A list of an upload's parts.
 pub fn parts(text: &[u8]) {
-    drop(PartsPage::parse(text));
+    drop(Parts::read(text));
 }
 
-/// A page of a list of unfinished uploads: nothing of another folder is ever taken for ours, and what is can be asked for.
+/// A list of unfinished uploads: each key can be addressed, and the next page is not the first.
 pub fn uploads(text: &[u8]) {
-    const FOLDER: &str = "home/backups/";
-    let Some(page) = UploadsPage::read(text) else {
+    let Ok(page) = Uploads::read(text) else {
         return;
     };
-    for leftover in page.leftovers(FOLDER) {
-        assert!(
-            leftover.key.as_str().starts_with(FOLDER),
-            "{leftover:?} is somebody else's"
-        );
+    for leftover in page.items {
         assert!(
             path_of(&leftover.key).is_ok(),
-            "{leftover:?} cannot be asked for"
+            "{leftover:?} cannot be addressed"
         );
     }
     assert!(
-        page.next().is_none_or(|(key, _)| !key.is_empty()),
+        page.next.is_none_or(|next| !next[0].1.is_empty()),
         "the next page would be the first"
     );
 }
 
-/// A backup's name: its keys can be asked for, and come back from every way that they are written.
+/// A backup's name: its keys can be addressed, and survive each encoding.
 pub fn key(name: &[u8]) {
     let name = String::from_utf8_lossy(name);
     let (keys, stem) = (Keys::new("home/cellar"), Stem::from_filename(&name));
@@ -88,16 +74,15 @@ pub fn key(name: &[u8]) {
                 key.as_str().starts_with(keys.folder()) && key.as_str().len() < 1024,
                 "{key:?}"
             );
-            comes_back(key);
+            survives_encoding(key);
         }
     }
 }
 
-fn comes_back(key: &Key) {
-    let path = path_of(key);
+fn survives_encoding(key: &Key) {
     assert!(
-        path.is_ok_and(|path| path.as_ref() == key.as_str()),
-        "{key:?} cannot be asked for"
+        path_of(key).is_ok_and(|path| path.as_ref() == key.as_str()),
+        "{key:?} cannot be addressed"
     );
     let encoded = encode_key(key);
     let address = percent_decode_str(&encoded).decode_utf8();
@@ -106,5 +91,9 @@ fn comes_back(key: &Key) {
         "{encoded}"
     );
     let form: String = url::form_urlencoded::byte_serialize(key.as_str().as_bytes()).collect();
-    assert_eq!(decode(&form).as_deref(), Some(key.as_str()), "{form}");
+    assert_eq!(
+        decode(Some("url"), &form).as_deref(),
+        Some(key.as_str()),
+        "{form}"
+    );
 }

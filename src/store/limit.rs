@@ -1,65 +1,60 @@
-//! A limit in bytes per second, shared by everything that goes one way through a location.
+//! Limit in bytes per second, shared by all transfers of one direction of a location.
 //!
-//! A bucket of tokens turned around: instead of tokens it keeps the moment at which the bytes let through so far are
-//! paid for. Who wants to move bytes takes its place in the queue and waits until its turn, so several parts share the
-//! limit evenly.
+//! An inverted token bucket: it keeps the moment until which the bytes so far are paid for. Each transfer queues for its
+//! next bytes, so that concurrent parts share the limit evenly.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// Slices are this part of a second's bytes, so that the flow is even and nobody waits long.
+/// Slices per second of the limit: an even flow with short waits.
 const SLICES_A_SECOND: u64 = 8;
 
-/// The smallest slice; smaller ones would only cost time.
+/// Smallest slice; smaller ones only cost time.
 const MIN_SLICE_BYTES: usize = 2 * 1024;
 
-/// A limit; clones share it, and it can be changed under them. Without one everything passes at once.
+/// A limit; clones share it. Without a rate all bytes pass at once.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Limit(Arc<Flow>);
+pub(super) struct Limit(Arc<Mutex<Flow>>);
 
 #[derive(Debug, Default)]
 struct Flow {
-    /// 0 is no limit.
-    bytes_per_second: AtomicU64,
-    paid_until: Mutex<Option<Instant>>,
+    bytes_per_second: Option<u64>,
+    paid_until: Option<Instant>,
 }
 
 impl Limit {
-    /// Changes it for all that share it.
+    /// Changes the rate for all that share the limit.
     pub(super) fn set(&self, bytes_per_second: Option<u64>) {
-        self.0
-            .bytes_per_second
-            .store(bytes_per_second.unwrap_or(0), Ordering::Relaxed);
+        self.0.lock().bytes_per_second = bytes_per_second.filter(|limit| *limit > 0);
     }
 
-    fn bytes_per_second(&self) -> Option<u64> {
-        Some(self.0.bytes_per_second.load(Ordering::Relaxed)).filter(|limit| *limit > 0)
-    }
-
-    /// How many bytes to move at a time.
+    /// Returns how many bytes to move at a time.
     pub(super) fn slice(&self, longest: usize) -> usize {
-        let Some(bytes_per_second) = self.bytes_per_second() else {
+        let Some(bytes_per_second) = self.0.lock().bytes_per_second else {
             return longest;
         };
         let slice = usize::try_from(bytes_per_second / SLICES_A_SECOND).unwrap_or(usize::MAX);
-        slice.clamp(MIN_SLICE_BYTES, longest)
+        slice.clamp(MIN_SLICE_BYTES, longest.max(MIN_SLICE_BYTES))
     }
 
-    /// Takes a place in the queue for `bytes`, and says when their turn is. `None` means at once.
+    /// Queues `bytes` and returns when their turn is; `None` means at once.
     pub(super) fn turn(&self, bytes: usize) -> Option<Instant> {
-        let bytes_per_second = self.bytes_per_second()?;
+        let mut flow = self.0.lock();
+        let bytes_per_second = flow.bytes_per_second?;
         let now = Instant::now();
-        let mut paid_until = self
-            .0
-            .paid_until
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let turn = paid_until.map_or(now, |until| until.max(now));
-        *paid_until = Some(turn + time_of(bytes, bytes_per_second));
+        let turn = flow.paid_until.map_or(now, |until| until.max(now));
+        flow.paid_until = Some(turn + time_of(bytes, bytes_per_second));
         (turn > now).then_some(turn)
+    }
+
+    /// Waits for the turn of `bytes`.
+    pub(super) async fn wait(&self, bytes: usize) {
+        if let Some(turn) = self.turn(bytes) {
+            tokio::time::sleep_until(turn).await;
+        }
     }
 }
 
@@ -83,14 +78,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn several_together_get_what_one_would() {
+    async fn concurrent_transfers_share_the_limit() {
         let limit = Limit::new(Some(1_000_000));
         let start = Instant::now();
         let one = async |limit: Limit| {
             for _ in 0..25 {
-                if let Some(turn) = limit.turn(100_000) {
-                    tokio::time::sleep_until(turn).await;
-                }
+                limit.wait(100_000).await;
             }
         };
         tokio::join!(
@@ -107,7 +100,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_earns_nothing() {
+    async fn silence_earns_no_credit() {
         let limit = Limit::new(Some(1000));
         tokio::time::sleep(Duration::from_mins(1)).await;
         assert_eq!(limit.turn(1000), None);
@@ -115,7 +108,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_change_reaches_those_who_share_it() {
+    async fn change_reaches_running_transfers() {
         let limit = Limit::new(Some(1000));
         let other = limit.clone();
         limit.set(Some(2000));
@@ -128,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_everything_passes() {
+    fn without_a_limit_all_bytes_pass() {
         assert_eq!(Limit::new(None).turn(usize::MAX), None);
         assert_eq!(Limit::new(None).slice(7), 7);
         assert_eq!(Limit::new(Some(16 * 1024)).slice(256 * 1024), 2048);

@@ -1,130 +1,143 @@
-//! How many parts of one location are on their way at the same time, when the provider asks to slow down.
+//! Pace: how many parts of a location are in flight when the provider throttles.
 //!
-//! As TCP does it: half as many when it asks, one more when it has taken a few rounds without asking. Source: "Best
-//! practices design patterns" in Amazon's user guide, which wants the request rate lowered on 503, and raised gradually.
+//! Additive increase, multiplicative decrease, as in TCP. Source: "Best practices design patterns" in Amazon's user guide:
+//! lower the request rate on 503, and raise it gradually.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-/// More than any location asks for.
+use super::error::{Error, Outcome};
+
+/// More parts than any location sends.
 const MOST: usize = 64;
 
-/// Requests that are under way together are refused together; that counts once.
+/// Most parts a location sends; at this number the provider is at full pace again.
+const FULL_PACE: usize = 16;
+
+/// Requests in flight together are throttled together; that counts once.
 const ONE_REFUSAL: Duration = Duration::from_secs(1);
 
-/// Rounds without a refusal before one more is let through.
+/// Rounds without throttling before the pace rises by one.
 const ROUNDS: usize = 4;
 
-/// The pace of one location; clones share it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Pace(Arc<Shared>);
-
-#[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
-    freed: Notify,
-}
+/// Pace of one location; clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Pace(Arc<watch::Sender<State>>);
 
 #[derive(Debug)]
 struct State {
     allowed: usize,
     running: usize,
-    /// Parts that were taken since it changed last.
-    taken: usize,
+    /// Parts stored since the pace changed last.
+    stored: usize,
     slowed: Option<Instant>,
 }
 
-/// One part's turn. Dropping it lets the next one through.
+/// A slot for one part in flight; dropping it frees the slot.
 #[derive(Debug)]
-pub(super) struct Turn(Pace);
+struct Slot<'p>(&'p Pace);
 
-impl Default for State {
+impl Default for Pace {
     fn default() -> Self {
-        Self {
+        let (state, _) = watch::channel(State {
             allowed: MOST,
             running: 0,
-            taken: 0,
+            stored: 0,
             slowed: None,
-        }
+        });
+        Self(Arc::new(state))
     }
 }
 
 impl Pace {
-    /// How many parts may be on their way.
+    /// Number of parts that may be in flight.
     pub(super) fn allowed(&self) -> usize {
-        self.state().allowed
+        self.0.borrow().allowed
     }
 
-    /// The same, when the provider asked for fewer than it was sent.
+    /// The same, while the provider throttles.
     pub(super) fn slowed_to(&self) -> Option<usize> {
         Some(self.allowed()).filter(|allowed| *allowed < MOST)
     }
 
-    /// Waits until one more part may be sent.
-    pub(super) async fn turn(&self) -> Turn {
+    /// Sends a part once a slot is free, and learns from the outcome.
+    pub(super) async fn run<T>(
+        &self,
+        part: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let slot = self.slot().await;
+        let result = part.await;
+        match &result {
+            Ok(_) => slot.stored(),
+            Err(error) if error.outcome == Outcome::Throttled => slot.throttled(),
+            Err(_) => {}
+        }
+        result
+    }
+
+    async fn slot(&self) -> Slot<'_> {
+        let mut changes = self.0.subscribe();
         loop {
-            let mut freed = std::pin::pin!(self.0.freed.notified());
-            freed.as_mut().enable();
-            {
-                let mut state = self.state();
-                if state.running < state.allowed {
-                    state.running += 1;
-                    return Turn(self.clone());
-                }
+            let is_taken = self.0.send_if_modified(|state| {
+                let is_free = state.running < state.allowed;
+                state.running += usize::from(is_free);
+                is_free
+            });
+            if is_taken {
+                return Slot(self);
             }
-            freed.await;
-        }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Turn {
-    /// The provider took the part.
-    pub(super) fn taken(self, wanted: usize) {
-        let mut state = self.0.state();
-        state.taken += 1;
-        if state.allowed < MOST && state.taken >= state.allowed * ROUNDS {
-            (state.allowed, state.taken) = (state.allowed + 1, 0);
-            if state.allowed >= wanted {
-                state.allowed = MOST;
-                info!("the provider takes parts at full pace again");
-            }
-        }
-    }
-
-    /// The provider asked to slow down.
-    pub(super) fn refused(self) {
-        let mut state = self.0.state();
-        if state.slowed.is_some_and(|at| at.elapsed() < ONE_REFUSAL) {
-            return;
-        }
-        let allowed = (state.running.min(state.allowed) / 2).max(1);
-        if allowed < state.allowed {
-            warn!(
-                parts = allowed,
-                "the provider asks to slow down: fewer parts are sent at the same time"
+            // Fails only without a sender, which this pace holds.
+            drop(
+                changes
+                    .wait_for(|state| state.running < state.allowed)
+                    .await,
             );
         }
-        *state = State {
-            allowed,
-            running: state.running,
-            taken: 0,
-            slowed: Some(Instant::now()),
-        };
     }
 }
 
-impl Drop for Turn {
+impl Slot<'_> {
+    fn stored(&self) {
+        self.0.0.send_modify(|state| {
+            state.stored += 1;
+            if state.allowed < MOST && state.stored >= state.allowed * ROUNDS {
+                state.allowed += 1;
+                state.stored = 0;
+                if state.allowed >= FULL_PACE {
+                    state.allowed = MOST;
+                    info!("the provider takes parts at full pace again");
+                }
+            }
+        });
+    }
+
+    fn throttled(&self) {
+        self.0.0.send_modify(|state| {
+            if state.slowed.is_some_and(|at| at.elapsed() < ONE_REFUSAL) {
+                return;
+            }
+            let allowed = (state.running.min(state.allowed) / 2).max(1);
+            if allowed < state.allowed {
+                warn!(
+                    parts = allowed,
+                    "the provider throttles: fewer parts are in flight"
+                );
+            }
+            state.allowed = allowed;
+            state.stored = 0;
+            state.slowed = Some(Instant::now());
+        });
+    }
+}
+
+impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        self.0.state().running -= 1;
-        self.0.0.freed.notify_waiters();
+        self.0.0.send_modify(|state| state.running -= 1);
     }
 }
 
@@ -132,36 +145,38 @@ impl Drop for Turn {
 mod tests {
     use super::*;
 
-    async fn turns(pace: &Pace, count: usize) -> Vec<Turn> {
-        let mut turns = Vec::new();
+    async fn slots(pace: &Pace, count: usize) -> Vec<Slot<'_>> {
+        let mut slots = Vec::new();
         for _ in 0..count {
-            turns.push(pace.turn().await);
+            slots.push(pace.slot().await);
         }
-        turns
+        slots
+    }
+
+    fn throttled(slots: Vec<Slot<'_>>) {
+        for slot in slots {
+            slot.throttled();
+        }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_is_halved_once_for_all_that_are_refused_together() {
+    async fn parts_throttled_together_halve_the_pace_once() {
         let pace = Pace::default();
-        turns(&pace, 8).await.into_iter().for_each(Turn::refused);
+        throttled(slots(&pace, 8).await);
         assert_eq!((pace.allowed(), pace.slowed_to()), (4, Some(4)));
         for expected in [2, 1, 1] {
             tokio::time::sleep(ONE_REFUSAL).await;
-            let allowed = pace.allowed();
-            turns(&pace, allowed)
-                .await
-                .into_iter()
-                .for_each(Turn::refused);
+            throttled(slots(&pace, pace.allowed()).await);
             assert_eq!(pace.allowed(), expected);
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_too_many_waits_for_a_turn() {
+    async fn part_beyond_the_pace_waits_for_a_slot() {
         let pace = Pace::default();
-        turns(&pace, 4).await.into_iter().for_each(Turn::refused);
-        let mut held = turns(&pace, 2).await;
-        let third = pace.turn();
+        throttled(slots(&pace, 4).await);
+        let mut held = slots(&pace, 2).await;
+        let third = pace.slot();
         tokio::pin!(third);
         assert!(
             tokio::time::timeout(Duration::from_mins(1), &mut third)
@@ -173,14 +188,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_comes_back_little_by_little() {
+    async fn pace_rises_gradually() {
         let pace = Pace::default();
-        turns(&pace, 8).await.into_iter().for_each(Turn::refused);
-        let mut taken = 0;
+        throttled(slots(&pace, 24).await);
+        let mut stored = 0;
         while pace.slowed_to().is_some() {
-            pace.turn().await.taken(8);
-            taken += 1;
+            pace.slot().await.stored();
+            stored += 1;
         }
-        assert_eq!(taken, (4 + 5 + 6 + 7) * ROUNDS);
+        assert_eq!(stored, (12 + 13 + 14 + 15) * ROUNDS);
     }
 }

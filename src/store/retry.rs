@@ -1,117 +1,245 @@
-//! The one retry policy: exponential back-off with jitter, for what may be otherwise the next time only, bounded by time.
+//! The one retry layer: exponential back-off with jitter, bounded in time.
 //!
-//! Every attempt is signed anew, so a long outage does not end in an expired signature; object_store's own retries are
-//! off for that reason.
+//! Every request of the agent is retried here and nowhere else, each attempt signed anew. Three kinds of further attempts:
+//!
+//! - **After back-off**, when the outcome is [transient](Outcome::is_transient) and [`Patience`] lasts.
+//! - **At once**, when the attempt learned what the next one needs ([`AtOnce`]: another dialect, a replaced credential);
+//!   at most [`MAX_AT_ONCE`] in one call.
+//! - **Hedged**, when a read has no answer after [`HEDGE_AFTER`]: the pooled connection may be half-dead. One further
+//!   attempt starts on a new connection, and the first to succeed wins.
+//!
+//! Upper bound of a call: an interactive one ends within [`DEADLINE`], which also cuts an attempt short. A transfer ends when
+//! its patience has passed since the first failure, plus one attempt, which ends when the connection falls silent.
 
 use std::fmt;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::error::{Error, Outcome};
+use super::error::{AtOnce, Error, Outcome};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
-/// Throttling starts with a longer pause: the provider asked for fewer requests, not for the same one again.
+/// First pause when throttled: the provider asked for fewer requests.
 const FIRST_PAUSE_THROTTLED: Duration = Duration::from_secs(1);
 
-/// Bytes that were damaged on their way are sent again this often: more than that is no accident.
+/// Retries of damaged bytes; more than that is no accident.
 const MAX_DAMAGED: u32 = 3;
 
-/// How long a call is tried again.
+/// Retries at once in one call: one for each thing that a dialect learns, and two replaced credentials.
+const MAX_AT_ONCE: u32 = 5;
+
+/// Silence before a read is hedged.
+const HEDGE_AFTER: Duration = Duration::from_secs(5);
+
+/// Upper bound of an interactive call. Home Assistant waits 20 seconds for a list.
+const DEADLINE: Duration = Duration::from_secs(18);
+
+/// How long a call is retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
     lasts: Duration,
-    /// Whether nobody watches: then a clock may be set, or a proxy mended, meanwhile.
+    deadline: Option<Duration>,
+    /// Transfers run unattended: meanwhile a clock may be set, or a proxy may recover.
     is_of_transfer: bool,
 }
 
 impl Patience {
-    /// For calls that somebody waits for in front of a screen. HA shows no list of backups before the slowest agent
-    /// has answered, so this stays below the 20 seconds that a listing may take.
+    /// For calls that a person waits for: retries for 12 seconds, ends within 18.
     pub const INTERACTIVE: Self = Self {
         lasts: Duration::from_secs(12),
+        deadline: Some(DEADLINE),
         is_of_transfer: false,
     };
 
     /// One attempt.
     pub const NONE: Self = Self {
         lasts: Duration::ZERO,
+        deadline: None,
         is_of_transfer: false,
     };
 
-    /// For transfers: long enough to sit out an outage of `duration`.
+    /// For transfers: sits out an outage of `duration`.
     #[must_use]
     pub const fn lasting(duration: Duration) -> Self {
         Self {
             lasts: duration,
+            deadline: None,
             is_of_transfer: true,
         }
     }
 
-    /// Whether waiting may help against `error`.
+    /// Drops the deadline, for a call whose bytes may take long on a slow line.
+    pub(super) const fn without_deadline(self) -> Self {
+        Self {
+            deadline: None,
+            ..self
+        }
+    }
+
     const fn waits_for(self, error: &Error) -> bool {
         error.outcome.is_transient() || (self.is_of_transfer && error.may_pass)
     }
 }
 
-/// Who wants to know that a call waits for storage that is away.
+/// Observer of a call that waits for storage.
 pub trait Watch: fmt::Debug + Send + Sync {
-    /// An attempt failed, and another one will be made after a pause.
+    /// An attempt failed and is retried after a pause.
     fn waits(&self, error: &Error);
 
-    /// A call that had waited succeeded.
+    /// A retried call succeeded.
     fn goes_on(&self);
 }
 
-/// Calls `attempt` until it succeeds, fails for good, or `patience` is at its end.
-///
-/// # Errors
-/// The last attempt's error.
-pub async fn retry<T, F>(patience: Patience, attempt: impl FnMut() -> F) -> Result<T, Error>
-where
-    F: Future<Output = Result<T, Error>>,
-{
-    retry_watched(patience, None, attempt).await
+/// One attempt of a call, as a backend sees it.
+#[derive(Debug, Clone)]
+pub(super) struct Call {
+    /// Completes "could not …" in messages.
+    pub(super) action: Arc<str>,
+    /// Whether a pooled connection may be half-dead.
+    pub(super) is_hedge: bool,
+    at_once: Option<AtOnce>,
+    answered: CancellationToken,
 }
 
-/// The same before the eyes of somebody.
-///
-/// # Errors
-/// The last attempt's error.
-pub(super) async fn retry_watched<T, F>(
-    patience: Patience,
-    watch: Option<Arc<dyn Watch>>,
-    mut attempt: impl FnMut() -> F,
-) -> Result<T, Error>
-where
-    F: Future<Output = Result<T, Error>>,
-{
-    let mut backoff = Backoff {
-        watch,
-        ..Backoff::new(patience)
-    };
-    loop {
-        match attempt().await {
-            Ok(value) => {
-                backoff.end();
-                return Ok(value);
-            }
-            Err(error) => backoff.pause(error).await?,
+impl Call {
+    pub(super) fn new(action: &str) -> Self {
+        Self {
+            action: action.into(),
+            is_hedge: false,
+            at_once: None,
+            answered: CancellationToken::new(),
+        }
+    }
+
+    /// Notes that the server began to answer.
+    pub(super) fn answered(&self) {
+        self.answered.cancel();
+    }
+
+    /// Returns what the previous attempt learned.
+    pub(super) fn learned<T: 'static>(&self) -> Option<&T> {
+        self.at_once.as_ref()?.learned()
+    }
+
+    fn next(&self, at_once: Option<AtOnce>) -> Self {
+        Self {
+            at_once,
+            ..Self::new(&self.action)
         }
     }
 }
 
-/// The pauses between attempts, for a loop that is more than [`retry`].
+/// Retries one call.
+#[derive(Debug)]
+pub(super) struct Retry {
+    pub(super) patience: Patience,
+    pub(super) watch: Option<Arc<dyn Watch>>,
+    /// Whether a silent attempt is hedged: for idempotent reads over a network.
+    pub(super) hedges: bool,
+}
+
+impl Retry {
+    /// Retries without an observer.
+    pub(super) const fn with(patience: Patience) -> Self {
+        Self {
+            patience,
+            watch: None,
+            hedges: false,
+        }
+    }
+
+    /// Calls `attempt` until it succeeds, fails for good, or patience or the deadline ends.
+    ///
+    /// # Errors
+    /// The last attempt's error; [`Outcome::Timeout`] when the first one was still silent at the deadline.
+    pub(super) async fn run<T, F>(
+        self,
+        action: impl AsRef<str>,
+        attempt: impl Fn(Call) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let action = action.as_ref();
+        let end = self.patience.deadline.map(|limit| Instant::now() + limit);
+        let mut backoff = Backoff {
+            watch: self.watch,
+            end,
+            ..Backoff::new(self.patience)
+        };
+        let (mut call, mut at_once) = (Call::new(action), 0);
+        let mut last = None;
+        loop {
+            let attempted = hedged(&attempt, call.clone(), self.hedges);
+            let result = match end {
+                None => attempted.await,
+                Some(end) => timeout_at(end, attempted).await.unwrap_or_else(|_| {
+                    let seconds = DEADLINE.as_secs();
+                    let why = format!("no answer within {seconds} s");
+                    Err(last
+                        .take()
+                        .unwrap_or_else(|| Error::could_not(action, Outcome::Timeout, why)))
+                }),
+            };
+            let mut error = match result {
+                Ok(value) => {
+                    backoff.succeeded();
+                    return Ok(value);
+                }
+                Err(error) => error,
+            };
+            let learned = error.at_once.take().filter(|_| at_once < MAX_AT_ONCE);
+            if learned.is_some() {
+                at_once += 1;
+            } else {
+                last = Some(backoff.wait(error).await?);
+            }
+            call = call.next(learned);
+        }
+    }
+}
+
+/// Makes one attempt, and a second one on a new connection when the first is silent. One that fails leaves the decision to
+/// the other.
+async fn hedged<T, F>(attempt: &impl Fn(Call) -> F, call: Call, hedges: bool) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let mut first = pin!(attempt(call.clone()));
+    if !hedges {
+        return first.await;
+    }
+    tokio::select! {
+        result = &mut first => return result,
+        () = sleep(HEDGE_AFTER) => {}
+    }
+    if call.answered.is_cancelled() {
+        return first.await;
+    }
+    let mut second = pin!(attempt(Call {
+        is_hedge: true,
+        ..call
+    }));
+    tokio::select! {
+        result = &mut first => if result.is_ok() { result } else { second.await },
+        result = &mut second => if result.is_ok() { result } else { first.await },
+    }
+}
+
+/// Pauses between attempts, for a loop that resumes a broken body or waits for a state.
 #[derive(Debug)]
 pub struct Backoff {
     patience: Patience,
-    /// When it first went wrong: an attempt that was slow but under way has used none of the patience.
+    end: Option<Instant>,
+    /// First failure; a slow attempt that makes progress uses none of the patience.
     failing_since: Option<Instant>,
     retries: u32,
     damaged: u32,
@@ -119,11 +247,12 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Starts with all of its patience.
+    /// Starts with all of the patience.
     #[must_use]
     pub fn new(patience: Patience) -> Self {
         Self {
             patience,
+            end: None,
             failing_since: None,
             retries: 0,
             damaged: 0,
@@ -134,31 +263,38 @@ impl Backoff {
     /// Waits before the next attempt.
     ///
     /// # Errors
-    /// `error` itself, when it is final or patience is at its end.
+    /// `error` itself, when it is final or patience has ended.
     pub async fn pause(&mut self, error: Error) -> Result<(), Error> {
+        self.wait(error).await.map(drop)
+    }
+
+    async fn wait(&mut self, error: Error) -> Result<Error, Error> {
         let pause = pause(error.outcome, self.retries);
-        let failing_since = *self.failing_since.get_or_insert_with(Instant::now);
+        let now = Instant::now();
+        let failing_since = *self.failing_since.get_or_insert(now);
         self.damaged += u32::from(error.outcome == Outcome::Damaged);
         let waits = self.patience.waits_for(&error);
         let may_succeed =
             waits || (error.outcome == Outcome::Damaged && self.damaged <= MAX_DAMAGED);
-        if !may_succeed || failing_since.elapsed() + pause > self.patience.lasts {
+        let ends = now + pause > failing_since + self.patience.lasts
+            || self.end.is_some_and(|end| now + pause > end);
+        if !may_succeed || ends {
             return Err(error);
         }
         self.retries += 1;
         warn!(
             retries = self.retries,
             pause_ms = pause.as_millis(),
-            "{error}; trying again"
+            "{error}; retrying"
         );
         if let Some(watch) = self.watch.as_ref().filter(|_| waits) {
             watch.waits(&error);
         }
         sleep(pause).await;
-        Ok(())
+        Ok(error)
     }
 
-    fn end(self) {
+    fn succeeded(self) {
         if let Some(watch) = self.watch.filter(|_| self.retries > 0) {
             watch.goes_on();
         }
@@ -177,77 +313,11 @@ fn pause(outcome: Outcome, retries: u32) -> Duration {
     longest.mul_f64(0.5 + jitter() / 2.0)
 }
 
-/// A number from 0 to 1. A hasher's random keys are random enough to keep agents from knocking in step.
+/// Number from 0 to 1. A hasher's random keys are random enough to spread the retries of several agents.
 fn jitter() -> f64 {
     let bits = u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or_default();
     f64::from(bits) / f64::from(u32::MAX)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn attempts(
-        patience: Patience,
-        outcome: Outcome,
-        succeed_at: u32,
-    ) -> (u32, bool, Duration) {
-        let (mut count, start) = (0, Instant::now());
-        let result = retry(patience, || {
-            count += 1;
-            let result = if count >= succeed_at {
-                Ok(())
-            } else {
-                Err(Error::new(outcome, "no"))
-            };
-            async { result }
-        })
-        .await;
-        (count, result.is_ok(), start.elapsed())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_transient_failure_is_tried_again_until_patience_ends() {
-        let patience = Patience::lasting(Duration::from_mins(10));
-        assert!(attempts(patience, Outcome::Unreachable, 8).await.1);
-        let (count, succeeded, elapsed) = attempts(patience, Outcome::Timeout, u32::MAX).await;
-        assert!(
-            !succeeded && count > 30 && elapsed > Duration::from_secs(580),
-            "{count} in {elapsed:?}"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_damaged_again_and_again_is_no_accident() {
-        let patience = Patience::lasting(Duration::from_mins(10));
-        assert!(attempts(patience, Outcome::Damaged, 4).await.1);
-        assert_eq!(attempts(patience, Outcome::Damaged, u32::MAX).await.0, 4);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_refusal_is_final() {
-        assert_eq!(attempts(Patience::INTERACTIVE, Outcome::Auth, 2).await.0, 1);
-        assert_eq!(attempts(Patience::NONE, Outcome::Unreachable, 2).await.0, 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn only_a_transfer_waits_for_what_may_pass() {
-        for (patience, expected) in [
-            (Patience::lasting(Duration::from_mins(10)), 3),
-            (Patience::INTERACTIVE, 1),
-        ] {
-            let mut count = 0;
-            let result = retry(patience, || {
-                count += 1;
-                let error = Error {
-                    may_pass: true,
-                    ..Error::new(Outcome::ClockSkew, "no")
-                };
-                let result = if count >= 3 { Ok(()) } else { Err(error) };
-                async { result }
-            });
-            drop(result.await);
-            assert_eq!(count, expected, "{patience:?}");
-        }
-    }
-}
+mod tests;

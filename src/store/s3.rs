@@ -1,213 +1,203 @@
-//! A bucket: object_store for objects, signed requests of our own for what it has no call for.
+//! A bucket.
 //!
-//! object_store fails a whole listing over one key that it cannot address (a control character, `//`), and asks for
-//! keys unescaped, which XML cannot carry. So pages are asked for in [`listing`], with `encoding-type=url`. All
-//! requests, its and ours, go through [`sign`].
+//! Requests are this module's own: `object_store` fails a whole listing over one key that it cannot address, and hashes
+//! content itself, which has its digest already. Its signature (`AwsAuthorizer`) is used.
 
+mod answer;
+mod client;
+mod copy;
 mod dialect;
+mod e_tag;
 mod encryption;
-pub(super) mod listing;
+mod failure;
+mod multipart;
+mod object;
+mod pages;
+mod probe;
+mod request;
+mod resolve;
 mod sign;
+mod traffic;
+mod transport;
+mod watch;
+mod xml;
 
+#[cfg(any(fuzzing, test))]
+pub(super) mod fuzzing {
+    pub(in crate::store) use super::answer::{Answer, plain};
+    pub(in crate::store) use super::request::encode_key;
+    pub(in crate::store) use super::xml::{List, Objects, Parts, Uploads, decode};
+}
+
+use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{HeaderMap, Method};
-use object_store::ObjectStore;
-use object_store::RetryConfig;
-use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::client::{HttpError, HttpRequest, HttpRequestBody, HttpResponse};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use async_trait::async_trait;
 
-pub use dialect::Dialect;
-
-use super::e_tag::ETags;
-use super::error::{Error, Outcome};
-use super::http::{Http, Shared, Traffic};
+use super::backend::{
+    Backend, Body, ContentType, CopySource, HeldPart, Leftover, Listed, Object, Part, Payload,
+    Session, Stat, path_of,
+};
+use super::digest::Algorithm;
+use super::error::Error;
 use super::key::Key;
-use super::pace::Pace;
-use crate::config::{Encryption, S3Settings, Secret};
-pub(super) use sign::unusable;
-use sign::{Signer, Signing};
+use super::pages::{Cursor, Page};
+use super::retry::Call;
+use crate::config::{Encryption, S3Settings};
+use crate::provider::Checksum;
+use client::Client;
+pub use dialect::Dialect;
+pub use probe::Route;
+pub use traffic::Traffic;
 
-/// What a query may hold unescaped, so that the signature's canonical form and the request are the same text.
-const QUERY: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
-
-/// The same for a path, whose slashes stay.
-const PATH: &AsciiSet = &QUERY.remove(b'/');
-
-/// A bucket.
-#[derive(Debug)]
-pub(super) struct S3 {
-    objects: Arc<AmazonS3>,
-    signing: Arc<Signing>,
-    bucket: String,
-    encryption: Encryption,
-    shared: Shared,
-}
+/// A bucket; clones share the client.
+#[derive(Debug, Clone)]
+pub(super) struct S3(Arc<Client>);
 
 impl S3 {
-    /// `location` is the id of the location, for the log.
-    pub(super) fn open(settings: &S3Settings, location: &str) -> Result<Self, Error> {
-        Self::with(settings, Shared::of(location), None)
-    }
-
-    /// The same bucket with other settings. Transfers under way have the new key and the new limits too; what was learned
-    /// of the provider is kept while it is asked in the same way.
-    pub(super) fn reopen(&self, settings: &S3Settings) -> Result<Self, Error> {
-        Self::with(settings, self.shared.clone(), Some(&self.signing))
-    }
-
-    fn with(
+    /// Opens a bucket for the location `id`. `previous` is the same bucket before its settings changed: running transfers
+    /// have the new credential, and the dialect stays while the settings that it depends on do.
+    pub(super) fn open(
         settings: &S3Settings,
-        shared: Shared,
-        previous: Option<&Signing>,
+        id: &str,
+        previous: Option<&Self>,
     ) -> Result<Self, Error> {
-        let http = Http::new(&settings.wire, shared.clone()).map_err(|error| {
-            Error::new(
-                Outcome::Refused,
-                format!(
-                    "Could not set up the HTTP client: {}",
-                    super::error::innermost(&error)
-                ),
-            )
-        })?;
-        let signing = Arc::new(Signing::new(http.into_client(), settings, previous));
-        let builder = AmazonS3Builder::new()
-            .with_endpoint(settings.endpoint.as_str().trim_end_matches('/'))
-            .with_region(&settings.region.value)
-            .with_bucket_name(&settings.bucket)
-            .with_virtual_hosted_style_request(false)
-            .with_allow_http(true)
-            .with_disable_tagging(true)
-            .with_disable_bulk_delete(true)
-            .with_skip_signature(true)
-            .with_retry(RetryConfig {
-                max_retries: 0,
-                ..RetryConfig::default()
-            })
-            .with_http_connector(Signer(Arc::clone(&signing)));
-        let objects = with_encryption(builder, &settings.encryption).build();
-        let objects =
-            objects.map_err(|error| Error::from_object_store(error, "set up the location"))?;
-        signing.use_credential(settings);
-        shared.update(&settings.wire, secrets(settings));
-        Ok(Self {
-            shared,
-            objects: Arc::new(objects),
-            signing,
-            bucket: settings.bucket.clone(),
-            encryption: settings.encryption.clone(),
-        })
+        let previous = previous.map(|previous| &*previous.0);
+        Ok(Self(Arc::new(Client::open(settings, id, previous)?)))
     }
 
-    /// What the requests came to so far.
-    pub(super) fn traffic(&self) -> Traffic {
-        self.shared.traffic()
-    }
-
-    pub(super) fn objects(&self) -> Arc<dyn ObjectStore> {
-        self.objects.clone()
-    }
-
-    pub(super) fn multipart(&self) -> Arc<AmazonS3> {
-        self.objects.clone()
-    }
-
-    pub(super) fn bucket(&self) -> &str {
-        &self.bucket
-    }
-
-    /// How many parts the provider takes at the same time.
-    pub(super) fn pace(&self) -> &Pace {
-        self.shared.pace()
-    }
-
-    /// What its `ETag`s are.
-    pub(super) fn e_tags(&self) -> &ETags {
-        self.shared.e_tags()
-    }
-
-    /// How objects of this bucket are encrypted.
-    pub(super) fn encryption(&self) -> &Encryption {
-        &self.encryption
-    }
-
-    /// How the provider is spoken to, as far as is known now.
+    /// The dialect as far as it is known.
     pub(super) fn dialect(&self) -> Dialect {
-        self.signing.dialect()
+        self.0.dialect()
     }
 
-    /// A request that object_store has no call for, in one attempt. Without a key it is about the bucket itself.
-    pub(super) async fn request(
-        &self,
-        method: Method,
-        key: Option<&Key>,
-        query: &[(&str, &str)],
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> Result<HttpResponse, HttpError> {
-        let mut address = format!(
-            "/{}/{}",
-            self.bucket,
-            key.map(encode_key).unwrap_or_default()
-        );
-        for (index, (name, value)) in query.iter().enumerate() {
-            address.push(if index == 0 { '?' } else { '&' });
-            address.extend(
-                [name, "="]
-                    .into_iter()
-                    .chain(utf8_percent_encode(value, QUERY)),
-            );
+    /// Counters of its requests.
+    pub(super) fn traffic(&self) -> Traffic {
+        self.0.traffic()
+    }
+
+    /// Algorithm of the digest that proves the arrival of content.
+    pub(super) fn algorithm(&self) -> Algorithm {
+        match self.dialect().checksum {
+            Checksum::Sha256 => Algorithm::Sha256,
+            Checksum::Crc32c => Algorithm::Crc32c,
+            Checksum::Crc64Nvme => Algorithm::Crc64Nvme,
+            // With a key of the key service or of the customer, no ETag is an MD5: nothing is compared.
+            Checksum::Off => match self.0.encryption {
+                Encryption::Kms(_) | Encryption::Customer(_) => Algorithm::Crc64Nvme,
+                Encryption::None | Encryption::Aes256 => Algorithm::Md5,
+            },
         }
-        let mut request = HttpRequest::new(HttpRequestBody::from(body));
-        *request.method_mut() = method;
-        *request.headers_mut() = headers;
-        *request.uri_mut() = address
-            .parse()
-            .map_err(|error: http::uri::InvalidUri| unusable(error))?;
-        self.signing.execute(request).await
+    }
+
+    /// Whether objects can be copied to another bucket inside the storage.
+    pub(super) fn can_copy_to(&self, to: &Self) -> bool {
+        self.0.can_copy_to(&to.0)
+    }
+
+    /// An object of this bucket as the source of copies.
+    pub(super) fn copy_source(&self, object: &Object) -> CopySource {
+        self.0.copy_source(object)
     }
 }
 
-/// A key as it stands in an address, and in the header that names the source of a copy.
-pub(super) fn encode_key(key: &Key) -> String {
-    utf8_percent_encode(key.as_str(), PATH).to_string()
-}
-
-fn with_encryption(builder: AmazonS3Builder, encryption: &Encryption) -> AmazonS3Builder {
-    match encryption {
-        Encryption::None => builder,
-        Encryption::Aes256 => with_option(builder, "aws_server_side_encryption", "AES256"),
-        Encryption::Kms(Some(key)) => builder.with_sse_kms_encryption(key),
-        Encryption::Kms(None) => with_option(builder, "aws_server_side_encryption", "aws:kms"),
-        Encryption::Customer(key) => builder.with_ssec_encryption(key.expose()),
+#[async_trait]
+impl Backend for S3 {
+    async fn list(
+        &self,
+        call: &Call,
+        folder: &str,
+        after: Option<&Cursor>,
+        max_keys: Option<u32>,
+    ) -> Result<Page<Listed>, Error> {
+        self.0.list(call, folder, after, max_keys).await
     }
-}
 
-/// object_store has this option, but gives it no method.
-fn with_option(builder: AmazonS3Builder, name: &str, value: &str) -> AmazonS3Builder {
-    match name.parse::<AmazonS3ConfigKey>() {
-        Ok(key) => builder.with_config(key, value),
-        Err(_) => builder,
+    async fn head(&self, call: &Call, key: &Key, with_checksums: bool) -> Result<Stat, Error> {
+        path_of(key)?;
+        self.0.head(call, key, with_checksums).await
     }
-}
 
-fn secrets(settings: &S3Settings) -> Vec<Secret> {
-    let key = [
-        Secret::of_id(settings.access_key_id.as_str()),
-        settings.secret_access_key.clone(),
-    ];
-    let customer = match &settings.encryption {
-        Encryption::Customer(key) => Some(key.clone()),
-        _ => None,
-    };
-    key.into_iter()
-        .chain(settings.session_token.clone())
-        .chain(customer)
-        .collect()
+    async fn get_range(
+        &self,
+        call: &Call,
+        key: &Key,
+        range: Option<Range<u64>>,
+        e_tag: Option<&str>,
+    ) -> Result<Body, Error> {
+        path_of(key)?;
+        self.0.get(call, key, range, e_tag).await
+    }
+
+    async fn put(
+        &self,
+        call: &Call,
+        key: &Key,
+        payload: Payload,
+        kind: ContentType,
+    ) -> Result<(), Error> {
+        path_of(key)?;
+        self.0.put(call, key, payload, kind).await
+    }
+
+    async fn copy(&self, call: &Call, source: &CopySource, key: &Key) -> Result<(), Error> {
+        self.0.copy(call, source, key).await
+    }
+
+    async fn delete(&self, call: &Call, key: &Key) -> Result<(), Error> {
+        path_of(key)?;
+        self.0.delete(call, key).await
+    }
+
+    async fn start(&self, call: &Call, key: &Key) -> Result<Session, Error> {
+        path_of(key)?;
+        self.0.start(call, key).await
+    }
+
+    async fn put_part(
+        &self,
+        call: &Call,
+        session: &Session,
+        number: usize,
+        payload: Payload,
+    ) -> Result<String, Error> {
+        self.0.put_part(call, session, number, payload).await
+    }
+
+    async fn copy_part(
+        &self,
+        call: &Call,
+        session: &Session,
+        number: usize,
+        source: &CopySource,
+        range: Range<u64>,
+    ) -> Result<String, Error> {
+        self.0.copy_part(call, session, number, source, range).await
+    }
+
+    async fn complete(&self, call: &Call, session: &Session, parts: &[Part]) -> Result<(), Error> {
+        self.0.complete(call, session, parts).await
+    }
+
+    async fn abort(&self, call: &Call, session: &Session) -> Result<(), Error> {
+        self.0.abort(call, session).await
+    }
+
+    async fn parts(
+        &self,
+        call: &Call,
+        session: &Session,
+        after: Option<&Cursor>,
+    ) -> Result<Page<HeldPart>, Error> {
+        self.0.parts(call, session, after).await
+    }
+
+    async fn unfinished(
+        &self,
+        call: &Call,
+        folder: &str,
+        after: Option<&Cursor>,
+    ) -> Result<Page<Leftover>, Error> {
+        self.0.unfinished(call, folder, after).await
+    }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use s3_backup_agent::agent::copy::{Done, InsideLimits, Layout, Outcome, Request};
+use s3_backup_agent::agent::copy::{
+    CopyOutcome as Outcome, CopyRequest as Request, Done, InsideLimits, Layout,
+};
 use s3_backup_agent::config::Config;
 use serde_json::{Value, json};
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use s3_backup_agent::agent::verify::Mode;
+use s3_backup_agent::agent::model::VerifyMode;
 use s3_backup_agent::{agent, config};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -556,7 +556,10 @@ async fn what_kept_a_schedule_from_its_end_is_said_until_the_schedule_says_other
             agent.stop(Duration::from_secs(10)).await;
             continue;
         }
-        let mut looking = agent.verify("garage", "a1", Mode::Quick).await.unwrap();
+        let mut looking = agent
+            .verify("garage", "a1", VerifyMode::Quick)
+            .await
+            .unwrap();
         while let Some(step) = looking.next().await {
             step.unwrap();
         }

@@ -36,12 +36,10 @@ fn configuration_reference_is_up_to_date() {
 fn documentation_of_the_app_is_up_to_date() {
     assert_up_to_date("addon/DOCS.md", |file| {
         let mut general = "| option | default | meaning |\n|---|---|---|\n".to_owned();
-        let mut main = general.clone();
-        let mut advanced = general.clone();
+        let mut locations = general.clone();
         for (section, setting) in app_settings() {
             let (table, prefix) = match section {
-                "locations" if setting.section == Section::Main => (&mut main, String::new()),
-                "locations" => (&mut advanced, String::new()),
+                "locations" => (&mut locations, String::new()),
                 "" => (&mut general, String::new()),
                 section => (&mut general, format!("{section}.")),
             };
@@ -64,7 +62,7 @@ fn documentation_of_the_app_is_up_to_date() {
             }
         }
         general += "| `locations` | none | the buckets, each with the options below |\n";
-        let tables = [("general", general), ("main", main), ("advanced", advanced)];
+        let tables = [("general", general), ("locations", locations)];
         tables.iter().fold(file.to_owned(), |file, (name, table)| {
             let begin = format!("<!-- options: {name} -->\n");
             with_part(&file, &begin, "<!-- end -->", table)

@@ -168,10 +168,14 @@ async def test_misses_the_agent_in_the_middle(
     with (
         patch.object(upload_module, "_REASON_SECONDS", 0.05),
         patch.object(upload_module, "_AWAY_SECONDS", 0.3),
-        pytest.raises(BackupAgentUnreachableError, match="The transfer was interrupted"),
+        pytest.raises(
+            BackupAgentUnreachableError, match="The transfer was interrupted"
+        ),
     ):
         await upload(backup_agent, other, open_stream)
-    with pytest.raises(BackupAgentUnreachableError, match="The transfer was interrupted"):
+    with pytest.raises(
+        BackupAgentUnreachableError, match="The transfer was interrupted"
+    ):
         await collect(download)
 
 

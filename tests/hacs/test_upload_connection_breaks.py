@@ -137,7 +137,9 @@ async def test_gives_up_after_many_attempts(
     stream = Interrupted(tar, cut)
     with (
         patch.object(upload_module, "_ATTEMPTS", 3),
-        pytest.raises(BackupAgentUnreachableError, match="The transfer was interrupted"),
+        pytest.raises(
+            BackupAgentUnreachableError, match="The transfer was interrupted"
+        ),
     ):
         await upload(behind_proxy, backup, stream.open)
     assert stream.opened == 3

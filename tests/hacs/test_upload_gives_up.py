@@ -31,7 +31,9 @@ async def test_gives_up_on_an_agent_that_stays_away(
     start = time.monotonic()
     with (
         patch.object(upload_module, "_AWAY_SECONDS", 1.5),
-        pytest.raises(BackupAgentUnreachableError, match="The transfer was interrupted"),
+        pytest.raises(
+            BackupAgentUnreachableError, match="The transfer was interrupted"
+        ),
     ):
         await upload(backup_agent, backup, stream.open)
     assert 1 < time.monotonic() - start < 6
@@ -77,7 +79,9 @@ async def test_ends_with_its_entry(
     """An entry that is unloaded waits for nothing."""
     await asyncio.sleep(0.2)
     assert await hass.config_entries.async_unload(entry.entry_id)
-    with pytest.raises(BackupAgentUnreachableError, match="The transfer was interrupted"):
+    with pytest.raises(
+        BackupAgentUnreachableError, match="The transfer was interrupted"
+    ):
         await waiting
 
 

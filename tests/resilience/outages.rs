@@ -93,10 +93,7 @@ async fn an_upload_sits_out_a_restart_of_swift() {
         (200, &json!(sample.sha256())),
         "{arrived:?}"
     );
-    assert!(
-        agent.printed().contains("trying again"),
-        "it did not notice"
-    );
+    assert!(agent.printed().contains("retrying"), "it did not notice");
     assert_eq!(agent.complete(&upload_id, &sample).await.status, 200);
     assert!(bucket.get(&format!("backups/{}.tar", sample.stem())).await == sample.tar);
     assert!(bucket.unfinished().await.is_empty());

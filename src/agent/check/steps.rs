@@ -10,8 +10,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
-use super::{Note, Step};
-use crate::agent::events::Report;
+use crate::agent::model::{CheckNote, CheckStep, Failure};
 use crate::config::{Backend, Location};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::store::{
@@ -36,14 +35,14 @@ const PROBE: &[u8] = b"A check of the S3 Backup Agent wrote this. It may be dele
 /// Settings being tried.
 pub(super) struct Trial {
     location: Location,
-    pub(super) steps: Vec<Step>,
-    pub(super) notes: Vec<Note>,
+    pub(super) steps: Vec<CheckStep>,
+    pub(super) notes: Vec<CheckNote>,
     /// How the provider was spoken to in the end.
     pub(super) dialect: Option<Dialect>,
     /// When to give up; cleaning up has its own time.
     until: Option<Instant>,
     /// Who wants to know each step as soon as it is known.
-    watcher: Option<UnboundedSender<Step>>,
+    watcher: Option<UnboundedSender<CheckStep>>,
 }
 
 /// A step failed, and is noted.
@@ -59,7 +58,7 @@ impl Trial {
     pub(super) async fn watched(
         location: Location,
         until: Option<Instant>,
-        watcher: Option<UnboundedSender<Step>>,
+        watcher: Option<UnboundedSender<CheckStep>>,
     ) -> Self {
         let made = missing_folders(&location).await;
         let mut trial = Self {
@@ -86,7 +85,7 @@ impl Trial {
         self.steps.iter().all(|step| step.ok)
     }
 
-    pub(super) fn error(&self) -> Option<&Report> {
+    pub(super) fn error(&self) -> Option<&Failure> {
         self.steps.iter().find_map(|step| step.error.as_ref())
     }
 
@@ -125,7 +124,7 @@ impl Trial {
     fn note_clock(&mut self, ahead: Option<chrono::Duration>) {
         if let Some(ahead) = ahead.filter(|ahead| ahead.abs() > CLOCK_TOLERANCE) {
             let message = format!("This machine's clock is {} the provider's.", offset(ahead));
-            self.notes.push(Note {
+            self.notes.push(CheckNote {
                 code: Kind::ClockSkew.code(),
                 key: None,
                 message,
@@ -163,7 +162,7 @@ impl Trial {
     }
 
     fn note_left_behind(&mut self, message: String) {
-        self.notes.push(Note {
+        self.notes.push(CheckNote {
             code: LEFT_BEHIND,
             key: None,
             message,
@@ -263,14 +262,14 @@ impl Trial {
         result: Result<()>,
     ) -> Result<(), Stopped> {
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        let error = result.err().map(|error| Report::from(&error));
+        let error = result.err().map(|error| Failure::from(&error));
         let ok = error.is_none();
         let detail = error.as_ref().map(|error| error.detail.as_str());
         debug!(
             location = self.location.id,
             step, ok, duration_ms, detail, "checked a step"
         );
-        let done = Step {
+        let done = CheckStep {
             step,
             ok,
             duration_ms,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::skipped::{SkipCode, Skipped};
+use crate::agent::model::{SkipCode, Skipped};
 use crate::store::{Key, Object, Objects, Role};
 
 /// What a folder holds.

@@ -4,10 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
 
-use crate::agent::check::Checked;
-use crate::agent::events::UploadState;
+use crate::agent::model::{CheckReport, Counts, LastCheck, LastSweep, UploadState};
 use crate::units::rfc3339;
 
 /// Counters, and the last check.
@@ -19,48 +17,8 @@ pub(in crate::agent) struct History {
     uploaded_bytes: AtomicU64,
     downloaded_bytes: AtomicU64,
     deleted: AtomicU64,
-    check: Mutex<Option<(DateTime<Utc>, Checked)>>,
+    check: Mutex<Option<(DateTime<Utc>, CheckReport)>>,
     sweep: Mutex<Option<LastSweep>>,
-}
-
-/// Counters since the agent started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
-    /// Uploads that made a backup.
-    pub uploads_complete: u64,
-    /// Uploads that failed.
-    pub uploads_failed: u64,
-    /// Uploads that were cancelled.
-    pub uploads_cancelled: u64,
-    /// Bytes of the backups that were made.
-    pub uploaded_bytes: u64,
-    /// Bytes of backups that were handed out.
-    pub downloaded_bytes: u64,
-    /// Backups that were deleted.
-    pub deleted: u64,
-}
-
-/// A check that was made.
-#[derive(Debug, Clone, Serialize)]
-pub struct LastCheck {
-    /// When it ended, RFC 3339.
-    pub checked_at: String,
-    /// What it found.
-    #[serde(flatten)]
-    pub checked: Checked,
-}
-
-/// A look for what uploads left that never ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LastSweep {
-    /// When it was looked, RFC 3339.
-    pub swept_at: String,
-    /// Uploads that have not ended, those under way included; none where the storage does not tell.
-    pub unfinished: Option<usize>,
-    /// How many of them were dead and were removed.
-    pub removed: usize,
-    /// Why not all that should be removed is.
-    pub error: Option<String>,
 }
 
 impl History {
@@ -87,7 +45,7 @@ impl History {
         self.deleted.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(in crate::agent) fn checked(&self, checked: &Checked) {
+    pub(in crate::agent) fn checked(&self, checked: &CheckReport) {
         *self.check.lock().unwrap_or_else(PoisonError::into_inner) =
             Some((Utc::now(), checked.clone()));
     }
@@ -97,7 +55,7 @@ impl History {
         let (at, checked) = check.clone()?;
         Some(LastCheck {
             checked_at: rfc3339(at),
-            checked,
+            report: checked,
         })
     }
 

@@ -9,8 +9,8 @@ use tracing::warn;
 
 use super::{Discard, Keep, Phase, Tar, Upload};
 use crate::agent::cleanup::{abort_parts as abort, erase_failed as erase};
-use crate::agent::events::UploadState;
 use crate::agent::journal::Tombstone;
+use crate::agent::model::UploadState;
 use crate::agent::shutting_down;
 use crate::error::{Error, Kind};
 use crate::store::Multipart;

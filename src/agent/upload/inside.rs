@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::parts::{Parts, Piece};
 use super::{Content, Phase, Tar, Upload};
 use crate::agent::download::split;
-use crate::agent::events::UploadState;
+use crate::agent::model::UploadState;
 use crate::backup::StoredBackup;
 use crate::error::{Error, Kind, Result};
 use crate::store::CopySource;

@@ -211,7 +211,7 @@ fn sender_gone(error: io::Error) -> Error {
         .get_ref()
         .and_then(|inner| inner.downcast_ref::<Error>())
     {
-        return error.replica();
+        return error.clone();
     }
     let detail = format!("The sender stopped in the middle: {error}.");
     Error::new(Kind::InvalidRequest, detail)

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::Upload;
-use crate::agent::events::Report;
+use crate::agent::model::Failure;
 use crate::error::Error;
 use crate::store::{Error as StoreError, Watch};
 use crate::units::rfc3339;
@@ -24,7 +24,7 @@ pub(super) struct Waiting(Mutex<Option<Wait>>);
 struct Wait {
     begun: Instant,
     since: String,
-    report: Report,
+    report: Failure,
     is_shown: bool,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Watcher(Weak<Upload>);
 
 impl Waiting {
     /// What is shown of it.
-    pub(super) fn shown(&self) -> Option<Report> {
+    pub(super) fn shown(&self) -> Option<Failure> {
         self.lock()
             .as_ref()
             .filter(|wait| wait.is_shown)
@@ -47,7 +47,7 @@ impl Waiting {
     }
 
     /// Notes one more attempt that failed; says whether it is to be shown from now on.
-    fn note(&self, report: Report) -> bool {
+    fn note(&self, report: Failure) -> bool {
         let mut wait = self.lock();
         let wait = wait.get_or_insert_with(|| Wait {
             begun: Instant::now(),
@@ -55,7 +55,7 @@ impl Waiting {
             report: report.clone(),
             is_shown: false,
         });
-        wait.report = Report {
+        wait.report = Failure {
             since: Some(wait.since.clone()),
             ..report
         };
@@ -82,7 +82,7 @@ impl Watch for Watcher {
         };
         let error = Error::from(error.replica());
         // What is already over waits for nothing, though its parts are still being removed.
-        if !upload.is_under_way() || !upload.waiting.note(Report::from(&error)) {
+        if !upload.is_under_way() || !upload.waiting.note(Failure::from(&error)) {
             return;
         }
         warn!(
@@ -119,7 +119,7 @@ mod tests {
     async fn a_moment_is_not_shown_and_what_lasts_is() {
         let (waiting, report) = (
             Waiting::default(),
-            Report::from(&Error::new(Kind::StorageUnreachable, "away")),
+            Failure::from(&Error::new(Kind::StorageUnreachable, "away")),
         );
         assert!(!waiting.note(report.clone()) && !waiting.end());
         assert!(!waiting.note(report.clone()));

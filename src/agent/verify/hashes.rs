@@ -1,75 +1,58 @@
-//! The hashes of a tar that is read, for all that there is to compare with.
+//! Digests of a tar while it is read, one for each digest to compare with.
 
-use aws_lc_rs::digest::{Context, SHA256};
-use crc_fast::{CrcAlgorithm, Digest};
-
-use crate::store::{Checksum, Stat};
+use crate::store::{Algorithm, Hasher, Stat};
 use crate::units::hex;
 
-/// SHA-256, and what the server has.
+/// SHA-256, and each checksum that the server has.
 pub(super) struct Hashes {
-    sha256: Context,
+    sha256: Hasher,
     held: Vec<Held>,
 }
 
-/// A checksum that the server has, and what it comes to here.
+/// A checksum that the server has, and the digest of the bytes read so far.
 struct Held {
-    checksum: Checksum,
+    algorithm: Algorithm,
     wanted: Vec<u8>,
-    crc: Option<Digest>,
+    /// None for SHA-256, which is computed anyway.
+    hasher: Option<Hasher>,
 }
 
 impl Hashes {
     pub(super) fn for_all_of(stat: &Stat) -> Self {
-        let held = |(checksum, wanted): (Checksum, Vec<u8>)| {
-            let crc = match checksum {
-                Checksum::Sha256 => None,
-                Checksum::Crc32c => Some(Digest::new(CrcAlgorithm::Crc32Iscsi)),
-                Checksum::Crc64Nvme => Some(Digest::new(CrcAlgorithm::Crc64Nvme)),
-            };
-            Held {
-                checksum,
-                wanted,
-                crc,
-            }
+        let held = |(algorithm, wanted): (Algorithm, Vec<u8>)| Held {
+            algorithm,
+            wanted,
+            hasher: (algorithm != Algorithm::Sha256).then(|| algorithm.hasher()),
         };
         Self {
-            sha256: Context::new(&SHA256),
+            sha256: Algorithm::Sha256.hasher(),
             held: stat.checksums.iter().cloned().map(held).collect(),
         }
     }
 
     pub(super) fn update(&mut self, piece: &[u8]) {
         self.sha256.update(piece);
-        for crc in self.held.iter_mut().filter_map(|held| held.crc.as_mut()) {
-            crc.update(piece);
+        for hasher in self.held.iter_mut().filter_map(|held| held.hasher.as_mut()) {
+            hasher.update(piece);
         }
     }
 
-    /// The SHA-256, and the names of those that are not as they should be.
+    /// Returns the SHA-256, and the names of the digests that differ.
     pub(super) fn finish(self, recorded: Option<&str>) -> (String, Vec<&'static str>) {
         let sha256 = self.sha256.finish();
-        let computed = hex(sha256);
+        let computed = hex(&sha256);
         let mut differing = Vec::new();
         if recorded.is_some_and(|recorded| !recorded.eq_ignore_ascii_case(&computed)) {
             differing.push("SHA-256");
         }
-        for Held {
-            checksum,
-            wanted,
-            crc,
-        } in self.held
-        {
-            let crc = crc.map(|crc| crc.finalize().to_be_bytes());
-            let is_same = crc
-                .as_ref()
-                .map_or(sha256.as_ref(), |crc| &crc[8 - wanted.len()..])
-                == wanted;
-            if !is_same {
-                differing.push(match checksum {
-                    Checksum::Sha256 => "server's SHA-256",
-                    Checksum::Crc32c => "server's CRC-32C",
-                    Checksum::Crc64Nvme => "server's CRC-64",
+        for held in self.held {
+            let found = held.hasher.map(Hasher::finish);
+            if found.as_ref().unwrap_or(&sha256) != &held.wanted {
+                differing.push(match held.algorithm {
+                    Algorithm::Sha256 => "server's SHA-256",
+                    Algorithm::Crc32c => "server's CRC-32C",
+                    Algorithm::Crc64Nvme => "server's CRC-64",
+                    Algorithm::Md5 => "server's MD5",
                 });
             }
         }

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
-use super::{Mode, Verified};
 use crate::agent::kept::keep;
+use crate::agent::model::{VerifyMode, VerifyReport};
 
 const FILE: &str = "verified.json";
 
@@ -57,7 +57,7 @@ pub(in crate::agent) struct Record {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Run {
     pub(super) at: DateTime<Utc>,
-    pub(super) mode: Mode,
+    pub(super) mode: VerifyMode,
     /// How many backups were looked at.
     pub(super) backups: usize,
     pub(super) read_bytes: u64,
@@ -67,7 +67,7 @@ pub(super) struct Run {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Seen {
     at: DateTime<Utc>,
-    mode: Mode,
+    mode: VerifyMode,
     is_damaged: bool,
     /// Of the tar: another one under the same id is not what was looked at.
     version: String,
@@ -114,7 +114,7 @@ impl Records {
         place: &str,
         backup_id: &str,
         version: &str,
-        verified: &Verified,
+        verified: &VerifyReport,
     ) {
         let (mode, is_damaged, version) = (verified.mode, !verified.ok, version.to_owned());
         let (id, seen) = (
@@ -135,7 +135,9 @@ impl Records {
             {
                 // Less than a whole look proves nothing against what a whole one found; but it had its turn.
                 Some(before)
-                    if before.is_damaged && before.mode == Mode::Full && mode == Mode::Quick =>
+                    if before.is_damaged
+                        && before.mode == VerifyMode::Full
+                        && mode == VerifyMode::Quick =>
                 {
                     before.at = seen.at;
                 }
@@ -277,8 +279,8 @@ mod tests {
 
     use super::*;
 
-    fn verified(mode: Mode, ok: bool) -> Verified {
-        Verified {
+    fn verified(mode: VerifyMode, ok: bool) -> VerifyReport {
+        VerifyReport {
             ok,
             mode,
             size_bytes: 1,
@@ -293,10 +295,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let records = Records::new(folder.path());
         records
-            .note("here", "a1", "v1", &verified(Mode::Full, false))
+            .note("here", "a1", "v1", &verified(VerifyMode::Full, false))
             .await;
         records
-            .note("here", "b2", "v1", &verified(Mode::Quick, true))
+            .note("here", "b2", "v1", &verified(VerifyMode::Quick, true))
             .await;
         let again = Records::new(folder.path());
         assert_eq!(again.of("here"), records.of("here"));
@@ -311,10 +313,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let records = Records::new(folder.path());
         for (mode, ok, damaged) in [
-            (Mode::Full, false, 1),
-            (Mode::Quick, true, 1),
-            (Mode::Full, true, 0),
-            (Mode::Quick, false, 1),
+            (VerifyMode::Full, false, 1),
+            (VerifyMode::Quick, true, 1),
+            (VerifyMode::Full, true, 0),
+            (VerifyMode::Quick, false, 1),
         ] {
             records.note("here", "a1", "v1", &verified(mode, ok)).await;
             assert_eq!(
@@ -344,10 +346,10 @@ mod tests {
         };
         assert_eq!(in_turn(), ["new", "b", "a"]);
         records
-            .note("here", "new", "v1", &verified(Mode::Full, true))
+            .note("here", "new", "v1", &verified(VerifyMode::Full, true))
             .await;
         records
-            .note("here", "b", "v1", &verified(Mode::Full, true))
+            .note("here", "b", "v1", &verified(VerifyMode::Full, true))
             .await;
         assert_eq!(in_turn(), ["a", "new", "b"]);
         records.unread("here", "a").await;
@@ -368,14 +370,14 @@ mod tests {
                 .in_turn(["b", "a"].map(str::to_owned).to_vec())
         };
         records
-            .note("here", "a", "v1", &verified(Mode::Full, false))
+            .note("here", "a", "v1", &verified(VerifyMode::Full, false))
             .await;
         records
-            .note("here", "b", "v1", &verified(Mode::Quick, true))
+            .note("here", "b", "v1", &verified(VerifyMode::Quick, true))
             .await;
         assert_eq!(in_turn(), ["a", "b"]);
         records
-            .note("here", "a", "v1", &verified(Mode::Quick, true))
+            .note("here", "a", "v1", &verified(VerifyMode::Quick, true))
             .await;
         assert_eq!(in_turn(), ["b", "a"]);
         assert_eq!(records.of("here").damaged(|_, _| true), ["a"]);
@@ -387,16 +389,16 @@ mod tests {
         let (records, lock) = (Records::new(folder.path()), folder.path().join(LOCK));
         fs::create_dir(&lock).unwrap();
         records
-            .note("here", "a1", "v1", &verified(Mode::Full, false))
+            .note("here", "a1", "v1", &verified(VerifyMode::Full, false))
             .await;
         records
-            .note("there", "a1", "v1", &verified(Mode::Full, true))
+            .note("there", "a1", "v1", &verified(VerifyMode::Full, true))
             .await;
         assert_eq!(records.of("here").damaged(|_, _| true), ["a1"]);
         assert_eq!(Records::new(folder.path()).of("here"), Record::default());
         fs::remove_dir(&lock).unwrap();
         records
-            .note("here", "b2", "v1", &verified(Mode::Full, false))
+            .note("here", "b2", "v1", &verified(VerifyMode::Full, false))
             .await;
         for place in ["here", "there"] {
             assert_eq!(Records::new(folder.path()).of(place), records.of(place));
@@ -410,7 +412,7 @@ mod tests {
         let records = Records::new(folder.path());
         let held = records.lock().unwrap();
         records
-            .note("here", "a1", "v1", &verified(Mode::Full, false))
+            .note("here", "a1", "v1", &verified(VerifyMode::Full, false))
             .await;
         assert_eq!(records.of("here").damaged(|_, _| true), ["a1"]);
         drop(held);
@@ -421,7 +423,7 @@ mod tests {
             (vec!["b2".to_owned()], 0)
         );
         records
-            .note("here", "b2", "v1", &verified(Mode::Quick, true))
+            .note("here", "b2", "v1", &verified(VerifyMode::Quick, true))
             .await;
         assert_eq!(
             records.of("here").unread(|_| true).len(),
@@ -436,7 +438,7 @@ mod tests {
         let ran = |at| Record {
             last_run: Some(Run {
                 at,
-                mode: Mode::Full,
+                mode: VerifyMode::Full,
                 backups: 1,
                 read_bytes: 1,
             }),

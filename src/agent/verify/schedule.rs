@@ -11,18 +11,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use serde::Serialize;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, interval, sleep};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use super::records::{Record, Run};
-use super::{Mode, Verified};
 use crate::agent::Agent;
-use crate::agent::events::Report;
 use crate::agent::listing::Listing;
 use crate::agent::location::Location;
+use crate::agent::model::{Failure, VerificationStatus, VerifyMode, VerifyReport};
 use crate::config::Verify;
 use crate::error::{Error, Kind, Result};
 use crate::units::rfc3339;
@@ -39,33 +37,12 @@ const MAX_WHOLE_LOOKS: usize = 4;
 /// How long a storage that could not be asked is left alone.
 const AGAIN_AFTER: Duration = Duration::from_hours(1);
 
-/// How a location's backups did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Verification {
-    /// When the schedule last came to its end, RFC 3339.
-    pub verified_at: Option<String>,
-    /// When it is due next; none without a schedule.
-    pub next_at: Option<String>,
-    /// How closely it looked.
-    pub mode: Option<Mode>,
-    /// How many backups it looked at.
-    pub backups: usize,
-    /// How many bytes it read.
-    pub read_bytes: u64,
-    /// Backups that were found to be damaged, by the schedule or somebody's wish, and are still there.
-    pub damaged: Vec<String>,
-    /// Backups that the schedule could not look at, that nobody looked at since, and that are still there.
-    pub unread: Vec<String>,
-    /// What kept it the last time from its end, or from looking at one of them.
-    pub error: Option<Report>,
-}
-
-impl Verification {
+impl VerificationStatus {
     /// What is shown of a record; nothing where there is nothing to say.
     pub(in crate::agent) fn of(
         record: &Record,
         location: &Location,
-        error: Option<Report>,
+        error: Option<Failure>,
     ) -> Option<Self> {
         let (listing, run) = (location.listings.last(), record.last_run.as_ref());
         let damaged = record.damaged(|id, version| {
@@ -145,7 +122,7 @@ impl Agent {
     }
 
     /// The same when its schedule came to its end, or says what kept it from there.
-    fn show_end(&self, location: &Location, error: Option<Report>) {
+    fn show_end(&self, location: &Location, error: Option<Failure>) {
         let _showing = self.records.showing();
         location.set_verification(self.records.of(&location.settings.place()), error);
     }
@@ -182,7 +159,7 @@ impl Agent {
                 Some(error)
             }
         };
-        self.show_end(&location, error.as_ref().map(Report::from));
+        self.show_end(&location, error.as_ref().map(Failure::from));
     }
 
     /// The location as it is registered now, unless it is gone or somewhere else.
@@ -211,7 +188,11 @@ impl Agent {
         verify: Verify,
         whole_looks: &Semaphore,
     ) -> Result<Option<Error>> {
-        let mode = if verify.full { Mode::Full } else { Mode::Quick };
+        let mode = if verify.full {
+            VerifyMode::Full
+        } else {
+            VerifyMode::Quick
+        };
         let (place, wanted) = (
             location.settings.place(),
             verify.sample.unwrap_or(usize::MAX),
@@ -297,8 +278,8 @@ impl Agent {
         self: &Arc<Self>,
         location: &Arc<Location>,
         id: &str,
-        mode: Mode,
-    ) -> Result<Verified> {
+        mode: VerifyMode,
+    ) -> Result<VerifyReport> {
         // It may be another one since the last look.
         let entry = location.listings.find(id).await?;
         let (sender, _) = mpsc::channel(1);
@@ -311,7 +292,7 @@ impl Agent {
         location: &Location,
         id: &str,
         version: &str,
-        verified: &Verified,
+        verified: &VerifyReport,
     ) {
         self.records
             .note(&location.settings.place(), id, version, verified)

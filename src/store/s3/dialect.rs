@@ -1,18 +1,18 @@
-//! How a provider wants to be spoken to, and what its refusals teach of that.
+//! Dialect of a provider, and how its refusals change it.
 //!
-//! Settings that a person made stay as they are. What was left to `auto` begins as the provider table says and changes
-//! when an answer names another region, asks for the bucket in the host name, or refuses a checksum header.
+//! Explicit settings stay. A setting on `auto` starts from the provider table and changes when an answer names another
+//! region, asks for the bucket in the host name, or refuses a checksum header.
 
-use http::Method;
-use object_store::client::{HttpError, HttpRequest, HttpRequestBody, HttpResponse};
 use url::Url;
 
+use super::answer::Answer;
+use super::failure::Failure;
+use super::request::Request;
+use super::transport::Reply;
 use crate::config::S3Settings;
 use crate::provider::{Addressing, Checksum, Provider};
-use crate::store::error::find;
-use crate::store::http::Answer;
 
-/// How requests are made.
+/// Dialect: how requests are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dialect {
     /// URL of the S3 API, without the bucket.
@@ -21,11 +21,11 @@ pub struct Dialect {
     pub region: String,
     /// Where the bucket's name goes.
     pub addressing: Addressing,
-    /// How content is checked on its arrival.
+    /// How the provider verifies content.
     pub checksum: Checksum,
 }
 
-/// What may change by itself.
+/// Settings on `auto`, which may change.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Freedom {
     region: bool,
@@ -34,15 +34,15 @@ pub(super) struct Freedom {
     provider: &'static Provider,
 }
 
-/// What a refusal teaches.
+/// A change of dialect that a refusal asks for.
 pub(super) struct Lesson {
     pub(super) dialect: Dialect,
     pub(super) subject: Subject,
-    /// The provider did not say so itself.
-    is_guess: bool,
+    /// Whether the provider did not ask for it itself.
+    pub(super) is_guess: bool,
 }
 
-/// What a lesson is about.
+/// Setting that a lesson changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Subject {
     Region,
@@ -51,7 +51,7 @@ pub(super) enum Subject {
 }
 
 impl Dialect {
-    /// What the settings begin with.
+    /// Dialect that the settings start with.
     #[must_use]
     pub fn of(settings: &S3Settings) -> Self {
         Self {
@@ -71,27 +71,12 @@ impl Dialect {
         }
     }
 
-    /// The algorithm of the checksum header for content, and whether the signature leaves its hash out.
-    pub(super) fn header(&self) -> Option<Algorithm> {
-        match self.checksum {
-            Checksum::Sha256 | Checksum::Off => None,
-            Checksum::Crc32c => Some(Algorithm {
-                name: "CRC32C",
-                header: "x-amz-checksum-crc32c",
-            }),
-            Checksum::Crc64Nvme => Some(Algorithm {
-                name: "CRC64NVME",
-                header: "x-amz-checksum-crc64nvme",
-            }),
-        }
-    }
-
-    /// What to change before the request is made once more, if the answer says so.
+    /// Returns the change that a refusal asks for.
     pub(super) fn lesson(
         &self,
         freedom: &Freedom,
         answer: &Answer,
-        request: &HttpRequest,
+        request: &Request,
     ) -> Option<Lesson> {
         let learned = |subject, dialect, is_guess| {
             Some(Lesson {
@@ -127,15 +112,15 @@ impl Dialect {
             if wants_virtual(answer) {
                 return learned(Subject::Addressing, dialect, false);
             }
-            // Only the table's unknown are guessed at, and nothing is sent there but a question.
-            let is_question = matches!(*request.method(), Method::GET | Method::HEAD);
-            if freedom.provider.id == "other" && is_question && may_want_virtual(answer) {
+            // A guess is only for providers that the table does not know, and only for reads.
+            let may_guess = freedom.provider.id == "other" && request.reads();
+            if may_guess && may_want_virtual(answer) {
                 return learned(Subject::Addressing, dialect, true);
             }
         }
-        if self.header().is_some()
+        if matches!(self.checksum, Checksum::Crc32c | Checksum::Crc64Nvme)
             && freedom.checksum
-            && names_checksum(request)
+            && (request.has_content() || request.starts_multipart())
             && refuses_checksum(answer)
         {
             return learned(
@@ -150,14 +135,14 @@ impl Dialect {
         None
     }
 
-    /// No name goes before an address; before a name without a dot it would be somebody else's host.
+    /// An address takes no name before it, and a name before a single label would be another party's host.
     fn may_go_before_host(&self) -> bool {
         self.endpoint
             .domain()
             .is_some_and(|host| host.contains('.') || host == "localhost")
     }
 
-    /// Takes over what is different between the two.
+    /// Takes over the differences between the two; another request may have learned something else meanwhile.
     pub(super) fn take_from(&mut self, known: &Self, learned: &Self) {
         if learned.region != known.region {
             (self.region, self.endpoint) = (learned.region.clone(), learned.endpoint.clone());
@@ -170,7 +155,7 @@ impl Dialect {
         }
     }
 
-    /// The settings that are different in `other`, as this one has them.
+    /// Settings that differ from `other`, with the values of this dialect.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Vec<(&'static str, String)> {
         let mut changes = Vec::new();
@@ -193,13 +178,6 @@ impl Dialect {
     }
 }
 
-/// A checksum that travels in a header.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Algorithm {
-    pub(super) name: &'static str,
-    pub(super) header: &'static str,
-}
-
 impl Freedom {
     pub(super) fn of(settings: &S3Settings) -> Self {
         Self {
@@ -212,41 +190,36 @@ impl Freedom {
 }
 
 impl Lesson {
-    /// Whether the request came further with what was learned.
-    pub(super) fn leads_on(&self, result: &Result<HttpResponse, HttpError>) -> bool {
-        match result {
-            // A web page answers every question.
-            Ok(answer) if self.is_guess => is_s3(answer),
-            Ok(_) => true,
-            Err(error) => find::<Answer>(error).is_some_and(|answer| match self.subject {
-                Subject::Region => !names_region(answer),
-                Subject::Addressing if self.is_guess => {
-                    answer.is_s3
-                        && (matches!(answer.status, 401 | 403) || answer.code == "NoSuchKey")
-                }
-                Subject::Addressing => !wants_virtual(answer),
-                Subject::Checksum => !refuses_checksum(answer),
-            }),
-        }
+    /// Whether the request came further in the new dialect.
+    pub(super) fn leads_on(&self, result: &Result<Reply, Failure>) -> bool {
+        let failure = match result {
+            // A web page answers every request.
+            Ok(reply) => return !self.is_guess || is_s3(reply),
+            Err(failure) => failure,
+        };
+        failure.refused().is_some_and(|answer| match self.subject {
+            Subject::Region => !names_region(answer),
+            Subject::Addressing if self.is_guess => {
+                answer.is_s3 && (matches!(answer.status, 401 | 403) || answer.code == "NoSuchKey")
+            }
+            Subject::Addressing => !wants_virtual(answer),
+            Subject::Checksum => !refuses_checksum(answer),
+        })
     }
 }
 
-fn is_s3(answer: &HttpResponse) -> bool {
-    let content_type = answer
-        .headers()
-        .get("content-type")
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    answer.headers().contains_key("etag") || content_type.contains("xml")
+fn is_s3(reply: &Reply) -> bool {
+    let content_type = reply.header("content-type").unwrap_or_default();
+    reply.headers.contains_key("etag") || content_type.contains("xml")
 }
 
-/// It becomes part of a signature, a header and a host name.
+/// A region becomes part of a signature, a header and a host name.
 fn is_region(region: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     (1..=64).contains(&region.len()) && region.bytes().all(allowed)
 }
 
-/// Other refusals carry the region too, and mean something else. HEAD has no document to say so in.
+/// Other refusals carry the region too, and mean something else. An answer to HEAD has no document with a code.
 fn names_region(answer: &Answer) -> bool {
     match answer.code.as_str() {
         "AuthorizationHeaderMalformed"
@@ -259,20 +232,6 @@ fn names_region(answer: &Answer) -> bool {
     }
 }
 
-/// Content is what a PUT carries; a copy carries none.
-pub(super) fn has_content(request: &HttpRequest) -> bool {
-    request.method() == Method::PUT && HttpRequestBody::content_length(request.body()) > 0
-}
-
-pub(super) fn starts_multipart(request: &HttpRequest) -> bool {
-    request.method() == Method::POST
-        && matches!(request.uri().query(), Some("uploads" | "uploads="))
-}
-
-fn names_checksum(request: &HttpRequest) -> bool {
-    has_content(request) || starts_multipart(request)
-}
-
 /// Sources: Alibaba's "Error code: 0003-00000201" (`SecondLevelDomainForbidden`), Tencent's `PathStyleDomainForbidden`,
 /// Volcengine's `InvalidPathAccess`.
 fn wants_virtual(answer: &Answer) -> bool {
@@ -282,7 +241,7 @@ fn wants_virtual(answer: &Answer) -> bool {
     )
 }
 
-/// Servers that know no path style take the bucket for an object, or redirect.
+/// Servers without path style take the bucket for an object, or redirect.
 fn may_want_virtual(answer: &Answer) -> bool {
     wants_virtual(answer)
         || matches!(
@@ -307,6 +266,8 @@ fn refuses_checksum(answer: &Answer) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::Method;
+
     use super::*;
     use crate::provider;
 
@@ -324,8 +285,7 @@ mod tests {
             checksum: true,
             provider,
         };
-        let mut request = HttpRequest::new(HttpRequestBody::empty());
-        *request.method_mut() = method;
+        let request = Request::of_bucket(method);
         dialect
             .lesson(&freedom, answer, &request)
             .map(|lesson| lesson.dialect)
@@ -341,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_region_is_taken_from_those_who_speak_of_it() {
+    fn region_is_learned_only_from_refusals_about_it() {
         let of = |code: &str, region: &str| {
             let answer = Answer {
                 region: Some(region.into()),
@@ -353,7 +313,7 @@ mod tests {
             of("AuthorizationHeaderMalformed", "eu-1").as_deref(),
             Some("eu-1")
         );
-        assert_eq!(of("AccessDenied", "eu-1"), None, "it says something else");
+        assert_eq!(of("AccessDenied", "eu-1"), None, "another refusal");
         for nonsense in ["eu 1", "eu/1", "ü", "", "a\u{0}"] {
             assert_eq!(
                 of("AuthorizationHeaderMalformed", nonsense),
@@ -364,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bucket_goes_before_hosts_of_the_same_owner_only() {
+    fn bucket_goes_only_before_hosts_of_the_same_owner() {
         let of = |endpoint: &str, method: Method, code: &str| {
             lesson_for(endpoint, method, &answer(404, code)).is_some()
         };

@@ -98,7 +98,9 @@ class Stage:
                 "call_service",
                 domain="button",
                 service="press",
-                service_data={"entity_id": f"button.{name.lower()}_refresh_backup_list"},
+                service_data={
+                    "entity_id": f"button.{name.lower()}_refresh_backup_list"
+                },
             )
 
     async def wait_for_status(self, name: str, status: str) -> None:

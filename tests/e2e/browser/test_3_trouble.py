@@ -122,7 +122,7 @@ async def test_in_german(stage: Stage, frontend: Frontend) -> None:
     await frontend.flow.press("Erweitert")
     await frontend.shot("41-german-settings")
     await frontend.flow.press("OK")
-    await frontend.flow.shows("nimmt den Zugangsschlüssel nicht an")
+    await frontend.flow.shows("lehnt den Zugangsschlüssel ab")
     await frontend.shot("42-german-wrong-key")
     await frontend.flow.close(name="Schließen")
     await frontend.open("/config/devices/dashboard")

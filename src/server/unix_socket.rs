@@ -1,4 +1,4 @@
-//! The Unix socket: readable by its owner alone, one agent on it, there again when its path disappears.
+//! The Unix socket: accessible to its owner only, used by one agent, bound again when its path disappears.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
@@ -10,58 +10,58 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{error, warn};
 
-/// How soon a path that disappeared is noticed. Restoring HA's `share` folder deletes it.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Interval of the check for the path. Restoring Home Assistant's `share` folder deletes it.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What fits into the kernel's `sun_path`, its terminating zero aside. Source: unix(7).
+/// Length of the kernel's `sun_path` without its terminating zero. Source: unix(7).
 const MAX_PATH_BYTES: usize = 107;
 
-/// A socket at a path.
+/// A Unix socket bound to a path.
 #[derive(Debug)]
 pub struct UnixSocket {
     path: PathBuf,
     listener: UnixListener,
     inode: Inode,
-    look: Interval,
+    check: Interval,
 }
 
-/// Tells our socket from another one at the same path.
+/// Device and inode, which tell this socket from another one at the same path.
 type Inode = (u64, u64);
 
 impl UnixSocket {
-    /// Listens at `path`. A socket that nobody answers on is replaced.
+    /// Listens at `path`. Replaces a socket that a dead process left behind.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AddrInUse`] when another agent answers there, or something that is no socket is in the way.
+    /// [`io::ErrorKind::AddrInUse`] when another agent listens there, or the path is no socket.
     pub async fn bind(path: &Path) -> io::Result<Self> {
         refuse_when_too_long(path)?;
         refuse_when_taken(path).await?;
         let (listener, inode) = listen(path)?;
-        let mut look = interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut check = interval(CHECK_INTERVAL);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
             path: path.to_owned(),
             listener,
             inode,
-            look,
+            check,
         })
     }
 
-    /// Where it is.
+    /// The path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The next connection. Meanwhile the path is watched.
+    /// Accepts the next connection, and binds again when the path disappears.
     ///
     /// # Errors
-    /// What `accept` can come to.
+    /// Those of `accept`.
     pub async fn accept(&mut self) -> io::Result<UnixStream> {
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => return accepted.map(|(stream, _)| stream),
-                _ = self.look.tick() => self.rebind_when_gone(),
+                _ = self.check.tick() => self.rebind_when_gone(),
             }
         }
     }
@@ -73,13 +73,13 @@ impl UnixSocket {
         match listen(&self.path) {
             Ok((listener, inode)) => {
                 warn!(
-                    "the socket \"{}\" had disappeared and is there again",
+                    "the socket \"{}\" had disappeared and was created again",
                     self.path.display()
                 );
                 (self.listener, self.inode) = (listener, inode);
             }
             Err(error) => error!(
-                "the socket \"{}\" has disappeared: {error}",
+                "the socket \"{}\" has disappeared and cannot be created: {error}",
                 self.path.display()
             ),
         }
@@ -88,14 +88,14 @@ impl UnixSocket {
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
-        // Another agent may have put its own there.
+        // Another agent may have bound its own socket there.
         if inode_of(&self.path).is_ok_and(|inode| inode == self.inode) {
             drop(fs::remove_file(&self.path));
         }
     }
 }
 
-/// The kernel checks this for the path that is bound, which is a shorter one here.
+/// The kernel checks only the path passed to bind, which is a temporary one here.
 fn refuse_when_too_long(path: &Path) -> io::Result<()> {
     let private =
         path.parent().map_or(0, |parent| parent.as_os_str().len()) + "/.sba-1234567/s".len();
@@ -132,14 +132,13 @@ async fn refuse_when_taken(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Binds inside a folder that only its owner can enter, then moves the socket to its place: at no moment can anybody
-/// else connect, whatever the umask.
+/// Binds inside a private folder, then renames the socket to its path: other users can never connect, whatever the umask.
 fn listen(path: &Path) -> io::Result<(UnixListener, Inode)> {
     let parent = path.parent().unwrap_or(Path::new("/"));
     let named = |error: io::Error| {
         let place = path.display();
         let why = format!(
-            "The socket \"{place}\" cannot be made: {error}. Set listen.socket to a path in a folder that the agent may write."
+            "The socket \"{place}\" cannot be created: {error}. Set listen.socket to a path in a folder that the agent can write to."
         );
         io::Error::new(error.kind(), why)
     };
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_its_owner_may_connect() {
+    async fn socket_is_accessible_to_its_owner_only() {
         let folder = tempfile::tempdir().unwrap();
         let path = socket_in(&folder);
         let _socket = UnixSocket::bind(&path).await.unwrap();
@@ -192,12 +191,12 @@ mod tests {
         assert_eq!(
             fs::read_dir(path.parent().unwrap()).unwrap().count(),
             1,
-            "nothing else is left there"
+            "temporary files are removed"
         );
     }
 
     #[tokio::test]
-    async fn a_second_agent_is_refused_and_a_dead_ones_socket_is_replaced() {
+    async fn second_agent_is_refused_and_dead_socket_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = socket_in(&folder);
         let first = UnixSocket::bind(&path).await.unwrap();
@@ -207,7 +206,7 @@ mod tests {
             refused.to_string().contains("stop that one first"),
             "{refused}"
         );
-        // A process that is killed leaves its socket behind.
+        // A killed process leaves its socket behind.
         let inode = first.inode;
         drop(std::mem::ManuallyDrop::new(first).listener.local_addr());
         fs::remove_file(&path).unwrap();
@@ -219,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_is_there_again_when_its_path_disappears() {
+    async fn socket_is_bound_again_after_its_path_disappears() {
         let folder = tempfile::tempdir().unwrap();
         let path = socket_in(&folder);
         let mut socket = UnixSocket::bind(&path).await.unwrap();

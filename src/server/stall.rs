@@ -1,4 +1,4 @@
-//! A connection that does not wait for its client for ever.
+//! Idle timeout for clients that stop reading.
 
 use std::io;
 use std::pin::Pin;
@@ -8,16 +8,16 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// Fails when the other side takes nothing for too long. What it sends is waited for elsewhere: a head in
-/// [`super::run`], a body where it is read.
-pub(super) struct Watched<S> {
+/// A stream whose writes fail when the peer reads nothing for too long. Reads have their timeouts elsewhere: heads in
+/// [`super::run`], bodies where they are read.
+pub(super) struct StallGuard<S> {
     stream: S,
     limit: Duration,
-    /// Runs while the other side takes nothing.
+    /// Runs while a write is pending.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Watched<S> {
+impl<S> StallGuard<S> {
     pub(super) fn new(stream: S, limit: Duration) -> Self {
         Self {
             stream,
@@ -37,7 +37,7 @@ impl<S> Watched<S> {
         }
         let limit = self.limit;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
-        // A timer that was set in another task wakes that one.
+        // The timer wakes only the task that polled it last, so the deadline is compared as well.
         if stalled.deadline() <= Instant::now() || stalled.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
@@ -45,7 +45,7 @@ impl<S> Watched<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for StallGuard<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -55,7 +55,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for StallGuard<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -100,9 +100,9 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_nothing_is_not_waited_for_and_who_is_slow_is() {
+    async fn write_to_stalled_client_times_out_and_slow_client_is_served() {
         let (mut client, server) = duplex(10);
-        let mut server = Watched::new(server, Duration::from_mins(1));
+        let mut server = StallGuard::new(server, Duration::from_mins(1));
         let writing = tokio::spawn(async move { (server.write_all(&[1; 100]).await, server) });
         for _ in 0..10 {
             tokio::time::sleep(Duration::from_secs(50)).await;

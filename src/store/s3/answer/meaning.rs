@@ -1,19 +1,19 @@
-//! What an answer means, by the provider's code, its words and its status.
+//! Meaning of an answer, by the provider's code, its words and its status.
 //!
 //! Sources: Amazon S3's list of error codes (API reference, "Error responses"); for the codes of other providers the
 //! comment beside the row.
 
-use super::Outcome;
+use super::Answer;
 use crate::error::Reason;
-use crate::store::http::Answer;
+use crate::store::error::Outcome;
 
 /// Maps an answer by the provider's code, then by its status.
 pub(super) fn outcome_of(answer: &Answer) -> Outcome {
     by_code(&answer.code, &answer.message).unwrap_or(match answer.status {
-        // What proxies say, with a page of their own.
+        // Proxies answer with a page of their own.
         408 | 504 => Outcome::Timeout,
         407 | 413 | 501 => Outcome::Refused,
-        // A web page, or a service of another kind.
+        // A web page, or another kind of service.
         200..=428 if !answer.is_s3 => Outcome::NotS3,
         401 => Outcome::Auth,
         403 => Outcome::Forbidden,
@@ -27,8 +27,8 @@ pub(super) fn outcome_of(answer: &Answer) -> Outcome {
     })
 }
 
-/// Whether the same request may be answered otherwise later, by what changes beside the storage: this machine's clock, or
-/// a proxy that answers in the place of a server it does not reach.
+/// Whether the same request may succeed later although the storage itself refuses nothing: this machine's clock is set, or
+/// a proxy that answers for its server reaches it again.
 pub(super) fn may_pass(answer: &Answer, outcome: Outcome) -> bool {
     match outcome {
         Outcome::ClockSkew => true,
@@ -37,7 +37,7 @@ pub(super) fn may_pass(answer: &Answer, outcome: Outcome) -> bool {
     }
 }
 
-/// What the answer says beyond its outcome.
+/// Exact reason, beyond the outcome.
 ///
 /// Sources: Amazon's list of error codes; Garage 2.5 answers `AccessDenied` for keys and signatures as well.
 pub(super) fn reason_of(answer: &Answer) -> Option<Reason> {
@@ -58,7 +58,7 @@ pub(super) fn reason_of(answer: &Answer) -> Option<Reason> {
         "" if answer.status == 407 => Reason::ProxyFailed,
         "" if answer.status == 413 => Reason::BodyTooLarge,
         _ if answer.tls_at.is_some() => Reason::TlsNeeded,
-        // The words of nginx, and of servers written in Go.
+        // Messages of nginx, and of servers written in Go.
         _ if says("HTTP request was sent to HTTPS") || says("HTTP request to an HTTPS server") => {
             Reason::TlsNeeded
         }
@@ -70,9 +70,9 @@ pub(super) fn reason_of(answer: &Answer) -> Option<Reason> {
     })
 }
 
-/// What is wrong with encryption.
+/// Reason of a refusal about encryption.
 ///
-/// Sources: Amazon's and `MinIO`'s words for each (`cmd/api-errors.go` of `MinIO`).
+/// Sources: the messages of Amazon and `MinIO` (`cmd/api-errors.go` of `MinIO`).
 fn encryption_reason(answer: &Answer) -> Option<Reason> {
     let says = |words: &str| answer.message.contains(words);
     if says("secure connection") {
@@ -112,7 +112,7 @@ fn by_code(code: &str, message: &str) -> Option<Outcome> {
         {
             Outcome::Full
         }
-        // Garage's word for a clock that is more than a day behind.
+        // Garage, when the clock is more than a day behind.
         "InvalidRequest" if message.contains("Date is too old") => Outcome::ClockSkew,
         "AccessDenied"
             if message.contains("No such key") || message.contains("nvalid signature") =>
@@ -140,7 +140,7 @@ fn by_code(code: &str, message: &str) -> Option<Outcome> {
         | "XAmzContentSHA256Mismatch"
         | "XAmzContentChecksumMismatch"
         | "IncompleteBody" => Outcome::Damaged,
-        // Its status, 501, says that the server is at fault, but trying again does not help.
+        // Its status, 501, suggests a fault of the server, but a retry does not help.
         "NotImplemented" => Outcome::Refused,
         // The last three are MinIO's and Ceph's.
         "QuotaExceeded"
@@ -155,10 +155,10 @@ fn by_code(code: &str, message: &str) -> Option<Outcome> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
 
-    pub(in crate::store::error) fn answer(status: u16, code: &str, message: &str) -> Answer {
+    fn answer(status: u16, code: &str, message: &str) -> Answer {
         Answer {
             status,
             code: code.into(),
@@ -169,7 +169,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn answers_map_by_code_then_by_status() {
+    fn answer_maps_by_code_then_by_status() {
         for (status, code, message, outcome) in [
             (
                 403,
@@ -212,7 +212,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_a_person_has_to_do_is_in_what_the_provider_says() {
+    fn reason_follows_from_the_provider_message() {
         let stored = "The object was stored using a form of Server Side Encryption.";
         let insecure = "Requests specifying Server Side Encryption with Customer provided keys must be made over a \
             secure connection.";
@@ -261,7 +261,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_a_proxy_says_keeps_its_status() {
+    fn proxy_page_keeps_the_meaning_of_its_status() {
         let page = |status| Answer {
             is_s3: false,
             ..answer(status, "", "Request Entity Too Large nginx")
@@ -285,7 +285,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_was_s3_before_may_be_s3_again() {
+    fn web_page_may_pass_where_s3_answered_before() {
         let page = Answer {
             is_s3: false,
             ..answer(404, "", "404 page not found")

@@ -1,36 +1,40 @@
-//! What a list leaves out, and why.
+//! Objects that a list skips.
 
 use serde::Serialize;
 
-/// Why an object is not in the list, for programs. `docs/protocol.md` lists the codes.
+/// Why an object is skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SkipCode {
     /// Metadata without a tar.
     TarMissing,
-    /// A tar without metadata, which `recover` can adopt.
+    /// Orphaned tar, which `recover` can adopt.
     MetadataMissing,
-    /// Metadata that Home Assistant would refuse, that cannot be read, or that is not its tar's.
+    /// Metadata that Home Assistant would reject, that is unreadable, or that does not match its tar.
     InvalidMetadata,
     /// Another object has the same backup id.
     Duplicate,
-    /// A key that no client library can ask for.
+    /// Key that no client library can request.
     UnreachableKey,
 }
 
-/// An object that is not in the list, and why.
+/// A skipped object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Skipped {
     /// Its key.
     pub key: String,
-    /// Why, for programs.
+    /// Why, as a code.
     pub code: SkipCode,
-    /// What is wrong with it.
+    /// Why, as a sentence.
     pub reason: String,
 }
 
 impl Skipped {
-    pub(super) fn new(key: impl Into<String>, code: SkipCode, reason: impl Into<String>) -> Self {
+    pub(in crate::agent) fn new(
+        key: impl Into<String>,
+        code: SkipCode,
+        reason: impl Into<String>,
+    ) -> Self {
         Self {
             key: key.into(),
             code,
@@ -39,23 +43,23 @@ impl Skipped {
     }
 }
 
-/// How many objects a list left out, by their code.
+/// Number of skipped objects by code.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct SkipCounts {
     /// Metadata without a tar.
     pub tar_missing: usize,
     /// Tars without metadata.
     pub metadata_missing: usize,
-    /// Metadata that cannot be used.
+    /// Unusable metadata.
     pub invalid_metadata: usize,
-    /// Copies of one backup.
+    /// Duplicates of a backup.
     pub duplicate: usize,
-    /// Keys that cannot be asked for.
+    /// Keys that cannot be requested.
     pub unreachable_key: usize,
 }
 
 impl SkipCounts {
-    /// Counts what a list left out.
+    /// Counts skipped objects.
     #[must_use]
     pub fn of(skipped: &[Skipped]) -> Self {
         let mut counts = Self::default();

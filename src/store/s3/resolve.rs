@@ -1,4 +1,4 @@
-//! Host names to addresses, with an error that says so when there is none.
+//! Name resolution, with an error of its own for an unknown host.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -12,7 +12,7 @@ pub(super) struct SystemResolver;
 /// A host without an address.
 #[derive(Debug, thiserror::Error)]
 #[error("the host \"{host}\" has no address: {source}")]
-pub(in crate::store) struct NoSuchHost {
+pub(super) struct NoSuchHost {
     host: String,
     source: io::Error,
 }
@@ -26,14 +26,11 @@ impl Resolve for SystemResolver {
     }
 }
 
-/// The addresses of a host.
+/// Resolves a host name.
 ///
-/// Names under `localhost` are this machine, whatever the system's resolver says of them: RFC 6761, section 6.3. A
-/// server of one's own that wants the bucket in the host name is reached that way.
-pub(in crate::store) async fn addresses(
-    host: &str,
-    port: u16,
-) -> Result<Vec<SocketAddr>, NoSuchHost> {
+/// Names under `localhost` are always this machine (RFC 6761, section 6.3): so a local server can have the bucket in its
+/// host name.
+pub(super) async fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, NoSuchHost> {
     if host.ends_with(".localhost") {
         let loopback = [
             IpAddr::V4(Ipv4Addr::LOCALHOST),

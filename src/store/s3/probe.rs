@@ -1,39 +1,45 @@
-//! The way to an endpoint, step by step, for a check: name, connection, TLS, time. Nothing is signed here.
+//! Probe of the route to an endpoint for a check, step by step: name, connection, TLS, clock. Nothing is signed here.
 
+use std::convert;
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use object_store::client::{HttpError, HttpRequest, HttpRequestBody};
+use http::Method;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::Url;
 
-use super::error::{Error, Outcome, find};
-use super::http::{Answer, CONNECT_TIMEOUT, Http, Shared, addresses};
-use super::s3::Dialect;
+use super::answer::ahead_of;
+use super::dialect::Dialect;
+use super::failure::Failure;
+use super::request::Request;
+use super::resolve::addresses;
+use super::traffic::Counters;
+use super::transport::{CONNECT_TIMEOUT, Transport};
 use crate::config::{S3Settings, Wire};
 use crate::error::Reason;
+use crate::store::error::{Error, Outcome, innermost};
 
-/// How long a server may take for its first word.
+/// Timeout for the first answer.
 const GREETING_LIMIT: Duration = Duration::from_secs(15);
 
-/// The way to one endpoint.
+/// Route to one endpoint.
 #[derive(Debug)]
 pub struct Route {
-    /// What is connected to: the endpoint, with the bucket before its host where it belongs there, or the proxy.
+    /// First hop: the proxy, or the endpoint with the bucket before its host where the dialect has it there.
     next: Url,
     endpoint: Url,
     wire: Wire,
 }
 
 impl Route {
-    /// The way that requests with these settings take.
+    /// Route of requests with these settings.
     ///
     /// # Errors
-    /// When the bucket's URL is none.
+    /// When the settings make no valid URL.
     pub fn of(settings: &S3Settings) -> Result<Self, Error> {
-        let invalid = |error: url::ParseError| {
+        let invalid = |error| {
             Error::new(
                 Outcome::Refused,
                 format!("The endpoint cannot be used: {error}"),
@@ -67,7 +73,7 @@ impl Route {
         self.endpoint.scheme() == "https"
     }
 
-    /// Looks the host's addresses up.
+    /// Resolves the host.
     ///
     /// # Errors
     /// [`Outcome::Unreachable`] with [`Reason::HostUnknown`].
@@ -86,7 +92,7 @@ impl Route {
         })
     }
 
-    /// Connects to the first of these addresses that takes a connection.
+    /// Connects to the first of these addresses that accepts.
     ///
     /// # Errors
     /// [`Outcome::Unreachable`] or [`Outcome::Timeout`].
@@ -94,85 +100,76 @@ impl Route {
         let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(addresses)).await;
         let connected = connected.map_err(|_| self.no_connection("connect to"))?;
         connected.map(drop).map_err(|error| {
-            let error = Error::from_failure(
-                Outcome::Unreachable,
-                error,
-                &format!("connect to {}", self.place()),
-            );
+            let is_refused = error.kind() == io::ErrorKind::ConnectionRefused;
+            let refused = is_refused.then_some(Reason::ConnectionRefused);
+            let action = format!("connect to {}", self.place());
             Error {
-                reason: self.proxy_failed().or(error.reason),
-                ..error
+                reason: self.proxy_failed().or(refused),
+                ..Error::could_not(&action, Outcome::Unreachable, innermost(&error))
             }
+            .caused_by(error)
         })
     }
 
-    /// Makes one plain request, so that TLS comes up, and says how far this machine's clock is ahead of the server's.
+    /// Makes one unsigned request, with a TLS handshake where the endpoint has TLS. Returns how far this machine's clock is
+    /// ahead of the server's.
     ///
     /// # Errors
-    /// What keeps an HTTP answer from coming; a refusal is an answer.
+    /// When there is no HTTP answer; a refusal is an answer.
     pub async fn greet(&self) -> Result<Option<chrono::Duration>, Error> {
         let action = format!("speak to {}", self.place());
         let greeting = timeout(GREETING_LIMIT, self.ask(&self.endpoint)).await;
         match greeting.map_err(|_| self.timed_out("get an answer from", GREETING_LIMIT))? {
             Ok(date) => Ok(date.as_deref().and_then(ahead_of)),
             Err(error) if self.wants_tls(&error).await => {
-                let error = Error::from_http(error, &action);
+                let error = error.error(&action);
                 Err(Error {
                     reason: Some(Reason::TlsNeeded),
                     outcome: Outcome::NotS3,
                     ..error
                 })
             }
-            Err(error) => Err(Error::from_http(error, &action)),
+            Err(error) => Err(error.error(&action)),
         }
     }
 
-    /// The `Date` of an answer to an unsigned request.
-    async fn ask(&self, endpoint: &Url) -> Result<Option<String>, HttpError> {
-        let http = Http::new(&self.wire, Shared::default())
-            .map_err(super::s3::unusable)?
-            .into_client();
-        let mut request = HttpRequest::new(HttpRequestBody::empty());
-        *request.uri_mut() = endpoint
-            .as_str()
-            .parse()
-            .map_err(|error: http::uri::InvalidUri| super::s3::unusable(error))?;
-        match http.execute(request).await {
-            Ok(answer) => Ok(answer
-                .headers()
-                .get("date")
-                .and_then(|date| date.to_str().ok())
-                .map(str::to_owned)),
-            Err(error) if Error::is_on_the_way(&error) => Err(error),
-            Err(error) => find::<Answer>(&error)
-                .map(|answer| answer.date.clone())
-                .ok_or(error),
+    /// Returns the `Date` of an answer to an unsigned request.
+    async fn ask(&self, endpoint: &Url) -> Result<Option<String>, Failure> {
+        let transport =
+            Transport::new(&self.wire, "".into(), Counters::default()).map_err(Failure::invalid)?;
+        let request = Request::of_bucket(Method::GET);
+        match transport
+            .send(&request, endpoint.clone(), false, convert::identity)
+            .await
+        {
+            Ok(reply) => Ok(reply.header("date").map(str::to_owned)),
+            Err(Failure::Refused(answer)) if !answer.is_on_the_way() => Ok(answer.date),
+            Err(failure) => Err(failure),
         }
     }
 
-    /// Whether a port that could not be spoken to in plain HTTP speaks TLS.
-    async fn wants_tls(&self, error: &HttpError) -> bool {
+    /// Whether a port that does not answer plain HTTP speaks TLS.
+    async fn wants_tls(&self, error: &Failure) -> bool {
         let mut endpoint = self.endpoint.clone();
-        let is_broken = Error::is_broken_http(error) && find::<Answer>(error).is_none();
-        // Without a port it is 443 that is tried now, as it will be with the endpoint that is offered.
-        if self.has_tls() || !is_broken || endpoint.set_scheme("https").is_err() {
+        // Without a port this tries 443, as the suggested endpoint will.
+        if self.has_tls() || !error.is_broken_http() || endpoint.set_scheme("https").is_err() {
             return false;
         }
         match timeout(GREETING_LIMIT, self.ask(&endpoint)).await {
             Ok(Ok(_)) => true,
-            Ok(Err(error)) => Error::from_http(error, "").reason.is_some_and(|reason| {
-                matches!(
-                    reason,
+            Ok(Err(error)) => matches!(
+                error.error("").reason,
+                Some(
                     Reason::CertificateUnknown
                         | Reason::CertificateExpired
                         | Reason::CertificateOtherName
                 )
-            }),
+            ),
             Err(_) => false,
         }
     }
 
-    /// Whose fault it is that there is no connection.
+    /// Blames the proxy for a missing connection, where there is one.
     fn proxy_failed(&self) -> Option<Reason> {
         self.wire.proxy.is_some().then_some(Reason::ProxyFailed)
     }
@@ -201,10 +198,4 @@ impl Route {
         );
         Error::new(Outcome::Timeout, message)
     }
-}
-
-/// How far this machine's clock is ahead of a `Date` header (RFC 9110, section 5.6.7).
-pub(super) fn ahead_of(date: &str) -> Option<chrono::Duration> {
-    let server = DateTime::parse_from_rfc2822(date).ok()?;
-    Some(Utc::now().signed_duration_since(server))
 }

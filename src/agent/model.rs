@@ -1,0 +1,21 @@
+//! What leaves the agent: the types of events, statuses and reports that the protocol, the page and the command line show.
+//!
+//! `docs/protocol.md` describes their JSON. They hold no secret, and nothing here imports the machinery that fills them.
+
+mod check;
+mod event;
+mod failure;
+mod location;
+mod recovery;
+mod skipped;
+mod upload;
+mod verify;
+
+pub use check::{CheckNote, CheckReport, CheckStep, LastCheck};
+pub use event::Event;
+pub use failure::Failure;
+pub use location::{Counts, LastSweep, LastUpload, LocationStatus, Numbers};
+pub use recovery::{FailedRecovery, Recovered, Recovery};
+pub use skipped::{SkipCode, SkipCounts, Skipped};
+pub use upload::{UploadState, UploadStatus};
+pub use verify::{Finding, FindingCode, VerificationStatus, VerifyMode, VerifyReport, VerifyStep};

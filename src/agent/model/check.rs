@@ -1,0 +1,67 @@
+//! Report of a location check.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::failure::Failure;
+
+/// One step of a check.
+#[derive(Debug, Clone, Serialize)]
+pub struct CheckStep {
+    /// Name, one of `docs/protocol.md`'s; `settings` when the settings are not valid.
+    pub step: &'static str,
+    /// Whether it succeeded.
+    pub ok: bool,
+    /// Duration in milliseconds.
+    pub duration_ms: u64,
+    /// Why it failed.
+    pub error: Option<Failure>,
+    /// Name of the invalid setting; only in `settings`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// Result of a check.
+#[derive(Debug, Clone, Serialize)]
+pub struct CheckReport {
+    /// Whether all steps succeeded.
+    pub ok: bool,
+    /// The steps, up to the first that failed.
+    pub steps: Vec<CheckStep>,
+    /// Settings that make every step succeed, or an endpoint without TLS that answers.
+    pub corrected: Option<BTreeMap<String, String>>,
+    /// Values detected for settings that are `auto`.
+    pub found: Option<BTreeMap<String, String>>,
+    /// Warnings; none of them makes the check fail.
+    pub notes: Vec<CheckNote>,
+}
+
+/// A warning of a check.
+#[derive(Debug, Clone, Serialize)]
+pub struct CheckNote {
+    /// Its code.
+    pub code: &'static str,
+    /// Name of the setting it is about.
+    pub key: Option<String>,
+    /// The warning as a sentence.
+    pub message: String,
+}
+
+/// The last check of a location.
+#[derive(Debug, Clone, Serialize)]
+pub struct LastCheck {
+    /// When it ended, RFC 3339.
+    pub checked_at: String,
+    /// Its result.
+    #[serde(flatten)]
+    pub report: CheckReport,
+}
+
+impl CheckReport {
+    /// Error of the first step that failed.
+    #[must_use]
+    pub fn error(&self) -> Option<&Failure> {
+        self.steps.iter().find_map(|step| step.error.as_ref())
+    }
+}

@@ -1,0 +1,36 @@
+//! Events, as `GET /v1/events` streams them.
+
+use serde::Serialize;
+
+use super::location::LocationStatus;
+use super::upload::UploadStatus;
+
+/// One event.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Event {
+    /// First event of every stream.
+    Hello {
+        /// New at each start of the agent.
+        instance_id: String,
+    },
+    /// An upload made progress or changed its state.
+    Upload(Box<UploadStatus>),
+    /// A location's status changed.
+    Location {
+        /// The new status.
+        location: Box<LocationStatus>,
+    },
+    /// A location's backups changed.
+    Backups {
+        /// Id of the location.
+        location: String,
+    },
+    /// The subscriber was too slow.
+    Lost {
+        /// Number of events it missed.
+        events: u64,
+    },
+    /// Keeps the connection alive.
+    Ping,
+}

@@ -1,0 +1,50 @@
+//! Status of an upload.
+
+use serde::Serialize;
+
+use super::failure::Failure;
+
+/// State of an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UploadState {
+    /// Bytes arrive and are stored.
+    Receiving,
+    /// All bytes are stored; the backup is being committed.
+    Storing,
+    /// The backup exists.
+    Complete,
+    /// It failed. The next attempt may resume with its stored parts.
+    Failed,
+    /// It was cancelled.
+    Cancelled,
+}
+
+/// An upload in events and in the list of uploads.
+#[derive(Debug, Clone, Serialize)]
+pub struct UploadStatus {
+    /// Id of the upload.
+    pub upload_id: String,
+    /// Id of its location.
+    pub location: String,
+    /// Id of the backup.
+    pub backup_id: String,
+    /// Name of the backup.
+    pub name: String,
+    /// Its state.
+    pub state: UploadState,
+    /// When it was created, RFC 3339.
+    pub started_at: String,
+    /// Bytes in the bucket.
+    pub stored_bytes: u64,
+    /// Bytes announced.
+    pub total_bytes: u64,
+    /// Bytes that an earlier attempt had stored when this one started.
+    pub resumed_bytes: u64,
+    /// Whether the stream differs from the earlier attempt's, so that differing parts are stored again.
+    pub differs: bool,
+    /// Storage error that it retries, and since when.
+    pub waiting: Option<Failure>,
+    /// Why it failed.
+    pub error: Option<Failure>,
+}

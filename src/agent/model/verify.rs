@@ -1,0 +1,109 @@
+//! Result of verifying backups.
+
+use serde::{Deserialize, Serialize};
+
+use super::failure::Failure;
+
+/// How thoroughly a backup is verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerifyMode {
+    /// Reads the metadata and the tar's headers.
+    Quick,
+    /// Reads the whole tar.
+    Full,
+}
+
+/// What is wrong with a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingCode {
+    /// The tar is missing.
+    TarMissing,
+    /// The metadata was deleted since the list was taken.
+    MetadataMissing,
+    /// Home Assistant would reject the metadata.
+    InvalidMetadata,
+    /// The metadata was changed, though Home Assistant accepts it.
+    MetadataDamaged,
+    /// The tar's size differs from the metadata's.
+    SizeMismatch,
+    /// The bytes differ from those that were uploaded.
+    ChecksumMismatch,
+    /// The tar is truncated, corrupted, or not a backup.
+    InvalidTar,
+    /// The tar holds another backup.
+    OtherBackup,
+    /// The tar's manifest differs from the metadata.
+    MetadataDiffers,
+}
+
+impl FindingCode {
+    /// Whether the backup no longer exists.
+    #[must_use]
+    pub const fn is_missing(self) -> bool {
+        matches!(self, Self::TarMissing | Self::MetadataMissing)
+    }
+}
+
+/// One problem of a backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Its code.
+    pub code: FindingCode,
+    /// The problem as a sentence.
+    pub detail: String,
+}
+
+/// Result of verifying one backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VerifyReport {
+    /// Whether there is no problem.
+    pub ok: bool,
+    /// How thoroughly it was verified.
+    pub mode: VerifyMode,
+    /// Size of the tar in bytes; 0 if it is missing.
+    pub size_bytes: u64,
+    /// Bytes of the tar that were read.
+    pub read_bytes: u64,
+    /// SHA-256 of the tar, if all of it was read.
+    pub sha256: Option<String>,
+    /// The problems.
+    pub problems: Vec<Finding>,
+}
+
+/// Progress of verifying one backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum VerifyStep {
+    /// Part of the tar is read.
+    Progress {
+        /// Bytes read.
+        read_bytes: u64,
+        /// Bytes to read.
+        total_bytes: u64,
+    },
+    /// Last step.
+    Result(VerifyReport),
+}
+
+/// Result of verifying the backups of a location.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VerificationStatus {
+    /// When the last scheduled run ended, RFC 3339.
+    pub verified_at: Option<String>,
+    /// When the next run is due; none without a schedule.
+    pub next_at: Option<String>,
+    /// How thoroughly the last run verified.
+    pub mode: Option<VerifyMode>,
+    /// Number of backups in the last run.
+    pub backups: usize,
+    /// Bytes read in the last run.
+    pub read_bytes: u64,
+    /// Existing backups that a schedule or a request found damaged.
+    pub damaged: Vec<String>,
+    /// Existing backups that the last attempt could not read.
+    pub unread: Vec<String>,
+    /// Why the last run failed, or could not read one of the backups.
+    pub error: Option<Failure>,
+}

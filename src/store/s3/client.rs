@@ -1,0 +1,314 @@
+//! Client of one bucket: sends a request in the dialect that is known, and learns from refusals.
+//!
+//! A refusal that asks for another dialect is tried in it by the next attempt, which the retry layer makes at once. The
+//! dialect is kept when that attempt comes further; otherwise the call fails with the first refusal. A credential that was
+//! replaced while the request was in flight is retried at once, too: its owner deletes the old key at the provider next.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use object_store::aws::AwsCredential;
+use parking_lot::Mutex;
+use tracing::{info, warn};
+
+use super::answer::Answer;
+use super::dialect::{Dialect, Freedom, Lesson, Subject};
+use super::e_tag::ETags;
+use super::encryption::{self, Headers};
+use super::failure::Failure;
+use super::request::Request;
+use super::sign;
+use super::traffic::{Counters, Traffic};
+use super::transport::{Reply, Transport};
+use super::xml;
+use crate::config::{Encryption, S3Settings, Secret};
+use crate::logging::scrub::HIDDEN;
+use crate::store::error::{AtOnce, Error, Outcome, innermost};
+use crate::store::retry::Call;
+
+/// Largest answer that is no content of an object: a page of a listing, with its keys escaped.
+pub(super) const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+
+/// Client of one bucket.
+#[derive(Debug)]
+pub(in crate::store) struct Client {
+    transport: Transport,
+    pub(super) bucket: String,
+    pub(super) storage_class: Option<String>,
+    pub(super) encryption: Encryption,
+    pub(super) headers: Headers,
+    initial: Dialect,
+    freedom: Freedom,
+    dialect: Mutex<Dialect>,
+    shared: Arc<Shared>,
+}
+
+/// State that a location keeps when its settings change; running transfers see the change.
+#[derive(Debug)]
+struct Shared {
+    /// The location's id, for the log.
+    location: Arc<str>,
+    counters: Counters,
+    e_tags: ETags,
+    learned: Mutex<Learned>,
+}
+
+#[derive(Debug)]
+struct Learned {
+    credential: Arc<AwsCredential>,
+    /// Secrets that no message may repeat: a provider names the key that it does not know, and people swap the two.
+    secrets: Vec<Secret>,
+    /// Whether an S3 server answered: another answer comes from a server between.
+    was_s3: bool,
+}
+
+/// The trial of a lesson by the next attempt.
+struct Trial {
+    lesson: Lesson,
+    /// Dialect that the lesson changes.
+    known: Dialect,
+    /// Refusal that taught it.
+    refused: Answer,
+    /// Subjects learned in this call; each is learned once.
+    learned: Vec<Subject>,
+}
+
+impl Client {
+    /// Opens a bucket; `previous` is the client with the settings before.
+    pub(super) fn open(
+        settings: &S3Settings,
+        location: &str,
+        previous: Option<&Self>,
+    ) -> Result<Self, Error> {
+        let shared = previous.map_or_else(
+            || Arc::new(Shared::new(settings, location)),
+            |previous| Arc::clone(&previous.shared),
+        );
+        let transport = Transport::new(
+            &settings.wire,
+            Arc::clone(&shared.location),
+            shared.counters.clone(),
+        );
+        let transport = transport
+            .map_err(|error| Error::refused("set up the HTTP client", innermost(&error)))?;
+        shared.use_settings(settings);
+        let (initial, freedom) = (Dialect::of(settings), Freedom::of(settings));
+        let alike =
+            previous.filter(|previous| previous.initial == initial && previous.freedom == freedom);
+        let dialect = alike.map_or_else(|| initial.clone(), Self::dialect);
+        Ok(Self {
+            transport,
+            bucket: settings.bucket.clone(),
+            storage_class: settings.storage_class.clone(),
+            encryption: settings.encryption.clone(),
+            headers: Headers::of(&settings.encryption),
+            initial,
+            freedom,
+            dialect: Mutex::new(dialect),
+            shared,
+        })
+    }
+
+    /// The dialect as far as it is known.
+    pub(super) fn dialect(&self) -> Dialect {
+        self.dialect.lock().clone()
+    }
+
+    pub(super) fn traffic(&self) -> Traffic {
+        self.transport.traffic()
+    }
+
+    pub(super) fn e_tags(&self) -> &ETags {
+        &self.shared.e_tags
+    }
+
+    /// Whether an S3 server answered before.
+    pub(super) fn was_s3(&self) -> bool {
+        self.shared.learned.lock().was_s3
+    }
+
+    /// Notes that an S3 server answered.
+    pub(super) fn note_s3(&self) {
+        self.shared.learned.lock().was_s3 = true;
+    }
+
+    /// Makes one attempt. Its error may ask the retry layer for the next one at once.
+    pub(super) async fn send(&self, call: &Call, request: Request) -> Result<Reply, Error> {
+        let trial = call.learned::<Trial>();
+        let dialect = trial.map_or_else(|| self.dialect(), |trial| trial.lesson.dialect.clone());
+        let credential = self.credential();
+        let result = self.sent(call, &request, &dialect, &credential).await;
+        if let Some(trial) = trial {
+            if !trial.lesson.leads_on(&result) {
+                return Err(trial.refused.error(&call.action));
+            }
+            self.remember(&trial.known, &trial.lesson.dialect);
+        }
+        let failure = match result {
+            Ok(reply) => return self.encrypted(call, &request, reply, &dialect).await,
+            Err(failure) => failure,
+        };
+        let at_once = failure
+            .refused()
+            .and_then(|answer| self.next_attempt(&request, answer, dialect, &credential, trial));
+        Err(Error {
+            at_once,
+            ..failure.error(&call.action)
+        })
+    }
+
+    /// Makes one attempt and reads the answer, a document of at most `max` bytes.
+    pub(super) async fn document(
+        &self,
+        call: &Call,
+        request: Request,
+        max: usize,
+    ) -> Result<(HeaderMap, bytes::Bytes), Error> {
+        let reply = self.send(call, request).await?;
+        let headers = reply.headers.clone();
+        let text = reply.read(max).await;
+        Ok((headers, text.map_err(|error| error.error(&call.action))?))
+    }
+
+    fn next_attempt(
+        &self,
+        request: &Request,
+        answer: &Answer,
+        dialect: Dialect,
+        credential: &Arc<AwsCredential>,
+        trial: Option<&Trial>,
+    ) -> Option<AtOnce> {
+        if answer.is_of_credential() && !Arc::ptr_eq(credential, &self.credential()) {
+            return Some(AtOnce::with(()));
+        }
+        let mut learned = trial.map(|trial| trial.learned.clone()).unwrap_or_default();
+        let lesson = dialect
+            .lesson(&self.freedom, answer, request)
+            .filter(|lesson| !learned.contains(&lesson.subject))?;
+        learned.push(lesson.subject);
+        Some(AtOnce::with(Trial {
+            lesson,
+            known: dialect,
+            refused: answer.clone(),
+            learned,
+        }))
+    }
+
+    async fn sent(
+        &self,
+        call: &Call,
+        request: &Request,
+        dialect: &Dialect,
+        credential: &AwsCredential,
+    ) -> Result<Reply, Failure> {
+        let signed = sign::signed(request, &self.bucket, dialect, credential)?;
+        let sent = self
+            .transport
+            .send(&signed.request, signed.url, call.is_hedge, |answer| {
+                self.shared.noted(answer)
+            });
+        let result = sent.await;
+        call.answered();
+        result
+    }
+
+    fn credential(&self) -> Arc<AwsCredential> {
+        Arc::clone(&self.shared.learned.lock().credential)
+    }
+
+    fn remember(&self, known: &Dialect, learned: &Dialect) {
+        for (setting, value) in learned.difference(known) {
+            info!("the provider wants {setting} \"{value}\"");
+        }
+        self.dialect.lock().take_from(known, learned);
+    }
+
+    /// Refuses an answer without the encryption that was asked for, and deletes what was begun or written in the clear.
+    async fn encrypted(
+        &self,
+        call: &Call,
+        request: &Request,
+        reply: Reply,
+        dialect: &Dialect,
+    ) -> Result<Reply, Error> {
+        if !encryption::is_ignored(request, &reply) {
+            return Ok(reply);
+        }
+        let started = request.starts_multipart();
+        let text = reply.read(MAX_ANSWER_BYTES).await;
+        let text = text.map_err(|error| error.error(&call.action))?;
+        let upload_id = started.then(|| xml::upload_id(&text)).flatten();
+        if upload_id.is_some() || !started {
+            let undo = request.undo(upload_id);
+            if let Err(error) = self.sent(call, &undo, dialect, &self.credential()).await {
+                warn!("\"{}\" remains without encryption: {error}", call.action);
+            }
+        }
+        Err(Failure::NotEncrypted.error(&call.action))
+    }
+
+    /// Builds the error of an answer that is no S3 document.
+    pub(super) fn not_s3(&self, call: &Call, why: &str) -> Error {
+        Error {
+            reason: Some(crate::error::Reason::NotS3),
+            may_pass: self.was_s3(),
+            ..Error::could_not(&call.action, Outcome::NotS3, why)
+        }
+    }
+}
+
+impl Shared {
+    fn new(settings: &S3Settings, location: &str) -> Self {
+        Self {
+            location: location.into(),
+            counters: Counters::default(),
+            e_tags: ETags::default(),
+            learned: Mutex::new(Learned {
+                credential: Arc::new(sign::credential(settings)),
+                secrets: Vec::new(),
+                was_s3: false,
+            }),
+        }
+    }
+
+    /// Signs with the credential of these settings from now on, and keeps their secrets beside the earlier ones.
+    fn use_settings(&self, settings: &S3Settings) {
+        let mut learned = self.learned.lock();
+        learned.credential = Arc::new(sign::credential(settings));
+        let new = secrets(settings)
+            .into_iter()
+            .filter(|secret| !secret.expose().is_empty());
+        for secret in new {
+            if !learned.secrets.contains(&secret) {
+                learned.secrets.push(secret);
+            }
+        }
+    }
+
+    /// Adds to an answer whether an S3 server answered before, and removes secrets.
+    fn noted(&self, mut answer: Answer) -> Answer {
+        let mut learned = self.learned.lock();
+        learned.was_s3 |= answer.is_s3 && !answer.code.is_empty();
+        answer.was_s3 = learned.was_s3;
+        for text in answer.texts() {
+            for secret in &learned.secrets {
+                if text.contains(secret.expose()) {
+                    *text = text.replace(secret.expose(), HIDDEN);
+                }
+            }
+        }
+        answer
+    }
+}
+
+fn secrets(settings: &S3Settings) -> Vec<Secret> {
+    let mut secrets = vec![
+        Secret::of_id(settings.access_key_id.as_str()),
+        settings.secret_access_key.clone(),
+    ];
+    secrets.extend(settings.session_token.clone());
+    if let Encryption::Customer(key) = &settings.encryption {
+        secrets.push(key.clone());
+    }
+    secrets
+}

@@ -1,0 +1,312 @@
+//! Calls on one object: read, write, delete.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use futures_util::{StreamExt, TryStreamExt};
+use http::Method;
+use tracing::{debug, info, warn};
+
+use super::client::Client;
+use super::e_tag::{Kind, Verdict};
+use super::request::Request;
+use super::transport::Reply;
+use crate::store::backend::{Body, ContentType, Payload, Stat};
+use crate::store::digest::{Algorithm, PartDigest};
+use crate::store::error::{Error, Outcome};
+use crate::store::key::Key;
+use crate::store::retry::{Call, Patience, Retry};
+
+/// Checksum headers of an object that the agent can compare.
+const CHECKSUMS: [(Algorithm, &str); 3] = [
+    (Algorithm::Sha256, "x-amz-checksum-sha256"),
+    (Algorithm::Crc32c, "x-amz-checksum-crc32c"),
+    (Algorithm::Crc64Nvme, "x-amz-checksum-crc64nvme"),
+];
+
+impl Client {
+    /// Makes one `HeadObject` request.
+    pub(super) async fn head(
+        &self,
+        call: &Call,
+        key: &Key,
+        with_checksums: bool,
+    ) -> Result<Stat, Error> {
+        let mut request = Request::of(Method::HEAD, key).headers(&self.headers.customer);
+        // A provider shows no checksums of an object with a customer's key.
+        if with_checksums && self.headers.customer.is_empty() {
+            request = request.header("x-amz-checksum-mode", "ENABLED");
+        }
+        let reply = self.send(call, request).await?;
+        stat(&reply).ok_or_else(|| Error::refused(&call.action, "the answer has no size"))
+    }
+
+    /// Makes one `GetObject` request.
+    pub(super) async fn get(
+        &self,
+        call: &Call,
+        key: &Key,
+        range: Option<Range<u64>>,
+        e_tag: Option<&str>,
+    ) -> Result<Body, Error> {
+        let mut request = Request::of(Method::GET, key).headers(&self.headers.customer);
+        if let Some(range) = &range {
+            let bytes = format!("bytes={}-{}", range.start, range.end - 1);
+            request = request.header("range", &bytes);
+        }
+        if let Some(e_tag) = e_tag {
+            request = request.header("if-match", e_tag);
+        }
+        let reply = self.send(call, request).await?;
+        let object_size = match range {
+            None => reply
+                .header("content-length")
+                .and_then(|size| size.parse().ok()),
+            Some(range) => size_in_range(&reply, &range),
+        };
+        let object_size = object_size.ok_or_else(|| {
+            Error::refused(
+                &call.action,
+                "the answer is not the range that was asked for",
+            )
+        })?;
+        let found = reply.header("etag").map(str::to_owned);
+        // Some servers ignore If-Match.
+        if e_tag.is_some() && found.as_deref() != e_tag {
+            let why = "it was replaced in the meantime";
+            return Err(Error::could_not(&call.action, Outcome::Changed, why));
+        }
+        let action = Arc::clone(&call.action);
+        let stream = reply.body.map_err(move |error| error.error(&action));
+        Ok(Body {
+            object_size,
+            e_tag: found,
+            stream: stream.boxed(),
+        })
+    }
+
+    /// Makes one `PutObject` request, whose content the provider or its `ETag` verifies.
+    pub(super) async fn put(
+        self: &Arc<Self>,
+        call: &Call,
+        key: &Key,
+        payload: Payload,
+        kind: ContentType,
+    ) -> Result<(), Error> {
+        let digest = payload.digest.clone();
+        let e_tag = self.put_unverified(call, key, payload, kind).await?;
+        self.verify(call, key, &e_tag, digest.as_ref()).await
+    }
+
+    async fn put_unverified(
+        &self,
+        call: &Call,
+        key: &Key,
+        payload: Payload,
+        kind: ContentType,
+    ) -> Result<String, Error> {
+        let mut request = Request::of(Method::PUT, key)
+            .header("content-type", kind.as_str())
+            .headers(&self.headers.begin)
+            .payload(payload);
+        if let (Some(class), ContentType::Tar) = (&self.storage_class, kind) {
+            request = request.header("x-amz-storage-class", class);
+        }
+        let reply = self.send(call, request).await?;
+        Ok(e_tag_of(&reply))
+    }
+
+    /// Makes one `DeleteObject` request.
+    pub(super) async fn delete(&self, call: &Call, key: &Key) -> Result<(), Error> {
+        self.send(call, Request::of(Method::DELETE, key))
+            .await
+            .map(drop)
+    }
+
+    /// Compares an `ETag` where the content's digest is an MD5, which no provider verifies.
+    pub(super) async fn verify(
+        self: &Arc<Self>,
+        call: &Call,
+        key: &Key,
+        e_tag: &str,
+        digest: Option<&PartDigest>,
+    ) -> Result<(), Error> {
+        let Some(md5) = digest.filter(|digest| digest.algorithm() == Algorithm::Md5) else {
+            return Ok(());
+        };
+        let mut verdict = self.e_tags().judge(e_tag, md5);
+        if verdict == Verdict::Unclear {
+            let (client, key) = (Arc::clone(self), key.clone());
+            // A task of its own: an upload that is cancelled meanwhile leaves no probe behind.
+            let found = tokio::spawn(async move { Box::pin(client.find_out_e_tags(&key)).await });
+            drop(found.await);
+            verdict = self.e_tags().judge(e_tag, md5);
+        }
+        match verdict {
+            Verdict::Fine => Ok(()),
+            Verdict::Differs | Verdict::Unclear => {
+                let why = "the provider received content with another MD5";
+                Err(Error::could_not(&call.action, Outcome::Damaged, why))
+            }
+        }
+    }
+
+    async fn find_out_e_tags(&self, key: &Key) {
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let probe = key.probe_beside(&id);
+        match self
+            .e_tags()
+            .find_out(Box::pin(self.probe(&probe, id)))
+            .await
+        {
+            Ok(Kind::Opaque) => info!(
+                "the ETags of bucket \"{}\" are no MD5 and are not compared",
+                self.bucket
+            ),
+            Ok(Kind::Md5) => {}
+            Err(error) => debug!("the kind of ETags is unknown: {error}"),
+        }
+    }
+
+    /// Writes a probe and reads it back. Fails when the bytes differ: the path may damage all content.
+    async fn probe(&self, probe: &Key, id: String) -> Result<Kind, Error> {
+        let md5 = Algorithm::Md5.digest(id.as_bytes());
+        let action = format!("probe \"{probe}\"");
+        let payload = Payload {
+            bytes: id.clone().into(),
+            ..Payload::default()
+        };
+        let call = &Call::new(&action);
+        let written = self.put_unverified(call, probe, payload, ContentType::Text);
+        let kind = async {
+            let e_tag = written.await?;
+            if self.e_tags().judge(&e_tag, &md5) == Verdict::Fine {
+                return Ok(Kind::Md5);
+            }
+            let read = Retry::with(Patience::INTERACTIVE).run(&action, |call| async move {
+                let body = self.get(&call, probe, None, None).await?;
+                body.collect(1024).await
+            });
+            if read.await? == id {
+                Ok(Kind::Opaque)
+            } else {
+                Err(Error::refused(&action, "it came back with other bytes"))
+            }
+        };
+        let kind = kind.await;
+        let deleted = Retry::with(Patience::INTERACTIVE).run(&action, |call| async move {
+            self.delete(&call, probe).await
+        });
+        if let Err(error) = deleted.await {
+            warn!("\"{probe}\" is left behind: {error}");
+        }
+        kind
+    }
+}
+
+pub(super) fn e_tag_of(reply: &Reply) -> String {
+    reply.header("etag").unwrap_or_default().to_owned()
+}
+
+/// Reads the answer to `HeadObject`.
+///
+/// Source: "Checking object integrity in Amazon S3" in Amazon's user guide. A composite checksum, of the parts' checksums,
+/// is none of the bytes.
+fn stat(reply: &Reply) -> Option<Stat> {
+    let is_composite = reply.header("x-amz-checksum-type") == Some("COMPOSITE");
+    let checksum = |(algorithm, name): (Algorithm, &str)| {
+        let value = BASE64_STANDARD.decode(reply.header(name)?).ok()?;
+        (!is_composite && value.len() == algorithm.length()).then_some((algorithm, value))
+    };
+    let modified = reply.header("last-modified");
+    let modified = modified.and_then(|date| chrono::DateTime::parse_from_rfc2822(date).ok());
+    Some(Stat {
+        size: reply.header("content-length")?.parse().ok()?,
+        version: reply.header("etag").map(str::to_owned),
+        modified: modified.map(|date| date.to_utc()),
+        checksums: CHECKSUMS.into_iter().filter_map(checksum).collect(),
+    })
+}
+
+/// Size of the object in the answer to a request for `range`, when it is of that range: `bytes START-END/SIZE`.
+fn size_in_range(reply: &Reply, range: &Range<u64>) -> Option<u64> {
+    let content_range = reply
+        .header("content-range")?
+        .trim()
+        .strip_prefix("bytes ")?;
+    let (sent, size) = content_range.split_once('/')?;
+    let (start, end) = sent.split_once('-')?;
+    let sent = start.parse().ok()?..end.parse::<u64>().ok()?.checked_add(1)?;
+    let size: u64 = size.parse().ok()?;
+    let expected = range.start..range.end.min(size);
+    (reply.status == http::StatusCode::PARTIAL_CONTENT && sent == expected).then_some(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(status: u16, headers: &[(&'static str, &'static str)]) -> Reply {
+        Reply {
+            status: status.try_into().unwrap(),
+            headers: headers
+                .iter()
+                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+                .collect(),
+            body: futures_util::stream::empty().boxed(),
+        }
+    }
+
+    #[test]
+    fn only_checksums_of_all_bytes_count() {
+        let whole = stat(&reply(
+            200,
+            &[
+                ("content-length", "7"),
+                ("x-amz-checksum-crc32c", "AAAAAQ=="),
+                ("etag", "\"e\""),
+            ],
+        ))
+        .unwrap();
+        assert_eq!(whole.version.as_deref(), Some("\"e\""));
+        assert_eq!(
+            (whole.size, whole.checksums),
+            (7, vec![(Algorithm::Crc32c, vec![0, 0, 0, 1])])
+        );
+        for of_parts in [
+            [
+                ("x-amz-checksum-crc32c", "AAAAAQ==-3"),
+                ("content-length", "7"),
+            ],
+            [
+                ("x-amz-checksum-crc32c", "AAAAAQ=="),
+                ("x-amz-checksum-type", "COMPOSITE"),
+            ],
+        ] {
+            let headers = [&[("content-length", "7")], &of_parts[..]].concat();
+            assert_eq!(stat(&reply(200, &headers)).unwrap().checksums, []);
+        }
+        assert_eq!(
+            stat(&reply(200, &[("x-amz-checksum-crc32c", "AAAAAQ==")])),
+            None
+        );
+    }
+
+    #[test]
+    fn only_the_requested_range_is_accepted() {
+        for (status, content_range, expected) in [
+            (206, "bytes 5-9/100", Some(100)),
+            (206, "bytes 5-7/8", Some(8)),
+            (200, "bytes 5-9/100", None),
+            (206, "bytes 4-9/100", None),
+            (206, "bytes 5-8/100", None),
+            (206, "bytes 5-18446744073709551615/100", None),
+            (206, "5-9/100", None),
+        ] {
+            let reply = reply(status, &[("content-range", content_range)]);
+            assert_eq!(size_in_range(&reply, &(5..10)), expected, "{content_range}");
+        }
+    }
+}

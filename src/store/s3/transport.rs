@@ -1,0 +1,257 @@
+//! Transport: one HTTP attempt on a pooled connection, watched for silence.
+//!
+//! There is no total timeout: a slow uplink may take as long as it needs while bytes move.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use futures_util::stream::BoxStream;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use parking_lot::Mutex;
+use percent_encoding::percent_decode_str;
+use reqwest::Certificate;
+use tokio::time::Instant;
+use tracing::debug;
+use url::Url;
+
+use super::answer::Answer;
+use super::failure::Failure;
+use super::request::Request;
+use super::resolve::SystemResolver;
+use super::traffic::{Counters, Traffic};
+use super::watch::{Activity, incoming, outgoing, read_up_to};
+use crate::config::Wire;
+
+/// Timeout for opening a connection.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Idle timeout: no byte taken while sending, none arriving while reading.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Factor of the idle timeout while a server copies up to 5 GiB or joins parts; not every server sends white space then.
+const LATE_IDLE_FACTOR: u32 = 10;
+
+/// Largest error document that is read, and largest answer that may be one.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
+
+/// Idle connections close before the shortest keep-alive of a common proxy (60 s) makes them half-dead.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// Time without an acknowledgement after which the kernel closes a connection: a line with a new address says no goodbye.
+const GONE_AFTER: Duration = Duration::from_secs(30);
+
+/// Interval of keep-alive probes on an idle connection.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// Client with its own pool of connections; clones share it.
+#[derive(Debug, Clone)]
+pub(super) struct Transport {
+    pool: Arc<Mutex<Pool>>,
+    wire: Wire,
+    pub(super) idle: Duration,
+    counters: Counters,
+    /// The location's id, for the log.
+    location: Arc<str>,
+}
+
+#[derive(Debug, Clone)]
+struct Pool {
+    client: reqwest::Client,
+    generation: u64,
+}
+
+/// An answer whose body is still to come.
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: BoxStream<'static, Result<Bytes, Failure>>,
+}
+
+impl Reply {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Reads a document of at most `max` bytes.
+    pub(super) async fn read(self, max: usize) -> Result<Bytes, Failure> {
+        read_up_to(max, self.body).await
+    }
+}
+
+impl Transport {
+    pub(super) fn new(
+        wire: &Wire,
+        location: Arc<str>,
+        counters: Counters,
+    ) -> Result<Self, reqwest::Error> {
+        Ok(Self {
+            pool: Arc::new(Mutex::new(Pool {
+                client: client(wire)?,
+                generation: 0,
+            })),
+            wire: wire.clone(),
+            idle: wire.idle.unwrap_or(IDLE_TIMEOUT),
+            counters,
+            location,
+        })
+    }
+
+    pub(super) fn traffic(&self) -> Traffic {
+        self.counters.now()
+    }
+
+    /// Sends `request` to `url`. `is_hedge` sends it on a new connection. A refusal passes `scrub` before it is logged.
+    pub(super) async fn send(
+        &self,
+        request: &Request,
+        url: Url,
+        is_hedge: bool,
+        scrub: impl FnOnce(Answer) -> Answer,
+    ) -> Result<Reply, Failure> {
+        let start = Instant::now();
+        let path = percent_decode_str(url.path())
+            .decode_utf8_lossy()
+            .into_owned();
+        let result = self.attempt(request, url, is_hedge).await;
+        let result = result.map_err(|failure| match failure {
+            Failure::Refused(answer) => Failure::Refused(Box::new(scrub(*answer))),
+            other => other,
+        });
+        let status = result.as_ref().map(|reply| reply.status);
+        self.counters
+            .note(&self.location, request, &path, start, status);
+        result
+    }
+
+    async fn attempt(&self, request: &Request, url: Url, is_hedge: bool) -> Result<Reply, Failure> {
+        let factor = if request.may_fail_late {
+            LATE_IDLE_FACTOR
+        } else {
+            1
+        };
+        let idle = self.idle * factor;
+        let mut pool = self.pool.lock().clone();
+        if is_hedge {
+            self.renew(pool.generation);
+            pool = self.pool.lock().clone();
+        }
+        let activity = Activity::new();
+        let prepared = self.prepared(request, url.clone(), &activity);
+        let has_proxy = self.wire.proxy.is_some();
+        let answered = tokio::select! {
+            answered = pool.client.execute(prepared) => answered.map_err(|error| Failure::of(error, has_proxy)),
+            () = activity.silent_for(idle) => Err(Failure::Silent(idle)),
+        };
+        let response =
+            answered.inspect_err(|error| self.renew_if_silent(error, pool.generation))?;
+        let (parts, body) = http::Response::<reqwest::Body>::from(response).into_parts();
+        let transport = self.clone();
+        let body = incoming(body, idle, self.counters.clone())
+            .inspect_err(move |error| transport.renew_if_silent(error, pool.generation));
+        if !parts.status.is_success() {
+            let text = prefix(MAX_ERROR_BYTES, body).await;
+            let answer = Answer::read(parts.status, &parts.headers, &text, &url);
+            let to_write = matches!(request.method, http::Method::PUT | http::Method::POST);
+            return Err(Failure::Refused(Box::new(Answer { to_write, ..answer })));
+        }
+        if !request.may_fail_late {
+            let body = Box::pin(body);
+            return Ok(Reply {
+                status: parts.status,
+                headers: parts.headers,
+                body,
+            });
+        }
+        let text = read_up_to(MAX_ERROR_BYTES, body).await?;
+        match Answer::parse(&text) {
+            Some(answer) => Err(Failure::Refused(Box::new(Answer {
+                status: 500,
+                to_write: true,
+                ..answer
+            }))),
+            None => Ok(Reply {
+                status: parts.status,
+                headers: parts.headers,
+                body: Box::pin(futures_util::stream::iter([Ok(text)])),
+            }),
+        }
+    }
+
+    fn prepared(&self, request: &Request, url: Url, activity: &Activity) -> reqwest::Request {
+        let mut prepared = reqwest::Request::new(request.method.clone(), url);
+        *prepared.headers_mut() = request.headers.clone();
+        let length = request.payload.bytes.len();
+        if length > 0 {
+            let body = outgoing(&request.payload, activity.clone(), self.counters.clone());
+            *prepared.body_mut() = Some(body);
+            prepared
+                .headers_mut()
+                .insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        prepared
+    }
+
+    fn renew_if_silent(&self, error: &Failure, generation: u64) {
+        if error.is_silence() {
+            self.renew(generation);
+        }
+    }
+
+    /// Replaces the pool of this generation: its other connections may be half-dead too, and each would cost a timeout.
+    fn renew(&self, generation: u64) {
+        let mut pool = self.pool.lock();
+        if pool.generation == generation
+            && let Ok(client) = client(&self.wire)
+        {
+            debug!(
+                location = &*self.location,
+                "a connection went silent: opening new ones"
+            );
+            *pool = Pool {
+                client,
+                generation: generation + 1,
+            };
+        }
+    }
+}
+
+/// Reads the first bytes of a body, up to its end or its failure.
+async fn prefix(
+    max: usize,
+    mut body: impl futures_util::Stream<Item = Result<Bytes, Failure>> + Unpin,
+) -> Vec<u8> {
+    let mut text = Vec::new();
+    while let Ok(Some(piece)) = body.try_next().await {
+        text.extend_from_slice(&piece);
+        if text.len() > max {
+            break;
+        }
+    }
+    text
+}
+
+fn client(wire: &Wire) -> Result<reqwest::Client, reqwest::Error> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("s3-backup-agent/", env!("CARGO_PKG_VERSION")))
+        .http1_only()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .dns_resolver(Arc::new(SystemResolver))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        .tcp_keepalive(KEEPALIVE)
+        .tcp_keepalive_interval(KEEPALIVE)
+        .tcp_user_timeout(GONE_AFTER);
+    if let Some(pem) = &wire.ca_certificate {
+        builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem.as_bytes())?);
+    }
+    if let Some(proxy) = &wire.proxy {
+        builder = builder.proxy(reqwest::Proxy::all(proxy.expose())?);
+    }
+    builder.build()
+}
+
+#[cfg(test)]
+mod tests;
