@@ -1,5 +1,6 @@
-//! The agent: locations, their backups, and the uploads under way. Knows neither HTTP nor S3.
+//! The agent: locations, their backups, and uploads. Independent of HTTP and S3.
 
+pub mod catalog;
 pub mod check;
 mod cleanup;
 pub mod copy;
@@ -10,12 +11,12 @@ pub mod folder;
 pub mod identity;
 mod journal;
 pub(crate) mod kept;
-pub mod listing;
 pub mod location;
-mod look;
 pub mod model;
+mod peek;
 pub mod recover;
 mod registry;
+mod task;
 pub mod upload;
 pub mod verify;
 
@@ -23,11 +24,12 @@ use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -37,16 +39,22 @@ use tracing::warn;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::config;
 use crate::error::{Error, Kind, Result};
+use catalog::{Entry, View};
 use cleanup::{Sweeper, abandon};
+use copy::{CopyOutcome, CopyPlan, CopyRequest};
+use diagnostics::{Diagnostics, Figures, Limits};
 use download::Download;
 use events::Events;
 use journal::Journals;
-use listing::{Entry, View};
 use location::Location;
-use model::{CheckReport, CheckStep, LocationStatus, UploadStatus};
+use model::{CheckReport, CheckStep, LocationStatus, Recovery, UploadStatus, VerifyMode};
+use recover::Guards;
 use registry::Registry;
+pub(crate) use task::shutting_down;
+use task::stopped;
 use upload::{Discard, Keep, Means, Options, Received, Upload};
-use verify::Records;
+use verify::schedule::Scheduler;
+use verify::{Verification, Verifier};
 
 /// Uploads at the same time; each may hold a few parts in memory.
 const MAX_UPLOADS: usize = 16;
@@ -65,48 +73,46 @@ pub struct Agent {
     stopping: CancellationToken,
     tasks: TaskTracker,
     journals: Arc<Journals>,
-    records: Records,
-    /// Places whose backups could not be verified, and since when.
-    resting: Mutex<HashMap<String, Instant>>,
+    verifier: Verifier,
 }
 
 impl Agent {
-    /// Opens all locations. Nothing is sent yet. In `state_dir` it notes what an upload needs to be resumed.
+    /// Opens all locations, without a request. Journals and verification records are kept in `state_dir`.
     ///
     /// # Errors
     /// When a location's storage cannot be set up.
     pub fn new(locations: Vec<config::Location>, state_dir: &Path) -> Result<Arc<Self>> {
         let events = Events::default();
+        let locations = Arc::new(Registry::open(locations, &events)?);
         let agent = Arc::new(Self {
             instance_id: uuid::Uuid::new_v4().to_string(),
-            locations: Arc::new(Registry::open(locations, &events)?),
+            verifier: Verifier::new(Arc::clone(&locations), state_dir),
+            locations,
             uploads: Mutex::default(),
             events,
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
             journals: Journals::new(state_dir),
-            records: Records::new(state_dir),
-            resting: Mutex::default(),
         });
         for location in agent.locations.all() {
-            agent.show_verification(&location);
+            agent.verifier.show(&location);
         }
         Ok(agent)
     }
 
-    /// Where events come from.
+    /// Sender of events.
     #[must_use]
     pub fn events(&self) -> &Events {
         &self.events
     }
 
-    /// Whether the agent is stopping; nothing new is begun then.
+    /// Cancelled when the agent begins to shut down; new work is refused then.
     #[must_use]
     pub fn stopping(&self) -> &CancellationToken {
         &self.stopping
     }
 
-    /// All locations, in the order of the configuration.
+    /// Status of all locations, in the order of the configuration.
     #[must_use]
     pub fn locations(&self) -> Vec<LocationStatus> {
         self.locations
@@ -124,7 +130,7 @@ impl Agent {
         self.locations.find(id)
     }
 
-    /// Registers a location, or changes a registered one. Uploads under way go on, with the new key.
+    /// Registers a location, or changes a registered one. Uploads in progress continue with the new key.
     ///
     /// # Errors
     /// [`Kind::InvalidRequest`] for a location of the agent's own configuration.
@@ -135,11 +141,11 @@ impl Agent {
         if let Some(before) = before {
             self.abandon_left(&before).await;
         }
-        self.show_verification(&location);
+        self.verifier.show(&location);
         Ok(location)
     }
 
-    /// Forgets a registered location and cancels uploads to it; what is in its bucket stays.
+    /// Removes a registered location and cancels its uploads. Its backups stay.
     ///
     /// # Errors
     /// [`Kind::LocationNotFound`]; [`Kind::InvalidRequest`] for a location of the agent's own configuration.
@@ -173,35 +179,60 @@ impl Agent {
         }
     }
 
-    /// The backups of a location.
+    /// Lists the backups of a location, within 20 seconds. `refresh` bypasses the cache.
     ///
     /// # Errors
-    /// When the bucket cannot be asked and there is no earlier list.
+    /// When the storage cannot be listed and there is no earlier list.
     pub async fn list(&self, location: &str, refresh: bool) -> Result<View> {
-        let (location, start) = (self.location(location)?, Instant::now());
-        let view = location.note_error(location.listings.get(refresh).await)?;
+        let location = self.location(location)?;
+        let start = Instant::now();
+        let view = location.note_error(location.list(refresh).await)?;
         match &view.error {
             Some(error) => drop(location.note::<()>(Err(error.clone()))),
-            // An older list says nothing of how the bucket is now.
+            // An older list says nothing about the storage now.
             None if view.listing.taken >= start => location.note(Ok(()))?,
             None => {}
         }
         Ok(view)
     }
 
-    /// One backup.
+    /// Finds a backup.
     ///
     /// # Errors
-    /// [`Kind::BackupNotFound`], and what a listing can come to.
+    /// [`Kind::BackupNotFound`], and those of [`Self::list`].
     pub async fn find(&self, location: &str, backup_id: &str) -> Result<Entry> {
         let location = self.location(location)?;
-        location.note_error(location.listings.find(backup_id).await)
+        location.note_error(location.find(backup_id).await)
     }
 
-    /// Opens a backup's tar, or a range of it.
+    /// Finds a backup and opens it with `open`; once more by a fresh list if its tar was deleted or renamed since the scan.
     ///
     /// # Errors
-    /// As [`Self::find`] and [`Download::open`].
+    /// Those of [`Self::find`] and of `open`.
+    pub async fn open<T, F>(
+        &self,
+        location: &str,
+        backup_id: &str,
+        open: impl Fn(Arc<Location>, Entry) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let location = self.location(location)?;
+        let entry = location.note_error(location.find(backup_id).await)?;
+        match open(Arc::clone(&location), entry).await {
+            Err(error) if error.kind() == Kind::BackupNotFound => {
+                let entry = location.note_error(location.find(backup_id).await)?;
+                open(location, entry).await
+            }
+            opened => opened,
+        }
+    }
+
+    /// Opens a listed backup, or a range of it.
+    ///
+    /// # Errors
+    /// [`Kind::LocationNotFound`], and those of [`Download::open`].
     pub async fn download(
         &self,
         location: &str,
@@ -209,6 +240,87 @@ impl Agent {
         range: Option<Range<u64>>,
     ) -> Result<Download> {
         Download::open(self.location(location)?, entry, range).await
+    }
+
+    /// Starts to verify a backup.
+    ///
+    /// # Errors
+    /// [`Kind::ShuttingDown`], and those of [`Self::find`].
+    pub async fn verify(
+        &self,
+        location: &str,
+        backup_id: &str,
+        mode: VerifyMode,
+    ) -> Result<Verification> {
+        self.refuse_when_stopping()?;
+        let entry = self.find(location, backup_id).await?;
+        Ok(self.verifier.start(self.location(location)?, entry, mode))
+    }
+
+    /// Adopts tars without metadata: the named ones, or all orphans. With `dry_run` nothing is written.
+    ///
+    /// # Errors
+    /// [`Kind::ShuttingDown`], and errors of a scan. Errors of one tar are in the result.
+    pub async fn recover(
+        self: &Arc<Self>,
+        location: &str,
+        keys: Option<Vec<String>>,
+        dry_run: bool,
+    ) -> Result<Recovery> {
+        self.refuse_when_stopping()?;
+        let location = self.location(location)?;
+        let agent = Arc::clone(self);
+        // Its own task: a client that disconnects leaves no tar half adopted.
+        let recovering = self.tasks.spawn(async move {
+            let guards = Guards {
+                is_uploading: &|id| !agent.uploads_at(&location, id).0.is_empty(),
+                stopping: &agent.stopping,
+            };
+            recover::recover(&location, keys, dry_run, guards).await
+        });
+        recovering.await.map_err(stopped)?
+    }
+
+    /// Plans a copy. Nothing is written.
+    ///
+    /// # Errors
+    /// [`Kind::LocationNotFound`]; [`Kind::InvalidRequest`] if both sides are the same folder; errors of a scan.
+    pub async fn plan_copy(&self, request: &CopyRequest) -> Result<CopyPlan> {
+        copy::plan(
+            self.location(&request.from)?,
+            self.location(&request.to)?,
+            request,
+        )
+        .await
+    }
+
+    /// Carries out a plan.
+    pub fn copy(self: &Arc<Self>, plan: CopyPlan) -> impl Stream<Item = CopyOutcome> + use<> {
+        copy::run(Arc::clone(self), plan)
+    }
+
+    /// The agent's state.
+    pub async fn diagnostics(&self) -> Diagnostics {
+        let locations = self.locations.all();
+        Diagnostics {
+            locations: locations
+                .iter()
+                .map(|location| (&**location).into())
+                .collect(),
+            uploads: self.uploads_under_way(),
+            journal: self.journals.overview().await,
+            limits: Limits::new(MAX_UPLOADS, MAX_UPLOADS_OF_ONE),
+        }
+    }
+
+    /// Figures of all locations.
+    #[must_use]
+    pub fn figures(&self) -> Vec<Figures> {
+        let locations = self.locations.all();
+        locations
+            .iter()
+            .map(|location| (&**location).into())
+            .collect()
     }
 
     /// Deletes a backup: its metadata first, so that it is invisible before its tar is gone. Once the metadata is
@@ -227,7 +339,7 @@ impl Agent {
         deleting.await.map_err(stopped)?
     }
 
-    /// Tries a location.
+    /// Checks a location.
     ///
     /// # Errors
     /// [`Kind::LocationNotFound`].
@@ -235,7 +347,7 @@ impl Agent {
         self.check_watched(location, None).await
     }
 
-    /// The same for somebody who wants to know each step as soon as it is known.
+    /// Checks a location, and sends each step to `watcher` as it ends.
     ///
     /// # Errors
     /// As [`Self::check`].
@@ -245,25 +357,25 @@ impl Agent {
         watcher: Option<UnboundedSender<CheckStep>>,
     ) -> Result<CheckReport> {
         let location = self.location(location)?;
-        // Runs on when the client goes away, and removes what it wrote.
+        // Its own task: a client that disconnects does not leave probes behind.
         let checking = self.tasks.spawn(async move {
-            let checked = check::check(&location.settings, watcher).await;
-            location.history.checked(&checked);
-            checked
+            let report = check::check(&location.settings, watcher).await;
+            location.history().checked(report.clone());
+            report
         });
         checking.await.map_err(stopped)
     }
 
-    /// Tries settings without keeping them.
+    /// Checks settings without storing them.
     ///
     /// # Errors
-    /// [`Kind::ShuttingDown`]; what is wrong with the settings is in the answer.
+    /// [`Kind::ShuttingDown`]. Errors of the settings are in the report.
     pub async fn check_settings(&self, settings: serde_json::Value) -> Result<CheckReport> {
         self.refuse_when_stopping()?;
-        self.tasks
-            .spawn(async move { check::check_json(&settings).await })
-            .await
-            .map_err(stopped)
+        let checking = self
+            .tasks
+            .spawn(async move { check::check_json(&settings).await });
+        checking.await.map_err(stopped)
     }
 
     /// Begins an upload. An earlier one of the same backup to the same location is cancelled: its sender has given up.
@@ -306,7 +418,7 @@ impl Agent {
         options: Options,
     ) -> Result<Arc<Upload>> {
         let location = self.location(location)?;
-        listing::refuse_when_unreadable(&backup)?;
+        catalog::refuse_oversized(&backup)?;
         loop {
             self.refuse_when_stopping()?;
             // One at a time: a backup of the same name that began a moment ago has its key, though nothing is there yet.
@@ -415,7 +527,13 @@ impl Agent {
     /// Removes from time to time what uploads left that nobody went on with, and verifies what is to be.
     pub fn keep_tidy(self: &Arc<Self>) {
         self.tasks.spawn(self.sweeper().run(self.stopping.clone()));
-        self.tasks.spawn(verify::follow_schedules(Arc::clone(self)));
+        let agent = Arc::downgrade(self);
+        let has_uploads = move || {
+            let agent = agent.upgrade();
+            agent.is_some_and(|agent| !agent.uploads_under_way().is_empty())
+        };
+        let scheduler = Scheduler::new(self.verifier.clone(), Arc::new(has_uploads));
+        self.tasks.spawn(scheduler.run(self.stopping.clone()));
     }
 
     /// Removes once what uploads and deletions left that nobody goes on with, as far as the journal knows of it.
@@ -467,12 +585,8 @@ impl Agent {
         )
     }
 
-    fn resting(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
-        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn uploads(&self) -> MutexGuard<'_, HashMap<String, Arc<Upload>>> {
-        self.uploads.lock().unwrap_or_else(PoisonError::into_inner)
+        self.uploads.lock()
     }
 
     fn upload(&self, id: &str) -> Result<Arc<Upload>> {
@@ -507,13 +621,4 @@ impl Agent {
         );
         Err(Error::new(Kind::StorageThrottled, detail))
     }
-}
-
-/// The error of what is not begun, or not finished, because the agent stops.
-pub(crate) fn shutting_down() -> Error {
-    Error::new(Kind::ShuttingDown, "The agent is stopping.")
-}
-
-fn stopped(panicked: tokio::task::JoinError) -> Error {
-    Error::new(Kind::Internal, "The work stopped in the middle.").with_source(panicked)
 }

@@ -140,6 +140,15 @@ impl Store {
         }
     }
 
+    /// Patience of a call that a directory cannot repeat: its file takes each byte once.
+    fn patience_to_write(&self, patience: Patience) -> Patience {
+        if self.s3.is_some() {
+            patience
+        } else {
+            Patience::NONE
+        }
+    }
+
     /// The bucket or directory, for messages. It is no identity.
     #[must_use]
     pub fn place(&self) -> &str {

@@ -1,9 +1,8 @@
-//! Tries a location's settings, step by step, and finds out what would work where they do not. Removes what it writes.
+//! Checks a location's settings step by step, and looks for a correction if a step fails. Removes its probes.
 //!
-//! The settings are tried as they are. Where a step fails that a provider's answers can put right (region, addressing,
-//! checksum, an endpoint that wants TLS), everything is tried once more with what was learned; only what then works
-//! from the first step to the last is offered. TLS is never given up for a trial: an endpoint without it is offered
-//! when something answers there, and nothing that is signed goes to it.
+//! The settings are tried unchanged first. If the provider's answer hints at a correction (region, addressing, checksum, an
+//! endpoint that needs TLS), a second trial uses it. A correction is offered only if all of its steps succeed. No trial
+//! drops TLS: an endpoint without TLS is offered if it answers, but no signed request is sent to it.
 
 mod steps;
 
@@ -21,13 +20,13 @@ use crate::error::{Error, Kind, Reason};
 use crate::store::{Dialect, Route};
 use steps::{LEFT_BEHIND, Trial};
 
-/// How long all corrections together may be tried for; a person waits.
+/// Time limit of all corrections together; a user waits.
 const CORRECTION_LIMIT: Duration = Duration::from_mins(1);
 
-/// Regions that servers of one's own go by when nobody set another.
+/// Default regions of self-hosted servers.
 const USUAL_REGIONS: [&str; 3] = ["us-east-1", "auto", "garage"];
 
-/// Tries settings as they came over the protocol.
+/// Checks settings as they arrive over the protocol.
 pub async fn check_json(settings: &serde_json::Value) -> CheckReport {
     match Location::from_json(settings) {
         Ok((location, notes)) => {
@@ -39,7 +38,7 @@ pub async fn check_json(settings: &serde_json::Value) -> CheckReport {
     }
 }
 
-/// Tries a location's settings. Whoever watches hears of each step of the settings as they are when it is known.
+/// Checks a location's settings, and sends each step of the first trial to `watcher` as it ends.
 pub async fn check(
     location: &Location,
     watcher: Option<UnboundedSender<CheckStep>>,
@@ -72,7 +71,7 @@ pub async fn check(
     }
 }
 
-/// Settings that would work, and what is different in them.
+/// Returns the changes that make all steps succeed.
 async fn correct(
     location: &Location,
     settings: &S3Settings,
@@ -111,8 +110,8 @@ async fn correct(
     None
 }
 
-/// The endpoint without TLS, when something answers there. Nobody who wrote https:// has agreed to more than that one
-/// unsigned request, and what is secret itself is not even offered to go that way.
+/// Returns the endpoint without TLS if it answers. A user who wrote https:// has agreed to no more than one unsigned
+/// request, and a secret that every request carries rules this out.
 async fn without_tls(settings: &S3Settings) -> Option<BTreeMap<String, String>> {
     if secret_on_the_wire(settings).is_some() {
         return None;
@@ -130,7 +129,7 @@ async fn without_tls(settings: &S3Settings) -> Option<BTreeMap<String, String>> 
     Some(BTreeMap::from([("endpoint".to_owned(), endpoint)]))
 }
 
-/// What every request carries as it is; of the secret access key there is only a signature.
+/// Names the secret that every request carries in plain text. The secret access key only signs.
 fn secret_on_the_wire(settings: &S3Settings) -> Option<&'static str> {
     match (&settings.encryption, &settings.session_token) {
         (Encryption::Customer(_), _) => Some("encryption key"),
@@ -156,7 +155,7 @@ fn note_plain_http(settings: &S3Settings) -> Option<CheckNote> {
     })
 }
 
-/// What may be worth a try after this error.
+/// Returns settings to try after this error.
 fn candidates(settings: &S3Settings, error: &Failure) -> Vec<S3Settings> {
     let open = settings.open_to_change();
     let is = |reason: Reason| error.reason == reason.code();
@@ -168,7 +167,7 @@ fn candidates(settings: &S3Settings, error: &Failure) -> Vec<S3Settings> {
             .map(|()| S3Settings { endpoint, ..open });
         return with_tls.into_iter().collect();
     }
-    // Some servers take a signature for another region for a wrong one, and do not say which region is theirs.
+    // Some servers report a signature for another region as wrong, without naming their region.
     if is(Reason::WrongSecret) {
         let with_region = |region| S3Settings {
             region: Choice {
@@ -196,7 +195,7 @@ fn candidates(settings: &S3Settings, error: &Failure) -> Vec<S3Settings> {
     if may_help { vec![open] } else { Vec::new() }
 }
 
-/// Regions worth a try, each once.
+/// Returns regions to try, without duplicates.
 fn other_regions(settings: &S3Settings) -> Vec<String> {
     let provider = settings.provider;
     let own = provider
@@ -282,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_travels_without_tls_is_worth_a_word() {
+    fn secret_without_tls_is_noted() {
         let noted = |endpoint, token| {
             note_plain_http(&settings(&[
                 ("endpoint", endpoint),
@@ -303,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn each_region_is_tried_once() {
+    fn other_regions_have_no_duplicates() {
         assert_eq!(
             other_regions(&settings(&[("region", "mars-north-1")])),
             ["us-east-1", "auto", "garage"]
@@ -315,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_open_to_change_begins_where_the_bucket_can_be_reached() {
+    fn trial_starts_with_addressing_that_reaches_bucket() {
         let aws = settings(&[
             ("provider", "aws"),
             ("endpoint", "https://s3.eu-central-1.amazonaws.com"),

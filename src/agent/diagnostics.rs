@@ -1,140 +1,121 @@
-//! The agent as a bug report shows it.
+//! The agent's state as a bug report and metrics show it.
 
 use serde::Serialize;
 
+use super::catalog;
 use super::journal::JournalStatus;
 use super::location::Location;
 use super::model::{Counts, LastCheck, LastSweep, LocationStatus, Skipped, UploadStatus};
-use super::{Agent, MAX_UPLOADS, MAX_UPLOADS_OF_ONE, listing};
 use crate::store::Traffic;
 
-/// Left-out objects that are named; there may be thousands.
+/// Skipped objects that are named; there may be thousands.
 const MAX_SKIPPED: usize = 50;
 
-/// Everything that the agent knows of itself, without secrets.
+/// The agent's state, without secrets.
 #[derive(Debug, Serialize)]
 pub struct Diagnostics {
-    locations: Vec<LocationDiagnostics>,
-    uploads: Vec<UploadStatus>,
-    journal: Vec<JournalStatus>,
-    limits: Limits,
+    pub(super) locations: Vec<LocationDiagnostics>,
+    pub(super) uploads: Vec<UploadStatus>,
+    pub(super) journal: Vec<JournalStatus>,
+    pub(super) limits: Limits,
 }
 
 #[derive(Debug, Serialize)]
-struct LocationDiagnostics {
+pub(super) struct LocationDiagnostics {
     location: LocationStatus,
     settings: serde_json::Value,
     last_check: Option<LastCheck>,
     last_sweep: Option<LastSweep>,
-    list: Option<List>,
+    list: Option<ListDiagnostics>,
     counts: Counts,
     requests: Option<Traffic>,
-    /// Parts at the same time, after the provider asked for fewer.
+    /// Concurrent parts, if the provider throttled.
     slowed_to: Option<usize>,
 }
 
 #[derive(Debug, Serialize)]
-struct List {
+struct ListDiagnostics {
     age_seconds: u64,
     backups: usize,
-    /// How many cannot be checked when they are read: another tool uploaded them.
+    /// Backups of other tools, whose downloads cannot be verified.
     without_sha256: usize,
     skipped: Vec<Skipped>,
     skipped_beside: usize,
 }
 
 #[derive(Debug, Serialize)]
-struct Limits {
+pub(super) struct Limits {
     uploads: usize,
     uploads_of_one_location: usize,
     list_lifetime_seconds: u64,
 }
 
-/// A location in numbers, for who watches over it.
+/// A location's figures for metrics.
 #[derive(Debug)]
 pub struct Figures {
-    /// How it stands.
+    /// Its status.
     pub status: LocationStatus,
-    /// Age of the last list.
+    /// Age of the last list in seconds.
     pub list_age_seconds: Option<f64>,
-    /// What its work came to.
+    /// Counters of its work.
     pub counts: Counts,
-    /// What its requests came to; a directory has none.
+    /// Counters of its requests; none for a directory.
     pub requests: Option<Traffic>,
 }
 
-impl Agent {
-    /// How everything stands.
-    pub async fn diagnostics(&self) -> Diagnostics {
-        Diagnostics {
-            locations: self
-                .locations
-                .all()
-                .iter()
-                .map(|location| LocationDiagnostics::of(location))
-                .collect(),
-            uploads: self.uploads_under_way(),
-            journal: self.journals.overview().await,
-            limits: Limits {
-                uploads: MAX_UPLOADS,
-                uploads_of_one_location: MAX_UPLOADS_OF_ONE,
-                list_lifetime_seconds: listing::LIFETIME.as_secs(),
-            },
-        }
-    }
-
-    /// All locations in numbers.
-    #[must_use]
-    pub fn figures(&self) -> Vec<Figures> {
-        let figures = |location: &Location| Figures {
+impl From<&Location> for Figures {
+    fn from(location: &Location) -> Self {
+        let listing = location.catalog.last();
+        Self {
             status: location.status(),
-            list_age_seconds: location
-                .listings
-                .last()
-                .map(|listing| listing.taken.elapsed().as_secs_f64()),
-            counts: location.history.counts(),
+            list_age_seconds: listing.map(|listing| listing.taken.elapsed().as_secs_f64()),
+            counts: location.history().counts,
             requests: location.store.traffic(),
-        };
-        self.locations
-            .all()
-            .iter()
-            .map(|location| figures(location))
-            .collect()
+        }
     }
 }
 
-impl LocationDiagnostics {
-    fn of(location: &Location) -> Self {
+impl From<&Location> for LocationDiagnostics {
+    fn from(location: &Location) -> Self {
+        let wanted = location.settings.parts_in_flight();
+        let slowed_to = location.store.slowed_to();
+        let last_sweep = location.history().last_sweep.clone();
         Self {
             location: location.status(),
             settings: location.settings.report(),
             last_check: location.last_check(),
-            last_sweep: location.history.last_sweep(),
-            list: List::of(location),
-            counts: location.history.counts(),
+            last_sweep,
+            list: ListDiagnostics::of(location),
+            counts: location.history().counts,
             requests: location.store.traffic(),
-            slowed_to: location
-                .store
-                .slowed_to()
-                .filter(|parts| *parts < location.settings.parts_in_flight()),
+            slowed_to: slowed_to.filter(|parts| *parts < wanted),
         }
     }
 }
 
-impl List {
+impl ListDiagnostics {
     fn of(location: &Location) -> Option<Self> {
-        let listing = location.listings.last()?;
+        let listing = location.catalog.last()?;
         let skipped: Vec<_> = listing.skipped.iter().take(MAX_SKIPPED).cloned().collect();
+        let entries = listing.entries.iter();
         Some(Self {
             age_seconds: listing.taken.elapsed().as_secs(),
             backups: listing.entries.len(),
-            without_sha256: listing
-                .entries
-                .iter()
+            without_sha256: entries
                 .filter(|entry| entry.metadata.sha256().is_none())
                 .count(),
             skipped_beside: listing.skipped.len() - skipped.len(),
             skipped,
         })
+    }
+}
+
+impl Limits {
+    pub(super) fn new(uploads: usize, uploads_of_one_location: usize) -> Self {
+        Self {
+            uploads,
+            uploads_of_one_location,
+            list_lifetime_seconds: catalog::LIFETIME.as_secs(),
+        }
     }
 }

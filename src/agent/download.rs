@@ -1,7 +1,7 @@
-//! Reads a backup: several ranges at the same time, handed on in order, checked before the last byte is let go.
+//! Downloads a backup: concurrent ranges, handed on in order, verified before the last piece is released.
 //!
-//! Each range is read by a task of its own into a queue that holds at most that range, so memory is bounded by the
-//! number of ranges times their size. A range whose body breaks goes on where it stopped.
+//! Each range is read by its own task into a queue that holds at most that range, so memory is bounded by the number of
+//! ranges times their size. A range whose body breaks resumes where it stopped.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -15,17 +15,18 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error};
 
-use super::listing::Entry;
+use super::catalog::Entry;
 use super::location::Location;
+use super::peek::tar_is_gone;
 use crate::error::{Error, Kind, Result};
 use crate::store::{Backoff, Body, Error as StoreError, Key, Outcome, Store};
 use crate::units::hex;
 
-/// A backup on its way out.
+/// A download in progress.
 pub struct Download {
     /// Size of the whole tar in bytes.
     pub size: u64,
-    /// The tar's `ETag`.
+    /// `ETag` of the tar.
     pub e_tag: Option<String>,
     /// The bytes that are sent.
     pub range: Range<u64>,
@@ -35,16 +36,17 @@ pub struct Download {
     start: Instant,
 }
 
-/// What a download reads from, for tasks that outlive the call.
+/// The tar, for tasks that outlive the call.
 #[derive(Clone)]
 struct Source {
     store: Store,
     location: Arc<Location>,
     key: Key,
+    /// Refuses another version of the tar.
     e_tag: Option<String>,
 }
 
-/// Ranges being read, in order.
+/// Ranges in flight, in order.
 struct Reader {
     source: Source,
     waiting: VecDeque<Range<u64>>,
@@ -53,22 +55,26 @@ struct Reader {
 
 struct Running {
     chunks: mpsc::UnboundedReceiver<Result<Bytes>>,
-    // Reading stops when the client goes away.
+    // Aborts when the client disconnects.
     _task: AbortOnDropHandle<()>,
 }
 
-/// The hash so far and the one that must come out.
+/// The hash so far, and the expected one.
 struct Check {
     hash: Context,
-    wanted: String,
+    expected: String,
 }
 
 impl Download {
-    /// Opens a backup. `range` is what to send of it, the whole of it when absent; the first request is made here, so
-    /// that its failure is an answer and not a broken stream.
+    /// Opens a backup, or a range of it. The first request is made here, so that its error can be answered.
+    ///
+    /// Requests are retried by the store only, for as long as the location's `outage_seconds`. A body that breaks is
+    /// resumed within a second budget of the same length, which starts anew with each byte that arrives. So this call ends
+    /// within `outage_seconds`, and a stream without progress within twice that.
     ///
     /// # Errors
-    /// What a read can come to; [`Kind::InvalidRequest`] when the range is outside.
+    /// Those of a ranged read, [`Kind::BackupNotFound`] if the tar was deleted or renamed since the scan;
+    /// [`Kind::InvalidRequest`] for a range beyond the tar.
     pub async fn open(
         location: Arc<Location>,
         entry: &Entry,
@@ -77,13 +83,10 @@ impl Download {
         let tar = &entry.tar;
         let range = range.unwrap_or(0..tar.size);
         if range.end > tar.size {
-            return Err(Error::new(
-                Kind::InvalidRequest,
-                format!("The range ends after the tar's {} bytes.", tar.size),
-            ));
+            let detail = format!("The range ends after the tar's {} bytes.", tar.size);
+            return Err(Error::new(Kind::InvalidRequest, detail));
         }
-        let part = location.settings.part_size;
-        let mut waiting: VecDeque<_> = split(range.clone(), part).collect();
+        let mut waiting: VecDeque<_> = split(range.clone(), location.settings.part_size).collect();
         let first = waiting.pop_front().unwrap_or(0..0);
         let mut source = Source {
             store: location.store.clone(),
@@ -91,57 +94,37 @@ impl Download {
             e_tag: None,
             location,
         };
-        let body = source.open(first.clone()).await.inspect_err(|error| {
-            // Another agent may have given it another name.
-            if error.kind() == Kind::BackupNotFound {
-                source.location.changed(&entry.metadata.backup_id);
-            }
-        })?;
-        if body.object_size != tar.size {
-            source.location.changed(&entry.metadata.backup_id);
-            let detail = format!(
-                "Could not read \"{}\": it has {} bytes now, not {}",
-                tar.key, body.object_size, tar.size
-            );
-            return Err(Error::new(Kind::StorageError, detail)
-                .with_hint("Refresh the list of backups and try again."));
-        }
-        let (size, e_tag) = (body.object_size, body.e_tag.clone());
-        source.e_tag.clone_from(&e_tag);
-        let whole = range == (0..size);
-        let wanted = entry.metadata.sha256().filter(|_| whole);
-        let check = wanted.map(|wanted| Check {
-            hash: Context::new(&SHA256),
-            wanted: wanted.to_owned(),
-        });
-        let (location, bytes) = (source.location.id(), range.end - range.start);
+        let body = source.open_first(entry, first.clone()).await?;
+        source.e_tag.clone_from(&body.e_tag);
+        let is_whole = range == (0..tar.size);
+        let expected = entry.metadata.sha256().filter(|_| is_whole);
         debug!(
-            location,
-            size_bytes = size,
+            location = source.location.id(),
+            size_bytes = tar.size,
             start = range.start,
-            bytes,
+            bytes = range.end - range.start,
             "reading \"{}\"",
             tar.key
         );
-        let running = VecDeque::from([source.clone().read(first, Some(body))]);
-        let reader = Reader {
-            source,
-            waiting,
-            running,
-        };
-        let (backup_id, start) = (entry.metadata.backup_id.clone(), Instant::now());
         Ok(Self {
-            size,
-            e_tag,
+            size: tar.size,
+            e_tag: source.e_tag.clone(),
             range,
-            reader,
-            check,
-            backup_id,
-            start,
+            check: expected.map(|expected| Check {
+                hash: Context::new(&SHA256),
+                expected: expected.to_owned(),
+            }),
+            reader: Reader {
+                running: VecDeque::from([source.clone().read(first, Some(body))]),
+                source,
+                waiting,
+            },
+            backup_id: entry.metadata.backup_id.clone(),
+            start: Instant::now(),
         })
     }
 
-    /// The same without a look at its SHA-256: for who compares it by itself, and wants all of the bytes.
+    /// The same without comparing the SHA-256, for a caller that does so and needs all bytes.
     #[must_use]
     pub(super) fn unchecked(self) -> Self {
         Self {
@@ -150,50 +133,46 @@ impl Download {
         }
     }
 
-    /// The bytes. The stream ends with an error, before its last piece, when they are not what was uploaded.
+    /// Returns the bytes. A SHA-256 mismatch ends the stream with an error before its last piece.
     pub fn into_stream(self) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
         stream::try_unfold((self, None), |(mut download, held)| async move {
-            // One piece is always held back, so that a wrong hash leaves the stream visibly incomplete.
-            let next = download.reader.next().await?;
-            let Some(piece) = next else {
+            // One piece is held back, so that a mismatch leaves the stream visibly incomplete.
+            let Some(piece) = download.reader.next().await? else {
                 let Some(held) = held else { return Ok(None) };
                 download.verify()?;
-                download.note_end();
+                download.log_end();
                 return Ok(Some((held, (download, None))));
             };
             if let Some(check) = &mut download.check {
                 check.hash.update(&piece);
             }
-            download
-                .reader
-                .source
-                .location
-                .history
-                .downloaded(piece.len());
+            let location = &download.reader.source.location;
+            location.history().counts.downloaded_bytes += piece.len() as u64;
             Ok(Some((held.unwrap_or_default(), (download, Some(piece)))))
         })
         .try_filter(|piece| std::future::ready(!piece.is_empty()))
     }
 
-    fn note_end(&self) {
-        let (source, bytes) = (&self.reader.source, self.range.end - self.range.start);
-        let duration_ms = self.start.elapsed().as_millis();
+    fn log_end(&self) {
+        let source = &self.reader.source;
         debug!(
             location = source.location.id(),
-            bytes, duration_ms, "read \"{}\"", source.key
+            bytes = self.range.end - self.range.start,
+            duration_ms = self.start.elapsed().as_millis(),
+            "read \"{}\"",
+            source.key
         );
     }
 
     fn verify(&mut self) -> Result<()> {
-        let Some(Check { hash, wanted }) = self.check.take() else {
+        let Some(Check { hash, expected }) = self.check.take() else {
             return Ok(());
         };
-        let key = &self.reader.source.key;
-        if hex(hash.finish()) == wanted {
-            debug!(
-                location = self.reader.source.location.id(),
-                "the SHA-256 of \"{key}\" is right"
-            );
+        let source = &self.reader.source;
+        let key = &source.key;
+        if hex(hash.finish()) == expected {
+            let location = source.location.id();
+            debug!(location, "the SHA-256 of \"{key}\" matches");
             return Ok(());
         }
         let detail = format!(
@@ -213,8 +192,8 @@ impl Reader {
                 let Some(range) = self.waiting.pop_front() else {
                     break;
                 };
-                self.running
-                    .push_back(self.source.clone().read(range, None));
+                let read = self.source.clone().read(range, None);
+                self.running.push_back(read);
             }
             let Some(first) = self.running.front_mut() else {
                 return Ok(None);
@@ -228,22 +207,45 @@ impl Reader {
 }
 
 impl Source {
-    async fn open(&self, range: Range<u64>) -> Result<Body> {
-        let patience = self.location.patience();
-        let opened = self
-            .store
-            .open_range(&self.key, range, self.e_tag.as_deref(), patience)
-            .await;
-        self.location
-            .note(opened.map_err(|error| missing(error, &self.key)))
+    /// Opens the first range, and checks that the tar is the listed one.
+    async fn open_first(&self, entry: &Entry, range: Range<u64>) -> Result<Body> {
+        let body = self.open(range).await.inspect_err(|error| {
+            // Another agent may have renamed it.
+            if error.kind() == Kind::BackupNotFound {
+                self.location.changed(&entry.metadata.backup_id);
+            }
+        })?;
+        let listed_size = entry.tar.size;
+        if body.object_size == listed_size {
+            return Ok(body);
+        }
+        self.location.changed(&entry.metadata.backup_id);
+        let detail = format!(
+            "Could not read \"{}\": it has {} bytes now, not {listed_size}",
+            self.key, body.object_size
+        );
+        Err(Error::new(Kind::StorageError, detail)
+            .with_hint("Refresh the list of backups and try again."))
     }
 
-    /// Starts reading a range; `body` is its first answer when there is one already.
+    async fn open(&self, range: Range<u64>) -> Result<Body> {
+        let patience = self.location.patience();
+        let body = self
+            .store
+            .open_range(&self.key, range, self.e_tag.as_deref(), patience);
+        let body = body.await.map_err(|error| match error.outcome {
+            Outcome::NotFound => tar_is_gone(&self.key),
+            _ => error.into(),
+        });
+        self.location.note(body)
+    }
+
+    /// Starts to read a range; `body` is its first answer if there is one already.
     fn read(self, range: Range<u64>, body: Option<Body>) -> Running {
         let (sender, chunks) = mpsc::unbounded_channel();
         let task = tokio::spawn(async move {
-            if let Err(error) = self.pump(range, body, &sender).await {
-                // Fails only when the client is gone, and then nobody wants to know.
+            if let Err(error) = self.forward_range(range, body, &sender).await {
+                // Fails only after the client has disconnected.
                 drop(sender.send(Err(error)));
             }
         });
@@ -253,38 +255,39 @@ impl Source {
         }
     }
 
-    async fn pump(
+    async fn forward_range(
         &self,
         mut range: Range<u64>,
         mut body: Option<Body>,
         sender: &mpsc::UnboundedSender<Result<Bytes>>,
     ) -> Result<()> {
-        let mut backoff = Backoff::new(self.location.patience());
+        let mut resumes = Backoff::new(self.location.patience());
         while !range.is_empty() {
             let mut current = match body.take() {
                 Some(body) => body,
                 None => self.open(range.clone()).await?,
             };
             let before = range.start;
-            let ended = self.forward(&mut current, &mut range, sender).await;
-            if range.start > before {
-                backoff = Backoff::new(self.location.patience());
+            let ended = self.forward_body(&mut current, &mut range, sender).await;
+            let has_progress = range.start > before;
+            if has_progress {
+                resumes = Backoff::new(self.location.patience());
             }
             match ended {
-                // An answer that keeps ending early would go on for ever.
-                Ok(()) if range.start == before => return Err(self.wrong_length()),
-                Ok(()) => {}
-                // Having waited is no success yet.
+                Ok(()) if has_progress => {}
+                // A body that is empty each time would be resumed forever.
+                Ok(()) => return Err(self.wrong_length()),
+                // A pause is no success yet, so only its error is noted.
                 Err(error) => self
                     .location
-                    .note_error(backoff.pause(error).await.map_err(Error::from))?,
+                    .note_error(resumes.pause(error).await.map_err(Error::from))?,
             }
         }
         Ok(())
     }
 
-    /// Hands on what the body has, and moves the start of `range` along.
-    async fn forward(
+    /// Forwards the body, and advances the start of `range` with it.
+    async fn forward_body(
         &self,
         body: &mut Body,
         range: &mut Range<u64>,
@@ -293,13 +296,11 @@ impl Source {
         while let Some(chunk) = body.stream.try_next().await? {
             let length = chunk.len() as u64;
             if length > range.end - range.start {
-                return Err(StoreError::new(
-                    Outcome::Refused,
-                    self.wrong_length().to_string(),
-                ));
+                let message = self.wrong_length().to_string();
+                return Err(StoreError::new(Outcome::Refused, message));
             }
             range.start += length;
-            // Fails only when the client is gone; this task is about to be aborted.
+            // Fails only after the client has disconnected; this task is aborted then.
             drop(sender.send(Ok(chunk)));
         }
         Ok(())
@@ -314,17 +315,7 @@ impl Source {
     }
 }
 
-fn missing(error: StoreError, key: &Key) -> Error {
-    match error.outcome {
-        Outcome::NotFound => Error::new(
-            Kind::BackupNotFound,
-            format!("The tar \"{key}\" is gone from the bucket."),
-        ),
-        _ => error.into(),
-    }
-}
-
-/// A range in pieces of `part` bytes.
+/// Splits a range into pieces of `part` bytes.
 pub(super) fn split(range: Range<u64>, part: u64) -> impl Iterator<Item = Range<u64>> {
     let end = range.end;
     let step = usize::try_from(part).unwrap_or(usize::MAX);
@@ -338,7 +329,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_is_split_without_gaps() {
+    fn range_is_split_without_gaps() {
         assert_eq!(split(0..0, 8).count(), 0);
         assert_eq!(split(3..20, 8).collect::<Vec<_>>(), [3..11, 11..19, 19..20]);
     }

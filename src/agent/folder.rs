@@ -1,25 +1,31 @@
-//! One folder, `prefix/backups/` in one bucket or directory: its identity, its locks and its claims.
+//! One folder, `prefix/backups/` in one bucket or directory: its identity, locks, claims and verification record.
 //!
 //! Locations that lead to the same folder share it, and it outlives them: a deletion may still run in the background.
 //!
 //! Lock order: `recovering`, then `changing`, then `creating`. A task takes each at most once and never an earlier one
 //! while it holds a later one. `creating` is held for a few requests, `changing` for a commit or a deletion,
-//! `recovering` for as long as tars are adopted. The lock of the claims is never held over an await.
+//! `recovering` for as long as tars are adopted. The short lock on the state is never held over an await.
 
 mod id;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
+use super::verify::record::Record;
 use crate::config;
 use crate::store::{Key, Keys, Object};
 pub use id::FolderId;
 
 /// A younger tar without metadata may belong to another agent's upload that is about to write its metadata.
 const SETTLED_AFTER: TimeDelta = TimeDelta::hours(1);
+
+/// Pause of scheduled verification after the storage was away.
+const REST: Duration = Duration::from_hours(1);
 
 /// What belongs to one folder.
 #[derive(Debug)]
@@ -34,7 +40,15 @@ pub struct Folder {
     pub(super) changing: tokio::sync::RwLock<()>,
     /// Held while an upload chooses its key.
     pub(super) creating: tokio::sync::Mutex<()>,
-    claims: Mutex<HashMap<Key, Claims>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    claims: HashMap<Key, Claims>,
+    record: Record,
+    /// When a scheduled verification last failed.
+    rests_since: Option<Instant>,
 }
 
 /// Number of claims on one key: an upload may begin before the claim of an ended one is dropped.
@@ -66,7 +80,7 @@ impl Folder {
             recovering: tokio::sync::Mutex::default(),
             changing: tokio::sync::RwLock::default(),
             creating: tokio::sync::Mutex::default(),
-            claims: Mutex::default(),
+            state: Mutex::default(),
         })
     }
 
@@ -82,28 +96,54 @@ impl Folder {
 
     /// Whether an upload of this agent has claimed this key.
     pub(super) fn has_upload(&self, key: &Key) -> bool {
-        let claims = self.claims.lock();
-        claims.get(key).is_some_and(|claims| claims.uploads > 0)
+        let state = self.state.lock();
+        state
+            .claims
+            .get(key)
+            .is_some_and(|claims| claims.uploads > 0)
     }
 
     /// Whether a deletion has claimed this key.
     pub(super) fn has_deletion(&self, key: &Key) -> bool {
-        let claims = self.claims.lock();
-        claims.get(key).is_some_and(|claims| claims.deletions > 0)
+        let state = self.state.lock();
+        state
+            .claims
+            .get(key)
+            .is_some_and(|claims| claims.deletions > 0)
     }
 
     /// Whether this tar without metadata is an orphan: this agent has no claim on it, and it is too old for another's.
     pub(super) fn is_orphan(&self, tar: &Object) -> bool {
-        is_settled(tar) && !self.claims.lock().contains_key(&tar.key)
+        is_settled(tar) && !self.state.lock().claims.contains_key(&tar.key)
+    }
+
+    /// The verification record, as last read or written.
+    pub(super) fn record(&self) -> Record {
+        self.state.lock().record.clone()
+    }
+
+    /// Sets the verification record; returns whether it differs from the one before.
+    pub(super) fn set_record(&self, record: Record) -> bool {
+        let mut state = self.state.lock();
+        let is_new = state.record != record;
+        state.record = record;
+        is_new
+    }
+
+    /// Pauses scheduled verification after a failure.
+    pub(super) fn rest(&self) {
+        self.state.lock().rests_since = Some(Instant::now());
+    }
+
+    /// Whether scheduled verification is paused.
+    pub(super) fn is_resting(&self) -> bool {
+        let since = self.state.lock().rests_since;
+        since.is_some_and(|since| since.elapsed() < REST)
     }
 
     fn claim_as(self: &Arc<Self>, key: &Key, kind: ClaimKind) -> Claim {
-        *self
-            .claims
-            .lock()
-            .entry(key.clone())
-            .or_default()
-            .count(kind) += 1;
+        let mut state = self.state.lock();
+        *state.claims.entry(key.clone()).or_default().count(kind) += 1;
         Claim {
             folder: Arc::clone(self),
             key: key.clone(),
@@ -123,11 +163,11 @@ impl Claims {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let mut all = self.folder.claims.lock();
-        if let Some(claims) = all.get_mut(&self.key) {
+        let mut state = self.folder.state.lock();
+        if let Some(claims) = state.claims.get_mut(&self.key) {
             *claims.count(self.kind) -= 1;
             if claims.uploads + claims.deletions == 0 {
-                all.remove(&self.key);
+                state.claims.remove(&self.key);
             }
         }
     }

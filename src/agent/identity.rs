@@ -1,4 +1,4 @@
-//! Who this agent is: an id that is made once and kept, so that it stays the same over restarts and upgrades.
+//! Id of this agent, stable over restarts and upgrades.
 
 use std::fs;
 use std::path::Path;
@@ -10,9 +10,9 @@ use super::kept::keep;
 /// Name of the file in the state directory.
 const FILE: &str = "agent_id";
 
-/// The agent's id, 32 hex digits: the one that is kept in `state_dir`, or a new one, which is kept from now on.
+/// Returns the id in `state_dir`, 32 hex digits. A missing or invalid one is replaced.
 ///
-/// Where it cannot be kept it is another one at each start; nothing else depends on it, so that is a warning.
+/// If it cannot be written, it is new at each start. Nothing else depends on it, so that is only a warning.
 #[must_use]
 pub fn agent_id(state_dir: &Path) -> String {
     let path = state_dir.join(FILE);
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_made_once() {
+    fn id_is_generated_once() {
         let folder = tempfile::tempdir().unwrap();
         let id = agent_id(folder.path());
         assert_eq!(parse(&id), Some(id.clone()));
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id_is_replaced() {
+    fn invalid_id_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         for broken in [
             "",
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn where_it_cannot_be_kept_it_is_new_each_time() {
+    fn unwritable_id_is_new_each_time() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join(FILE)).unwrap();
         assert_ne!(agent_id(folder.path()), agent_id(folder.path()));

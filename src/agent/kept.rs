@@ -1,15 +1,14 @@
-//! Small files of the state directory that appear whole or not at all.
+//! Small files of the state directory, written atomically.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Puts a file in place of what was there, readable by its owner alone. After a power cut there is the old one or the new
-/// one, never half of it.
+/// Replaces a file atomically and durably, readable by its owner alone.
 pub(crate) fn keep(path: &Path, text: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
-    // What a process that was killed left is not written over: somebody else may be able to read that file.
+    // The leftover of a killed process is not reused: another user may be able to read it.
     drop(fs::remove_file(&new));
     let mut file = File::options()
         .write(true)
@@ -26,7 +25,7 @@ pub(crate) fn keep(path: &Path, text: &[u8]) -> io::Result<()> {
     written.and_then(|()| sync_folder(path))
 }
 
-/// Makes the names in a file's folder last.
+/// Syncs the folder of a file, so that its name is durable.
 pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     path.parent()
         .map_or(Ok(()), |folder| File::open(folder)?.sync_all())

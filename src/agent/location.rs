@@ -1,50 +1,56 @@
-//! A backup location at work: its storage, its keys, its list, and how it stands.
+//! A backup location: its settings, its storage, its folder, its catalog and its status.
 
+mod backups;
 mod history;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use chrono::Utc;
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 
+use super::catalog::{Catalog, Listing};
 use super::events::Events;
 use super::folder::Folder;
-use super::listing::{Listing, Listings};
-use super::model::{Event, Failure, LastCheck, LocationStatus, Numbers, VerificationStatus};
-use super::verify::Record;
+use super::model::{Event, Failure, LastCheck, LocationStatus, Numbers};
+use super::verify::record::Record;
+use super::verify::status::verification_status;
 use crate::config::{self, Backend, Origin};
 use crate::error::{Error, Kind, Result};
 use crate::store::{Keys, Patience, Store};
 use crate::units::rfc3339;
 use history::History;
 
-/// A location, shared by everything that works on it.
-#[derive(Debug)]
+/// A location, shared by all tasks that work on it.
+///
+/// Its settings never change: new settings make another `Location`, with the same state if it is still the same folder.
+#[derive(Debug, Clone)]
 pub struct Location {
     /// Its settings.
-    pub settings: config::Location,
+    pub settings: Arc<config::Location>,
     /// Its storage.
     pub store: Store,
-    /// Its keys.
+    /// Keys of its folder.
     pub keys: Keys,
-    /// Its backups.
-    pub listings: Arc<Listings>,
     /// The folder in its bucket, which other locations may share.
     pub folder: Arc<Folder>,
+    /// List of its backups.
+    pub catalog: Arc<Catalog>,
     events: Events,
-    health: Arc<Mutex<Health>>,
-    pub(super) history: Arc<History>,
-    is_gone: Arc<AtomicBool>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug, Default)]
-struct Health {
-    asked: bool,
+struct State {
+    /// Whether a request to the storage has ended.
+    is_known: bool,
     error: Option<Failure>,
-    /// As the listeners know them.
+    /// As the last event told them.
     numbers: Numbers,
-    /// What is known of its backups, and what kept it from being known.
-    verified: (Record, Option<Failure>),
+    /// Why the last scheduled verification failed.
+    verify_error: Option<Failure>,
+    history: History,
+    /// Whether the location was removed or moved to another folder.
+    is_gone: bool,
 }
 
 impl Location {
@@ -56,54 +62,34 @@ impl Location {
         settings: config::Location,
         folder: Arc<Folder>,
         events: Events,
-    ) -> Result<Arc<Self>> {
-        let store = Store::open(&settings)?;
-        let listings = Arc::new(Listings::new(store.clone(), &folder));
-        Ok(Self::owning_its_list(Self {
-            settings,
-            store,
+    ) -> Result<Self> {
+        Ok(Self {
+            store: Store::open(&settings)?,
+            settings: Arc::new(settings),
             keys: folder.keys.clone(),
-            listings,
+            catalog: Arc::new(Catalog::new(Arc::clone(&folder))),
             folder,
             events,
-            health: Arc::default(),
-            history: Arc::default(),
-            is_gone: Arc::default(),
-        }))
+            state: Arc::default(),
+        })
     }
 
-    fn owning_its_list(location: Self) -> Arc<Self> {
-        let location = Arc::new(location);
-        location.listings.tell(&location);
-        location
-    }
-
-    /// The same location with other settings. Where it is still the same folder of the same bucket, its list and its
-    /// status go on, and uploads under way have the new key and the new limits from their next request.
+    /// Returns the location with other settings. In the same folder, its list and its status stay, and uploads in progress
+    /// use the new key and limits from their next request.
     ///
     /// # Errors
-    /// As [`Self::open`]; the old one is as it was then.
-    pub(super) fn reopen(
-        &self,
-        settings: config::Location,
-        folder: Arc<Folder>,
-    ) -> Result<Arc<Self>> {
+    /// As [`Self::open`]; the location stays as it is then.
+    pub(super) fn reopen(&self, settings: config::Location, folder: Arc<Folder>) -> Result<Self> {
         if self.folder.id != folder.id {
             return Self::open(settings, folder, self.events.clone());
         }
         let store = self.store.reopen(&settings)?;
-        self.listings.use_store(store.clone());
-        Ok(Self::owning_its_list(Self {
-            settings,
+        self.catalog.invalidate();
+        Ok(Self {
+            settings: Arc::new(settings),
             store,
-            keys: self.keys.clone(),
-            listings: Arc::clone(&self.listings),
-            folder,
-            events: self.events.clone(),
-            health: Arc::clone(&self.health),
-            history: Arc::clone(&self.history),
-            is_gone: Arc::clone(&self.is_gone),
-        }))
+            ..self.clone()
+        })
     }
 
     /// Its id.
@@ -112,31 +98,42 @@ impl Location {
         &self.settings.id
     }
 
-    /// It was forgotten, or leads to another place now: nobody goes on with what is interrupted from here on.
-    pub(super) fn go(&self) {
-        self.is_gone.store(true, Ordering::SeqCst);
+    /// Marks it as removed or moved to another folder: interrupted uploads are not kept for a resume any more.
+    pub(super) fn retire(&self) {
+        self.state.lock().is_gone = true;
     }
 
     pub(super) fn is_gone(&self) -> bool {
-        self.is_gone.load(Ordering::SeqCst)
+        self.state.lock().is_gone
     }
 
-    /// The last check that was made of it.
-    #[must_use]
-    pub fn last_check(&self) -> Option<LastCheck> {
-        self.history.last_check()
-    }
-
-    /// How long a transfer to or from it waits for storage that is away.
+    /// Retry budget of a transfer while the storage is away.
     #[must_use]
     pub fn patience(&self) -> Patience {
         Patience::lasting(self.settings.outage)
     }
 
-    /// Notes what came of a call that may not have asked the storage: only its failure tells something.
+    /// Sender of its events.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// Its last check.
+    #[must_use]
+    pub fn last_check(&self) -> Option<LastCheck> {
+        self.history().last_check.clone()
+    }
+
+    /// Record of its work. Locked until dropped.
+    pub(super) fn history(&self) -> MappedMutexGuard<'_, History> {
+        MutexGuard::map(self.state.lock(), |state| &mut state.history)
+    }
+
+    /// Notes a result that may come from the cache: only its error says something about the storage.
     ///
     /// # Errors
-    /// The one that `result` holds.
+    /// The error in `result`.
     pub fn note_error<T>(&self, result: Result<T>) -> Result<T> {
         if result.is_err() {
             self.note(result)
@@ -145,70 +142,64 @@ impl Location {
         }
     }
 
-    /// Notes what came of a call, and tells the listeners when that changes the location's status.
+    /// Notes the result of a request to the storage, and sends an event if the status changes by it.
     ///
     /// # Errors
-    /// The one that `result` holds.
+    /// The error in `result`.
     pub fn note<T>(&self, result: Result<T>) -> Result<T> {
         match &result {
-            Ok(_) => self.set_health(None),
-            Err(error) if concerns_storage(error.kind()) => {
-                self.set_health(Some(Failure::from(error)));
-            }
+            Ok(_) => self.set_error(None),
+            Err(error) if concerns_storage(error.kind()) => self.set_error(Some(error.into())),
             Err(_) => {}
         }
         result
     }
 
-    /// Tells the listeners that the backups are no longer the same, and makes the next list a fresh one.
-    pub fn changed(&self, backup_id: &str) {
-        self.listings.changed(backup_id);
-        self.listed();
-        self.tell_of_backups();
-    }
-
-    /// The same when nobody knows what is different.
-    pub fn outdated(&self) {
-        self.listings.outdate();
-        self.tell_of_backups();
-    }
-
-    fn tell_of_backups(&self) {
-        self.events.send(Event::Backups {
-            location: self.settings.id.clone(),
+    fn set_error(&self, error: Option<Failure>) {
+        self.update(|state| {
+            let code = |failure: &Option<Failure>| failure.as_ref().map(|failure| failure.code);
+            let has_changed = !state.is_known || code(&state.error) != code(&error);
+            if has_changed {
+                state.is_known = true;
+                state.error = error.map(|failure| Failure {
+                    since: Some(rfc3339(Utc::now())),
+                    ..failure
+                });
+            }
+            has_changed
         });
-        if self.events.has_listeners() {
-            self.listings.list_soon();
-        }
     }
 
-    /// Tells the listeners what the list changed in the location's numbers.
-    pub(super) fn listed(&self) {
-        let numbers = numbers(self.listings.last());
-        let mut health = self.health();
-        if health.numbers != numbers {
-            health.numbers = numbers;
-            drop(health);
+    /// Sets the verification record, and why the last scheduled run failed.
+    pub(super) fn set_verification(&self, record: Record, error: Option<Failure>) {
+        let is_new_record = self.folder.set_record(record);
+        self.update(|state| {
+            let is_new = is_new_record || state.verify_error != error;
+            state.verify_error = error;
+            is_new
+        });
+    }
+
+    /// Why the last scheduled verification failed.
+    pub(super) fn verify_error(&self) -> Option<Failure> {
+        self.state.lock().verify_error.clone()
+    }
+
+    /// Applies a change, and sends the new status if `change` returns true.
+    fn update(&self, change: impl FnOnce(&mut State) -> bool) {
+        let has_changed = change(&mut self.state.lock());
+        if has_changed {
             self.events.send(Event::Location {
-                location: self.status().into(),
+                location: Box::new(self.status()),
             });
         }
     }
 
-    fn health(&self) -> MutexGuard<'_, Health> {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Where its events go.
-    #[must_use]
-    pub fn events(&self) -> &Events {
-        &self.events
-    }
-
-    /// The location as it stands.
+    /// Its status.
     #[must_use]
     pub fn status(&self) -> LocationStatus {
-        let (endpoint, region, bucket) = match (&self.settings.backend, self.store.dialect()) {
+        let settings = &self.settings;
+        let (endpoint, region, bucket) = match (&settings.backend, self.store.dialect()) {
             (Backend::S3(s3), Some(dialect)) => (
                 dialect.endpoint.to_string(),
                 Some(dialect.region),
@@ -217,77 +208,40 @@ impl Location {
             (Backend::S3(s3), None) => (s3.endpoint.to_string(), None, Some(s3.bucket.clone())),
             (Backend::Directory(path), _) => (format!("file://{}", path.display()), None, None),
         };
-        let (asked, error, (record, why_not)) = {
-            let health = self.health();
-            (health.asked, health.error.clone(), health.verified.clone())
-        };
+        let listing = self.catalog.last();
+        let record = self.folder.record();
+        let state = self.state.lock();
         LocationStatus {
-            id: self.settings.id.clone(),
-            name: self.settings.name.clone(),
-            provider: self.settings.provider.clone(),
+            id: settings.id.clone(),
+            name: settings.name.clone(),
+            provider: settings.provider.clone(),
             endpoint,
             region,
             bucket,
-            prefix: self.settings.prefix.clone(),
-            source: match self.settings.origin {
+            prefix: settings.prefix.clone(),
+            source: match settings.origin {
                 Origin::Configuration => "configuration",
                 Origin::Registered => "registered",
                 Origin::Embedded => "embedded",
             },
-            status: match (asked, &error) {
+            status: match (state.is_known, &state.error) {
                 (false, _) => "unknown",
                 (true, None) => "ok",
                 (true, Some(_)) => "error",
             },
-            error,
-            numbers: numbers(self.listings.last()),
-            verification: VerificationStatus::of(&record, self, why_not),
-        }
-    }
-
-    /// Takes what is known of its backups, and tells the listeners when that is something new.
-    pub(super) fn set_verification(&self, record: Record, why_not: Option<Failure>) {
-        let is_new = {
-            let mut health = self.health();
-            let before = std::mem::replace(&mut health.verified, (record, why_not));
-            before != health.verified
-        };
-        if is_new {
-            self.events.send(Event::Location {
-                location: self.status().into(),
-            });
-        }
-    }
-
-    fn set_health(&self, error: Option<Failure>) {
-        let changed = {
-            let mut health = self.health();
-            let code = |report: &Option<Failure>| report.as_ref().map(|report| report.code);
-            let changed = !health.asked || code(&health.error) != code(&error);
-            if changed {
-                let now = rfc3339(Utc::now());
-                health.asked = true;
-                health.error = error.map(|report| Failure {
-                    since: Some(now),
-                    ..report
-                });
-            }
-            changed
-        };
-        if changed {
-            self.events.send(Event::Location {
-                location: self.status().into(),
-            });
+            error: state.error.clone(),
+            numbers: listing.as_deref().map(Listing::numbers).unwrap_or_default(),
+            verification: verification_status(
+                &record,
+                listing.as_deref(),
+                settings.verify,
+                state.verify_error.clone(),
+            ),
         }
     }
 }
 
-/// Figures of the last list.
-fn numbers(listing: Option<Arc<Listing>>) -> Numbers {
-    listing.map(|listing| listing.numbers()).unwrap_or_default()
-}
-
-/// Whether an error says something of the location, and not only of one call.
+/// Whether an error concerns the location as a whole, and not only one call.
 const fn concerns_storage(kind: Kind) -> bool {
     matches!(
         kind,
@@ -305,10 +259,8 @@ const fn concerns_storage(kind: Kind) -> bool {
     )
 }
 
-/// The error for an id that no location has.
+/// Error for an unknown location id.
 pub(super) fn not_found(id: &str) -> Error {
-    Error::new(
-        Kind::LocationNotFound,
-        format!("There is no location \"{id}\"."),
-    )
+    let detail = format!("There is no location \"{id}\".");
+    Error::new(Kind::LocationNotFound, detail)
 }

@@ -1,159 +1,112 @@
-//! Adopts tars that have no metadata: what they are is read from inside, and the metadata that makes them backups is
-//! written. A tar is never changed and never deleted.
+//! Adopts orphans: reads the manifest of a tar without metadata, and writes its metadata. Tars are never changed or deleted.
 
 mod adopt;
+mod refusal;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
+use tokio_util::sync::CancellationToken;
 
-use super::listing::Listing;
+use super::catalog::Listing;
 use super::location::Location;
-use super::look::look_into;
 use super::model::{FailedRecovery, Recovered, Recovery};
-use super::{Agent, shutting_down, stopped};
+use super::peek::peek_manifest;
+use super::task::shutting_down;
 use crate::backup::AgentBackup;
 use crate::error::{Error, Kind, Result};
 use crate::store::Object;
+use refusal::Refusal;
 
-/// Tars that are looked into at the same time.
-const LOOKS_IN_FLIGHT: usize = 4;
+/// Tars whose headers are read concurrently.
+const READS_IN_FLIGHT: usize = 4;
 
-/// Why one tar is not adopted.
-#[derive(Debug)]
-enum Refusal {
-    /// The backup is listed already.
-    Duplicate(String),
-    /// It may be of an upload that has not ended.
-    UnderWay(String),
-    /// There is metadata beside it.
-    HasMetadata(String),
-    Error(Error),
+/// What a recovery asks the agent.
+pub(super) struct Guards<'a> {
+    /// Whether a backup is being uploaded to the location.
+    pub(super) is_uploading: &'a (dyn Fn(&str) -> bool + Sync),
+    pub(super) stopping: &'a CancellationToken,
 }
 
-impl Refusal {
-    fn of(self, key: &str) -> FailedRecovery {
-        let (code, detail) = match self {
-            Self::Duplicate(detail) => ("duplicate", detail),
-            Self::UnderWay(detail) => ("under_way", detail),
-            Self::HasMetadata(detail) => ("has_metadata", detail),
-            Self::Error(error) => (error.kind().code(), error.to_string()),
-        };
-        FailedRecovery {
-            key: key.to_owned(),
-            code,
-            detail,
-        }
-    }
-
-    fn under_way(key: &str) -> Self {
-        Self::UnderWay(format!(
-            "\"{key}\" may be of an upload that has not ended: one is under way here, or the tar is younger than an hour."
-        ))
-    }
-}
-
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        Self::Error(error)
-    }
-}
-
-impl Agent {
-    /// Adopts tars without metadata: the named ones, or all that nobody is at. With `dry_run` nothing is written.
-    ///
-    /// # Errors
-    /// [`Kind::ShuttingDown`], and what a listing can come to. What is wrong with one tar is in the answer.
-    pub async fn recover(
-        self: &Arc<Self>,
-        location: &str,
-        keys: Option<Vec<String>>,
-        dry_run: bool,
-    ) -> Result<Recovery> {
-        self.refuse_when_stopping()?;
-        let (agent, location) = (Arc::clone(self), self.location(location)?);
-        // Runs on when the client goes away, so that no tar is half adopted.
-        let recovering = self
-            .tasks
-            .spawn(async move { agent.recover_at(&location, keys, dry_run).await });
-        recovering.await.map_err(stopped)?
-    }
-
-    async fn recover_at(
-        &self,
-        location: &Arc<Location>,
-        keys: Option<Vec<String>>,
-        dry_run: bool,
-    ) -> Result<Recovery> {
-        let _alone = location.folder.recovering.lock().await;
-        let listing = location.note(location.listings.taken().await)?;
-        let (candidates, failed) = candidates(location, &listing, keys);
-        let (mut recovery, mut adopted) = (
-            Recovery {
-                recovered: Vec::new(),
-                failed,
-            },
-            HashSet::new(),
-        );
-        let looks = candidates.into_iter().map(|tar| async move {
-            let described = self.describe(location, &tar).await;
+/// Adopts the named tars, or all orphans. With `dry_run` nothing is written.
+///
+/// # Errors
+/// Errors of a scan. Errors of one tar are in the result.
+pub(super) async fn recover(
+    location: &Arc<Location>,
+    keys: Option<Vec<String>>,
+    dry_run: bool,
+    guards: Guards<'_>,
+) -> Result<Recovery> {
+    let _recovering = location.folder.recovering.lock().await;
+    let listing = location.note(location.scan().await)?;
+    let (candidates, failed) = candidates(location, &listing, keys);
+    let mut recovery = Recovery {
+        recovered: Vec::new(),
+        failed,
+    };
+    let stopping = guards.stopping;
+    let mut reads = stream::iter(candidates)
+        .map(|tar| async move {
+            let described = describe(location, &tar, stopping).await;
             (tar, described)
-        });
-        let mut looks = stream::iter(looks).buffered(LOOKS_IN_FLIGHT);
-        while let Some((tar, described)) = looks.next().await {
-            let settled = match described {
-                Ok(backup)
-                    if listing.find(&backup.backup_id).is_some()
-                        || adopted.contains(&backup.backup_id) =>
-                {
-                    Err(duplicate(&backup, location))
-                }
-                Ok(backup) if !self.uploads_at(location, &backup.backup_id).0.is_empty() => {
-                    Err(Refusal::UnderWay(format!(
-                        "The backup \"{}\" is being uploaded.",
-                        backup.backup_id
-                    )))
-                }
-                Ok(backup) if dry_run => Ok(backup),
-                Ok(backup) => adopt::adopt(location, &tar, backup).await,
-                Err(refusal) => Err(refusal),
-            };
-            match settled {
-                Ok(backup) => {
-                    adopted.insert(backup.backup_id.clone());
-                    let (key, size_bytes) = (tar.key.to_string(), tar.size);
-                    recovery.recovered.push(Recovered {
-                        key,
-                        backup_id: backup.backup_id,
-                        name: backup.name,
-                        size_bytes,
-                    });
-                }
-                Err(refusal) => recovery.failed.push(refusal.of(tar.key.as_str())),
+        })
+        .buffered(READS_IN_FLIGHT);
+    let mut adopted = HashSet::new();
+    while let Some((tar, described)) = reads.next().await {
+        let settled = match described {
+            Ok(backup)
+                if listing.find(&backup.backup_id).is_some()
+                    || adopted.contains(&backup.backup_id) =>
+            {
+                Err(duplicate(&backup, location))
             }
+            Ok(backup) if (guards.is_uploading)(&backup.backup_id) => {
+                let id = &backup.backup_id;
+                Err(Refusal::UnderWay(format!(
+                    "The backup \"{id}\" is being uploaded."
+                )))
+            }
+            Ok(backup) if dry_run => Ok(backup),
+            Ok(backup) => adopt::adopt(location, &tar, backup).await,
+            Err(refusal) => Err(refusal),
+        };
+        match settled {
+            Ok(backup) => {
+                adopted.insert(backup.backup_id.clone());
+                recovery.recovered.push(Recovered {
+                    key: tar.key.to_string(),
+                    backup_id: backup.backup_id,
+                    name: backup.name,
+                    size_bytes: tar.size,
+                });
+            }
+            Err(refusal) => recovery.failed.push(refusal.of(tar.key.as_str())),
         }
-        Ok(recovery)
     }
+    Ok(recovery)
+}
 
-    /// What a tar says of itself, as Home Assistant's manager would know it.
-    async fn describe(&self, location: &Location, tar: &Object) -> Result<AgentBackup, Refusal> {
-        if self.stopping.is_cancelled() {
-            return Err(shutting_down().into());
-        }
-        let look = look_into(location, &tar.key, tar.size).await?;
-        let backup = look
-            .found
-            .and_then(|manifest| manifest.into_agent_backup(tar.size))
-            .map_err(|error| {
-                Error::new(
-                    Kind::InvalidMetadata,
-                    format!("\"{}\" cannot be adopted: {error}.", tar.key),
-                )
-            })?;
-        adopt::refuse_strange(&backup, tar)?;
-        Ok(backup)
+/// Reads from a tar what Home Assistant's manager would know of the backup.
+async fn describe(
+    location: &Location,
+    tar: &Object,
+    stopping: &CancellationToken,
+) -> Result<AgentBackup, Refusal> {
+    if stopping.is_cancelled() {
+        return Err(shutting_down().into());
     }
+    let peek = peek_manifest(location, &tar.key, tar.size).await?;
+    let backup = peek
+        .manifest
+        .and_then(|manifest| manifest.into_agent_backup(tar.size))
+        .map_err(|error| {
+            let detail = format!("\"{}\" cannot be adopted: {error}.", tar.key);
+            Error::new(Kind::InvalidMetadata, detail)
+        })?;
+    adopt::refuse_unusable(&backup, tar)?;
+    Ok(backup)
 }
 
 fn duplicate(backup: &AgentBackup, location: &Location) -> Refusal {
@@ -164,7 +117,7 @@ fn duplicate(backup: &AgentBackup, location: &Location) -> Refusal {
     ))
 }
 
-/// The tars to look at, the newest first, and what was asked for and is none of them.
+/// Returns the tars to adopt, newest first, and the requested keys that are none.
 fn candidates(
     location: &Location,
     listing: &Listing,

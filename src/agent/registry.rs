@@ -1,13 +1,13 @@
 //! The locations: those of the configuration, and those that Home Assistant registers while the agent runs.
 //!
-//! A registered location is not kept over a restart of the agent: Home Assistant has its settings and registers it
-//! whenever it connects. Saying the same again changes nothing, so that it may be said often.
+//! A registered location lasts until the agent ends: Home Assistant stores its settings and registers it at each connect.
+//! Registering is idempotent.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tracing::info;
 
 use super::events::Events;
@@ -18,56 +18,48 @@ use crate::config::{self, Origin};
 use crate::error::{Error, Kind, Result};
 use crate::store::Key;
 
-/// All locations, in the order in which they came.
+/// All locations, in the order in which they were added.
 #[derive(Debug)]
 pub(super) struct Registry {
-    locations: RwLock<Vec<Arc<Location>>>,
-    /// Kept when a location is removed: a deletion may still run in the background.
-    folders: Mutex<HashMap<FolderId, Arc<Folder>>>,
+    state: Mutex<State>,
     events: Events,
-    new_one: Notify,
+    /// Signals that a location was added or has new settings.
+    changes: watch::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    locations: Vec<Arc<Location>>,
+    /// Kept when a location is removed: a deletion may still run in the background.
+    folders: HashMap<FolderId, Arc<Folder>>,
 }
 
 impl Registry {
+    /// # Errors
+    /// When a location's storage cannot be set up.
     pub(super) fn open(settings: Vec<config::Location>, events: &Events) -> Result<Self> {
-        let registry = Self {
-            locations: RwLock::default(),
-            folders: Mutex::default(),
+        let mut state = State::default();
+        for settings in settings {
+            let folder = state.folder(&settings);
+            let location = Location::open(settings, folder, events.clone())?;
+            state.locations.push(Arc::new(location));
+        }
+        Ok(Self {
+            state: Mutex::new(state),
             events: events.clone(),
-            new_one: Notify::new(),
-        };
-        let open = |settings: config::Location| {
-            let folder = registry.folder(&settings);
-            Location::open(settings, folder, events.clone())
-        };
-        let locations = settings.into_iter().map(open).collect::<Result<_>>()?;
-        *registry
-            .locations
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = locations;
-        Ok(registry)
-    }
-
-    fn folder(&self, settings: &config::Location) -> Arc<Folder> {
-        let mut folders = self.folders.lock();
-        let folder = folders
-            .entry(FolderId::from(settings))
-            .or_insert_with(|| Folder::new(settings));
-        Arc::clone(folder)
+            changes: watch::Sender::default(),
+        })
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Location>> {
-        self.locations
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.state.lock().locations.clone()
     }
 
+    /// # Errors
+    /// [`Kind::LocationNotFound`].
     pub(super) fn find(&self, id: &str) -> Result<Arc<Location>> {
-        self.all()
-            .into_iter()
-            .find(|location| location.id() == id)
-            .ok_or_else(|| not_found(id))
+        let found = self.all().into_iter().find(|location| location.id() == id);
+        found.ok_or_else(|| not_found(id))
     }
 
     /// The location that a key of a bucket belongs to.
@@ -78,72 +70,85 @@ impl Registry {
             .find(|location| location.store.place() == place && location.keys.may_be_ours(&key))
     }
 
-    /// The location that leads to a folder.
+    /// A location of this folder.
     pub(super) fn at(&self, folder: &FolderId) -> Option<Arc<Location>> {
         self.all()
             .into_iter()
             .find(|location| location.folder.id == *folder)
     }
 
-    /// Waits until a location is registered or gets new settings.
-    pub(super) async fn new_one(&self) {
-        self.new_one.notified().await;
+    /// Signals each location that is added or gets new settings.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
-    /// Registers a location, or gives one that is registered new settings.
+    /// Registers a location, or gives a registered one new settings.
+    ///
+    /// # Errors
+    /// [`Kind::InvalidRequest`] for a location of the configuration; errors of [`Location::open`].
     pub(super) fn put(&self, settings: config::Location) -> Result<Arc<Location>> {
-        let location = {
-            let mut locations = self
-                .locations
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
-            let index = locations
-                .iter()
-                .position(|location| location.id() == settings.id);
-            match index {
-                Some(index) if locations[index].settings == settings => {
-                    return Ok(Arc::clone(&locations[index]));
-                }
-                Some(index) => {
-                    refuse_configured(&locations[index])?;
-                    let folder = self.folder(&settings);
-                    let location = locations[index].reopen(settings, folder)?;
-                    let before = std::mem::replace(&mut locations[index], Arc::clone(&location));
-                    if before.folder.id != location.folder.id {
-                        before.go();
-                    }
-                    location
-                }
-                None => {
-                    let folder = self.folder(&settings);
-                    let location = Location::open(settings, folder, self.events.clone())?;
-                    locations.push(Arc::clone(&location));
-                    location
-                }
-            }
-        };
-        info!(
-            id = location.id(),
-            "registered location \"{}\"", location.settings.name
-        );
-        self.events.send(Event::Location {
-            location: location.status().into(),
-        });
-        self.new_one.notify_one();
+        let (location, is_new) = self.state.lock().put(settings, &self.events)?;
+        if is_new {
+            info!(
+                id = location.id(),
+                "registered location \"{}\"", location.settings.name
+            );
+            self.events.send(Event::Location {
+                location: Box::new(location.status()),
+            });
+            self.changes.send_replace(());
+        }
         Ok(location)
     }
 
-    /// Forgets a registered location. Nothing in its bucket changes.
+    /// Removes a registered location. Its bucket stays unchanged.
+    ///
+    /// # Errors
+    /// [`Kind::LocationNotFound`]; [`Kind::InvalidRequest`] for a location of the configuration.
     pub(super) fn remove(&self, id: &str) -> Result<()> {
         let location = self.find(id)?;
         refuse_configured(&location)?;
-        self.locations
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|other| other.id() != id);
-        location.go();
-        info!(id, "forgot location \"{}\"", location.settings.name);
+        self.state.lock().locations.retain(|other| other.id() != id);
+        location.retire();
+        info!(id, "removed location \"{}\"", location.settings.name);
         Ok(())
+    }
+}
+
+impl State {
+    /// Returns the location, and whether its settings are new.
+    fn put(
+        &mut self,
+        settings: config::Location,
+        events: &Events,
+    ) -> Result<(Arc<Location>, bool)> {
+        let mut known = self.locations.iter();
+        let Some(index) = known.position(|location| location.id() == settings.id) else {
+            let folder = self.folder(&settings);
+            let location = Arc::new(Location::open(settings, folder, events.clone())?);
+            self.locations.push(Arc::clone(&location));
+            return Ok((location, true));
+        };
+        let before = Arc::clone(&self.locations[index]);
+        if *before.settings == settings {
+            return Ok((before, false));
+        }
+        refuse_configured(&before)?;
+        let folder = self.folder(&settings);
+        let location = Arc::new(before.reopen(settings, folder)?);
+        self.locations[index] = Arc::clone(&location);
+        if before.folder.id != location.folder.id {
+            before.retire();
+        }
+        Ok((location, true))
+    }
+
+    fn folder(&mut self, settings: &config::Location) -> Arc<Folder> {
+        let folder = self
+            .folders
+            .entry(FolderId::from(settings))
+            .or_insert_with(|| Folder::new(settings));
+        Arc::clone(folder)
     }
 }
 

@@ -388,7 +388,7 @@ impl Upload {
         }
         *self.told.lock().unwrap_or_else(PoisonError::into_inner) = state;
         self.location
-            .history
+            .history()
             .uploaded(state, self.stored_bytes.load(Ordering::Relaxed));
         self.location
             .events()

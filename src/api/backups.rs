@@ -1,5 +1,7 @@
 //! `backups`: one, content, delete.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -8,8 +10,10 @@ use axum::response::{IntoResponse, Response};
 
 use super::Problem;
 use super::range::{Requested, requested};
-use crate::agent::listing::Entry;
-use crate::error::{Kind, Result};
+use crate::agent::catalog::Entry;
+use crate::agent::download::Download;
+use crate::agent::location::Location;
+use crate::error::Result;
 
 /// Says the CRC-32 of a whole tar, where it is known, so that what is damaged behind the agent is noticed as well.
 const CRC32: HeaderName = HeaderName::from_static("s3-backup-agent-crc32");
@@ -38,31 +42,18 @@ pub(super) async fn content(
     Path((loc, backup_id)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let entry = state.agent.find(&loc, &backup_id).await?;
-    let sent = match send(&state, &loc, &entry, &headers).await {
-        // The list was old and is forgotten by now: another agent may have given the backup another name.
-        Err(error) if error.kind() == Kind::BackupNotFound => {
-            let entry = state.agent.find(&loc, &backup_id).await?;
-            send(&state, &loc, &entry, &headers).await
-        }
-        sent => sent,
-    };
-    Ok(sent?)
+    let send = |location, entry| send(location, entry, &headers);
+    Ok(state.agent.open(&loc, &backup_id, send).await?)
 }
 
-async fn send(
-    state: &super::State,
-    loc: &str,
-    entry: &Entry,
-    headers: &HeaderMap,
-) -> Result<Response> {
+async fn send(location: Arc<Location>, entry: Entry, headers: &HeaderMap) -> Result<Response> {
     let size = entry.tar.size;
     let (status, range) = match requested(headers, size, &entry.tar.version)? {
         Requested::Whole => (StatusCode::OK, None),
         Requested::Part(range) => (StatusCode::PARTIAL_CONTENT, Some(range)),
         Requested::Outside => return Ok(outside(size)),
     };
-    let download = state.agent.download(loc, entry, range).await?;
+    let download = Download::open(location, &entry, range).await?;
     let (sent, e_tag) = (download.range.clone(), download.e_tag.clone());
     let mut response = Response::new(Body::from_stream(download.into_stream()));
     *response.status_mut() = status;

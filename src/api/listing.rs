@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Problem, ndjson};
-use crate::agent::listing::View;
+use crate::agent::catalog::View;
 use crate::agent::model::{Failure, Skipped};
 
 #[derive(Deserialize)]

@@ -13,8 +13,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use super::Failure;
 use super::output::{Output, size};
 use crate::agent::Agent;
+use crate::agent::catalog::Entry;
 use crate::agent::download::Download;
-use crate::agent::listing::Entry;
 use crate::backup::StoredBackup;
 
 /// Downloads a backup into a file, atomically.

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::output::{Output, lines, size};
 use super::{Failure, chosen, exit_code_of};
 use crate::agent::Agent;
-use crate::agent::listing::View;
+use crate::agent::catalog::View;
 use crate::agent::model::Failure as Report;
 
 /// Lists backups, newest first. An unreachable location does not hide the others.

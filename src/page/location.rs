@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::check::{CheckView, ErrorView};
 use super::words::Words;
 use crate::agent::Agent;
-use crate::agent::listing::{Row, View};
+use crate::agent::catalog::{Row, View};
 use crate::agent::location::Location;
 use crate::agent::model::{LastCheck, LocationStatus, Skipped};
 use crate::error;
@@ -101,8 +101,8 @@ impl BackupsView {
         let (listing, is_stale) = match listed {
             Some(Ok(view)) => (Some(view.listing), view.error.is_some()),
             // The list is late, or there is none: the last one is better than nothing.
-            Some(Err(_)) => (location.listings.last(), true),
-            None => (location.listings.last(), false),
+            Some(Err(_)) => (location.catalog.last(), true),
+            None => (location.catalog.last(), false),
         };
         let Some(listing) = listing else {
             return Self {

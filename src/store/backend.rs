@@ -236,15 +236,14 @@ pub(super) fn path_of(key: &Key) -> Result<Path, Error> {
 /// A layer overrides what it changes; the rest goes to [`inner`](Self::inner). A backend without an operation refuses it.
 #[async_trait]
 pub(super) trait Backend: fmt::Debug + Send + Sync {
-    /// The wrapped backend.
-    fn inner(&self) -> Option<&dyn Backend> {
-        None
+    /// Returns the wrapped backend.
+    fn inner(&self, call: &Call) -> Result<&dyn Backend, Error> {
+        Err(Error::refused(&call.action, "a directory cannot"))
     }
 
     /// Number of parts in flight when a location asks for `wanted`.
     fn parts_in_flight(&self, wanted: usize) -> usize {
-        self.inner()
-            .map_or(wanted, |inner| inner.parts_in_flight(wanted))
+        wanted
     }
 
     /// Lists one page under `folder`, of at most `max_keys` objects.
@@ -255,16 +254,12 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
         after: Option<&Cursor>,
         max_keys: Option<u32>,
     ) -> Result<Page<Listed>, Error> {
-        wrapped(self.inner(), call)?
-            .list(call, folder, after, max_keys)
-            .await
+        self.inner(call)?.list(call, folder, after, max_keys).await
     }
 
     /// Reads an object's metadata, and its checksums where the server gives them.
     async fn head(&self, call: &Call, key: &Key, with_checksums: bool) -> Result<Stat, Error> {
-        wrapped(self.inner(), call)?
-            .head(call, key, with_checksums)
-            .await
+        self.inner(call)?.head(call, key, with_checksums).await
     }
 
     /// Opens a range of an object, or the whole; `e_tag` refuses another version.
@@ -275,9 +270,7 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
         range: Option<Range<u64>>,
         e_tag: Option<&str>,
     ) -> Result<Body, Error> {
-        wrapped(self.inner(), call)?
-            .get_range(call, key, range, e_tag)
-            .await
+        self.inner(call)?.get_range(call, key, range, e_tag).await
     }
 
     /// Writes an object atomically.
@@ -288,24 +281,22 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
         payload: Payload,
         kind: ContentType,
     ) -> Result<(), Error> {
-        wrapped(self.inner(), call)?
-            .put(call, key, payload, kind)
-            .await
+        self.inner(call)?.put(call, key, payload, kind).await
     }
 
     /// Copies an object inside the storage.
     async fn copy(&self, call: &Call, source: &CopySource, key: &Key) -> Result<(), Error> {
-        wrapped(self.inner(), call)?.copy(call, source, key).await
+        self.inner(call)?.copy(call, source, key).await
     }
 
     /// Deletes an object.
     async fn delete(&self, call: &Call, key: &Key) -> Result<(), Error> {
-        wrapped(self.inner(), call)?.delete(call, key).await
+        self.inner(call)?.delete(call, key).await
     }
 
     /// Starts a multipart upload of a tar.
     async fn start(&self, call: &Call, key: &Key) -> Result<Session, Error> {
-        wrapped(self.inner(), call)?.start(call, key).await
+        self.inner(call)?.start(call, key).await
     }
 
     /// Stores part `number`, from 0. Returns its `ETag`.
@@ -316,7 +307,7 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
         number: usize,
         payload: Payload,
     ) -> Result<String, Error> {
-        wrapped(self.inner(), call)?
+        self.inner(call)?
             .put_part(call, session, number, payload)
             .await
     }
@@ -330,21 +321,19 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
         source: &CopySource,
         range: Range<u64>,
     ) -> Result<String, Error> {
-        wrapped(self.inner(), call)?
+        self.inner(call)?
             .copy_part(call, session, number, source, range)
             .await
     }
 
     /// Completes a multipart upload from all its parts, in order.
     async fn complete(&self, call: &Call, session: &Session, parts: &[Part]) -> Result<(), Error> {
-        wrapped(self.inner(), call)?
-            .complete(call, session, parts)
-            .await
+        self.inner(call)?.complete(call, session, parts).await
     }
 
     /// Aborts an upload and discards its parts.
     async fn abort(&self, call: &Call, session: &Session) -> Result<(), Error> {
-        wrapped(self.inner(), call)?.abort(call, session).await
+        self.inner(call)?.abort(call, session).await
     }
 
     /// Lists one page of an upload's stored parts.
@@ -354,9 +343,7 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
         session: &Session,
         after: Option<&Cursor>,
     ) -> Result<Page<HeldPart>, Error> {
-        wrapped(self.inner(), call)?
-            .parts(call, session, after)
-            .await
+        self.inner(call)?.parts(call, session, after).await
     }
 
     /// Lists one page of the unfinished uploads under `folder`.
@@ -366,12 +353,6 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
         folder: &str,
         after: Option<&Cursor>,
     ) -> Result<Page<Leftover>, Error> {
-        wrapped(self.inner(), call)?
-            .unfinished(call, folder, after)
-            .await
+        self.inner(call)?.unfinished(call, folder, after).await
     }
-}
-
-fn wrapped<'b>(inner: Option<&'b dyn Backend>, call: &Call) -> Result<&'b dyn Backend, Error> {
-    inner.ok_or_else(|| Error::refused(&call.action, "a directory cannot"))
 }

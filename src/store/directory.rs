@@ -22,7 +22,7 @@ use object_store::{
     GetOptions, GetRange, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload,
 };
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::timeout;
 
@@ -63,27 +63,27 @@ impl Directory {
     }
 
     /// Returns its files as objects, once it answers.
-    async fn objects(&self, action: &str) -> Result<Arc<LocalFileSystem>, Error> {
+    async fn objects(&self, call: &Call) -> Result<Arc<LocalFileSystem>, Error> {
         let directory = self.clone();
         let probing = async {
             // The thread releases it, even when its caller timed out long before.
             let turn = Arc::clone(&self.0.probing).acquire_owned().await;
             spawn_blocking(move || (directory.open(), turn)).await
         };
-        let (opened, _turn) = in_time(ANSWER_WITHIN, probing, action).await?;
-        opened.map_err(|error| failed(error, action))
+        let (opened, _turn) = in_time(ANSWER_WITHIN, probing, call).await?;
+        opened.map_err(failed(call))
     }
 
     /// Does `work` with its files, once it answers.
     async fn with_files<T: Send + 'static>(
         &self,
-        action: &str,
+        call: &Call,
         work: impl FnOnce(&FilePath) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        self.objects(action).await?;
+        self.objects(call).await?;
         let directory = self.clone();
         let work = spawn_blocking(move || work(&directory.0.path));
-        in_time(WORK_WITHIN, work, action).await
+        in_time(WORK_WITHIN, work, call).await
     }
 
     fn open(&self) -> object_store::Result<Arc<LocalFileSystem>> {
@@ -106,21 +106,13 @@ impl Directory {
         Ok(Arc::clone(self.0.objects.get_or_init(|| objects)))
     }
 
-    /// Begins a file; `LocalFileSystem` creates it in the call.
-    async fn begin(&self, path: Path, action: &str) -> Result<Box<dyn MultipartUpload>, Error> {
-        let (objects, runtime) = (self.objects(action).await?, Handle::current());
-        let begin = move || runtime.block_on(objects.put_multipart(&path));
-        let upload = in_time(ANSWER_WITHIN, spawn_blocking(begin), action).await?;
-        upload.map_err(|error| failed(error, action))
-    }
-
-    async fn remove(&self, path: PathBuf, action: &str) -> Result<(), Error> {
+    async fn remove(&self, path: PathBuf, call: &Call) -> Result<(), Error> {
         match self
-            .with_files(action, move |_| fs::remove_file(path))
+            .with_files(call, move |_| fs::remove_file(path))
             .await?
         {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::refused(action, &error).caused_by(error))
+                Err(Error::refused(&call.action, &error).caused_by(error))
             }
             _ => Ok(()),
         }
@@ -143,19 +135,16 @@ impl Backend for Directory {
     ) -> Result<Page<Listed>, Error> {
         let folder =
             Path::parse(folder).map_err(|error| Error::new(Outcome::Refused, error.to_string()))?;
-        let objects = self.objects(&call.action).await?;
+        let objects = self.objects(call).await?;
         let listed = objects.list(Some(&folder)).map_ok(|meta| Ok(object(meta)));
-        let items = listed
-            .try_collect()
-            .await
-            .map_err(|error| failed(error, &call.action))?;
+        let items = listed.try_collect().await.map_err(failed(call))?;
         Ok(page(items))
     }
 
     async fn head(&self, call: &Call, key: &Key, _: bool) -> Result<Stat, Error> {
-        let objects = self.objects(&call.action).await?;
+        let objects = self.objects(call).await?;
         let meta = objects.head(&path_of(key)?).await;
-        let found = object(meta.map_err(|error| failed(error, &call.action))?);
+        let found = object(meta.map_err(failed(call))?);
         Ok(Stat {
             size: found.size,
             version: Some(found.version),
@@ -176,14 +165,11 @@ impl Backend for Directory {
             if_match: e_tag.map(str::to_owned),
             ..GetOptions::default()
         };
-        let objects = self.objects(&call.action).await?;
+        let objects = self.objects(call).await?;
         let found = objects.get_opts(&path_of(key)?, options).await;
-        let found = found.map_err(|error| failed(error, &call.action))?;
+        let found = found.map_err(failed(call))?;
         let (object_size, e_tag) = (found.meta.size, found.meta.e_tag.clone());
-        let action = Arc::clone(&call.action);
-        let stream = found
-            .into_stream()
-            .map_err(move |error| failed(error, &action));
+        let stream = found.into_stream().map_err(failed(call));
         Ok(Body {
             object_size,
             e_tag,
@@ -198,25 +184,28 @@ impl Backend for Directory {
         payload: Payload,
         _: ContentType,
     ) -> Result<(), Error> {
-        let objects = self.objects(&call.action).await?;
+        let objects = self.objects(call).await?;
         let payload = PutPayload::from(payload.bytes);
         let written = objects.put(&path_of(key)?, payload).await;
-        written
-            .map(drop)
-            .map_err(|error| failed(error, &call.action))
+        written.map(drop).map_err(failed(call))
     }
 
     async fn delete(&self, call: &Call, key: &Key) -> Result<(), Error> {
-        let objects = self.objects(&call.action).await?;
+        let objects = self.objects(call).await?;
         let deleted = objects.delete(&path_of(key)?).await;
-        deleted.map_err(|error| failed(error, &call.action))
+        deleted.map_err(failed(call))
     }
 
     async fn start(&self, call: &Call, key: &Key) -> Result<Session, Error> {
-        let upload = self.begin(path_of(key)?, &call.action).await?;
+        let (objects, path) = (self.objects(call).await?, path_of(key)?);
+        let runtime = Handle::current();
+        // The call itself creates the file, so it may block.
+        let begin = move || runtime.block_on(objects.put_multipart(&path));
+        let upload = in_time(ANSWER_WITHIN, spawn_blocking(begin), call).await?;
+        let upload = Mutex::new(upload.map_err(failed(call))?);
         Ok(Session {
             key: key.clone(),
-            id: SessionId::Writing(Arc::new(tokio::sync::Mutex::new(upload))),
+            id: SessionId::Writing(Arc::new(upload)),
         })
     }
 
@@ -232,10 +221,7 @@ impl Backend for Directory {
         };
         let payload = PutPayload::from(payload.bytes);
         let written = upload.lock().await.put_part(payload);
-        written
-            .await
-            .map(|()| String::new())
-            .map_err(|error| failed(error, &call.action))
+        written.await.map(|()| String::new()).map_err(failed(call))
     }
 
     async fn complete(&self, call: &Call, session: &Session, _: &[Part]) -> Result<(), Error> {
@@ -243,14 +229,12 @@ impl Backend for Directory {
             return Err(not_open(call));
         };
         let completed = upload.lock().await.complete().await;
-        completed
-            .map(drop)
-            .map_err(|error| failed(error, &call.action))
+        completed.map(drop).map_err(failed(call))
     }
 
     async fn abort(&self, call: &Call, session: &Session) -> Result<(), Error> {
         match &session.id {
-            SessionId::File(path) => self.remove(path.clone(), &call.action).await,
+            SessionId::File(path) => self.remove(path.clone(), call).await,
             SessionId::Writing(upload) => {
                 if upload.lock().await.abort().await.is_ok() {
                     return Ok(());
@@ -261,7 +245,7 @@ impl Backend for Directory {
                     if leftover.key == session.key
                         && let SessionId::File(path) = leftover.id
                     {
-                        self.remove(path, &call.action).await?;
+                        self.remove(path, call).await?;
                     }
                 }
                 Ok(())
@@ -280,9 +264,7 @@ impl Backend for Directory {
         let SessionId::File(path) = session.id.clone() else {
             return Ok(page(Vec::new()));
         };
-        let found = self
-            .with_files(&call.action, move |_| fs::metadata(path))
-            .await?;
+        let found = self.with_files(call, move |_| fs::metadata(path)).await?;
         let found = found.map_err(|error| Error::from_io(error, &call.action))?;
         let modified = found.modified().ok().map(DateTime::<Utc>::from);
         Ok(page(vec![HeldPart {
@@ -301,7 +283,7 @@ impl Backend for Directory {
     ) -> Result<Page<Leftover>, Error> {
         let folder = folder.to_owned();
         let items = self
-            .with_files(&call.action, move |root| unnamed::files(root, &folder))
+            .with_files(call, move |root| unnamed::files(root, &folder))
             .await?;
         Ok(page(items))
     }
@@ -327,17 +309,20 @@ fn object(meta: ObjectMeta) -> Object {
     }
 }
 
-fn failed(error: object_store::Error, action: &str) -> Error {
-    let outcome = match &error {
-        object_store::Error::NotFound { .. } => Some(Outcome::NotFound),
-        object_store::Error::Precondition { .. } => Some(Outcome::Changed),
-        object_store::Error::PermissionDenied { .. } => Some(Outcome::Forbidden),
-        _ => None,
-    };
-    let error = Error::from_io(error, action);
-    Error {
-        outcome: outcome.unwrap_or(error.outcome),
-        ..error
+fn failed(call: &Call) -> impl Fn(object_store::Error) -> Error + use<> {
+    let action = Arc::clone(&call.action);
+    move |error| {
+        let outcome = match &error {
+            object_store::Error::NotFound { .. } => Some(Outcome::NotFound),
+            object_store::Error::Precondition { .. } => Some(Outcome::Changed),
+            object_store::Error::PermissionDenied { .. } => Some(Outcome::Forbidden),
+            _ => None,
+        };
+        let error = Error::from_io(error, &action);
+        Error {
+            outcome: outcome.unwrap_or(error.outcome),
+            ..error
+        }
     }
 }
 
@@ -348,14 +333,14 @@ fn not_open(call: &Call) -> Error {
 async fn in_time<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, JoinError>>,
-    action: &str,
+    call: &Call,
 ) -> Result<T, Error> {
     let seconds = limit.as_secs();
     let done = timeout(limit, work).await.map_err(|_| {
         let why = format!("the directory did not answer within {seconds} s");
-        Error::could_not(action, Outcome::Timeout, why)
+        Error::could_not(&call.action, Outcome::Timeout, why)
     })?;
-    done.map_err(|error| Error::could_not(action, Outcome::Timeout, error))
+    done.map_err(|error| Error::could_not(&call.action, Outcome::Timeout, error))
 }
 
 #[cfg(test)]
@@ -366,13 +351,14 @@ mod tests {
     async fn hanging_directory_blocks_one_thread_and_all_calls_time_out() {
         let folder = tempfile::tempdir().unwrap();
         let directory = Directory::new(&folder.path().join("a/b"));
+        let call = &Call::new("list it");
         // As a thread holds it that hangs.
         let hanging = Arc::clone(&directory.0.probing).acquire_owned().await;
         for _ in 0..3 {
-            let error = directory.objects("list it").await.unwrap_err();
+            let error = directory.objects(call).await.unwrap_err();
             assert_eq!(error.outcome, Outcome::Timeout, "{error}");
             let error = directory
-                .with_files("look at it", FilePath::exists)
+                .with_files(call, FilePath::exists)
                 .await
                 .unwrap_err();
             assert!(
@@ -382,13 +368,8 @@ mod tests {
         }
         assert!(!folder.path().join("a").exists(), "a call reached it");
         drop(hanging);
-        directory.objects("list it").await.unwrap();
-        assert!(
-            directory
-                .with_files("look at it", FilePath::exists)
-                .await
-                .unwrap()
-        );
+        directory.objects(call).await.unwrap();
+        assert!(directory.with_files(call, FilePath::exists).await.unwrap());
         assert_eq!(directory.0.probing.available_permits(), 1);
     }
 }

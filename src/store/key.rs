@@ -1,4 +1,4 @@
-//! Every object key the agent reads or writes.
+//! Keys of all objects that the agent reads or writes.
 //!
 //! `{prefix}/backups/{stem}.tar` and `{prefix}/backups/{stem}.metadata.json`. Keys are kept byte for byte as the bucket
 //! has them. A tar's key is found from its metadata's key, never from the backup's name, so renamed files keep working.
@@ -10,27 +10,27 @@ const TAR: &str = ".tar";
 const METADATA: &str = ".metadata.json";
 const PROBE: &str = ".s3-backup-agent-check-";
 
-/// Longest stem that is written: S3 allows keys of 1,024 bytes, and a prefix and an ending need room as well. File
-/// systems allow 255 bytes for one name.
+/// Longest stem that the agent writes: S3 allows keys of 1,024 bytes, with the prefix and the ending. File systems allow
+/// 255 bytes for one name.
 const MAX_STEM_BYTES: usize = 200;
 
 /// The key of one object, without a leading slash.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(String);
 
-/// What an object under a location's folder is.
+/// Role of an object in a location's folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// A backup.
     Tar,
     /// A backup's metadata.
     Metadata,
-    /// Something else; never touched.
+    /// A foreign object, which the agent never touches.
     Foreign,
 }
 
 impl Key {
-    /// Takes a key as the bucket has it.
+    /// Wraps a key as the bucket has it.
     pub fn new(key: impl Into<String>) -> Self {
         Self(key.into())
     }
@@ -41,7 +41,7 @@ impl Key {
         &self.0
     }
 
-    /// What this object is, by its ending.
+    /// Role of the object, by its ending.
     #[must_use]
     pub fn role(&self) -> Role {
         if self.0.ends_with(METADATA) {
@@ -53,30 +53,30 @@ impl Key {
         }
     }
 
-    /// The stem of a metadata object in this folder.
+    /// Stem of a metadata object in this folder.
     #[must_use]
     pub fn stem_in(&self, folder: &str) -> Option<&str> {
         self.0.strip_prefix(folder)?.strip_suffix(METADATA)
     }
 
-    /// The key of a probe in the same folder.
+    /// Key of a probe in the same folder.
     pub(super) fn probe_beside(&self, id: &str) -> Self {
         Self(format!("{}{PROBE}{id}", self.folder()))
     }
 
-    /// The folder it lies in, with a slash at its end.
+    /// Its folder, with a slash at the end.
     pub(super) fn folder(&self) -> &str {
         self.0.rfind('/').map_or("", |slash| &self.0[..=slash])
     }
 
-    /// Whether it lies in a location's own folder somewhere below this one.
+    /// Whether it is in the folder of another location below this one.
     #[must_use]
     pub fn is_in_location_below(&self, folder: &str) -> bool {
         let below = self.0.strip_prefix(folder).unwrap_or(&self.0);
         below.starts_with(FOLDER) || below.contains(&format!("/{FOLDER}"))
     }
 
-    /// The metadata beside this tar: same stem, other ending.
+    /// Metadata object of this tar: same stem, other ending.
     #[must_use]
     pub fn metadata_of_tar(&self) -> Option<Self> {
         self.0
@@ -84,7 +84,7 @@ impl Key {
             .map(|stem| Self(format!("{stem}{METADATA}")))
     }
 
-    /// The tar beside this metadata object: same stem, other ending.
+    /// Tar of this metadata object: same stem, other ending.
     #[must_use]
     pub fn tar_of_metadata(&self) -> Option<Self> {
         self.0
@@ -99,7 +99,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// The folder of the layout that has its objects right under a prefix.
+/// Folder of the flat layout, with the objects directly under the prefix.
 #[must_use]
 pub fn flat_folder(prefix: &str) -> String {
     let prefix = prefix.trim_matches('/');
@@ -110,7 +110,7 @@ pub fn flat_folder(prefix: &str) -> String {
     }
 }
 
-/// The keys of one location.
+/// Keys of one location.
 #[derive(Debug, Clone)]
 pub struct Keys {
     folder: String,
@@ -125,31 +125,31 @@ impl Keys {
         }
     }
 
-    /// What every key of this location starts with.
+    /// Folder that every key of this location starts with.
     #[must_use]
     pub fn folder(&self) -> &str {
         &self.folder
     }
 
-    /// The key of a backup.
+    /// Key of a backup's tar.
     #[must_use]
     pub fn tar(&self, stem: &Stem) -> Key {
         Key(format!("{}{}{TAR}", self.folder, stem.0))
     }
 
-    /// The key of a backup's metadata.
+    /// Key of a backup's metadata object.
     #[must_use]
     pub fn metadata(&self, stem: &Stem) -> Key {
         Key(format!("{}{}{METADATA}", self.folder, stem.0))
     }
 
-    /// The key of an object that only a check writes.
+    /// Key of a check's probe.
     #[must_use]
     pub fn probe(&self, id: &str) -> Key {
         Key(format!("{}{PROBE}{id}", self.folder))
     }
 
-    /// Whether an agent writes such a key for this location: not one of a location below it, and nothing foreign.
+    /// Whether an agent writes such a key for this location: neither foreign nor of a location below.
     #[must_use]
     pub fn may_be_ours(&self, key: &Key) -> bool {
         let Some(name) = key.0.strip_prefix(&self.folder) else {
@@ -160,16 +160,16 @@ impl Keys {
     }
 }
 
-/// The part of a key between the folder and the ending.
+/// Part of a key between the folder and the ending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stem(String);
 
 impl Stem {
-    /// The stem for a suggested file name, with or without `.tar`.
+    /// Stem for a suggested file name, with or without `.tar`.
     ///
-    /// A slash stays: the other writer of this layout keeps it, and finds the tar by the backup's name. Control
-    /// characters and path segments that no client can address (empty, `.`, `..`) become `_`, and one that is called as a
-    /// location's folder gets a `_`: what is below it would be another location's.
+    /// A slash stays: other writers of this layout keep it, and find the tar by the backup's name. Control
+    /// characters and segments that no client can address (empty, `.`, `..`) become `_`. A segment named like a location's
+    /// folder gets a `_`: objects below it would belong to another location.
     #[must_use]
     pub fn from_filename(filename: &str) -> Self {
         let name = filename.strip_suffix(TAR).unwrap_or(filename);
@@ -177,8 +177,8 @@ impl Stem {
         Self(truncate(segments.join("/")))
     }
 
-    /// The stem to try after `attempt` others were taken: first itself, then set apart by the backup's id, then by a
-    /// number as well.
+    /// Stem for this attempt, after the earlier ones were taken: itself, then with the backup's id, then with a number as
+    /// well.
     #[must_use]
     pub fn attempt(&self, attempt: usize, backup_id: &str) -> Self {
         let id = truncate(clean_segment(backup_id));
@@ -215,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prefix_may_be_empty_and_slashes_around_it_do_not_matter() {
+    fn prefix_may_be_empty_and_is_trimmed_of_slashes() {
         let stem = Stem::from_filename("Nightly_2026.tar");
         assert_eq!(
             Keys::new("").tar(&stem).as_str(),
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_keep_in_the_bucket_is_not_ours() {
+    fn foreign_keys_are_not_ours() {
         let keys = Keys::new("home");
         for ours in [
             "home/backups/a.tar",
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_kept_byte_for_byte_where_they_can_be_addressed() {
+    fn addressable_names_are_kept_byte_for_byte() {
         for name in [
             "a/b_#1",
             "50%+[x]\"'ä😀",
@@ -274,13 +274,13 @@ mod tests {
     }
 
     #[test]
-    fn a_long_name_is_cut_between_characters() {
+    fn long_name_is_cut_between_characters() {
         let stem = Stem::from_filename(&"ä".repeat(300));
         assert_eq!(stem.0, "ä".repeat(100));
     }
 
     #[test]
-    fn the_tar_is_found_from_the_metadata() {
+    fn tar_key_follows_from_metadata_key() {
         let key = Key::new("p/backups/renamed by hand.metadata.json");
         assert_eq!(key.role(), Role::Metadata);
         assert_eq!(

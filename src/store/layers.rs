@@ -41,8 +41,12 @@ impl Limited {
 
 #[async_trait]
 impl Backend for Limited {
-    fn inner(&self) -> Option<&dyn Backend> {
-        Some(&*self.inner)
+    fn inner(&self, _: &Call) -> Result<&dyn Backend, Error> {
+        Ok(&*self.inner)
+    }
+
+    fn parts_in_flight(&self, wanted: usize) -> usize {
+        self.inner.parts_in_flight(wanted)
     }
 
     async fn get_range(
@@ -111,8 +115,8 @@ pub(super) struct Paced {
 
 #[async_trait]
 impl Backend for Paced {
-    fn inner(&self) -> Option<&dyn Backend> {
-        Some(&*self.inner)
+    fn inner(&self, _: &Call) -> Result<&dyn Backend, Error> {
+        Ok(&*self.inner)
     }
 
     fn parts_in_flight(&self, wanted: usize) -> usize {

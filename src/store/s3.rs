@@ -36,7 +36,7 @@ use async_trait::async_trait;
 
 use super::backend::{
     Backend, Body, ContentType, CopySource, HeldPart, Leftover, Listed, Object, Part, Payload,
-    Session, Stat, path_of,
+    Session, Stat,
 };
 use super::digest::Algorithm;
 use super::error::Error;
@@ -114,7 +114,6 @@ impl Backend for S3 {
     }
 
     async fn head(&self, call: &Call, key: &Key, with_checksums: bool) -> Result<Stat, Error> {
-        path_of(key)?;
         self.0.head(call, key, with_checksums).await
     }
 
@@ -125,7 +124,6 @@ impl Backend for S3 {
         range: Option<Range<u64>>,
         e_tag: Option<&str>,
     ) -> Result<Body, Error> {
-        path_of(key)?;
         self.0.get(call, key, range, e_tag).await
     }
 
@@ -136,7 +134,6 @@ impl Backend for S3 {
         payload: Payload,
         kind: ContentType,
     ) -> Result<(), Error> {
-        path_of(key)?;
         self.0.put(call, key, payload, kind).await
     }
 
@@ -145,12 +142,10 @@ impl Backend for S3 {
     }
 
     async fn delete(&self, call: &Call, key: &Key) -> Result<(), Error> {
-        path_of(key)?;
         self.0.delete(call, key).await
     }
 
     async fn start(&self, call: &Call, key: &Key) -> Result<Session, Error> {
-        path_of(key)?;
         self.0.start(call, key).await
     }
 

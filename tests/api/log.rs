@@ -35,7 +35,7 @@ async fn records_come_along_at_the_level_that_was_asked_for() {
     let records = up_to_call(&mut debug, "/v1/providers").await;
     let listed = records
         .iter()
-        .find(|record| record["target"] == "s3_backup_agent::agent::listing")
+        .find(|record| record["target"] == "s3_backup_agent::agent::catalog::scan")
         .unwrap();
     assert_eq!(
         (&listed["level"], &listed["fields"]["backups"]),

@@ -103,10 +103,10 @@ async fn restarted_with(mut agent: Agent, change: impl Fn(&mut Value)) -> Agent 
     agent.kill();
     let mut record: Value =
         serde_json::from_slice(&fs::read(self::record(&agent)).unwrap()).unwrap();
-    record
-        .as_object_mut()
+    record["folders"]
+        .as_array_mut()
         .unwrap()
-        .values_mut()
+        .iter_mut()
         .for_each(change);
     fs::write(self::record(&agent), record.to_string()).unwrap();
     Agent::restarted(agent).await
@@ -340,7 +340,7 @@ async fn each_look_waits_until_no_upload_is_under_way() {
         agent
             .printed()
             .lines()
-            .filter(|line| line.contains("is as it should be"))
+            .filter(|line| line.contains("no problem found"))
             .count()
     };
     eventually("the first one is known", async || looks() == 1).await;

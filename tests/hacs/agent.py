@@ -1,4 +1,4 @@
-"""The agent's release binary, on a socket of its own, with its embedded location or others in directories."""
+"""The agent under test, as a process with its own socket and directories."""
 
 import asyncio
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ def toml_of(location: Mapping[str, str]) -> str:
 
 
 class Agent:
-    """An agent that can be stopped and started again on the same state and socket."""
+    """An agent that can be stopped and restarted with its state and socket."""
 
     def __init__(
         self,
@@ -42,17 +42,17 @@ class Agent:
         locations: Mapping[str, str] | None = None,
         more: str = "",
     ) -> None:
-        """Prepare an agent; locations are names by id, and without any it has its embedded one.
+        """Initialize the agent; without locations (names by id) it has its embedded one.
 
-        More is what else its configuration has, at the end.
+        More is appended to its configuration.
         """
-        # The path of a socket must be short.
+        # A socket's path is limited to about 100 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="s3-backup-agent-"))
         self.socket = self.folder / "agent.sock"
         self.address = f"unix://{self.socket}"
         self.token = token
         self.tcp_port = tcp_port
-        # The files of the certificate and its key.
+        # The certificate and its key.
         self.tls = tls
         self.locations = dict(locations or {})
         self.more = more
@@ -68,7 +68,7 @@ class Agent:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        """End the agent and remove what it left."""
+        """Kill the agent and remove its files."""
         await self.kill()
         await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
 
@@ -95,7 +95,7 @@ class Agent:
                 await asyncio.sleep(0.02)
 
     async def stop(self) -> None:
-        """Ask the agent to end, and see that it does so without complaint."""
+        """Stop the agent gracefully."""
         process, self._process = self._process, None
         assert process is not None
         process.terminate()
@@ -103,7 +103,7 @@ class Agent:
             assert await process.wait() == 0, self.log()
 
     async def kill(self) -> None:
-        """End the agent at once."""
+        """Kill the agent."""
         process, self._process = self._process, None
         if process is not None and process.returncode is None:
             process.kill()
@@ -115,11 +115,11 @@ class Agent:
         self._process.send_signal(number)
 
     def log(self) -> str:
-        """Return what the agent has said so far."""
+        """Return the agent's log."""
         return (self.folder / "agent.log").read_text(errors="replace")
 
     def files(self) -> list[Path]:
-        """Return what the locations hold: finished backups and whatever else."""
+        """Return the files of all locations."""
         return sorted(
             path
             for folder in ("local", "locations")
@@ -128,7 +128,7 @@ class Agent:
         )
 
     async def wait_until_empty(self) -> None:
-        """Wait until the locations hold nothing, which may be a moment after an upload was cancelled."""
+        """Wait until the locations are empty; an upload is cancelled asynchronously."""
         try:
             async with asyncio.timeout(5):
                 while self.files():

@@ -1,4 +1,4 @@
-"""Backups as Home Assistant makes them, small or large, and streams of them as it hands them over."""
+"""Backups and their streams, as Home Assistant makes them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -20,7 +20,7 @@ type OpenStream = Callable[[], Coroutine[None, None, AsyncIterator[bytes]]]
 def make_backup(
     backup_id: str = "1f2e3d4c", size: int = 100_000, name: str = "Before the update"
 ) -> tuple[AgentBackup, bytes]:
-    """Return a backup with about size bytes of content that does not compress, and its tar."""
+    """Return a backup with about size bytes of incompressible content, and its tar."""
     backup, tar = make_sample(backup_id, size, name, DATE)
     return AgentBackup.from_dict(backup), tar
 
@@ -28,7 +28,7 @@ def make_backup(
 def streaming(
     tar: bytes, *, chunk: int = CHUNK, then: BaseException | None = None
 ) -> OpenStream:
-    """Return what opens a stream of tar, which ends in an exception when there is one."""
+    """Return a function that opens a stream of a tar, which may end in an exception."""
 
     async def stream() -> AsyncIterator[bytes]:
         for start in range(0, len(tar), chunk):
@@ -43,7 +43,7 @@ def streaming(
 
 
 async def collect(stream: AsyncIterator[bytes]) -> bytes:
-    """Return all that a stream yields."""
+    """Return the content of a stream."""
     return b"".join([chunk async for chunk in stream])
 
 
@@ -67,13 +67,13 @@ async def upload(
 async def send(
     client: AgentClient, backup: AgentBackup, open_stream: OpenStream
 ) -> dict[str, Any]:
-    """Upload to the embedded location as the integration does."""
+    """Upload to the embedded location with the client."""
     name = suggested_filename(backup)
     return await client.upload(LOCATION, backup.as_dict(), name, open_stream)
 
 
 class Interrupted:
-    """A backup whose stream meets something in the middle, and is counted."""
+    """A backup whose stream calls a function in the middle."""
 
     def __init__(
         self,
@@ -82,13 +82,13 @@ class Interrupted:
         *,
         at: int = 40_000_000,
     ) -> None:
-        """Meet it after so many bytes, whole millions, with the number of the stream."""
+        """Initialize the backup; meet is called at a whole million of bytes, with the stream's number."""
         self.tar, self.meet, self.at = tar, meet, at
         self.opened = 0
         self.closed = 0
 
     async def open(self) -> AsyncIterator[bytes]:
-        """Open it."""
+        """Open a stream."""
         self.opened += 1
         return self._stream(self.opened)
 
@@ -103,10 +103,10 @@ class Interrupted:
 
 
 class Stalling(Interrupted):
-    """A backup whose stream waits in the middle until it is told to go on."""
+    """A backup whose stream stalls in the middle."""
 
     def __init__(self, tar: bytes, at: int) -> None:
-        """Wait after so many bytes."""
+        """Initialize the backup with the position of the stall."""
         super().__init__(tar, self._wait, at=at)
         self.stalled, self.go_on = asyncio.Event(), asyncio.Event()
 

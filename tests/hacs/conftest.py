@@ -1,14 +1,20 @@
-"""The agent, and Home Assistant connected to it."""
+"""Fixtures: the agent, and Home Assistant connected to it."""
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from inspect import signature
+import logging
 import secrets
 from typing import Any
 from unittest.mock import AsyncMock, patch
 
 from lab.garage import Garage
+from lab.process import free_port
+from lab.supervisor import Supervisor
 import pytest
 import pytest_asyncio
 from pytest_homeassistant_custom_component.common import MockConfigEntry
+from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 import pytest_socket
 
 from custom_components.s3_backup_agent import (
@@ -20,27 +26,33 @@ from custom_components.s3_backup_agent.const import DOMAIN
 from custom_components.s3_backup_agent.location.form import ADVANCED
 from homeassistant.components.backup import AgentBackup, BackupAgent
 from homeassistant.components.backup.const import DATA_MANAGER
+from homeassistant.components.hassio.const import DATA_COMPONENT
+from homeassistant.components.hassio.discovery import HassIODiscovery
+from homeassistant.components.hassio.handler import HassIO
 from homeassistant.const import CONF_ADDRESS
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers.aiohttp_client import async_get_clientsession
 from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
 
-from .agent import LOCATION, Agent
+from .agent import LOCATION, TOKEN, Agent
+from .agent_logs import INTEGRATION, LOGGER
 from .backups import make_backup
 from .home import MakeEntry, Settings, Tell, settings_of, until
 from .location_forms import Fields, LocationForms
+from .supervised import Announce
 
 
 @pytest.fixture(autouse=True)
 def reachable_agent() -> None:
-    """Let the agent be reached, on its socket and on loopback, which the test library forbids."""
+    """Allow connections to the agent, which the test library blocks."""
     pytest_socket.enable_socket()
     pytest_socket.socket_allow_hosts(["127.0.0.1"], allow_unix_socket=True)
 
 
 @pytest.fixture(autouse=True)
 def custom_integration(request: pytest.FixtureRequest) -> None:
-    """Let Home Assistant find the integration, in tests that have one."""
+    """Enable custom integrations in tests with Home Assistant."""
     if "hass" in request.fixturenames:
         request.getfixturevalue("enable_custom_integrations")
 
@@ -70,7 +82,7 @@ async def client(agent: Agent) -> AsyncIterator[AgentClient]:
 
 @pytest.fixture
 def entry(hass: HomeAssistant, agent: Agent) -> MockConfigEntry:
-    """Return an entry for the agent, not set up yet."""
+    """Return an entry of the agent, not set up."""
     entry = MockConfigEntry(
         domain=DOMAIN,
         title="S3 Backup Agent",
@@ -92,14 +104,14 @@ async def loaded(hass: HomeAssistant, entry: MockConfigEntry) -> MockConfigEntry
 
 @pytest.fixture
 def backup_agent(hass: HomeAssistant, loaded: MockConfigEntry) -> BackupAgent:
-    """Return the embedded location as Home Assistant's backup manager knows it."""
+    """Return the embedded location's backup agent."""
     found: BackupAgent = hass.data[DATA_MANAGER].backup_agents[f"{DOMAIN}.{LOCATION}"]
     return found
 
 
 @pytest.fixture
 async def make_entry(hass: HomeAssistant, agent: Agent) -> MakeEntry:
-    """Return what makes an entry for the agent, with locations of these settings by their ids."""
+    """Return a function that makes an entry with stored locations."""
     assert await async_setup_component(hass, "backup", {})
 
     def make_entry(**locations: Settings) -> MockConfigEntry:
@@ -131,13 +143,13 @@ async def bucket(garage: Garage) -> str:
 
 @pytest.fixture
 def settings(garage: Garage, bucket: str) -> Settings:
-    """Return the settings of a location that is kept in Home Assistant, in a bucket of its own."""
+    """Return the settings of a location in a new bucket."""
     return settings_of(garage, bucket)
 
 
 @pytest.fixture
 def configured(garage: Garage, settings: Settings) -> Settings:
-    """Return the settings of such a location in the agent's own configuration."""
+    """Return the settings of a location in the agent's own configuration."""
     names = {"id": "cellar", "name": "The cellar"}
     return {**settings, **names, "region": garage.region}
 
@@ -150,14 +162,14 @@ def forms(hass: HomeAssistant) -> LocationForms:
 
 @pytest.fixture
 def fields(settings: Settings) -> Fields:
-    """Return what to enter for a new bucket."""
+    """Return the form input for a new bucket."""
     entered = {key: text for key, text in settings.items() if key != "provider"}
     return {**entered, ADVANCED: {}}
 
 
 @pytest.fixture
 def impatient() -> Iterator[None]:
-    """Try at once to reach a lost agent again."""
+    """Reconnect to a lost agent at once."""
     with (
         patch.object(coordinator_module, "_FIRST_DELAY_SECONDS", 0.01),
         patch.object(coordinator_module, "_LAST_DELAY_SECONDS", 0.05),
@@ -167,7 +179,7 @@ def impatient() -> Iterator[None]:
 
 @pytest.fixture
 def quick(impatient: None) -> Iterator[None]:
-    """Shorten all that an interrupted upload waits for, but the agent."""
+    """Shorten the waits of an interrupted upload."""
     with (
         patch.object(upload_module, "_REASON_SECONDS", 0.3),
         patch.object(upload_module, "_BACKOFF_SECONDS", (0.01, 0.05)),
@@ -177,7 +189,7 @@ def quick(impatient: None) -> Iterator[None]:
 
 @pytest.fixture
 def deaf() -> Iterator[None]:
-    """Listen to no events but those of the test."""
+    """Ignore the agent's events."""
     with patch.object(coordinator_module.AgentCoordinator, "run", AsyncMock()):
         yield
 
@@ -190,11 +202,8 @@ def large() -> tuple[AgentBackup, bytes]:
 
 @pytest.fixture
 async def tell(loaded: MockConfigEntry) -> Tell:
-    """Return what tells of a location as its agent would, which tells nothing more by itself.
-
-    The code is that of the location's error.
-    """
-    # It was asked for its backups once.
+    """Return a function that sends a location event with an error code, instead of the agent."""
+    # The first listing is done.
     await until(lambda: loaded.runtime_data.locations[LOCATION]["status"] == "ok")
     await until(lambda: loaded.runtime_data.locations[LOCATION]["backups"] == 0)
 
@@ -223,3 +232,80 @@ async def tell(loaded: MockConfigEntry) -> Tell:
             listener(event)
 
     return tell
+
+
+@pytest.fixture
+async def app() -> AsyncIterator[Agent]:
+    """Return an agent as in an app, which has a token also on its socket."""
+    async with Agent(token=TOKEN, tcp_port=free_port()) as agent:
+        yield agent
+
+
+@pytest.fixture
+async def supervisor(hass: HomeAssistant) -> AsyncIterator[Supervisor]:
+    """Run Home Assistant under a fake Supervisor."""
+    # Set up before Supervisor exists, since it would call more of its API.
+    assert await async_setup_component(hass, "backup", {})
+    async with Supervisor() as supervisor:
+        hass.config.components.add("hassio")
+        session = async_get_clientsession(hass)
+        hass.data[DATA_COMPONENT] = HassIO(hass.loop, session, supervisor.host)
+        yield supervisor
+
+
+@pytest.fixture
+async def announce(
+    hass: HomeAssistant, supervisor: Supervisor, hass_client: ClientSessionGenerator
+) -> Announce:
+    """Return a function that announces an app as Supervisor does, each time under a new id."""
+    assert await async_setup_component(hass, "http", {})
+    # Home Assistant 2026.3 takes one argument more.
+    more = (hass.data[DATA_COMPONENT],) * (
+        len(signature(HassIODiscovery).parameters) - 1
+    )
+    hass.http.register_view(HassIODiscovery(hass, *more))
+    client = await hass_client()
+
+    async def announce(config: dict[str, Any], **names: str) -> None:
+        uuid = supervisor.announce(DOMAIN, config, **names)
+        answer = await client.post(f"/api/hassio_push/discovery/{uuid}")
+        assert answer.status == 200
+        for task in asyncio.all_tasks():
+            if task.get_name().startswith("discovery flow "):
+                await task
+        await hass.async_block_till_done()
+
+    return announce
+
+
+@pytest.fixture
+async def guarded() -> AsyncIterator[Agent]:
+    """Return an agent with a token, reachable also over TCP."""
+    async with Agent(token=TOKEN, tcp_port=free_port()) as agent:
+        yield agent
+
+
+@pytest.fixture
+def levels() -> Iterator[None]:
+    """Restore the loggers' levels afterwards."""
+    loggers = [logging.getLogger(name) for name in ("", INTEGRATION, LOGGER)]
+    before = [logger.level for logger in loggers]
+    for logger in loggers[1:]:
+        logger.setLevel(logging.NOTSET)
+    yield
+    for logger, level in zip(loggers, before, strict=True):
+        getattr(logger, "orig_setLevel", logger.setLevel)(level)
+
+
+@pytest.fixture
+async def set_level(hass: HomeAssistant) -> Callable[[str], Awaitable[None]]:
+    """Return a function that sets the integration's level by action."""
+    assert await async_setup_component(hass, "logger", {"logger": {}})
+
+    async def set_level(level: str) -> None:
+        await hass.services.async_call(
+            "logger", "set_level", {INTEGRATION: level}, blocking=True
+        )
+
+    await set_level("warning")
+    return set_level

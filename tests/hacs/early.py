@@ -1,10 +1,10 @@
-"""Loaded before pytest's other plugins, as `-p tests.hacs.early`: makes Home Assistant and its test library agree."""
+"""Plugin `-p tests.hacs.early`: adapts the test library to the newest Home Assistant, before other plugins load."""
 
-# First of all: Home Assistant refuses to start once anything else has imported httpx.
+# The first import: Home Assistant refuses to start if httpx is imported before.
 from homeassistant.components import logger
 from homeassistant.components.logger import helpers
 
-# The test library is one release behind the newest Home Assistant, which has moved this.
+# The newest Home Assistant moved a function that the test library uses.
 MOVED = "_clear_logger_overwrites"
 if not hasattr(logger, MOVED):
     setattr(logger, MOVED, getattr(helpers, MOVED))

@@ -1,8 +1,4 @@
-"""What Home Assistant's hassfest asks of a custom integration, said again: it is in no package.
-
-Read in home-assistant/core, script/hassfest, of 2026.11. Where it is milder with custom integrations than with its own,
-as with icons, this asks what it asks of its own.
-"""
+"""Schemas of Home Assistant's hassfest, which no package contains."""
 
 from collections.abc import Callable
 import re
@@ -24,14 +20,14 @@ _URL = re.compile(
 
 
 def key(value: str) -> str:
-    """Accept what a text can be called."""
+    """Validate a translation key."""
     if not _KEY.fullmatch(value):
         raise vol.Invalid(f"{value!r} is no key of a translation")
     return value
 
 
 def text(value: Any) -> str:
-    """Accept a text that can be translated."""
+    """Validate a translatable text."""
     words: str = cv.string_with_no_html(value)
     if words != words.strip():
         raise vol.Invalid("space at an end")
@@ -48,7 +44,7 @@ def text(value: Any) -> str:
 
 
 def fixed_text(value: Any) -> str:
-    """Accept a text without placeholders."""
+    """Validate a text without placeholders."""
     words = text(value)
     if any(name for _, name, _, _ in string.Formatter().parse(words)):
         raise vol.Invalid("a placeholder where none is filled in")
@@ -60,7 +56,7 @@ def _map(value: Any, name: Callable[[str], str] = key) -> Any:
 
 
 def _described_data(step: dict[str, Any]) -> dict[str, Any]:
-    """Accept a step whose descriptions each belong to a field."""
+    """Validate that each description belongs to a field."""
     if extra := step.get("data_description", {}).keys() - step.get("data", {}).keys():
         raise vol.Invalid(f"descriptions of no field: {sorted(extra)}")
     return step
@@ -143,14 +139,14 @@ TRANSLATIONS = vol.Schema(
 
 
 def icon(value: Any) -> str:
-    """Accept the name of an icon."""
+    """Validate an icon."""
     if not re.fullmatch(r"mdi:[a-z0-9-]+", str(value)):
         raise vol.Invalid(f"{value!r} is no icon")
     return str(value)
 
 
 def _differing(value: dict[str, Any]) -> dict[str, Any]:
-    """Accept icons of states that are not the default anyway."""
+    """Validate that state icons differ from the default."""
     if value.get("default") in value.get("state", {}).values():
         raise vol.Invalid("the icon of a state is the default one")
     return value

@@ -1,4 +1,4 @@
-"""What the tests look at in Home Assistant."""
+"""Helpers for the state of Home Assistant."""
 
 import asyncio
 from collections.abc import Callable
@@ -32,7 +32,7 @@ async def until(condition: Callable[[], Any]) -> None:
 
 
 def agents_of(hass: HomeAssistant) -> dict[str, str]:
-    """Return the names of our backup locations by their ids."""
+    """Return the names of the backup agents, by id."""
     return {
         agent_id: agent.name
         for agent_id, agent in hass.data[DATA_MANAGER].backup_agents.items()
@@ -41,7 +41,7 @@ def agents_of(hass: HomeAssistant) -> dict[str, str]:
 
 
 def settings_of(garage: Garage, bucket: str, **others: str) -> Settings:
-    """Return the settings of a location that is kept in Home Assistant."""
+    """Return the settings of a location on the S3 server."""
     return {
         "provider": "garage",
         "endpoint": garage.endpoint,
@@ -53,7 +53,7 @@ def settings_of(garage: Garage, bucket: str, **others: str) -> Settings:
 
 
 def shown(hass: HomeAssistant) -> dict[str, ir.IssueEntry]:
-    """Return what is shown on the page of repairs, by kind."""
+    """Return the active issues, by kind."""
     return {
         issue.translation_key: issue
         for issue in ir.async_get(hass).issues.values()
@@ -62,7 +62,7 @@ def shown(hass: HomeAssistant) -> dict[str, ir.IssueEntry]:
 
 
 def entity_id(hass: HomeAssistant, key: str, location_id: str = "local") -> str:
-    """Return the id of an entity of a location."""
+    """Return the id of a location's entity."""
     platform = Platform.BUTTON if key in {it.key for it in BUTTONS} else Platform.SENSOR
     found = er.async_get(hass).async_get_entity_id(
         platform, DOMAIN, f"{location_id}_{key}"
@@ -72,7 +72,7 @@ def entity_id(hass: HomeAssistant, key: str, location_id: str = "local") -> str:
 
 
 def value(hass: HomeAssistant, key: str, location_id: str = "local") -> str:
-    """Return the state of an entity of a location."""
+    """Return the state of a location's entity."""
     state = hass.states.get(entity_id(hass, key, location_id))
     assert state is not None, key
     return state.state

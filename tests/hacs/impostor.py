@@ -1,4 +1,4 @@
-"""Something at an address that is not the agent."""
+"""A server that is not the agent."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from custom_components.s3_backup_agent.client import AgentClient
 
-# Of what it announces, it sends a tenth.
+# An answer with a tenth of its announced length.
 CUT_SHORT = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nsome bytes"
 
 
@@ -15,7 +15,7 @@ CUT_SHORT = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nsome bytes"
 async def impostor(
     folder: Path, answer: bytes, *, silent: bool = False
 ) -> AsyncIterator[AgentClient]:
-    """Return a client of something that gives one answer to everything, and may say no more but stay."""
+    """Return a client of a server that sends one answer to each request; a silent one then keeps the connection."""
     left = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -38,6 +38,6 @@ async def impostor(
 
 
 def http(status: str, body: str, *headers: str) -> bytes:
-    """Return an answer."""
+    """Return an HTTP answer."""
     head = (f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers)
     return "\r\n".join((*head, "", body)).encode()

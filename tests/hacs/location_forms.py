@@ -1,4 +1,4 @@
-"""The forms in which a person adds and changes a location."""
+"""The forms that add and change a location."""
 
 from typing import Any
 
@@ -12,28 +12,28 @@ type Fields = dict[str, Any]
 
 
 class LocationForms:
-    """Fills in these forms."""
+    """Fills in the forms."""
 
     def __init__(self, hass: HomeAssistant) -> None:
-        """Use the forms of this Home Assistant."""
-        self._hass = hass
+        """Initialize with Home Assistant."""
+        self.hass = hass
 
     async def open(self, entry: MockConfigEntry) -> Any:
-        """Ask for a new location, and return what is shown first."""
-        return await self._hass.config_entries.subentries.async_init(
+        """Start to add a location; return the first form."""
+        return await self.hass.config_entries.subentries.async_init(
             (entry.entry_id, "location"), context={"source": SOURCE_USER}
         )
 
     async def submit(self, form: Any, user_input: Fields) -> Any:
         """Fill in a form, or choose from a menu."""
-        result = await self._hass.config_entries.subentries.async_configure(
+        result = await self.hass.config_entries.subentries.async_configure(
             form["flow_id"], user_input
         )
-        await self._hass.async_block_till_done()
+        await self.hass.async_block_till_done()
         return result
 
     async def begin(self, entry: MockConfigEntry, provider: str = "garage") -> Any:
-        """Begin to add a location, up to the form for a provider's fields."""
+        """Start to add a location, up to the form of a provider."""
         first = await self.open(entry)
         assert first["type"] is FlowResultType.FORM
         assert first["step_id"] in ("user", "beside_configured")
@@ -43,7 +43,7 @@ class LocationForms:
         return form
 
     async def add(self, entry: MockConfigEntry, fields: Fields) -> ConfigSubentry:
-        """Add a location that works."""
+        """Add a working location."""
         result = await self.submit(await self.begin(entry), fields)
         assert result["type"] is FlowResultType.CREATE_ENTRY, result
         subentry: ConfigSubentry = list(entry.subentries.values())[-1]
@@ -51,7 +51,7 @@ class LocationForms:
 
 
 def values_of(form: Any) -> Fields:
-    """Return what a form shows in its fields."""
+    """Return the suggested values of a form."""
 
     def values(schema: Any) -> Fields:
         return {
@@ -65,6 +65,6 @@ def values_of(form: Any) -> Fields:
 
 
 def is_required(form: Any, name: str) -> bool:
-    """Return whether a form insists on a field."""
+    """Return whether a field is required."""
     (key,) = (key for key in form["data_schema"].schema if key == name)
     return type(key).__name__ == "Required"

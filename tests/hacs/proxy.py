@@ -1,4 +1,4 @@
-"""A connection to the agent that can be cut."""
+"""A proxy whose connections can be cut."""
 
 import asyncio
 from contextlib import suppress
@@ -8,13 +8,10 @@ from .agent import Agent
 
 
 class Proxy:
-    """Stands between Home Assistant and the agent, and cuts what goes through it.
-
-    Used as `async with Proxy(agent) as proxy:`.
-    """
+    """A proxy between Home Assistant and the agent, used as `async with Proxy(agent) as proxy:`."""
 
     def __init__(self, agent: Agent) -> None:
-        """Stand on a socket beside the agent's."""
+        """Initialize the proxy on a socket beside the agent's."""
         self.path = agent.folder / "proxy.sock"
         self.address = f"unix://{self.path}"
         self._agent = agent
@@ -22,18 +19,18 @@ class Proxy:
         self._server: asyncio.Server | None = None
 
     async def __aenter__(self) -> Self:
-        """Let connections through."""
+        """Start the proxy."""
         self._server = await asyncio.start_unix_server(self._serve, self.path)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Let nothing through."""
+        """Stop the proxy."""
         assert self._server is not None
         self._server.close()
         self.cut()
 
     def cut(self) -> None:
-        """End all connections."""
+        """Cut all connections."""
         for writer in self._writers:
             writer.transport.abort()
 

@@ -1,4 +1,4 @@
-"""The actions, as an automation takes them."""
+"""Actions, as automations call them."""
 
 import asyncio
 from typing import Any
@@ -26,14 +26,14 @@ from .home import MakeEntry, device, settings_of, until, value
 async def act(
     hass: HomeAssistant, action: str, location_id: str = "local", **data: Any
 ) -> Any:
-    """Take an action about a location, and want its response."""
+    """Call an action on a location; return its response."""
     return await _call(hass, action, location_id, data, wants_response=True)
 
 
 async def act_only(
     hass: HomeAssistant, action: str, location_id: str = "local", **data: Any
 ) -> None:
-    """Take an action about a location, and want no response."""
+    """Call an action on a location without a response."""
     await _call(hass, action, location_id, data, wants_response=False)
 
 
@@ -56,10 +56,10 @@ async def _call(
     )
 
 
-async def test_checks_a_location(
+async def test_check_location(
     hass: HomeAssistant, garage: Garage, make_entry: MakeEntry
 ) -> None:
-    """A check says that all is well, or what is not; without a response, the latter is an error."""
+    """A check returns its result; without a response, a failed check raises."""
     entry = make_entry(cellar=settings_of(garage, "no-such-bucket"))
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
@@ -85,10 +85,10 @@ async def test_checks_a_location(
         await act_only(hass, "check_location", "cellar")
 
 
-async def test_refreshes(
+async def test_refresh_lists_from_bucket(
     hass: HomeAssistant, agent: Agent, backup_agent: BackupAgent
 ) -> None:
-    """The list is read again."""
+    """A refresh lists from the bucket."""
 
     async def listed() -> list[str]:
         answer = await act(hass, "refresh")
@@ -105,10 +105,10 @@ async def test_refreshes(
 
 
 @pytest.mark.parametrize("mode", ["quick", "full"])
-async def test_verifies_a_backup(
+async def test_verify_backup(
     hass: HomeAssistant, backup_agent: BackupAgent, mode: str
 ) -> None:
-    """A backup that is as it was is fine, in either mode."""
+    """An intact backup passes in each mode."""
     backup, tar = make_backup(size=3_000_000)
     await upload(backup_agent, backup, streaming(tar))
     about = {"backup_id": backup.backup_id, "mode": mode}
@@ -120,10 +120,10 @@ async def test_verifies_a_backup(
     await act_only(hass, "verify_backup", **about)
 
 
-async def test_finds_damage(
+async def test_verify_reports_damage(
     hass: HomeAssistant, agent: Agent, backup_agent: BackupAgent
 ) -> None:
-    """A backup in which one bit changed is not as it was; without a response, that is an error."""
+    """A changed bit is reported; without a response, it raises."""
     backup, tar = make_backup(size=3_000_000)
     await upload(backup_agent, backup, streaming(tar))
     (path,) = (path for path in agent.files() if path.suffix == ".tar")
@@ -137,10 +137,10 @@ async def test_finds_damage(
 
 
 @pytest.mark.usefixtures("backup_agent")
-async def test_verifies_only_what_there_is(
+async def test_verify_errors_are_translated(
     hass: HomeAssistant, entry: MockConfigEntry
 ) -> None:
-    """An unknown backup, and an agent that cannot verify, are errors with a sentence of their own."""
+    """An unknown backup and an older agent have their own errors."""
     with pytest.raises(HomeAssistantError, match="does not exist in this location"):
         await act(hass, "verify_backup", backup_id="unknown")
     entry.runtime_data.info["capabilities"] = []
@@ -148,10 +148,10 @@ async def test_verifies_only_what_there_is(
         await act(hass, "verify_backup", backup_id="unknown")
 
 
-async def test_verifies_without_trusting_the_connection(
+async def test_agent_crash_during_verify_raises(
     hass: HomeAssistant, agent: Agent, backup_agent: BackupAgent
 ) -> None:
-    """An agent that dies in the middle has verified nothing."""
+    """A crash of the agent during a verification raises."""
     backup, tar = make_backup(size=200_000_000)
     await upload(backup_agent, backup, streaming(tar))
     task = asyncio.create_task(
@@ -163,10 +163,10 @@ async def test_verifies_without_trusting_the_connection(
         await task
 
 
-async def test_cancels_an_upload(
+async def test_cancel_upload(
     hass: HomeAssistant, agent: Agent, backup_agent: BackupAgent
 ) -> None:
-    """What is being uploaded is cancelled, and its sender told; when nothing is, that is said."""
+    """The upload is cancelled and its sender told; without an upload, it raises."""
     with pytest.raises(ServiceValidationError, match="No upload to this location"):
         await act_only(hass, "cancel_upload")
     backup, tar = make_backup(size=20_000_000)
@@ -181,10 +181,10 @@ async def test_cancels_an_upload(
 
 
 @pytest.mark.usefixtures("deaf", "backup_agent")
-async def test_minds_no_upload_that_ended_by_itself(
+async def test_cancel_ignores_ended_upload(
     hass: HomeAssistant, entry: MockConfigEntry
 ) -> None:
-    """An upload that ended just before it was cancelled is no error; any other failure is one."""
+    """An upload that just ended is no error; other failures raise."""
     entry.runtime_data.data.set_uploads(
         [
             {
@@ -202,15 +202,15 @@ async def test_minds_no_upload_that_ended_by_itself(
     busy = AgentError("storage_throttled", "Later", retryable=True)
     with (
         patch.object(entry.runtime_data.client, "cancel_upload", side_effect=busy),
-        pytest.raises(HomeAssistantError, match="asks to slow down: Later"),
+        pytest.raises(HomeAssistantError, match="is throttling requests: Later"),
     ):
         await act_only(hass, "cancel_upload")
 
 
-async def test_says_that_a_list_is_old(
+async def test_refresh_raises_for_stale_list(
     hass: HomeAssistant, backup_agent: BackupAgent, entry: MockConfigEntry
 ) -> None:
-    """Who asks for a fresh list is told when there is none."""
+    """A refresh that returns a stale list raises."""
     stale = {
         "backups": [],
         "stale": True,
@@ -228,17 +228,17 @@ async def test_says_that_a_list_is_old(
         await act_only(hass, "refresh")
 
 
-async def test_says_what_it_cannot_act_on(
+async def test_invalid_targets_raise(
     hass: HomeAssistant, agent: Agent, backup_agent: BackupAgent, entry: MockConfigEntry
 ) -> None:
-    """Another device, an agent that is away, one that is not connected: an error of the right kind."""
+    """An unknown device, an unreachable agent and an unloaded entry raise."""
     with pytest.raises(ServiceValidationError, match="is not a backup location"):
         await hass.services.async_call(
             DOMAIN, "refresh", {"device_id": "other"}, blocking=True
         )
     await agent.stop()
     for action in ("check_location", "refresh"):
-        with pytest.raises(HomeAssistantError, match="is it running"):
+        with pytest.raises(HomeAssistantError, match="Check that it is running"):
             await act_only(hass, action)
     assert await hass.config_entries.async_unload(entry.entry_id)
     with pytest.raises(ServiceValidationError, match="is not connected"):
@@ -246,10 +246,10 @@ async def test_says_what_it_cannot_act_on(
 
 
 @pytest.mark.usefixtures("backup_agent")
-async def test_is_for_administrators(
+async def test_actions_require_admin(
     hass: HomeAssistant, hass_read_only_user: MockUser
 ) -> None:
-    """As with Home Assistant's backups, not everybody may."""
+    """The actions are for administrators only."""
     with pytest.raises(Unauthorized):
         await hass.services.async_call(
             DOMAIN,

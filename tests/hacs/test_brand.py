@@ -1,4 +1,4 @@
-"""The images: of the sizes that Home Assistant asks for, and served by it."""
+"""Brand images: sizes, and how Home Assistant serves them."""
 
 from pathlib import Path
 import struct
@@ -23,14 +23,14 @@ IMAGES = {
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    """Return width and height of a PNG."""
+    """Return the width and the height of a PNG."""
     head = path.read_bytes()[:24]
     assert head.startswith(b"\x89PNG\r\n\x1a\n")
     width, height = struct.unpack(">II", head[16:])
     return width, height
 
 
-def test_sizes() -> None:
+def test_image_sizes() -> None:
     """Each image has its size, and is small."""
     folder = INTEGRATION / "brand"
     assert {path.name: size_of(path) for path in folder.iterdir()} == IMAGES
@@ -48,13 +48,13 @@ def test_sizes() -> None:
         ("dark_logo.png", "dark_logo.png"),
     ],
 )
-async def test_home_assistant_serves_them(
+async def test_home_assistant_serves_images(
     hass: HomeAssistant,
     hass_client: ClientSessionGenerator,
     asked: str,
     answered: str,
 ) -> None:
-    """The pages of Home Assistant show our images, by day and by night."""
+    """Home Assistant serves the light and the dark images."""
     assert await async_setup_component(hass, "brands", {})
     client = await hass_client()
     response = await client.get(f"/api/brands/integration/s3_backup_agent/{asked}")

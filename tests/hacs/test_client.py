@@ -1,4 +1,4 @@
-"""The client alone, against the real agent: its calls, its events, and how it speaks of errors."""
+"""Calls, events and errors of the client."""
 
 import asyncio
 from collections import Counter
@@ -25,8 +25,8 @@ from .agent import LOCATION, TOKEN, Agent
 from .backups import Interrupted, collect, make_backup, send, streaming
 
 
-def test_needs_nothing_of_home_assistant() -> None:
-    """The benchmark and other programs use the module by itself."""
+def test_client_is_independent_of_home_assistant() -> None:
+    """The client package imports nothing of Home Assistant."""
     folder = Path(client_module.__file__).parent.parent
     program = (
         "import sys; sys.modules['homeassistant'] = None\n"
@@ -46,8 +46,8 @@ def test_needs_nothing_of_home_assistant() -> None:
         ("http://[::1]:8099", "http://[::1]:8099"),
     ],
 )
-def test_normalizes_addresses(address: str, normal: str) -> None:
-    """One agent has one address."""
+def test_addresses_are_normalized(address: str, normal: str) -> None:
+    """An address has one canonical form."""
     assert normalize_address(address) == normal
 
 
@@ -68,14 +68,14 @@ def test_normalizes_addresses(address: str, normal: str) -> None:
         "http://agent.local/?query",
     ],
 )
-def test_refuses_addresses(address: str) -> None:
-    """What is no address is refused before anything is tried."""
+def test_invalid_addresses_are_refused(address: str) -> None:
+    """An invalid address raises before any connection."""
     with pytest.raises(InvalidAddressError):
         normalize_address(address)
 
 
-async def test_tells_what_runs_there(client: AgentClient) -> None:
-    """An agent with nothing configured has one location."""
+async def test_unconfigured_agent_has_embedded_location(client: AgentClient) -> None:
+    """An unconfigured agent has its embedded location."""
     info = await client.info()
     assert info["name"] == "s3-backup-agent"
     assert info["instance_id"]
@@ -85,10 +85,8 @@ async def test_tells_what_runs_there(client: AgentClient) -> None:
 
 @pytest.mark.parametrize("size", [0, 100_000, 20_000_000])
 @pytest.mark.parametrize("chunk", [10_240, 65_536, 1_048_576])
-async def test_brings_back_what_it_took(
-    client: AgentClient, size: int, chunk: int
-) -> None:
-    """A backup of any size, in chunks of any size, comes back byte for byte."""
+async def test_backup_round_trip(client: AgentClient, size: int, chunk: int) -> None:
+    """A backup of any size, in chunks of any size, is downloaded unchanged."""
     backup, tar = make_backup(size=size)
     stored = await send(client, backup, streaming(tar, chunk=chunk))
     assert stored["size"] == len(tar)
@@ -103,8 +101,8 @@ async def test_brings_back_what_it_took(
     assert await collect(download) == tar
 
 
-async def test_deletes(agent: Agent, client: AgentClient) -> None:
-    """A deleted backup is gone, and the second time it is unknown."""
+async def test_deleted_backup_is_gone(agent: Agent, client: AgentClient) -> None:
+    """A second deletion raises backup_not_found."""
     backup, tar = make_backup()
     await send(client, backup, streaming(tar))
     assert len(agent.files()) == 2
@@ -116,8 +114,8 @@ async def test_deletes(agent: Agent, client: AgentClient) -> None:
     assert raised.value.code == "backup_not_found"
 
 
-async def test_deletes_many_at_once() -> None:
-    """Home Assistant deletes all old backups at once, and has more of them than the agent serves connections."""
+async def test_many_concurrent_deletions() -> None:
+    """Many concurrent deletions stay within the agent's connection limit."""
     async with (
         Agent(token=TOKEN, tcp_port=free_port()) as agent,
         AgentClient(f"http://127.0.0.1:{agent.tcp_port}", TOKEN) as client,
@@ -130,8 +128,8 @@ async def test_deletes_many_at_once() -> None:
 
 
 @pytest.mark.parametrize("backup_id", ["unknown", "a/b c#d?e%f", "ünïcode 🎉"])
-async def test_does_not_find(client: AgentClient, backup_id: str) -> None:
-    """Unknown ids are not found, whatever they hold."""
+async def test_unknown_ids_raise(client: AgentClient, backup_id: str) -> None:
+    """Unknown ids raise not found, with any characters."""
     for call in (client.backup, client.download, client.delete):
         with pytest.raises(AgentError) as raised:
             await call(LOCATION, backup_id)
@@ -142,8 +140,8 @@ async def test_does_not_find(client: AgentClient, backup_id: str) -> None:
     assert not raised.value.retryable
 
 
-async def test_follows_events(agent: Agent, client: AgentClient) -> None:
-    """Events begin with a greeting, tell of uploads, and end with the agent."""
+async def test_events_report_upload(agent: Agent, client: AgentClient) -> None:
+    """Events start with a hello, report an upload, and end with the agent."""
     backup, tar = make_backup(size=20_000_000)
     info = await client.info()
     async with aclosing(client.events()) as events:
@@ -171,16 +169,16 @@ async def test_follows_events(agent: Agent, client: AgentClient) -> None:
         assert raised.value.code in ("agent_unreachable", "transfer_broken")
 
 
-async def test_sets_the_log_level(client: AgentClient) -> None:
-    """The level is the agent's to check."""
+async def test_log_level_is_validated(client: AgentClient) -> None:
+    """The agent validates the log level."""
     await client.set_log_level("debug")
     with pytest.raises(AgentError) as raised:
         await client.set_log_level("loud")
     assert raised.value.code == "invalid_request"
 
 
-async def test_needs_the_token() -> None:
-    """Over TCP, and on a socket when the agent has a token, nothing works without it."""
+async def test_token_is_required() -> None:
+    """Each call needs the agent's token, over TCP and on a socket."""
     async with Agent(token=TOKEN, tcp_port=free_port()) as agent:
         for address in (agent.address, f"http://127.0.0.1:{agent.tcp_port}"):
             for token in (None, "wrong", TOKEN + "x"):
@@ -195,8 +193,10 @@ async def test_needs_the_token() -> None:
                 assert await collect(download) == tar
 
 
-async def test_misses_the_agent(agent: Agent, client: AgentClient) -> None:
-    """An agent that is not there, or not any more, is unreachable."""
+async def test_missing_agent_raises_unreachable(
+    agent: Agent, client: AgentClient
+) -> None:
+    """A call to a missing agent raises agent_unreachable, a broken upload transfer_broken."""
     backup, tar = make_backup(size=20_000_000)
 
     async def open_stream() -> AsyncIterator[bytes]:
@@ -218,8 +218,8 @@ async def test_misses_the_agent(agent: Agent, client: AgentClient) -> None:
     assert raised.value.code == "agent_unreachable"
 
 
-async def test_is_of_no_use_when_closed(agent: Agent) -> None:
-    """A closed client says so in the same way."""
+async def test_closed_client_raises(agent: Agent) -> None:
+    """A closed client raises agent_unreachable."""
     client = AgentClient(agent.address)
     await client.close()
     with pytest.raises(AgentError) as raised:
@@ -227,8 +227,8 @@ async def test_is_of_no_use_when_closed(agent: Agent) -> None:
     assert raised.value.code == "agent_unreachable"
 
 
-def test_speaks_in_sentences() -> None:
-    """An error is what happened, the provider's code and what to do."""
+def test_error_text_has_code_and_hint() -> None:
+    """An error's text contains the detail, the provider's code and the hint."""
     error = AgentError("storage_auth", "Key unknown")
     assert str(error) == "Key unknown"
     error = AgentError("x", "Key unknown", provider_code="NoKey", hint="Check the key.")
@@ -237,10 +237,10 @@ def test_speaks_in_sentences() -> None:
     assert str(error) == "NoKey: unknown. Check."
 
 
-async def test_has_verified_nothing_without_a_result(
+async def test_verify_without_result_raises(
     client: AgentClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An answer that ends early is no word about the backup, and the agent's own error is one."""
+    """A verification without a result raises, and the agent's error is raised."""
     lines: list[dict[str, Any]] = [{"type": "progress", "read_bytes": 1}]
 
     async def answer(*args: Any, **kwargs: Any) -> AsyncIterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What the client receives: whole, or an error; and it may be left at any time."""
+"""Downloads of the client."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -15,8 +15,8 @@ from .backups import collect, make_backup, send, streaming
 from .impostor import CUT_SHORT, impostor
 
 
-async def test_closes_a_download_early(client: AgentClient) -> None:
-    """A download may be left in the middle, or before it began."""
+async def test_download_can_be_closed_early(client: AgentClient) -> None:
+    """A download can be closed at any time."""
     backup, tar = make_backup(size=20_000_000)
     await send(client, backup, streaming(tar))
     for read in (0, 1):
@@ -28,10 +28,10 @@ async def test_closes_a_download_early(client: AgentClient) -> None:
 
 
 @pytest.mark.parametrize("size", [100_000, 20_000_000])
-async def test_breaks_on_damaged_content(
+async def test_damaged_content_raises(
     agent: Agent, client: AgentClient, size: int
 ) -> None:
-    """Stored bytes that have changed never look like a whole backup."""
+    """Stored bytes that have changed raise."""
     backup, tar = make_backup(size=size)
     await send(client, backup, streaming(tar))
     (path,) = (path for path in agent.files() if path.suffix == ".tar")
@@ -43,8 +43,8 @@ async def test_breaks_on_damaged_content(
     assert raised.value.code in ("transfer_broken", "checksum_mismatch")
 
 
-async def test_refuses_content_of_unknown_length(tmp_path: Path) -> None:
-    """Content without a length could be cut short unnoticed."""
+async def test_unknown_length_is_refused(tmp_path: Path) -> None:
+    """Content without a length is refused, because truncation would go unnoticed."""
     answer = b"HTTP/1.1 200 OK\r\n\r\nsome bytes"
     async with impostor(tmp_path, answer) as client:
         with pytest.raises(AgentError) as raised:
@@ -52,8 +52,8 @@ async def test_refuses_content_of_unknown_length(tmp_path: Path) -> None:
         assert raised.value.code == "invalid_response"
 
 
-async def test_notices_content_cut_short(tmp_path: Path) -> None:
-    """Fewer bytes than announced are an error, not an end."""
+async def test_truncated_content_raises(tmp_path: Path) -> None:
+    """Fewer bytes than announced raise."""
     async with impostor(tmp_path, CUT_SHORT) as client:
         download = await client.download(LOCATION, "id")
         assert await anext(download) == b"some bytes"
@@ -62,8 +62,8 @@ async def test_notices_content_cut_short(tmp_path: Path) -> None:
         assert raised.value.code == "transfer_broken"
 
 
-async def test_notices_content_that_was_damaged(tmp_path: Path) -> None:
-    """Bytes that are not those that the agent read are an error, at their end."""
+async def test_crc32_mismatch_raises(tmp_path: Path) -> None:
+    """A CRC-32 mismatch raises at the end."""
     for crc32, code in (
         (f"{zlib.crc32(b'some bytes'):08x}", None),
         ("00000000", "checksum_mismatch"),
@@ -80,8 +80,8 @@ async def test_notices_content_that_was_damaged(tmp_path: Path) -> None:
             assert getattr(raised.value, "code", None) == code
 
 
-async def test_leaves_a_download_when_cancelled(tmp_path: Path) -> None:
-    """Whoever waits for the next bytes may be cancelled; the connection goes with it."""
+async def test_cancelled_read_closes_download(tmp_path: Path) -> None:
+    """A cancelled read closes the connection."""
     async with impostor(tmp_path, CUT_SHORT, silent=True) as client:
         download = await client.download(LOCATION, "id")
         assert await anext(download) == b"some bytes"
@@ -92,8 +92,8 @@ async def test_leaves_a_download_when_cancelled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", ["nothing", "all that came"])
-async def test_breaks_when_its_client_is_closed(tmp_path: Path, *, read: str) -> None:
-    """Whoever waits for the next bytes then is told so, also when some that came before were not fetched."""
+async def test_closing_client_breaks_download(tmp_path: Path, *, read: str) -> None:
+    """Closing the client raises in a waiting reader, also with buffered bytes."""
     async with impostor(tmp_path, CUT_SHORT, silent=True) as client:
         download = await client.download(LOCATION, "id")
         if read == "nothing":
@@ -101,8 +101,8 @@ async def test_breaks_when_its_client_is_closed(tmp_path: Path, *, read: str) ->
         await breaks_when_closed(client, collect(download))
 
 
-async def test_lines_break_when_their_client_is_closed(tmp_path: Path) -> None:
-    """Whoever waits for the outcome of a long look is told so, too."""
+async def test_closing_client_breaks_verification(tmp_path: Path) -> None:
+    """Closing the client raises in a waiting verification."""
     answer = b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"type": "progress"}\n'
     async with impostor(tmp_path, answer, silent=True) as client:
         await breaks_when_closed(client, client.verify(LOCATION, "id", full=True))
@@ -111,7 +111,7 @@ async def test_lines_break_when_their_client_is_closed(tmp_path: Path) -> None:
 async def breaks_when_closed(
     client: AgentClient, reading: Coroutine[Any, Any, object]
 ) -> None:
-    """Close the client under a reader, who must be told."""
+    """Close the client during a read, which must raise."""
     reader = asyncio.create_task(reading)
     await asyncio.sleep(0.05)
     await client.close()

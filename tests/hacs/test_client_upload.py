@@ -1,4 +1,4 @@
-"""What the client sends: all of it or nothing, and the errors of its stream are left alone."""
+"""Uploads of the client."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,10 +25,8 @@ from .backups import Stalling, collect, make_backup, send, streaming
 from .impostor import http, impostor
 
 
-async def test_refuses_a_stream_that_is_too_short(
-    agent: Agent, client: AgentClient
-) -> None:
-    """A stream that ends early leaves nothing behind."""
+async def test_truncated_stream_is_refused(agent: Agent, client: AgentClient) -> None:
+    """A stream that ends early is refused, and nothing is left behind."""
     backup, tar = make_backup(size=20_000_000)
     with pytest.raises(AgentError) as raised:
         await send(client, backup, streaming(tar[:-10_240]))
@@ -37,8 +35,8 @@ async def test_refuses_a_stream_that_is_too_short(
     assert (await client.backups(LOCATION, refresh=True))["backups"] == []
 
 
-async def test_takes_a_stream_that_is_longer(client: AgentClient) -> None:
-    """Home Assistant may announce less than it sends; the true size is kept."""
+async def test_longer_stream_is_accepted(client: AgentClient) -> None:
+    """A stream longer than announced is stored with its true size."""
     backup, tar = make_backup()
     announced = replace(backup, size=len(tar) - 10_240)
     stored = await send(client, announced, streaming(tar))
@@ -50,10 +48,10 @@ async def test_takes_a_stream_that_is_longer(client: AgentClient) -> None:
     ("lie", "code"),
     [({"size": 1}, "size_mismatch"), ({"crc32": "00000000"}, "checksum_mismatch")],
 )
-async def test_refuses_when_the_counts_differ(
+async def test_count_mismatch_is_refused(
     agent: Agent, client: AgentClient, lie: dict[str, Any], code: str
 ) -> None:
-    """What the sender counted is not what arrived: nothing is kept."""
+    """A size or checksum that differs is refused, and nothing is stored."""
     backup, tar = make_backup()
     created = await client.create_upload(LOCATION, backup.as_dict(), "name.tar")
     upload_id = created["upload_id"]
@@ -67,21 +65,21 @@ async def test_refuses_when_the_counts_differ(
     await agent.wait_until_empty()
 
 
-async def test_refuses_what_is_no_backup(agent: Agent, client: AgentClient) -> None:
-    """A stream that is no tar of this backup is refused."""
+async def test_invalid_tar_is_refused(agent: Agent, client: AgentClient) -> None:
+    """A stream that is not the tar of the backup is refused."""
     backup, tar = make_backup(size=20_000_000)
     _, other_tar = make_backup("another", size=20_000_000)
     for content in (bytes(len(tar)), b"x" * len(tar), other_tar):
         announced = replace(backup, size=len(content))
         with pytest.raises(AgentError) as raised:
             await send(client, announced, streaming(content))
-        # The agent may refuse, and close, while this side is still sending.
+        # The agent may close the connection before this side has sent everything.
         assert raised.value.code in ("invalid_metadata", "transfer_broken")
         await agent.wait_until_empty()
 
 
 class StreamError(Exception):
-    """An error that only the stream's owner knows."""
+    """An error of the stream's owner."""
 
 
 @pytest.mark.parametrize("size", [0, 20_000_000])
@@ -96,23 +94,21 @@ class StreamError(Exception):
     ],
     ids=lambda error: type(error).__name__,
 )
-async def test_leaves_errors_of_the_stream_alone(
+async def test_stream_errors_pass_unchanged(
     agent: Agent, client: AgentClient, error: BaseException, size: int
 ) -> None:
-    """What the stream raises comes out as it is, and nothing is kept."""
+    """Errors of the stream pass unchanged, and nothing is stored."""
     backup, tar = make_backup(size=size)
     with pytest.raises(type(error)) as raised:
         await send(client, backup, streaming(tar, then=error))
     assert raised.value is error
     await agent.wait_until_empty()
-    # The agent is as good as before.
+    # The agent still works.
     await send(client, backup, streaming(tar))
 
 
-async def test_leaves_errors_of_opening_alone(
-    agent: Agent, client: AgentClient
-) -> None:
-    """A stream that cannot be opened ends the upload with its own error."""
+async def test_open_errors_pass_unchanged(agent: Agent, client: AgentClient) -> None:
+    """Errors of opening the stream pass unchanged."""
 
     async def open_stream() -> AsyncIterator[bytes]:
         raise StreamError
@@ -123,8 +119,8 @@ async def test_leaves_errors_of_opening_alone(
     await agent.wait_until_empty()
 
 
-async def test_cancels_in_the_middle(agent: Agent, client: AgentClient) -> None:
-    """A cancelled upload ends at once, leaves its stream to its owner and nothing at the agent."""
+async def test_cancellation_releases_stream(agent: Agent, client: AgentClient) -> None:
+    """A cancelled upload releases its stream, and leaves nothing behind."""
     backup, tar = make_backup(size=20_000_000)
     stalled = asyncio.Event()
     created: list[str] = []
@@ -152,7 +148,7 @@ async def test_cancels_in_the_middle(agent: Agent, client: AgentClient) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    # Raises while anybody still reads it.
+    # Raises if the stream is still being read.
     await opened.aclose()  # type: ignore[attr-defined]
     await agent.wait_until_empty()
     with pytest.raises(AgentError) as raised:
@@ -160,8 +156,8 @@ async def test_cancels_in_the_middle(agent: Agent, client: AgentClient) -> None:
     assert raised.value.code == "upload_not_found"
 
 
-async def test_cleaning_up_does_not_hold_up(agent: Agent, client: AgentClient) -> None:
-    """An agent that does not answer the cancellation of a failed upload is not waited for."""
+async def test_cleanup_is_bounded(agent: Agent, client: AgentClient) -> None:
+    """The cleanup does not wait for an agent that does not answer."""
     backup, tar = make_backup()
 
     async def never(upload_id: str) -> None:
@@ -175,10 +171,8 @@ async def test_cleaning_up_does_not_hold_up(agent: Agent, client: AgentClient) -
         await send(client, backup, streaming(tar, then=StreamError()))
 
 
-async def test_replaces_an_upload_of_the_same_backup(
-    agent: Agent, client: AgentClient
-) -> None:
-    """The second upload of a backup wins, the first one ends as cancelled."""
+async def test_second_upload_replaces_first(agent: Agent, client: AgentClient) -> None:
+    """A second upload of a backup cancels the first."""
     backup, tar = make_backup(size=20_000_000)
     stream = Stalling(tar, 10_000_000)
     first = asyncio.create_task(send(client, backup, stream.open))
@@ -192,8 +186,8 @@ async def test_replaces_an_upload_of_the_same_backup(
     assert await collect(await client.download(LOCATION, backup.backup_id)) == tar
 
 
-async def test_hears_a_refusal_while_sending(tmp_path: Path) -> None:
-    """An answer that comes before the content has been sent is heard at once, and the stream is left alone."""
+async def test_refusal_while_sending_is_raised(tmp_path: Path) -> None:
+    """An answer that arrives before the end of the content is raised at once."""
     problem = '{"code": "storage_full", "detail": "No space left"}'
     answer = http("507 Insufficient Storage", problem)
     stream = await streaming(bytes(20_000_000))()
@@ -205,19 +199,19 @@ async def test_hears_a_refusal_while_sending(tmp_path: Path) -> None:
 
 
 class Writer:
-    """Takes what a body writes, over no connection at all."""
+    """A writer without a connection."""
 
     def __init__(self) -> None:
-        """Begin empty."""
+        """Initialize the writer."""
         self.written = b""
 
     async def write(self, chunk: bytes) -> None:
-        """Take a chunk."""
+        """Collect a chunk."""
         self.written += chunk
 
 
-async def test_sends_a_stream_once() -> None:
-    """A body is a stream: empty chunks are nothing, it has no text, and there is no second time."""
+async def test_body_is_sent_once() -> None:
+    """A body skips empty chunks, has no text, and is sent once."""
 
     async def stream() -> AsyncIterator[bytes]:
         for chunk in (b"some ", b"", b"bytes"):
@@ -234,8 +228,8 @@ async def test_sends_a_stream_once() -> None:
         body.decode()
 
 
-def test_counts_without_isal() -> None:
-    """Python's own checksum does where the faster one is missing."""
+def test_crc32_without_isal() -> None:
+    """Without isal, zlib computes the CRC-32."""
     spec = importlib.util.spec_from_file_location(
         f"{client_module.__name__}.bare", transfer_module.__file__
     )

@@ -1,4 +1,4 @@
-"""Something at the address that is not the agent, says nothing or nonsense: an error of the one kind."""
+"""Answers of other servers, and silence."""
 
 from contextlib import aclosing
 from pathlib import Path
@@ -34,10 +34,10 @@ from .impostor import CUT_SHORT, http, impostor
         (b"", "agent_unreachable"),
     ],
 )
-async def test_knows_what_is_not_the_agent(
+async def test_foreign_answers_raise_agent_error(
     tmp_path: Path, answer: bytes, code: str
 ) -> None:
-    """Whatever else answers at the address is an error of the one kind."""
+    """Any answer of another server raises an AgentError."""
     async with impostor(tmp_path, answer) as client:
         with pytest.raises(AgentError) as raised:
             await client.info()
@@ -45,8 +45,8 @@ async def test_knows_what_is_not_the_agent(
         assert str(raised.value)
 
 
-async def test_waits_only_so_long(tmp_path: Path) -> None:
-    """Silence ends a call."""
+async def test_silent_server_times_out(tmp_path: Path) -> None:
+    """A silent server times out."""
     quick = aiohttp.ClientTimeout(total=0.05)
     with patch.object(agent_module, "_QUICK", quick):
         async with impostor(tmp_path, b"", silent=True) as client:
@@ -56,8 +56,8 @@ async def test_waits_only_so_long(tmp_path: Path) -> None:
     assert raised.value.retryable
 
 
-async def test_waits_only_so_long_for_content(tmp_path: Path) -> None:
-    """Silence in the middle of a download or of an upload ends it."""
+async def test_silent_transfer_times_out(tmp_path: Path) -> None:
+    """Silence during a download or an upload times out."""
     idle = aiohttp.ClientTimeout(total=None, sock_read=0.5)
     with patch.object(agent_module, "_TRANSFER", idle):
         async with impostor(tmp_path, CUT_SHORT, silent=True) as client:
@@ -74,8 +74,8 @@ async def test_waits_only_so_long_for_content(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", [b"nonsense", b"[]", b'"%s"' % (b"x" * 300_000)])
-async def test_survives_nonsense_among_the_events(tmp_path: Path, line: bytes) -> None:
-    """A line that is no event ends the stream with an error of the one kind."""
+async def test_invalid_event_ends_stream(tmp_path: Path, line: bytes) -> None:
+    """An invalid line ends the events with an error."""
     answer = b'HTTP/1.1 200 OK\r\n\r\n{"type": "hello"}\n%s\n' % line
     async with (
         impostor(tmp_path, answer) as client,

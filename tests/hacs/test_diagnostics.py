@@ -1,4 +1,4 @@
-"""Diagnostics: everything that a bug report needs, and nothing that is secret."""
+"""Diagnostics of entries and devices."""
 
 from collections.abc import AsyncIterator
 import json
@@ -32,7 +32,7 @@ SECRETS = {
     "encryption_key": "cGxhbnRlZC1lbmNyeXB0aW9uLWtleS0wMDA0LjMyYiE=",
     "proxy": "http://someone:planted-proxy-0005@127.0.0.1:9",
 }
-# The part of each that nobody may see.
+# The texts that must not appear.
 HIDDEN = [
     TOKEN,
     *(SECRETS[key] for key in SECRETS if key != "proxy"),
@@ -56,7 +56,7 @@ async def agent() -> AsyncIterator[Agent]:
 
 @pytest.fixture
 def entry(hass: HomeAssistant, agent: Agent) -> MockConfigEntry:
-    """Return an entry with a location that has a secret in every field."""
+    """Return an entry with a location that has all secrets."""
     settings = {
         "provider": "other",
         "endpoint": "https://127.0.0.1:9",
@@ -84,7 +84,7 @@ def entry(hass: HomeAssistant, agent: Agent) -> MockConfigEntry:
 async def download(
     hass: HomeAssistant, hass_client: ClientSessionGenerator, path: str
 ) -> tuple[dict[str, Any], str]:
-    """Return what the button gives a person, and all of it as text."""
+    """Return the diagnostics, parsed and as text."""
     assert await async_setup_component(hass, "diagnostics", {})
     client = await hass_client()
     response = await client.get(f"/api/diagnostics/config_entry/{path}")
@@ -95,17 +95,17 @@ async def download(
 
 
 def assert_clean(text: str) -> None:
-    """See that no secret is in it, however it is written."""
+    """Assert that no secret is in a text, in any encoding."""
     for secret in HIDDEN:
         for hidden in (secret, secret.replace("planted", "PLANTED")):
             for form in (hidden, json.dumps(hidden)[1:-1], quote(hidden, safe="")):
                 assert form not in text
 
 
-async def test_of_an_agent(
+async def test_entry_diagnostics(
     hass: HomeAssistant, entry: MockConfigEntry, hass_client: ClientSessionGenerator
 ) -> None:
-    """Both sides tell how they are."""
+    """Entry diagnostics contain both sides' state."""
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
     connection = entry.runtime_data
@@ -128,10 +128,10 @@ async def test_of_an_agent(
     assert data["agent"]["info"]["version"] == connection.info["version"]
 
 
-async def test_of_an_older_agent(
+async def test_entry_diagnostics_of_older_agent(
     hass: HomeAssistant, entry: MockConfigEntry, hass_client: ClientSessionGenerator
 ) -> None:
-    """An agent without diagnostics says at least what it is."""
+    """An older agent without diagnostics reports its version."""
     assert await hass.config_entries.async_setup(entry.entry_id)
     with patch.object(module, "_CAPABILITY", "something new"):
         data, text = await download(hass, hass_client, entry.entry_id)
@@ -139,13 +139,13 @@ async def test_of_an_older_agent(
     assert set(data["agent"]) == {"info", "error"}
 
 
-async def test_of_an_agent_that_is_away(
+async def test_entry_diagnostics_without_agent(
     hass: HomeAssistant,
     agent: Agent,
     entry: MockConfigEntry,
     hass_client: ClientSessionGenerator,
 ) -> None:
-    """Where there is no connection, that is what there is to report."""
+    """Without a connection, the error is reported."""
     await agent.stop()
     assert not await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.SETUP_RETRY
@@ -156,13 +156,13 @@ async def test_of_an_agent_that_is_away(
 
 
 @pytest.mark.parametrize("location_id", ["local", "configured", "planted"])
-async def test_of_a_location(
+async def test_device_diagnostics(
     hass: HomeAssistant,
     entry: MockConfigEntry,
     hass_client: ClientSessionGenerator,
     location_id: str,
 ) -> None:
-    """A location's device has the same, of this location alone."""
+    """Device diagnostics contain one location's state."""
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
     devices = dr.async_entries_for_config_entry(dr.async_get(hass), entry.entry_id)
@@ -177,13 +177,13 @@ async def test_of_a_location(
         assert data["agent"]["location"]["id"] == location_id
 
 
-async def test_of_a_location_whose_agent_is_away(
+async def test_device_diagnostics_without_agent(
     hass: HomeAssistant,
     agent: Agent,
     entry: MockConfigEntry,
     hass_client: ClientSessionGenerator,
 ) -> None:
-    """Its device stays; what is kept here is reported, and why the rest is not. It is not to be removed."""
+    """Without a connection, the stored settings and the error are reported, and the device cannot be removed."""
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
     devices = dr.async_entries_for_config_entry(dr.async_get(hass), entry.entry_id)
@@ -199,10 +199,10 @@ async def test_of_a_location_whose_agent_is_away(
     assert await async_remove_config_entry_device(hass, entry, device) is False
 
 
-async def test_finds_secrets_anywhere(
+async def test_secrets_are_redacted_by_value(
     hass: HomeAssistant, entry: MockConfigEntry
 ) -> None:
-    """What an agent forgot to hide is hidden here."""
+    """Secrets are redacted by key and by value."""
     clean = module._cleaner(entry)
     told = {"said": [f"key {SECRETS['secret_access_key']}!", {"a": (TOKEN,)}], "n": 5}
     assert clean(told) == {

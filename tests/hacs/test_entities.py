@@ -1,7 +1,6 @@
-"""The devices and entities of locations: pushed by the agent, there while it is, gone with their location."""
+"""Devices and entities of locations."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 from unittest.mock import patch
 
@@ -31,17 +30,17 @@ from .home import MakeEntry, device, entity_id, press, settings_of, until, value
 
 @pytest.fixture(autouse=True)
 def all_enabled() -> Any:
-    """Enable what is disabled by default."""
+    """Enable entities that are disabled by default."""
     with patch(
         "homeassistant.helpers.entity.Entity.entity_registry_enabled_default", True
     ):
         yield
 
 
-async def test_shows_each_location(
+async def test_location_is_device_with_entities(
     hass: HomeAssistant, backup_agent: BackupAgent, agent: Agent
 ) -> None:
-    """A location is a device of the service type, with all its entities."""
+    """A location is a service device with all its entities."""
     found = device(hass)
     assert found is not None
     assert found.name == "Local directory"
@@ -57,8 +56,10 @@ async def test_shows_each_location(
     assert state.name == "Local directory Status"
 
 
-async def test_follows_uploads(hass: HomeAssistant, backup_agent: BackupAgent) -> None:
-    """The progress is there while an upload is, and the numbers are right afterwards."""
+async def test_sensors_follow_upload(
+    hass: HomeAssistant, backup_agent: BackupAgent
+) -> None:
+    """The progress is known during an upload, and the counts are right afterwards."""
     await press(hass, "refresh")
     await until(lambda: value(hass, "backups") == "0")
     assert value(hass, "status") == "ok"
@@ -87,10 +88,10 @@ async def test_follows_uploads(hass: HomeAssistant, backup_agent: BackupAgent) -
     assert size.attributes["unit_of_measurement"] == "GB"
 
 
-async def test_cancels(
+async def test_cancel_button_cancels_upload(
     hass: HomeAssistant, backup_agent: BackupAgent, agent: Agent
 ) -> None:
-    """The button cancels what is being uploaded, which its sender is told."""
+    """The button cancels the upload, and its sender is told."""
     backup, tar = make_backup(size=20_000_000)
     stream = Stalling(tar, 15_000_000)
     task = asyncio.create_task(upload(backup_agent, backup, stream.open))
@@ -103,10 +104,10 @@ async def test_cancels(
     await agent.wait_until_empty()
 
 
-async def test_cancels_while_something_is_checked(
+async def test_cancel_does_not_wait_for_check(
     hass: HomeAssistant, backup_agent: BackupAgent
 ) -> None:
-    """A check may take minutes, which nobody who wants to cancel should wait for."""
+    """Cancelling does not wait for a check."""
     checking, go_on = asyncio.Event(), asyncio.Event()
 
     async def check(*args: Any) -> Any:
@@ -130,10 +131,10 @@ async def test_cancels_while_something_is_checked(
         await task
 
 
-async def test_shows_what_is_told_of_the_last_upload(
+async def test_last_upload_sensors(
     hass: HomeAssistant, backup_agent: BackupAgent, entry: MockConfigEntry
 ) -> None:
-    """The last upload, when it was and how long it took."""
+    """The sensors show the last upload's time and duration."""
     coordinator = entry.runtime_data
     last = {
         "backup_id": "1f2e3d4c",
@@ -153,10 +154,10 @@ async def test_shows_what_is_told_of_the_last_upload(
 
 
 @pytest.mark.parametrize("code", [*PROBLEMS, "brand_new"])
-async def test_has_a_word_for_each_problem(
+async def test_status_is_error_code(
     hass: HomeAssistant, backup_agent: BackupAgent, entry: MockConfigEntry, code: str
 ) -> None:
-    """The status is the code of the problem; one that is not known yet is an error."""
+    """The status is the error's code, or `error` for an unknown one."""
     coordinator = entry.runtime_data
     location = {
         **coordinator.locations["local"],
@@ -174,10 +175,10 @@ async def test_has_a_word_for_each_problem(
     assert value(hass, "status") == ("error" if code == "brand_new" else code)
 
 
-async def test_ignores_the_locations_of_others(
+async def test_other_home_assistants_location_is_ignored(
     hass: HomeAssistant, backup_agent: BackupAgent, entry: MockConfigEntry
 ) -> None:
-    """What another Home Assistant registered is nothing here."""
+    """Events about another Home Assistant's locations are ignored."""
     coordinator = entry.runtime_data
     coordinator.handle_event(
         {
@@ -188,10 +189,10 @@ async def test_ignores_the_locations_of_others(
     assert list(coordinator.locations) == ["local"]
 
 
-async def test_reports_a_problem_of_the_storage(
+async def test_missing_bucket_is_reported(
     hass: HomeAssistant, garage: Garage, make_entry: MakeEntry
 ) -> None:
-    """A bucket that is missing is the location's status, and what its button says."""
+    """A missing bucket is the status, and the error of the buttons."""
     entry = make_entry(cellar=settings_of(garage, "no-such-bucket", prefix="folder"))
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
@@ -207,10 +208,10 @@ async def test_reports_a_problem_of_the_storage(
     assert found.model == "no-such-bucket/folder"
 
 
-async def test_belongs_to_its_subentry(
+async def test_entities_belong_to_subentry(
     hass: HomeAssistant, garage: Garage, bucket: str, make_entry: MakeEntry
 ) -> None:
-    """A location that is kept in Home Assistant has its entities below its subentry, and they go with it."""
+    """The entities of a stored location belong to its subentry, and are removed with it."""
     entry = make_entry(cellar=settings_of(garage, bucket, prefix="folder"))
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
@@ -234,10 +235,10 @@ async def test_belongs_to_its_subentry(
     assert device(hass) is not None
 
 
-async def test_leads_to_the_page_of_the_app(
+async def test_device_links_app_page(
     hass: HomeAssistant, entry: MockConfigEntry
 ) -> None:
-    """A location of the app's own configuration is changed on the app's page."""
+    """The device of an app's own location links to the app's page."""
     data = {**entry.data, CONF_APP: "a0d7b954_s3_backup_agent"}
     hass.config_entries.async_update_entry(entry, data=data)
     assert await hass.config_entries.async_setup(entry.entry_id)
@@ -250,10 +251,10 @@ async def test_leads_to_the_page_of_the_app(
 
 
 @pytest.mark.usefixtures("impatient", "backup_agent")
-async def test_follows_the_locations(
+async def test_devices_follow_locations(
     hass: HomeAssistant, agent: Agent, entry: MockConfigEntry
 ) -> None:
-    """Locations come and go with a restart of the agent; one that comes back is the same again."""
+    """Devices are added, renamed and removed with the agent's locations."""
     for locations in ({"attic": "Attic"}, {}, {"attic": "Größe & Ferne"}):
         await agent.stop()
         agent.locations = dict(locations)
@@ -272,10 +273,10 @@ async def test_follows_the_locations(
 
 
 @pytest.mark.usefixtures("impatient", "backup_agent")
-async def test_is_unavailable_without_the_agent(
+async def test_entities_are_unavailable_after_grace_period(
     hass: HomeAssistant, agent: Agent
 ) -> None:
-    """A short absence is not worth a word; a longer one is, and ends by itself."""
+    """A short outage changes no state; a longer one makes entities unavailable."""
     changes: list[str] = []
     hass.bus.async_listen(
         "state_changed",
@@ -294,13 +295,13 @@ async def test_is_unavailable_without_the_agent(
     await until(lambda: value(hass, "backups") != STATE_UNAVAILABLE)
 
 
-async def test_takes_over_a_new_version(
+async def test_device_shows_new_agent_version(
     hass: HomeAssistant,
     agent: Agent,
     entry: MockConfigEntry,
     impatient: None,
 ) -> None:
-    """An agent that was upgraded is shown as what it is now."""
+    """The device shows an upgraded agent's version."""
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
     found = device(hass)
@@ -314,8 +315,8 @@ async def test_takes_over_a_new_version(
 
 
 @pytest.mark.usefixtures("backup_agent")
-async def test_shows_a_location_once(hass: HomeAssistant) -> None:
-    """Of two locations with one id only the first is shown."""
+async def test_duplicate_location_has_one_device(hass: HomeAssistant) -> None:
+    """Of two locations with one id, the first has the device."""
     async with Agent(locations={"local": "Another", "attic": "Attic"}) as other:
         second = MockConfigEntry(domain=DOMAIN, data={CONF_ADDRESS: other.address})
         second.add_to_hass(hass)
@@ -331,10 +332,10 @@ async def test_shows_a_location_once(hass: HomeAssistant) -> None:
 
 @pytest.mark.usefixtures("backup_agent")
 @pytest.mark.parametrize("way", ["disabled", "removed"])
-async def test_hands_a_location_over(
+async def test_location_moves_to_second_agent(
     hass: HomeAssistant, entry: MockConfigEntry, way: str
 ) -> None:
-    """When the first of two agents with a location goes for good, it is the second one's; not for a reload."""
+    """The second agent takes over a location when the first entry is disabled or removed, not at a reload."""
     before = entity_id(hass, "status")
     async with Agent(locations={"local": "Another"}) as other:
         second = MockConfigEntry(domain=DOMAIN, data={CONF_ADDRESS: other.address})
@@ -359,44 +360,10 @@ async def test_hands_a_location_over(
         assert [(it.name, it.disabled_by) for it in devices] == [("Another", None)]
 
         if way == "disabled":
-            # The first come keeps it.
+            # The current owner keeps the location.
             await hass.config_entries.async_set_disabled_by(entry.entry_id, None)
             await hass.async_block_till_done()
             assert entry.state is ConfigEntryState.LOADED
             assert value(hass, "status") == "ok"
             assert er.async_entries_for_config_entry(registry, entry.entry_id) == []
         assert await hass.config_entries.async_unload(second.entry_id)
-
-
-@pytest.mark.usefixtures("deaf", "backup_agent")
-async def test_catches_up_when_events_were_lost(
-    hass: HomeAssistant, entry: MockConfigEntry
-) -> None:
-    """A stream that left events out makes everything be asked for again."""
-    connection = entry.runtime_data
-    connection.data.locations = {}
-    connection.data.set_uploads(
-        [
-            {
-                "upload_id": "x",
-                "location": "local",
-                "backup_id": "y",
-                "state": "receiving",
-                "stored_bytes": 1,
-                "total_bytes": 2,
-                "error": None,
-            }
-        ]
-    )
-
-    async def events() -> AsyncIterator[Any]:
-        yield {"type": "lost", "events": 3}
-
-    with patch.object(connection.client, "events", events):
-        connection.info["capabilities"].remove("uploads")
-        await connection._follow_events()
-        assert list(connection.locations) == ["local"]
-        assert connection.data.uploads_to("local")
-        connection.info["capabilities"].append("uploads")
-        await connection._follow_events()
-    assert connection.data.uploads_to("local") == []

@@ -1,7 +1,6 @@
-"""What large transfers and long lists cost Home Assistant: its event loop is never held for long, its memory does not grow.
+"""Event loop and memory under large transfers and long lists.
 
-A callback's time is what this thread computes in it, not what passes on the clock: on a busy machine the loop is held up
-by others, too, and that is not ours to answer for.
+A callback's time is the CPU time of this thread, which a busy machine does not affect.
 """
 
 import asyncio
@@ -30,26 +29,26 @@ MIB = 1 << 20
 SIZE_MIB = 1024
 HOLD_LIMIT_S = 0.050
 MEMORY_LIMIT = 16 * MIB
-# Decoded in one go they take a tenth of a second.
+# Enough that decoding them at once would take 0.1 s.
 BACKUPS, APPS = 5_000, 16
-# Blocks of a tar.
+# The block size of a tar.
 BLOCK = 512
 
 
 class Watch:
-    """Measures how long each callback of the event loop computes."""
+    """Measures the CPU time of each callback."""
 
     def __init__(self) -> None:
-        """Begin without any."""
+        """Initialize the measurement."""
         self.longest_s = 0.0
         self.longest = ""
         self.callbacks = 0
-        # How long garbage was collected in all.
+        # The total time of garbage collection.
         self.collecting_s = 0.0
         self.counts_collecting = True
 
     def note(self, handle: asyncio.Handle, seconds: float) -> None:
-        """Take note of one."""
+        """Record a callback."""
         self.callbacks += 1
         if seconds > self.longest_s:
             self.longest_s, self.longest = seconds, repr(handle)
@@ -57,7 +56,7 @@ class Watch:
 
 @pytest.fixture
 def watch() -> Iterator[Watch]:
-    """Watch the event loop."""
+    """Measure the event loop's callbacks."""
     watch = Watch()
     run = asyncio.Handle._run
 
@@ -80,12 +79,12 @@ def watch() -> Iterator[Watch]:
 
 
 class LargeBackup:
-    """A backup that is made while it is sent, as Home Assistant sends its own: a mebibyte at a time."""
+    """A backup that is generated in chunks of 1 MiB, as Home Assistant sends its own."""
 
     def __init__(self) -> None:
-        """Put many random bytes into a small backup."""
+        """Initialize the backup from a small one."""
         backup, tar = make_backup(size=0)
-        # The small one's head and the length in it, in octal.
+        # The header of the first member, with its octal size and checksum.
         self._noise = os.urandom(MIB)
         size = SIZE_MIB * MIB
         head = bytearray(tar[:BLOCK])
@@ -97,20 +96,20 @@ class LargeBackup:
         self.backup: AgentBackup = replace(backup, size=self.size)
 
     async def open(self) -> AsyncIterator[bytes]:
-        """Open it."""
+        """Open a stream."""
         return self._stream()
 
     async def _stream(self) -> AsyncIterator[bytes]:
         yield self._head
         for _ in range(SIZE_MIB):
-            # As with a file that is read in another thread, others get their turn.
+            # Yields like a file that is read in another thread.
             await asyncio.sleep(0)
             yield self._noise
         yield self._tail
 
 
 def memory(name: str) -> int:
-    """Return the resident memory of this process: VmRSS now, VmHWM the most there was."""
+    """Return this process's resident memory: VmRSS now, VmHWM at its peak."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(name):
             return int(line.split()[1]) * 1024
@@ -118,7 +117,7 @@ def memory(name: str) -> int:
 
 
 def forget_peak() -> int:
-    """Let VmHWM begin again at what there is now, which is returned; what is free goes back to the system before."""
+    """Reset VmHWM; return the current resident memory."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
@@ -126,7 +125,7 @@ def forget_peak() -> int:
 
 
 async def transfer(backup_agent: BackupAgent, large: LargeBackup) -> None:
-    """Upload a large backup, and download it again."""
+    """Upload and download a large backup."""
     progress: list[int] = []
     await upload(backup_agent, large.backup, large.open, progress)
     assert progress
@@ -137,12 +136,12 @@ async def transfer(backup_agent: BackupAgent, large: LargeBackup) -> None:
     assert received == large.size
 
 
-async def test_holds_nothing_up(
+async def test_large_transfer_does_not_block_event_loop(
     backup_agent: BackupAgent, watch: Watch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """During a transfer of 1 GiB in each direction no callback computes for 50 ms, and memory stays."""
+    """A transfer of 1 GiB each way blocks the event loop for less than 50 ms, in constant memory."""
     large = LargeBackup()
-    # What the kernel does on a busy machine counts as well, but comes and goes; what the code does is there each time.
+    # The kernel's work on a busy machine varies; the best of three runs is the code's.
     for _ in range(3):
         before = forget_peak()
         await asyncio.sleep(0)
@@ -155,7 +154,7 @@ async def test_holds_nothing_up(
             f"the longest {watch.longest_s * 1000:.1f} ms, memory +{grown / MIB:.1f} MiB"
         )
         with capsys.disabled():
-            print(f"\n{figures}")  # noqa: T201 - a figure for whoever looks
+            print(f"\n{figures}")  # noqa: T201 - a measurement for the log
         assert watch.callbacks > SIZE_MIB
         assert grown < MEMORY_LIMIT, figures
         if watch.longest_s < HOLD_LIMIT_S:
@@ -164,7 +163,7 @@ async def test_holds_nothing_up(
 
 
 def plant(agent: Agent) -> None:
-    """Put many backups into the embedded location, each as large as that of a house with many apps."""
+    """Create many backups in the embedded location, each with many apps."""
     folder = agent.folder / "state" / "local" / "backups"
     folder.mkdir(parents=True, exist_ok=True)
     apps = [
@@ -178,17 +177,17 @@ def plant(agent: Agent) -> None:
         (folder / f"{number}.tar").write_bytes(b"-")
 
 
-async def test_a_long_list_holds_nothing_up(
+async def test_long_list_does_not_block_event_loop(
     hass: HomeAssistant,
     agent: Agent,
     backup_agent: BackupAgent,
     watch: Watch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Nor do thousands of backups, whether they are listed for the panel or by the action."""
+    """Listing thousands of backups blocks the event loop for less than 50 ms."""
     await hass.async_add_executor_job(plant, agent)
     (entry,) = hass.config_entries.async_entries(DOMAIN)
-    # Python looks for garbage among all that there is in Home Assistant, whoever makes it do so.
+    # Garbage collection scans all objects of Home Assistant.
     watch.counts_collecting = False
     for _ in range(3):
         await asyncio.sleep(0)
@@ -201,18 +200,18 @@ async def test_a_long_list_holds_nothing_up(
             f"{BACKUPS} backups: the longest callback {watch.longest_s * 1000:.1f} ms"
         )
         with capsys.disabled():
-            print(f"\n{figures}")  # noqa: T201 - a figure for whoever looks
+            print(f"\n{figures}")  # noqa: T201 - a measurement for the log
         if watch.longest_s < HOLD_LIMIT_S:
             return
     pytest.fail(f"{watch.longest} computed for {watch.longest_s * 1000:.1f} ms")
 
 
-async def test_would_notice(watch: Watch) -> None:
-    """What holds the loop for longer is seen, and so is memory that is used for a moment."""
+async def test_measurement_detects_blocking(watch: Watch) -> None:
+    """The measurement detects a blocked loop and a peak of memory."""
     before = forget_peak()
     assert len(os.urandom(MEMORY_LIMIT + MIB)) > MEMORY_LIMIT
     assert memory("VmHWM") - before > MEMORY_LIMIT
-    # That took its time, too.
+    # Do not count the allocation above.
     await asyncio.sleep(0)
     watch.longest_s = 0
 

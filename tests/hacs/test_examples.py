@@ -1,4 +1,4 @@
-"""The automations of docs/guides/home-assistant.md do what they say."""
+"""The automations in docs/guides/home-assistant.md."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ EXAMPLES = {
 
 
 async def run(hass: HomeAssistant, alias: str) -> list[str]:
-    """Run the actions of an example, and return the notifications that they made."""
+    """Run an example's actions; return the notifications they create."""
     assert await async_setup_component(hass, "persistent_notification", {})
     assert await async_setup_component(
         hass, "automation", {"automation": EXAMPLES[alias]}
@@ -48,7 +48,7 @@ async def run(hass: HomeAssistant, alias: str) -> list[str]:
 
 @pytest.fixture
 async def cellar(hass: HomeAssistant) -> Any:
-    """Return the agent of a location that is called cellar."""
+    """Return the agent of a location named Cellar."""
     async with Agent(locations={"cellar": "Cellar"}) as agent:
         entry = MockConfigEntry(domain=DOMAIN, data={CONF_ADDRESS: agent.address})
         entry.add_to_hass(hass)
@@ -59,15 +59,17 @@ async def cellar(hass: HomeAssistant) -> Any:
         await hass.config_entries.async_unload(entry.entry_id)
 
 
-async def test_tells_of_trouble(hass: HomeAssistant, cellar: Agent) -> None:
-    """The first example makes a notification with the state."""
+async def test_trouble_example_notifies(hass: HomeAssistant, cellar: Agent) -> None:
+    """The first example sends a notification with the status."""
     button = {"entity_id": "button.cellar_refresh_backup_list"}
     await hass.services.async_call("button", "press", button, blocking=True)
     assert await run(hass, "Backup storage in trouble") == ["The cellar says: ok"]
 
 
-async def test_verifies_the_newest(hass: HomeAssistant, cellar: Agent) -> None:
-    """The second example is silent about a good backup, and tells of a damaged one."""
+async def test_verify_example_reports_damage(
+    hass: HomeAssistant, cellar: Agent
+) -> None:
+    """The second example notifies only of a damaged backup."""
     platform = hass.data[DATA_MANAGER].backup_agents[f"{DOMAIN}.cellar"]
     backup, tar = make_backup()
     await platform.async_upload_backup(
@@ -88,4 +90,4 @@ def _damage(path: Path) -> None:
 
 
 def _ignore(*, bytes_uploaded: int, **kwargs: Any) -> None:
-    """Take note of no progress."""
+    """Ignore the progress."""

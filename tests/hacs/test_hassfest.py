@@ -1,4 +1,4 @@
-"""What hassfest and HACS ask of a custom integration."""
+"""Checks of hassfest and HACS for custom integrations."""
 
 import ast
 from collections.abc import Iterator
@@ -24,13 +24,13 @@ HACS = REPOSITORY / "hacs"
 INTEGRATION = HACS / "custom_components" / "s3_backup_agent"
 LANGUAGES = sorted(path.stem for path in INTEGRATION.glob("translations/*.json"))
 
-# Integrations that Home Assistant always has, whose use needs not be declared.
+# Integrations that are always loaded need no declaration.
 ALWAYS_THERE = {"backup", "homeassistant", "websocket_api"}
 PLATFORMS = {"binary_sensor", "button", "event", "sensor", "switch", "update"}
 
 
 def load(name: str) -> dict[str, Any]:
-    """Return the content of a file of the integration, or nothing when it has none of that name."""
+    """Return the content of a file of the integration, empty if it does not exist."""
     path = INTEGRATION / name
     if not path.exists():
         return {}
@@ -44,7 +44,7 @@ def load(name: str) -> dict[str, Any]:
 
 @cache
 def modules() -> dict[str, ast.Module]:
-    """Return the integration's code by the path of the file."""
+    """Return the integration's parsed code, by file."""
     return {
         str(path.relative_to(INTEGRATION)): ast.parse(path.read_text())
         for path in INTEGRATION.rglob("*.py")
@@ -52,7 +52,7 @@ def modules() -> dict[str, ast.Module]:
 
 
 def nodes[Node: ast.AST](kind: type[Node], name: str | None = None) -> Iterator[Node]:
-    """Yield all nodes of a kind, of one file or of all."""
+    """Yield the nodes of a kind, of one file or of all."""
     trees = modules()
     for tree in trees.values() if name is None else [trees[name]]:
         for node in ast.walk(tree):
@@ -61,7 +61,7 @@ def nodes[Node: ast.AST](kind: type[Node], name: str | None = None) -> Iterator[
 
 
 def literals() -> set[str]:
-    """Return all texts in the integration's code, and what its functions are called."""
+    """Return the strings and the function names in the integration's code."""
     found = {node.value for node in nodes(ast.Constant) if isinstance(node.value, str)}
     found |= set(re.findall(r"\w+", (INTEGRATION / "services.yaml").read_text()))
     found |= {node.name for node in nodes(ast.AsyncFunctionDef)}
@@ -69,7 +69,7 @@ def literals() -> set[str]:
 
 
 def test_manifest() -> None:
-    """The manifest has what hassfest and HACS want, in their order."""
+    """The manifest has the required keys in their order."""
     manifest = load("manifest.json")
     assert set(manifest) >= {
         *("codeowners", "documentation", "domain", "iot_class", "issue_tracker"),
@@ -90,7 +90,7 @@ def test_manifest() -> None:
 
 
 def test_quality_scale() -> None:
-    """The tier is claimed when no rule is left to do."""
+    """The manifest claims platinum only without a rule to do."""
     rules = load("quality_scale.yaml")["rules"].values()
     is_whole = "todo" not in rules
     assert load("manifest.json").get("quality_scale") == (
@@ -99,7 +99,7 @@ def test_quality_scale() -> None:
 
 
 def test_hacs() -> None:
-    """HACS finds one integration, and knows for which Home Assistant it is."""
+    """HACS finds one integration and its oldest Home Assistant version."""
     assert set(json.loads((HACS / "hacs.json").read_text())) == {
         "homeassistant",
         "name",
@@ -112,12 +112,12 @@ def test_hacs() -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_translations(language: str) -> None:
-    """The texts are where Home Assistant looks for them, and can be shown."""
+    """The translations have hassfest's schema."""
     TRANSLATIONS(load(f"translations/{language}.json"))
 
 
 def test_icons_and_actions() -> None:
-    """Each action can be understood without its code."""
+    """Each action has an icon, a name and described fields."""
     icons, services = load("icons.json"), load("services.yaml")
     texts = load("translations/en.json")
     ICONS(icons)
@@ -136,36 +136,36 @@ def test_icons_and_actions() -> None:
 
 
 def test_entities_have_names_and_icons() -> None:
-    """Each entity that has an icon has a name, and no icon is for none."""
+    """Each entity icon belongs to a named entity."""
     entities = load("translations/en.json").get("entity", {})
     for platform, icons in load("icons.json").get("entity", {}).items():
         assert icons.keys() <= entities[platform].keys()
         for name, states in icons.items():
             known = entities[platform][name].get("state", {})
-            # A state that every entity may have needs no name.
+            # Common states are translated by Home Assistant.
             assert states.get("state", {}).keys() <= {*known, "unknown"}
 
 
-def test_no_text_is_left_over() -> None:
-    """What has a text is named in the code."""
+def test_translations_are_used() -> None:
+    """Each translation is used in the code."""
     texts = load("translations/en.json")
     actions = (INTEGRATION / "services.yaml").read_text()
     used = {*literals(), *re.findall(r"translation_key: (\w+)", actions)}
     keys = {*texts.get("exceptions", {}), *texts.get("selector", {})}
-    # Another text is for a location that the agent has by itself.
+    # The variant for a location of the agent's own configuration.
     keys |= {key.removesuffix("_configured") for key in texts.get("issues", {})}
     keys |= {name for names in texts.get("entity", {}).values() for name in names}
     flows = [texts["config"], *texts["config_subentries"].values()]
     for flow in flows:
         keys |= {*flow.get("error", {}), *flow.get("abort", {})}
         keys |= {f"async_step_{step}" for step in flow["step"]}
-    # Home Assistant's own flows end with these.
+    # Used by Home Assistant's own flows.
     keys -= {"already_configured", "reauth_successful", "reconfigure_successful"}
     assert keys - used == set()
 
 
-def test_each_key_has_a_text() -> None:
-    """What the code names as a text is one."""
+def test_translation_keys_exist() -> None:
+    """Each translation key in the code exists."""
     texts = load("translations/en.json")
     known = {*texts.get("exceptions", {}), *texts.get("issues", {})}
     known |= {*texts.get("selector", {}), *texts.get("device", {})}
@@ -181,7 +181,7 @@ def test_each_key_has_a_text() -> None:
 
 
 def test_dependencies() -> None:
-    """What is used of Home Assistant's integrations is declared."""
+    """Imported integrations are declared."""
     manifest = load("manifest.json")
     declared = {*manifest["dependencies"], *manifest.get("after_dependencies", ())}
     used = set()
@@ -190,14 +190,14 @@ def test_dependencies() -> None:
             parts = (node.module or "").split(".")
             if parts[:2] == ["homeassistant", "components"]:
                 found = parts[2:3] or [alias.name for alias in node.names]
-                # A platform is loaded by the integration that it is for.
+                # A platform's integration loads it.
                 used |= {part for part in found if f"{part}.py" != Path(name).name}
     assert used <= declared | ALWAYS_THERE | PLATFORMS
     assert "backup" in declared
 
 
-def test_set_up_in_the_interface_alone() -> None:
-    """An integration that registers actions at its start says that it has no settings in YAML."""
+def test_config_schema_is_set() -> None:
+    """An integration with async_setup sets CONFIG_SCHEMA."""
     functions = {node.name for node in nodes(ast.AsyncFunctionDef, "__init__.py")}
     if "async_setup" in functions:
         names = {node.id for node in nodes(ast.Name, "__init__.py")}
@@ -233,7 +233,9 @@ def test_set_up_in_the_interface_alone() -> None:
         (SERVICES, {"a": {"description": "In the translations"}}),
     ],
 )
-def test_finds_what_is_wrong(schema: vol.Schema, content: dict[str, Any]) -> None:
-    """What hassfest refuses is refused here."""
+def test_invalid_content_is_refused(
+    schema: vol.Schema, content: dict[str, Any]
+) -> None:
+    """The schemas refuse what hassfest refuses."""
     with pytest.raises(vol.Invalid):
         schema(content)

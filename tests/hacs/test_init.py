@@ -1,4 +1,4 @@
-"""Setting up, following the agent through its restarts, and unloading."""
+"""Setup, reconnecting and unloading."""
 
 import asyncio
 from typing import Any
@@ -22,13 +22,13 @@ from .home import agents_of, until
 
 @pytest.fixture
 async def backup(hass: HomeAssistant) -> None:
-    """Set up Home Assistant's backup integration."""
+    """Set up the backup integration."""
     assert await async_setup_component(hass, "backup", {})
 
 
 @pytest.mark.usefixtures("backup")
-async def test_sets_up_and_unloads(hass: HomeAssistant, entry: MockConfigEntry) -> None:
-    """Each location is there while the entry is loaded, and only then."""
+async def test_setup_and_unload(hass: HomeAssistant, entry: MockConfigEntry) -> None:
+    """Backup agents exist while the entry is loaded."""
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
     assert entry.state is ConfigEntryState.LOADED
@@ -45,8 +45,8 @@ async def test_sets_up_and_unloads(hass: HomeAssistant, entry: MockConfigEntry) 
 
 
 @pytest.mark.usefixtures("backup")
-async def test_has_an_agent_for_each_location(hass: HomeAssistant) -> None:
-    """An agent's locations are as many backup locations, with its names and ids."""
+async def test_each_location_is_backup_agent(hass: HomeAssistant) -> None:
+    """Each location is a backup agent with its name and id."""
     locations = {"garage": "Garage in the cellar", "abroad": "Größe & Ferne"}
     async with Agent(locations=locations) as agent:
         entry = MockConfigEntry(domain=DOMAIN, data={CONF_ADDRESS: agent.address})
@@ -59,10 +59,10 @@ async def test_has_an_agent_for_each_location(hass: HomeAssistant) -> None:
 
 
 @pytest.mark.usefixtures("backup")
-async def test_leaves_out_a_second_location_of_the_same_id(
+async def test_duplicate_location_id_is_ignored(
     hass: HomeAssistant, entry: MockConfigEntry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Two agents may have a location of one id; the one that was first keeps it."""
+    """Of two agents' locations with one id, the first is used."""
     async with Agent(locations={"local": "Another"}) as other:
         second = MockConfigEntry(domain=DOMAIN, data={CONF_ADDRESS: other.address})
         second.add_to_hass(hass)
@@ -74,10 +74,10 @@ async def test_leaves_out_a_second_location_of_the_same_id(
         assert await hass.config_entries.async_unload(second.entry_id)
 
 
-async def test_tries_again_later(
+async def test_setup_retries_without_agent(
     hass: HomeAssistant, agent: Agent, entry: MockConfigEntry
 ) -> None:
-    """An agent that is not there yet is waited for."""
+    """The setup is retried until the agent is available."""
     await agent.stop()
     assert not await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.SETUP_RETRY
@@ -89,8 +89,8 @@ async def test_tries_again_later(
     assert entry.state is ConfigEntryState.LOADED
 
 
-async def test_asks_for_the_token(hass: HomeAssistant) -> None:
-    """A token that the agent does not accept is asked for."""
+async def test_wrong_token_starts_reauth(hass: HomeAssistant) -> None:
+    """A rejected token starts a reauth flow."""
     async with Agent(token=TOKEN) as agent:
         data = {CONF_ADDRESS: agent.address, CONF_TOKEN: "wrong"}
         entry = MockConfigEntry(domain=DOMAIN, data=data)
@@ -101,52 +101,52 @@ async def test_asks_for_the_token(hass: HomeAssistant) -> None:
         assert flow["context"]["source"] == SOURCE_REAUTH
 
 
-async def test_refuses_another_protocol(
+async def test_unsupported_protocol_retries_setup(
     hass: HomeAssistant, entry: MockConfigEntry
 ) -> None:
-    """An agent that speaks otherwise is waited for until it was updated."""
+    """An agent with another protocol version retries the setup."""
     with patch("custom_components.s3_backup_agent.client.agent.PROTOCOL", 2):
         assert not await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.SETUP_RETRY
     assert entry.reason is not None
-    assert "update the older one" in entry.reason
+    assert "Update the older one" in entry.reason
 
 
 @pytest.mark.usefixtures("backup", "impatient")
-async def test_follows_the_agent_through_a_restart(
+async def test_reconnect_updates_locations(
     hass: HomeAssistant,
     agent: Agent,
     entry: MockConfigEntry,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """An agent that comes back is known again, with the locations that it has now; both is said once."""
+    """After a restart of the agent, its new locations are used, and the outage is logged once."""
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
     connection = entry.runtime_data
     first = connection.info["instance_id"]
 
     await agent.stop()
-    await until(lambda: " is away: " in caplog.text)
+    await until(lambda: " is unreachable: " in caplog.text)
     await asyncio.sleep(0.2)
     agent.locations = {"garage": "Garage in the cellar"}
     await agent.start()
-    await until(lambda: " is back" in caplog.text)
+    await until(lambda: " is reachable again" in caplog.text)
     await hass.async_block_till_done()
 
     assert connection.info["instance_id"] != first
     assert agents_of(hass) == {f"{DOMAIN}.garage": "Garage in the cellar"}
     assert entry.state is ConfigEntryState.LOADED
-    assert caplog.text.count(" is away: ") == 1
+    assert caplog.text.count(" is unreachable: ") == 1
 
 
 @pytest.mark.usefixtures("backup", "impatient")
-async def test_says_nothing_new_after_a_restart_without_a_change(
+async def test_reconnect_without_change_notifies_nothing(
     hass: HomeAssistant,
     agent: Agent,
     entry: MockConfigEntry,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The same locations are no reason to load the backup agents again."""
+    """Unchanged locations do not reload the backup agents."""
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
     called: list[str] = []
@@ -155,7 +155,7 @@ async def test_says_nothing_new_after_a_restart_without_a_change(
     )
     await agent.stop()
     await agent.start()
-    await until(lambda: " is back" in caplog.text)
+    await until(lambda: " is reachable again" in caplog.text)
     assert called == []
     assert await hass.config_entries.async_reload(entry.entry_id)
     assert called
@@ -166,10 +166,10 @@ async def test_says_nothing_new_after_a_restart_without_a_change(
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_asks_for_the_token_when_it_changes(
+async def test_changed_token_starts_reauth(
     hass: HomeAssistant, agent: Agent, entry: MockConfigEntry
 ) -> None:
-    """A running entry notices that the agent wants another token."""
+    """A token that changes at run time starts a reauth flow."""
     assert await hass.config_entries.async_setup(entry.entry_id)
     await agent.stop()
     agent.token = TOKEN
@@ -180,10 +180,10 @@ async def test_asks_for_the_token_when_it_changes(
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_survives_a_listener_that_fails(
+async def test_failing_listener_keeps_events(
     hass: HomeAssistant, entry: MockConfigEntry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The events go on whatever a listener does."""
+    """The events continue after a listener fails."""
     assert await hass.config_entries.async_setup(entry.entry_id)
     seen: list[str] = []
 

@@ -1,4 +1,4 @@
-"""What is shown on the page of repairs of the storage and of the agent, and for how long."""
+"""Repairs issues of storage and agent."""
 
 from datetime import timedelta
 from unittest.mock import patch
@@ -38,10 +38,10 @@ DAY = timedelta(days=1)
         ("storage_full", "storage_full"),
     ],
 )
-def test_shows_an_error_while_it_lasts(
+def test_error_is_shown_while_it_lasts(
     hass: HomeAssistant, tell: Tell, code: str, kind: str
 ) -> None:
-    """What does not go away by itself is shown at once, with the provider's words, and no longer than it is true."""
+    """A lasting error is shown at once with the provider's details, and deleted when it ends."""
     tell(code, source="configuration")
     (issue,) = shown(hass).values()
     assert issue.translation_key == kind
@@ -56,13 +56,13 @@ def test_shows_an_error_while_it_lasts(
         "details": "What the provider says. What helps.",
     }
     tell(status="unknown")
-    assert set(shown(hass)) == {kind}, "nobody knows better yet"
+    assert set(shown(hass)) == {kind}, "an unknown state keeps the issue"
     tell()
     assert shown(hass) == {}
 
 
-def test_shows_one_error_after_the_other(hass: HomeAssistant, tell: Tell) -> None:
-    """Only what is wrong now."""
+def test_next_error_replaces_issue(hass: HomeAssistant, tell: Tell) -> None:
+    """Only the current error is shown."""
     tell("storage_full")
     tell("bucket_not_found")
     assert set(shown(hass)) == {"bucket_missing"}
@@ -70,10 +70,10 @@ def test_shows_one_error_after_the_other(hass: HomeAssistant, tell: Tell) -> Non
     assert shown(hass) == {}
 
 
-async def test_links_the_page_of_the_app(
+async def test_issue_links_app_page(
     hass: HomeAssistant, loaded: MockConfigEntry, tell: Tell
 ) -> None:
-    """The pages of apps have moved; Home Assistant itself knows where they are."""
+    """The link is the app device's configuration URL, or the app's page."""
     data = {**loaded.data, CONF_APP: "local_agent"}
     hass.config_entries.async_update_entry(loaded, data=data)
     await hass.async_block_till_done()
@@ -91,10 +91,10 @@ async def test_links_the_page_of_the_app(
     assert shown(hass)["credentials"].learn_more_url == page
 
 
-def test_storage_may_be_away_for_a_day(
+def test_unreachable_storage_is_shown_after_a_day(
     hass: HomeAssistant, tell: Tell, freezer: FrozenDateTimeFactory
 ) -> None:
-    """It is shown after a day, whether the agent was started again meanwhile or not, and until it answers."""
+    """An unreachable storage is shown after a day, across restarts of the agent, until it answers."""
     start = dt_util.utcnow()
     tell("storage_unreachable")
     freezer.move_to(start + 12 * HOUR)
@@ -113,13 +113,13 @@ def test_storage_may_be_away_for_a_day(
     tell()
     assert shown(hass) == {}
     tell("storage_unreachable")
-    assert shown(hass) == {}, "the day begins again"
+    assert shown(hass) == {}, "a new outage starts a new day"
 
 
-async def test_storage_that_is_away_is_still_shown_after_a_restart(
+async def test_unreachable_issue_survives_restart(
     hass: HomeAssistant, loaded: MockConfigEntry, tell: Tell
 ) -> None:
-    """Both sides forget since when; what was shown stays until the storage answers."""
+    """The issue survives a restart of both sides until the storage answers."""
     long_ago = (dt_util.utcnow() - 2 * DAY).isoformat()
     tell("storage_unreachable", error={"since": long_ago})
     assert set(shown(hass)) == {"unreachable"}
@@ -137,10 +137,10 @@ async def test_storage_that_is_away_is_still_shown_after_a_restart(
     assert set(shown(hass)) == {"credentials"}
 
 
-async def test_shows_which_side_is_too_old(
+async def test_protocol_mismatch_is_shown(
     hass: HomeAssistant, entry: MockConfigEntry, impatient: None, agent: Agent
 ) -> None:
-    """Until it was updated, at first and later."""
+    """A protocol mismatch names the side to update, at setup and later."""
     protocol = "custom_components.s3_backup_agent.client.agent.PROTOCOL"
     with patch(protocol, 2):
         assert not await hass.config_entries.async_setup(entry.entry_id)
@@ -155,14 +155,14 @@ async def test_shows_which_side_is_too_old(
         await agent.start()
         await until(lambda: set(shown(hass)) == {"agent_too_new"})
         async_fire_time_changed(hass, dt_util.utcnow() + HOUR)
-        assert set(shown(hass)) == {"agent_too_new"}, "nothing has become better"
+        assert set(shown(hass)) == {"agent_too_new"}, "the mismatch persists"
     await until(lambda: not shown(hass))
 
 
-async def test_shows_nothing_of_what_is_gone(
+async def test_disabled_or_removed_entry_has_no_issues(
     hass: HomeAssistant, loaded: MockConfigEntry, tell: Tell
 ) -> None:
-    """Not of an entry that was switched off or removed."""
+    """Disabling or removing an entry deletes its issues."""
     tell("storage_auth")
     assert set(shown(hass)) == {"credentials"}
     await hass.config_entries.async_set_disabled_by(
@@ -183,10 +183,10 @@ async def test_shows_nothing_of_what_is_gone(
     assert shown(hass) == {}
 
 
-async def test_names_what_is_left_over(
+async def test_orphaned_metadata_is_named(
     hass: HomeAssistant, loaded: MockConfigEntry, tell: Tell
 ) -> None:
-    """Metadata without a tar is shown by name, some of many."""
+    """Metadata without a tar is listed by key, up to a limit."""
     client = loaded.runtime_data.client
     names = [f"backups/{number}.metadata.json" for number in range(12)]
     listing = {
@@ -216,10 +216,10 @@ async def test_names_what_is_left_over(
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_shows_what_the_agent_tells(
+async def test_real_agent_reports_wrong_key(
     hass: HomeAssistant, configured: Settings
 ) -> None:
-    """With a real bucket: the key of a location in the agent's own configuration is wrong, then it is right."""
+    """With a real bucket, a wrong key is shown until it is corrected."""
     wrong = {**configured, "secret_access_key": "f" * 64}
     async with Agent(more=toml_of(wrong)) as agent:
         entry = MockConfigEntry(domain=DOMAIN, data={CONF_ADDRESS: agent.address})

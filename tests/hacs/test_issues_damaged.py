@@ -1,4 +1,4 @@
-"""Damaged backups are shown on the page of repairs by name, until they are whole again or gone."""
+"""Repairs issues of damaged and unverifiable backups."""
 
 import asyncio
 from datetime import datetime
@@ -23,28 +23,28 @@ from .home import Settings, Tell, shown, until
 
 
 def as_shown(date: str) -> str:
-    """Return a backup's date as it is shown."""
+    """Return a backup's date as shown."""
     return dt_util.as_local(datetime.fromisoformat(date)).strftime("%Y-%m-%d %H:%M")
 
 
 def lines(hass: HomeAssistant, kind: str = "backup_damaged") -> list[str]:
-    """Return the lines about backups that are shown."""
+    """Return the lines of an issue."""
     placeholders = shown(hass)[kind].translation_placeholders
     assert placeholders is not None
     return placeholders["backups"].splitlines()
 
 
-async def test_names_damaged_backups(
+async def test_damaged_backups_are_named(
     hass: HomeAssistant, loaded: MockConfigEntry, tell: Tell
 ) -> None:
-    """Shown at once, some of many, and by name and date as soon as there is a list that has them."""
+    """Damaged backups are shown at once by id, and by name and date once listed."""
     client = loaded.runtime_data.client
     ids = [f"{number:08x}" for number in range(12)]
     found: dict[str, Any] = {"verification": {"damaged": ids}}
     with patch.object(client, "backups") as asked:
         tell(backups=None, **found)
         await asyncio.sleep(0.05)
-        assert not asked.called, "there is none yet"
+        assert not asked.called, "there is no listing yet"
     (issue,) = shown(hass).values()
     assert issue.translation_key == "backup_damaged"
     assert issue.severity is ir.IssueSeverity.ERROR
@@ -68,17 +68,17 @@ async def test_names_damaged_backups(
         assert lines(hass)[:2] == [named, f"- `{ids[1]}`"]
         assert asked.call_count == 1
         tell("storage_unreachable", **found)
-        assert set(shown(hass)) == {"backup_damaged"}, "it is no better for that"
+        assert set(shown(hass)) == {"backup_damaged"}, "an outage keeps the issue"
     tell(verification={"damaged": []})
     assert shown(hass) == {}
     tell(verification=None)
     assert shown(hass) == {}
 
 
-async def test_names_backups_that_could_not_be_verified(
+async def test_unverifiable_backups_are_named(
     hass: HomeAssistant, loaded: MockConfigEntry, tell: Tell
 ) -> None:
-    """They are no worse than unknown, and stand beside the damaged ones."""
+    """Unverifiable backups have an issue of their own."""
     listing = {
         "skipped": [],
         "backups": [{"backup_id": "cold", "name": "Nightly", "date": DATE}],
@@ -96,10 +96,10 @@ async def test_names_backups_that_could_not_be_verified(
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_shows_damage_until_it_is_gone(
+async def test_damage_is_shown_until_repaired_or_deleted(
     hass: HomeAssistant, garage: Garage, configured: Settings
 ) -> None:
-    """With a real bucket: a schedule or a call finds it; then the backup is whole again, or is deleted."""
+    """With a real bucket, damage is shown until the backup is repaired or deleted."""
     backup, tar = make_backup()
     flipped = tar[:-2000] + bytes([tar[-2000] ^ 1]) + tar[-1999:]
 

@@ -1,4 +1,4 @@
-"""Automatic backups that do not come are shown on the page of repairs."""
+"""Repairs issues of overdue automatic backups."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,37 +25,37 @@ DAY = timedelta(days=1)
 
 @pytest.fixture
 def schedule(hass: HomeAssistant, loaded: MockConfigEntry) -> Any:
-    """Return Home Assistant's automatic backups, with this location among their places."""
+    """Return Home Assistant's backup settings, with this location as target."""
     data = hass.data[DATA_MANAGER].config.data
     data.create_backup.agent_ids = [f"{DOMAIN}.local"]
     return data
 
 
 def uploaded(when: datetime) -> dict[str, Any]:
-    """Return a location's last upload."""
+    """Return the last upload of a location."""
     about = {"backup_id": "x", "size_bytes": 1, "duration_ms": 1}
     return {"last_upload": {**about, "uploaded_at": when.isoformat()}}
 
 
-async def test_shows_that_backups_do_not_come(
+async def test_second_missing_backup_is_shown(
     hass: HomeAssistant,
     loaded: MockConfigEntry,
     tell: Tell,
     schedule: Any,
     freezer: FrozenDateTimeFactory,
 ) -> None:
-    """One may be missing, a second one is shown; over restarts, and until one comes."""
+    """A second missing backup is shown, across restarts, until one is uploaded."""
     now = dt_util.now().replace(hour=9, minute=0, second=0, microsecond=0)
     freezer.move_to(now)
     schedule.schedule.recurrence = ScheduleRecurrence.DAILY
     tell(**uploaded(now - 10 * DAY))
-    assert shown(hass) == {}, "it has just become part of it"
+    assert shown(hass) == {}, "the location was just added to the schedule"
     freezer.move_to(now + 1 * DAY + 12 * HOUR)
     tell(**uploaded(now - 10 * DAY))
     assert shown(hass) == {}
     freezer.move_to(now + 2 * DAY + 3 * HOUR)
     tell(**uploaded(now - 10 * DAY))
-    assert shown(hass) == {}, "the second one may be on its way"
+    assert shown(hass) == {}, "the second backup may still upload"
     freezer.move_to(now + 2 * DAY + 12 * HOUR)
     tell(last_upload=None)
     (issue,) = shown(hass).values()
@@ -74,10 +74,10 @@ async def test_shows_that_backups_do_not_come(
     assert shown(hass) == {}
 
 
-async def test_misses_no_backups_before_there_is_a_list(
+async def test_nothing_is_overdue_without_listing(
     hass: HomeAssistant, tell: Tell, schedule: Any, freezer: FrozenDateTimeFactory
 ) -> None:
-    """Nobody knows what is in the bucket then; what was shown before stays."""
+    """Without a listing nothing is overdue, and a shown issue stays."""
     schedule.schedule.recurrence = ScheduleRecurrence.DAILY
     nothing: dict[str, Any] = {"backups": None, "last_upload": None}
     tell(status="unknown", **nothing)
@@ -86,7 +86,7 @@ async def test_misses_no_backups_before_there_is_a_list(
     tell("storage_error", **nothing)
     assert shown(hass) == {}
     tell(last_upload=None)
-    assert set(shown(hass)) == {"overdue"}, "it was expected all the time"
+    assert set(shown(hass)) == {"overdue"}, "backups were expected all along"
     tell("storage_error", **nothing)
     assert set(shown(hass)) == {"overdue"}
     tell(**uploaded(dt_util.utcnow()))
@@ -94,14 +94,14 @@ async def test_misses_no_backups_before_there_is_a_list(
 
 
 @pytest.mark.parametrize("how", ["never", "elsewhere", "no days"])
-async def test_expects_backups_only_where_they_should_come(
+async def test_location_outside_schedule_misses_nothing(
     hass: HomeAssistant,
     tell: Tell,
     schedule: Any,
     freezer: FrozenDateTimeFactory,
     how: str,
 ) -> None:
-    """A location that is not, or no longer, part of automatic backups lacks nothing."""
+    """A location that is not, or no longer, a target misses no backup."""
     now = dt_util.utcnow()
     schedule.schedule.recurrence = ScheduleRecurrence.DAILY
     tell(last_upload=None)
@@ -118,14 +118,14 @@ async def test_expects_backups_only_where_they_should_come(
     assert shown(hass) == {}
 
 
-async def test_expects_nothing_of_an_agent_that_does_not_tell(
+async def test_older_agent_misses_nothing(
     hass: HomeAssistant,
     loaded: MockConfigEntry,
     tell: Tell,
     schedule: Any,
     freezer: FrozenDateTimeFactory,
 ) -> None:
-    """An older agent does not say when it uploaded."""
+    """An older agent without upload times misses no backup."""
     del loaded.runtime_data.locations["local"]["last_upload"]
     schedule.schedule.recurrence = ScheduleRecurrence.DAILY
     tell()
@@ -134,10 +134,10 @@ async def test_expects_nothing_of_an_agent_that_does_not_tell(
     assert shown(hass) == {}
 
 
-async def test_expects_backups_as_often_as_they_are_made(
+async def test_rhythm_of_schedule_is_respected(
     hass: HomeAssistant, tell: Tell, schedule: Any, freezer: FrozenDateTimeFactory
 ) -> None:
-    """Once a week is enough where it is so wanted; a new rhythm starts anew."""
+    """A weekly schedule expects weekly backups, and a changed schedule starts anew."""
     monday = datetime(2026, 11, 23, 20, tzinfo=dt_util.get_default_time_zone())
     freezer.move_to(monday)
     schedule.schedule.recurrence = ScheduleRecurrence.CUSTOM_DAYS

@@ -1,4 +1,4 @@
-"""A bucket is added in Home Assistant: its form, with the real agent and a real S3 server."""
+"""Adding a location."""
 
 from typing import Any
 
@@ -16,10 +16,10 @@ from .agent import Agent, toml_of
 from .location_forms import Fields, LocationForms, values_of
 
 
-async def test_adds_a_bucket(
+async def test_bucket_and_key_are_enough(
     loaded: MockConfigEntry, fields: Fields, forms: LocationForms
 ) -> None:
-    """The bucket and its key are enough, and are kept as the agent takes them."""
+    """The bucket and its key are enough, and are stored without spaces."""
     form = await forms.begin(loaded)
     assert form["description_placeholders"]["provider"] == "Garage"
     result = await forms.submit(form, {**fields, "bucket": f" {fields['bucket']} "})
@@ -33,10 +33,10 @@ async def test_adds_a_bucket(
     assert subentry.data == {"provider": "garage", **fields}
 
 
-async def test_adds_a_bucket_with_everything(
+async def test_advanced_settings_are_stored(
     hass: HomeAssistant, loaded: MockConfigEntry, fields: Fields, forms: LocationForms
 ) -> None:
-    """What else there is goes to the agent too, and is kept."""
+    """Advanced settings are stored, and registered with the agent."""
     advanced = {
         "region": "garage",
         "addressing": "path",
@@ -54,10 +54,10 @@ async def test_adds_a_bucket_with_everything(
     assert (location["name"], location["prefix"]) == ("Cellar", "home/cellar")
 
 
-async def test_takes_a_part_size(
+async def test_part_size_is_validated(
     loaded: MockConfigEntry, fields: Fields, forms: LocationForms
 ) -> None:
-    """And says when it cannot be."""
+    """An invalid part size is refused."""
     form = await forms.submit(
         await forms.begin(loaded), {**fields, ADVANCED: {"part_size": "1 MiB"}}
     )
@@ -68,10 +68,10 @@ async def test_takes_a_part_size(
     assert subentry.data["part_size"] == "16 MiB"
 
 
-async def test_verifies_on_a_schedule_if_wanted(
+async def test_verification_schedule_is_validated(
     loaded: MockConfigEntry, fields: Fields, forms: LocationForms
 ) -> None:
-    """It is off without it, a time that is none is told, and the agent follows the one that was taken."""
+    """An invalid schedule is refused, a valid one is used, and none is the default."""
     verify = {"verify_every": "7d", "verify_sample": "all", "verify_mode": "quick"}
     form = await forms.begin(loaded)
     assert all(values_of(form)[ADVANCED][name] is None for name in verify)
@@ -94,14 +94,14 @@ async def test_verifies_on_a_schedule_if_wanted(
     assert verification(list(loaded.subentries.values())[-1]) is None
 
 
-async def test_adds_a_folder_of_a_bucket_once(
+async def test_folder_is_added_once(
     hass: HomeAssistant,
     *,
     loaded: MockConfigEntry,
     fields: Fields,
     forms: LocationForms,
 ) -> None:
-    """The same folder is no second location; another one is; and a removed one comes back under its id."""
+    """A folder is added once; removed and added again, it keeps its id."""
     first = await forms.add(loaded, fields)
     same = {**fields, "endpoint": f"{fields['endpoint']}/", "prefix": "/"}
     result = await forms.submit(await forms.begin(loaded), same)
@@ -117,10 +117,10 @@ async def test_adds_a_folder_of_a_bucket_once(
     assert again.subentry_id != first.subentry_id
 
 
-async def test_does_not_add_what_the_agent_has(
+async def test_configured_folder_aborts(
     hass: HomeAssistant, fields: Fields, forms: LocationForms
 ) -> None:
-    """A folder of the agent's own configuration is there already."""
+    """A folder of the agent's own configuration aborts the flow."""
     settings = {key: text for key, text in fields.items() if key != ADVANCED}
     async with Agent(more=toml_of(settings)) as agent:
         entry = MockConfigEntry(domain=DOMAIN, data={CONF_ADDRESS: agent.address})
@@ -133,10 +133,10 @@ async def test_does_not_add_what_the_agent_has(
         assert await hass.config_entries.async_unload(entry.entry_id)
 
 
-async def test_says_what_the_agent_has(
+async def test_configured_locations_are_listed(
     hass: HomeAssistant, forms: LocationForms
 ) -> None:
-    """Locations of the agent's own configuration are named, with the page where they are changed."""
+    """The agent's own locations are listed, with the page to change them."""
     async with Agent(locations={"here": "Here", "there": "There"}) as agent:
         entry = MockConfigEntry(
             domain=DOMAIN, data={CONF_ADDRESS: agent.address, CONF_APP: "local_agent"}

@@ -1,4 +1,4 @@
-"""A location that is kept in Home Assistant is changed there, with the real agent and a real S3 server."""
+"""Changing a location."""
 
 import secrets
 
@@ -13,7 +13,7 @@ from homeassistant.data_entry_flow import FlowResultType
 from .location_forms import Fields, LocationForms, values_of
 
 
-async def test_changes_a_location(
+async def test_location_moves_and_keeps_id(
     hass: HomeAssistant,
     *,
     garage: Garage,
@@ -21,7 +21,7 @@ async def test_changes_a_location(
     fields: Fields,
     forms: LocationForms,
 ) -> None:
-    """A location may move and keeps its id; its secret need not be entered again."""
+    """A location moves to another bucket, and keeps its id and its secret."""
     subentry = await forms.add(loaded, fields)
     location_id = subentry.unique_id
     form = await loaded.start_subentry_reconfigure_flow(hass, subentry.subentry_id)
@@ -46,7 +46,7 @@ async def test_changes_a_location(
     location = loaded.runtime_data.locations[location_id]
     assert (location["bucket"], location["name"]) == (bucket, "Cellar")
 
-    # The same place again is no conflict with itself, and where it was before is free.
+    # A location does not conflict with itself, and its old folder is free.
     form = await loaded.start_subentry_reconfigure_flow(hass, subentry.subentry_id)
     assert values_of(form)["name"] == "Cellar"
     assert (await forms.submit(form, changed))["reason"] == "reconfigure_successful"
@@ -56,10 +56,10 @@ async def test_changes_a_location(
     assert (await forms.submit(form, changed))["reason"] == "already_configured"
 
 
-async def test_drops_a_key_with_its_encryption(
+async def test_encryption_key_is_dropped_with_encryption(
     hass: HomeAssistant, loaded: MockConfigEntry, fields: Fields, forms: LocationForms
 ) -> None:
-    """The key stays for as long as its kind of encryption does, and goes with it."""
+    """The key is stored as long as its kind of encryption."""
     key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
     encryption = {"encryption": "SSE-C", "encryption_key": key}
     subentry = await forms.add(loaded, {**fields, ADVANCED: encryption})
@@ -74,10 +74,10 @@ async def test_drops_a_key_with_its_encryption(
         } == kept
 
 
-async def test_does_not_change_what_the_agent_does_not_know(
+async def test_unknown_provider_aborts(
     hass: HomeAssistant, loaded: MockConfigEntry, fields: Fields, forms: LocationForms
 ) -> None:
-    """A provider that an older agent does not know is in nobody's way."""
+    """A provider unknown to the agent aborts only its own flow."""
     subentry = await forms.add(loaded, fields)
     hass.config_entries.async_update_subentry(
         loaded, subentry, data={**subentry.data, "provider": "brand_new"}

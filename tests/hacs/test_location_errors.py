@@ -1,4 +1,4 @@
-"""What is wrong with a bucket that somebody adds is said beside the field, and what would work is offered."""
+"""Errors and corrections in the form of a location."""
 
 from typing import Any
 from unittest.mock import patch
@@ -17,10 +17,10 @@ from .agent import Agent
 from .location_forms import Fields, LocationForms, is_required, values_of
 
 
-async def test_says_what_is_wrong_beside_the_field(
+async def test_errors_are_shown_at_field(
     loaded: MockConfigEntry, fields: Fields, forms: LocationForms
 ) -> None:
-    """Each step that fails is about a field, and the next try may succeed."""
+    """Each failed step is an error of its field."""
     nowhere = f"http://127.0.0.1:{free_port()}"
     tried: list[tuple[Fields, dict[str, str], str]] = [
         ({"endpoint": nowhere}, {"endpoint": "storage_unreachable"}, "port"),
@@ -60,10 +60,10 @@ async def test_says_what_is_wrong_beside_the_field(
     assert form["type"] is FlowResultType.CREATE_ENTRY
 
 
-async def test_keeps_what_was_entered(
+async def test_entered_values_are_kept(
     loaded: MockConfigEntry, fields: Fields, forms: LocationForms
 ) -> None:
-    """After an error only the wrong field must be entered again; secrets stay without being shown."""
+    """After an error, entered values are kept, and secrets are stored without being shown."""
     secret = fields.pop("secret_access_key")
     form = await forms.begin(loaded)
     proxy = f"http://me:hidden@127.0.0.1:{free_port()}"
@@ -78,7 +78,7 @@ async def test_keeps_what_was_entered(
     assert values[ADVANCED]["proxy"] == shown_proxy
     assert "hidden" not in str(form)
 
-    # Shown and sent back, it is still the one with the password.
+    # The URL as shown keeps its stored password.
     form = await forms.submit(form, {**fields, ADVANCED: {"proxy": shown_proxy}})
     assert form["errors"] == {ADVANCED: "storage_unreachable"}
     result = await forms.submit(form, {**fields, ADVANCED: {}})
@@ -88,10 +88,10 @@ async def test_keeps_what_was_entered(
     assert "proxy" not in subentry.data
 
 
-async def test_offers_what_would_work(
+async def test_region_correction_is_offered(
     loaded: MockConfigEntry, fields: Fields, forms: LocationForms
 ) -> None:
-    """A wrong region is put right with one click."""
+    """A wrong region is corrected with one click."""
     form = await forms.begin(loaded, "other")
     wrong = {**fields, ADVANCED: {"region": "eu-west-1"}}
     menu = await forms.submit(form, wrong)
@@ -101,7 +101,7 @@ async def test_offers_what_would_work(
     assert menu["description_placeholders"]["changes"] == "- `region`: `garage`"
     assert menu["description_placeholders"]["details"]
 
-    # By hand, it is there with its error.
+    # Corrected by hand, the form shows the error.
     form = await forms.submit(menu, {"next_step_id": "location"})
     assert form["type"] is FlowResultType.FORM
     assert set(form["errors"]) == {ADVANCED}
@@ -115,10 +115,10 @@ async def test_offers_what_would_work(
     assert subentry.data["provider"] == "other"
 
 
-async def test_offers_to_leave_tls_out(
+async def test_plain_http_is_offered(
     loaded: MockConfigEntry, fields: Fields, forms: LocationForms
 ) -> None:
-    """A server without TLS is reached without it, once that was agreed to."""
+    """A server without TLS is used after a confirmation."""
     endpoint = fields["endpoint"].replace("http:", "https:")
     menu = await forms.submit(
         await forms.begin(loaded), {**fields, "endpoint": endpoint}
@@ -130,10 +130,10 @@ async def test_offers_to_leave_tls_out(
     assert values_of(form)["endpoint"] == endpoint
 
 
-async def test_offers_a_setting_that_was_meant(
+async def test_endpoint_with_bucket_is_corrected(
     loaded: MockConfigEntry, fields: Fields, forms: LocationForms
 ) -> None:
-    """An endpoint with the bucket in it is what providers' pages show."""
+    """An endpoint that contains the bucket is corrected."""
     form = await forms.begin(loaded)
     endpoint = f"{fields['endpoint']}/{fields['bucket']}"
     menu = await forms.submit(form, {**fields, "endpoint": endpoint})
@@ -143,10 +143,10 @@ async def test_offers_a_setting_that_was_meant(
     assert result["type"] is FlowResultType.CREATE_ENTRY
 
 
-async def test_says_what_is_worth_knowing(
+async def test_notes_are_shown(
     loaded: MockConfigEntry, fields: Fields, forms: LocationForms
 ) -> None:
-    """What works may still have a note, and so may what does not."""
+    """Notes of a check are shown, for working settings and others."""
     note = {"code": "plain_http", "key": "endpoint", "message": "It is not encrypted."}
     check = AgentClient.check_settings
 
@@ -165,7 +165,7 @@ async def test_says_what_is_worth_knowing(
     assert result["description_placeholders"] == {"notes": "It is not encrypted."}
 
 
-async def test_needs_the_agent(
+async def test_unreachable_agent_keeps_input(
     hass: HomeAssistant,
     *,
     agent: Agent,
@@ -173,7 +173,7 @@ async def test_needs_the_agent(
     fields: Fields,
     forms: LocationForms,
 ) -> None:
-    """Without its agent nothing can be added, and what was entered is not lost."""
+    """Without its agent, nothing is added, and the input is kept."""
     form = await forms.begin(loaded)
     await agent.stop()
     form = await forms.submit(form, fields)

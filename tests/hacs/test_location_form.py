@@ -1,4 +1,4 @@
-"""The form of a location: the fields of each provider, and the words of each field."""
+"""Form of a location: fields, selectors and translations."""
 
 import json
 
@@ -17,10 +17,10 @@ from .location_forms import LocationForms, is_required, values_of
 TRANSLATIONS = REPOSITORY / "hacs" / "custom_components" / DOMAIN / "translations"
 
 
-async def test_has_the_fields_that_a_provider_needs(
+async def test_main_fields_depend_on_provider(
     loaded: MockConfigEntry, forms: LocationForms
 ) -> None:
-    """No provider has more than its own fields outside of the section."""
+    """Outside of the section, a provider has only its own fields."""
     keys = ["bucket", "prefix", "access_key_id", "secret_access_key", "name", ADVANCED]
     for provider, own, required in (
         ("aws", ["region"], False),
@@ -45,8 +45,8 @@ async def test_has_the_fields_that_a_provider_needs(
     ]
 
 
-async def test_leaves_to_the_agent_only_what_is_its_choice(client: AgentClient) -> None:
-    """Automatic is what the agent finds out; anywhere else it is a word like any other."""
+async def test_auto_is_not_stored(client: AgentClient) -> None:
+    """`auto` is not stored where it is the default; elsewhere it is a value."""
     form = LocationForm((await client.providers())[0])
     names = {"bucket": "auto", "prefix": "auto", "region": "auto"}
     choices = {"addressing": "auto", "checksum": "auto", "verify_mode": "quick"}
@@ -56,7 +56,7 @@ async def test_leaves_to_the_agent_only_what_is_its_choice(client: AgentClient) 
     assert form.read({ADVANCED: {"checksum": "off"}}, {})["checksum"] == "off"
 
 
-async def test_knows_all_providers(
+async def test_providers_are_the_agents(
     loaded: MockConfigEntry, client: AgentClient, forms: LocationForms
 ) -> None:
     """The providers are the agent's, in its order."""
@@ -66,7 +66,7 @@ async def test_knows_all_providers(
         {"value": provider["id"], "label": provider["name"]} for provider in providers
     ]
     assert providers[0]["id"] == "aws"
-    # One of them has no name, and is called differently in each language.
+    # `other` is translated; all languages differ.
     key = schema["provider"].config["translation_key"]
     words = {
         json.loads(path.read_text())["selector"][key]["options"]["other"]
@@ -76,8 +76,8 @@ async def test_knows_all_providers(
 
 
 @pytest.mark.parametrize("language", ["en", "de"])
-async def test_has_words_for_every_field(language: str, client: AgentClient) -> None:
-    """Each field of each provider, each error and each choice has its words, and all words are used."""
+async def test_fields_are_translated(language: str, client: AgentClient) -> None:
+    """Each field, error and choice has a translation, and no translation is unused."""
     strings = json.loads((TRANSLATIONS / f"{language}.json").read_text())
     location = strings["config_subentries"]["location"]
     step = location["step"]["location"]

@@ -1,4 +1,4 @@
-"""A location whose key is not accepted any more: another one is asked for, tried and kept."""
+"""Reauth flow for a location's key."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,13 +28,13 @@ class Kept:
 
     @property
     def subentry(self) -> ConfigSubentry:
-        """The location."""
+        """The location's subentry."""
         subentry: ConfigSubentry
         (subentry,) = self.entry.subentries.values()
         return subentry
 
     def flows(self) -> list[Any]:
-        """Return what is asked."""
+        """Return the open reauth flows."""
         return [
             flow
             for flow in self.hass.config_entries.flow.async_progress()
@@ -42,13 +42,13 @@ class Kept:
         ]
 
     async def list(self) -> None:
-        """Let the agent ask the bucket, whatever comes of it."""
+        """Refresh the agent's listing."""
         client: AgentClient = self.entry.runtime_data.client
         with suppress(AgentError):
             await client.backups("cellar", refresh=True)
 
     async def asked(self) -> Any:
-        """Return the question that comes once the agent asked the bucket."""
+        """Refresh the listing, and return the flow it starts."""
         await self.list()
         await until(self.flows)
         (flow,) = self.flows()
@@ -74,8 +74,8 @@ async def kept(
     return Kept(hass, entry, settings)
 
 
-async def test_asks_for_another_key(kept: Kept, garage: Garage) -> None:
-    """The location is named, the key is tried, and nothing else of the location changes."""
+async def test_rejected_key_starts_reauth(kept: Kept, garage: Garage) -> None:
+    """The flow names the location, checks the key, and changes nothing else."""
     flow = await kept.asked()
     assert flow["step_id"] == "reauth_location"
     names = flow["context"]["title_placeholders"]
@@ -105,16 +105,16 @@ async def test_asks_for_another_key(kept: Kept, garage: Garage) -> None:
     assert kept.flows() == []
 
 
-async def test_asks_once(kept: Kept) -> None:
-    """However often the bucket refuses."""
+async def test_reauth_starts_once(kept: Kept) -> None:
+    """Repeated rejections start one flow."""
     flow = await kept.asked()
     await kept.list()
     await kept.list()
     assert [again["flow_id"] for again in kept.flows()] == [flow["flow_id"]]
 
 
-async def test_says_what_else_is_wrong(kept: Kept, garage: Garage) -> None:
-    """A trouble that is none of the key's is shown, and the key is not kept."""
+async def test_other_error_keeps_old_key(kept: Kept, garage: Garage) -> None:
+    """An error that is not about the key is shown, and the key is not stored."""
     flow = await kept.asked()
     subentry = kept.subentry
     kept.hass.config_entries.async_update_subentry(
@@ -126,10 +126,10 @@ async def test_says_what_else_is_wrong(kept: Kept, garage: Garage) -> None:
     assert form["errors"] == {"base": "storage_unreachable"}
 
 
-async def test_does_not_need_the_entry_to_be_loaded(
+async def test_reauth_without_agent_can_be_repeated(
     kept: Kept, garage: Garage, agent: Agent
 ) -> None:
-    """An agent that is away says so, and can be asked again."""
+    """The form shows an unreachable agent, and can be submitted again."""
     flow = await kept.asked()
     await agent.stop()
     form = await kept.answer(
@@ -143,8 +143,8 @@ async def test_does_not_need_the_entry_to_be_loaded(
     assert result["reason"] == "reauth_location_successful"
 
 
-async def test_temporary_key_has_a_token(kept: Kept, garage: Garage) -> None:
-    """The token is asked for with the key, and does not outlast it."""
+async def test_session_token_is_replaced_with_key(kept: Kept, garage: Garage) -> None:
+    """The session token is asked for with the key, and dropped with the old one."""
     subentry = kept.subentry
     kept.hass.config_entries.async_update_subentry(
         kept.entry, subentry, data={**subentry.data, "session_token": "old"}
@@ -161,8 +161,8 @@ async def test_temporary_key_has_a_token(kept: Kept, garage: Garage) -> None:
     assert kept.subentry.data == kept.right
 
 
-async def test_question_goes_away_when_the_key_works_again(kept: Kept) -> None:
-    """Somebody changed it elsewhere."""
+async def test_working_key_aborts_reauth(kept: Kept) -> None:
+    """A key that was corrected elsewhere aborts the flow."""
     await kept.asked()
     kept.hass.config_entries.async_update_subentry(
         kept.entry, kept.subentry, data=kept.right
@@ -170,8 +170,8 @@ async def test_question_goes_away_when_the_key_works_again(kept: Kept) -> None:
     await until(lambda: not kept.flows())
 
 
-async def test_question_goes_away_with_the_location(kept: Kept) -> None:
-    """A location that was removed needs no key."""
+async def test_removed_location_aborts_reauth(kept: Kept) -> None:
+    """Removing the location aborts the flow."""
     await kept.asked()
     kept.hass.config_entries.async_remove_subentry(
         kept.entry, kept.subentry.subentry_id
@@ -180,10 +180,10 @@ async def test_question_goes_away_with_the_location(kept: Kept) -> None:
     assert kept.flows() == []
 
 
-async def test_answer_for_a_removed_location(
+async def test_submit_for_removed_location_aborts(
     kept: Kept, monkeypatch: pytest.MonkeyPatch, garage: Garage
 ) -> None:
-    """Whoever was just answering is told."""
+    """A submit for a removed location aborts."""
     flow = await kept.asked()
     monkeypatch.setattr(
         "custom_components.s3_backup_agent.location.reauth.subentry_of",
@@ -195,8 +195,8 @@ async def test_answer_for_a_removed_location(
     assert result["reason"] == "location_removed"
 
 
-async def test_agents_token_comes_first(kept: Kept, agent: Agent) -> None:
-    """Nothing can be tried before the agent accepts the token; then the key is asked for again."""
+async def test_token_reauth_replaces_key_reauth(kept: Kept, agent: Agent) -> None:
+    """A rejected token replaces the flow for the key, which starts again afterwards."""
     await kept.asked()
     await agent.stop()
     agent.token = TOKEN
@@ -211,8 +211,10 @@ async def test_agents_token_comes_first(kept: Kept, agent: Agent) -> None:
     assert (await kept.asked())["step_id"] == "reauth_location"
 
 
-async def test_agents_token_comes_first_at_the_start(kept: Kept, agent: Agent) -> None:
-    """Also when the entry is only being set up while a key is asked for."""
+async def test_token_reauth_replaces_key_reauth_at_setup(
+    kept: Kept, agent: Agent
+) -> None:
+    """The same while the entry is set up."""
     await kept.asked()
     assert await kept.hass.config_entries.async_unload(kept.entry.entry_id)
     assert kept.flows()

@@ -1,4 +1,4 @@
-"""The secrets of a location stay where they belong."""
+"""Secrets of a location."""
 
 from http import HTTPStatus
 import json
@@ -20,8 +20,8 @@ from homeassistant.setup import async_setup_component
 from .location_forms import Fields
 
 
-async def test_token_belongs_to_its_key(client: AgentClient) -> None:
-    """A temporary key's token is a secret that stays with it, and goes with it."""
+async def test_session_token_is_dropped_with_key(client: AgentClient) -> None:
+    """A session token is stored as long as its key."""
     (garage,) = [it for it in await client.providers() if it["id"] == "garage"]
     form = LocationForm(garage)
     known = {
@@ -36,7 +36,7 @@ async def test_token_belongs_to_its_key(client: AgentClient) -> None:
     assert "session_token" not in form.read({**same, "secret_access_key": "x"}, known)
 
 
-async def test_keeps_secrets_from_the_browser_and_the_log(
+async def test_secrets_are_neither_sent_nor_logged(
     hass: HomeAssistant,
     *,
     loaded: MockConfigEntry,
@@ -45,7 +45,7 @@ async def test_keeps_secrets_from_the_browser_and_the_log(
     hass_ws_client: WebSocketGenerator,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Whatever the frontend asks, and however much is logged, no secret comes out."""
+    """No secret reaches the frontend or the log."""
     assert await async_setup_component(hass, "config", {})
     caplog.set_level(logging.DEBUG)
     hidden = {

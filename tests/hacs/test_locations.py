@@ -1,4 +1,4 @@
-"""Locations that are kept in Home Assistant: the agent knows them whenever it runs."""
+"""Registration of locations that are stored in Home Assistant."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -25,14 +25,14 @@ LOCAL = {f"{DOMAIN}.local": "Local directory"}
 
 
 def with_local(*location_ids: str) -> dict[str, str]:
-    """Return the backup locations: the agent's own one and these."""
+    """Return the backup agents: the embedded location and these."""
     return LOCAL | {
         f"{DOMAIN}.{location_id}": f"The {location_id}" for location_id in location_ids
     }
 
 
 async def known_to(client: AgentClient) -> set[str]:
-    """Return what the agent has been told."""
+    """Return the ids of the registered locations."""
     return {
         location["id"]
         for location in await client.locations()
@@ -42,7 +42,7 @@ async def known_to(client: AgentClient) -> set[str]:
 
 @contextmanager
 def unanswered(call: str) -> Iterator[None]:
-    """Let the answers to a call be lost, but not the call."""
+    """Lose the answers of a call, but not the call."""
     method = getattr(AgentClient, call)
 
     async def lose_answer(client: AgentClient, *args: Any) -> None:
@@ -54,7 +54,7 @@ def unanswered(call: str) -> Iterator[None]:
 
 
 async def ping(connection: AgentCoordinator) -> None:
-    """Let the agent ping."""
+    """Send a ping event."""
 
     async def events() -> AsyncIterator[Any]:
         yield {"type": "ping"}
@@ -64,7 +64,7 @@ async def ping(connection: AgentCoordinator) -> None:
 
 
 def cellar_of(settings: Settings) -> ConfigSubentry:
-    """Return a location as it is kept here once somebody added it."""
+    """Return the subentry of a location."""
     return ConfigSubentry(
         data=settings,  # type: ignore[arg-type]
         subentry_type="location",
@@ -74,7 +74,7 @@ def cellar_of(settings: Settings) -> ConfigSubentry:
 
 
 @pytest.mark.usefixtures("impatient")
-async def test_keeps_backups_in_a_registered_location(
+async def test_registered_location_survives_restart(
     hass: HomeAssistant,
     *,
     agent: Agent,
@@ -82,7 +82,7 @@ async def test_keeps_backups_in_a_registered_location(
     settings: Settings,
     make_entry: MakeEntry,
 ) -> None:
-    """A location of Home Assistant's is a backup location like any other, also after a restart of the agent."""
+    """A registered location is a backup agent, also after a restart of the agent."""
     entry = make_entry(cellar=settings)
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
@@ -113,14 +113,14 @@ async def test_keeps_backups_in_a_registered_location(
     await cellar.async_delete_backup(backup.backup_id)
 
 
-async def test_follows_what_is_kept_here(
+async def test_subentry_changes_are_registered(
     hass: HomeAssistant,
     *,
     client: AgentClient,
     settings: Settings,
     make_entry: MakeEntry,
 ) -> None:
-    """Locations come, are renamed and go without a restart, and the agent forgets those that went."""
+    """Added, renamed and removed subentries are registered without a reload."""
     entry = make_entry()
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
@@ -144,7 +144,7 @@ async def test_follows_what_is_kept_here(
     assert entry.state is ConfigEntryState.LOADED
 
 
-async def test_goes_on_without_a_refused_location(
+async def test_refused_location_blocks_no_other(
     hass: HomeAssistant,
     *,
     agent: Agent,
@@ -153,7 +153,7 @@ async def test_goes_on_without_a_refused_location(
     make_entry: MakeEntry,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A location that the agent does not take, or has itself, hinders no other one."""
+    """A location that the agent refuses does not block the others."""
     entry = make_entry(
         bad={**settings, "bucket": "a/b"}, local=settings, cellar=settings
     )
@@ -165,7 +165,7 @@ async def test_goes_on_without_a_refused_location(
     assert "refuses the location The local: The location" in caplog.text
     assert settings["secret_access_key"] not in caplog.text
 
-    # What the agent never took, it cannot forget.
+    # A refused location has no registration to remove.
     for subentry_id in list(entry.subentries):
         hass.config_entries.async_remove_subentry(entry, subentry_id)
     await hass.async_block_till_done()
@@ -173,14 +173,14 @@ async def test_goes_on_without_a_refused_location(
     assert await known_to(client) == set()
 
 
-async def test_leaves_alone_what_others_registered(
+async def test_other_home_assistants_locations_are_kept(
     hass: HomeAssistant,
     *,
     client: AgentClient,
     settings: Settings,
     make_entry: MakeEntry,
 ) -> None:
-    """An agent may serve two Home Assistants; each sees its own locations and those of the agent."""
+    """Locations registered by another Home Assistant are neither shown nor removed."""
     await client.put_location("theirs", {**settings, "prefix": "theirs"})
     entry = make_entry(refused={**settings, "bucket": "a/b"}, ours=settings)
     assert await hass.config_entries.async_setup(entry.entry_id)
@@ -193,14 +193,14 @@ async def test_leaves_alone_what_others_registered(
     assert await known_to(client) == {"theirs"}
 
 
-async def test_is_removed_without_the_agent(
+async def test_entry_is_removed_without_agent(
     hass: HomeAssistant,
     *,
     agent: Agent,
     settings: Settings,
     make_entry: MakeEntry,
 ) -> None:
-    """An agent that is gone does not keep its entry alive."""
+    """An entry can be removed while its agent is away."""
     entry = make_entry(cellar=settings)
     assert await hass.config_entries.async_setup(entry.entry_id)
     await agent.stop()
@@ -209,18 +209,18 @@ async def test_is_removed_without_the_agent(
     assert hass.config_entries.async_entries(DOMAIN) == []
 
 
-async def test_makes_good_what_failed(
+async def test_ping_retries_failed_registration(
     hass: HomeAssistant,
     *,
     client: AgentClient,
     settings: Settings,
     make_entry: MakeEntry,
 ) -> None:
-    """A change that the agent could not be told is told with its next ping."""
+    """A failed registration is retried at the next ping."""
     entry = make_entry(cellar=settings, attic={**settings, "prefix": "attic"})
     assert await hass.config_entries.async_setup(entry.entry_id)
     cellar, attic = entry.subentries.values()
-    # The greeting of the events stream must be over: it would make good everything as well.
+    # Wait until the hello is handled, which would register all locations, too.
     seen: list[Any] = []
     stop = entry.runtime_data.listen(seen.append)
     async with asyncio.timeout(10):
@@ -258,7 +258,7 @@ async def test_makes_good_what_failed(
 
 @pytest.mark.usefixtures("deaf")
 @pytest.mark.parametrize("call", ["put_location", "locations"])
-async def test_goes_back_to_what_was_before(
+async def test_reverted_change_is_registered_after_lost_answer(
     hass: HomeAssistant,
     *,
     client: AgentClient,
@@ -266,7 +266,7 @@ async def test_goes_back_to_what_was_before(
     make_entry: MakeEntry,
     call: str,
 ) -> None:
-    """A change may have arrived although its answer, or what came after it, did not."""
+    """A change whose answer was lost is reverted."""
     entry = make_entry(cellar=settings)
     assert await hass.config_entries.async_setup(entry.entry_id)
     (cellar,) = entry.subentries.values()
@@ -280,14 +280,14 @@ async def test_goes_back_to_what_was_before(
 
 
 @pytest.mark.usefixtures("deaf")
-async def test_adds_again_what_may_be_gone(
+async def test_location_is_registered_again_after_lost_answer(
     hass: HomeAssistant,
     *,
     client: AgentClient,
     settings: Settings,
     make_entry: MakeEntry,
 ) -> None:
-    """A location may be forgotten although the answer did not come."""
+    """A removal whose answer was lost registers the location again."""
     entry = make_entry(cellar=settings)
     assert await hass.config_entries.async_setup(entry.entry_id)
     (cellar,) = entry.subentries.values()
@@ -301,14 +301,14 @@ async def test_adds_again_what_may_be_gone(
 
 
 @pytest.mark.usefixtures("deaf")
-async def test_removes_what_may_have_come(
+async def test_location_is_removed_after_lost_answer(
     hass: HomeAssistant,
     *,
     client: AgentClient,
     settings: Settings,
     make_entry: MakeEntry,
 ) -> None:
-    """A location whose adding was not answered, and that was removed since, is forgotten."""
+    """A registration whose answer was lost is removed."""
     entry = make_entry()
     assert await hass.config_entries.async_setup(entry.entry_id)
     cellar = cellar_of(settings)
@@ -322,10 +322,10 @@ async def test_removes_what_may_have_come(
 
 
 @pytest.mark.usefixtures("deaf")
-async def test_shows_with_the_next_ping_what_it_could_not_ask_for(
+async def test_ping_reads_locations_once_after_failure(
     hass: HomeAssistant, settings: Settings, make_entry: MakeEntry
 ) -> None:
-    """The agent was told everything, but did not tell how it is now; one ping is enough."""
+    """A failed read of the locations is repeated at the next ping, once."""
     entry = make_entry(cellar=settings)
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
@@ -343,10 +343,10 @@ async def test_shows_with_the_next_ping_what_it_could_not_ask_for(
     locations.assert_not_called()
 
 
-async def test_waits_for_an_agent_that_goes_during_the_setup(
+async def test_registration_failure_retries_setup(
     hass: HomeAssistant, settings: Settings, make_entry: MakeEntry
 ) -> None:
-    """An agent that cannot be told of the locations is waited for like one that is not there."""
+    """A registration that fails at setup retries the setup."""
     entry = make_entry(cellar=settings)
     away = AgentError("shutting_down", "Stopping", retryable=True)
     with patch.object(AgentClient, "put_location", side_effect=away):
@@ -354,8 +354,8 @@ async def test_waits_for_an_agent_that_goes_during_the_setup(
     assert entry.state is ConfigEntryState.SETUP_RETRY
 
 
-async def test_knows_places(client: AgentClient) -> None:
-    """A place is the same one however it is entered."""
+async def test_folder_id_is_canonical(client: AgentClient) -> None:
+    """A folder has one id, however it is entered."""
     providers = {provider["id"]: provider for provider in await client.providers()}
 
     def place(provider: str, **settings: Any) -> str:

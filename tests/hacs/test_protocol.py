@@ -1,4 +1,4 @@
-"""The agent's answers, held against docs/openapi.json, which it serves itself."""
+"""The agent's answers against docs/openapi.json."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -23,7 +23,7 @@ OPENAPI = json.loads((REPOSITORY / "docs" / "openapi.json").read_text())
 
 
 def close(schema: Any) -> None:
-    """Allow no keys but the known ones, in a schema and all within it."""
+    """Forbid unknown keys in a schema and its parts."""
     if isinstance(schema, list):
         for part in schema:
             close(part)
@@ -37,7 +37,7 @@ def close(schema: Any) -> None:
 STRICT = deepcopy(OPENAPI)
 close(STRICT["components"]["schemas"])
 close(STRICT["paths"])
-# What Backup extends cannot be closed by itself.
+# Backup extends this schema.
 del STRICT["components"]["schemas"]["AgentBackup"]["unevaluatedProperties"]
 
 
@@ -52,7 +52,7 @@ def resolve(part: Any) -> Any:
 
 
 def validate(instance: Any, schema: Any) -> None:
-    """Hold a value against a schema of the document."""
+    """Validate a value against a schema of the document."""
     jsonschema.Draft202012Validator(
         {**schema, "components": STRICT["components"]},
         format_checker=jsonschema.FormatChecker(),
@@ -60,7 +60,7 @@ def validate(instance: Any, schema: Any) -> None:
 
 
 def operation_of(method: str, path: str) -> Any:
-    """Return the description of a call."""
+    """Return the operation of a call."""
     for template, item in STRICT["paths"].items():
         if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), path):
             return item[method.lower()]
@@ -68,15 +68,15 @@ def operation_of(method: str, path: str) -> Any:
 
 
 class Checked:
-    """Makes calls and checks that each answer is as documented."""
+    """Makes calls, and validates their answers."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
-        """Use a session to the agent."""
+        """Initialize with a session to the agent."""
         self.session = session
         self.seen: set[tuple[str, int]] = set()
 
     async def __call__(self, method: str, path: str, status: int, **kwargs: Any) -> Any:
-        """Make a call, and return the JSON or the bytes of its answer, which must have this status."""
+        """Make a call; return the JSON or the bytes of its answer, which must have the status."""
         operation = operation_of(method, path.partition("?")[0])
         async with self.session.request(
             method, f"http://agent{path}", **kwargs
@@ -107,7 +107,7 @@ class Checked:
 
 @pytest.fixture
 async def call(agent: Agent) -> AsyncIterator[Checked]:
-    """Return what makes checked calls to the agent."""
+    """Return a function that makes validated calls."""
     connector = aiohttp.UnixConnector(str(agent.socket))
     async with aiohttp.ClientSession(connector=connector) as session:
         yield Checked(session)
@@ -126,21 +126,21 @@ async def store(call: Checked, backup: AgentBackup, tar: bytes) -> Any:
     return await call("POST", f"{path}/complete", 200, json=counted)
 
 
-async def test_documents_itself(call: Checked) -> None:
-    """The agent serves the document of this checkout, which is a valid one."""
+async def test_agent_serves_openapi_document(call: Checked) -> None:
+    """The agent serves this checkout's document, which is valid."""
     assert await call("GET", "/v1/openapi.json", 200) == OPENAPI
     for schema in OPENAPI["components"]["schemas"].values():
         jsonschema.Draft202012Validator.check_schema(schema)
 
 
 async def locations_come_and_go(call: Checked) -> None:
-    """Register a location that nobody can reach, try it, and forget it."""
+    """Register, check and remove an unreachable location."""
     settings = {
         "provider": "minio",
         "endpoint": "http://127.0.0.1:9",
         "bucket": "nowhere",
         "access_key_id": " pasted ",
-        "secret_access_key": "a-secret-that-nobody-repeats",
+        "secret_access_key": "a-secret-that-is-not-repeated",
     }
     location = await call("PUT", "/v1/locations/away", 200, json=settings)
     assert location["source"] == "registered"
@@ -160,7 +160,7 @@ async def locations_come_and_go(call: Checked) -> None:
 
 
 async def tars_are_adopted(call: Checked) -> None:
-    """Ask for tars that are there and for one that is not."""
+    """Recover existing tars and a missing one."""
     recover = "/v1/locations/local/recover"
     assert await call("POST", recover, 200, json={"dry_run": True}) == {
         "recovered": [],
@@ -170,8 +170,8 @@ async def tars_are_adopted(call: Checked) -> None:
     assert [failed["code"] for failed in answer["failed"]] == ["backup_not_found"]
 
 
-async def test_answers_as_documented(call: Checked) -> None:
-    """Every call that succeeds."""
+async def test_successful_answers_match_document(call: Checked) -> None:
+    """Each successful answer matches the document."""
     await call("GET", "/v1/health", 200)
     await call("GET", "/v1/info", 200)
     providers = (await call("GET", "/v1/providers", 200))["providers"]
@@ -244,8 +244,8 @@ async def test_answers_as_documented(call: Checked) -> None:
     assert documented - seen == {"getEvents", "getOpenApi", "cancelUpload"}
 
 
-async def test_refuses_as_documented(call: Checked) -> None:
-    """Every call that fails for the caller's reasons."""
+async def test_errors_match_document(call: Checked) -> None:
+    """Each client error matches the document."""
     backup, tar = make_backup(size=100_000)
     announcement = {"backup": backup.as_dict(), "filename": "name.tar"}
     local = "/v1/locations/local"
@@ -305,8 +305,8 @@ async def test_refuses_as_documented(call: Checked) -> None:
     await refused("upload_not_found", "DELETE", path, 404)
 
 
-async def test_knows_no_other_paths(call: Checked) -> None:
-    """An unknown path, and a method that a path does not have, are problems too."""
+async def test_unknown_paths_return_problem(call: Checked) -> None:
+    """Unknown paths and methods return a problem."""
     for method, path in (("GET", "/"), ("GET", "/v2/info"), ("POST", "/v1/unknown")):
         async with call.session.request(method, f"http://agent{path}") as answer:
             problem = await answer.json(content_type="application/problem+json")
@@ -314,8 +314,8 @@ async def test_knows_no_other_paths(call: Checked) -> None:
             validate(problem, {"$ref": "#/components/schemas/Problem"})
 
 
-async def test_tells_events_as_documented(call: Checked) -> None:
-    """Every line of the events stream, of an upload that succeeds and of one that fails."""
+async def test_events_match_document(call: Checked) -> None:
+    """Each event of successful and failed uploads matches the document."""
     backup, tar = make_backup(size=20_000_000)
     announcement = {"backup": backup.as_dict(), "filename": "name.tar"}
     async with call.session.get("http://agent/v1/events?log=debug") as answer:
@@ -342,15 +342,15 @@ async def test_tells_events_as_documented(call: Checked) -> None:
     assert {"receiving", "complete", "failed"} <= set(states)
 
 
-async def test_asks_for_the_token_everywhere() -> None:
-    """Every call but health wants the token when there is one."""
+async def test_token_is_required_everywhere() -> None:
+    """Each call except health needs the token."""
     calls = [
         (method, re.sub(r"\{\w+\}", "local", template))
         for template, item in STRICT["paths"].items()
         for method in item
         if method != "parameters" and template != "/v1/health"
     ]
-    # After twenty wrong tokens an agent has another answer.
+    # An agent throttles after twenty wrong tokens.
     for some in batched(calls, 10):
         async with Agent(token=TOKEN) as agent:
             connector = aiohttp.UnixConnector(str(agent.socket))

@@ -1,4 +1,4 @@
-"""The quality scale: every rule is met, or says why it does not apply."""
+"""Quality scale: each rule is done, or exempt with a reason."""
 
 import ast
 
@@ -7,7 +7,7 @@ import pytest
 from .agent import REPOSITORY
 from .test_hassfest import INTEGRATION, load, modules, nodes
 
-# As hassfest has them; those of a tier need those of the tiers before.
+# The rules of hassfest, by tier.
 RULES = {
     *("action-setup", "appropriate-polling", "brands", "common-modules"),
     *("config-flow", "config-flow-test-coverage", "dependency-transparency"),
@@ -30,7 +30,7 @@ RULES = {
     *("async-dependency", "inject-websession", "strict-typing"),
 }
 
-# The function that a rule is about, and the file that hassfest looks for it in.
+# The function of a rule, and its file in hassfest.
 FUNCTIONS = {
     "action-setup": ("__init__.py", "async_setup"),
     "config-entry-unloading": ("__init__.py", "async_unload_entry"),
@@ -45,7 +45,7 @@ FUNCTIONS = {
 ENTITY_PLATFORMS = ("button.py", "sensor.py")
 
 
-# Where the document has what a rule asks for; what it names of the integration is looked for by itself, below.
+# The passage of the document for a rule.
 DOCUMENT = REPOSITORY / "docs" / "guides" / "home-assistant.md"
 PASSAGES = {
     "docs-data-update": "How fresh it is",
@@ -61,15 +61,15 @@ PASSAGES = {
 
 
 def states() -> dict[str, str]:
-    """Return whether each rule is done, exempt or still to do."""
+    """Return the state of each rule."""
     return {
         rule: state if isinstance(state, str) else state["status"]
         for rule, state in load("quality_scale.yaml")["rules"].items()
     }
 
 
-def test_every_rule_is_met() -> None:
-    """Each rule is there, and what does not apply has its reason."""
+def test_rules_are_complete() -> None:
+    """All rules are listed, and exemptions have a reason."""
     rules = load("quality_scale.yaml")["rules"]
     assert set(rules) == RULES
     assert set(states().values()) <= {"done", "exempt", "todo"}
@@ -81,16 +81,16 @@ def test_every_rule_is_met() -> None:
 
 
 @pytest.mark.parametrize("rule", FUNCTIONS)
-def test_what_is_done_is_there(rule: str) -> None:
-    """A rule about a function is done when there is one."""
+def test_done_rule_has_function(rule: str) -> None:
+    """A rule that is done has its function."""
     file, name = FUNCTIONS[rule]
     if states()[rule] == "done":
         assert name in {node.name for node in nodes(ast.AsyncFunctionDef, file)}
 
 
 @pytest.mark.parametrize("rule", PASSAGES)
-def test_what_is_documented_is_there(rule: str) -> None:
-    """The document has a passage for each rule about it, and what that refers to exists."""
+def test_done_rule_has_passage(rule: str) -> None:
+    """A documentation rule has its passage, and linked files exist."""
     passage = PASSAGES[rule]
     assert states()[rule] == "done"
     assert passage in DOCUMENT.read_text()
@@ -98,8 +98,8 @@ def test_what_is_documented_is_there(rule: str) -> None:
         assert (DOCUMENT.parent / passage.strip("()")).exists()
 
 
-def test_the_document_names_everything() -> None:
-    """Each field, entity and action is explained, under the name that it has on the screen."""
+def test_document_names_fields_entities_and_actions() -> None:
+    """The document explains each field, entity and action under its name in the frontend."""
     texts = load("translations/en.json")
     location = texts["config_subentries"]["location"]["step"]["location"]
     entities = [it["name"] for kind in texts["entity"].values() for it in kind.values()]
@@ -125,8 +125,8 @@ def test_the_document_names_everything() -> None:
     assert documented - exempt == PASSAGES.keys() | names.keys()
 
 
-def test_platforms_say_how_many_updates_run_at_once() -> None:
-    """Each platform of entities has its PARALLEL_UPDATES."""
+def test_platforms_set_parallel_updates() -> None:
+    """Each entity platform sets PARALLEL_UPDATES."""
     for name in ENTITY_PLATFORMS:
         if name in modules():
             names = {node.id for node in nodes(ast.Name, name)}
@@ -134,7 +134,7 @@ def test_platforms_say_how_many_updates_run_at_once() -> None:
 
 
 def test_brand_images_and_typing() -> None:
-    """There is an icon, and no code without types."""
+    """There is an icon, and each function has a return type."""
     assert states()["brands"] == states()["strict-typing"] == "done"
     assert (INTEGRATION / "brand" / "icon.png").exists()
     for function in nodes(ast.FunctionDef):
@@ -142,7 +142,7 @@ def test_brand_images_and_typing() -> None:
 
 
 def test_exceptions_are_translated() -> None:
-    """What people get to read comes from the translations."""
+    """Exceptions for users have a translation key."""
     kinds = {
         *("BackupAgentError", "ConfigEntryAuthFailed", "ConfigEntryError"),
         *("ConfigEntryNotReady", "HomeAssistantError", "ServiceValidationError"),
@@ -154,6 +154,6 @@ def test_exceptions_are_translated() -> None:
     ]
     assert raised
     for call in raised:
-        # Either named here, or all of a translation that was made elsewhere.
+        # A literal key, or the unpacked result of translation_of.
         names = {keyword.arg for keyword in call.keywords}
         assert names & {"translation_key", None}, ast.unparse(call)

@@ -1,4 +1,4 @@
-"""The fixes on the page of repairs, as the frontend asks for them."""
+"""Repairs flows."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -32,7 +32,7 @@ type Confirm = Callable[[Any], Coroutine[None, None, Any]]
 
 @pytest.fixture
 async def http(hass: HomeAssistant, hass_client: ClientSessionGenerator) -> Any:
-    """Return the frontend's connection."""
+    """Return the frontend's HTTP client."""
     for component in ("http", "repairs", "backup"):
         assert await async_setup_component(hass, component, {})
     return await hass_client()
@@ -40,7 +40,7 @@ async def http(hass: HomeAssistant, hass_client: ClientSessionGenerator) -> Any:
 
 @pytest.fixture
 def fix(hass: HomeAssistant, http: Any) -> Fix:
-    """Return what begins to fix an issue."""
+    """Return a function that starts the fix flow of an issue."""
 
     async def fix(kind: str) -> Any:
         issue_id = shown(hass)[kind].issue_id
@@ -54,7 +54,7 @@ def fix(hass: HomeAssistant, http: Any) -> Fix:
 
 @pytest.fixture
 def confirm(hass: HomeAssistant, http: Any) -> Confirm:
-    """Return what goes on with it."""
+    """Return a function that confirms a fix flow."""
 
     async def confirm(flow: Any) -> Any:
         answer = await http.post(f"{PATH}/{flow['flow_id']}", json={})
@@ -75,7 +75,7 @@ def settings(garage: Garage, bucket: str) -> Settings:
 async def wrong(
     hass: HomeAssistant, make_entry: MakeEntry, settings: Settings, impatient: None
 ) -> MockConfigEntry:
-    """Return the entry with this location, after the region was found to be wrong."""
+    """Return the entry of a location with a wrong region, after the agent detected it."""
     entry = make_entry(cellar=settings)
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
@@ -85,19 +85,19 @@ async def wrong(
 
 
 async def ask(entry: MockConfigEntry, location_id: str = "cellar") -> None:
-    """Let the agent ask the bucket, whatever comes of it."""
+    """Refresh the agent's listing."""
     with suppress(AgentError):
         await entry.runtime_data.client.backups(location_id, refresh=True)
 
 
 def change(hass: HomeAssistant, entry: MockConfigEntry, **changes: str) -> None:
-    """Change the location's settings."""
+    """Change the settings of the location."""
     (subentry,) = entry.subentries.values()
     data = {**subentry.data, **changes}
     hass.config_entries.async_update_subentry(entry, subentry, data=data)
 
 
-async def test_takes_the_right_region(
+async def test_region_is_corrected(
     hass: HomeAssistant,
     *,
     wrong: MockConfigEntry,
@@ -106,7 +106,7 @@ async def test_takes_the_right_region(
     fix: Fix,
     confirm: Confirm,
 ) -> None:
-    """It is tried and shown before it is taken."""
+    """The correction is checked and shown before it is stored."""
     assert shown(hass)["wrong_region"].is_fixable
     form = await fix("wrong_region")
     assert form["step_id"] == "confirm"
@@ -126,7 +126,7 @@ async def test_takes_the_right_region(
     assert shown(hass) == {}
 
 
-async def test_takes_only_the_region(
+async def test_only_region_is_changed(
     hass: HomeAssistant,
     *,
     wrong: MockConfigEntry,
@@ -135,7 +135,7 @@ async def test_takes_only_the_region(
     fix: Fix,
     confirm: Confirm,
 ) -> None:
-    """What somebody changes between question and answer stays."""
+    """Settings that change during the flow are kept."""
     form = await fix("wrong_region")
     change(hass, wrong, prefix="another")
     await confirm(form)
@@ -144,10 +144,10 @@ async def test_takes_only_the_region(
     assert subentry.data == {**settings, **changed}
 
 
-async def test_region_was_put_right_elsewhere(
+async def test_region_corrected_elsewhere_finishes(
     hass: HomeAssistant, wrong: MockConfigEntry, garage: Garage, fix: Fix
 ) -> None:
-    """Then there is nothing left to do."""
+    """A region that was corrected meanwhile needs no fix."""
     with patch.object(wrong.runtime_data, "async_sync"):
         change(hass, wrong, region=garage.region)
         await until(lambda: shown(hass))
@@ -156,10 +156,10 @@ async def test_region_was_put_right_elsewhere(
     assert shown(hass) == {}
 
 
-async def test_shows_nothing_until_the_last_change_was_tried(
+async def test_no_issue_until_last_change_is_checked(
     hass: HomeAssistant, wrong: MockConfigEntry
 ) -> None:
-    """The answer to the change before says nothing about the settings as they are now."""
+    """The answer to an earlier change shows no issue for the current settings."""
     connection = wrong.runtime_data
     asked: list[asyncio.Event] = []
 
@@ -182,10 +182,10 @@ async def test_shows_nothing_until_the_last_change_was_tried(
         await until(lambda: "wrong_region" in shown(hass))
 
 
-async def test_nothing_works_instead(
+async def test_no_correction_aborts(
     hass: HomeAssistant, wrong: MockConfigEntry, fix: Fix
 ) -> None:
-    """What is wrong now is said."""
+    """Without a correction, the flow aborts with the details."""
     with patch.object(wrong.runtime_data, "async_sync"):
         change(hass, wrong, bucket="another-one")
         await until(lambda: shown(hass))
@@ -196,10 +196,10 @@ async def test_nothing_works_instead(
     assert "wrong_region" in shown(hass)
 
 
-async def test_region_of_a_location_that_is_gone(
+async def test_removed_location_aborts(
     hass: HomeAssistant, wrong: MockConfigEntry, fix: Fix, confirm: Confirm
 ) -> None:
-    """At first and at last."""
+    """A removed location aborts the flow at each step."""
     form = await fix("wrong_region")
     target = "custom_components.s3_backup_agent.repairs.subentry_of"
     with patch(target, return_value=None):
@@ -207,10 +207,10 @@ async def test_region_of_a_location_that_is_gone(
         assert (await fix("wrong_region"))["reason"] == "location_removed"
 
 
-async def test_fixing_needs_the_agent(
+async def test_region_fix_needs_agent(
     hass: HomeAssistant, wrong: MockConfigEntry, agent: Agent, fix: Fix
 ) -> None:
-    """Whether it went away now or was not there before."""
+    """Without the agent or its entry, the flow aborts."""
     await agent.stop()
     result = await fix("wrong_region")
     assert result["reason"] == "failed"
@@ -223,7 +223,7 @@ async def test_fixing_needs_the_agent(
 async def forgotten(
     hass: HomeAssistant, agent: Agent, entry: MockConfigEntry, http: Any
 ) -> MockConfigEntry:
-    """Return the entry of an agent with a tar that has lost its metadata, and one that is none."""
+    """Return the entry of an agent with an orphaned tar, and a file that is no tar."""
     folder = agent.folder / "state" / "local" / "backups"
     folder.mkdir(parents=True, exist_ok=True)
     _, tar = make_backup()
@@ -237,7 +237,7 @@ async def forgotten(
     return entry
 
 
-async def test_adopts_tars(
+async def test_tars_are_adopted(
     hass: HomeAssistant,
     *,
     forgotten: MockConfigEntry,
@@ -246,7 +246,7 @@ async def test_adopts_tars(
     fix: Fix,
     confirm: Confirm,
 ) -> None:
-    """Which backups they are is shown first; what is none is named, and stays on the page until it is gone."""
+    """The tars' backups are shown before they are adopted; invalid tars are named, and stay an issue."""
     issue = shown(hass)["tars_without_metadata"]
     assert issue.is_fixable
     assert issue.translation_placeholders is not None
@@ -275,14 +275,14 @@ async def test_adopts_tars(
     await until(lambda: not shown(hass))
 
 
-async def test_adopting_all_of_them_ends_it(
+async def test_adopting_all_tars_deletes_issue(
     hass: HomeAssistant,
     forgotten: MockConfigEntry,
     agent: Agent,
     fix: Fix,
     confirm: Confirm,
 ) -> None:
-    """Then nothing is shown any more."""
+    """Adopting all tars deletes the issue."""
     (agent.folder / "state" / "local" / "backups" / "Broken.tar").unlink()
     await ask(forgotten, "local")
     form = await fix("tars_without_metadata")
@@ -292,28 +292,28 @@ async def test_adopting_all_of_them_ends_it(
     await until(lambda: not shown(hass))
 
 
-async def test_adopting_needs_the_agent(
+async def test_adoption_aborts_without_agent(
     forgotten: MockConfigEntry, agent: Agent, fix: Fix, confirm: Confirm
 ) -> None:
-    """When it goes away between question and answer, that is said."""
+    """An agent that goes away before the confirmation aborts the flow."""
     form = await fix("tars_without_metadata")
     await agent.stop()
     assert (await confirm(form))["reason"] == "failed"
 
 
-async def test_adopting_needs_the_entry(
+async def test_adoption_aborts_for_unloaded_entry(
     hass: HomeAssistant, forgotten: MockConfigEntry, fix: Fix, confirm: Confirm
 ) -> None:
-    """When it is unloaded between question and answer, that is said."""
+    """An entry that is unloaded before the confirmation aborts the flow."""
     form = await fix("tars_without_metadata")
     assert await hass.config_entries.async_unload(forgotten.entry_id)
     assert (await confirm(form))["reason"] == "entry_not_loaded"
 
 
-async def test_shows_no_tars_that_nobody_can_adopt(
+async def test_older_agent_shows_no_adoptable_tars(
     hass: HomeAssistant, forgotten: MockConfigEntry
 ) -> None:
-    """An older agent cannot."""
+    """An older agent cannot adopt tars, so no issue is shown."""
     connection = forgotten.runtime_data
     capabilities = connection.info["capabilities"]
     connection.info["capabilities"] = [it for it in capabilities if it != "recover"]
@@ -323,15 +323,15 @@ async def test_shows_no_tars_that_nobody_can_adopt(
     assert shown(hass) == {}
 
 
-async def test_other_issues_are_confirmed(hass: HomeAssistant) -> None:
-    """As Home Assistant does it without us."""
+async def test_other_issues_use_confirm_flow(hass: HomeAssistant) -> None:
+    """Other issues use Home Assistant's own flow."""
     assert isinstance(await async_create_fix_flow(hass, "x", None), ConfirmRepairFlow)
 
 
-async def test_entry_that_is_unloaded_in_the_middle(
+async def test_entry_unloaded_during_preparation_aborts(
     hass: HomeAssistant, forgotten: MockConfigEntry, fix: Fix, confirm: Confirm
 ) -> None:
-    """What is known by then is shown, and at the end it is said that the agent is missing."""
+    """The form of an entry unloaded meanwhile is shown, and its confirmation aborts."""
     recover = AgentClient.recover
 
     async def unloading(*args: Any, **options: Any) -> Recovery:

@@ -1,4 +1,4 @@
-"""System health: what the page shows of agents and locations."""
+"""System health."""
 
 import asyncio
 from typing import Any
@@ -24,12 +24,12 @@ from .test_hassfest import load
 
 @pytest.fixture(autouse=True)
 async def system_health(hass: HomeAssistant) -> None:
-    """Set up the page."""
+    """Set up the system_health integration."""
     assert await async_setup_component(hass, "system_health", {})
 
 
 async def rows(hass: HomeAssistant) -> dict[str, Any]:
-    """Return what the page shows once all of it is there."""
+    """Return the resolved rows."""
     await hass.async_block_till_done()
     info = await get_system_health_info(hass, DOMAIN)
     return {
@@ -38,10 +38,10 @@ async def rows(hass: HomeAssistant) -> dict[str, Any]:
     }
 
 
-async def test_of_one_agent(
+async def test_one_agent(
     hass: HomeAssistant, agent: Agent, entry: MockConfigEntry
 ) -> None:
-    """The agent and its location are well, and each row has a name."""
+    """An agent and its location have rows with names."""
     assert await hass.config_entries.async_setup(entry.entry_id)
     connection = entry.runtime_data
     await connection.client.backups("local")
@@ -58,10 +58,10 @@ async def test_of_one_agent(
     assert set(names) == set(shown) - {"Local directory"}
 
 
-async def test_of_several_agents(
+async def test_several_agents(
     hass: HomeAssistant, agent: Agent, entry: MockConfigEntry
 ) -> None:
-    """Each location has a row, in the words of its sensor; those of the same name are told apart."""
+    """Each location has a row with its sensor's state; equal names get their id."""
     locations = {"other": "Local directory", "broken": "Broken"}
     async with Agent(locations=locations) as other:
         folder = other.folder / "state" / "locations" / "broken"
@@ -89,10 +89,10 @@ async def test_of_several_agents(
         assert await hass.config_entries.async_unload(second.entry_id)
 
 
-async def test_of_an_agent_that_is_away(
+async def test_unreachable_agent(
     hass: HomeAssistant, agent: Agent, entry: MockConfigEntry
 ) -> None:
-    """What does not answer is said, with where it should be."""
+    """An unreachable agent is shown with its address."""
     await agent.stop()
     assert not await hass.config_entries.async_setup(entry.entry_id)
     assert await rows(hass) == {
@@ -106,10 +106,10 @@ async def test_of_an_agent_that_is_away(
     }
 
 
-async def test_does_not_wait_for_long(
+async def test_hanging_agent_times_out(
     hass: HomeAssistant, agent: Agent, entry: MockConfigEntry
 ) -> None:
-    """An agent that hangs does not keep the page waiting."""
+    """A hanging agent times out."""
     assert await hass.config_entries.async_setup(entry.entry_id)
 
     async def hang(client: AgentClient) -> None:

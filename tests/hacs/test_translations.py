@@ -1,4 +1,4 @@
-"""The translations: made from one source, whole in every language."""
+"""Translations: generated from one source, complete in each language."""
 
 import importlib.util
 from pathlib import Path
@@ -11,7 +11,7 @@ from .agent import REPOSITORY
 
 @pytest.fixture
 def translations() -> ModuleType:
-    """Return the script that makes them."""
+    """Return the script that generates them."""
     path = REPOSITORY / "scripts" / "translations.py"
     spec = importlib.util.spec_from_file_location("translations", path)
     assert spec is not None
@@ -22,7 +22,7 @@ def translations() -> ModuleType:
 
 
 def test_generated_files_are_up_to_date(translations: ModuleType) -> None:
-    """What is read is what scripts/generate makes of translations/, and nothing else is there."""
+    """The generated files match translations/, and there are no others."""
     files: dict[Path, str] = translations.generated()
     assert {path: path.read_text() for path in files} == files
     folders = (translations.INTEGRATION, translations.APP, translations.PAGE)
@@ -38,14 +38,14 @@ def test_generated_files_are_up_to_date(translations: ModuleType) -> None:
         ("a: {b: 5}", "de.yaml: a.b is not a text"),
     ],
 )
-def test_says_what_is_wrong(
+def test_incomplete_language_is_refused(
     translations: ModuleType,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     german: str,
     problem: str,
 ) -> None:
-    """A file that does not have what English has is refused."""
+    """A language that differs from English is refused."""
     (tmp_path / "en.yaml").write_text("a: {b: 'text {y}', c: '@a.b'}")
     (tmp_path / "de.yaml").write_text(german)
     monkeypatch.setattr(translations, "SOURCE", tmp_path)

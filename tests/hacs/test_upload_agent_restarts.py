@@ -1,4 +1,4 @@
-"""The agent ends in the middle of an upload and comes back: the upload goes on."""
+"""Uploads through a restart of the agent."""
 
 import asyncio
 from typing import Any
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("quick")
 async def cellar(
     hass: HomeAssistant, settings: Settings, make_entry: MakeEntry
 ) -> BackupAgent:
-    """Return a location that is kept in Home Assistant, on an S3 server."""
+    """Return a location that is stored in Home Assistant, on an S3 server."""
     entry = make_entry(cellar=settings)
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
@@ -38,10 +38,10 @@ async def cellar(
 
 
 @pytest.mark.parametrize("ending", ["killed", "stopped"])
-async def test_survives_a_restart_of_the_agent(
+async def test_upload_resumes_after_agent_restart(
     cellar: BackupAgent, agent: Agent, large: tuple[AgentBackup, bytes], *, ending: str
 ) -> None:
-    """The agent ends in the middle and comes back: the backup is sent again, and is whole."""
+    """An upload resumes after the agent stops or crashes, and the backup is complete."""
     backup, tar = large
     progress: list[int] = []
     comebacks: list[asyncio.Task[None]] = []
@@ -82,14 +82,14 @@ async def test_survives_a_restart_of_the_agent(
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-async def test_survives_a_restart_between_two_calls(
+async def test_upload_survives_restart_between_calls(
     backup_agent: BackupAgent,
     agent: Agent,
     large: tuple[AgentBackup, bytes],
     *,
     moment: str,
 ) -> None:
-    """An agent that was started again and forgot the upload before its content, or after, is told of it again."""
+    """An upload that a restarted agent does not know is created again."""
     backup, tar = large
     client = backup_agent._client  # type: ignore[attr-defined]
     name = "send_content" if moment == "before" else "complete_upload"
@@ -111,10 +111,10 @@ async def test_survives_a_restart_between_two_calls(
 
 
 @pytest.mark.parametrize("was_restarted", [True, False])
-async def test_waits_until_the_agent_knows_the_location(
+async def test_upload_waits_for_registration(
     cellar: BackupAgent, agent: Agent, *, was_restarted: bool
 ) -> None:
-    """An agent that was started a moment ago and not told of the location is told; another one is believed."""
+    """Only a restarted agent's unknown location is retried."""
     backup, tar = make_backup()
     client = cellar._client  # type: ignore[attr-defined]
     create_upload = client.create_upload
@@ -140,10 +140,10 @@ async def test_waits_until_the_agent_knows_the_location(
     assert calls == 1 + was_restarted
 
 
-async def test_looks_again_at_an_agent_that_says_no_hello(
+async def test_wait_polls_without_hello(
     backup_agent: BackupAgent,
 ) -> None:
-    """One call that fails while the events go on is no reason to wait for a hello that never comes."""
+    """The wait for the agent needs no new hello."""
     connection = backup_agent._coordinator  # type: ignore[attr-defined]
     info = connection.client.info
     calls = 0
@@ -169,13 +169,13 @@ async def test_looks_again_at_an_agent_that_says_no_hello(
     [BackupReaderWriterError("the writer's"), OSError(28, "full")],
     ids=lambda error: type(error).__name__,
 )
-async def test_leaves_errors_of_the_second_stream_alone(
+async def test_errors_of_second_stream_pass_unchanged(
     backup_agent: BackupAgent,
     agent: Agent,
     large: tuple[AgentBackup, bytes],
     error: Exception,
 ) -> None:
-    """What fails on Home Assistant's side comes out as it is, in any attempt."""
+    """Errors of Home Assistant's stream pass unchanged in any attempt."""
     backup, tar = large
     comebacks: list[asyncio.Task[None]] = []
 
@@ -186,7 +186,7 @@ async def test_leaves_errors_of_the_second_stream_alone(
     async def end(number: int) -> None:
         if number == 2:
             raise error
-        # Not here: what reads this is cancelled.
+        # In a task, because this reader is cancelled.
         comebacks.append(asyncio.create_task(come_back()))
         await asyncio.sleep(0.1)
 

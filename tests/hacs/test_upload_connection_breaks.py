@@ -1,4 +1,4 @@
-"""The agent is there all the time, but a call or its answer is lost in the middle of an upload."""
+"""Uploads whose connection breaks while the agent keeps running."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -32,11 +32,11 @@ from .backups import Interrupted, make_backup, upload
 from .home import until
 from .proxy import Proxy
 
-# Home Assistant 2026.3 has an aiohttp that lets asyncio report a connection that broke in the middle of a request.
+# aiohttp 3.13 in Home Assistant 2026.3 lets asyncio report a broken request.
 IGNORE_UNCAUGHT_EXCEPTIONS += [
-    (__name__, "test_survives_a_broken_connection"),
-    (__name__, "test_survives_announcements_that_fail"),
-    (__name__, "test_gives_up_after_many_attempts"),
+    (__name__, "test_upload_resumes_after_broken_connection"),
+    (__name__, "test_failed_creation_is_retried"),
+    (__name__, "test_attempts_are_bounded"),
 ]
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 @pytest.fixture
 async def proxy(agent: Agent) -> AsyncIterator[Proxy]:
-    """Return a proxy before the agent."""
+    """Return a proxy in front of the agent."""
     async with Proxy(agent) as proxy:
         yield proxy
 
@@ -61,10 +61,10 @@ async def behind_proxy(hass: HomeAssistant, proxy: Proxy) -> BackupAgent:
     return found
 
 
-async def test_survives_a_broken_connection(
+async def test_upload_resumes_after_broken_connection(
     behind_proxy: BackupAgent, proxy: Proxy, large: tuple[AgentBackup, bytes]
 ) -> None:
-    """The agent is there all the time, and only the connection broke: it is sent again, too."""
+    """A broken connection sends the backup again."""
     backup, tar = large
 
     async def cut(number: int) -> None:
@@ -78,14 +78,14 @@ async def test_survives_a_broken_connection(
 
 
 @pytest.mark.parametrize("code", [AGENT_UNREACHABLE, AGENT_TIMEOUT])
-async def test_survives_announcements_that_fail(
+async def test_failed_creation_is_retried(
     behind_proxy: BackupAgent,
     proxy: Proxy,
     large: tuple[AgentBackup, bytes],
     *,
     code: str,
 ) -> None:
-    """An agent that is there and cannot be told of the upload again, twice in a row, is told once more."""
+    """Creating the upload is retried, several times in a row."""
     backup, tar = large
     client = behind_proxy._client  # type: ignore[attr-defined]
     create_upload = client.create_upload
@@ -109,8 +109,8 @@ async def test_survives_announcements_that_fail(
     assert await behind_proxy.async_list_backups() == [backup]
 
 
-async def test_takes_no_word_on_the_attempt_before_for_its_own() -> None:
-    """An agent discards an upload when the next one is announced, which says nothing of the next one."""
+async def test_reason_of_previous_attempt_is_ignored() -> None:
+    """The event of a replaced upload says nothing about the next attempt."""
     progress = upload_module._Progress(None)
     progress.start({"upload_id": "first"})  # type: ignore[typeddict-item]
     progress.reset()
@@ -122,13 +122,13 @@ async def test_takes_no_word_on_the_attempt_before_for_its_own() -> None:
     assert await progress.reason_for(broken) is broken
 
 
-async def test_gives_up_after_many_attempts(
+async def test_attempts_are_bounded(
     behind_proxy: BackupAgent,
     proxy: Proxy,
     agent: Agent,
     large: tuple[AgentBackup, bytes],
 ) -> None:
-    """A connection that breaks each time is not tried for ever, and nothing stays behind."""
+    """A connection that always breaks fails the upload, and nothing is left behind."""
     backup, tar = large
 
     async def cut(number: int) -> None:
@@ -148,10 +148,10 @@ async def test_gives_up_after_many_attempts(
 
 @pytest.mark.parametrize("told", ["event", "list"])
 @pytest.mark.parametrize("attempts", [1, 10])
-async def test_believes_what_is_stored_when_the_answer_is_lost(
+async def test_lost_answer_of_committed_upload_is_success(
     backup_agent: BackupAgent, *, told: str, attempts: int
 ) -> None:
-    """A backup that came to exist is not sent again, and no failure, because nobody heard that it did."""
+    """A committed backup whose answer is lost is neither sent again nor a failure."""
     backup, tar = make_backup()
     client = backup_agent._client  # type: ignore[attr-defined]
     complete_upload = client.complete_upload
@@ -172,10 +172,10 @@ async def test_believes_what_is_stored_when_the_answer_is_lost(
     assert await backup_agent.async_list_backups() == [backup]
 
 
-async def test_does_not_take_an_earlier_copy_for_what_it_sent(
+async def test_earlier_copy_is_not_mistaken_for_upload(
     backup_agent: BackupAgent,
 ) -> None:
-    """A backup that was there before says nothing about an upload whose end is not known."""
+    """A copy from before says nothing about an upload with an unknown end."""
     backup, tar = make_backup()
     client = backup_agent._client  # type: ignore[attr-defined]
     stream = Interrupted(tar)
@@ -193,15 +193,15 @@ async def test_does_not_take_an_earlier_copy_for_what_it_sent(
         await upload(backup_agent, backup, stream.open)
 
 
-async def test_keeps_what_an_event_told_during_a_question(
+async def test_newer_event_wins_over_older_answer(
     backup_agent: BackupAgent,
 ) -> None:
-    """An answer that is older than an event is not taken in its place."""
+    """An answer older than an event does not replace it."""
     connection = backup_agent._coordinator  # type: ignore[attr-defined]
     ask = connection.client.locations
     backup, tar = make_backup()
     calls = 0
-    # The agent tells its locations after its greeting, which asks as well.
+    # Wait for the location events after the hello.
     await until(lambda: connection._location_events)
 
     async def answer_late() -> Any:

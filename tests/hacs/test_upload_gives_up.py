@@ -1,4 +1,4 @@
-"""Uploads that rightly do not go on: the agent stays away or refuses, or somebody cancels."""
+"""Uploads that fail or are cancelled."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -21,10 +21,10 @@ from .home import until
 pytestmark = pytest.mark.usefixtures("quick")
 
 
-async def test_gives_up_on_an_agent_that_stays_away(
+async def test_upload_fails_after_ten_minutes(
     backup_agent: BackupAgent, agent: Agent, large: tuple[AgentBackup, bytes]
 ) -> None:
-    """After the time that it is given, ten minutes, the agent is missed as in any other call."""
+    """An agent that stays away for ten minutes fails the upload."""
     assert upload_module._AWAY_SECONDS == 10 * 60
     backup, tar = large
     stream = Interrupted(tar, lambda number: agent.kill())
@@ -39,11 +39,11 @@ async def test_gives_up_on_an_agent_that_stays_away(
     assert 1 < time.monotonic() - start < 6
     assert stream.opened == 1
 
-    # It was given its time already.
+    # The ten minutes are over already.
     start = time.monotonic()
     with (
         patch.object(upload_module, "_AWAY_SECONDS", 1.5),
-        pytest.raises(BackupAgentUnreachableError, match="is it running"),
+        pytest.raises(BackupAgentUnreachableError, match="Check that it is running"),
     ):
         await upload(backup_agent, backup, stream.open)
     assert time.monotonic() - start < 1
@@ -56,7 +56,7 @@ async def waiting(
     large: tuple[AgentBackup, bytes],
     caplog: pytest.LogCaptureFixture,
 ) -> asyncio.Task[None]:
-    """Return an upload that waits for its agent, which was killed."""
+    """Return an upload that waits for its crashed agent."""
     backup, tar = large
     stream = Interrupted(tar, lambda number: agent.kill())
     task = asyncio.create_task(upload(backup_agent, backup, stream.open))
@@ -64,8 +64,8 @@ async def waiting(
     return task
 
 
-async def test_can_be_cancelled_while_it_waits(waiting: asyncio.Task[None]) -> None:
-    """Home Assistant need not wait for the agent, too."""
+async def test_waiting_upload_can_be_cancelled(waiting: asyncio.Task[None]) -> None:
+    """A waiting upload is cancelled at once."""
     waiting.cancel()
     start = time.monotonic()
     with pytest.raises(asyncio.CancelledError):
@@ -73,10 +73,10 @@ async def test_can_be_cancelled_while_it_waits(waiting: asyncio.Task[None]) -> N
     assert time.monotonic() - start < 1
 
 
-async def test_ends_with_its_entry(
+async def test_unloading_ends_waiting_upload(
     hass: HomeAssistant, entry: MockConfigEntry, waiting: asyncio.Task[None]
 ) -> None:
-    """An entry that is unloaded waits for nothing."""
+    """Unloading the entry fails a waiting upload."""
     await asyncio.sleep(0.2)
     assert await hass.config_entries.async_unload(entry.entry_id)
     with pytest.raises(
@@ -85,22 +85,22 @@ async def test_ends_with_its_entry(
         await waiting
 
 
-async def test_does_not_repeat_what_the_agent_refuses(
+async def test_refused_upload_is_not_retried(
     backup_agent: BackupAgent, agent: Agent, large: tuple[AgentBackup, bytes]
 ) -> None:
-    """What the agent itself says is final."""
+    """The agent's own errors are final."""
     backup, tar = large
     stream = Interrupted(tar[:-20_480])
-    with pytest.raises(BackupAgentError, match="did not arrive whole"):
+    with pytest.raises(BackupAgentError, match="arrived incomplete"):
         await upload(backup_agent, backup, stream.open)
     assert stream.opened == 1
     await agent.wait_until_empty()
 
 
-async def test_is_cancelled_before_its_content(
+async def test_upload_cancelled_before_content_is_not_retried(
     hass: HomeAssistant, backup_agent: BackupAgent, large: tuple[AgentBackup, bytes]
 ) -> None:
-    """What somebody cancelled is not sent again, even when it had not begun."""
+    """An upload that is cancelled before its content is not retried."""
     backup, tar = large
     client = backup_agent._client  # type: ignore[attr-defined]
     opened: list[str] = []
@@ -117,10 +117,10 @@ async def test_is_cancelled_before_its_content(
     assert opened == ["once more"]
 
 
-async def test_leaves_no_thread_behind(
+async def test_encryption_thread_ends(
     hass: HomeAssistant, backup_agent: BackupAgent, large: tuple[AgentBackup, bytes]
 ) -> None:
-    """Home Assistant encrypts in a thread, which waits for its stream to be read."""
+    """The thread of Home Assistant's encryption ends with a cancelled upload."""
     backup, tar = large
     client = backup_agent._client  # type: ignore[attr-defined]
 

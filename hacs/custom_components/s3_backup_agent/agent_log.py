@@ -159,7 +159,7 @@ class _RateLimit:
             self._timer.cancel()
             self._timer = None
             _AGENT_LOGGER.warning(
-                "%d log records are left out, there were too many", self._dropped
+                "%d log records dropped: rate limit exceeded", self._dropped
             )
             self._dropped = 0
 

@@ -141,7 +141,7 @@ class S3BackupAgent(BackupAgent):
             return AgentBackup.from_dict(backup)
         except (KeyError, TypeError, ValueError) as err:
             _LOGGER.warning(
-                "Home Assistant does not understand backup %s in %s: %r",
+                "Home Assistant cannot parse backup %s in %s: %r",
                 backup.get("backup_id"),
                 self.name,
                 err,

@@ -253,7 +253,7 @@ class AgentCoordinator(DataUpdateCoordinator[AgentState]):
         self._cancel_grace()
         if self.lost_at is not None:
             self.lost_at = None
-            _LOGGER.info("The agent at %s is back", self.client.address)
+            _LOGGER.info("The agent at %s is reachable again", self.client.address)
         self._set_available(True)
         hello, self._next_hello = self._next_hello, asyncio.Event()
         hello.set()
@@ -329,7 +329,9 @@ class AgentCoordinator(DataUpdateCoordinator[AgentState]):
             self._grace = self.hass.loop.call_later(
                 _GRACE_SECONDS, self._set_available, False
             )
-            _LOGGER.warning("The agent at %s is away: %s", self.client.address, err)
+            _LOGGER.warning(
+                "The agent at %s is unreachable: %s", self.client.address, err
+            )
 
     def _cancel_grace(self) -> None:
         """Cancel the grace period."""

@@ -1,5 +1,6 @@
-//! The steps of a check: resolve, connect, tls, clock, signature, region, bucket, list, write, multipart, read, delete. A
-//! directory has the last five, and an endpoint without TLS has no tls: it gives its first answer within connect.
+//! Steps of a check: resolve, connect, tls, clock, signature, region, bucket, list, write, multipart, read, delete.
+//!
+//! A directory has the last five. An endpoint without TLS has no tls step, and answers within connect.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,43 +19,43 @@ use crate::store::{
     Store, clock_offset,
 };
 
-/// How long one step may take; a person waits.
+/// Time limit of one step; a user waits.
 const STEP_LIMIT: Duration = Duration::from_secs(30);
 
-/// What is worth a word when the check could not clean up.
+/// Code of the warning that a probe was left behind.
 pub(super) const LEFT_BEHIND: &str = "left_behind";
 
-/// A clock that is this far off is worth a word; Amazon refuses at 15 minutes.
+/// Clock skew that is not warned of; Amazon refuses 15 minutes.
 const CLOCK_TOLERANCE: chrono::Duration = chrono::Duration::minutes(5);
 
-/// Parts that are thrown away again may be small.
+/// Size of a part that is aborted.
 const PART_BYTES: usize = 64 * 1024;
 
 const PROBE: &[u8] = b"A check of the S3 Backup Agent wrote this. It may be deleted.\n";
 
-/// Settings being tried.
+/// A trial of settings.
 pub(super) struct Trial {
     location: Location,
     pub(super) steps: Vec<CheckStep>,
     pub(super) notes: Vec<CheckNote>,
-    /// How the provider was spoken to in the end.
+    /// Dialect that the trial ended with.
     pub(super) dialect: Option<Dialect>,
-    /// When to give up; cleaning up has its own time.
+    /// Deadline; cleaning up has its own limit.
     until: Option<Instant>,
-    /// Who wants to know each step as soon as it is known.
+    /// Receives each step as it ends.
     watcher: Option<UnboundedSender<CheckStep>>,
 }
 
-/// A step failed, and is noted.
+/// A step failed and is recorded.
 struct Stopped;
 
 impl Trial {
-    /// Tries the settings, up to the first step that fails.
+    /// Tries the settings up to the first step that fails.
     pub(super) async fn of(location: Location, until: Option<Instant>) -> Self {
         Self::watched(location, until, None).await
     }
 
-    /// The same for somebody who watches.
+    /// The same, and sends each step to `watcher`.
     pub(super) async fn watched(
         location: Location,
         until: Option<Instant>,
@@ -69,9 +70,9 @@ impl Trial {
             until,
             watcher,
         };
-        // A failed step has been noted; there is nothing more to say.
+        // A failed step is recorded already.
         drop(trial.run().await);
-        // One that holds something by now stays.
+        // A folder that is no longer empty stays.
         in_thread(move || {
             for folder in made {
                 drop(std::fs::remove_dir(folder));
@@ -120,7 +121,7 @@ impl Trial {
         result
     }
 
-    /// A clock that is off does no harm by itself: not every provider minds.
+    /// Warns of clock skew, which not every provider refuses.
     fn note_clock(&mut self, ahead: Option<chrono::Duration>) {
         if let Some(ahead) = ahead.filter(|ahead| ahead.abs() > CLOCK_TOLERANCE) {
             let message = format!("This machine's clock is {} the provider's.", offset(ahead));
@@ -151,7 +152,7 @@ impl Trial {
         self.push("delete", start.elapsed(), deleted)
     }
 
-    /// Whether the object may be there: a write that was refused left nothing, one that was not answered may have.
+    /// Whether the probe may exist: a refused write left nothing, an unanswered one may have.
     fn may_have_written(&self) -> bool {
         let failed = self
             .steps
@@ -184,8 +185,7 @@ impl Trial {
         self.step("read", read_back(store, probe)).await
     }
 
-    /// Two parts and an abort, which is made however the parts went. A directory has no parts, and does the same with a
-    /// file.
+    /// Stores two parts and aborts, also if a part fails. A directory uses a file instead.
     async fn multipart(&mut self, store: &Store, key: &Key) -> Result<(), Stopped> {
         let start = Instant::now();
         let mut started = None;
@@ -204,7 +204,7 @@ impl Trial {
         self.push("multipart", start.elapsed(), stored.and(aborted))
     }
 
-    /// One signed request answers for five steps: which of them failed is in what the provider says.
+    /// Runs five steps with one signed request: the provider's answer tells which of them failed.
     async fn listing(&mut self, store: &Store, folder: &str) -> Result<(), Stopped> {
         let start = Instant::now();
         let listed = limited(self.limit(), async {
@@ -246,7 +246,7 @@ impl Trial {
         }
     }
 
-    /// How long the next step may take.
+    /// Time limit of the next step.
     fn limit(&self) -> Duration {
         self.until.map_or(STEP_LIMIT, |until| {
             until
@@ -277,7 +277,7 @@ impl Trial {
             key: None,
         };
         if let Some(watcher) = &self.watcher {
-            // Fails when nobody watches any more.
+            // Fails after the watcher is gone.
             drop(watcher.send(done.clone()));
         }
         self.steps.push(done);
@@ -285,10 +285,10 @@ impl Trial {
     }
 }
 
-/// What a signed request is held against before its permission is.
+/// What a provider validates before the permission.
 const SIGNED: [&str; 4] = ["clock", "signature", "region", "bucket"];
 
-/// How many of these an answer proves to be right, and the step that it ends.
+/// Returns how many of these an answer proves, and the step that it ends.
 fn proven(outcome: Option<Outcome>) -> (usize, &'static str) {
     match outcome {
         Some(Outcome::ClockSkew) => (0, "clock"),
@@ -296,7 +296,7 @@ fn proven(outcome: Option<Outcome>) -> (usize, &'static str) {
         Some(Outcome::WrongRegion) => (2, "region"),
         Some(Outcome::BucketNotFound) => (3, "bucket"),
         None | Some(Outcome::Forbidden | Outcome::NotFound) => (SIGNED.len(), "list"),
-        // No answer, one of something else than an S3 server, or one that may have come before anything was looked at.
+        // No answer, the answer of another server, or one that may precede any validation.
         Some(_) => (0, "list"),
     }
 }
@@ -308,7 +308,7 @@ async fn limited<T>(limit: Duration, work: impl Future<Output = Result<T>>) -> R
     })
 }
 
-/// What was started is in `started`, even when this ends early.
+/// Sets `started`, also if a part fails.
 async fn two_parts(store: &Store, key: &Key, started: &mut Option<Multipart>) -> Result<()> {
     let refused = |error| not_allowed(error, "upload in parts", "s3:PutObject");
     let multipart = Multipart::start(store, key, Patience::INTERACTIVE)
@@ -326,7 +326,7 @@ async fn two_parts(store: &Store, key: &Key, started: &mut Option<Multipart>) ->
     Ok(())
 }
 
-/// Folders that a check of a directory makes, the deepest first.
+/// Returns the folders that the check of a directory creates, deepest first.
 async fn missing_folders(location: &Location) -> Vec<PathBuf> {
     let Backend::Directory(path) = &location.backend else {
         return Vec::new();
@@ -342,7 +342,7 @@ async fn missing_folders(location: &Location) -> Vec<PathBuf> {
     .await
 }
 
-/// Does what may wait for a network mount; when that does not answer, the steps say so.
+/// Runs file operations, which may hang on a network mount; the steps report that.
 async fn in_thread<T: Default + Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     timeout(STEP_LIMIT, spawn_blocking(work))
         .await
@@ -351,7 +351,7 @@ async fn in_thread<T: Default + Send + 'static>(work: impl FnOnce() -> T + Send 
         .unwrap_or_default()
 }
 
-/// A clock's error, before the name of the other clock.
+/// Formats clock skew, up to the name of the other clock.
 fn offset(ahead: chrono::Duration) -> String {
     let of = if ahead < chrono::Duration::zero() {
         ""
@@ -361,7 +361,7 @@ fn offset(ahead: chrono::Duration) -> String {
     clock_offset(ahead) + of
 }
 
-/// Reads a range, as a download does.
+/// Reads the probe by a ranged read, as a download does.
 async fn read_back(store: &Store, probe: &Key) -> Result<()> {
     let refused = |error| not_allowed(error, "read", "s3:GetObject");
     let range = 2..PROBE.len() - 1;
@@ -379,7 +379,7 @@ async fn read_back(store: &Store, probe: &Key) -> Result<()> {
         .with_hint("Something on the way changes what it carries: a proxy, or the server."))
 }
 
-/// Names the one permission that is missing.
+/// Names the missing permission in the hint.
 fn not_allowed(error: StoreError, what: &str, action: &str) -> Error {
     let is_forbidden = error.outcome == Outcome::Forbidden;
     let error = Error::from(error);
@@ -398,13 +398,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_is_behind_or_ahead() {
+    fn clock_skew_is_behind_or_ahead() {
         assert_eq!(offset(chrono::Duration::minutes(-20)), "20 minutes behind");
         assert_eq!(offset(chrono::Duration::minutes(7)), "7 minutes ahead of");
     }
 
     #[test]
-    fn only_an_answer_proves_a_step() {
+    fn step_needs_answer_as_proof() {
         assert_eq!(proven(None), (4, "list"));
         assert_eq!(proven(Some(Outcome::Forbidden)), (4, "list"));
         assert_eq!(proven(Some(Outcome::BucketNotFound)), (3, "bucket"));
@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_check_of_a_directory_leaves_no_folder_that_it_made() {
+    async fn directory_check_removes_its_folders() {
         let folder = tempfile::tempdir().unwrap();
         let section = serde_json::json!({"endpoint": "https://s3.example.com", "bucket": "ha-backups",
             "access_key_id": "key", "secret_access_key": "secret", "prefix": "deep/down"});

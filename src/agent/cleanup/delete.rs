@@ -7,9 +7,9 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use super::tombstone::{apply, described};
+use crate::agent::catalog::Entry;
 use crate::agent::folder::Claim;
 use crate::agent::journal::{Header, Journal, Journals, Tombstone};
-use crate::agent::listing::Entry;
 use crate::agent::location::Location;
 use crate::error::{Kind, Result};
 use crate::store::{Error as StoreError, Key, Patience, Stem};
@@ -179,17 +179,17 @@ pub(in crate::agent) async fn delete(
     journals: &Arc<Journals>,
     tasks: &TaskTracker,
 ) -> Result<()> {
-    let found = location.note_error(location.listings.find_all(backup_id).await)?;
+    let found = location.note_error(location.find_all(backup_id).await)?;
     if !delete_found(location, found, backup_id, journals, tasks).await? {
         // The list may be stale, and the backup renamed since.
-        match location.listings.find_all(backup_id).await {
+        match location.find_all(backup_id).await {
             Ok(found) => drop(delete_found(location, found, backup_id, journals, tasks).await?),
             // Another agent deleted it: deleting is idempotent.
             Err(error) if error.kind() == Kind::BackupNotFound => {}
             Err(error) => return location.note_error(Err(error)),
         }
     }
-    location.history.deleted();
+    location.history().counts.deleted += 1;
     Ok(())
 }
 

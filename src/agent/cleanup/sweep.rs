@@ -67,11 +67,12 @@ impl Sweeper {
     /// Sweeps at start, for each new location, and periodically, until the agent stops.
     pub(in crate::agent) async fn run(mut self, stopping: CancellationToken) {
         let mut ticks = interval(INTERVAL);
+        let mut changes = self.locations.changes();
         let sweeping = async {
             loop {
                 tokio::select! {
                     _ = ticks.tick() => {}
-                    () = self.locations.new_one() => {}
+                    _ = changes.changed() => {}
                 }
                 self.sweep_journals().await;
                 self.sweep_storages().await;
@@ -137,7 +138,7 @@ async fn sweep_storage(journals: &Journals, location: &Location) -> bool {
         Ok(found) => {
             let unfinished = found.all.len();
             let (removed, error) = remove_expired(journals, location, found).await;
-            location.history.swept(Some(unfinished), removed, error);
+            location.history().swept(Some(unfinished), removed, error);
             true
         }
         Err(error) if error.outcome.is_transient() => {
@@ -146,7 +147,7 @@ async fn sweep_storage(journals: &Journals, location: &Location) -> bool {
         }
         Err(error) => {
             debug!("{error}; only leftovers that a journal names are swept");
-            location.history.swept(None, 0, Some(error.to_string()));
+            location.history().swept(None, 0, Some(error.to_string()));
             true
         }
     }

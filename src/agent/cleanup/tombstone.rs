@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
+use crate::agent::catalog::MAX_METADATA_BYTES;
 use crate::agent::folder::is_settled;
 use crate::agent::journal::{Header, Interrupted, Tombstone};
-use crate::agent::listing::MAX_METADATA_BYTES;
 use crate::agent::location::Location;
 use crate::backup::StoredBackup;
 use crate::store::{Error, Key, Multipart, Object, Outcome, Patience};

@@ -1,30 +1,29 @@
-//! One backup on its way from one location to another.
+//! Copies one backup from one location to another.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use futures_util::TryStreamExt;
 use tracing::warn;
 
-use super::{Done, InsideLimits};
+use super::plan::{Done, InsideLimits};
+use crate::agent::catalog::Entry;
 use crate::agent::download::Download;
-use crate::agent::listing::Entry;
 use crate::agent::location::Location;
 use crate::agent::upload::{Discard, Inside, Keep, Options, Upload};
 use crate::agent::{Agent, stopped};
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::error::{Error, Kind, Result};
 
-/// What the backups of one plan have in common.
+/// A plan that is carried out.
 pub(super) struct Copying {
     pub(super) agent: Arc<Agent>,
     pub(super) from: Arc<Location>,
     pub(super) folder: String,
     pub(super) to: Arc<Location>,
     pub(super) inside: InsideLimits,
-    /// Until the provider refuses.
-    pub(super) is_inside: AtomicBool,
+    /// Set once the storage refuses to copy by itself.
+    pub(super) refused: OnceLock<()>,
 }
 
 impl Copying {
@@ -41,11 +40,11 @@ impl Copying {
             return Err(Error::new(Kind::SizeMismatch, detail)
                 .with_hint("It is cut off and cannot be restored."));
         }
-        if self.is_inside.load(Ordering::Relaxed) {
+        if self.refused.get().is_none() {
             match self.copy_inside(entry, &backup).await {
                 Ok(()) => return Ok(Done::CopiedInside),
                 Err(error) if is_refusal(error.kind()) => {
-                    if self.is_inside.swap(false, Ordering::Relaxed) {
+                    if self.refused.set(()).is_ok() {
                         warn!(
                             "the storage does not copy by itself: {error}; backups are downloaded and uploaded"
                         );
@@ -89,7 +88,7 @@ impl Copying {
         copied.map(drop)
     }
 
-    /// Downloads it, checks it, and uploads it again; nothing is written to a disk in between.
+    /// Downloads, verifies and uploads it, without a file in between.
     async fn pass_on(&self, entry: &Entry, backup: AgentBackup) -> Result<()> {
         let upload = self.create(entry, backup, None).await?;
         let download = match Download::open(Arc::clone(&self.from), entry, None).await {
@@ -100,7 +99,7 @@ impl Copying {
                 return Err(error);
             }
         };
-        // The download compares the SHA-256 that the source has before it lets the last byte go.
+        // The download compares the SHA-256 of the source before it releases the last piece.
         let received = self
             .agent
             .receive(&upload.id, download.into_stream().map_err(io::Error::other))
@@ -111,7 +110,7 @@ impl Copying {
             .map(drop)
     }
 
-    /// The backup's name stays the one that its files have, which may have been renamed.
+    /// Keeps the name of its objects, which may have been renamed.
     async fn create(
         &self,
         entry: &Entry,
@@ -137,7 +136,7 @@ impl Copying {
     }
 }
 
-/// Whether a copy inside the storage failed for a reason that a download and an upload may not have.
+/// Whether a copy inside the storage failed for a reason that a download and an upload may not have: fall back to those.
 const fn is_refusal(kind: Kind) -> bool {
     matches!(
         kind,

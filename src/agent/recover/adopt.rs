@@ -1,32 +1,31 @@
-//! One tar that becomes a backup: its metadata is written, as an upload would have written it.
+//! Adopts one tar: writes the metadata that its upload would have written.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use tracing::info;
 
-use super::Refusal;
+use super::refusal::Refusal;
+use crate::agent::catalog::refuse_oversized;
 use crate::agent::cleanup::retract_metadata;
-use crate::agent::listing::refuse_when_unreadable;
 use crate::agent::location::Location;
 use crate::backup::{AgentBackup, AgentMetadata, FORMAT, StoredBackup};
 use crate::error::{Error, Kind, Result};
 use crate::store::{ContentType, Error as StoreError, Key, Object, Outcome, Patience};
 use crate::units::{rfc3339_millis, sha256};
 
-/// Longest id that is taken from a tar; Home Assistant's have eight characters.
+/// Longest backup id in a tar, in bytes; Home Assistant's have eight.
 const MAX_ID_BYTES: usize = 128;
 
-/// Refuses what would be a backup that Home Assistant stumbles over. Other checks are its metadata's own.
+/// Refuses a backup that Home Assistant could not handle. The metadata is validated elsewhere.
 ///
-/// Home Assistant parses every backup's date when it looks which ones to delete, and one that it cannot parse ends that
-/// for all of them. Source: `homeassistant/components/backup/config.py`, `raise_on_error`.
-pub(super) fn refuse_strange(backup: &AgentBackup, tar: &Object) -> Result<()> {
+/// Home Assistant parses the date of every backup to find those to delete; one invalid date fails that for all. Source: `homeassistant/components/backup/config.py`, `raise_on_error`.
+pub(super) fn refuse_unusable(backup: &AgentBackup, tar: &Object) -> Result<()> {
     let id = &backup.backup_id;
     let is_id = !id.is_empty()
         && id.len() <= MAX_ID_BYTES
         && !id.chars().any(|c| c.is_control() || c == '/');
-    refuse_when_unreadable(backup)?;
+    refuse_oversized(backup)?;
     let wrong = match (is_id, DateTime::parse_from_rfc3339(&backup.date)) {
         (true, Ok(_)) => return Ok(()),
         (false, _) => "its backup.json has no usable slug",
@@ -38,20 +37,20 @@ pub(super) fn refuse_strange(backup: &AgentBackup, tar: &Object) -> Result<()> {
     ))
 }
 
-/// Writes the metadata, when the tar is still there and still has none.
+/// Writes the metadata, if the tar still exists and still has none.
 pub(super) async fn adopt(
     location: &Arc<Location>,
     tar: &Object,
     backup: AgentBackup,
 ) -> Result<AgentBackup, Refusal> {
-    // As for an upload that is put in its place: no deletion comes in between.
+    // Excludes deletions, as a commit does.
     let _changing = location.folder.changing.read().await;
     let metadata = tar
         .key
         .metadata_of_tar()
         .ok_or_else(|| Error::new(Kind::Internal, "The tar is none."))?;
     let _claim = {
-        // The list is older than the looks into the tars that came before this one.
+        // The scan is older than the reads of the tars before this one.
         let _choosing = location.folder.creating.lock().await;
         if !location.folder.is_orphan(tar) {
             return Err(Refusal::under_way(tar.key.as_str()));
@@ -81,17 +80,17 @@ pub(super) async fn adopt(
             Patience::INTERACTIVE,
         )
         .await;
-    // It may be there although the answer was lost.
+    // It may exist although the answer was lost.
     location.note(
         written
             .inspect_err(|_| location.outdated())
             .map_err(Error::from),
     )?;
-    // Where this cannot be asked, a tar without metadata is the worse guess.
+    // If this request fails, the metadata stays: a tar without metadata is the greater harm.
     if let Ok(now) = size(location, &tar.key).await
         && now != Some(tar.size)
     {
-        // Another agent deleted or replaced it just now. Metadata alone is no backup.
+        // Another agent deleted or replaced the tar in a race.
         let retracted =
             retract_metadata(location, &metadata, Some(&ours), Patience::INTERACTIVE).await;
         location.note(retracted.map_err(Error::from))?;
@@ -108,7 +107,7 @@ pub(super) async fn adopt(
     Ok(backup)
 }
 
-/// The tar is there as it was looked into.
+/// Confirms that the tar still has the size that was read.
 async fn confirm(location: &Location, tar: &Object) -> Result<(), Refusal> {
     if size(location, &tar.key).await? == Some(tar.size) {
         return Ok(());
@@ -138,7 +137,7 @@ fn describe(backup: &AgentBackup, tar: &Object) -> StoredBackup {
         sha256: None,
         crc32: None,
         part_size: None,
-        // It became a backup now, but it was uploaded then.
+        // The time of the upload, not of the adoption.
         uploaded_at: rfc3339_millis(tar.modified.unwrap_or_else(Utc::now)),
         duration_ms: None,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),

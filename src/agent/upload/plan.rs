@@ -1,8 +1,8 @@
 //! What is decided before the first byte: the name of a backup's objects, and the size of its parts.
 
+use crate::agent::catalog::MAX_METADATA_BYTES;
 use crate::agent::cleanup::EarlierCopy;
 use crate::agent::journal::Interrupted as Left;
-use crate::agent::listing::MAX_METADATA_BYTES;
 use crate::agent::location::Location;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::config::settings::PART_SIZE;

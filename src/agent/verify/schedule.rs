@@ -1,305 +1,235 @@
-//! Verifies backups from time to time, where a location asks for it.
+//! Verifies backups on the schedule of each location.
 //!
-//! What was due while the agent was not running is done when it runs again. A run that the storage or the agent's end
-//! interrupts counts as none, but what it had looked at is noted: the next one goes on with the others. So does one that
-//! meets a backup that cannot be read, and it counts. One whose location is gone, or has another place or schedule, ends
-//! before its next backup, and counts as none.
+//! A run that was due while the agent was down starts when the agent is back. A run that an outage or a shutdown
+//! interrupts does not count, but its results are kept: the next run continues with the other backups. A backup that
+//! cannot be read does not end the run. A run whose location is removed, moved or rescheduled ends before its next
+//! backup, and does not count.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
+use chrono::Utc;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{interval, sleep};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-use super::records::{Record, Run};
-use crate::agent::Agent;
-use crate::agent::listing::Listing;
+use super::record::{Record, Run};
+use super::status::every;
+use super::verifier::Verifier;
+use crate::agent::catalog::Listing;
+use crate::agent::folder::FolderId;
 use crate::agent::location::Location;
-use crate::agent::model::{Failure, VerificationStatus, VerifyMode, VerifyReport};
+use crate::agent::model::{Failure, VerifyMode, VerifyReport};
 use crate::config::Verify;
 use crate::error::{Error, Kind, Result};
-use crate::units::rfc3339;
 
-/// How often it is looked whether something is due.
+/// How often the schedules are checked.
 const INTERVAL: Duration = Duration::from_mins(1);
 
-/// How often it is looked whether uploads have ended.
-const UPLOADS_PASS: Duration = Duration::from_secs(1);
+/// How often a run checks whether the uploads have ended.
+const UPLOADS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Backups that are read whole at the same time: each takes a few parts of memory.
-const MAX_WHOLE_LOOKS: usize = 4;
+/// Backups that are read in full mode concurrently: each takes a few parts of memory.
+const MAX_FULL: usize = 4;
 
-/// How long a storage that could not be asked is left alone.
-const AGAIN_AFTER: Duration = Duration::from_hours(1);
+/// Whether uploads are in progress; verification waits for them.
+type HasUploads = Arc<dyn Fn() -> bool + Send + Sync>;
 
-impl VerificationStatus {
-    /// What is shown of a record; nothing where there is nothing to say.
-    pub(in crate::agent) fn of(
-        record: &Record,
-        location: &Location,
-        error: Option<Failure>,
-    ) -> Option<Self> {
-        let (listing, run) = (location.listings.last(), record.last_run.as_ref());
-        let damaged = record.damaged(|id, version| {
-            listing.as_ref().is_none_or(|listing| {
-                listing
-                    .find(id)
-                    .is_some_and(|entry| entry.tar.version == version)
-            })
-        });
-        let unread = record.unread(|id| {
-            listing
-                .as_ref()
-                .is_none_or(|listing| listing.find(id).is_some())
-        });
-        let next_at = location
-            .settings
-            .verify
-            .map(|verify| rfc3339(record.due_at(every(verify), Utc::now())));
-        let is_of_note =
-            run.is_some() || next_at.is_some() || !damaged.is_empty() || !unread.is_empty();
-        is_of_note.then(|| Self {
-            verified_at: run.map(|run| rfc3339(run.at)),
-            next_at,
-            mode: run.map(|run| run.mode),
-            backups: run.map_or(0, |run| run.backups),
-            read_bytes: run.map_or(0, |run| run.read_bytes),
-            damaged,
-            unread,
-            error,
-        })
+/// Follows the schedules of all locations.
+#[derive(Clone)]
+pub(in crate::agent) struct Scheduler {
+    verifier: Verifier,
+    has_uploads: HasUploads,
+    full: Arc<Semaphore>,
+}
+
+/// What a run verified.
+#[derive(Default)]
+struct Progress {
+    backups: usize,
+    read_bytes: u64,
+    /// Error of the first backup that could not be read.
+    unread: Option<Error>,
+}
+
+impl Scheduler {
+    pub(in crate::agent) fn new(verifier: Verifier, has_uploads: HasUploads) -> Self {
+        Self {
+            verifier,
+            has_uploads,
+            full: Arc::new(Semaphore::new(MAX_FULL)),
+        }
     }
-}
 
-fn every(verify: Verify) -> TimeDelta {
-    TimeDelta::from_std(verify.every).unwrap_or(TimeDelta::MAX)
-}
-
-/// Follows the schedules until the agent stops. Each run is a task of its own, so that a location that does not answer
-/// keeps no other from its turn; a place has one at most.
-pub(in crate::agent) async fn run(agent: Arc<Agent>) {
-    let (mut ticks, mut runs) = (
-        interval(INTERVAL),
-        HashMap::<String, AbortOnDropHandle<()>>::new(),
-    );
-    let whole_looks = Arc::new(Semaphore::new(MAX_WHOLE_LOOKS));
-    let following = async {
-        loop {
-            ticks.tick().await;
-            runs.retain(|_, run| !run.is_finished());
-            for location in agent.locations.all() {
-                let place = location.settings.place();
-                if !runs.contains_key(&place)
-                    && let Some(verify) = agent.due(&location)
-                {
-                    let run = Arc::clone(&agent).follow_schedule(
-                        location,
-                        verify,
-                        Arc::clone(&whole_looks),
-                    );
-                    runs.insert(place, AbortOnDropHandle::new(tokio::spawn(run)));
+    /// Runs until `stopping`. Each run is its own task, so that a slow location delays no other; a folder has one at most.
+    pub(in crate::agent) async fn run(self, stopping: CancellationToken) {
+        let mut ticks = interval(INTERVAL);
+        let mut runs: HashMap<FolderId, AbortOnDropHandle<()>> = HashMap::new();
+        let follow = async {
+            loop {
+                ticks.tick().await;
+                runs.retain(|_, run| !run.is_finished());
+                for location in self.verifier.locations.all() {
+                    let folder = location.folder.id.clone();
+                    if !runs.contains_key(&folder)
+                        && let Some(schedule) = self.due(&location)
+                    {
+                        let run = self.clone().run_now(location, schedule);
+                        runs.insert(folder, AbortOnDropHandle::new(tokio::spawn(run)));
+                    }
                 }
             }
+        };
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = follow => {}
         }
-    };
-    tokio::select! {
-        () = agent.stopping().cancelled() => {}
-        () = following => {}
-    }
-}
-
-impl Agent {
-    /// Shows in a location's status what is known of its backups. What kept its schedule from its end stays.
-    pub(in crate::agent) fn show_verification(&self, location: &Location) {
-        let _showing = self.records.showing();
-        let error = location.status().verification.and_then(|shown| shown.error);
-        location.set_verification(self.records.of(&location.settings.place()), error);
     }
 
-    /// The same when its schedule came to its end, or says what kept it from there.
-    fn show_end(&self, location: &Location, error: Option<Failure>) {
-        let _showing = self.records.showing();
-        location.set_verification(self.records.of(&location.settings.place()), error);
-    }
-
-    /// How a location is to be verified, where that is to be done now.
+    /// The schedule of a location, if a run is due.
     fn due(&self, location: &Location) -> Option<Verify> {
-        let verify = location.settings.verify?;
-        let (place, now) = (location.settings.place(), Utc::now());
-        let is_due = || self.records.of(&place).due_at(every(verify), now) <= now;
-        // An upload has the line to itself.
-        (!self.is_resting(&place) && self.uploads_under_way().is_empty() && is_due())
-            .then_some(verify)
+        let schedule = location.settings.verify?;
+        if location.folder.is_resting() || (self.has_uploads)() {
+            return None;
+        }
+        let now = Utc::now();
+        let record = self.verifier.records.of(&location.folder.id);
+        (record.due_at(every(schedule), now) <= now).then_some(schedule)
     }
 
-    async fn follow_schedule(
-        self: Arc<Self>,
-        location: Arc<Location>,
-        verify: Verify,
-        whole_looks: Arc<Semaphore>,
-    ) {
-        let ended = self.verify_some(&location, verify, &whole_looks).await;
-        let Some(location) = self.still(&location) else {
+    async fn run_now(self, location: Arc<Location>, schedule: Verify) {
+        let ended = self.verify_backups(&location, schedule).await;
+        let Some(location) = self.unchanged(&location) else {
             return;
         };
-        let error = match ended {
-            Ok(unread) => unread,
-            Err(error) => {
-                warn!(
-                    location = location.id(),
-                    "verifying backups ended early: {error}"
-                );
-                self.resting()
-                    .insert(location.settings.place(), Instant::now());
-                Some(error)
-            }
-        };
-        self.show_end(&location, error.as_ref().map(Failure::from));
+        let error = ended.unwrap_or_else(|error| {
+            warn!(
+                location = location.id(),
+                "verifying backups ended early: {error}"
+            );
+            location.folder.rest();
+            Some(error)
+        });
+        self.verifier
+            .show_with(&location, error.as_ref().map(Failure::from));
     }
 
-    /// The location as it is registered now, unless it is gone or somewhere else.
-    fn now(&self, location: &Location) -> Option<Arc<Location>> {
-        self.location(location.id())
-            .ok()
-            .filter(|now| now.folder.id == location.folder.id)
+    /// The location as it is now; none if it was removed, moved or rescheduled.
+    fn unchanged(&self, location: &Location) -> Option<Arc<Location>> {
+        self.verifier
+            .current(location)
+            .filter(|current| current.settings.verify == location.settings.verify)
     }
 
-    /// The same, unless it is to be verified in another way.
-    fn still(&self, location: &Location) -> Option<Arc<Location>> {
-        self.now(location)
-            .filter(|now| now.settings.verify == location.settings.verify)
-    }
-
-    fn is_resting(&self, place: &str) -> bool {
-        self.resting()
-            .get(place)
-            .is_some_and(|since| since.elapsed() < AGAIN_AFTER)
-    }
-
-    /// Looks at as many as the schedule says. One that cannot be read is not one of them; the first such error is given.
-    async fn verify_some(
-        self: &Arc<Self>,
+    /// Verifies as many backups as the schedule says. Returns the error of the first one that could not be read.
+    async fn verify_backups(
+        &self,
         location: &Arc<Location>,
-        verify: Verify,
-        whole_looks: &Semaphore,
+        schedule: Verify,
     ) -> Result<Option<Error>> {
-        let mode = if verify.full {
+        let mode = if schedule.full {
             VerifyMode::Full
         } else {
             VerifyMode::Quick
         };
-        let (place, wanted) = (
-            location.settings.place(),
-            verify.sample.unwrap_or(usize::MAX),
-        );
-        let known = self.records.of(&place);
-        let listing = location.note(location.listings.taken().await)?;
+        let records = &self.verifier.records;
+        let folder = &location.folder.id;
+        let known = records.of(folder);
+        let listing = location.note(location.scan().await)?;
         let ids = newest_first(&listing);
-        // What the storage did not let be read may be there.
-        let gone = if listing.unread.is_some() {
-            Record::default()
-        } else {
-            known.clone().without(&ids)
+        // Metadata that could not be read may belong to a known backup.
+        let gone = match listing.unread {
+            Some(_) => Record::default(),
+            None => known.clone().without(&ids),
         };
-        let (mut backups, mut read_bytes, mut unread) = (0, 0, None);
+        let mut progress = Progress::default();
         for id in known.in_turn(ids) {
-            if backups == wanted {
+            if schedule.sample == Some(progress.backups) {
                 break;
             }
-            let _turn = if verify.full {
-                whole_looks.acquire().await.ok()
-            } else {
-                None
+            let _permit = match mode {
+                VerifyMode::Full => self.full.acquire().await.ok(),
+                VerifyMode::Quick => None,
             };
-            self.let_uploads_pass().await;
-            let Some(location) = &self.still(location) else {
+            self.wait_for_uploads().await;
+            let Some(location) = self.unchanged(location) else {
                 info!(
                     location = location.id(),
-                    "stopped verifying backups: its settings are others now"
+                    "verification run cancelled: the location's settings changed"
                 );
-                return Ok(unread);
+                return Ok(progress.unread);
             };
-            match self.verify_unheard(location, &id, mode).await {
-                Ok(verified) => {
-                    backups += 1;
-                    read_bytes += verified.read_bytes;
-                }
-                // Deleted since the list was taken.
-                Err(error) if error.kind() == Kind::BackupNotFound => {}
-                Err(error) => {
-                    // Storage that cannot be asked says nothing of this backup.
-                    location.listings.taken().await?;
-                    warn!(
-                        location = location.id(),
-                        backup_id = id,
-                        "a backup could not be verified: {error}"
-                    );
-                    self.records.unread(&place, &id).await;
-                    unread.get_or_insert(error);
-                }
-            }
+            self.verify_one(&location, id, mode, &mut progress).await?;
         }
+        let run = Run {
+            at: Utc::now(),
+            mode,
+            backups: progress.backups,
+            read_bytes: progress.read_bytes,
+        };
         info!(
             location = location.id(),
-            backups,
-            read_bytes,
+            backups = run.backups,
+            read_bytes = run.read_bytes,
             "verified backups in {}",
             location.store.place()
         );
-        self.records
-            .ended(
-                &place,
-                Run {
-                    at: Utc::now(),
-                    mode,
-                    backups,
-                    read_bytes,
-                },
-                gone,
-            )
-            .await;
-        Ok(unread)
+        records.end_run(folder, run, gone).await;
+        Ok(progress.unread)
     }
 
-    /// An upload has the line to itself.
-    async fn let_uploads_pass(&self) {
-        while !self.uploads_under_way().is_empty() {
-            sleep(UPLOADS_PASS).await;
+    /// # Errors
+    /// When the storage is away.
+    async fn verify_one(
+        &self,
+        location: &Arc<Location>,
+        id: String,
+        mode: VerifyMode,
+        progress: &mut Progress,
+    ) -> Result<()> {
+        match self.find_and_verify(location, &id, mode).await {
+            Ok(report) => {
+                progress.backups += 1;
+                progress.read_bytes += report.read_bytes;
+            }
+            // Deleted since the scan.
+            Err(error) if error.kind() == Kind::BackupNotFound => {}
+            Err(error) => {
+                // Storage that is away says nothing about this backup.
+                location.scan().await?;
+                warn!(
+                    location = location.id(),
+                    backup_id = id,
+                    "a backup could not be verified: {error}"
+                );
+                let records = &self.verifier.records;
+                records.add_unread(&location.folder.id, &id).await;
+                progress.unread.get_or_insert(error);
+            }
         }
+        Ok(())
     }
 
-    /// Looks at a backup while nobody listens to how far it is.
-    async fn verify_unheard(
-        self: &Arc<Self>,
+    async fn find_and_verify(
+        &self,
         location: &Arc<Location>,
         id: &str,
         mode: VerifyMode,
     ) -> Result<VerifyReport> {
-        // It may be another one since the last look.
-        let entry = location.listings.find(id).await?;
+        // It may have been replaced since the scan.
+        let entry = location.find(id).await?;
         let (sender, _) = mpsc::channel(1);
-        super::run(Arc::clone(self), Arc::clone(location), entry, mode, sender).await
+        self.verifier.verify(location, entry, mode, sender).await
     }
 
-    /// Notes what a look at a backup came to.
-    pub(super) async fn note_verified(
-        &self,
-        location: &Location,
-        id: &str,
-        version: &str,
-        verified: &VerifyReport,
-    ) {
-        self.records
-            .note(&location.settings.place(), id, version, verified)
-            .await;
-        // It may have another name by now, or be somebody else's news.
-        if let Some(location) = self.now(location) {
-            self.show_verification(&location);
+    /// Uploads have the connection to themselves.
+    async fn wait_for_uploads(&self) {
+        while (self.has_uploads)() {
+            sleep(UPLOADS_INTERVAL).await;
         }
     }
 }
@@ -307,8 +237,6 @@ impl Agent {
 fn newest_first(listing: &Listing) -> Vec<String> {
     let mut entries: Vec<_> = listing.entries.iter().collect();
     entries.sort_by_key(|entry| Reverse(entry.tar.modified));
-    entries
-        .into_iter()
-        .map(|entry| entry.metadata.backup_id.clone())
-        .collect()
+    let ids = entries.into_iter().map(|entry| &entry.metadata.backup_id);
+    ids.cloned().collect()
 }

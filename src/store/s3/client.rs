@@ -23,6 +23,7 @@ use super::transport::{Reply, Transport};
 use super::xml;
 use crate::config::{Encryption, S3Settings, Secret};
 use crate::logging::scrub::HIDDEN;
+use crate::store::backend::path_of;
 use crate::store::error::{AtOnce, Error, Outcome, innermost};
 use crate::store::retry::Call;
 
@@ -134,6 +135,8 @@ impl Client {
 
     /// Makes one attempt. Its error may ask the retry layer for the next one at once.
     pub(super) async fn send(&self, call: &Call, request: Request) -> Result<Reply, Error> {
+        // A URL would resolve the dots of an unaddressable key.
+        request.key.as_ref().map(path_of).transpose()?;
         let trial = call.learned::<Trial>();
         let dialect = trial.map_or_else(|| self.dialect(), |trial| trial.lesson.dialect.clone());
         let credential = self.credential();

@@ -78,61 +78,55 @@ impl Dialect {
         answer: &Answer,
         request: &Request,
     ) -> Option<Lesson> {
-        let learned = |subject, dialect, is_guess| {
-            Some(Lesson {
-                dialect,
-                subject,
-                is_guess,
-            })
+        let lesson = |subject, dialect| Lesson {
+            dialect,
+            subject,
+            is_guess: false,
         };
-        let region = answer
-            .region
-            .as_ref()
-            .filter(|region| **region != self.region && is_region(region));
-        if let Some(region) = region.filter(|_| freedom.region && names_region(answer)) {
-            let endpoint = freedom
-                .provider
-                .moved_to(&self.endpoint, region)
-                .unwrap_or_else(|| self.endpoint.clone());
-            return learned(
-                Subject::Region,
-                Self {
-                    endpoint,
-                    region: region.clone(),
-                    ..self.clone()
-                },
-                false,
-            );
+        if let Some(dialect) = self.other_region(freedom, answer) {
+            return Some(lesson(Subject::Region, dialect));
         }
         if self.addressing == Addressing::Path && freedom.addressing && self.may_go_before_host() {
             let dialect = Self {
                 addressing: Addressing::Virtual,
                 ..self.clone()
             };
-            if wants_virtual(answer) {
-                return learned(Subject::Addressing, dialect, false);
-            }
+            let is_guess = !wants_virtual(answer);
             // A guess is only for providers that the table does not know, and only for reads.
             let may_guess = freedom.provider.id == "other" && request.reads();
-            if may_guess && may_want_virtual(answer) {
-                return learned(Subject::Addressing, dialect, true);
+            if !is_guess || (may_guess && may_want_virtual(answer)) {
+                return Some(Lesson {
+                    is_guess,
+                    ..lesson(Subject::Addressing, dialect)
+                });
             }
         }
-        if matches!(self.checksum, Checksum::Crc32c | Checksum::Crc64Nvme)
-            && freedom.checksum
-            && (request.has_content() || request.starts_multipart())
-            && refuses_checksum(answer)
-        {
-            return learned(
+        let has_checksum = matches!(self.checksum, Checksum::Crc32c | Checksum::Crc64Nvme)
+            && (request.has_content() || request.starts_multipart());
+        (has_checksum && freedom.checksum && refuses_checksum(answer)).then(|| {
+            let checksum = Checksum::Sha256;
+            lesson(
                 Subject::Checksum,
                 Self {
-                    checksum: Checksum::Sha256,
+                    checksum,
                     ..self.clone()
                 },
-                false,
-            );
-        }
-        None
+            )
+        })
+    }
+
+    fn other_region(&self, freedom: &Freedom, answer: &Answer) -> Option<Self> {
+        let region = answer
+            .region
+            .clone()
+            .filter(|region| *region != self.region && is_region(region))
+            .filter(|_| freedom.region && names_region(answer))?;
+        let endpoint = freedom.provider.moved_to(&self.endpoint, &region);
+        Some(Self {
+            endpoint: endpoint.unwrap_or_else(|| self.endpoint.clone()),
+            region,
+            ..self.clone()
+        })
     }
 
     /// An address takes no name before it, and a name before a single label would be another party's host.

@@ -21,7 +21,7 @@ const PATH: &AsciiSet = &QUERY.remove(b'/');
 #[derive(Debug, Clone)]
 pub(in crate::store) struct Request {
     pub(super) method: Method,
-    key: Option<Key>,
+    pub(super) key: Option<Key>,
     query: Vec<(&'static str, String)>,
     pub(super) headers: HeaderMap,
     pub(super) payload: Payload,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
@@ -149,33 +149,19 @@ impl Transport {
         let (parts, body) = http::Response::<reqwest::Body>::from(response).into_parts();
         let transport = self.clone();
         let body = incoming(body, idle, self.counters.clone())
-            .inspect_err(move |error| transport.renew_if_silent(error, pool.generation));
+            .inspect_err(move |error| transport.renew_if_silent(error, pool.generation))
+            .boxed();
+        let reply = Reply {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        };
         if !parts.status.is_success() {
-            let text = prefix(MAX_ERROR_BYTES, body).await;
-            let answer = Answer::read(parts.status, &parts.headers, &text, &url);
-            let to_write = matches!(request.method, http::Method::PUT | http::Method::POST);
-            return Err(Failure::Refused(Box::new(Answer { to_write, ..answer })));
-        }
-        if !request.may_fail_late {
-            let body = Box::pin(body);
-            return Ok(Reply {
-                status: parts.status,
-                headers: parts.headers,
-                body,
-            });
-        }
-        let text = read_up_to(MAX_ERROR_BYTES, body).await?;
-        match Answer::parse(&text) {
-            Some(answer) => Err(Failure::Refused(Box::new(Answer {
-                status: 500,
-                to_write: true,
-                ..answer
-            }))),
-            None => Ok(Reply {
-                status: parts.status,
-                headers: parts.headers,
-                body: Box::pin(futures_util::stream::iter([Ok(text)])),
-            }),
+            Err(refusal(request, reply, &url).await)
+        } else if request.may_fail_late {
+            late(reply).await
+        } else {
+            Ok(reply)
         }
     }
 
@@ -217,19 +203,36 @@ impl Transport {
     }
 }
 
-/// Reads the first bytes of a body, up to its end or its failure.
-async fn prefix(
-    max: usize,
-    mut body: impl futures_util::Stream<Item = Result<Bytes, Failure>> + Unpin,
-) -> Vec<u8> {
+/// Reads a refusal from the first bytes of its body, up to its end or its failure.
+async fn refusal(request: &Request, mut reply: Reply, url: &Url) -> Failure {
     let mut text = Vec::new();
-    while let Ok(Some(piece)) = body.try_next().await {
+    while let Ok(Some(piece)) = reply.body.try_next().await {
         text.extend_from_slice(&piece);
-        if text.len() > max {
+        if text.len() > MAX_ERROR_BYTES {
             break;
         }
     }
-    text
+    let answer = Answer::read(reply.status, &reply.headers, &text, url);
+    Failure::Refused(Box::new(Answer {
+        to_write: matches!(request.method, http::Method::PUT | http::Method::POST),
+        ..answer
+    }))
+}
+
+/// Reads the whole answer to a request that may fail although the status is 200.
+async fn late(reply: Reply) -> Result<Reply, Failure> {
+    let text = read_up_to(MAX_ERROR_BYTES, reply.body).await?;
+    match Answer::parse(&text) {
+        Some(answer) => Err(Failure::Refused(Box::new(Answer {
+            status: 500,
+            to_write: true,
+            ..answer
+        }))),
+        None => Ok(Reply {
+            body: stream::iter([Ok(text)]).boxed(),
+            ..reply
+        }),
+    }
 }
 
 fn client(wire: &Wire) -> Result<reqwest::Client, reqwest::Error> {

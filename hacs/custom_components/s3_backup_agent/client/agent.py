@@ -27,6 +27,7 @@ from .models import (
     Recovery,
     Report,
     Settings,
+    Skipped,
     Upload,
     UploadStatus,
     Verified,
@@ -57,6 +58,7 @@ _MAX_DELETIONS: Final = 8
 # Bounds the cleanup of a failed upload, for which the caller waits.
 _CLEANUP_SECONDS: Final = 15
 _READ_BUFFER_BYTES: Final = 1024 * 1024
+_NDJSON: Final = {"Accept": "application/x-ndjson"}
 
 
 class AgentClient(HttpClient):
@@ -122,7 +124,28 @@ class AgentClient(HttpClient):
         path = _path("locations", location_id, "backups")
         if refresh:
             path += "?refresh=true"
-        return cast(Listing, await self._json("GET", path, timeout=_LISTING))
+        backups: list[Backup] = []
+        skipped: list[Skipped] = []
+        head: dict[str, Any] = {}
+        lines = self._lines("GET", path, timeout=_LISTING, headers=_NDJSON)
+        async with aclosing(lines):
+            async for line in lines:
+                match line.get("type"):
+                    case None:
+                        # Older agents answer with one document.
+                        return cast(Listing, line)
+                    case "listing":
+                        head = line
+                    case "backup":
+                        backups.append(line["backup"])
+                    case "skipped":
+                        skipped.append(cast(Skipped, line))
+                    case "end":
+                        listing = {**head, "backups": backups, "skipped": skipped}
+                        return cast(Listing, listing)
+        raise AgentError(
+            TRANSFER_BROKEN, "The list of backups is incomplete", retryable=True
+        )
 
     async def backup(self, location_id: str, backup_id: str) -> Backup:
         """Return one backup."""

@@ -200,7 +200,7 @@ class Listing(TypedDict):
     backups: list[Backup]
     age_seconds: float
     stale: bool
-    error: LocationError | None
+    error: Report | None
     skipped: list[Skipped]
 
 

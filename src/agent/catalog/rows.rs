@@ -1,29 +1,30 @@
-//! A list as people read it.
+//! A list as a table.
 
 use chrono::DateTime;
 use serde::Deserialize;
 
-use super::Listing;
+use super::entry::Entry;
+use super::listing::Listing;
 
-/// A backup in a line.
+/// A backup as one row.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Row {
-    /// Its id.
+    /// Id of the backup.
     pub backup_id: String,
-    /// When it was made, ISO 8601, as Home Assistant wrote it.
+    /// Creation time, ISO 8601, as Home Assistant wrote it.
     pub date: String,
-    /// Its name.
+    /// Name of the backup.
     pub name: String,
-    /// Size of its tar.
+    /// Size of the tar in bytes.
     #[serde(rename = "size")]
     pub size_bytes: u64,
 }
 
 impl Listing {
-    /// The backups, the newest first.
+    /// The backups, newest first.
     #[must_use]
     pub fn rows(&self) -> Vec<Row> {
-        let row = |entry: &super::Entry| {
+        let row = |entry: &Entry| {
             let row: Row = serde_json::from_str(entry.metadata.json.get()).ok()?;
             Some(Row {
                 size_bytes: entry.tar.size,

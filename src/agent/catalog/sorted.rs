@@ -1,18 +1,18 @@
-//! The objects of a listing, metadata beside its tar.
+//! Objects of a folder, paired: metadata with its tar.
 
 use std::collections::HashMap;
 
 use crate::agent::model::{SkipCode, Skipped};
 use crate::store::{Key, Object, Objects, Role};
 
-/// What a folder holds.
+/// Objects of a folder.
 #[derive(Default)]
 pub(super) struct Sorted {
-    /// Metadata and its tar.
+    /// Metadata objects with their tars.
     pub(super) pairs: Vec<(Object, Object)>,
-    /// Tars that have no metadata, by key.
+    /// Tars without metadata, sorted by key.
     pub(super) orphans: Vec<Object>,
-    /// What is neither.
+    /// Metadata without a tar, or with an unusable key.
     pub(super) skipped: Vec<Skipped>,
 }
 

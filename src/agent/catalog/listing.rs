@@ -1,0 +1,163 @@
+//! Result of one scan.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::entry::{Entry, Metadata};
+use crate::agent::model::{Numbers, SkipCode, SkipCounts, Skipped};
+use crate::error::Error;
+use crate::store::{Key, Object};
+
+/// A list as it was scanned.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// The backups, one per id.
+    pub entries: Vec<Entry>,
+    /// Objects that are not listed.
+    pub skipped: Vec<Skipped>,
+    /// Skipped duplicates of listed backups.
+    pub copies: Vec<Entry>,
+    /// Tars without metadata, including those of uploads in progress.
+    pub orphans: Vec<Object>,
+    /// Why some metadata could not be read: backups may be missing from the list.
+    pub unread: Option<Error>,
+    /// When the scan started.
+    pub taken: Instant,
+}
+
+/// A list as it is served.
+#[derive(Debug)]
+pub struct View {
+    /// The list.
+    pub listing: Arc<Listing>,
+    /// Why the list is stale.
+    pub error: Option<Error>,
+}
+
+impl Listing {
+    pub(super) fn new(skipped: Vec<Skipped>, taken: Instant) -> Self {
+        Self {
+            entries: Vec::new(),
+            skipped,
+            copies: Vec::new(),
+            orphans: Vec::new(),
+            unread: None,
+            taken,
+        }
+    }
+
+    /// The backup with this id.
+    #[must_use]
+    pub fn find(&self, backup_id: &str) -> Option<Entry> {
+        self.entries
+            .iter()
+            .find(|entry| entry.metadata.backup_id == backup_id)
+            .cloned()
+    }
+
+    /// The backup with this id, and earlier uploads of it that were not removed when the last one completed.
+    pub(in crate::agent) fn find_all(&self, backup_id: &str) -> Option<(Entry, Vec<Entry>)> {
+        // The id in damaged metadata may be another backup's.
+        let is_copy = |entry: &&Entry| {
+            let metadata = &entry.metadata;
+            metadata.backup_id == backup_id
+                && metadata.sha256().is_some()
+                && metadata.damage.is_none()
+        };
+        let copies = self.copies.iter().filter(is_copy).cloned().collect();
+        Some((self.find(backup_id)?, copies))
+    }
+
+    /// Key of the skipped metadata object beside this tar.
+    #[must_use]
+    pub fn metadata_of(&self, tar: &str) -> Option<&str> {
+        let metadata = Key::new(tar).metadata_of_tar()?;
+        self.skipped
+            .iter()
+            .map(|skipped| &*skipped.key)
+            .find(|key| *key == metadata.as_str())
+    }
+
+    /// Its figures.
+    pub(in crate::agent) fn numbers(&self) -> Numbers {
+        let uploads = self
+            .entries
+            .iter()
+            .filter_map(|entry| Some((entry.metadata.uploaded_at()?, entry)));
+        Numbers {
+            backups: Some(self.entries.len()),
+            size_bytes: Some(self.entries.iter().map(|entry| entry.tar.size).sum()),
+            last_upload: uploads
+                .max_by_key(|(at, _)| *at)
+                .and_then(|(_, entry)| entry.as_last_upload()),
+            skipped: Some(SkipCounts::of(&self.skipped)),
+        }
+    }
+
+    /// All entries, including duplicates.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().chain(&self.copies)
+    }
+
+    /// The same list without this backup.
+    pub(super) fn without(&self, backup_id: &str) -> Self {
+        let mut others = self.clone();
+        let is_other = |entry: &Entry| entry.metadata.backup_id != backup_id;
+        others.entries.retain(is_other);
+        others.copies.retain(is_other);
+        others
+    }
+
+    pub(super) fn add(&mut self, key: Key, tar: Object, metadata: Result<Arc<Metadata>, String>) {
+        let reason = match metadata {
+            Ok(metadata) => match &metadata.stored {
+                Some(stored) if stored.size != tar.size => format!(
+                    "its tar has {} bytes, not the {} that were uploaded",
+                    tar.size, stored.size
+                ),
+                _ => return self.entries.push(Entry { key, metadata, tar }),
+            },
+            Err(reason) => reason,
+        };
+        self.skip(&key, SkipCode::InvalidMetadata, reason);
+    }
+
+    pub(super) fn skip(&mut self, key: &Key, code: SkipCode, reason: impl Into<String>) {
+        self.skipped.push(Skipped::new(key.as_str(), code, reason));
+    }
+
+    /// Keeps one entry per id, because HA identifies a backup by its id alone: the agent's last upload wins, then the
+    /// last by name.
+    pub(super) fn skip_duplicates(&mut self) {
+        let mut best: HashMap<&str, usize> = HashMap::new();
+        let uploaded_at = |entry: &Entry| {
+            let stored = entry.metadata.stored.as_ref();
+            stored.map(|stored| stored.uploaded_at.clone())
+        };
+        let rank = |entry: &Entry| (uploaded_at(entry), entry.key.clone());
+        for (index, entry) in self.entries.iter().enumerate() {
+            let held = best.entry(&entry.metadata.backup_id).or_insert(index);
+            if rank(entry) > rank(&self.entries[*held]) {
+                *held = index;
+            }
+        }
+        if best.len() == self.entries.len() {
+            return;
+        }
+        let kept: HashSet<usize> = best.into_values().collect();
+        for (index, entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {
+            if kept.contains(&index) {
+                self.entries.push(entry);
+                continue;
+            }
+            let reason = format!(
+                "another object has the same backup id, \"{}\"",
+                entry.metadata.backup_id
+            );
+            self.skip(&entry.key, SkipCode::Duplicate, reason);
+            self.copies.push(entry);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Reads the manifest of a tar in the bucket by ranged reads of its headers, without downloading it.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::location::Location;
+use crate::archive::{self, Manifest, Walker};
+use crate::error::{Error, Kind, Result};
+use crate::store::{Key, Outcome, Patience};
+
+/// Size of one read: a header with its neighbours, and most manifests.
+const READ_BYTES: u64 = 32 * 1024;
+
+/// Maximum number of reads, 32 MiB in total. A backup has one entry per add-on and folder.
+const MAX_READS: u32 = 1000;
+
+/// Result of reading a tar's headers.
+#[derive(Debug)]
+pub(super) struct Peek {
+    /// Bytes that were read.
+    pub(super) read_bytes: u64,
+    /// The manifest, or what is wrong with the tar.
+    pub(super) manifest: std::result::Result<Manifest, archive::Error>,
+}
+
+/// Walks the headers of a tar of `size` bytes to its end, and returns its manifest.
+///
+/// # Errors
+/// Those of a ranged read; [`Kind::BackupNotFound`] if the tar is missing.
+pub(super) async fn peek_manifest(location: &Location, key: &Key, size: u64) -> Result<Peek> {
+    let mut walker = Walker::default();
+    let mut at = 0;
+    let mut e_tag = None;
+    let mut peek = Peek {
+        read_bytes: 0,
+        manifest: Err(archive::Error::TooManyEntries(MAX_READS)),
+    };
+    for _ in 0..MAX_READS {
+        if walker.is_at_end() || at >= size {
+            peek.manifest = walker.finish();
+            return Ok(peek);
+        }
+        let range = at..size.min(at + READ_BYTES);
+        at = range.end;
+        let bytes = read(location, key, range, &mut e_tag).await?;
+        peek.read_bytes += bytes.len() as u64;
+        let result = walker.push(&bytes).and_then(|()| {
+            at = at.saturating_add(walker.skippable());
+            walker.skip()
+        });
+        if let Err(error) = result {
+            peek.manifest = Err(error);
+            return Ok(peek);
+        }
+    }
+    Ok(peek)
+}
+
+/// Reads one range, of the same version of the tar as the first one.
+async fn read(
+    location: &Location,
+    key: &Key,
+    range: Range<u64>,
+    e_tag: &mut Option<String>,
+) -> Result<Bytes> {
+    let read = location
+        .store
+        .read_range(key, range, e_tag.as_deref(), Patience::INTERACTIVE)
+        .await
+        .map_err(|error| match error.outcome {
+            Outcome::NotFound => tar_is_gone(key),
+            _ => error.into(),
+        });
+    let (bytes, version) = location.note_error(read)?;
+    if e_tag.is_none() {
+        *e_tag = version;
+    }
+    Ok(bytes)
+}
+
+/// Error for a tar that was deleted since the scan.
+pub(super) fn tar_is_gone(key: &Key) -> Error {
+    let detail = format!("The tar \"{key}\" is gone from the bucket.");
+    Error::new(Kind::BackupNotFound, detail)
+}

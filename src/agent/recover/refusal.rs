@@ -1,0 +1,44 @@
+//! Reasons not to adopt a tar.
+
+use crate::agent::model::FailedRecovery;
+use crate::error::Error;
+
+/// Why one tar is not adopted.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The backup is listed.
+    Duplicate(String),
+    /// It may belong to an upload in progress.
+    UnderWay(String),
+    /// It has metadata.
+    HasMetadata(String),
+    Error(Error),
+}
+
+impl Refusal {
+    pub(super) fn of(self, key: &str) -> FailedRecovery {
+        let (code, detail) = match self {
+            Self::Duplicate(detail) => ("duplicate", detail),
+            Self::UnderWay(detail) => ("under_way", detail),
+            Self::HasMetadata(detail) => ("has_metadata", detail),
+            Self::Error(error) => (error.kind().code(), error.to_string()),
+        };
+        FailedRecovery {
+            key: key.to_owned(),
+            code,
+            detail,
+        }
+    }
+
+    pub(super) fn under_way(key: &str) -> Self {
+        Self::UnderWay(format!(
+            "\"{key}\" may be of an upload that has not ended: one is under way here, or the tar is younger than an hour."
+        ))
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}

@@ -1,0 +1,290 @@
+//! Verifies one backup.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::DateTime;
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+use tokio::time::interval;
+
+use super::hashes::Hashes;
+use crate::agent::catalog::{Entry, MAX_METADATA_BYTES};
+use crate::agent::download::Download;
+use crate::agent::location::Location;
+use crate::agent::model::{Finding, FindingCode, VerifyMode, VerifyReport, VerifyStep};
+use crate::agent::peek::peek_manifest;
+use crate::archive::{self, Manifest, Walker};
+use crate::backup::{Read, StoredBackup};
+use crate::error::Result;
+use crate::store::{Algorithm, Object, Outcome, Patience, Stat};
+use crate::units::hex;
+
+/// Interval of progress steps.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Verifies a backup; returns the version of the tar that was verified, and the report.
+///
+/// # Errors
+/// When a request fails for another reason than a missing object.
+pub(super) async fn verify_backup(
+    location: &Arc<Location>,
+    entry: &Entry,
+    mode: VerifyMode,
+    steps: mpsc::Sender<VerifyStep>,
+) -> Result<(String, VerifyReport)> {
+    let mut inspection = Inspection::new(location, entry, mode);
+    let metadata = inspection.read_metadata().await?;
+    if let Some(stat) = inspection.stat_tar(metadata.as_ref()).await? {
+        let manifest = match mode {
+            VerifyMode::Quick => inspection.read_headers(&stat, metadata.as_ref()).await?,
+            VerifyMode::Full => inspection.read_tar(&stat, metadata.as_ref(), steps).await?,
+        };
+        inspection.compare_manifest(manifest, metadata.as_ref());
+    }
+    Ok((inspection.version, inspection.report))
+}
+
+struct Inspection<'l> {
+    location: &'l Arc<Location>,
+    entry: &'l Entry,
+    /// Version of the tar that is verified.
+    version: String,
+    report: VerifyReport,
+}
+
+impl<'l> Inspection<'l> {
+    fn new(location: &'l Arc<Location>, entry: &'l Entry, mode: VerifyMode) -> Self {
+        Self {
+            location,
+            entry,
+            version: entry.tar.version.clone(),
+            report: VerifyReport {
+                ok: true,
+                mode,
+                size_bytes: 0,
+                read_bytes: 0,
+                sha256: None,
+                problems: Vec::new(),
+            },
+        }
+    }
+
+    fn add(&mut self, code: FindingCode, detail: impl Into<String>) {
+        let detail = detail.into();
+        self.report.ok = false;
+        self.report.problems.push(Finding { code, detail });
+    }
+
+    /// Reads the metadata as it is now.
+    async fn read_metadata(&mut self) -> Result<Option<Read>> {
+        let key = &self.entry.key;
+        let read = self
+            .location
+            .store
+            .read(key, MAX_METADATA_BYTES, Patience::INTERACTIVE);
+        let json = match read.await {
+            Ok(json) => json,
+            Err(error) if error.outcome == Outcome::NotFound => {
+                let detail = format!("The metadata \"{key}\" is gone.");
+                self.add(FindingCode::MetadataMissing, detail);
+                return Ok(None);
+            }
+            Err(error) => return self.location.note(Err(error.into())),
+        };
+        match StoredBackup::read(&json) {
+            Ok(read) => {
+                if let Some(damage) = &read.damage {
+                    let detail = format!("The metadata \"{key}\" is damaged: {damage}.");
+                    self.add(FindingCode::MetadataDamaged, detail);
+                }
+                Ok(Some(read))
+            }
+            Err(error) => {
+                let detail = format!("Home Assistant would refuse \"{key}\": {error}.");
+                self.add(FindingCode::InvalidMetadata, detail);
+                Ok(None)
+            }
+        }
+    }
+
+    async fn stat_tar(&mut self, metadata: Option<&Read>) -> Result<Option<Stat>> {
+        let key = &self.entry.tar.key;
+        let stat = match self.location.store.stat(key, Patience::INTERACTIVE).await {
+            Ok(stat) => stat,
+            Err(error) if error.outcome == Outcome::NotFound => {
+                let detail = format!("The tar \"{key}\" is gone.");
+                self.add(FindingCode::TarMissing, detail);
+                return Ok(None);
+            }
+            Err(error) => return self.location.note(Err(error.into())),
+        };
+        self.report.size_bytes = stat.size;
+        self.set_version(stat.version.as_deref());
+        if let Some(expected) = metadata.and_then(|metadata| wrong_size(metadata, stat.size)) {
+            let size = stat.size;
+            let detail =
+                format!("The tar \"{key}\" has {size} bytes, but its metadata says {expected}.");
+            self.add(FindingCode::SizeMismatch, detail);
+        }
+        Ok(Some(stat))
+    }
+
+    /// Notes the version that is read: the tar may have been replaced since the scan.
+    fn set_version(&mut self, read: Option<&str>) {
+        let listed = &self.entry.tar.version;
+        let version = read.filter(|read| is_other_version(listed, read));
+        self.version = version.unwrap_or(listed).to_owned();
+    }
+
+    async fn read_headers(
+        &mut self,
+        stat: &Stat,
+        metadata: Option<&Read>,
+    ) -> Result<Option<Manifest>> {
+        let key = &self.entry.tar.key;
+        let stored = stat
+            .checksums
+            .iter()
+            .find(|(checksum, _)| *checksum == Algorithm::Sha256)
+            .map(|(_, stored)| hex(stored));
+        let recorded = recorded_sha256(metadata);
+        if stored
+            .zip(recorded)
+            .is_some_and(|(stored, recorded)| stored != recorded)
+        {
+            let detail = format!(
+                "The SHA-256 that the server has of \"{key}\" is not the one of what was uploaded."
+            );
+            self.add(FindingCode::ChecksumMismatch, detail);
+        }
+        let peek = peek_manifest(self.location, key, stat.size).await?;
+        self.report.read_bytes = peek.read_bytes;
+        Ok(self.check_manifest(peek.manifest))
+    }
+
+    async fn read_tar(
+        &mut self,
+        stat: &Stat,
+        metadata: Option<&Read>,
+        steps: mpsc::Sender<VerifyStep>,
+    ) -> Result<Option<Manifest>> {
+        let entry = Entry {
+            tar: Object {
+                size: stat.size,
+                ..self.entry.tar.clone()
+            },
+            ..self.entry.clone()
+        };
+        let download = Download::open(Arc::clone(self.location), &entry, None).await?;
+        self.set_version(download.e_tag.as_deref());
+        let mut pieces = pin!(download.unchecked().into_stream());
+        let mut hashes = Hashes::for_all_of(stat);
+        let mut walker = Ok(Walker::default());
+        let mut ticks = interval(PROGRESS_INTERVAL);
+        loop {
+            tokio::select! {
+                // A caller that does not read its steps does not slow this down.
+                _ = ticks.tick() => drop(steps.try_send(VerifyStep::Progress {
+                    read_bytes: self.report.read_bytes,
+                    total_bytes: stat.size,
+                })),
+                piece = pieces.next() => {
+                    let Some(piece) = piece else { break };
+                    let piece = piece?;
+                    self.report.read_bytes += piece.len() as u64;
+                    hashes.update(&piece);
+                    walker = walker.and_then(|mut walker| walker.push(&piece).map(|()| walker));
+                }
+            }
+        }
+        let (sha256, mismatches) = hashes.finish(recorded_sha256(metadata));
+        self.report.sha256 = Some(sha256);
+        for hash in mismatches {
+            let key = &self.entry.tar.key;
+            let detail = format!("The {hash} of \"{key}\" is not the one of what was uploaded.");
+            self.add(FindingCode::ChecksumMismatch, detail);
+        }
+        Ok(self.check_manifest(walker.and_then(Walker::finish)))
+    }
+
+    fn check_manifest(
+        &mut self,
+        manifest: std::result::Result<Manifest, archive::Error>,
+    ) -> Option<Manifest> {
+        manifest
+            .map_err(|error| {
+                let key = &self.entry.tar.key;
+                let detail = format!("\"{key}\" cannot be restored: {error}.");
+                self.add(FindingCode::InvalidTar, detail);
+            })
+            .ok()
+    }
+
+    /// Compares what Home Assistant restores by. A user may change what it only shows, such as the name.
+    fn compare_manifest(&mut self, manifest: Option<Manifest>, metadata: Option<&Read>) {
+        let (Some(manifest), Some(read)) = (manifest, metadata) else {
+            return;
+        };
+        let backup = &read.stored.backup;
+        let key = &self.entry.tar.key;
+        if manifest.backup_id() != backup.backup_id {
+            let detail = format!(
+                "The tar \"{key}\" is the backup \"{}\", not \"{}\".",
+                manifest.backup_id(),
+                backup.backup_id
+            );
+            return self.add(FindingCode::OtherBackup, detail);
+        }
+        if manifest.is_protected() != backup.protected {
+            self.add_difference("whether it is encrypted");
+        }
+        if manifest.homeassistant_version() != backup.homeassistant_version.as_deref() {
+            self.add_difference("the version of Home Assistant");
+        }
+    }
+
+    fn add_difference(&mut self, subject: &str) {
+        let key = &self.entry.tar.key;
+        let detail = format!("The tar \"{key}\" and its metadata do not agree on {subject}.");
+        self.add(FindingCode::MetadataDiffers, detail);
+    }
+}
+
+/// Whether the tar that was read is another version than the listed one. Servers disagree on the quotation marks of an
+/// `ETag`, and some list a time in its place.
+fn is_other_version(listed: &str, read: &str) -> bool {
+    listed.trim_matches('"') != read.trim_matches('"')
+        && DateTime::parse_from_rfc3339(listed).is_err()
+}
+
+fn recorded_sha256(metadata: Option<&Read>) -> Option<&str> {
+    metadata?.sha256.as_deref()
+}
+
+/// The size in the metadata, if a tar of `size` bytes cannot have it. Home Assistant announces fewer bytes than it sends in a
+/// known case, and only the agent records what arrived.
+fn wrong_size(metadata: &Read, size: u64) -> Option<u64> {
+    match &metadata.stored.agent {
+        Some(stored) => Some(stored.size).filter(|&expected| expected != size),
+        None => Some(metadata.stored.backup.size).filter(|&expected| expected > size),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_differs_only_where_list_and_answer_are_comparable() {
+        for (listed, read, is_other) in [
+            ("\"e1\"", "\"e1\"", false),
+            ("e1", "\"e1\"", false),
+            ("\"e1\"", "\"e2\"", true),
+            ("2026-11-20T04:47:00.000Z", "\"e1\"", false),
+        ] {
+            assert_eq!(is_other_version(listed, read), is_other, "{listed} {read}");
+        }
+    }
+}

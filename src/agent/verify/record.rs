@@ -1,0 +1,114 @@
+//! Verification record of one folder: what is due, and which backups are damaged.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::agent::model::VerifyMode;
+
+/// Results of verifying the backups of one folder.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::agent) struct Record {
+    /// The last scheduled run that reached its end.
+    pub(super) last_run: Option<Run>,
+    /// By backup id.
+    backups: BTreeMap<String, Seen>,
+    /// When reading a backup last failed, by backup id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    unread: BTreeMap<String, DateTime<Utc>>,
+}
+
+/// A scheduled run that reached its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Run {
+    pub(super) at: DateTime<Utc>,
+    pub(super) mode: VerifyMode,
+    /// Number of verified backups.
+    pub(super) backups: usize,
+    pub(super) read_bytes: u64,
+}
+
+/// Last verification of one backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Seen {
+    pub(super) at: DateTime<Utc>,
+    pub(super) mode: VerifyMode,
+    pub(super) is_damaged: bool,
+    /// Version of the tar: another version is another backup.
+    pub(super) version: String,
+}
+
+impl Record {
+    /// Adds the verification of a backup.
+    pub(super) fn add(&mut self, id: String, seen: Seen) {
+        self.unread.remove(&id);
+        let before = self.backups.get_mut(&id);
+        match before.filter(|before| before.version == seen.version) {
+            // A quick look cannot refute the finding of a full one; only the backup's turn is over.
+            Some(before)
+                if before.is_damaged
+                    && before.mode == VerifyMode::Full
+                    && seen.mode == VerifyMode::Quick =>
+            {
+                before.at = seen.at;
+            }
+            _ => drop(self.backups.insert(id, seen)),
+        }
+    }
+
+    /// Adds a backup that could not be read: the others come first in the next run.
+    pub(super) fn add_unread(&mut self, id: String) {
+        self.unread.insert(id, Utc::now());
+    }
+
+    /// Ends a run, and forgets the backups in `gone` unless they were verified since.
+    pub(super) fn end(&mut self, run: Run, gone: &Self) {
+        self.last_run = Some(run);
+        self.backups
+            .retain(|id, seen| gone.backups.get(id) != Some(seen));
+        self.unread.retain(|id, at| gone.unread.get(id) != Some(at));
+    }
+
+    /// When the next run is due. A last run in the future was dated by a wrong clock.
+    pub(super) fn due_at(&self, every: TimeDelta, now: DateTime<Utc>) -> DateTime<Utc> {
+        self.last_run
+            .as_ref()
+            .map(|run| run.at)
+            .filter(|at| *at <= now)
+            .map_or(now, |at| at + every)
+    }
+
+    /// The record without these backups.
+    pub(super) fn without(mut self, ids: &[String]) -> Self {
+        for id in ids {
+            self.backups.remove(id);
+            self.unread.remove(id);
+        }
+        self
+    }
+
+    /// Sorts backup ids for a run: the longest unverified first, then in the given order.
+    pub(super) fn in_turn(&self, mut ids: Vec<String>) -> Vec<String> {
+        ids.sort_by_key(|id| {
+            let seen = self.backups.get(id).map(|seen| seen.at);
+            seen.max(self.unread.get(id).copied())
+        });
+        ids
+    }
+
+    /// Unread backups, of those that `exists` finds by id.
+    pub(super) fn unread(&self, exists: impl Fn(&str) -> bool) -> Vec<String> {
+        let unread = self.unread.keys().filter(|id| exists(id));
+        unread.cloned().collect()
+    }
+
+    /// Damaged backups, of those that `exists` finds by id and version.
+    pub(super) fn damaged(&self, exists: impl Fn(&str, &str) -> bool) -> Vec<String> {
+        let damaged = self
+            .backups
+            .iter()
+            .filter(|(id, seen)| seen.is_damaged && exists(id, &seen.version));
+        damaged.map(|(id, _)| id.clone()).collect()
+    }
+}
