@@ -9,6 +9,7 @@ use crate::error::Reason;
 use crate::provider::{self, Provider};
 
 /// The settings that an endpoint depends on.
+#[derive(Clone, Copy)]
 pub(super) struct Place<'s> {
     pub(super) provider: &'static Provider,
     pub(super) region: Option<&'s str>,

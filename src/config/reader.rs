@@ -219,7 +219,7 @@ impl<'e> Reader<'e> {
         let Kind::Number(number) = self.setting(key).kind else {
             return None;
         };
-        self.value(key, |text| number.parse(text)).flatten()
+        self.value(key, |text| number.parse(text).ok()).flatten()
     }
 
     /// A number that counts things in memory.

@@ -375,7 +375,7 @@ fn every_setting_has_a_valid_default() {
             };
             let is_valid = match row.kind {
                 settings::Kind::Choice(choices) => choices.contains(&text),
-                settings::Kind::Number(number) => number.parse(text).is_some(),
+                settings::Kind::Number(number) => number.parse(text).is_ok(),
                 _ => true,
             };
             assert!(is_valid, "{section}.{}: {text}", row.name);

@@ -79,22 +79,21 @@ impl Number {
         matches!(self.unit, Unit::Count | Unit::Seconds) && self.none.is_empty()
     }
 
-    /// The number in a text, in bytes or seconds where it has a unit; `Some(None)` for a word that stands for none.
-    pub(in crate::config) fn parse(&self, text: &str) -> Option<Option<u64>> {
+    /// The number in a text, in bytes or seconds where it has a unit; `None` for a word that stands for none.
+    pub(in crate::config) fn parse(&self, text: &str) -> Result<Option<u64>, ()> {
         if self.none.contains(&text) {
-            return Some(None);
+            return Ok(None);
         }
         let number = match self.unit {
             Unit::Count | Unit::Seconds => text.parse().ok(),
             Unit::Hours => parse_hours(text),
             Unit::Bytes | Unit::Rate => parse_bytes(text),
-        }?;
-        if number == 0 && self.unit == Unit::Rate {
-            return Some(None);
+        };
+        match number {
+            Some(0) if self.unit == Unit::Rate => Ok(None),
+            Some(number) if (self.min..=self.max).contains(&number) => Ok(Some(number)),
+            _ => Err(()),
         }
-        (self.min..=self.max)
-            .contains(&number)
-            .then_some(Some(number))
     }
 
     /// A number as people write it.
