@@ -52,7 +52,7 @@ use recover::Guards;
 use registry::Registry;
 pub(crate) use task::shutting_down;
 use task::stopped;
-use upload::{Discard, Keep, Means, Options, Received, Upload};
+use upload::{Announcement, Context, Origin, Reason, Received, Upload};
 use verify::schedule::Scheduler;
 use verify::{Verification, Verifier};
 
@@ -62,13 +62,16 @@ const MAX_UPLOADS: usize = 16;
 /// Those of them that may go to one location.
 const MAX_UPLOADS_OF_ONE: usize = 4;
 
+/// How long a deletion waits for a commit of the same backup.
+const COMMIT_WAIT: Duration = Duration::from_secs(12);
+
 /// The agent.
 #[derive(Debug)]
 pub struct Agent {
     /// New at each start.
     pub instance_id: String,
     locations: Arc<Registry>,
-    uploads: Mutex<HashMap<String, Arc<Upload>>>,
+    uploads: Mutex<HashMap<String, Upload>>,
     events: Events,
     stopping: CancellationToken,
     tasks: TaskTracker,
@@ -156,12 +159,12 @@ impl Agent {
             let uploads = self.uploads();
             uploads
                 .values()
-                .filter(|upload| !upload.has_ended() && upload.location.id() == id)
+                .filter(|upload| !upload.has_ended() && upload.location().id() == id)
                 .cloned()
                 .collect()
         };
         for upload in uploads {
-            upload.discard(Discard::All).await;
+            upload.discard(Reason::LocationRemoved).await;
             self.uploads().remove(&upload.id);
         }
         self.abandon_left(&location).await;
@@ -173,8 +176,7 @@ impl Agent {
         if self.locations.at(&location.folder.id).is_some() {
             return;
         }
-        let place = location.store.place();
-        for upload in self.journals.interrupted_in(place, &location.keys).await {
+        for upload in self.journals.interrupted_in(&location.folder.id).await {
             abandon(location, upload, &self.tasks);
         }
     }
@@ -327,13 +329,17 @@ impl Agent {
     /// deleted the backup no longer exists; a tar that resists is removed in the background.
     ///
     /// # Errors
-    /// [`Kind::BackupNotFound`], and what a request can come to; the backup is there as before then.
+    /// [`Kind::BackupNotFound`], and errors of the storage; the backup is unchanged then. [`Kind::StorageTimeout`] if the
+    /// same backup is still being committed after 12 seconds. Deletions of other backups never wait for a commit.
     pub async fn delete(&self, location: &str, backup_id: &str) -> Result<()> {
         let (location, backup_id) = (self.location(location)?, backup_id.to_owned());
         let (journals, tasks) = (Arc::clone(&self.journals), self.tasks.clone());
-        // Runs on when the client goes away: half a deletion helps nobody.
+        // A task of its own: a client that disconnects does not interrupt the deletion.
         let deleting = self.tasks.spawn(async move {
-            let _changing = location.folder.changing.write().await;
+            let changing = location.folder.changing(&backup_id);
+            let Ok(_changing) = timeout(COMMIT_WAIT, changing.write()).await else {
+                return Err(being_stored(&backup_id));
+            };
             cleanup::delete(&location, &backup_id, &journals, &tasks).await
         });
         deleting.await.map_err(stopped)?
@@ -378,21 +384,21 @@ impl Agent {
         checking.await.map_err(stopped)
     }
 
-    /// Begins an upload. An earlier one of the same backup to the same location is cancelled: its sender has given up.
+    /// Begins an upload from Home Assistant. It supersedes an active upload of the same backup to the same location.
     ///
     /// # Errors
-    /// [`Kind::ShuttingDown`], and what a request can come to.
+    /// [`Kind::ShuttingDown`], and errors of the storage.
     pub async fn create_upload(
         &self,
         location: &str,
         backup: AgentBackup,
         filename: &str,
-    ) -> Result<Arc<Upload>> {
-        self.create_upload_with(location, backup, filename, Options::default())
+    ) -> Result<Upload> {
+        self.announce(location, backup, filename, Origin::HomeAssistant)
             .await
     }
 
-    /// Begins an upload that nobody goes on with when it is interrupted: what it stored is removed then.
+    /// Begins an upload that is not resumed after an interruption.
     ///
     /// # Errors
     /// As [`Self::create_upload`].
@@ -401,73 +407,77 @@ impl Agent {
         location: &str,
         backup: AgentBackup,
         filename: &str,
-    ) -> Result<Arc<Upload>> {
-        let options = Options {
-            keep: Keep::Nothing,
-            ..Options::default()
-        };
-        self.create_upload_with(location, backup, filename, options)
+    ) -> Result<Upload> {
+        self.announce(location, backup, filename, Origin::Command)
             .await
     }
 
-    async fn create_upload_with(
+    async fn announce(
         &self,
         location: &str,
         backup: AgentBackup,
         filename: &str,
-        options: Options,
-    ) -> Result<Arc<Upload>> {
+        origin: Origin,
+    ) -> Result<Upload> {
+        let announced = Announcement {
+            backup,
+            filename: filename.to_owned(),
+            origin,
+            part_size: None,
+        };
+        self.begin_upload(location, announced).await
+    }
+
+    async fn begin_upload(&self, location: &str, announced: Announcement) -> Result<Upload> {
         let location = self.location(location)?;
-        catalog::refuse_oversized(&backup)?;
+        catalog::refuse_oversized(&announced.backup)?;
         loop {
             self.refuse_when_stopping()?;
-            // One at a time: a backup of the same name that began a moment ago has its key, though nothing is there yet.
+            // One at a time: the key of an upload that began a moment ago still looks free in the bucket.
             let creating = location.folder.creating.lock().await;
-            let (same, beside) = self.uploads_at(&location, &backup.backup_id);
+            let (same, beside) = self.uploads_at(&location, &announced.backup.backup_id);
             if same.is_empty() {
                 self.refuse_when_busy(beside.len())?;
-                let taken: Vec<_> = beside.iter().map(|upload| upload.key()).collect();
-                let place = Arc::clone(&location);
+                let taken: Vec<_> = beside.iter().map(|upload| upload.tar().clone()).collect();
+                let context = Context {
+                    stopping: self.stopping.clone(),
+                    tasks: self.tasks.clone(),
+                    journals: Arc::clone(&self.journals),
+                };
                 let upload =
-                    Upload::create(place, backup, filename, &taken, self.means(options)).await?;
-                self.uploads()
-                    .insert(upload.id.clone(), Arc::clone(&upload));
-                self.tasks.spawn(Arc::clone(&upload).expire());
+                    Upload::begin(Arc::clone(&location), announced, &taken, context).await?;
+                self.uploads().insert(upload.id.clone(), upload.clone());
                 return Ok(upload);
             }
             drop(creating);
             for upload in same {
-                upload.discard(Discard::Unfinished).await;
+                upload.discard(Reason::Superseded).await;
                 self.uploads().remove(&upload.id);
             }
         }
     }
 
-    /// The uploads under way to the folder of a location: those of this backup to this location, and the others.
-    fn uploads_at(
-        &self,
-        location: &Location,
-        backup_id: &str,
-    ) -> (Vec<Arc<Upload>>, Vec<Arc<Upload>>) {
+    /// Active uploads to the folder of a location: those of this backup to this location, and the others.
+    fn uploads_at(&self, location: &Location, backup_id: &str) -> (Vec<Upload>, Vec<Upload>) {
         let mut uploads = self.uploads();
         uploads.retain(|_, upload| !upload.has_ended());
         let here = uploads
             .values()
-            .filter(|upload| upload.location.folder.id == location.folder.id)
+            .filter(|upload| upload.location().folder.id == location.folder.id)
             .cloned();
         here.partition(|upload| {
-            upload.backup.backup_id == backup_id && upload.location.id() == location.id()
+            upload.backup_id() == backup_id && upload.location().id() == location.id()
         })
     }
 
-    /// All uploads that have not ended, the oldest first.
+    /// Status of all active uploads, the oldest first.
     #[must_use]
     pub fn uploads_under_way(&self) -> Vec<UploadStatus> {
         let mut uploads: Vec<_> = self
             .uploads()
             .values()
             .filter(|upload| !upload.has_ended())
-            .map(|upload| upload.status())
+            .map(Upload::status)
             .collect();
         uploads.sort_by(|one, other| {
             (&one.started_at, &one.upload_id).cmp(&(&other.started_at, &other.upload_id))
@@ -475,7 +485,7 @@ impl Agent {
         uploads
     }
 
-    /// Takes an upload's content in. Cleans up by itself when the sender goes away.
+    /// Takes in an upload's content.
     ///
     /// # Errors
     /// As [`Upload::receive`]; the upload has ended then.
@@ -483,14 +493,12 @@ impl Agent {
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
-        let upload = self.upload(upload_id)?;
-        let receiving = self.tasks.spawn(async move { upload.receive(body).await });
-        let result = receiving.await.map_err(stopped)?;
+        let result = self.upload(upload_id)?.receive(body).await;
         self.forget_ended(upload_id);
         result
     }
 
-    /// Makes the backup of an upload exist.
+    /// Commits the backup of an upload.
     ///
     /// # Errors
     /// As [`Upload::complete`]; nothing is kept then.
@@ -500,31 +508,26 @@ impl Agent {
         size: u64,
         crc32: String,
     ) -> Result<StoredBackup> {
-        let upload = self.upload(upload_id)?;
-        let completing = self
-            .tasks
-            .spawn(async move { upload.complete(size, &crc32).await });
-        let result = completing.await.map_err(stopped)?;
+        let result = self.upload(upload_id)?.complete(size, crc32).await;
         self.forget_ended(upload_id);
         result
     }
 
-    /// Cancels an upload and removes what it stored.
+    /// Cancels an upload. Its cleanup continues in the background.
     ///
     /// # Errors
-    /// [`Kind::UploadNotFound`], also when it has ended already.
+    /// [`Kind::UploadNotFound`], also if the backup exists already.
     pub async fn cancel_upload(&self, upload_id: &str) -> Result<()> {
-        let upload = self.upload(upload_id)?;
-        let discarded = upload.discard(Discard::All).await;
+        let is_cancelled = self.upload(upload_id)?.discard(Reason::Cancelled).await;
         self.uploads().remove(upload_id);
-        if discarded {
+        if is_cancelled {
             Ok(())
         } else {
             Err(upload::not_found(upload_id))
         }
     }
 
-    /// Removes from time to time what uploads left that nobody went on with, and verifies what is to be.
+    /// Sweeps leftovers of interrupted uploads and runs scheduled verifications, until the agent stops.
     pub fn keep_tidy(self: &Arc<Self>) {
         self.tasks.spawn(self.sweeper().run(self.stopping.clone()));
         let agent = Arc::downgrade(self);
@@ -536,18 +539,18 @@ impl Agent {
         self.tasks.spawn(scheduler.run(self.stopping.clone()));
     }
 
-    /// Removes once what uploads and deletions left that nobody goes on with, as far as the journal knows of it.
+    /// Sweeps the journals of interrupted uploads and deletions once.
     pub async fn end_what_was_left(&self) {
         self.sweeper().sweep_journals().await;
     }
 
-    /// Begins to stop: nothing new is begun, and content that is on its way is not waited for. What is stored of it stays
-    /// for the next attempt.
+    /// Begins a graceful shutdown: refuses new work and interrupts uploads that receive content. Their stored parts are
+    /// kept for the next attempt.
     pub fn begin_to_stop(&self) {
         self.stopping.cancel();
     }
 
-    /// Stops: uploads under way end, and what is to be removed is, within a limit.
+    /// Ends all uploads and waits for their cleanup, within `limit`.
     pub async fn stop(&self, limit: Duration) {
         self.stopping.cancel();
         let uploads: Vec<_> = self.uploads().drain().map(|(_, upload)| upload).collect();
@@ -555,7 +558,7 @@ impl Agent {
             futures_util::future::join_all(
                 uploads
                     .iter()
-                    .map(|upload| upload.discard(Discard::Unfinished)),
+                    .map(|upload| upload.discard(Reason::ShuttingDown)),
             )
             .await;
             self.tasks.close();
@@ -568,15 +571,6 @@ impl Agent {
         }
     }
 
-    fn means(&self, options: Options) -> Means {
-        Means {
-            stopping: self.stopping.clone(),
-            tasks: self.tasks.clone(),
-            journals: Arc::clone(&self.journals),
-            options,
-        }
-    }
-
     fn sweeper(&self) -> Sweeper {
         Sweeper::new(
             Arc::clone(&self.journals),
@@ -585,11 +579,11 @@ impl Agent {
         )
     }
 
-    fn uploads(&self) -> MutexGuard<'_, HashMap<String, Arc<Upload>>> {
+    fn uploads(&self) -> MutexGuard<'_, HashMap<String, Upload>> {
         self.uploads.lock()
     }
 
-    fn upload(&self, id: &str) -> Result<Arc<Upload>> {
+    fn upload(&self, id: &str) -> Result<Upload> {
         self.uploads()
             .get(id)
             .cloned()
@@ -598,7 +592,7 @@ impl Agent {
 
     fn forget_ended(&self, id: &str) {
         let mut uploads = self.uploads();
-        if uploads.get(id).is_some_and(|upload| upload.has_ended()) {
+        if uploads.get(id).is_some_and(Upload::has_ended) {
             uploads.remove(id);
         }
     }
@@ -621,4 +615,10 @@ impl Agent {
         );
         Err(Error::new(Kind::StorageThrottled, detail))
     }
+}
+
+/// The error for a deletion of a backup whose commit waits for its storage.
+fn being_stored(backup_id: &str) -> Error {
+    let detail = format!("The backup \"{backup_id}\" is still being stored.");
+    Error::new(Kind::StorageTimeout, detail).with_hint("Cancel its upload, or delete it later.")
 }

@@ -1,7 +1,8 @@
-//! What others write and the agent reads, one function for each kind: it takes any bytes, and neither panics nor goes on
-//! without end. `fuzz/` calls them with what it thinks of, the tests with what it found so far (`fuzz/corpus/`).
+//! Entry points to all parsers of foreign input. Each accepts any bytes, and panics only on a bug.
+//!
+//! `fuzz/` calls them with generated input, the tests with the inputs of `fuzz/corpus/`.
 
-#![expect(clippy::missing_panics_doc, reason = "to panic is how they tell")]
+#![expect(clippy::missing_panics_doc, reason = "a panic reports a bug")]
 
 use std::io::Cursor;
 use std::path::Path;
@@ -12,8 +13,8 @@ use crate::backup::{FORMAT, StoredBackup};
 use crate::config::{Config, Environment, Location};
 pub use crate::store::fuzzing::{answer, key, listing, parts, uploads};
 
-/// A tar, in pieces of a size that the first byte says. When the second byte is odd, every block gets the checksum of a
-/// header: without that, hardly a change would get past the first look.
+/// Walks a tar, in pieces whose size is the first byte. If the second byte is odd, every block gets a valid header
+/// checksum: without it, most mutations would fail at the first header.
 pub fn tar(data: &[u8]) {
     let [piece, mend, tar @ ..] = data else {
         return;
@@ -29,14 +30,14 @@ pub fn tar(data: &[u8]) {
     );
     assert_eq!(
         whole, pieces,
-        "what is in it depends on the size of the pieces"
+        "the result depends on the size of the pieces"
     );
     let read =
         archive::read_manifest(Cursor::new(&tar)).map(|manifest| manifest.backup_id().to_owned());
     assert_eq!(
         read.map_err(|error| error.to_string()),
         whole,
-        "a file is read in another way than a stream"
+        "a file and a stream have different results"
     );
 }
 
@@ -63,7 +64,7 @@ fn with_checksums(tar: &[u8]) -> Vec<u8> {
     tar
 }
 
-/// A `backup.json`: what becomes of it is metadata that is read again.
+/// Parses a `backup.json`; the metadata made of it round-trips.
 pub fn manifest(json: &[u8]) {
     let Ok(backup) = Manifest::parse(json).and_then(|manifest| manifest.into_agent_backup(1))
     else {
@@ -77,7 +78,7 @@ pub fn manifest(json: &[u8]) {
     metadata(&written.unwrap_or_default());
 }
 
-/// A metadata object: what is read of it, damaged or not, is written and read again as the same, and is whole then.
+/// Parses a metadata object; the result, damaged or not, round-trips, and has no damage then.
 pub fn metadata(json: &[u8]) {
     let Ok(mut stored) = StoredBackup::read(json).map(|read| read.stored) else {
         return;
@@ -93,7 +94,7 @@ pub fn metadata(json: &[u8]) {
     key(stored.backup.suggested_stem().as_bytes());
 }
 
-/// A `Range` header, for an object of a size that the first bytes say.
+/// Parses a `Range` header, for an object whose size is in the first eight bytes.
 pub fn range(data: &[u8]) {
     let Some((size, text)) = data.split_first_chunk() else {
         return;
@@ -113,7 +114,7 @@ pub fn range(data: &[u8]) {
     }
 }
 
-/// The app's options, or `agent.toml` when the first byte is odd, under Supervisor or not.
+/// Parses the app's options, or `agent.toml` if the first byte is odd, with and without Supervisor.
 pub fn options(data: &[u8]) {
     let Some((kind, text)) = data.split_first() else {
         return;
@@ -148,7 +149,7 @@ pub fn options(data: &[u8]) {
     }
 }
 
-/// A location's settings, as Home Assistant registers them.
+/// Parses a location's settings, as registered by Home Assistant.
 pub fn settings(json: &[u8]) {
     let Ok(json) = serde_json::from_slice(json) else {
         return;
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_ever_found_is_taken() {
+    fn every_corpus_input_is_handled() {
         let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
         assert_eq!(names(&fuzz.join("corpus")), TARGETS.map(|(name, _)| name));
         assert_eq!(

@@ -18,7 +18,7 @@
 //! | [`system`] | the process, as the kernel shows it |
 //! | [`logging`], [`error`], `units` | what every module shares |
 //!
-//! Built for `fuzz/` and for tests there is `fuzzing`, too: everything that reads what others write.
+//! The feature `fuzzing` adds `fuzzing`: entry points to all parsers of foreign input, for `fuzz/`.
 
 pub mod agent;
 pub mod api;
@@ -27,7 +27,7 @@ pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod error;
-#[cfg(any(fuzzing, test))]
+#[cfg(any(feature = "fuzzing", test))]
 pub mod fuzzing;
 pub mod logging;
 pub mod page;

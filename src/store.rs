@@ -11,7 +11,7 @@ mod backend;
 mod digest;
 mod directory;
 mod error;
-#[cfg(any(fuzzing, test))]
+#[cfg(any(feature = "fuzzing", test))]
 pub(crate) mod fuzzing;
 mod key;
 mod layers;

@@ -1,4 +1,4 @@
-//! What the tests stand on: real servers, real agents, an independent look into the bucket, and a network that fails.
+//! Real servers, real agents, independent reads of a bucket, and a network that fails.
 
 pub(crate) mod agent;
 pub(crate) mod bucket;
@@ -16,7 +16,8 @@ pub(crate) mod server;
 pub(crate) mod setup;
 pub(crate) mod swift;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use tokio::time::{Instant, advance, pause, resume, sleep};
@@ -28,26 +29,26 @@ pub(crate) use proxy::{Fault, Proxy, Request};
 pub(crate) use quirks::{Failure, Imitation, Quirk};
 pub(crate) use sample::Sample;
 pub(crate) use server::Server;
-pub(crate) use setup::{Location, Setup, StateOn, as_somebody_else};
+pub(crate) use setup::{Location, Setup, StateOn, as_other_user};
 
 pub(crate) const MIB: u64 = 1024 * 1024;
 
-/// How long something may take that is expected to happen; generous, because the machine is shared.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+/// Upper bound for anything expected to happen; generous, because the machine is shared.
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Waits until `condition` holds.
+/// Waits until `condition` holds; panics after [`TIMEOUT`].
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl FnMut() -> F) {
     assert!(
-        comes_to_be(condition).await,
-        "{what}: not within {PATIENCE:?}"
+        holds_eventually(condition).await,
+        "{what}: not within {TIMEOUT:?}"
     );
 }
 
-/// Whether `condition` comes to hold in time.
-pub(crate) async fn comes_to_be<F: Future<Output = bool>>(
+/// Returns whether `condition` holds within [`TIMEOUT`].
+pub(crate) async fn holds_eventually<F: Future<Output = bool>>(
     mut condition: impl FnMut() -> F,
 ) -> bool {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !condition().await {
         if Instant::now() >= deadline {
             return false;
@@ -57,21 +58,21 @@ pub(crate) async fn comes_to_be<F: Future<Output = bool>>(
     true
 }
 
-/// Lets time go by for the agent in this process, and it do what is due then.
-pub(crate) async fn goes_by(time: Duration) {
+/// Advances the clock of an agent in this process, which then does all due work.
+pub(crate) async fn time_passes(time: Duration) {
     pause();
     advance(time).await;
     resume();
     sleep(Duration::from_millis(20)).await;
 }
 
-/// A bucket of the shared server, and an agent with one location on it.
+/// Returns a bucket of the shared server, and an agent with one location on it.
 pub(crate) async fn agent_and_bucket() -> (Agent, Bucket) {
     let bucket = garage::shared().bucket().await;
     (Setup::of(Location::of(&bucket)).serve().await, bucket)
 }
 
-/// The same with a proxy between them.
+/// Like [`agent_and_bucket`], with a proxy between the two.
 pub(crate) async fn agent_behind_proxy(
     change: impl FnOnce(&mut Location),
 ) -> (Agent, Proxy, Bucket) {
@@ -85,15 +86,30 @@ pub(crate) async fn agent_behind_proxy(
     (Setup::of(location).serve().await, proxy, bucket)
 }
 
-/// The lines of a server's log in which `word` is.
-fn lines_about(log: &Path, word: &str) -> String {
+/// The root folder of the repository.
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Path of a part of the tests, built on demand by `scripts/parts`.
+fn part(name: &str) -> PathBuf {
+    let output = Command::new(repository().join("scripts/parts").join(name))
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "scripts/parts/{name} failed");
+    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+}
+
+/// Lines of a server's log that contain `word`.
+fn lines_with(log: &Path, word: &str) -> String {
     let text = String::from_utf8_lossy(&std::fs::read(log).unwrap()).into_owned();
     text.lines()
         .filter(|line| line.contains(word))
         .fold(String::new(), |lines, line| lines + line + "\n")
 }
 
-/// Numbers that look random and are the same in every run.
+/// Reproducible pseudorandom bytes.
 pub(crate) fn noise(seed: &str, size: usize) -> Vec<u8> {
     let seed = seed.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

@@ -1,6 +1,7 @@
 //! Failures, races and crashes: no data is lost and nothing is left over.
 
 mod chaos;
+mod commit;
 mod concurrency;
 mod damage;
 mod deletion;

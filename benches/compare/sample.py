@@ -93,7 +93,7 @@ class LargeBackup:
             )
             for at in self._renewable:
                 content[at : at + RENEWED_BYTES] = os.urandom(RENEWED_BYTES)
-        # What is dirty now must not be written out while somebody is being measured, nor read from the disk.
+        # Flush dirty pages now, so that neither their write-back nor disk reads disturb a measurement.
         os.sync()
         with self.path.open("rb", buffering=0) as tar:
             while tar.read(RENEW_EVERY_BYTES):

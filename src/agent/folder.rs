@@ -3,13 +3,13 @@
 //! Locations that lead to the same folder share it, and it outlives them: a deletion may still run in the background.
 //!
 //! Lock order: `recovering`, then `changing`, then `creating`. A task takes each at most once and never an earlier one
-//! while it holds a later one. `creating` is held for a few requests, `changing` for a commit or a deletion,
+//! while it holds a later one. `creating` is held for a few requests, `changing`, one per backup, for a commit or a deletion,
 //! `recovering` for as long as tars are adopted. The short lock on the state is never held over an await.
 
 mod id;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
@@ -36,8 +36,6 @@ pub struct Folder {
     pub keys: Keys,
     /// Held while tars are adopted: of two with one backup id, only one becomes the backup.
     pub(super) recovering: tokio::sync::Mutex<()>,
-    /// Shared by commits, each of which has its own key; exclusive for a deletion.
-    pub(super) changing: tokio::sync::RwLock<()>,
     /// Held while an upload chooses its key.
     pub(super) creating: tokio::sync::Mutex<()>,
     state: Mutex<State>,
@@ -46,6 +44,8 @@ pub struct Folder {
 #[derive(Debug, Default)]
 struct State {
     claims: HashMap<Key, Claims>,
+    /// Locks of backups that are being committed or deleted.
+    changing: HashMap<String, Weak<tokio::sync::RwLock<()>>>,
     record: Record,
     /// When a scheduled verification last failed.
     rests_since: Option<Instant>,
@@ -78,10 +78,21 @@ impl Folder {
             id: FolderId::from(settings),
             keys: Keys::new(&settings.prefix),
             recovering: tokio::sync::Mutex::default(),
-            changing: tokio::sync::RwLock::default(),
             creating: tokio::sync::Mutex::default(),
             state: Mutex::default(),
         })
+    }
+
+    /// The lock of one backup: shared by its commits, each of which has its own key; exclusive for its deletion.
+    pub(super) fn changing(&self, backup_id: &str) -> Arc<tokio::sync::RwLock<()>> {
+        let locks = &mut self.state.lock().changing;
+        locks.retain(|_, lock| lock.strong_count() > 0);
+        if let Some(lock) = locks.get(backup_id).and_then(Weak::upgrade) {
+            return lock;
+        }
+        let lock = Arc::default();
+        locks.insert(backup_id.to_owned(), Arc::downgrade(&lock));
+        lock
     }
 
     /// Claims a key for an upload.

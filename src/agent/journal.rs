@@ -4,23 +4,26 @@
 //! only appended, so a torn write costs the last one and nothing else. A file is locked while its upload is active; an
 //! unlocked file belongs to an interrupted upload. A journal that cannot be written never fails an upload: that upload
 //! just cannot be resumed.
+//!
+//! The first line holds the format's version. Journals of version 0.1 are rewritten when they are read.
 
 mod file;
+mod migrate;
 mod overview;
 mod tombstone;
 
 use std::collections::{BTreeMap, HashSet};
-use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+use std::{io, mem};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
-use crate::store::{Key, Keys};
+use super::folder::FolderId;
 use file::JournalFile;
 pub(super) use overview::JournalStatus;
 pub(super) use tombstone::Tombstone;
@@ -28,11 +31,13 @@ pub(super) use tombstone::Tombstone;
 /// An interrupted upload expires after this long.
 pub(super) const KEPT_FOR: Duration = Duration::from_hours(24);
 
+/// Version of the format. Version 1, of 0.1, had no number.
+const VERSION: u32 = 2;
+
 /// The first line: identifies the upload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Header {
-    /// The bucket and its endpoint, or the directory.
-    pub(super) place: String,
+    pub(super) folder: FolderId,
     /// The tar's key. It was free when the upload began, so a tar there without metadata is this upload's own.
     pub(super) key: String,
     pub(super) backup_id: String,
@@ -62,7 +67,11 @@ pub(super) struct StoredPart {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
-    Upload(Header),
+    Upload {
+        version: u32,
+        #[serde(flatten)]
+        header: Header,
+    },
     Part(StoredPart),
     /// The part with this number is about to be overwritten.
     Replacing(usize),
@@ -81,10 +90,16 @@ enum Line {
 #[derive(Debug)]
 pub(super) struct Journals {
     folder: PathBuf,
-    has_warned: AtomicBool,
-    ignored: Mutex<HashSet<PathBuf>>,
+    logged: Mutex<Logged>,
     /// Held while files are opened to find interrupted uploads, so that no other search takes them for active ones.
     searching: tokio::sync::Mutex<()>,
+}
+
+/// Problems that are logged once.
+#[derive(Debug, Default)]
+struct Logged {
+    is_unwritable: bool,
+    ignored: HashSet<PathBuf>,
 }
 
 /// The journal of an active upload. Dropping the last clone leaves it for a resume.
@@ -136,8 +151,7 @@ impl Journals {
     pub(super) fn new(state_dir: &Path) -> Arc<Self> {
         Arc::new(Self {
             folder: state_dir.join("uploads"),
-            has_warned: AtomicBool::new(false),
-            ignored: Mutex::default(),
+            logged: Mutex::default(),
             searching: tokio::sync::Mutex::default(),
         })
     }
@@ -146,7 +160,9 @@ impl Journals {
     pub(super) async fn begin(self: &Arc<Self>, header: Header) -> Option<Journal> {
         let journals = Arc::clone(self);
         let begun = spawn_blocking(move || {
-            JournalFile::create(&journals.folder, &line(&Line::Upload(header))?)
+            let version = VERSION;
+            let first = line(&Line::Upload { version, header })?;
+            JournalFile::create(&journals.folder, &first)
         })
         .await;
         let file = self.noted(begun.map_err(io::Error::other).flatten())?;
@@ -159,26 +175,19 @@ impl Journals {
     /// Interrupted uploads of a backup to a folder.
     pub(super) async fn interrupted(
         self: &Arc<Self>,
-        place: &str,
-        keys: &Keys,
+        folder: &FolderId,
         backup_id: &str,
     ) -> Vec<Interrupted> {
-        let mut uploads = self.interrupted_in(place, keys).await;
+        let mut uploads = self.interrupted_in(folder).await;
         uploads.retain(|upload| upload.header.backup_id == backup_id);
         uploads
     }
 
     /// Interrupted uploads to a folder.
-    pub(super) async fn interrupted_in(
-        self: &Arc<Self>,
-        place: &str,
-        keys: &Keys,
-    ) -> Vec<Interrupted> {
+    pub(super) async fn interrupted_in(self: &Arc<Self>, folder: &FolderId) -> Vec<Interrupted> {
         let _searching = self.searching.lock().await;
         let mut uploads = self.all().await;
-        uploads.retain(|upload| {
-            upload.header.place == place && keys.may_be_ours(&Key::new(&upload.header.key))
-        });
+        uploads.retain(|upload| upload.header.folder == *folder);
         uploads
     }
 
@@ -192,7 +201,7 @@ impl Journals {
 
     async fn all(self: &Arc<Self>) -> Vec<Interrupted> {
         let journals = Arc::clone(self);
-        let read = spawn_blocking(move || file::unlocked(&journals.folder))
+        let read = spawn_blocking(move || file::unlocked(&journals.folder, migrate::upgraded))
             .await
             .unwrap_or_default();
         let mut uploads = Vec::new();
@@ -211,7 +220,7 @@ impl Journals {
                 }),
                 _ if self.is_known(&path) => {}
                 Ok(None) => warn!(
-                    "\"{}\" is ignored: it is not the journal of an upload",
+                    "\"{}\" is ignored: it is not a journal that this version reads",
                     path.display()
                 ),
                 Err(error) => warn!("\"{}\" is ignored: {error}", path.display()),
@@ -222,11 +231,7 @@ impl Journals {
 
     /// Whether this file was ignored before; each is logged once.
     fn is_known(&self, path: &Path) -> bool {
-        !self
-            .ignored
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(path.to_owned())
+        !self.logged.lock().ignored.insert(path.to_owned())
     }
 
     /// Logs a full or read-only state directory once.
@@ -235,7 +240,7 @@ impl Journals {
             Ok(value) => return Some(value),
             Err(error) => error,
         };
-        if !self.has_warned.swap(true, Ordering::Relaxed) {
+        if !mem::replace(&mut self.logged.lock().is_unwritable, true) {
             let folder = self.folder.display();
             warn!(
                 "\"{folder}\" cannot be written: {error}; uploads go on, but cannot be resumed after an interruption"
@@ -298,9 +303,12 @@ fn parse(text: &[u8]) -> Option<Parsed> {
     let mut lines = text
         .split_inclusive(|&byte| byte == b'\n')
         .map_while(|line| serde_json::from_slice(line).ok());
-    let Some(Line::Upload(header)) = lines.next() else {
+    let Some(Line::Upload { version, header }) = lines.next() else {
         return None;
     };
+    if version > VERSION {
+        return None;
+    }
     let mut parsed = Parsed {
         header,
         parts: BTreeMap::new(),
@@ -322,7 +330,7 @@ fn parse(text: &[u8]) -> Option<Parsed> {
                 parsed.tombstone = None;
                 parsed.is_discarded = false;
             }
-            Line::Upload(_) => return None,
+            Line::Upload { .. } => return None,
         }
     }
     Some(parsed)

@@ -16,7 +16,6 @@ use super::location::{Location, not_found};
 use super::model::Event;
 use crate::config::{self, Origin};
 use crate::error::{Error, Kind, Result};
-use crate::store::Key;
 
 /// All locations, in the order in which they were added.
 #[derive(Debug)]
@@ -60,14 +59,6 @@ impl Registry {
     pub(super) fn find(&self, id: &str) -> Result<Arc<Location>> {
         let found = self.all().into_iter().find(|location| location.id() == id);
         found.ok_or_else(|| not_found(id))
-    }
-
-    /// The location that a key of a bucket belongs to.
-    pub(super) fn with(&self, place: &str, key: &str) -> Option<Arc<Location>> {
-        let key = Key::new(key);
-        self.all()
-            .into_iter()
-            .find(|location| location.store.place() == place && location.keys.may_be_ours(&key))
     }
 
     /// A location of this folder.

@@ -3,6 +3,7 @@
 use config::{Value, ValueKind};
 use serde::Serialize;
 use serde_json::json;
+use utoipa::ToSchema;
 
 use super::credentials::Encryption;
 use super::location::{Backend, Location};
@@ -11,7 +12,7 @@ use super::settings::{Secrecy, TABLES};
 use crate::logging::scrub::HIDDEN;
 
 /// A value as the user wrote it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Written {
     /// The key, as in `locations[0].bucket`.
     pub key: String,

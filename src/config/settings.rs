@@ -9,6 +9,7 @@ pub mod form;
 mod kind;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 pub use kind::{Kind, Number, Unit};
 
@@ -67,7 +68,7 @@ pub struct Places {
 }
 
 /// A part of the form *Add a bucket*.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Section {
     /// Always open.

@@ -22,7 +22,7 @@ mod transport;
 mod watch;
 mod xml;
 
-#[cfg(any(fuzzing, test))]
+#[cfg(any(feature = "fuzzing", test))]
 pub(super) mod fuzzing {
     pub(in crate::store) use super::answer::{Answer, plain};
     pub(in crate::store) use super::request::encode_key;

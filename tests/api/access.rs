@@ -1,4 +1,4 @@
-//! Who may talk to the agent: tokens, and TCP.
+//! Access control: tokens and TCP.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ pub(crate) fn free_address() -> SocketAddr {
         .unwrap()
 }
 
-/// Only with the token; health without.
+/// Asserts that everything but health requires the token.
 async fn token_is_asked_for(client: &Client) {
     assert_eq!(
         client.get("/v1/health").await.json(),
@@ -55,7 +55,7 @@ async fn token_is_asked_for(client: &Client) {
 }
 
 #[tokio::test]
-async fn a_token_is_asked_for_on_the_socket_when_there_is_one() {
+async fn configured_token_is_required_on_the_socket() {
     let setup = setup()
         .await
         .listening(&format!("token = \"{TOKEN}\""))
@@ -68,7 +68,7 @@ async fn a_token_is_asked_for_on_the_socket_when_there_is_one() {
 }
 
 #[tokio::test]
-async fn tcp_needs_the_token() {
+async fn tcp_requires_the_token() {
     let address = free_address();
     let lines = format!("token = \"{TOKEN}\"\ntcp = \"{address}\"");
     let agent = setup()
@@ -87,7 +87,7 @@ async fn tcp_needs_the_token() {
 }
 
 #[tokio::test]
-async fn a_token_file_is_made_for_its_owner_alone_and_kept() {
+async fn token_file_is_private_and_reused() {
     let address = free_address();
     let setup = setup().await;
     let file = setup.path("token");
@@ -106,7 +106,7 @@ async fn a_token_file_is_made_for_its_owner_alone_and_kept() {
     assert_eq!(
         agent.get("/v1/info").await.status,
         401,
-        "the socket asks for it as well"
+        "the socket requires the token too"
     );
     agent.signal("TERM");
     assert!(agent.ended().await.success());
@@ -121,7 +121,7 @@ async fn a_token_file_is_made_for_its_owner_alone_and_kept() {
 }
 
 #[tokio::test]
-async fn what_would_be_unsafe_is_refused_at_the_start() {
+async fn unsafe_listeners_are_refused_at_startup() {
     for (lines, words) in [
         ("tcp = \"127.0.0.1:0\"", ["listen.tcp", "token"]),
         (

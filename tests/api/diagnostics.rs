@@ -1,4 +1,4 @@
-//! What a bug report and a monitor are told.
+//! Diagnostics for bug reports, and metrics for monitoring.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,7 @@ fn settings_as_written(report: &Value) -> BTreeMap<&str, (&str, &str)> {
 }
 
 #[tokio::test]
-async fn diagnostics_tell_how_everything_stands() {
+async fn diagnostics_report_the_agent_state() {
     let bucket = garage::shared().bucket().await;
     let setup = Setup::of(
         Location::of(&bucket)
@@ -68,7 +68,7 @@ async fn diagnostics_tell_how_everything_stands() {
     );
     assert_eq!(
         written["locations[0].region"].0, "${REGION}",
-        "a variable stays one"
+        "a variable stays a reference"
     );
     assert!(
         written["locations[0].bucket"].1.ends_with("agent.toml"),
@@ -127,7 +127,7 @@ async fn diagnostics_tell_how_everything_stands() {
 }
 
 #[tokio::test]
-async fn the_last_records_are_there_however_quiet_the_log_is() {
+async fn diagnostics_include_recent_records_at_any_log_level() {
     let (agent, _bucket) = agent_and_bucket().await;
     agent.put("/v1/log", r#"{"level": "error"}"#).await;
     for index in 0..250 {
@@ -146,7 +146,7 @@ async fn the_last_records_are_there_however_quiet_the_log_is() {
     );
     assert!(
         !agent.printed().contains("none0"),
-        "standard error was to be quiet"
+        "standard error is not quiet"
     );
 }
 
@@ -162,7 +162,7 @@ fn metrics(text: &str) -> BTreeMap<&str, f64> {
 }
 
 #[tokio::test]
-async fn metrics_count_what_happens() {
+async fn metrics_count_operations() {
     let (agent, proxy, _bucket) = agent_behind_proxy(|_| {}).await;
     let asked = async || String::from_utf8(agent.get("/metrics").await.body.to_vec()).unwrap();
     let before = asked().await;

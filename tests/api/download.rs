@@ -1,4 +1,4 @@
-//! Downloads: whole and in ranges.
+//! Complete and ranged downloads.
 
 use http::Method;
 
@@ -15,7 +15,7 @@ async fn range(agent: &Agent, headers: &[(&str, &str)]) -> Answer {
 }
 
 #[tokio::test]
-async fn ranges_are_served_as_http_asks_for() {
+async fn ranges_follow_http() {
     let (agent, _bucket) = agent_and_bucket().await;
     let sample = Sample::new("a1", "Ranges", 12 * MIB);
     agent.upload("garage", &sample).await;
@@ -62,7 +62,7 @@ async fn ranges_are_served_as_http_asks_for() {
         assert_eq!(
             answer.header("s3-backup-agent-crc32"),
             "",
-            "it is not that of a range"
+            "the digest is not of a range"
         );
     }
     for asked in [
@@ -92,7 +92,7 @@ async fn ranges_are_served_as_http_asks_for() {
 }
 
 #[tokio::test]
-async fn a_client_that_closes_early_disturbs_nobody() {
+async fn client_disconnect_does_not_affect_other_downloads() {
     let (agent, _bucket) = agent_and_bucket().await;
     let sample = Sample::new("a1", "Long", 20 * MIB);
     agent.upload("garage", &sample).await;
@@ -108,7 +108,7 @@ async fn a_client_that_closes_early_disturbs_nobody() {
 }
 
 #[tokio::test]
-async fn several_downloads_at_once_each_get_everything() {
+async fn concurrent_downloads_are_complete() {
     let (agent, _bucket) = agent_and_bucket().await;
     let sample = Sample::new("a1", "Popular", 12 * MIB);
     agent.upload("garage", &sample).await;

@@ -1,14 +1,14 @@
-//! What a reader of the events is told: how everything stands, then what changes.
+//! The events stream: the full state first, then changes.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use crate::lab::{Location, MIB, PATIENCE, Sample, Setup, agent_and_bucket, garage};
+use crate::lab::{Location, MIB, Sample, Setup, TIMEOUT, agent_and_bucket, garage};
 
 #[tokio::test]
-async fn the_first_lines_tell_how_everything_stands() {
+async fn first_events_carry_the_full_state() {
     let bucket = garage::shared().bucket().await;
     let other = Location {
         id: "other".into(),
@@ -57,14 +57,14 @@ async fn the_first_lines_tell_how_everything_stands() {
         (&seen[seen.len() - 1]["started_at"], &"a1".into())
     );
     chrono::DateTime::parse_from_rfc3339(upload["started_at"].as_str().unwrap()).unwrap();
-    // Another part may have landed since.
+    // Another part may have been stored since.
     listed["stored_bytes"] = upload["stored_bytes"].clone();
     assert_eq!(listed, upload);
 }
 
-/// A client takes them for the time to make good what failed, also while it is told much else.
+/// Clients use pings as the clock of their own retries, so busy streams must carry them too.
 #[tokio::test]
-async fn pings_come_however_much_else_is_told() {
+async fn pings_continue_during_busy_streams() {
     let (agent, _bucket) = agent_and_bucket().await;
     let mut events = agent.log("debug").await;
     let working = async {
@@ -76,12 +76,12 @@ async fn pings_come_however_much_else_is_told() {
     let pinged = events.until(|event| event["type"] == "ping");
     tokio::select! {
         () = working => {}
-        told = timeout(PATIENCE, pinged) => assert!(told.expect("no ping comes").len() > 20),
+        told = timeout(TIMEOUT, pinged) => assert!(told.expect("no ping comes").len() > 20),
     }
 }
 
 #[tokio::test]
-async fn uploads_are_listed_from_their_announcement_to_their_end() {
+async fn uploads_are_reported_from_announcement_to_end() {
     let (agent, _bucket) = agent_and_bucket().await;
     let uploads = async || {
         agent.get("/v1/uploads").await.json()["uploads"]
@@ -108,7 +108,7 @@ async fn uploads_are_listed_from_their_announcement_to_their_end() {
     assert_eq!(uploads().await, Vec::<Value>::new());
 }
 
-/// The numbers of a location, in an event or in an answer.
+/// The counters of a location, in an event or in an answer.
 fn numbers(location: &Value) -> (&Value, &Value, &Value) {
     (
         &location["backups"],
@@ -118,7 +118,7 @@ fn numbers(location: &Value) -> (&Value, &Value, &Value) {
 }
 
 #[tokio::test]
-async fn a_locations_numbers_are_told_whenever_they_change() {
+async fn location_counters_are_sent_on_every_change() {
     let (agent, bucket) = agent_and_bucket().await;
     let mut events = agent.events().await;
     assert_eq!(
@@ -138,7 +138,7 @@ async fn a_locations_numbers_are_told_whenever_they_change() {
 
     let sample = Sample::new("a1", "Large", 12 * MIB);
     let stored = agent.upload("garage", &sample).await["s3_backup_agent"].clone();
-    // Nobody asks for a list: the agent looks by itself, because somebody listens.
+    // The agent lists by itself, because a reader is connected.
     let told = events.until(has(2)).await;
     let last = json!({"backup_id": "a1", "uploaded_at": stored["uploaded_at"], "size_bytes": sample.size(),
         "duration_ms": stored["duration_ms"]});
@@ -150,7 +150,7 @@ async fn a_locations_numbers_are_told_whenever_they_change() {
     );
     assert_eq!(agent.location("garage").await, *location);
 
-    // An earlier version noted no duration, and another tool may write what is no time.
+    // An earlier version stored no duration, and another tool may write an invalid time.
     for (id, at) in [("a2", "2099-01-01T00:00:00Z"), ("a3", "yesterday")] {
         let mut older = Sample::small(id);
         older.metadata["s3_backup_agent"] = json!({"format": 1, "size": older.size(), "sha256": older.sha256(),
@@ -174,7 +174,7 @@ async fn a_locations_numbers_are_told_whenever_they_change() {
 }
 
 #[tokio::test]
-async fn several_changes_cost_one_list_and_none_when_nobody_listens() {
+async fn burst_of_changes_costs_one_listing_and_none_without_readers() {
     let (agent, proxy, _bucket) = crate::lab::agent_behind_proxy(|_| {}).await;
     let samples: Vec<_> = (0..4)
         .map(|index| Sample::small(&format!("id{index}")))
@@ -185,7 +185,7 @@ async fn several_changes_cost_one_list_and_none_when_nobody_listens() {
     let lists = || proxy.count(crate::lab::Request::is_list);
     let before = lists();
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-    assert_eq!(lists(), before, "nobody listens");
+    assert_eq!(lists(), before, "there is no reader");
     agent.refreshed("garage").await;
     let (mut events, before) = (agent.events().await, lists());
     for sample in &samples {

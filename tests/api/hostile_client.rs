@@ -1,4 +1,4 @@
-//! Clients that take what they can get: places, time, memory. Others are served all the same.
+//! Clients that exhaust connections, time or memory do not affect others.
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -26,7 +26,7 @@ async fn on_tcp() -> (Agent, SocketAddr) {
     )
 }
 
-/// A client with an address of its own on this machine.
+/// A client with its own loopback address.
 fn at(host: u8, address: SocketAddr) -> Client {
     let client = http()
         .local_address(IpAddr::from([127, 0, 0, host]))
@@ -51,7 +51,7 @@ async fn is_closed(stream: &mut TcpStream, within: Duration) -> bool {
 }
 
 #[tokio::test]
-async fn a_stranger_who_guesses_is_answered_no_more_and_others_are() {
+async fn guessing_address_is_throttled_without_affecting_others() {
     let (agent, address) = on_tcp().await;
     let (home, stranger) = (
         at(2, address).with_token(TOKEN),
@@ -74,7 +74,7 @@ async fn a_stranger_who_guesses_is_answered_no_more_and_others_are() {
     assert_eq!(
         lucky.get("/v1/info").await.status,
         429,
-        "a right guess would have been told from a wrong one"
+        "the answer reveals a right guess"
     );
     assert_eq!(home.get("/v1/info").await.status, 200);
     assert_eq!(
@@ -84,10 +84,10 @@ async fn a_stranger_who_guesses_is_answered_no_more_and_others_are() {
             .await
             .status,
         200,
-        "who comes from elsewhere"
+        "a client from another address"
     );
     assert_eq!(stranger.get("/v1/health").await.status, 200);
-    eventually("one more guess is answered", async || {
+    eventually("another guess is answered", async || {
         lucky.get("/v1/info").await.status == 200
     })
     .await;
@@ -100,12 +100,12 @@ async fn a_stranger_who_guesses_is_answered_no_more_and_others_are() {
     assert_eq!(
         told.matches("too many calls without").count(),
         0,
-        "each of them is in the log: {told}"
+        "each guess is logged: {told}"
     );
 }
 
 #[tokio::test]
-async fn whoever_has_shown_the_token_is_not_kept_out_by_others_at_its_address() {
+async fn authenticated_client_is_not_throttled_with_its_address() {
     let (agent, address) = on_tcp().await;
     let socket = agent.client.clone();
     for (right, wrong) in [
@@ -137,7 +137,7 @@ async fn whoever_has_shown_the_token_is_not_kept_out_by_others_at_its_address() 
 }
 
 #[tokio::test]
-async fn one_address_does_not_take_all_places() {
+async fn one_address_cannot_take_all_connections() {
     let (_agent, address) = on_tcp().await;
     let mut silent = Vec::new();
     for _ in 0..60 {
@@ -157,14 +157,14 @@ async fn one_address_does_not_take_all_places() {
         200
     );
     drop(silent);
-    eventually("the places are free again", async || {
+    eventually("the connections are free again", async || {
         at(5, address).with_token(TOKEN).is_well().await
     })
     .await;
 }
 
 #[tokio::test]
-async fn who_says_nothing_or_too_slowly_is_not_waited_for() {
+async fn silent_and_slow_clients_are_disconnected() {
     let (_agent, address) = on_tcp().await;
     let mut silent = connected(2, address).await;
     let mut half = connected(2, address).await;
@@ -181,7 +181,7 @@ async fn who_says_nothing_or_too_slowly_is_not_waited_for() {
     );
     body.write_all(head.as_bytes()).await.unwrap();
     let trickle = async {
-        // A byte now and then does not help.
+        // A byte now and then does not extend the limit.
         let start = Instant::now();
         while half.write_all(b"a").await.is_ok() && start.elapsed() < Duration::from_mins(1) {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -196,7 +196,7 @@ async fn who_says_nothing_or_too_slowly_is_not_waited_for() {
         timeout(limit, body.read_to_end(&mut said)),
         trickle
     );
-    assert!(silent, "a connection without a word");
+    assert!(silent, "a silent connection");
     assert!(idle, "a connection without a second request");
     body.expect("a body that never comes").unwrap();
     let said = String::from_utf8_lossy(&said);
@@ -204,15 +204,13 @@ async fn who_says_nothing_or_too_slowly_is_not_waited_for() {
         said.starts_with("HTTP/1.1 400") && said.contains("did not arrive within 30 s"),
         "{said}"
     );
-    assert!(
-        trickle < limit,
-        "a head that comes byte by byte went on for {trickle:?}"
-    );
+    assert!(trickle < limit, "a byte-by-byte head lasted {trickle:?}");
 }
 
-/// As who pauses a download, or whose disk is busy. The storage's own limit for silence is no limit for the client.
+/// A paused download, or a client with a busy disk. The storage's idle timeout does not apply to
+/// clients.
 #[tokio::test]
-async fn a_client_that_takes_nothing_costs_little_and_gets_the_rest_when_it_goes_on() {
+async fn stalled_reader_costs_little_memory_and_receives_the_rest() {
     let location = Location::of(&garage::shared().bucket().await).with("idle_seconds", "2");
     let agent = Setup::of(location).serve().await;
     let sample = Sample::new("a1", "Paused", 60 * MIB);
@@ -238,7 +236,7 @@ async fn a_client_that_takes_nothing_costs_little_and_gets_the_rest_when_it_goes
     let taken = agent.peak_memory().saturating_sub(before);
     assert!(
         taken < 3 * 40 * MIB,
-        "{} MiB for what nobody takes",
+        "{} MiB for a stalled reader",
         taken / MIB
     );
     for (mut body, mut answer) in paused {
@@ -255,7 +253,7 @@ async fn a_client_that_takes_nothing_costs_little_and_gets_the_rest_when_it_goes
 }
 
 #[tokio::test]
-async fn json_of_any_shape_is_answered() {
+async fn malformed_json_is_answered() {
     let (agent, _bucket) = agent_and_bucket().await;
     let deep = |open: &str, close: &str| open.repeat(100_000) + &close.repeat(100_000);
     let mut wide = "[".to_owned();
@@ -293,7 +291,7 @@ async fn json_of_any_shape_is_answered() {
 }
 
 #[tokio::test]
-async fn heads_of_any_shape_are_answered_or_hung_up_on() {
+async fn malformed_request_heads_are_answered_or_disconnected() {
     let (agent, _bucket) = agent_and_bucket().await;
     let long = "x".repeat(100_000);
     for head in [
@@ -314,7 +312,7 @@ async fn heads_of_any_shape_are_answered_or_hung_up_on() {
         stream.write_all(head.as_bytes()).await.unwrap();
         stream.shutdown().await.unwrap();
         let mut said = Vec::new();
-        // It may hang up, too.
+        // It may also disconnect.
         drop(
             timeout(Duration::from_secs(10), stream.read_to_end(&mut said))
                 .await

@@ -1,4 +1,4 @@
-//! The agent's id.
+//! The agent's identity.
 
 use std::fs;
 
@@ -21,7 +21,7 @@ async fn restarted(mut agent: Agent) -> Agent {
 }
 
 #[tokio::test]
-async fn it_is_the_same_after_a_restart_and_another_one_elsewhere() {
+async fn identity_persists_across_restart_and_differs_between_agents() {
     let (agent, _bucket) = agent_and_bucket().await;
     let before = id(&agent).await;
     let agent = restarted(agent).await;
@@ -36,14 +36,14 @@ async fn it_is_the_same_after_a_restart_and_another_one_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_command_makes_none() {
+async fn commands_create_no_identity() {
     let setup = Setup::of(Location::of(&garage::shared().bucket().await));
     setup.run(&["list"]).await.ended_with(0);
     assert!(!setup.path("state/agent_id").exists());
 }
 
 #[tokio::test]
-async fn where_nothing_can_be_kept_it_is_new_each_time_and_backups_still_travel() {
+async fn identity_is_temporary_without_state_directory() {
     let mut setup = Setup::of(Location::of(&garage::shared().bucket().await));
     fs::create_dir(setup.path("state")).unwrap();
     setup.state_on = Some(StateOn::ReadOnly);

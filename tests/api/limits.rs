@@ -1,15 +1,15 @@
-//! Limits of a location: bytes a second, up and down, for all of its backups together.
+//! Rate limits of a location, shared by all its transfers per direction.
 
 use std::time::{Duration, Instant};
 
 use crate::lab::{Location, MIB, Sample, Setup, garage};
 
-/// Two mebibytes a second for 30 seconds.
+/// Two MiB per second for 30 seconds.
 const LIMITED_MIB: u64 = 60;
 
 fn is_held(what: &str, elapsed: Duration) {
     let seconds = elapsed.as_secs_f64();
-    // 30 on a machine of its own; one that is shared may be late, but nothing may be early.
+    // 30 seconds on an idle machine; a busy one may be late, but never early.
     assert!(
         (29.0..=36.0).contains(&seconds),
         "{what}: {LIMITED_MIB} MiB at 2 MiB/s took {seconds:.1} s"
@@ -18,7 +18,7 @@ fn is_held(what: &str, elapsed: Duration) {
 }
 
 #[tokio::test]
-async fn a_limit_holds_in_each_direction_and_for_no_other_location() {
+async fn rate_limit_applies_per_direction_and_location() {
     let bucket = garage::shared().bucket().await;
     let free = Location {
         id: "free".into(),
@@ -41,7 +41,7 @@ async fn a_limit_holds_in_each_direction_and_for_no_other_location() {
             Sample::new("up2", "Up 2", LIMITED_MIB / 2 * MIB),
         );
         let start = Instant::now();
-        // Two at once have no more together than one alone.
+        // Two concurrent transfers share the rate of one.
         tokio::join!(agent.upload("limited", &one), agent.upload("limited", &two));
         start.elapsed()
     };
@@ -55,14 +55,14 @@ async fn a_limit_holds_in_each_direction_and_for_no_other_location() {
         agent
             .upload("free", &Sample::new("free", "Free", 40 * MIB))
             .await;
-        // A list does not wait behind the transfers.
+        // A list does not queue behind transfers.
         agent.refreshed("limited").await;
         start.elapsed()
     };
     let (up, down, beside) = tokio::join!(up, down, beside);
     is_held("up", up);
     is_held("down", down);
-    // Within the limit it would be 20 seconds and more.
+    // At the limited rate, it would take at least 20 seconds.
     assert!(
         beside < Duration::from_secs(15),
         "the location without a limit was slowed: {beside:?}"
@@ -70,7 +70,7 @@ async fn a_limit_holds_in_each_direction_and_for_no_other_location() {
 }
 
 #[tokio::test]
-async fn a_limit_too_low_to_be_meant_is_refused() {
+async fn unreasonably_low_rate_limit_is_refused() {
     let bucket = garage::shared().bucket().await;
     let ran = Setup::of(Location::of(&bucket).with("upload_limit", "100"))
         .run(&["list"])

@@ -1,4 +1,4 @@
-//! What a list costs, and what it shows when the bucket changes.
+//! Cost of a list, and its content after changes.
 
 use futures_util::future::join_all;
 use http::Method;
@@ -11,7 +11,7 @@ fn reads_metadata(request: &Request) -> bool {
 }
 
 #[tokio::test]
-async fn a_list_is_good_for_a_while_and_a_refresh_reads_only_what_changed() {
+async fn cached_list_expires_and_refresh_reads_only_changes() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     for index in 0..12 {
         bucket
@@ -51,7 +51,7 @@ async fn a_list_is_good_for_a_while_and_a_refresh_reads_only_what_changed() {
     assert_eq!(
         (proxy.count(Request::is_list), proxy.count(reads_metadata)),
         (1, 12),
-        "nothing was asked"
+        "a request was sent"
     );
 
     let mut renamed = Sample::small("id07");
@@ -75,7 +75,7 @@ async fn a_list_is_good_for_a_while_and_a_refresh_reads_only_what_changed() {
 }
 
 #[tokio::test]
-async fn twenty_askers_at_once_cost_one_list() {
+async fn concurrent_lists_share_one_request() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     for index in 0..5 {
         bucket
@@ -88,7 +88,7 @@ async fn twenty_askers_at_once_cost_one_list() {
     }
     let gate = proxy.hold(Request::is_list);
     let release = async {
-        eventually("the list is asked for", async || proxy.faults_left() == 0).await;
+        eventually("the list is requested", async || proxy.faults_left() == 0).await;
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
         gate.add_permits(1);
     };
@@ -103,7 +103,7 @@ async fn twenty_askers_at_once_cost_one_list() {
 }
 
 #[tokio::test]
-async fn twenty_deletions_at_once_all_succeed_with_one_list() {
+async fn concurrent_deletions_share_one_listing() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     for index in 0..20 {
         bucket
@@ -125,7 +125,7 @@ async fn twenty_deletions_at_once_all_succeed_with_one_list() {
 }
 
 #[tokio::test]
-async fn a_change_shows_in_the_very_next_list() {
+async fn change_shows_in_the_next_list() {
     let (agent, proxy, _bucket) = agent_behind_proxy(|_| {}).await;
     for round in 0..3 {
         let sample = Sample::small(&format!("id{round}"));
@@ -142,16 +142,16 @@ async fn a_change_shows_in_the_very_next_list() {
 }
 
 #[tokio::test]
-async fn a_list_that_was_under_way_when_a_backup_came_is_not_served_after_it() {
+async fn list_in_flight_is_invalidated_by_a_new_backup() {
     let (agent, proxy, _bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::small("a1");
-    // The server answers before the upload; its answer is on its way until after it.
+    // The server answers before the upload; the answer arrives after it.
     let gate = proxy.hold(Request::is_list);
     let slow = {
         let client = agent.client.clone();
         tokio::spawn(async move { client.list("garage").await })
     };
-    eventually("a list is asked for", async || proxy.faults_left() == 0).await;
+    eventually("a list is requested", async || proxy.faults_left() == 0).await;
     agent.upload("garage", &sample).await;
     let gate_later = gate.clone();
     let fresh = agent.list("garage").await;
@@ -162,7 +162,7 @@ async fn a_list_that_was_under_way_when_a_backup_came_is_not_served_after_it() {
 }
 
 #[tokio::test]
-async fn a_list_longer_than_a_page_is_read_to_its_end() {
+async fn list_spans_several_pages() {
     let (agent, proxy, bucket) = agent_behind_proxy(|location| location.concurrency = 8).await;
     // A page holds 1,000 keys.
     let sample = Sample::small("x");
@@ -189,7 +189,7 @@ async fn a_list_longer_than_a_page_is_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_provider_that_asks_to_slow_down_gets_its_list_asked_again() {
+async fn throttled_listing_is_retried() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     bucket.put_backup("", "b", &Sample::small("a1")).await;
     let slow_down =
@@ -207,7 +207,7 @@ async fn a_provider_that_asks_to_slow_down_gets_its_list_asked_again() {
 }
 
 #[tokio::test]
-async fn a_backup_that_somebody_else_deleted_is_said_to_be_gone() {
+async fn backup_deleted_elsewhere_returns_not_found() {
     let (agent, _proxy, bucket) = agent_behind_proxy(|_| {}).await;
     for stem in ["x", "y"] {
         bucket.put_backup("", stem, &Sample::small(stem)).await;
@@ -219,7 +219,7 @@ async fn a_backup_that_somebody_else_deleted_is_said_to_be_gone() {
     assert_eq!(
         agent.delete_backup("garage", "y").await.status,
         204,
-        "what was wanted is so"
+        "the deletion is idempotent"
     );
     agent.download("garage", "x").await.unwrap().is_problem(
         404,
@@ -234,7 +234,7 @@ async fn a_backup_that_somebody_else_deleted_is_said_to_be_gone() {
 }
 
 #[tokio::test]
-async fn listing_as_ndjson_holds_the_same_as_the_document() {
+async fn ndjson_listing_equals_the_json_document() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     for stem in ["a", "b", "c"] {
         bucket
@@ -267,7 +267,7 @@ async fn listing_as_ndjson_holds_the_same_as_the_document() {
 }
 
 #[tokio::test]
-async fn listing_as_ndjson_refuses_an_unknown_location_as_a_problem() {
+async fn ndjson_listing_of_unknown_location_is_a_problem_document() {
     let (agent, _proxy, _bucket) = agent_behind_proxy(|_| {}).await;
     let request = agent.request(Method::GET, "/v1/locations/nowhere/backups");
     agent

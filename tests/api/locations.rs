@@ -1,13 +1,12 @@
-//! Locations that come, change and go while the agent runs.
+//! Locations added, changed and removed at run time.
+
+mod check;
 
 use serde_json::{Value, json};
 
-use crate::lab::{
-    Agent, Bucket, Fault, Garage, Imitation, Location, MIB, Proxy, Request, Sample, Server, Setup,
-    eventually, garage,
-};
+use crate::lab::{Agent, Bucket, Garage, Location, MIB, Proxy, Sample, Setup, eventually, garage};
 
-/// An agent with no location of its own.
+/// An agent without configured locations.
 async fn agent() -> Agent {
     Setup::with([]).serve().await
 }
@@ -26,7 +25,7 @@ async fn put(agent: &Agent, id: &str, settings: &Value) -> crate::lab::call::Ans
 }
 
 #[tokio::test]
-async fn a_registered_location_works_like_a_configured_one() {
+async fn registered_location_works_like_a_configured_one() {
     let (agent, bucket) = (agent().await, garage::shared().bucket().await);
     let answer = put(&agent, "home", &settings(&bucket)).await;
     assert_eq!(
@@ -43,12 +42,12 @@ async fn a_registered_location_works_like_a_configured_one() {
     assert_eq!(
         put(&agent, "home", &settings(&bucket)).await.status,
         200,
-        "the same again"
+        "the same settings again"
     );
     assert_eq!(
         agent.get("/v1/locations").await.json(),
         before,
-        "saying the same again changes nothing"
+        "repeated registration changes nothing"
     );
 
     assert_eq!(agent.delete("/v1/locations/home").await.status, 204);
@@ -56,11 +55,11 @@ async fn a_registered_location_works_like_a_configured_one() {
         .get("/v1/locations/home")
         .await
         .is_problem(404, "location_not_found", &["home"]);
-    assert_eq!(bucket.keys().await.len(), 2, "what is in the bucket stays");
+    assert_eq!(bucket.keys().await.len(), 2, "the bucket's content stays");
 }
 
 #[tokio::test]
-async fn a_location_of_the_configuration_is_not_changed_from_outside() {
+async fn configured_location_cannot_be_changed_over_the_api() {
     let bucket = garage::shared().bucket().await;
     let agent = Setup::of(Location::of(&bucket)).serve().await;
     put(&agent, "garage", &settings(&bucket)).await.is_problem(
@@ -77,7 +76,7 @@ async fn a_location_of_the_configuration_is_not_changed_from_outside() {
 }
 
 #[tokio::test]
-async fn settings_that_cannot_be_used_are_named_one_by_one() {
+async fn invalid_settings_are_reported_one_by_one() {
     let (agent, bucket) = (agent().await, garage::shared().bucket().await);
     let mut wrong = settings(&bucket);
     wrong["endpoint"] = json!("s3.example.com");
@@ -113,7 +112,7 @@ async fn settings_that_cannot_be_used_are_named_one_by_one() {
             .await
             .is_problem(400, "invalid_request", &[word]);
     }
-    // Nobody can look into the agent's environment.
+    // The API gives no access to the agent's environment.
     let mut curious = settings(&bucket);
     curious["name"] = json!("${PATH}");
     assert_eq!(
@@ -141,7 +140,7 @@ async fn two_folders_of_one_bucket_are_two_locations() {
 }
 
 #[tokio::test]
-async fn a_key_is_replaced_under_a_running_upload() {
+async fn access_key_changes_during_an_upload() {
     let garage = Garage::new().await;
     let (agent, bucket) = (agent().await, garage.bucket().await);
     let proxy = Proxy::before(&bucket.endpoint).await;
@@ -163,14 +162,14 @@ async fn a_key_is_replaced_under_a_running_upload() {
             .status,
         200
     );
-    // One part is on its way when its key is gone.
+    // One part is in flight when its key is deleted.
     let gate = proxy.hold(|request| request.stores_part(2));
     let sample = Sample::new("a1", "Rotated", 40 * MIB);
     let upload_id = agent.begin("home", &sample).await;
     let mut sending = agent.sending(&upload_id);
     let half = sample.tar.len() / 2;
     sending.send(&sample.tar.slice(..half)).await;
-    eventually("a part is on its way", async || proxy.faults_left() == 0).await;
+    eventually("a part is in flight", async || proxy.faults_left() == 0).await;
 
     assert_eq!(
         put(&agent, "home", &with(&new_id, &new_secret))
@@ -187,13 +186,13 @@ async fn a_key_is_replaced_under_a_running_upload() {
     assert_eq!(
         agent.listed("home").await,
         ["a1"],
-        "the list is the one of the location as it is now"
+        "the list belongs to the current settings"
     );
     assert!(bucket.get(&format!("backups/{}.tar", sample.stem())).await == sample.tar);
 }
 
 #[tokio::test]
-async fn a_location_that_is_forgotten_takes_its_uploads_with_it() {
+async fn removed_location_aborts_its_uploads() {
     let (agent, bucket) = (agent().await, garage::shared().bucket().await);
     put(&agent, "home", &settings(&bucket)).await;
     let mut events = agent.events().await;
@@ -210,7 +209,7 @@ async fn a_location_that_is_forgotten_takes_its_uploads_with_it() {
 }
 
 #[tokio::test]
-async fn a_dead_provider_never_slows_another() {
+async fn unreachable_provider_does_not_slow_other_locations() {
     let (agent, bucket) = (agent().await, garage::shared().bucket().await);
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut dead = settings(&bucket);
@@ -239,196 +238,8 @@ async fn a_dead_provider_never_slows_another() {
     assert_eq!(agent.listed("home").await.len(), 10);
     assert!(
         start.elapsed().as_secs() < 15,
-        "the dead location was waited for: {:?}",
+        "the unreachable location delayed the other: {:?}",
         start.elapsed()
     );
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
-}
-
-#[tokio::test]
-async fn settings_are_tried_without_being_kept() {
-    for server in [Server::Garage, Server::Swift] {
-        let (agent, bucket) = (agent().await, server.bucket().await);
-        let settings = server.location(&bucket).json();
-        let checked = agent.post("/v1/locations/check", &settings).await.json();
-        assert_eq!(checked["ok"], true, "{checked:#}");
-        let steps: Vec<_> = checked["steps"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|step| step["step"].clone())
-            .collect();
-        assert_eq!(
-            json!(steps),
-            json!([
-                "resolve",
-                "connect",
-                "clock",
-                "signature",
-                "region",
-                "bucket",
-                "list",
-                "write",
-                "multipart",
-                "read",
-                "delete"
-            ])
-        );
-        assert_eq!(checked["found"]["addressing"], "path");
-        agent
-            .get("/v1/locations/home")
-            .await
-            .is_problem(404, "location_not_found", &[]);
-        bucket.comes_to_be_empty().await;
-    }
-}
-
-#[tokio::test]
-async fn a_wrong_region_is_found_out_and_offered() {
-    for server in [Server::Garage, Server::Swift] {
-        let (agent, bucket) = (agent().await, server.bucket().await);
-        let right = server.location(&bucket);
-        let settings = right.clone().with("region", "mars-north-1").json();
-        let checked = agent.post("/v1/locations/check", &settings).await.json();
-        let last = checked["steps"].as_array().unwrap().last().unwrap().clone();
-        assert_eq!(
-            (&last["step"], &last["error"]["code"]),
-            (&json!("region"), &json!("wrong_region")),
-            "{checked:#}"
-        );
-        assert_eq!(
-            checked["corrected"],
-            json!({"region": right.region}),
-            "{checked:#}"
-        );
-        // Left open, it is found without a word.
-        let settings = right.with("region", "").json();
-        let checked = agent.post("/v1/locations/check", &settings).await.json();
-        assert_eq!(
-            (&checked["ok"], &checked["found"]["region"]),
-            (&json!(true), &json!(bucket.region)),
-            "{checked:#}"
-        );
-        bucket.comes_to_be_empty().await;
-    }
-}
-
-/// The names of the steps of a check.
-fn steps(checked: &Value) -> Vec<&str> {
-    checked["steps"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|step| step["step"].as_str().unwrap())
-        .collect()
-}
-
-#[tokio::test]
-async fn an_endpoint_without_tls_is_offered_and_nothing_signed_goes_there() {
-    let (agent, server) = (agent().await, Imitation::with([]).await);
-    let secure = server.endpoint().replace("http://", "https://");
-    let location = Location {
-        endpoint: secure,
-        ..server.location()
-    };
-    for (token, offered) in [
-        ("", json!({"endpoint": server.endpoint()})),
-        ("a-token", Value::Null),
-    ] {
-        let settings = location.clone().with("session_token", token).json();
-        let checked = agent.post("/v1/locations/check", &settings).await.json();
-        assert_eq!(
-            steps(&checked),
-            ["resolve", "connect", "tls"],
-            "{checked:#}"
-        );
-        assert_eq!(checked["corrected"], offered, "{checked:#}");
-    }
-    assert_eq!(server.count(|_| true), 1, "one greeting");
-    assert_eq!(
-        server.count(|request| request.headers.contains_key("authorization")),
-        0
-    );
-}
-
-#[tokio::test]
-async fn a_web_page_proves_nothing_about_the_key() {
-    let (agent, bucket) = (agent().await, garage::shared().bucket().await);
-    let proxy = Proxy::before(&bucket.endpoint).await;
-    proxy.fault(
-        Request::is_list,
-        Fault::Answer("404 Not Found", "404: Not Found"),
-    );
-    let location = Location {
-        endpoint: proxy.endpoint(),
-        ..Location::of(&bucket)
-    };
-    let checked = agent
-        .post("/v1/locations/check", &location.json())
-        .await
-        .json();
-    assert_eq!(
-        steps(&checked),
-        ["resolve", "connect", "list"],
-        "{checked:#}"
-    );
-}
-
-#[tokio::test]
-async fn what_a_check_cannot_remove_is_named() {
-    let (agent, bucket) = (agent().await, garage::shared().bucket().await);
-    let proxy = Proxy::before(&bucket.endpoint).await;
-    let location = Location {
-        endpoint: proxy.endpoint(),
-        ..Location::of(&bucket)
-    };
-    let refused = Fault::Answer(
-        "403 Forbidden",
-        "<Error><Code>AccessDenied</Code><Message>No.</Message></Error>",
-    );
-    let noted = async || {
-        let checked = agent
-            .post("/v1/locations/check", &location.json())
-            .await
-            .json();
-        assert_eq!(proxy.faults_left(), 0, "{checked:#}");
-        checked["notes"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter(|note| note["code"] == "left_behind")
-            .count()
-    };
-    let is_probe = |request: &Request| request.path.contains("s3-backup-agent-check-");
-    // The read fails, and then the object cannot be removed.
-    proxy.fault(
-        move |request| is_probe(request) && request.method == "GET",
-        refused.clone(),
-    );
-    proxy.fault(
-        move |request| {
-            is_probe(request) && !request.path.contains('?') && request.method == "DELETE"
-        },
-        refused.clone(),
-    );
-    assert_eq!(noted().await, 1);
-    // A part cannot be stored, and then the upload cannot be aborted.
-    proxy.fault(|request| request.stores_part(2), refused.clone());
-    proxy.fault(
-        move |request| {
-            is_probe(request) && request.path.contains('?') && request.method == "DELETE"
-        },
-        refused.clone(),
-    );
-    assert_eq!(noted().await, 1);
-    // What was never there is not left.
-    proxy.fault(
-        move |request| is_probe(request) && request.method == "PUT",
-        refused.clone(),
-    );
-    proxy.fault(
-        move |request| is_probe(request) && request.method == "DELETE",
-        refused,
-    );
-    assert_eq!(noted().await, 0);
 }

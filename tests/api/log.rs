@@ -1,4 +1,4 @@
-//! The agent's log records in somebody else's log.
+//! The agent's log records in Home Assistant's log.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use crate::lab::events::Events;
 use crate::lab::{Agent, MIB, Sample, agent_and_bucket, eventually};
 
-/// Requests at the same time, and each one's number, in a burst.
+/// Concurrent requests in a burst, and requests per client.
 const ASKERS: usize = 20;
 const ASKED_BY_EACH: usize = 500;
 
-/// Records up to the one of a call, which is answered first.
+/// Records up to that of a call, which is answered first.
 async fn up_to_call(events: &mut Events, path: &str) -> Vec<Value> {
     let is_record = |event: &Value| event["type"] == "log";
     let seen = events
@@ -27,7 +27,7 @@ fn has_debug(agent: &Agent, since: usize) -> bool {
 }
 
 #[tokio::test]
-async fn records_come_along_at_the_level_that_was_asked_for() {
+async fn log_stream_delivers_the_requested_level() {
     let (agent, _bucket) = agent_and_bucket().await;
     let (mut debug, mut warn) = (agent.log("debug").await, agent.log("warn").await);
     agent.refreshed("garage").await;
@@ -50,7 +50,7 @@ async fn records_come_along_at_the_level_that_was_asked_for() {
             .starts_with("listed bucket "),
         "{listed}"
     );
-    assert!(has_debug(&agent, 0), "standard error has them as well");
+    assert!(has_debug(&agent, 0), "standard error has the records too");
 
     let sample = Sample::small("a1");
     let upload_id = agent
@@ -62,12 +62,12 @@ async fn records_come_along_at_the_level_that_was_asked_for() {
     assert_eq!(seen[seen.len() - 1]["level"], "warn");
     assert!(
         seen.iter().any(|event| event["type"] == "upload"),
-        "the other events come as before: {seen:#?}"
+        "other events continue: {seen:#?}"
     );
 }
 
 #[tokio::test]
-async fn the_level_falls_back_when_a_stream_is_closed() {
+async fn log_level_is_restored_after_stream_closes() {
     let (agent, _bucket) = agent_and_bucket().await;
     let falls_back = async |what: &str| {
         eventually(what, async || {
@@ -89,7 +89,7 @@ async fn the_level_falls_back_when_a_stream_is_closed() {
     drop(first);
     falls_back("both streams are closed").await;
 
-    // Between, the level was set: it falls back to that one.
+    // The level was set in the meantime: it falls back to that level.
     let third = agent.log("trace").await;
     assert_eq!(
         agent.put("/v1/log", r#"{"level": "error"}"#).await.json(),
@@ -114,7 +114,7 @@ async fn the_level_falls_back_when_a_stream_is_closed() {
 }
 
 #[tokio::test]
-async fn a_level_that_does_not_exist_is_refused() {
+async fn unknown_log_level_is_refused() {
     let (agent, _bucket) = agent_and_bucket().await;
     agent
         .get("/v1/events?log=loud")
@@ -129,7 +129,7 @@ async fn a_level_that_does_not_exist_is_refused() {
 }
 
 #[tokio::test]
-async fn a_burst_is_bounded_and_counted_and_costs_no_other_event() {
+async fn log_burst_is_bounded_counted_and_isolated_from_other_events() {
     let (agent, _bucket) = agent_and_bucket().await;
     let mut events = agent.log("trace").await;
     let start = Instant::now();
@@ -142,7 +142,7 @@ async fn a_burst_is_bounded_and_counted_and_costs_no_other_event() {
     let reading = async {
         let mut seen = events.until(|event| event["state"] == "complete").await;
         let (mut records, mut lost) = counted(&seen);
-        // What was lost last is told within a second.
+        // The last dropped records are reported within a second.
         while records + lost < ASKERS * ASKED_BY_EACH {
             seen.push(events.next().await.unwrap());
             let (record, more) = counted(&seen[seen.len() - 1..]);
@@ -164,7 +164,7 @@ async fn a_burst_is_bounded_and_counted_and_costs_no_other_event() {
         .count();
     assert!(
         told <= usize::try_from(elapsed.as_secs()).unwrap() + 2,
-        "told {told} times in {elapsed:?}"
+        "reported {told} times in {elapsed:?}"
     );
     println!("{records} records and {lost} lost, told {told} times, in {elapsed:?}");
 
@@ -180,7 +180,7 @@ async fn a_burst_is_bounded_and_counted_and_costs_no_other_event() {
         .iter()
         .map(|event| event["stored_bytes"].as_u64().unwrap())
         .collect();
-    // Four whole parts and a small one, which may come to be stored before the last whole one.
+    // Four full parts and a small one, which may be stored before the last full one.
     let parts = steps
         .iter()
         .filter(|step| **step > 0)
@@ -192,7 +192,7 @@ async fn a_burst_is_bounded_and_counted_and_costs_no_other_event() {
     );
 }
 
-/// Records, and those that were left out.
+/// Received records, and the number of dropped ones.
 fn counted(events: &[Value]) -> (usize, usize) {
     let records = events.iter().filter(|event| event["type"] == "log").count();
     let lost = events

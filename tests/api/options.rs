@@ -1,4 +1,4 @@
-//! Options that people set because their provider, their network or their house rules need them.
+//! Optional settings for special providers, networks and policies.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -6,7 +6,7 @@ use http::Method;
 
 use crate::lab::{Bucket, Location, MIB, Proxy, Sample, Server, Setup, garage};
 
-/// A backup goes there and back with this setting, in parts and in one piece.
+/// Round-trips a backup with this setting, multipart and in one request.
 async fn goes_there_and_back(location: Location) {
     let agent = Setup::of(location).serve().await;
     for sample in [Sample::small("a1"), Sample::new("a2", "Parts", 12 * MIB)] {
@@ -28,15 +28,15 @@ async fn garage() -> (Bucket, Location) {
 }
 
 #[tokio::test]
-async fn each_way_to_check_what_arrives() {
-    // Garage looks at every checksum that it is sent.
+async fn every_checksum_mode_verifies_uploads() {
+    // Garage verifies every checksum.
     for checksum in ["auto", "sha256", "crc32c", "crc64nvme", "off"] {
         goes_there_and_back(garage().await.1.with("checksum", checksum)).await;
     }
 }
 
 #[tokio::test]
-async fn encryption_with_a_key_of_ones_own() {
+async fn customer_encryption_key_is_used() {
     let key = BASE64.encode([7; 32]);
     let (bucket, location) = garage().await;
     let location = location
@@ -53,7 +53,7 @@ async fn encryption_with_a_key_of_ones_own() {
         "the object can be read without its key"
     );
 
-    // The key is a secret, and another key is told from this one.
+    // The key is a secret, distinguishable from other keys.
     let other = location.with("encryption_key", &BASE64.encode([8; 32]));
     let agent = Setup::of(other).keeping_secret(&key).serve().await;
     assert!(
@@ -65,7 +65,7 @@ async fn encryption_with_a_key_of_ones_own() {
 }
 
 #[tokio::test]
-async fn a_key_of_ones_own_that_is_none() {
+async fn invalid_encryption_key_is_refused() {
     for key in ["", "too short", "bm90IDMyIGJ5dGVz"] {
         let location = garage()
             .await
@@ -82,8 +82,8 @@ async fn a_key_of_ones_own_that_is_none() {
 }
 
 #[tokio::test]
-async fn a_storage_class_is_for_backups_and_not_for_their_metadata() {
-    // Swift knows one class, and refuses every other by name.
+async fn storage_class_applies_to_tars_only() {
+    // Swift knows one storage class, and refuses others by name.
     let bucket = Server::Swift.bucket().await;
     let location = Server::Swift.location(&bucket);
     let agent = Setup::of(location.clone().with("storage_class", "STANDARD"))
@@ -115,10 +115,10 @@ async fn a_storage_class_is_for_backups_and_not_for_their_metadata() {
 }
 
 #[tokio::test]
-async fn a_proxy_is_the_way_to_the_provider() {
+async fn proxy_carries_all_provider_requests() {
     let (bucket, location) = garage().await;
     let proxy = Proxy::before(&bucket.endpoint).await;
-    // No other way leads there.
+    // The bucket is unreachable without the proxy.
     let location = Location {
         endpoint: "http://storage.invalid".into(),
         ..location
@@ -128,7 +128,7 @@ async fn a_proxy_is_the_way_to_the_provider() {
 }
 
 #[tokio::test]
-async fn a_key_from_the_environment_only_when_asked_for() {
+async fn environment_access_key_is_used_only_when_enabled() {
     let (bucket, _) = garage().await;
     let location = Location {
         key_id: String::new(),
@@ -181,7 +181,7 @@ async fn a_key_from_the_environment_only_when_asked_for() {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_misspelt() {
+async fn misspelt_provider_gets_a_suggestion() {
     let ran = Setup::of(garage().await.1.with("provider", "garag"))
         .run(&["list"])
         .await

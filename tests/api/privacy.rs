@@ -1,13 +1,13 @@
-//! What others on the machine can see: files, the process, what it leaves when it crashes.
+//! Visibility to other users of the machine: files, process, core dumps.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
-use crate::lab::{Location, MIB, Sample, Setup, as_somebody_else, eventually, garage};
+use crate::lab::{Location, MIB, Sample, Setup, as_other_user, eventually, garage};
 
-/// All files and folders below this one with their modes.
+/// All files and folders below a folder, with their modes.
 fn modes(folder: &Path, found: &mut Vec<(String, u32)>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -27,16 +27,16 @@ fn are_private(folder: &Path) -> usize {
     let mut found = Vec::new();
     modes(folder, &mut found);
     let open: Vec<_> = found.iter().filter(|(_, mode)| mode & 0o077 != 0).collect();
-    assert!(open.is_empty(), "others may read {open:?}");
+    assert!(open.is_empty(), "other users can read {open:?}");
     found.len()
 }
 
 #[tokio::test]
-async fn all_that_the_agent_makes_is_its_owners_alone_whatever_the_umask() {
+async fn created_files_are_private_under_any_umask() {
     for umask in ["000", "022", "077"] {
         let bucket = garage::shared().bucket().await;
         let mut setup = Setup::of(Location::of(&bucket));
-        // A share that was there before, and that everybody may enter.
+        // A share that existed before, open to everybody.
         let share = setup.path("share");
         fs::create_dir(&share).unwrap();
         fs::set_permissions(&share, fs::Permissions::from_mode(0o755)).unwrap();
@@ -63,7 +63,7 @@ async fn all_that_the_agent_makes_is_its_owners_alone_whatever_the_umask() {
                 .upload("share", &Sample::new(&format!("b{index}"), "Shared", size))
                 .await;
         }
-        // An upload that is under way has a journal.
+        // An upload in flight has a journal.
         let sample = Sample::new("a1", "Journal", 16 * MIB);
         let upload_id = client.begin("garage", &sample).await;
         let mut events = client.events().await;
@@ -93,17 +93,14 @@ async fn all_that_the_agent_makes_is_its_owners_alone_whatever_the_umask() {
 }
 
 #[tokio::test]
-async fn a_crash_leaves_no_memory_behind() {
+async fn crash_leaves_no_core_dump() {
     let setup = Setup::of(Location::of(&garage::shared().bucket().await)).with_dumps();
     let mut agent = setup.serve().await;
     agent.signal("ABRT");
     let ended = agent.ended().await;
     assert_eq!(ended.signal(), Some(6));
-    assert!(
-        !ended.core_dumped(),
-        "its memory, keys and all, was written to a file"
-    );
-    // Without this the machine might never write any, and the test would prove nothing.
+    assert!(!ended.core_dumped(), "a core dump with keys was written");
+    // Control: without it, a machine that never writes dumps would pass.
     let command = "ulimit -c unlimited && exec sleep 60";
     let mut other = std::process::Command::new("sh")
         .args(["-c", command])
@@ -120,12 +117,12 @@ async fn a_crash_leaves_no_memory_behind() {
     );
     assert!(
         other.wait().unwrap().core_dumped(),
-        "nothing on this machine leaves a dump"
+        "precondition: this machine writes dumps"
     );
 }
 
 #[tokio::test]
-async fn no_secret_is_among_the_arguments_of_the_process() {
+async fn process_arguments_contain_no_secret() {
     let bucket = garage::shared().bucket().await;
     let location = crate::lab::Location {
         secret: "${BUCKET_SECRET}".into(),
@@ -153,7 +150,7 @@ async fn no_secret_is_among_the_arguments_of_the_process() {
 }
 
 #[tokio::test]
-async fn its_environment_is_shown_to_nobody_else_who_runs_as_the_same_user() {
+async fn environment_is_hidden_from_other_processes_of_the_user() {
     let bucket = garage::shared().bucket().await;
     let location = Location {
         secret: "${BUCKET_SECRET}".into(),
@@ -162,10 +159,10 @@ async fn its_environment_is_shown_to_nobody_else_who_runs_as_the_same_user() {
     let setup = Setup::of(location)
         .with_variable("BUCKET_SECRET", &bucket.secret)
         .keeping_secret(&bucket.secret);
-    let agent = setup.run_by_somebody_else().serve().await;
+    let agent = setup.run_as_other_user().serve().await;
     agent.upload("garage", &Sample::small("a1")).await;
     let read = |pid: u32| {
-        as_somebody_else()
+        as_other_user()
             .args(["cat", &format!("/proc/{pid}/environ")])
             .output()
             .unwrap()
@@ -176,8 +173,8 @@ async fn its_environment_is_shown_to_nobody_else_who_runs_as_the_same_user() {
         refused.stdout.is_empty() && said.contains("Permission denied"),
         "{refused:?}"
     );
-    // Without this nobody might be shown any, and the test would prove nothing.
-    let mut other = as_somebody_else()
+    // Control: without it, a machine that always hides environments would pass.
+    let mut other = as_other_user()
         .args(["sleep", "60"])
         .env("PLAIN", "to be seen")
         .spawn()
@@ -193,7 +190,7 @@ async fn its_environment_is_shown_to_nobody_else_who_runs_as_the_same_user() {
 }
 
 #[tokio::test]
-async fn a_name_gives_a_terminal_no_orders_and_the_log_no_lines() {
+async fn terminal_escapes_and_newlines_in_names_are_neutralised() {
     let bucket = garage::shared().bucket().await;
     let setup = Setup::of(Location::of(&bucket));
     let mut sample = Sample::small("a1");

@@ -1,20 +1,20 @@
-//! The agent as a process: its socket, its lock, its log, its end.
+//! The agent's process: socket, lock, log, shutdown.
+
+mod shutdown;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixStream};
 
 use crate::lab::{
-    Agent, Location, MIB, Sample, Setup, StateOn, agent_and_bucket, agent_behind_proxy, eventually,
-    garage,
+    Agent, Location, MIB, Sample, Setup, StateOn, agent_and_bucket, eventually, garage,
 };
 
 #[tokio::test]
-async fn only_its_owner_may_use_the_socket() {
+async fn socket_is_accessible_to_its_owner_only() {
     let (agent, _bucket) = agent_and_bucket().await;
     let mode = fs::metadata(agent.setup.socket())
         .unwrap()
@@ -24,7 +24,7 @@ async fn only_its_owner_may_use_the_socket() {
 }
 
 #[tokio::test]
-async fn a_second_agent_is_refused_and_the_first_one_works_on() {
+async fn second_agent_is_refused_while_the_first_keeps_working() {
     let (agent, bucket) = agent_and_bucket().await;
     let ran = agent.setup.run(&["serve"]).await.ended_with(1);
     assert!(
@@ -32,7 +32,7 @@ async fn a_second_agent_is_refused_and_the_first_one_works_on() {
         "{}",
         ran.stderr
     );
-    // The same socket with a state directory of its own.
+    // The same socket with another state directory.
     let other = Setup::of(Location::of(&bucket));
     let toml = fs::read_to_string(other.path("agent.toml")).unwrap();
     let (mine, taken) = (other.socket(), agent.setup.socket());
@@ -48,20 +48,17 @@ async fn a_second_agent_is_refused_and_the_first_one_works_on() {
 }
 
 #[tokio::test]
-async fn the_socket_of_an_agent_that_was_killed_is_replaced() {
+async fn stale_socket_of_a_killed_agent_is_replaced() {
     let (mut agent, _bucket) = agent_and_bucket().await;
     let socket = agent.setup.socket();
     agent.kill();
-    assert!(
-        fs::metadata(&socket).is_ok(),
-        "the test would prove nothing"
-    );
+    assert!(fs::metadata(&socket).is_ok(), "test precondition not met");
     let agent = Agent::restarted(agent).await;
     assert_eq!(agent.get("/v1/info").await.status, 200);
 }
 
 #[tokio::test]
-async fn a_file_in_the_sockets_place_is_never_replaced() {
+async fn existing_file_at_the_socket_path_is_never_replaced() {
     let setup = Setup::of(Location::of(&garage::shared().bucket().await));
     fs::create_dir_all(setup.socket().parent().unwrap()).unwrap();
     fs::write(setup.socket(), "precious").unwrap();
@@ -71,7 +68,7 @@ async fn a_file_in_the_sockets_place_is_never_replaced() {
 }
 
 #[tokio::test]
-async fn the_socket_is_there_again_when_its_folder_was_deleted() {
+async fn socket_is_recreated_after_its_folder_was_deleted() {
     let (agent, _bucket) = agent_and_bucket().await;
     fs::remove_dir_all(agent.setup.socket().parent().unwrap()).unwrap();
     eventually("the socket is there again", async || {
@@ -87,68 +84,7 @@ async fn the_socket_is_there_again_when_its_folder_was_deleted() {
 }
 
 #[tokio::test]
-async fn told_to_stop_it_ends_at_once_and_takes_its_socket_away() {
-    for signal in ["TERM", "INT"] {
-        let (mut agent, _bucket) = agent_and_bucket().await;
-        let mut events = agent.events().await;
-        agent.upload("garage", &Sample::small("a1")).await;
-        let start = Instant::now();
-        agent.signal(signal);
-        while events.next().await.is_some() {}
-        assert_eq!(agent.ended().await.code(), Some(0), "{}", agent.printed());
-        // Far below the ten seconds that a container is given.
-        assert!(
-            start.elapsed() < Duration::from_secs(8),
-            "{:?}",
-            start.elapsed()
-        );
-        assert!(!agent.setup.socket().exists());
-    }
-}
-
-#[tokio::test]
-async fn told_to_stop_while_an_upload_completes_it_lets_it_complete() {
-    let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
-    let sample = Sample::small("a1");
-    let upload_id = agent.begin("garage", &sample).await;
-    assert_eq!(
-        agent.content(&upload_id, sample.tar.clone()).await.status,
-        200
-    );
-    let gate = proxy.hold(|request| request.writes(".metadata.json"));
-    let stop = async {
-        eventually("the metadata is written", async || proxy.faults_left() == 0).await;
-        agent.signal("TERM");
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        gate.add_permits(1);
-    };
-    let (completed, ()) = tokio::join!(agent.complete(&upload_id, &sample), stop);
-    assert_eq!(completed.status, 200, "{completed:?}");
-    assert_eq!(agent.ended().await.code(), Some(0), "{}", agent.printed());
-    assert_eq!(bucket.keys().await.len(), 2);
-}
-
-#[tokio::test]
-async fn told_to_stop_with_as_many_clients_as_it_takes_it_still_ends() {
-    let (mut agent, _bucket) = agent_and_bucket().await;
-    // Connections that say nothing; one more than the agent serves at a time.
-    let mut clients = Vec::new();
-    for _ in 0..129 {
-        clients.push(UnixStream::connect(agent.setup.socket()).await.unwrap());
-    }
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let start = Instant::now();
-    agent.signal("TERM");
-    assert_eq!(agent.ended().await.code(), Some(0), "{}", agent.printed());
-    assert!(
-        start.elapsed() < Duration::from_secs(15),
-        "{:?}",
-        start.elapsed()
-    );
-}
-
-#[tokio::test]
-async fn the_log_level_changes_while_it_runs() {
+async fn log_level_changes_at_run_time() {
     let (agent, _bucket) = agent_and_bucket().await;
     let is_debug = |text: &str| text.contains("DEBUG");
     agent.refreshed("garage").await;
@@ -160,7 +96,7 @@ async fn the_log_level_changes_while_it_runs() {
     );
     agent.refreshed("garage").await;
     eventually("debug records appear", async || is_debug(&agent.printed())).await;
-    // At trace, everything that could hold a secret would be there; it is looked for when the agent is dropped.
+    // The trace level would reveal any secret; dropping the agent asserts that there is none.
     assert_eq!(
         agent.put("/v1/log", "{\"level\": \"trace\"}").await.status,
         200
@@ -179,7 +115,7 @@ async fn the_log_level_changes_while_it_runs() {
 }
 
 #[tokio::test]
-async fn it_says_who_it_is() {
+async fn info_reports_version_and_instance() {
     let (mut agent, _bucket) = agent_and_bucket().await;
     let info = agent.get("/v1/info").await.json();
     assert_eq!(
@@ -200,40 +136,12 @@ async fn it_says_who_it_is() {
     let again = agent.get("/v1/info").await.json();
     assert_ne!(
         info["instance_id"], again["instance_id"],
-        "a restart is seen by its id"
+        "the instance id reveals a restart"
     );
 }
 
 #[tokio::test]
-async fn told_to_stop_during_a_download_it_breaks_it_loudly() {
-    let (mut agent, _bucket) = agent_and_bucket().await;
-    let sample = Sample::new("a1", "Stopped", 30 * MIB);
-    agent.upload("garage", &sample).await;
-    let path = crate::lab::call::content_path("garage", "a1");
-    let mut answer = agent
-        .request(http::Method::GET, &path)
-        .send()
-        .await
-        .unwrap();
-    let mut received = answer.chunk().await.unwrap().unwrap().len();
-    agent.signal("TERM");
-    // The client takes nothing more before the agent has ended.
-    assert_eq!(agent.ended().await.code(), Some(0), "{}", agent.printed());
-    let complete = loop {
-        match answer.chunk().await {
-            Ok(Some(chunk)) => received += chunk.len(),
-            Ok(None) => break true,
-            Err(_) => break false,
-        }
-    };
-    assert!(
-        !complete && received < sample.tar.len(),
-        "{received} bytes came as if that were all"
-    );
-}
-
-#[tokio::test]
-async fn killed_during_an_upload_it_shows_no_half_backup_afterwards() {
+async fn agent_killed_during_upload_lists_no_partial_backup() {
     let (mut agent, bucket) = agent_and_bucket().await;
     let mut events = agent.events().await;
     let sample = Sample::new("a1", "Killed", 20 * MIB);
@@ -260,7 +168,7 @@ async fn setup() -> Setup {
 }
 
 #[tokio::test]
-async fn a_state_directory_that_cannot_be_used_is_a_warning() {
+async fn unusable_state_directory_is_a_warning() {
     let (mut full, mut read_only) = (setup().await, setup().await);
     for (setup, state) in [
         (&mut full, StateOn::Full),
@@ -269,10 +177,10 @@ async fn a_state_directory_that_cannot_be_used_is_a_warning() {
         fs::create_dir(setup.path("state")).unwrap();
         setup.state_on = Some(state);
     }
-    let (somebody_elses, impossible) = (setup().await.run_by_somebody_else(), setup().await);
-    fs::create_dir(somebody_elses.path("state")).unwrap();
+    let (foreign, impossible) = (setup().await.run_as_other_user(), setup().await);
+    fs::create_dir(foreign.path("state")).unwrap();
     fs::write(impossible.path("state"), "a file in the folder's place").unwrap();
-    for setup in [full, read_only, somebody_elses, impossible] {
+    for setup in [full, read_only, foreign, impossible] {
         let agent = setup.serve().await;
         for sample in [Sample::small("a1"), Sample::new("b2", "Large", 12 * MIB)] {
             agent.upload("garage", &sample).await;
@@ -290,7 +198,7 @@ async fn a_state_directory_that_cannot_be_used_is_a_warning() {
 }
 
 #[tokio::test]
-async fn a_state_directory_that_cannot_be_written_is_still_one_agents_alone() {
+async fn read_only_state_directory_still_has_one_agent() {
     let mut setup = setup().await;
     fs::create_dir(setup.path("state")).unwrap();
     setup.state_on = Some(StateOn::ReadOnly);
@@ -300,7 +208,7 @@ async fn a_state_directory_that_cannot_be_written_is_still_one_agents_alone() {
 }
 
 #[tokio::test]
-async fn a_token_file_that_a_power_cut_left_empty_is_made_anew() {
+async fn empty_token_file_after_power_loss_is_regenerated() {
     for torn in ["", "\n", "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"] {
         let setup = setup().await;
         let file = setup.path("token");
@@ -330,7 +238,7 @@ async fn a_token_file_that_a_power_cut_left_empty_is_made_anew() {
 }
 
 #[tokio::test]
-async fn a_token_file_that_somebody_wrote_is_never_replaced() {
+async fn custom_token_file_is_never_replaced() {
     let setup = setup().await;
     let file = setup.path("token");
     fs::write(&file, "too short\n").unwrap();
@@ -345,7 +253,7 @@ async fn a_token_file_that_somebody_wrote_is_never_replaced() {
 }
 
 #[tokio::test]
-async fn a_token_that_cannot_be_kept_is_one_that_nobody_could_know() {
+async fn unsaved_token_is_random() {
     let mut setup = setup().await;
     let file = setup.path("state/token");
     fs::create_dir(setup.path("state")).unwrap();
@@ -362,7 +270,7 @@ async fn a_token_that_cannot_be_kept_is_one_that_nobody_could_know() {
     );
 }
 
-/// The token that the next message to Supervisor has.
+/// The token in the next message to Supervisor.
 async fn announced(supervisor: &TcpListener) -> String {
     let (mut stream, _) = supervisor.accept().await.unwrap();
     let mut text = String::new();
@@ -386,7 +294,7 @@ async fn announced(supervisor: &TcpListener) -> String {
 }
 
 #[tokio::test]
-async fn under_supervisor_a_token_that_cannot_be_kept_is_handed_over_all_the_same() {
+async fn supervisor_receives_an_unsaved_token() {
     let supervisor = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut setup = setup().await.listening("page = \"127.0.0.1:0\"");
     fs::create_dir(setup.path("state")).unwrap();

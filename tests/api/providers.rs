@@ -1,4 +1,4 @@
-//! What is known of providers, as Home Assistant's forms are made of it.
+//! The table of providers, which Home Assistant's forms use.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ fn ids(list: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_client_learns_what_each_provider_needs() {
+async fn clients_learn_the_requirements_of_each_provider() {
     let (agent, _bucket) = agent_and_bucket().await;
     let answer = agent.get("/v1/providers").await;
     assert_eq!(

@@ -1,10 +1,10 @@
-//! The main job: a backup goes into the bucket, is listed, comes back, is deleted.
+//! The main job: upload, list, download, delete.
 
 use serde_json::{Value, json};
 
 use crate::lab::{Bucket, Location, MIB, Sample, Setup, agent_and_bucket, garage};
 
-/// The metadata object as it must be, `uploaded_at` aside.
+/// The expected metadata object, without `uploaded_at`.
 fn stored_metadata(sample: &Sample, part_size: u64) -> Value {
     let mut metadata = sample.metadata.clone();
     metadata["size"] = sample.size().into();
@@ -33,7 +33,7 @@ fn without_time(mut metadata: Value) -> Value {
     metadata
 }
 
-/// The digest is of the object, not of the backup: only the bucket has it.
+/// The digest covers the stored object; the backup itself is not known here.
 fn without_digest(mut metadata: Value) -> Value {
     let digest = metadata["s3_backup_agent"]
         .as_object_mut()
@@ -50,7 +50,7 @@ async fn holds(bucket: &Bucket, folder: &str, sample: &Sample) {
     bucket.comes_to_hold(&[&metadata, &tar]).await;
     assert!(
         bucket.get(&tar).await == sample.tar,
-        "the tar in the bucket is another one"
+        "the tar in the bucket differs"
     );
     assert_eq!(
         without_time(without_digest(bucket.json(&metadata).await)),
@@ -78,7 +78,7 @@ async fn there_and_back(size: u64) {
     assert_eq!(
         agent.list("garage").await["backups"],
         json!([]),
-        "it exists before it is complete"
+        "it is listed before it is complete"
     );
     let completed = agent.complete(&upload_id, &sample).await;
     assert_eq!(
@@ -114,17 +114,17 @@ async fn there_and_back(size: u64) {
 }
 
 #[tokio::test]
-async fn a_backup_of_several_parts_goes_there_and_back() {
+async fn multipart_backup_round_trips() {
     there_and_back(20 * MIB + 10_240).await;
 }
 
 #[tokio::test]
-async fn a_small_backup_goes_there_and_back() {
+async fn small_backup_round_trips() {
     there_and_back(40_960).await;
 }
 
 #[tokio::test]
-async fn sizes_at_the_edge_of_a_part_lose_no_byte() {
+async fn sizes_around_the_part_boundary_round_trip() {
     let (agent, bucket) = agent_and_bucket().await;
     for size in [5 * MIB - 1, 5 * MIB, 5 * MIB + 1, 10 * MIB, 10 * MIB + 1] {
         let sample = Sample::new(&format!("id{size}"), &format!("Edge {size}"), size);
@@ -137,7 +137,7 @@ async fn sizes_at_the_edge_of_a_part_lose_no_byte() {
 }
 
 #[tokio::test]
-async fn the_metadata_object_has_home_assistants_fields_in_its_order() {
+async fn metadata_object_keeps_home_assistant_field_order() {
     let (agent, bucket) = agent_and_bucket().await;
     let sample = Sample::small("a1");
     agent.upload("garage", &sample).await;
@@ -185,13 +185,13 @@ async fn the_metadata_object_has_home_assistants_fields_in_its_order() {
 }
 
 #[tokio::test]
-async fn events_tell_how_far_an_upload_is() {
+async fn events_report_upload_progress() {
     let (agent, _bucket) = agent_and_bucket().await;
     let mut events = agent.events().await;
     let sample = Sample::new("a1", "Watched", 20 * MIB);
     let upload_id = agent.begin("garage", &sample).await;
     let mut sending = agent.sending(&upload_id);
-    // More follows only when a part was seen to be stored, so that every step is told.
+    // The next part follows the stored one, so that every step is reported.
     let mut told = Vec::new();
     for part in 0..4 {
         let range = part * 5 * 1024 * 1024..(part + 1) * 5 * 1024 * 1024;
@@ -260,7 +260,7 @@ async fn events_tell_how_far_an_upload_is() {
 }
 
 #[tokio::test]
-async fn a_small_upload_is_told_as_stored_when_it_is_complete() {
+async fn small_upload_reports_stored_bytes_at_completion() {
     let (agent, _bucket) = agent_and_bucket().await;
     let mut events = agent.events().await;
     agent.upload("garage", &Sample::small("a1")).await;
@@ -268,7 +268,7 @@ async fn a_small_upload_is_told_as_stored_when_it_is_complete() {
 }
 
 #[tokio::test]
-async fn two_locations_take_the_same_backup_at_the_same_time() {
+async fn one_backup_uploads_to_two_locations_concurrently() {
     let (one, two) = (
         garage::shared().bucket().await,
         garage::shared().bucket().await,

@@ -1,4 +1,4 @@
-//! Secrets of all kinds are planted; then everything that the agent lets out is looked through for them.
+//! Leaks of secrets: all kinds are planted, then all output of the agent is searched.
 
 use std::fs;
 
@@ -25,7 +25,7 @@ const KMS_KEY: &str = "arn:aws:kms:eu-central-1:123456789012:key/planted";
 const TOKEN_OF_FILE: &str = "planted token of a \"file\"";
 const TOKEN_OF_SUPERVISOR: &str = "planted/token+of=Supervisor";
 
-/// All that must not be seen, in all ways that it could be written.
+/// All planted secrets, in all encodings.
 fn planted(bucket_secret: &str, customer_key: &str) -> Vec<String> {
     let mut forms = vec![BASE64.encode(format!("home:{PROXY_PASSWORD}"))];
     let of_the_agent = [
@@ -62,7 +62,8 @@ fn has_none(what: &str, text: &str, planted: &[String]) {
     }
 }
 
-/// Asks for a path that has a secret in it, as a person does who pastes it into the wrong place: it comes into records.
+/// Requests a path that contains a secret, as after a paste into the wrong field: it enters the
+/// records.
 async fn paste(client: &Client, secret: &str) {
     let path = format!(
         "/v1/locations/{}",
@@ -87,7 +88,7 @@ async fn records(events: &mut Events) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn no_secret_is_in_anything_that_the_agent_lets_out() {
+async fn agent_output_contains_no_secret() {
     let bucket = garage::shared().bucket().await;
     let proxy = Proxy::before(&bucket.endpoint).await;
     let customer_key = BASE64.encode([9; 32]);
@@ -167,7 +168,7 @@ async fn no_secret_is_in_anything_that_the_agent_lets_out() {
 }
 
 #[tokio::test]
-async fn no_secret_that_comes_by_a_file_or_from_supervisor_is_let_out() {
+async fn secrets_from_files_and_supervisor_do_not_leak() {
     let bucket = garage::shared().bucket().await;
     let (supervisor, _answering) = supervisor_that_repeats_tokens().await;
     let setup = Setup::of(Location::of(&bucket));
@@ -202,7 +203,7 @@ async fn no_secret_that_comes_by_a_file_or_from_supervisor_is_let_out() {
     nothing_let_out_has_any(&agent, &client, events, &planted).await;
 }
 
-/// A Supervisor that takes no message, and says it with all that it was sent.
+/// A Supervisor that refuses every message and echoes it.
 async fn supervisor_that_repeats_tokens() -> (String, AbortOnDropHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = listener.local_addr().unwrap().to_string();
@@ -223,7 +224,7 @@ async fn supervisor_that_repeats_tokens() -> (String, AbortOnDropHandle<()>) {
     (host, AbortOnDropHandle::new(answering))
 }
 
-/// Looks through all that an agent lets out, after secrets were pasted.
+/// Searches all output of an agent after secrets were pasted.
 async fn nothing_let_out_has_any(
     agent: &Agent,
     client: &Client,
@@ -234,17 +235,14 @@ async fn nothing_let_out_has_any(
     assert!(
         told.iter()
             .any(|event| event["level"] == "debug" && event["type"] == "log"),
-        "nothing was told"
+        "no event arrived"
     );
     let hidden = told.iter().filter(|event| {
         event["message"]
             .as_str()
             .is_some_and(|text| text.contains("\"***\""))
     });
-    assert!(
-        hidden.count() >= 6,
-        "what was pasted came into no record, so this test proves nothing"
-    );
+    assert!(hidden.count() >= 6, "precondition: pasted text is recorded");
     has_none("the log of a stream", &json!(told).to_string(), planted);
 
     let diagnostics = client.get("/v1/diagnostics").await;
@@ -252,7 +250,7 @@ async fn nothing_let_out_has_any(
     let text = String::from_utf8(diagnostics.body.to_vec()).unwrap();
     assert!(
         text.contains("\\\"***\\\""),
-        "the records in it are not the ones that were pasted: {text}"
+        "precondition: the records contain the pasted paths: {text}"
     );
     has_none("the diagnostics", &text, planted);
     for path in [
@@ -268,7 +266,7 @@ async fn nothing_let_out_has_any(
             planted,
         );
     }
-    eventually("standard error has it all", async || {
+    eventually("standard error has all records", async || {
         agent.printed().contains("path=\"/v1/info\"")
     })
     .await;
@@ -276,7 +274,7 @@ async fn nothing_let_out_has_any(
 }
 
 #[tokio::test]
-async fn no_secret_is_in_anything_that_the_command_line_prints() {
+async fn command_line_output_contains_no_secret() {
     let bucket = garage::shared().bucket().await;
     let proxy = Proxy::before(&bucket.endpoint).await;
     let encoded = utf8_percent_encode(PROXY_PASSWORD, NON_ALPHANUMERIC).to_string();
@@ -323,7 +321,7 @@ async fn no_secret_is_in_anything_that_the_command_line_prints() {
 }
 
 #[tokio::test]
-async fn a_secret_in_the_wrong_place_of_the_configuration_is_not_repeated() {
+async fn misplaced_secret_in_the_configuration_is_not_echoed() {
     let bucket = garage::shared().bucket().await;
     let way = "http://home:planted-in-the-way@127.0.0.1:1";
     for (key, value) in [

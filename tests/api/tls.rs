@@ -1,4 +1,4 @@
-//! TLS on the TCP listener, and on the way to a bucket: 1.2 or newer.
+//! TLS on the TCP listener and to the bucket: 1.2 or newer.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ use crate::lab::{Agent, Location, MIB, Sample, Setup, garage};
 
 const TOKEN: &str = "correct-horse-battery-staple";
 
-/// An agent that listens with TLS, where, and its certificate.
+/// An agent that listens with TLS, its address, and its certificate.
 async fn with_tls() -> (Agent, SocketAddr, String) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let setup = Setup::of(Location::of(&garage::shared().bucket().await)).keeping_secret(TOKEN);
@@ -42,7 +42,7 @@ async fn with_tls() -> (Agent, SocketAddr, String) {
 }
 
 #[tokio::test]
-async fn a_client_that_knows_the_certificate_is_served() {
+async fn client_trusting_the_certificate_is_served() {
     let (agent, address, certificate) = with_tls().await;
     let root = reqwest::Certificate::from_pem(certificate.as_bytes()).unwrap();
     let knows = http()
@@ -59,7 +59,7 @@ async fn a_client_that_knows_the_certificate_is_served() {
     let stranger = Client::new(http().resolve("localhost", address).build().unwrap(), &base);
     assert!(
         !stranger.is_well().await,
-        "a certificate that nobody vouches for was accepted"
+        "an untrusted certificate was accepted"
     );
     let plain = Client::new(http().build().unwrap(), &format!("http://{address}"));
     assert!(
@@ -69,13 +69,13 @@ async fn a_client_that_knows_the_certificate_is_served() {
     assert_eq!(
         client.get("/v1/info").await.status,
         200,
-        "failed handshakes disturb nobody"
+        "failed handshakes affect no other client"
     );
     drop(agent);
 }
 
 #[tokio::test]
-async fn a_certificate_that_cannot_be_used_is_named() {
+async fn unusable_certificate_is_named() {
     let setup = Setup::of(Location::of(&garage::shared().bucket().await));
     let file = setup.path("cert.pem");
     fs::write(&file, "no certificate").unwrap();
@@ -90,13 +90,13 @@ async fn a_certificate_that_cannot_be_used_is_named() {
     );
 }
 
-/// The first word of a client that knows this version and no later one: its highest is in the middle, nothing is said
-/// of `supported_versions`. Source: RFC 5246, section 7.4.1.2.
+/// The `ClientHello` of a client limited to this version: its highest version is in the middle, and
+/// it has no `supported_versions`. Source: RFC 5246, section 7.4.1.2.
 fn hello(version: u8) -> Vec<u8> {
     let prefixed =
         |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat();
     let extension = |kind: u16, data: &[u8]| [&kind.to_be_bytes()[..], &prefixed(data)].concat();
-    // x25519 and P-256; RSA and ECDSA with SHA-256; ECDHE with AES, for 1.2 and for what was before it.
+    // x25519 and P-256; RSA and ECDSA with SHA-256; ECDHE with AES, for 1.2 and older.
     let extensions = [
         extension(10, &prefixed(&[0, 0x1d, 0, 0x17])),
         extension(11, &[1, 0]),
@@ -118,7 +118,7 @@ fn hello(version: u8) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn an_old_version_is_refused() {
+async fn old_tls_version_is_refused() {
     let (_agent, address, _) = with_tls().await;
     // 3.1 is TLS 1.0, and 3.3 is 1.2.
     for (version, is_taken) in [(1, false), (2, false), (3, true)] {
@@ -143,9 +143,10 @@ async fn an_old_version_is_refused() {
 }
 
 #[tokio::test]
-async fn a_bucket_with_an_old_version_is_refused() {
+async fn bucket_with_old_tls_is_refused() {
     for version in [1, 2, 3] {
-        // The first word of a server, which chooses the version and a suite that nobody offered; then it says nothing.
+        // A `ServerHello` with this version and a suite that the client did not offer; then
+        // silence.
         let random = [&[3, version][..], &[7; 32], &[0, 0xc0, 0x13, 0]].concat();
         let handshake = [&[2, 0, 0, u8::try_from(random.len()).unwrap()][..], &random].concat();
         let record = [
@@ -162,7 +163,7 @@ async fn a_bucket_with_an_old_version_is_refused() {
             .await
             .is_problem(502, "storage_certificate", &[]);
         let alert = alerts.lock().unwrap().last().copied();
-        // With 1.2 it is the suite that is wrong.
+        // With 1.2, the suite is the error.
         assert_eq!(
             alert == Some(70),
             version < 3,
@@ -171,7 +172,7 @@ async fn a_bucket_with_an_old_version_is_refused() {
     }
 }
 
-/// A listener that takes connections and says nothing.
+/// A listener that accepts connections and stays silent.
 async fn silent() -> (SocketAddr, AbortOnDropHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -184,7 +185,7 @@ async fn silent() -> (SocketAddr, AbortOnDropHandle<()>) {
     (address, AbortOnDropHandle::new(tokio::spawn(accepting)))
 }
 
-/// The one location is given up, while another one is served.
+/// Asserts that this location times out while another one is served.
 async fn is_given_up(change: impl FnOnce(&mut Location)) {
     let bucket = garage::shared().bucket().await;
     let mut stalled = Location {
@@ -206,19 +207,22 @@ async fn is_given_up(change: impl FnOnce(&mut Location)) {
         start.elapsed()
     };
     let (refused, beside) = tokio::join!(refused, beside);
-    // Home Assistant waits for a list for 20 seconds.
+    // Home Assistant waits 20 seconds for a list.
     assert!(refused < Duration::from_secs(25), "{refused:?}");
-    assert!(beside < refused, "the other one waited as well: {beside:?}");
+    assert!(
+        beside < refused,
+        "the other location waited too: {beside:?}"
+    );
 }
 
 #[tokio::test]
-async fn a_bucket_whose_handshake_never_ends_is_given_up() {
+async fn hanging_tls_handshake_of_the_bucket_times_out() {
     let (address, _silent) = silent().await;
     is_given_up(|location| location.endpoint = format!("https://{address}")).await;
 }
 
 #[tokio::test]
-async fn a_proxy_that_never_answers_connect_is_given_up() {
+async fn silent_proxy_times_out() {
     let (address, _silent) = silent().await;
     is_given_up(|location| {
         location.endpoint = "https://storage.example.com".into();
@@ -228,10 +232,10 @@ async fn a_proxy_that_never_answers_connect_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_client_that_makes_no_handshake_is_hung_up_on() {
+async fn client_without_handshake_is_disconnected() {
     let (agent, address, certificate) = with_tls().await;
     let mut streams = Vec::new();
-    // Nothing, and the half of what a client says first.
+    // Nothing, and half of a `ClientHello`.
     for said in [&[][..], &hello(3)[..20]] {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(said).await.unwrap();
@@ -244,7 +248,7 @@ async fn a_client_that_makes_no_handshake_is_hung_up_on() {
         .build()
         .unwrap();
     let client = Client::new(knows, &format!("https://localhost:{}", address.port()));
-    assert!(client.is_well().await, "others wait for them");
+    assert!(client.is_well().await, "other clients wait for them");
     let start = Instant::now();
     for mut stream in streams {
         let mut rest = Vec::new();
@@ -256,13 +260,13 @@ async fn a_client_that_makes_no_handshake_is_hung_up_on() {
     }
     assert!(
         start.elapsed() > Duration::from_secs(5),
-        "a slow client has no time: {:?}",
+        "a slow client is disconnected: {:?}",
         start.elapsed()
     );
     drop(agent);
 }
 
-/// TLS before a server, with a certificate that can be changed; what is open breaks then.
+/// TLS in front of a server, with a replaceable certificate; replacing it breaks open connections.
 struct Front {
     address: SocketAddr,
     authority: CertifiedIssuer<'static, KeyPair>,
@@ -307,7 +311,7 @@ impl Front {
         }
     }
 
-    /// Shows a certificate that is valid from then on.
+    /// Presents a certificate that becomes valid at `from`.
     fn show_valid_from(&self, from: SystemTime) {
         let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
         params.not_before = from.into();
@@ -333,9 +337,9 @@ impl Front {
     }
 }
 
-/// As a machine without a clock finds every certificate, until it has learned the time.
+/// A machine without a clock rejects every certificate until it has synchronised.
 #[tokio::test]
-async fn a_certificate_that_is_not_valid_yet_is_waited_for() {
+async fn upload_waits_for_a_certificate_not_yet_valid() {
     let bucket = garage::shared().bucket().await;
     let front = Front::before(&bucket.endpoint).await;
     front.show_valid_from(SystemTime::now() - Duration::from_hours(1));
@@ -362,7 +366,7 @@ async fn a_certificate_that_is_not_valid_yet_is_waited_for() {
         let list = agent.refreshed("garage").await;
         assert!(
             start.elapsed() < Duration::from_secs(5),
-            "who looks at a list waits: {:?}",
+            "a list waits: {:?}",
             start.elapsed()
         );
         assert_eq!(

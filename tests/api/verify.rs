@@ -1,4 +1,4 @@
-//! Looking whether a backup is what was uploaded, quickly and in full.
+//! Verification of stored backups, quick and full.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ async fn uploaded(size: u64) -> (Agent, Proxy, Bucket, Sample) {
 }
 
 #[tokio::test]
-async fn a_good_backup_is_good() {
+async fn sound_backup_verifies() {
     for size in [40_960, 12 * MIB + 10_240] {
         let (agent, proxy, _bucket, sample) = uploaded(size).await;
         let (result, _) = verified(&agent, "a1", "quick").await;
@@ -67,7 +67,7 @@ async fn a_good_backup_is_good() {
         assert!(result["read_bytes"].as_u64().unwrap() < 100_000, "{result}");
         assert!(
             proxy.count(|request| request.reads(".tar")) <= 3,
-            "a quick look is more than a few requests"
+            "quick verification takes more than a few requests"
         );
         let steps = lines(&agent, "a1", "full").await;
         assert_eq!(
@@ -84,7 +84,7 @@ async fn a_good_backup_is_good() {
 }
 
 #[tokio::test]
-async fn a_changed_byte_is_found_by_reading_all() {
+async fn full_verification_finds_a_changed_byte() {
     let (agent, _proxy, bucket, sample) = uploaded(12 * MIB).await;
     let mut damaged = sample.tar.to_vec();
     damaged[6_000_000] ^= 1;
@@ -94,7 +94,7 @@ async fn a_changed_byte_is_found_by_reading_all() {
     assert_eq!(
         verified(&agent, "a1", "quick").await.1,
         Vec::<String>::new(),
-        "nobody has seen that byte"
+        "the changed byte was read"
     );
     let (result, problems) = verified(&agent, "a1", "full").await;
     assert_eq!(problems, ["checksum_mismatch"]);
@@ -107,10 +107,10 @@ async fn a_changed_byte_is_found_by_reading_all() {
 }
 
 #[tokio::test]
-async fn a_cut_tar_is_found_quickly_whoever_wrote_it() {
+async fn quick_verification_finds_a_truncated_tar_of_any_writer() {
     let (agent, bucket) = agent_and_bucket().await;
     let sample = Sample::new("a1", "Cut", 6 * MIB);
-    // Without its last block of the manifest and its end; as large as the metadata says.
+    // Lacks the manifest's last block and the end; has the size stated in the metadata.
     let mut cut = sample.tar.to_vec();
     let end = cut.len() - 2048;
     cut[end..].fill(7);
@@ -137,7 +137,7 @@ async fn a_cut_tar_is_found_quickly_whoever_wrote_it() {
 }
 
 #[tokio::test]
-async fn what_is_gone_since_the_list_is_named() {
+async fn backup_deleted_after_listing_is_named() {
     let (agent, _proxy, bucket, sample) = uploaded(40_960).await;
     agent.list("garage").await;
     let stem = format!("backups/{}", sample.stem());
@@ -165,12 +165,12 @@ async fn what_is_gone_since_the_list_is_named() {
             .as_array()
             .unwrap()
             .is_empty(),
-        "it goes on being listed"
+        "it stays listed"
     );
 }
 
 #[tokio::test]
-async fn a_tar_that_is_another_backup_is_found_quickly() {
+async fn quick_verification_finds_a_swapped_tar() {
     let (agent, bucket) = agent_and_bucket().await;
     let (sample, other) = (Sample::small("a1"), Sample::small("b2"));
     bucket
@@ -188,7 +188,7 @@ async fn a_tar_that_is_another_backup_is_found_quickly() {
 }
 
 #[tokio::test]
-async fn a_checksum_that_the_server_has_is_compared() {
+async fn server_checksum_is_compared() {
     let bucket = crate::lab::garage::shared().bucket().await;
     for checksum in ["crc32c", "crc64nvme"] {
         let proxy = Proxy::before(&bucket.endpoint).await;
@@ -204,7 +204,7 @@ async fn a_checksum_that_the_server_has_is_compared() {
             Vec::<String>::new()
         );
     }
-    // A tar that another tool put in its place, with a checksum that is right for it.
+    // Another tool's tar, with a checksum that matches it.
     let agent = Setup::of(Location::of(&bucket)).serve().await;
     let sample = Sample::new("a1", "Replaced", 40_960);
     agent.upload("garage", &sample).await;
@@ -228,7 +228,7 @@ async fn a_checksum_that_the_server_has_is_compared() {
 }
 
 #[tokio::test]
-async fn storage_that_fails_ends_the_answer_with_an_error() {
+async fn storage_failure_ends_verification_with_an_error() {
     let (agent, proxy, _bucket, _) = uploaded(12 * MIB).await;
     let denied = "<Error><Code>AccessDenied</Code><Message>No.</Message></Error>";
     proxy.fault(
@@ -252,7 +252,7 @@ async fn storage_that_fails_ends_the_answer_with_an_error() {
 }
 
 #[tokio::test]
-async fn a_caller_that_leaves_ends_it_and_so_does_the_agents_end() {
+async fn verification_ends_with_its_caller_and_with_the_agent() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|location| {
         location.concurrency = 1;
         *location = location.clone().with("download_limit", "4 MiB");
@@ -286,9 +286,9 @@ async fn a_caller_that_leaves_ends_it_and_so_does_the_agents_end() {
     assert_eq!(
         proxy.count(|request| request.reads(".tar")),
         asked,
-        "it reads on for nobody"
+        "it keeps reading without a client"
     );
-    assert!(asked < 6, "the test would prove nothing");
+    assert!(asked < 6, "test precondition not met");
     let answer = begin().await;
     agent.signal("TERM");
     let text = answer.text().await.unwrap();
@@ -301,7 +301,7 @@ async fn a_caller_that_leaves_ends_it_and_so_does_the_agents_end() {
 }
 
 #[tokio::test]
-async fn another_maker_s_server_is_verified_as_well() {
+async fn verification_works_on_swift() {
     let home = Server::Swift.home().await;
     for sample in [
         Sample::small("small"),
@@ -326,7 +326,7 @@ async fn another_maker_s_server_is_verified_as_well() {
 }
 
 #[tokio::test]
-async fn the_command_line_verifies_one_or_all() {
+async fn command_line_verifies_one_or_all_backups() {
     let (agent, _proxy, bucket, sample) = uploaded(12 * MIB).await;
     let setup = &agent.setup;
     let ran = setup.run(&["verify"]).await.ended_with(0);
@@ -341,7 +341,7 @@ async fn the_command_line_verifies_one_or_all() {
         .ended_with(0);
     assert!(ran.text().contains(&sample.sha256()), "{}", ran.text());
     setup
-        .run(&["verify", "garage", "nobody"])
+        .run(&["verify", "garage", "missing"])
         .await
         .ended_with(3);
     setup.run(&["verify", "attic"]).await.ended_with(3);

@@ -1,1 +1,1 @@
-"""Tests of the app: what Supervisor reads of it, and the agent as it runs there."""
+"""Tests of the app: its configuration for Supervisor, and the agent inside it."""

@@ -16,21 +16,21 @@ _SIGNAL = re.compile(r"signal \(receive\) set=\((?P<signals>[\w, ]+)\),")
 
 
 class FileRule(NamedTuple):
-    """What may be done with files whose paths are like this."""
+    """Permissions of files with matching paths."""
 
     path: str
     permissions: str
 
     def covers(self, path: str) -> bool:
-        """Tell whether the rule is for a path."""
+        """Return whether the rule matches a path."""
         return re.fullmatch(_regex(self.path), path) is not None
 
 
 class Profile:
-    """The one profile of a file."""
+    """The only profile of a file."""
 
     def __init__(self, file: Path) -> None:
-        """Read the file; a rule of another kind than these is not understood."""
+        """Parse the file; other kinds of rules raise an error."""
         self.name = ""
         self.files: list[FileRule] = []
         self.sockets: set[tuple[str, str]] = set()
@@ -55,10 +55,10 @@ class Profile:
         elif found := _SIGNAL.fullmatch(line):
             self.signals = set(found["signals"].split(", "))
         else:
-            raise AssertionError(f"a rule that nobody looked at: {line}")
+            raise AssertionError(f"an unsupported rule: {line}")
 
     def allows(self, path: str, permission: str) -> bool:
-        """Tell whether this may be done with a file."""
+        """Return whether the profile allows this access."""
         return any(
             permission in rule.permissions and rule.covers(path) for rule in self.files
         )

@@ -1,7 +1,8 @@
-"""The agent's page in a browser: what is on it is found by what a person reads, hears or presses there."""
+"""The agent's page in a browser, addressed by visible and accessible text."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,17 +10,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from axe_playwright_python.async_playwright import Axe
+from lab.garage import Garage
 from playwright.async_api import Browser, Frame, Locator, Page
 
 SHOTS = Path(__file__).resolve().parents[2] / "target" / "screenshots"
-# Grave enough to keep somebody from using the page.
+# Severe enough to make the page unusable for some users.
 GRAVE = ("serious", "critical")
 PHONE, DESKTOP = (390, 844), (1280, 900)
 TIMEOUT_MS = 30_000
 
 
 class AgentPage:
-    """The page, used by one person. Whatever it asks of others than the agent, and whatever its script complains of, is noted."""
+    """The page, used by one person. Records foreign requests and script errors."""
 
     def __init__(self, page: Page) -> None:
         """Watch a page of the browser."""
@@ -50,7 +52,7 @@ class AgentPage:
         self.root = frame
 
     def region(self, name: str) -> Locator:
-        """Find a part of the page by its heading."""
+        """Find a section of the page by its heading."""
         return self.root.get_by_role("region", name=name, exact=True)
 
     def card(self, name: str) -> Locator:
@@ -62,14 +64,14 @@ class AgentPage:
         return self.root.get_by_role("button", name=name, exact=True)
 
     async def shot(self, name: str) -> None:
-        """Keep a picture of the whole page."""
+        """Save a screenshot of the whole page."""
         SHOTS.mkdir(parents=True, exist_ok=True)
         await self.page.screenshot(
             path=SHOTS / f"{name}.png", full_page=True, animations="disabled"
         )
 
     async def grave_violations(self) -> list[str]:
-        """Return what keeps people with a screen reader, a keyboard or weak eyes from using the page."""
+        """Return severe accessibility violations: screen readers, keyboard, contrast."""
         found = (await Axe().run(self.page)).response["violations"]
         return [
             f"{one['id']}: {node['html']}"
@@ -79,14 +81,14 @@ class AgentPage:
         ]
 
     async def overhang(self) -> int:
-        """Return by how many pixels the page is wider than the window."""
+        """Return the horizontal overflow in pixels."""
         width: int = await self.root.evaluate(
             "document.documentElement.scrollWidth - window.innerWidth"
         )
         return max(0, width)
 
     def foreign_requests(self, origin: str) -> list[str]:
-        """Return the requests that went to anybody else."""
+        """Return the requests to other hosts."""
         own = urlsplit(origin)[:2]
         return [url for url in self.requests if urlsplit(url)[:2] != own]
 
@@ -95,7 +97,7 @@ class AgentPage:
 async def opened(
     browser: Browser, size: tuple[int, int] = DESKTOP, **options: Any
 ) -> AsyncIterator[AgentPage]:
-    """Open the page's window, for a person of whom the options say more."""
+    """Open a browser window; the options describe the user."""
     viewport = {"width": size[0], "height": size[1]}
     options = {"viewport": viewport, "locale": "en-GB", **options}
     context = await browser.new_context(**options)
@@ -103,7 +105,16 @@ async def opened(
     page = AgentPage(await context.new_page())
     try:
         yield page
-        # The page itself never has anything to complain of.
+        # The page's own script must not report anything.
         assert page.complaints == [], page.complaints
     finally:
         await context.close()
+
+
+async def until_gone(garage: Garage, bucket: str, name: str) -> None:
+    """Wait until the bucket holds nothing of an upload."""
+    async with asyncio.timeout(30):
+        while garage.unfinished_uploads(bucket) or any(
+            name in key for key in garage.bucket_keys(bucket)
+        ):
+            await asyncio.sleep(0.1)

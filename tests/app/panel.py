@@ -1,4 +1,4 @@
-"""What Home Assistant asks of an agent when a person uses the backup panel, as plain calls."""
+"""The requests of Home Assistant's backup panel, as plain calls."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Panel:
         self.tars: dict[str, bytes] = {}
 
     def client(self) -> aiohttp.ClientSession:
-        """Return a client of the agent as it runs now."""
+        """Return a client of the running agent."""
         return aiohttp.ClientSession(
             "http://agent",
             connector=aiohttp.UnixConnector(path=str(self._app.socket)),
@@ -36,7 +36,7 @@ class Panel:
         )
 
     async def back_up(self, backup_id: str, size: int) -> int:
-        """Upload a backup of about this size, and return how much of it an earlier attempt had stored."""
+        """Upload a backup of about this size, and return the bytes stored by an earlier attempt."""
         async with self.client() as client:
             begun, tar = await self._begin(client, backup_id, size)
             upload = f"/v1/uploads/{begun['upload_id']}"
@@ -48,7 +48,7 @@ class Panel:
             return stored
 
     async def begin(self, backup_id: str, size: int) -> asyncio.Task[None]:
-        """Upload a backup until some of it is stored; what is returned goes on until the agent ends."""
+        """Upload a backup until some of it is stored; the returned task runs until the agent ends."""
         client = self.client()
         begun, tar = await self._begin(client, backup_id, size)
 
@@ -73,12 +73,12 @@ class Panel:
             return await response.json(), tar
 
     async def get(self, path: str) -> Any:
-        """Return what the agent says."""
+        """Return the agent's answer."""
         async with self.client() as client, client.get(path) as response:
             return await response.json()
 
     async def verify(self, backup_id: str) -> Any:
-        """Return what comes of a full look at a backup."""
+        """Return the result of a full verification."""
         path = f"{self._location}/backups/{backup_id}/verify"
         async with (
             self.client() as client,

@@ -1,4 +1,4 @@
-"""What a program did, from the files that `strace -ff --decode-fds` writes, as AppArmor would be asked about it."""
+"""The actions of a program, from files of `strace -ff --decode-fds`, in AppArmor's terms."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OPENED = re.compile(r"\d+<([^>]+)>")
 _CHILD = re.compile(r"(?:clone3?|v?fork)\(.*\)\s+= (\d+)")
 _NETWORK = re.compile(r"AF_(\w+), SOCK_(\w+)")
 
-# Looking at a file, at oneself or at an open connection is allowed to everybody.
+# Looking at a file, at itself or at an open connection is always allowed.
 _FREE = {
     *("access", "faccessat2", "getcwd", "newfstatat", "readlink", "statfs", "statx"),
     *("accept4", "getpeername", "getsockname", "getsockopt", "listen", "setsockopt"),
@@ -29,7 +29,7 @@ _RENAMING = {"rename", "renameat", "renameat2"}
 
 
 class Access(NamedTuple):
-    """A file as AppArmor names it, folders with a slash at the end, and what was done: any of r, w and k."""
+    """A file in AppArmor's notation, folders with a slash at the end, and the access: any of r, w and k."""
 
     path: str
     permission: str
@@ -43,10 +43,10 @@ class Socket(NamedTuple):
 
 
 class Trace:
-    """Everything that one program and its threads did in the root file system `root`."""
+    """All actions of one program and its threads in the root file system `root`."""
 
     def __init__(self, files: list[Path], program: str, root: Path) -> None:
-        """Read the files of one run; what happened before the program was started is left out."""
+        """Read the files of one run, from the program's start on."""
         self._root = root
         self.files: set[Access] = set()
         self.sockets: set[Socket] = set()
@@ -56,7 +56,7 @@ class Trace:
 
     def _read(self, line: str) -> None:
         if line.startswith(("---", "+++")) or not (call := _CALL.match(line)):
-            # A signal, the end, or a call that the end cut off.
+            # A signal, the end, or an interrupted call.
             return
         name, arguments = call["name"], call["arguments"]
         failed = call["result"].startswith("-")
@@ -71,7 +71,7 @@ class Trace:
         elif name in {"open", "openat"}:
             self._add(*self._opened(arguments, call["more"]))
         elif name in _CREATING:
-            # One that is there is not asked about.
+            # Existing folders are not checked.
             if not failed:
                 self._add(f"{self._strings(arguments)[-1]}/", "w")
         elif name in _CHANGING:
@@ -96,7 +96,7 @@ class Trace:
         path = self._strings(arguments)[-1].replace("/proc/self/", "/proc/1/")
         real = self._root / path.lstrip("/")
         if opened := _OPENED.search(more):
-            # Links are followed before AppArmor is asked.
+            # AppArmor checks the target of a link.
             real = Path(opened[1])
             path = f"/{real.relative_to(self._root)}"
         if not path.endswith("/") and ("O_DIRECTORY" in arguments or real.is_dir()):
@@ -106,7 +106,7 @@ class Trace:
         return path, "w" if "O_WRONLY" in arguments else "r"
 
     def _path_of(self, arguments: str) -> str:
-        """Return the path of an open file as the program knows it."""
+        """Return the program's own path of an open file."""
         opened = _OPENED.match(arguments)
         assert opened, arguments
         real = Path(opened[1])
@@ -121,7 +121,7 @@ class Trace:
 
 
 def _lines_of(files: list[Path], program: str) -> Iterator[str]:
-    """Yield what the program and its threads did, from its start on; each thread has a file, named after its id."""
+    """Yield the actions of the program and its threads, from its start on; each thread has a file, named after its id."""
     threads = {
         file.suffix[1:]: file.read_text(errors="replace").splitlines() for file in files
     }

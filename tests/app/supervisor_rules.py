@@ -31,7 +31,7 @@ ELEMENT = re.compile(
 
 
 def full_match(pattern: str) -> Any:
-    """Return what accepts a text that is like this as a whole."""
+    """Return a validator of texts that match completely."""
 
     def validate(value: Any) -> str:
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
@@ -116,7 +116,7 @@ TRANSLATIONS = vol.Schema(
 
 
 class Options:
-    """The options of an app, as Supervisor checks them and writes them for it: `AppOptions`."""
+    """The options of an app, as Supervisor validates and writes them: `AppOptions`."""
 
     def __init__(self, app: dict[str, Any]) -> None:
         """Take the schema and the defaults."""
@@ -124,7 +124,7 @@ class Options:
         self._defaults = app["options"]
 
     def written(self, chosen: dict[str, Any]) -> dict[str, Any]:
-        """Return what is in /data/options.json when somebody has saved these; raises vol.Invalid."""
+        """Return the content of /data/options.json after saving these options; raises vol.Invalid."""
         return self._table(self._schema, _merged(self._defaults, chosen), "root")
 
     def _element(self, kind: Any, value: Any, key: str) -> Any:
@@ -139,7 +139,7 @@ class Options:
     def _table(self, kinds: dict[str, Any], value: Any, key: str) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise vol.Invalid(f"{key} is no section")
-        # What the schema does not have is dropped.
+        # Supervisor drops options without a schema.
         written = {
             name: self._element(kinds[name], item, name)
             for name, item in value.items()
@@ -167,7 +167,7 @@ class Options:
 
 
 def _merged(defaults: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
-    """Return sections put over one another; anything else that was chosen replaces the default."""
+    """Return merged sections; any other chosen value replaces the default."""
     merged = {**defaults, **chosen}
     for key, default in defaults.items():
         if isinstance(default, dict) and isinstance(chosen.get(key), dict):
@@ -176,7 +176,7 @@ def _merged(defaults: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
 
 
 def security_rating(app: dict[str, Any], *, has_profile: bool) -> int:
-    """Return how safe Supervisor calls an app, from 1 to 8: `rating_security`, where nothing is signed."""
+    """Return Supervisor's security rating of an app, from 1 to 8: `rating_security`, without signatures."""
     rating = 5
     if not app.get("apparmor", True):
         rating -= 1
@@ -206,7 +206,7 @@ def security_rating(app: dict[str, Any], *, has_profile: bool) -> int:
 
 
 def found(folder: Path, name: str) -> Iterator[Path]:
-    """Yield the files that Supervisor takes for this one, wherever they are."""
+    """Yield the files that Supervisor reads as this one, in any folder."""
     for path in folder.glob(f"**/{name}.*"):
         parts = path.relative_to(folder).parts
         if path.suffix in SUFFIXES and not any(

@@ -1,4 +1,4 @@
-"""The app's AppArmor profile: all that the agent does is allowed, and not much else."""
+"""The app's AppArmor profile: it allows all actions of the agent, and few others."""
 
 import asyncio
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ def profile() -> Profile:
 
 @dataclass
 class Seen:
-    """What the agent did, and the log of it."""
+    """The agent's actions, and its log."""
 
     trace: Trace
     log: str
@@ -55,12 +55,12 @@ class Seen:
 
 @pytest.fixture(scope="module")
 def seen() -> Seen:
-    """Return all that the agent does as an app."""
+    """Return all actions of the agent as an app."""
     return asyncio.run(everything())
 
 
 async def everything() -> Seen:
-    """Let the agent do all that it does as an app."""
+    """Make the agent perform all its actions as an app."""
     supervisor = Supervisor(tokens={TOKEN: SLUG})
     async with Garage() as garage, supervisor:
         options = {"log": {"level": "debug"}, "locations": await locations(garage)}
@@ -76,7 +76,7 @@ async def everything() -> Seen:
 
 
 async def locations(garage: Garage) -> list[dict[str, Any]]:
-    """Return one that works, and two that nobody answers for."""
+    """Return one working location, and two unreachable ones."""
     cellar = {
         "id": "cellar",
         "provider": "garage",
@@ -86,13 +86,13 @@ async def locations(garage: Garage) -> list[dict[str, Any]]:
         "access_key_id": garage.key_id,
         "secret_access_key": garage.secret_key,
     }
-    away = {**cellar, "id": "away", "endpoint": "https://nobody.example.com"}
+    away = {**cellar, "id": "away", "endpoint": "https://unreachable.example.com"}
     house = {**away, "id": "house", "ca_certificate": "/share/house.pem"}
     return [cellar, away, house]
 
 
 async def main_job(app: Image) -> None:
-    """Back up, look, download, delete."""
+    """Back up, verify, download, delete."""
     panel = Panel(app, "cellar")
     await panel.back_up("small", MIB)
     await panel.back_up("large", 30 * MIB)
@@ -106,7 +106,7 @@ async def main_job(app: Image) -> None:
 
 
 async def accidents(app: Image) -> None:
-    """Pull the plug in the middle of an upload, lose the socket, the token and the id."""
+    """Kill the agent during an upload; delete the socket, the token and the id."""
     panel = Panel(app, "cellar")
     sending = await panel.begin("broken", 40 * MIB)
     await app.kill()
@@ -123,12 +123,12 @@ async def accidents(app: Image) -> None:
     assert await panel.backups() == {"large", "broken"}
 
 
-def test_everything_that_the_agent_did_is_allowed(seen: Seen, profile: Profile) -> None:
-    """No backup fails because of the profile."""
+def test_profile_allows_all_agent_actions(seen: Seen, profile: Profile) -> None:
+    """The profile fails no backup."""
     did = {it for it in seen.trace.files if not it.path.startswith(NOT_THERE)}
     assert {it for it in did if not profile.allows(*it)} == set()
     assert seen.trace.sockets <= profile.sockets
-    # It saw enough for this to mean something.
+    # The recorded actions are representative.
     for path in ("/data/options.json", "/etc/resolv.conf", "/share/house.pem"):
         assert Access(path, "r") in did
     for path in ("/data/uploads/", "/share/s3_backup_agent/agent.sock", "/data/token"):
@@ -137,16 +137,14 @@ def test_everything_that_the_agent_did_is_allowed(seen: Seen, profile: Profile) 
 
 
 def test_agent_starts_no_other_program(seen: Seen, profile: Profile) -> None:
-    """So nothing may be executed."""
+    """No rule may allow execution."""
     assert set(seen.trace.programs) == {BINARY}
     executable = {rule for rule in profile.files if set("xm") & set(rule.permissions)}
     assert executable == {FileRule(BINARY, "mr")}
 
 
-def test_nothing_is_allowed_that_the_agent_does_not_do(
-    seen: Seen, profile: Profile
-) -> None:
-    """Each rule was needed, or is among those for other machines; none reaches far."""
+def test_profile_allows_nothing_else(seen: Seen, profile: Profile) -> None:
+    """Each rule was needed, or is listed for other machines; none is broad."""
     used = {
         rule: {it.permission for it in seen.trace.files if rule.covers(it.path)}
         for rule in profile.files
@@ -169,19 +167,19 @@ def test_nothing_is_allowed_that_the_agent_does_not_do(
         *("/dev/mem", "/dev/sda", "/run/docker.sock"),
     ],
 )
-def test_what_is_none_of_its_business_is_refused(path: str, profile: Profile) -> None:
-    """To read, to write, to run."""
+def test_foreign_files_are_denied(path: str, profile: Profile) -> None:
+    """Foreign files are neither readable, writable nor executable."""
     assert not any(profile.allows(path, permission) for permission in "rwkmxl")
 
 
-def test_profile_is_the_apps(profile: Profile) -> None:
-    """Supervisor puts the repository's id before the name that it finds, and looks for one profile."""
+def test_profile_has_the_name_of_the_app(profile: Profile) -> None:
+    """Supervisor prefixes the profile's name with the repository's id, and accepts one profile only."""
     names = re.findall(r"^profile ([^ ]+).*$", PROFILE.read_text(), re.MULTILINE)
     assert names == ["s3_backup_agent"] == [profile.name]
 
 
-def test_apparmor_reads_it(tmp_path: Path) -> None:
-    """Also under the name that Supervisor gives it; and a mistake in it would be found."""
+def test_apparmor_parser_accepts_the_profile(tmp_path: Path) -> None:
+    """The parser accepts it, also under Supervisor's name, and rejects an error in it."""
     text = PROFILE.read_text()
     for name, content, exit_code in (
         ("as it is", text, 0),
@@ -223,8 +221,6 @@ def test_apparmor_reads_it(tmp_path: Path) -> None:
         ("/data/a.b", "/data/aXb", False),
     ],
 )
-def test_globs_mean_what_they_mean_to_apparmor(
-    glob: str, path: str, is_covered: bool
-) -> None:
+def test_globs_match_like_apparmor(glob: str, path: str, is_covered: bool) -> None:
     """As in apparmor.d(5)."""
     assert FileRule(glob, "r").covers(path) is is_covered

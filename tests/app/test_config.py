@@ -1,4 +1,4 @@
-"""The app as Supervisor reads it: its configuration, its options, its translations, its repository."""
+"""The app as Supervisor reads it: configuration, options, translations, repository."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ PROVIDERS: list[dict[str, Any]] = tomllib.loads(
 )["provider"]
 LANGUAGES = sorted(path.stem for path in (REPOSITORY / "translations").glob("*.yaml"))
 
-# What the agent has and the app's page does not offer, and why.
+# Settings of the agent that the app's page omits, with reasons.
 LEFT_OUT = {
     "state_dir": "Supervisor gives the app /data",
     "log.format": "Home Assistant shows the app's log as it is, for people to read",
@@ -55,24 +55,24 @@ LEFT_OUT = {
 
 
 def choices(kind: str) -> list[str]:
-    """Return what may be chosen."""
+    """Return the choices of an option."""
     match = ELEMENT.fullmatch(kind)
     assert match is not None
     return match["list"].split("|")
 
 
-def test_supervisor_takes_the_app() -> None:
-    """Every key is one that it knows, with a value that it takes."""
+def test_supervisor_accepts_the_app() -> None:
+    """Every key is known and has a valid value."""
     APP(CONFIG)
     assert CONFIG["slug"] == MANIFEST["domain"]
-    # The only service that Supervisor passes on from it: what the integration listens to.
+    # The only service that Supervisor forwards: the integration listens to it.
     assert CONFIG["discovery"] == [MANIFEST["domain"]]
     oldest = json.loads((REPOSITORY / "hacs" / "hacs.json").read_text())
     assert CONFIG["homeassistant"] == oldest["homeassistant"]
 
 
 def test_app_is_up_before_home_assistant_and_during_backups() -> None:
-    """Home Assistant asks for its list soon after its start; an upload may run while the next backup is made."""
+    """Home Assistant lists soon after its start; an upload may run while the next backup is created."""
     assert (CONFIG["startup"], CONFIG["boot"]) == ("services", "auto")
     assert (CONFIG["backup"], CONFIG["init"]) == ("hot", False)
     assert CONFIG["map"] == ["share:rw"]
@@ -92,14 +92,14 @@ def test_app_is_up_before_home_assistant_and_during_backups() -> None:
         ("advanced", True),
     ],
 )
-def test_what_supervisor_refuses_is_found(key: str, value: Any) -> None:
-    """Otherwise these tests would prove nothing."""
+def test_invalid_configurations_are_rejected(key: str, value: Any) -> None:
+    """The validators used by these tests reject invalid configurations."""
     with pytest.raises(vol.Invalid):
         APP({**CONFIG, key: value})
 
 
-def test_security_rating_is_the_best_there_is() -> None:
-    """Eight of eight, with the profile that is beside the configuration."""
+def test_security_rating_is_the_maximum() -> None:
+    """Eight of eight, with the profile beside the configuration."""
     assert security_rating(CONFIG, has_profile=(ADDON / "apparmor.txt").exists()) == 8
     for key in ("host_network", "host_pid", "full_access", "docker_api"):
         assert security_rating({**CONFIG, key: True}, has_profile=True) < 8
@@ -112,7 +112,7 @@ def test_security_rating_is_the_best_there_is() -> None:
     }
 
 
-def test_version_and_image_are_those_of_the_agent() -> None:
+def test_version_and_image_match_the_agent() -> None:
     """Supervisor pulls the image with the version as its tag."""
     package = CARGO["package"]
     assert CONFIG["version"] == package["version"] == MANIFEST["version"]
@@ -125,7 +125,7 @@ def test_version_and_image_are_those_of_the_agent() -> None:
 
 
 def test_supervisor_and_the_agent_agree_on_the_page() -> None:
-    """The port that ingress asks, and the watchdog, is the agent's."""
+    """Ingress and watchdog use the agent's port."""
     page = re.search(
         r"PAGE_PORT: u16 = (\d+);", (SOURCE / "config" / "supervisor.rs").read_text()
     )
@@ -135,7 +135,7 @@ def test_supervisor_and_the_agent_agree_on_the_page() -> None:
 
 
 def test_repository_has_one_app() -> None:
-    """Supervisor takes every file with this name for an app, and the first one for the repository."""
+    """Supervisor reads every file with this name as an app, and the first one as the repository."""
     ignored = {"target", *(REPOSITORY / ".gitignore").read_text().split()}
     for name, only in (
         ("config", "addon/config.yaml"),
@@ -147,7 +147,7 @@ def test_repository_has_one_app() -> None:
     REPOSITORY_RULES(yaml.safe_load((REPOSITORY / "repository.yaml").read_text()))
 
 
-def test_images_have_the_sizes_that_are_asked_for() -> None:
+def test_images_have_the_documented_sizes() -> None:
     """A square icon, a wide logo: "Presenting your app" in the developer documentation."""
     for name, size in (("icon.png", (128, 128)), ("logo.png", (250, 100))):
         head = (ADDON / name).read_bytes()[:24]
@@ -156,7 +156,7 @@ def test_images_have_the_sizes_that_are_asked_for() -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_each_option_has_a_name_and_a_description(language: str) -> None:
-    """In each language, where Home Assistant's form looks for them."""
+    """In each language, at the place where Home Assistant's form looks for it."""
     texts = yaml.safe_load((ADDON / "translations" / f"{language}.yaml").read_text())
     TRANSLATIONS(texts)
     assert texts.keys() == {"configuration"}
@@ -164,7 +164,7 @@ def test_each_option_has_a_name_and_a_description(language: str) -> None:
 
 
 def same_keys(texts: dict[str, Any], schema: dict[str, Any]) -> None:
-    """Check that texts are for these options, in the same order."""
+    """Assert that the texts belong to these options, in the same order."""
     assert list(texts) == list(schema)
     for key, kind in schema.items():
         assert texts[key]["description"].strip()
@@ -176,18 +176,18 @@ def same_keys(texts: dict[str, Any], schema: dict[str, Any]) -> None:
 
 
 def test_options_have_a_translation_in_each_language() -> None:
-    """The integration's languages are the app's."""
+    """The app has the integration's languages."""
     assert len(LANGUAGES) == 12
     assert {path.stem for path in (ADDON / "translations").iterdir()} == {*LANGUAGES}
 
 
-def test_providers_are_those_of_the_table() -> None:
-    """In its order, which has the most useful ones first."""
+def test_providers_match_the_table() -> None:
+    """In the table's order, which starts with the most useful ones."""
     assert choices(LOCATION["provider"]) == [row["id"] for row in PROVIDERS]
 
 
 def test_fields_of_the_providers_are_options() -> None:
-    """With the choices that they have."""
+    """With their choices."""
     for field in (field for row in PROVIDERS for field in row.get("fields", ())):
         kind = LOCATION[field["id"]]
         if field.get("choices"):
@@ -196,8 +196,8 @@ def test_fields_of_the_providers_are_options() -> None:
             assert kind == "str?"
 
 
-def test_every_setting_of_the_agent_is_an_option_or_left_out_with_a_reason() -> None:
-    """None is forgotten, and none is offered that the agent does not have."""
+def test_every_setting_is_an_option_or_excluded_with_a_reason() -> None:
+    """No setting is missing, and none is unknown to the agent."""
     options = {f"locations.{key}" for key in LOCATION}
     options |= {f"log.{key}" for key in CONFIG["schema"]["log"]}
     assert not options & LEFT_OUT.keys()
@@ -213,8 +213,8 @@ def settings() -> set[str]:
     }
 
 
-def test_supervisor_refuses_no_more_than_it_must() -> None:
-    """What it says of a wrong value has the secrets of all locations in it; so the agent says it, if it can be typed."""
+def test_supervisor_leaves_validation_to_the_agent() -> None:
+    """Supervisor's message about a wrong value contains all secrets, so the agent validates instead where possible."""
     kinds = [*LOCATION.values(), *CONFIG["schema"]["log"].values()]
     assert all(kind.endswith("?") for kind in kinds)
     free = {kind for kind in kinds if not kind.startswith("list(")}
@@ -223,8 +223,8 @@ def test_supervisor_refuses_no_more_than_it_must() -> None:
     assert secrets == {"secret_access_key", "session_token", "encryption_key", "proxy"}
 
 
-async def test_app_starts_as_it_is_installed() -> None:
-    """With no option changed it runs and waits for a location."""
+async def test_app_starts_with_default_options() -> None:
+    """With default options, it runs and waits for a location."""
     written = Options(CONFIG).written({})
     assert written == {"log": {"level": "info"}, "locations": []}
     async with App(written) as app:
@@ -233,7 +233,7 @@ async def test_app_starts_as_it_is_installed() -> None:
 
 
 def location_at(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a location as somebody fills it in who has a bucket there."""
+    """Return a location as a user of this provider would enter it."""
     example = {
         field["id"]: field["example"]
         for field in row.get("fields", ())
@@ -251,8 +251,8 @@ def location_at(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-async def test_buckets_at_all_providers() -> None:
-    """What Supervisor writes of a form that is filled in for each provider is what the agent understands."""
+async def test_form_of_each_provider_is_understood() -> None:
+    """The agent accepts Supervisor's output of a form for each provider."""
     chosen = {"locations": [location_at(row) for row in PROVIDERS]}
     written = Options(CONFIG).written(chosen)
     assert written["locations"] == chosen["locations"]
@@ -267,7 +267,7 @@ async def test_buckets_at_all_providers() -> None:
 
 
 async def test_every_option_is_understood() -> None:
-    """With each choice of each option, as a form and as YAML give them."""
+    """With each choice of each option, from a form and from YAML."""
     key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
     other = next(row for row in PROVIDERS if row["id"] == "other")
     # The form has one line for it.
@@ -308,14 +308,14 @@ async def test_every_option_is_understood() -> None:
 
 
 def test_documentation_has_each_option() -> None:
-    """The Documentation tab says what it is for."""
+    """The Documentation tab explains each option."""
     named = re.findall(r"^\| (`.+?) \|", DOCS, re.MULTILINE)
     documented = {option for row in named for option in re.findall(r"`([\w.]+)`", row)}
     assert documented == {"log.level", "locations", *LOCATION}
 
 
 async def test_example_of_the_documentation_works() -> None:
-    """Somebody will paste it."""
+    """Users paste the example."""
     (example,) = re.findall(r"```yaml\n(.+?)```", DOCS, re.DOTALL)
     async with App(Options(CONFIG).written(yaml.safe_load(example))) as app:
         assert (await app.get("/v1/info"))["problems"] == []
@@ -324,15 +324,15 @@ async def test_example_of_the_documentation_works() -> None:
 
 
 @pytest.mark.parametrize("level", choices(CONFIG["schema"]["log"]["level"]))
-async def test_log_levels(level: str) -> None:
-    """Each one is one of the agent's."""
+async def test_log_levels_exist_in_the_agent(level: str) -> None:
+    """Each level exists in the agent."""
     async with App(Options(CONFIG).written({"log": {"level": level}})) as app:
         assert (await app.get("/v1/info"))["problems"] == []
         assert (await app.get("/v1/diagnostics"))["log"]["level"] == level
 
 
 def test_options_are_checked_as_supervisor_does() -> None:
-    """What cannot be chosen is refused, what it does not know is dropped."""
+    """Invalid choices are refused, unknown options are dropped."""
     options = Options(CONFIG)
     with pytest.raises(vol.Invalid):
         options.written({"locations": [{"provider": "aws3"}]})

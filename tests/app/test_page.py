@@ -1,4 +1,4 @@
-"""The app's page, as people use it: in a browser, on a phone, through Home Assistant's ingress."""
+"""The app's page in a browser, on a phone, and through Home Assistant's ingress."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from playwright.async_api import Browser, async_playwright, expect
 import pytest
 import pytest_asyncio
 
-from .page import DESKTOP, PHONE, TIMEOUT_MS, opened
+from .page import DESKTOP, PHONE, TIMEOUT_MS, opened, until_gone
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 
 BUCKET = "page"
 MIB = 1 << 20
-# Slow enough that a small upload can be watched.
+# Slow enough to watch a small upload.
 UPLOAD_LIMIT = "3 MiB"
 WATCHED = 30 * MIB
 NIGHTS = 13
@@ -40,7 +40,7 @@ async def garage() -> AsyncIterator[Garage]:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def app(garage: Garage) -> AsyncIterator[App]:
-    """Start the app: a location with backups, one whose bucket is not there, and one with a mistake."""
+    """Start the app: a location with backups, one with a missing bucket, and one with an invalid setting."""
     cellar = {
         "id": "cellar",
         "name": "Garage in the cellar",
@@ -80,21 +80,21 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 class Upload:
-    """An upload that takes some seconds, in the background."""
+    """An upload of some seconds, in the background."""
 
     def __init__(self, app: App, backup_id: str, name: str) -> None:
-        """Begin it."""
+        """Start it."""
         self._app, self._id = app, backup_id
         date = "2026-11-26T04:47:12.345678+01:00"
         backup, tar = make_sample(backup_id, WATCHED, name, date)
         self.status = asyncio.create_task(app.upload("cellar", backup, tar))
 
     async def __aenter__(self) -> Self:
-        """Let it go on while a test watches."""
+        """Continue while a test watches."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Cancel it, if it still goes on."""
+        """Cancel it, if it still runs."""
         for upload in (await self._app.get("/v1/uploads"))["uploads"]:
             if upload["backup_id"] == self._id:
                 async with self._app.client() as client:
@@ -102,32 +102,18 @@ class Upload:
         await asyncio.wait([self.status])
 
 
-def url_of(app: App) -> str:
-    """Return the page's own address."""
-    return f"http://127.0.0.1:{app.page_port}/"
-
-
-async def until_gone(garage: Garage, name: str) -> None:
-    """Wait until nothing of an upload is in the bucket."""
-    async with asyncio.timeout(30):
-        while garage.unfinished_uploads(BUCKET) or any(
-            name in key for key in garage.bucket_keys(BUCKET)
-        ):
-            await asyncio.sleep(0.1)
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
-async def test_everything_can_be_read_and_reached(
+async def test_page_is_accessible(
     app: App, browser: Browser, size: tuple[int, int], scheme: str
 ) -> None:
-    """Nothing hangs over, nothing is too pale, everything has a name, and nobody else is asked for anything."""
+    """No overflow, sufficient contrast, accessible names everywhere, and no foreign requests."""
     name = f"{size[0]}-{scheme}"
     async with (
         opened(browser, size, color_scheme=scheme) as page,
         Upload(app, f"look{size[0]}{scheme}", "Before the move"),
     ):
-        await page.show(url_of(app))
+        await page.show(app.page_url)
         await expect(page.card("Before the move").locator(".percent")).to_have_text(
             re.compile(r"^[1-9]\d%")
         )
@@ -141,25 +127,23 @@ async def test_everything_can_be_read_and_reached(
         await page.shot(f"page-{name}")
         assert await page.grave_violations() == []
         assert await page.overhang() == 0
-        assert page.foreign_requests(url_of(app)) == []
+        assert page.foreign_requests(app.page_url) == []
 
 
-async def test_options_that_were_left_out_come_first(
-    app: App, browser: Browser
-) -> None:
-    """Whoever made a mistake sees it before anything else."""
+async def test_invalid_options_are_shown_first(app: App, browser: Browser) -> None:
+    """Invalid options are shown at the top."""
     async with opened(browser) as page:
-        await page.show(url_of(app))
+        await page.show(app.page_url)
         first = page.root.get_by_role("region").first
         await expect(first).to_contain_text("locations[2].endpoint")
         await expect(first).to_contain_text("locations[2].upload_limit")
         await expect(first).to_contain_text("Correct them on the configuration page")
 
 
-async def test_upload_is_watched_to_its_end(app: App, browser: Browser) -> None:
-    """Its progress goes on by itself, and then the backup is in the list without a click."""
+async def test_upload_progress_updates_to_its_end(app: App, browser: Browser) -> None:
+    """Progress updates by itself, and the backup appears in the list without a click."""
     async with opened(browser) as page:
-        await page.show(url_of(app))
+        await page.show(app.page_url)
         async with Upload(app, "watched", "Watched") as upload:
             card = page.card("Watched")
             await expect(card).to_be_visible()
@@ -176,17 +160,19 @@ async def test_upload_is_watched_to_its_end(app: App, browser: Browser) -> None:
         await expect(cellar.get_by_role("row", name="Watched")).to_be_visible()
 
 
-async def test_upload_is_cancelled(app: App, garage: Garage, browser: Browser) -> None:
-    """It is asked first; then nothing of the upload is left."""
+async def test_upload_is_cancelled_after_confirmation(
+    app: App, garage: Garage, browser: Browser
+) -> None:
+    """A confirmation comes first; then the upload and its parts are removed."""
     async with opened(browser, PHONE) as page:
-        await page.show(url_of(app))
+        await page.show(app.page_url)
         async with Upload(app, "cancelled", "Cancelled") as upload:
             card = page.card("Cancelled")
             await expect(card.locator(".percent")).not_to_have_text("0%")
             button = card.get_by_role("button", name="Cancel upload", exact=True)
             await expect(button).to_be_hidden()
             await card.get_by_text("Cancel upload…").click()
-            # What is asked stays open while the progress goes on.
+            # The confirmation stays open while the progress updates.
             percent = await card.locator(".percent").inner_text()
             await expect(card.locator(".percent")).not_to_have_text(percent)
             await button.click()
@@ -196,15 +182,15 @@ async def test_upload_is_cancelled(app: App, garage: Garage, browser: Browser) -
         await expect(said).to_have_text("The upload of Cancelled was cancelled.")
         heading = page.root.get_by_role("heading", name="Uploads")
         await expect(heading).to_be_focused()
-        await until_gone(garage, "Cancelled")
+        await until_gone(garage, BUCKET, "Cancelled")
 
 
-async def test_check_is_seen_step_by_step(
+async def test_check_appears_step_by_step(
     app: App, garage: Garage, browser: Browser
 ) -> None:
-    """Each step is there before the next one has ended; a server that hangs shows where."""
+    """Each step appears before the next one ends; a silent server shows the hanging step."""
     async with opened(browser) as page:
-        await page.show(url_of(app))
+        await page.show(app.page_url)
         cellar = page.card("Garage in the cellar")
         button = cellar.get_by_role("button", name="Check")
         garage.process.signal(signal.SIGSTOP)
@@ -226,13 +212,13 @@ async def test_check_is_seen_step_by_step(
 async def test_log_is_live_and_can_be_filtered_and_paused(
     app: App, browser: Browser
 ) -> None:
-    """New records come by themselves, as far as their level is wanted."""
+    """New records appear by themselves, filtered by level."""
     async with opened(browser) as page:
-        await page.show(url_of(app))
+        await page.show(app.page_url)
         log = page.root.get_by_role("log")
         await expect(log).to_contain_text("listening on unix://")
         await page.root.get_by_label("Level").select_option("debug")
-        # Debug records come when the stream is open.
+        # Debug records appear once the stream is open.
         async with asyncio.timeout(20):
             while "/v1/providers" not in await log.inner_text():
                 await app.get("/v1/providers")
@@ -253,10 +239,10 @@ async def test_log_is_live_and_can_be_filtered_and_paused(
 
 
 async def test_diagnostics_are_copied(app: App, browser: Browser) -> None:
-    """The clipboard has the whole document, and no secret in it."""
+    """The clipboard holds the whole document, without secrets."""
     permissions = ["clipboard-read", "clipboard-write"]
     async with opened(browser, permissions=permissions) as page:
-        await page.show(url_of(app))
+        await page.show(app.page_url)
         await page.button("Copy diagnostics").click()
         await expect(page.root.get_by_text("Copied", exact=True)).to_be_visible()
         copied = json.loads(await page.page.evaluate("navigator.clipboard.readText()"))
@@ -267,10 +253,12 @@ async def test_diagnostics_are_copied(app: App, browser: Browser) -> None:
         assert json.loads(file.read_text())["info"] == copied["info"]
 
 
-async def test_keyboard_is_enough(app: App, garage: Garage, browser: Browser) -> None:
-    """Everything is reached with the tab key and pressed with enter or space, and seen to have the focus."""
+async def test_page_is_operable_by_keyboard(
+    app: App, garage: Garage, browser: Browser
+) -> None:
+    """Everything is reachable with tab, operable with enter or space, and shows its focus."""
     async with opened(browser) as page:
-        await page.show(url_of(app))
+        await page.show(app.page_url)
         keyboard = page.page.keyboard
         async with Upload(app, "keyboard", "By keyboard"):
             card = page.card("By keyboard")
@@ -297,13 +285,13 @@ async def test_keyboard_is_enough(app: App, garage: Garage, browser: Browser) ->
             await expect(page.card("Garage in the cellar")).to_contain_text(
                 "Everything works"
             )
-        await until_gone(garage, "By_keyboard")
+        await until_gone(garage, BUCKET, "By_keyboard")
 
 
 async def test_works_through_ingress(
     app: App, garage: Garage, browser: Browser
 ) -> None:
-    """Below a path that is not known, in a frame, over http, from Supervisor's address: the streams, too."""
+    """Below an unknown path, in a frame, over http, from Supervisor's address, streams included."""
     async with Ingress(app.page_port) as ingress, opened(browser) as page:
         await page.show_framed(ingress.panel)
         cellar = page.card("Garage in the cellar")
@@ -323,7 +311,7 @@ async def test_works_through_ingress(
             await card.get_by_role("button", name="Cancel upload", exact=True).click()
             await expect(card).to_have_count(0)
             assert await upload.status == 409
-        await until_gone(garage, "Through_ingress")
+        await until_gone(garage, BUCKET, "Through_ingress")
         await page.button("Copy diagnostics").click()
         await expect(page.root.get_by_text("Copied", exact=True)).to_be_visible()
         assert page.foreign_requests(ingress.panel) == []
@@ -333,9 +321,9 @@ async def test_works_through_ingress(
 
 
 async def test_without_javascript(app: App, browser: Browser) -> None:
-    """What there is can be read, a check can be made, the log filtered."""
+    """Content is readable, a check works, the log is filterable."""
     async with opened(browser, PHONE, java_script_enabled=False) as page:
-        await page.show(url_of(app))
+        await page.show(app.page_url)
         cellar = page.card("Garage in the cellar")
         await expect(
             cellar.get_by_role("row", name="Automatic backup 12")
@@ -352,13 +340,13 @@ async def test_without_javascript(app: App, browser: Browser) -> None:
         await page.shot("page-without-javascript")
 
 
-async def test_says_where_to_add_the_first_location(browser: Browser) -> None:
-    """A new app has none."""
+async def test_empty_page_explains_how_to_add_a_location(browser: Browser) -> None:
+    """A new app has no location."""
     async with (
         App({"locations": []}, page_from=["127.0.0.1"]) as app,
         opened(browser, PHONE) as page,
     ):
-        await page.show(url_of(app))
+        await page.show(app.page_url)
         locations = page.region("Backup locations")
         await expect(locations).to_contain_text("No backup location yet")
         await expect(locations).to_contain_text("On the configuration page of the app")
@@ -366,15 +354,15 @@ async def test_says_where_to_add_the_first_location(browser: Browser) -> None:
         assert await page.grave_violations() == []
 
 
-async def test_says_that_the_agent_is_away_and_comes_back_with_it(
+async def test_page_shows_that_the_agent_is_unreachable_and_recovers(
     browser: Browser,
 ) -> None:
-    """Nobody looks at an old page without knowing."""
+    """A stale page is marked as stale."""
     async with (
         App({"locations": []}, page_from=["127.0.0.1"]) as app,
         opened(browser) as page,
     ):
-        await page.show(url_of(app))
+        await page.show(app.page_url)
         first = (await app.get("/v1/info"))["instance_id"]
         log = page.root.get_by_role("log")
         await expect(log).to_contain_text("the agent starts")
@@ -393,12 +381,12 @@ async def test_says_that_the_agent_is_away_and_comes_back_with_it(
     "language",
     ["cs", "da", "de", "es", "fr", "it", "nl", "pl", "pt-BR", "sv", "zh-CN"],
 )
-async def test_in_the_persons_language(
+async def test_page_uses_the_browser_language(
     app: App, browser: Browser, language: str
 ) -> None:
-    """Words, dates and numbers; nothing hangs over where words are longer, and no word is missing."""
+    """Words, dates and numbers are localised; longer words do not overflow, and none is missing."""
     async with opened(browser, PHONE, locale=language) as page:
-        await page.show(url_of(app))
+        await page.show(app.page_url)
         html = page.root.locator("html")
         await expect(html).to_have_attribute("lang", re.compile(language[:2]))
         size = page.card("Garage in the cellar").locator("td data").first

@@ -1,4 +1,4 @@
-"""The agent under Supervisor: it is announced whatever happens, and runs whatever its options are."""
+"""The agent under Supervisor: discovery always works, and invalid options do not stop it."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from lab.supervisor import Supervisor
 import pytest
 
 NOTHING = {"log": {"level": "info"}, "locations": []}
-SECRET = "aSecretAccessKeyThatNobodyMaySee"
+SECRET = "aSecretAccessKeyThatMustNotLeak"
 GOOD = {
     "name": "Cellar",
     "provider": "garage",
@@ -25,14 +25,14 @@ GOOD = {
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    """Wait for something that is expected to happen."""
+    """Wait for an expected condition."""
     async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.02)
 
 
-async def test_is_announced_when_it_starts() -> None:
-    """Home Assistant finds socket and token in the message; nobody but root may open the socket."""
+async def test_agent_announces_itself_at_start() -> None:
+    """Home Assistant finds socket and token in the message; only root may open the socket."""
     async with (
         Supervisor(tokens={TOKEN: SLUG}) as supervisor,
         App(NOTHING, supervisor=supervisor.host) as app,
@@ -52,8 +52,8 @@ async def test_is_announced_when_it_starts() -> None:
         assert "Home Assistant is told of this agent" in app.log()
 
 
-async def test_starts_while_supervisor_is_away_and_is_announced_when_it_comes() -> None:
-    """It is up at once, and says once what it waits for."""
+async def test_announcement_waits_for_supervisor() -> None:
+    """It is up immediately, and logs once that it waits."""
     port = free_port()
     async with App(NOTHING, supervisor=f"127.0.0.1:{port}") as app:
         await until(lambda: "does not tell Home Assistant" in app.log())
@@ -66,8 +66,8 @@ async def test_starts_while_supervisor_is_away_and_is_announced_when_it_comes() 
         assert app.log().count("it cannot be reached") == 1
 
 
-async def test_new_token_is_announced_in_place_of_the_old_one() -> None:
-    """Somebody deleted the token, or it is damaged: Home Assistant has the new one without a click."""
+async def test_new_token_replaces_the_announced_one() -> None:
+    """After deletion or damage of the token, Home Assistant receives the new one without a click."""
     async with (
         Supervisor(tokens={TOKEN: SLUG}) as supervisor,
         App(NOTHING, supervisor=supervisor.host) as app,
@@ -93,7 +93,7 @@ async def test_same_token_after_a_restart() -> None:
     ):
         await until(lambda: len(supervisor.posts) == 1)
         assert await app.stop() == 0
-        # A Supervisor that was set up anew knows nothing.
+        # A reinstalled Supervisor knows nothing.
         supervisor.messages.clear()
         await app.start()
         await until(lambda: len(supervisor.posts) == 2)
@@ -101,8 +101,8 @@ async def test_same_token_after_a_restart() -> None:
         assert len(supervisor.messages) == 1
 
 
-async def test_refusal_is_said_and_the_agent_runs() -> None:
-    """A wrong token of Supervisor is nothing that the agent could mend."""
+async def test_refused_announcement_is_logged_and_the_agent_runs() -> None:
+    """The agent cannot fix a wrong Supervisor token."""
     async with (
         Supervisor(tokens={"another token": SLUG}) as supervisor,
         App(NOTHING, supervisor=supervisor.host) as app,
@@ -139,10 +139,10 @@ async def test_refusal_is_said_and_the_agent_runs() -> None:
         ),
     ],
 )
-async def test_location_with_a_problem_is_left_out_and_named(
+async def test_invalid_location_is_skipped_and_named(
     changes: dict[str, Any], option: str, message: str
 ) -> None:
-    """The other one works all the same."""
+    """The other location works."""
     bad = {**GOOD, "bucket": "another", **changes}
     async with App({**NOTHING, "locations": [GOOD, bad]}) as app:
         (problem,) = (await app.get("/v1/info"))["problems"]
@@ -159,14 +159,14 @@ async def test_location_with_a_problem_is_left_out_and_named(
     "options",
     ["", "{", "[]", "null", '{"locations": 5}', '{"log": {"level": "loud"}}', "\x00"],
 )
-async def test_runs_with_options_that_make_no_sense(options: str) -> None:
-    """The app stays up, because its page is where the trouble is told."""
+async def test_agent_runs_with_invalid_options(options: str) -> None:
+    """The app stays up, because its page reports the problem."""
     async with App(options) as app:
         assert len((await app.get("/v1/info"))["problems"]) == 1
 
 
-async def test_options_that_cannot_be_read_do_not_show_a_secret() -> None:
-    """A parser likes to quote the line."""
+async def test_unreadable_options_do_not_leak_secrets() -> None:
+    """Parsers tend to quote the faulty line."""
     async with App(
         f'{{"locations": [{{"secret_access_key": "{SECRET}" oops}}]}}'
     ) as app:
@@ -176,7 +176,7 @@ async def test_options_that_cannot_be_read_do_not_show_a_secret() -> None:
 
 
 async def test_locations_of_the_options_work() -> None:
-    """A backup location that somebody typed in is there, and can be asked."""
+    """A location from the options is registered, and lists its backups."""
     async with Garage() as garage:
         bucket = await garage.create_bucket("options")
         location = {
@@ -190,7 +190,7 @@ async def test_locations_of_the_options_work() -> None:
         bad = {**location, "bucket": ""}
         async with App({**NOTHING, "locations": [location, bad]}) as app:
             (known,) = (await app.get("/v1/locations"))["locations"]
-            # The command line goes on with what is right, too; but not all is well.
+            # The command line uses the valid part too, but reports the problem.
             assert await app.exit_code("check", known["id"]) == 0, app.log()
             assert await app.exit_code("check") == 1, app.log()
             assert known["name"] == "Cellar"

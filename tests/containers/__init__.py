@@ -1,1 +1,1 @@
-"""Tests of the agent's image and of compose.yaml, in real containers, and of the static binaries."""
+"""Tests of the image and of compose.yaml in real containers, and of the static binaries."""

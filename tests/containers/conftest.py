@@ -1,3 +1,3 @@
-"""What the tests of containers share: figures, and a server for buckets."""
+"""Shared fixtures: figures, and a server for buckets."""
 
 pytest_plugins = ["lab.fixtures"]

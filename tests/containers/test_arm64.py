@@ -1,4 +1,4 @@
-"""The main job on a processor of a Raspberry Pi: the static binary for arm64, by emulation."""
+"""Round trips on an emulated Raspberry Pi processor, with the static binary for arm64."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MIB = 1 << 20
 
 @pytest.fixture
 def emulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make a command that runs the binary for arm64, which the lab then uses as the agent."""
+    """Return a command that runs the binary for arm64, used by the lab as the agent."""
     emulator = Path(os.environ["LAB_ARM64_ROOT"]) / "usr" / "bin" / "qemu-aarch64"
     command = tmp_path / "s3-backup-agent"
     command.write_text(f'#!/bin/sh\nexec "{emulator}" "{BINARY}" "$@"\n')
@@ -37,13 +37,13 @@ def emulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 async def location(garage: Garage, request: pytest.FixtureRequest) -> Location:
-    """Make a location in a bucket of its own."""
+    """Create a location with its own bucket."""
     name = request.node.name.replace("_", "-")[:60].strip("-")
     return Location.on(garage, await garage.create_bucket(name))
 
 
 def large_tar(size: int) -> bytes:
-    """Return a backup that is sent in several parts."""
+    """Return a multipart backup."""
     about = {"slug": BACKUP_ID, "name": "Large", "date": DATE}
     return pack(
         {
@@ -54,7 +54,7 @@ def large_tar(size: int) -> bytes:
 
 
 def backup_of(tar: bytes) -> dict[str, Any]:
-    """Return the backup as Home Assistant describes it."""
+    """Return the backup in Home Assistant's form."""
     return {
         "addons": [],
         "backup_id": BACKUP_ID,
@@ -76,7 +76,7 @@ def sha256(content: bytes) -> str:
 
 
 async def test_command_line(emulated: Path, location: Location, tmp_path: Path) -> None:
-    """Uploaded, listed, verified, downloaded byte for byte, deleted."""
+    """Upload, list, verify, download byte for byte, delete."""
     configuration = tmp_path / "agent.toml"
     state = json.dumps(str(tmp_path / "state"))
     configuration.write_text(f"state_dir = {state}\n{location.to_toml()}")
@@ -111,7 +111,7 @@ async def test_served_to_home_assistant(
     garage: Garage,
     figure: Callable[[str], None],
 ) -> None:
-    """A backup in several parts goes up over the socket, is listed, comes back, and is deleted."""
+    """A multipart backup is uploaded over the socket, listed, downloaded, and deleted."""
     content = large_tar(24 * MIB)
     began = time.monotonic()
     async with Agent([location]) as agent, agent.client() as client:

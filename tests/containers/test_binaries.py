@@ -1,4 +1,4 @@
-"""The static binaries: whatever the machine has, and whatever the size of its memory's pages is."""
+"""The static binaries: independent of libraries and page size."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Elf:
         return [header for header in self.headers if header[0] == kind]
 
     def needed(self) -> int:
-        """Return how many libraries are loaded when it starts."""
+        """Return the number of libraries loaded at start."""
         entries = [
             struct.unpack_from("<QQ", self._bytes, at)
             for header in self.of_type(PT_DYNAMIC)
@@ -48,13 +48,13 @@ class Elf:
 
 @pytest.fixture(params=["amd64", "arm64"])
 def built(request: pytest.FixtureRequest) -> tuple[str, Elf]:
-    """Give the architecture, and the binary for it that tests/containers/run has built."""
+    """Return the architecture, and the binary for it built by tests/containers/run."""
     arch: str = request.param
     return arch, Elf(REPOSITORY / "target" / f"dist-{arch}" / "s3-backup-agent")
 
 
 def test_needs_no_loader_and_no_library(built: tuple[str, Elf]) -> None:
-    """It runs where there is nothing else."""
+    """It runs on an empty system."""
     arch, elf = built
     assert elf.machine == MACHINES[arch]
     assert elf.of_type(PT_INTERP) == []
@@ -62,7 +62,7 @@ def test_needs_no_loader_and_no_library(built: tuple[str, Elf]) -> None:
 
 
 def test_can_be_loaded_with_large_pages(built: tuple[str, Elf]) -> None:
-    """Each segment begins in a page of its own, also where a page is large."""
+    """Each segment starts on its own page, even for large pages."""
     arch, elf = built
     loaded = elf.of_type(PT_LOAD)
     assert len(loaded) >= 2

@@ -1,4 +1,4 @@
-"""The three containers of docker/compose.yaml: the location is there after one command, and keeps its promises."""
+"""The three containers of docker/compose.yaml: one command sets up the location."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ async def composed() -> AsyncIterator[Composed]:
 
 @pytest.fixture(autouse=True)
 async def logs(request: pytest.FixtureRequest, composed: Composed) -> AsyncIterator[None]:  # fmt: skip
-    """Keep what the containers say for a test that fails."""
+    """Keep the containers' logs of a failed test."""
     yield
     request.node.add_report_section("teardown", "containers", await composed.log())
 
 
 @contextlib.contextmanager
 def large_files(composed: Composed) -> Iterator[None]:
-    """Put random files into Home Assistant's configuration folder, for a while."""
+    """Add random files to Home Assistant's configuration folder, temporarily."""
     folder = composed.ha.config / "large"
     folder.mkdir()
     try:
@@ -58,7 +58,7 @@ def large_files(composed: Composed) -> Iterator[None]:
 async def back_up_while(
     composed: Composed, name: str, then: Callable[[], Awaitable[None]]
 ) -> Outcome:
-    """Make a large backup, and do something in the middle of its upload."""
+    """Create a large backup, and act in the middle of its upload."""
     happens = asyncio.create_task(call_when_storing(composed, "garage", then, MIDDLE))
     try:
         with large_files(composed):
@@ -70,7 +70,7 @@ async def back_up_while(
 
 
 async def assert_whole_and_resumed(composed: Composed, outcome: Outcome) -> int:
-    """Check that a backup that was interrupted is in the bucket whole; gives the bytes that were not sent again."""
+    """Assert that an interrupted backup is complete; return the number of bytes not sent again."""
     assert (outcome.state, outcome.reason) == ("completed", None)
     assert outcome.backup_id is not None
     found = stored(composed.garage, BUCKET, outcome.backup_id)
@@ -85,7 +85,7 @@ async def assert_whole_and_resumed(composed: Composed, outcome: Outcome) -> int:
 
 
 async def test_location_is_in_the_picker_after_one_command(composed: Composed) -> None:
-    """Home Assistant asks nothing but who its user is; every container is well and locked up as far as it can be."""
+    """Home Assistant asks only for its user; every container is healthy and hardened."""
     assert (await composed.ha.backups.agents())[AGENT] == "Garage"
     for service in ("agent", "garage"):
         state = (await composed.container(service))["State"]
@@ -101,7 +101,7 @@ async def test_location_is_in_the_picker_after_one_command(composed: Composed) -
 async def test_a_backup_goes_to_the_bucket_and_comes_back(
     composed: Composed, tmp_path: Path
 ) -> None:
-    """Made in Home Assistant, found in the bucket, downloaded byte for byte, deleted."""
+    """Create in Home Assistant, find in the bucket, download byte for byte, delete."""
     (composed.ha.config / "proof.txt").write_text("It is here.")
     backups = composed.ha.backups
     outcome = await backups.create([AGENT], name="From container to container")
@@ -121,7 +121,7 @@ async def test_a_backup_goes_to_the_bucket_and_comes_back(
 
 @pytest.fixture
 async def next_image() -> AsyncIterator[str]:
-    """Make an image that is another one, with the same agent in it."""
+    """Build another image with the same agent."""
     name = f"{image()}-next"
     await outside("sh", "-euc", f'echo "FROM {image()}" | docker build --quiet --label next=1 --tag {name} -')  # fmt: skip
     yield name
@@ -131,7 +131,7 @@ async def next_image() -> AsyncIterator[str]:
 async def test_upgrade_in_the_middle_of_an_upload(
     composed: Composed, next_image: str, figure: Callable[[str], None]
 ) -> None:
-    """A new container takes the old one's place while a backup goes up: the backup is whole, and not sent twice."""
+    """A new container replaces the old one during an upload: the backup is complete, and sent once."""
     before = await composed.container("agent")
 
     async def upgrade() -> None:
@@ -148,7 +148,7 @@ async def test_upgrade_in_the_middle_of_an_upload(
 async def test_stopped_in_the_middle_of_an_upload(
     composed: Composed, figure: Callable[[str], None]
 ) -> None:
-    """Told to stop (SIGTERM) it ends in time and well, and the upload goes on when it is back."""
+    """SIGTERM ends it in time with exit code 0, and the upload resumes after its return."""
     name = (await composed.container("agent"))["Id"]
     took = 0.0
 

@@ -1,4 +1,4 @@
-"""The agent's image: small, nothing in it that is not needed, and nothing it needs that is not in it."""
+"""The agent's image: small and complete."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 
 MB = 1_000_000
 MIB = 1 << 20
-# What is released is 20 MB at most; what `release` builds for tests is larger by a quarter.
+# The released image has at most 20 MB; the `release` profile for tests adds a quarter.
 IMAGE_LIMIT = {"dist": 20 * MB, "release": 25 * MB}
 IDLE_LIMIT = 20 * MIB
 START_LIMIT_S = 1.0
@@ -37,7 +37,7 @@ def settings(location: Location) -> dict[str, str]:
 
 
 async def steps(container: Container) -> dict[str, Any]:
-    """Check the container's location, and return the error of each step, None where it went well."""
+    """Check the container's location, and return the error of each step, None on success."""
     try:
         said = await container.command("--json", "check")
     except LabError as error:
@@ -48,11 +48,11 @@ async def steps(container: Container) -> dict[str, Any]:
     return {step["step"]: step["error"] for step in json.loads(said)["steps"]}
 
 
-async def test_holds_the_binary_and_the_authorities_alone(
+async def test_image_holds_only_binary_and_authorities(
     figure: Callable[[str], None],
 ) -> None:
-    """No shell, no package, no file of a system; under 20 MB."""
-    # Docker itself puts in the places of what it mounts.
+    """No shell, no package, no system file; less than 20 MB."""
+    # Docker's own mount points.
     mounted = {"etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf"}
     listed = await outside(
         "sh", "-euc", f'id=$(docker create {image()}); docker export "$id" | tar -t; docker rm "$id" >/dev/null'
@@ -67,8 +67,8 @@ async def test_holds_the_binary_and_the_authorities_alone(
     assert size < IMAGE_LIMIT[os.environ["LAB_PROFILE"]]
 
 
-async def test_says_what_it_is() -> None:
-    """Supervisor reads type and version from labels; Docker knows how to stop and how to check it."""
+async def test_labels_describe_the_image() -> None:
+    """Labels carry type and version for Supervisor; Docker knows how to stop and check it."""
     found = (await inspect(image()))["Config"]
     version = tomllib.loads((REPOSITORY / "Cargo.toml").read_text())["package"]["version"]  # fmt: skip
     assert found["Labels"]["io.hass.type"] == "app"
@@ -76,7 +76,7 @@ async def test_says_what_it_is() -> None:
     assert found["Labels"]["io.hass.arch"] == "amd64|aarch64"
     assert found["StopSignal"] == "SIGTERM"
     assert found["Healthcheck"]["Test"][1:] == [*found["Entrypoint"], "healthcheck"]
-    # Where an agent is differs between Supervisor and elsewhere, and a variable of the image would win over both.
+    # The agent's address differs under Supervisor, and a variable of the image would override both.
     assert [name for name in found["Env"] if not name.startswith("PATH=")] == []
     said = await docker("run", "--rm", image(), "--version")
     assert said.split() == ["s3-backup-agent", version]
@@ -84,10 +84,10 @@ async def test_says_what_it_is() -> None:
     assert f"ghcr.io/s3-backup-agent/s3-backup-agent:{version}\n" in compose
 
 
-async def test_is_healthy_soon_and_small_at_rest(
+async def test_agent_is_healthy_soon_and_small_at_rest(
     garage: Garage, figure: Callable[[str], None]
 ) -> None:
-    """Locked down as the documentation says: healthy within a second, at most 20 MiB with nothing to do."""
+    """Hardened as documented: healthy within a second, at most 20 MiB at rest."""
     location = Location.on(garage, await garage.create_bucket("idle"))
     async with Container(settings=settings(location)) as agent:
         took = agent.healthy_after_s
@@ -105,7 +105,7 @@ async def test_is_healthy_soon_and_small_at_rest(
 
 @pytest.mark.parametrize("user", ["0:0", "1000:1000"])
 async def test_runs_as_any_user(user: str) -> None:
-    """Without a capability and with nothing to write but its two folders."""
+    """Without capabilities, writing only to its two folders."""
     number = int(user.partition(":")[0])
     agent = Container(f"--user={user}")
     for folder in (agent.state, agent.run):
@@ -122,7 +122,7 @@ async def test_runs_as_any_user(user: str) -> None:
 
 
 async def test_finds_hosts_by_name(garage: Garage) -> None:
-    """A name in /etc/hosts, and one that only a name server knows: nothing of the system is there to look it up."""
+    """Names from /etc/hosts and from a name server resolve without files of the system."""
     location = Location.on(garage, await garage.create_bucket("named"))
     location.endpoint = location.endpoint.replace("127.0.0.1", "cellar.example")
     options = ("--add-host=cellar.example:127.0.0.1",)
@@ -137,7 +137,7 @@ async def test_finds_hosts_by_name(garage: Garage) -> None:
 async def test_loads_no_module_of_the_system_for_names(
     garage: Garage, tmp_path: Path
 ) -> None:
-    """The static binary on a system that looks up names by modules: one for another C library would crash it."""
+    """Resolver modules of another C library would crash the static binary."""
     source, module = tmp_path / "module.c", tmp_path / "libnss_lab.so.2"
     source.write_text(
         "__attribute__((constructor)) static void loaded(void) { __builtin_trap(); }"
@@ -158,7 +158,7 @@ async def test_loads_no_module_of_the_system_for_names(
 
 @pytest.fixture
 async def secure(tmp_path: Path) -> AsyncIterator[tuple[str, Path]]:
-    """Start a server with a certificate of an authority of its own; gives its address and the authority."""
+    """Start a server with a certificate of its own authority; return its address and the authority."""
     authority, certificate, key = (
         tmp_path / name for name in ("authority.pem", "server.pem", "key.pem")
     )
@@ -185,7 +185,7 @@ async def secure(tmp_path: Path) -> AsyncIterator[tuple[str, Path]]:
 async def test_trusts_the_authorities_in_its_bundle(
     secure: tuple[str, Path], garage: Garage
 ) -> None:
-    """The bundle of the image is the one that TLS looks into, and it holds the usual authorities."""
+    """TLS uses the image's bundle, which holds the usual authorities."""
     endpoint, authority = secure
     location = Location.on(garage, "none")
     location.endpoint, location.provider = endpoint, "other"

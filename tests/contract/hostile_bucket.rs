@@ -1,4 +1,4 @@
-//! A bucket that lies: whatever it answers, the agent says what is wrong, takes no more memory and lives on.
+//! A lying bucket: the agent names the problem, uses bounded memory and keeps working.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use crate::lab::agent::Agent;
 use crate::lab::liar::{Liar, Lie};
 use crate::lab::{Fault, MIB, Sample, Setup, agent_behind_proxy, eventually};
 
-/// The most that an agent may take that was lied to, in bytes; the largest page of a listing takes a good part of it.
+/// Memory bound of an agent that was lied to, in bytes; the largest listing page takes a good part
+/// of it.
 const MEMORY: u64 = 220 * MIB;
 
 async fn lied_to(lie: impl Fn(&str, usize) -> Lie + Send + Sync + 'static) -> (Agent, Liar) {
@@ -40,10 +41,10 @@ fn empty() -> Lie {
     listing("")
 }
 
-/// It has taken little, and works on.
+/// Asserts that the agent used little memory and still works.
 async fn is_well(agent: &Agent) {
     let peak = agent.peak_memory();
-    assert!(peak < MEMORY, "it took {} MiB", peak / MIB);
+    assert!(peak < MEMORY, "the agent used {} MiB", peak / MIB);
     assert_eq!(agent.get("/v1/info").await.status, 200);
 }
 
@@ -55,9 +56,10 @@ async fn refresh_says(agent: &Agent, code: &str, words: &[&str]) {
     is_well(agent).await;
 }
 
-/// What cannot be read is not said to be gone, and a location that is refused everything has an error.
+/// Unreadable objects are not reported as deleted, and a location that refuses everything has an
+/// error.
 #[tokio::test]
-async fn metadata_that_may_not_be_read_hides_no_other_and_is_not_taken_for_gone() {
+async fn forbidden_metadata_is_skipped_and_not_treated_as_deleted() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let denied = "<Error><Code>AccessDenied</Code><Message>Forbidden: not yours</Message></Error>";
     let skewed =
@@ -80,7 +82,7 @@ async fn metadata_that_may_not_be_read_hides_no_other_and_is_not_taken_for_gone(
 
     for (answer, code) in [(denied, "storage_forbidden"), (skewed, "clock_skew")] {
         for stem in ["a", "b"] {
-            // Another version, which is not known yet.
+            // Another version, unknown so far.
             bucket
                 .put_backup("", stem, &Sample::new(stem, code, 40_960))
                 .await;
@@ -103,7 +105,7 @@ async fn metadata_that_may_not_be_read_hides_no_other_and_is_not_taken_for_gone(
 }
 
 #[tokio::test]
-async fn a_listing_without_end_is_given_up() {
+async fn endless_listing_is_aborted() {
     let page = |_: &str, number: usize| {
         let more = format!(
             "<IsTruncated>true</IsTruncated><NextContinuationToken>{number}</NextContinuationToken>"
@@ -120,18 +122,21 @@ async fn a_listing_without_end_is_given_up() {
         listing(&objects)
     };
     let (agent, liar) = lied_to(page).await;
-    // On a slow machine the first answer is that it takes too long.
+    // On a slow machine, the first answer is a timeout.
     let answer = async || agent.get("/v1/locations/garage/backups").await;
-    eventually("it is given up", async || answer().await.status == 502).await;
+    eventually("the request is aborted", async || {
+        answer().await.status == 502
+    })
+    .await;
     answer()
         .await
         .is_problem(502, "storage_error", &["the listing is too long"]);
     is_well(&agent).await;
-    assert!(liar.asked() < 200, "{} pages were asked for", liar.asked());
+    assert!(liar.asked() < 200, "{} pages were requested", liar.asked());
 }
 
 #[tokio::test]
-async fn a_listing_that_goes_round_in_circles_is_given_up() {
+async fn circular_listing_is_aborted() {
     let (agent, _liar) = lied_to(|_, number| {
         let next = number % 3;
         listing(&format!(
@@ -139,14 +144,14 @@ async fn a_listing_that_goes_round_in_circles_is_given_up() {
         ))
     })
     .await;
-    // However many pages it takes until that is clear: Home Assistant gets its answer.
+    // Home Assistant gets an answer, regardless of the number of pages until detection.
     let answer = agent.get("/v1/locations/garage/backups?refresh=true").await;
     assert!(matches!(answer.status, 502 | 504), "{answer:?}");
     is_well(&agent).await;
 }
 
 #[tokio::test]
-async fn a_page_without_end_is_given_up() {
+async fn endless_listing_page_is_aborted() {
     for filler in [b' ', b'<', b'x'] {
         let (agent, _liar) = lied_to(move |_, _| Lie::endless("200 OK", "", filler)).await;
         let answer = agent.get("/v1/locations/garage/backups?refresh=true").await;
@@ -156,7 +161,7 @@ async fn a_page_without_end_is_given_up() {
 }
 
 #[tokio::test]
-async fn entities_are_not_expanded_and_depth_is_no_matter() {
+async fn xml_entities_are_not_expanded_and_depth_is_bounded() {
     let laughs = "<!DOCTYPE l [<!ENTITY a \"ha\"><!ENTITY b \"&a;&a;&a;&a;&a;&a;&a;&a;\">]>";
     let laughs = format!(
         "{laughs}<ListBucketResult><Contents><Key>&b;</Key><Size>1</Size></Contents></ListBucketResult>"
@@ -176,13 +181,13 @@ async fn entities_are_not_expanded_and_depth_is_no_matter() {
     let (agent, _liar) = lied_to(move |_, _| Lie::body("200 OK", "", deep.clone())).await;
     assert!(
         agent.listed("garage").await.is_empty(),
-        "what nobody knows is passed over, however deep"
+        "unknown elements are skipped at any depth"
     );
     is_well(&agent).await;
 }
 
 #[tokio::test]
-async fn metadata_longer_than_it_says_is_left_out() {
+async fn oversized_metadata_is_skipped() {
     let (agent, _liar) = lied_to(|head, _| {
         if is_list(head) {
             return listing(&backup("liar"));
@@ -200,7 +205,7 @@ async fn metadata_longer_than_it_says_is_left_out() {
 }
 
 #[tokio::test]
-async fn metadata_of_all_backups_together_has_a_limit() {
+async fn total_metadata_size_is_limited() {
     let mut sample = Sample::small("ID");
     sample.metadata["extra_metadata"]["filler"] = "x".repeat(1_000_000).into();
     let metadata = sample.metadata.to_string();
@@ -229,7 +234,7 @@ async fn metadata_of_all_backups_together_has_a_limit() {
     .await;
     agent.get("/v1/locations/garage/backups?refresh=true").await;
     let list = async || agent.get("/v1/diagnostics").await.json()["locations"][0]["list"].take();
-    // A slow machine takes longer to read it than anybody waits for a list.
+    // A slow machine reads it for longer than the limit of a list.
     eventually("it is listed", async || list().await.is_object()).await;
     let list = list().await;
     let backups = list["backups"].as_u64().unwrap();
@@ -244,13 +249,13 @@ async fn metadata_of_all_backups_together_has_a_limit() {
     );
     assert!(
         agent.peak_memory() < 2 * MEMORY,
-        "it took {} MiB",
+        "the agent used {} MiB",
         agent.peak_memory() / MIB
     );
 }
 
 #[tokio::test]
-async fn a_list_of_parts_without_end_is_given_up() {
+async fn endless_part_list_is_aborted() {
     let upload = "<Upload><Key>backups/old.tar</Key><UploadId>u</UploadId><Initiated>2020-01-01T00:00:00Z</Initiated></Upload>";
     let uploads = format!("<ListMultipartUploadsResult>{upload}</ListMultipartUploadsResult>");
     let part = |number: usize, filler: usize| {
@@ -260,7 +265,7 @@ async fn a_list_of_parts_without_end_is_given_up() {
              <LastModified>2020-01-01T00:00:00Z</LastModified></Part>"
         )
     };
-    // As many as a page may have and more than an upload may have; and few that take much.
+    // Once as many as fit on a page, more than an upload may have; once few large ones.
     for (count, filler, pages) in [(1000, 32, 11), (10, 200_000, 11)] {
         let asked = Arc::<AtomicUsize>::default();
         let (counting, uploads) = (Arc::clone(&asked), uploads.clone());
@@ -279,7 +284,7 @@ async fn a_list_of_parts_without_end_is_given_up() {
         .await;
         let swept =
             async || agent.get("/v1/diagnostics").await.json()["locations"][0]["last_sweep"].take();
-        eventually("it is given up", async || !swept().await.is_null()).await;
+        eventually("the request is aborted", async || !swept().await.is_null()).await;
         let swept = swept().await;
         assert_eq!(
             (&swept["unfinished"], &swept["removed"]),
@@ -292,7 +297,7 @@ async fn a_list_of_parts_without_end_is_given_up() {
 }
 
 #[tokio::test]
-async fn answers_to_an_upload_without_end_are_given_up() {
+async fn endless_upload_answers_are_aborted() {
     for endless in ["POST ", "PUT "] {
         let (agent, _liar) = lied_to(move |head, _| match head {
             head if is_list(head) => empty(),
@@ -309,14 +314,14 @@ async fn answers_to_an_upload_without_end_are_given_up() {
         let sample = Sample::new("a1", "Lied to", 11 * MIB);
         let upload_id = agent.begin("garage", &sample).await;
         let answer = agent.content(&upload_id, sample.tar.clone()).await;
-        // What a part's answer has beside its headers is of no interest, so it is not even read.
+        // The agent ignores the body of a part's answer, so it does not even read it.
         assert_eq!(answer.status >= 500, endless == "POST ", "{answer:?}");
         is_well(&agent).await;
     }
 }
 
 #[tokio::test]
-async fn what_a_provider_repeats_of_a_secret_is_hidden() {
+async fn secrets_echoed_by_the_provider_are_redacted() {
     let secret = "planted/secret+of+bucket";
     let (agent, _liar) = lied_to(move |head, _| {
         let signature =
@@ -352,7 +357,7 @@ async fn what_a_provider_repeats_of_a_secret_is_hidden() {
         &["--json", "list"],
         &["--json", "check"],
     ] {
-        // That nothing is printed of it is looked at in there.
+        // The lab asserts that none of it is printed.
         assert_ne!(agent.setup.run(arguments).await.code, 0);
     }
     assert!(

@@ -1,4 +1,4 @@
-//! Backups that Home Assistant's own S3 integrations made: the same two files, right under a prefix.
+//! Backups of Home Assistant's own S3 integrations: the same two files, directly under a prefix.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::lab::{Bucket, Location, MIB, Sample, Setup, garage};
 
-/// Writes a backup as `aws_s3`, `cloudflare_r2` and `idrive_e2` do.
+/// Writes a backup like `aws_s3`, `cloudflare_r2` and `idrive_e2`.
 async fn put_flat(bucket: &Bucket, prefix: &str, sample: &Sample) {
     bucket
         .put(
@@ -35,7 +35,7 @@ fn ids(text: &str, result: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn backups_of_home_assistants_own_integrations_are_taken_over() {
+async fn backups_of_home_assistants_s3_integrations_are_imported() {
     let bucket = garage::shared().bucket().await;
     let setup = Setup::of(Location {
         prefix: "ha".into(),
@@ -101,7 +101,7 @@ async fn backups_of_home_assistants_own_integrations_are_taken_over() {
 }
 
 #[tokio::test]
-async fn what_is_no_backup_is_said_and_hinders_nothing() {
+async fn unrelated_objects_are_reported_without_blocking_the_import() {
     let bucket = garage::shared().bucket().await;
     let setup = Setup::of(Location::of(&bucket));
     put_flat(&bucket, "", &Sample::new("a1", "Good", 20_480)).await;
@@ -117,7 +117,7 @@ async fn what_is_no_backup_is_said_and_hinders_nothing() {
     let mut foreign = Sample::small("c3");
     foreign.metadata["folders"] = json!(["homeassistant"]);
     put_flat(&bucket, "", &foreign).await;
-    // Somebody else's location in the same bucket is none of ours.
+    // Another user's location in the same bucket is ignored.
     bucket
         .put_backup("other/", "theirs", &Sample::small("d4"))
         .await;
@@ -154,7 +154,7 @@ async fn what_is_no_backup_is_said_and_hinders_nothing() {
 }
 
 #[tokio::test]
-async fn backups_are_taken_over_from_another_bucket_and_folder() {
+async fn backups_are_imported_from_another_bucket_and_folder() {
     let (theirs, ours) = (
         garage::shared().bucket().await,
         garage::shared().bucket().await,

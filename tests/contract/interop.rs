@@ -1,11 +1,11 @@
-//! The same bucket as the layout's other writer: what it wrote is served, what is written here it can find.
+//! One bucket shared with the layout's other writer: each reads the other's backups.
 
 use serde_json::json;
 
 use crate::lab::call::ids;
 use crate::lab::{Location, Sample, Setup, agent_and_bucket, garage};
 
-/// Names as people give them to backups.
+/// Backup names as users write them.
 pub(crate) const NAMES: [&str; 9] = [
     "Before/after the move",
     "100 % done #2 [final]",
@@ -60,12 +60,12 @@ async fn backups_of_another_writer_are_listed_downloaded_and_deleted() {
 }
 
 #[tokio::test]
-async fn another_reader_finds_our_backups_where_it_looks_for_them() {
+async fn other_readers_find_our_backups() {
     let (agent, bucket) = agent_and_bucket().await;
     for (index, name) in NAMES.iter().enumerate() {
         let sample = Sample::new(&format!("id{index}"), name, 20_480);
         agent.upload("garage", &sample).await;
-        // It computes both keys from the name and the date.
+        // The other reader computes both keys from name and date.
         let stem = format!("backups/{}", sample.stem());
         bucket
             .comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
@@ -88,7 +88,7 @@ async fn another_reader_finds_our_backups_where_it_looks_for_them() {
 }
 
 #[tokio::test]
-async fn files_renamed_by_hand_keep_working() {
+async fn manually_renamed_files_keep_working() {
     let (agent, bucket) = agent_and_bucket().await;
     let sample = Sample::small("a1");
     bucket
@@ -100,7 +100,7 @@ async fn files_renamed_by_hand_keep_working() {
 }
 
 #[tokio::test]
-async fn keys_that_cannot_be_asked_for_hide_nothing() {
+async fn unrequestable_keys_hide_no_backup() {
     let (agent, bucket) = agent_and_bucket().await;
     let sample = Sample::small("good");
     bucket.put_backup("", "good", &sample).await;
@@ -112,7 +112,7 @@ async fn keys_that_cannot_be_asked_for_hide_nothing() {
         "up/../up",
     ];
     for (index, stem) in strange.iter().enumerate() {
-        // The last two cannot be sent by this client either; an HTTP library folds them.
+        // This client cannot send the last two either; an HTTP library folds them.
         if index < 3 {
             bucket
                 .put_backup("", stem, &Sample::small(&format!("strange{index}")))
@@ -131,13 +131,13 @@ async fn keys_that_cannot_be_asked_for_hide_nothing() {
         assert_eq!(
             agent.download("garage", id).await.unwrap().status,
             200,
-            "{id} is listed, but cannot be had"
+            "{id} is listed, but cannot be downloaded"
         );
     }
 }
 
 #[tokio::test]
-async fn what_belongs_to_nobody_is_left_alone() {
+async fn unrelated_objects_are_left_alone() {
     let (agent, bucket) = agent_and_bucket().await;
     let strangers = [
         "backups/README.txt",
@@ -156,7 +156,7 @@ async fn what_belongs_to_nobody_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_taken_is_set_apart_by_the_backups_id() {
+async fn taken_name_gets_the_backup_id_as_suffix() {
     let (agent, bucket) = agent_and_bucket().await;
     let (first, second) = (Sample::small("first"), Sample::small("second"));
     agent.upload("garage", &first).await;
@@ -175,7 +175,7 @@ async fn a_name_that_is_taken_is_set_apart_by_the_backups_id() {
 }
 
 #[tokio::test]
-async fn the_same_backup_uploaded_again_replaces_the_first() {
+async fn reuploaded_backup_replaces_the_first() {
     let (agent, bucket) = agent_and_bucket().await;
     let first = Sample::new("a1", "Again", 40_960);
     let second = Sample::new("a1", "Again", 6 * 1024 * 1024);
@@ -183,7 +183,7 @@ async fn the_same_backup_uploaded_again_replaces_the_first() {
     agent.upload("garage", &second).await;
     assert_eq!(agent.listed("garage").await, ["a1"]);
     assert!(agent.download("garage", "a1").await.unwrap().body == second.tar);
-    // The first one stays until the second is complete, so the second has a name of its own.
+    // The first stays until the second is complete, so the second has its own name.
     let stem = format!("backups/{}_a1", second.stem());
     bucket
         .comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
@@ -191,14 +191,14 @@ async fn the_same_backup_uploaded_again_replaces_the_first() {
 }
 
 #[tokio::test]
-async fn no_object_of_another_backup_is_written_over() {
+async fn upload_never_overwrites_another_backup() {
     let (agent, bucket) = agent_and_bucket().await;
     let (first, second) = (
         Sample::new("a1", "Same", 20_480),
         Sample::new("a2", "Same", 30_720),
     );
     let stem = first.stem();
-    // Their names are those that the second would be given: one is another backup's, one a tar that waits to be adopted.
+    // Both candidate names of the second are taken: one by another backup, one by an orphaned tar.
     let victim = Sample::small("victim");
     bucket.put_backup("", &stem, &first).await;
     bucket.put_backup("", &format!("{stem}_a2"), &victim).await;

@@ -1,11 +1,12 @@
-//! Storage that is set up wrongly: the answer names what to change.
+//! Misconfigured storage: the answer names the setting to change.
 
 use serde_json::{Value, json};
 
 use crate::lab::call::{Client, http};
 use crate::lab::{Location, MIB, Sample, Setup, garage};
 
-/// The location cannot be listed, nor uploaded to; both say `code` and `words`, and so does its status.
+/// Asserts that listing and upload fail with `code` and `words`, and that the status reports the
+/// same.
 async fn is_refused(location: Location, code: &str, words: &[&str]) {
     let agent = Setup::of(location).serve().await;
     assert_eq!(agent.location("garage").await["status"], "unknown");
@@ -34,7 +35,7 @@ async fn is_refused(location: Location, code: &str, words: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_bucket_that_does_not_exist() {
+async fn missing_bucket_is_named() {
     let bucket = garage::shared().bucket().await;
     let location = Location {
         bucket: "no-such-bucket".into(),
@@ -49,7 +50,7 @@ async fn a_bucket_that_does_not_exist() {
 }
 
 #[tokio::test]
-async fn a_key_that_the_provider_does_not_know() {
+async fn unknown_access_key_is_named() {
     let bucket = garage::shared().bucket().await;
     let location = Location {
         key_id: "GK000000000000000000000000".into(),
@@ -59,7 +60,7 @@ async fn a_key_that_the_provider_does_not_know() {
 }
 
 #[tokio::test]
-async fn a_key_and_its_secret_swapped_are_not_repeated() {
+async fn swapped_access_key_and_secret_are_not_echoed() {
     let bucket = garage::shared().bucket().await;
     let right = Location::of(&bucket);
     let swapped = Location {
@@ -67,12 +68,12 @@ async fn a_key_and_its_secret_swapped_are_not_repeated() {
         secret: right.key_id.clone(),
         ..Location::of(&bucket)
     };
-    // The harness finds a secret in anything that the agent prints or answers.
+    // The lab detects secrets in output and answers of the agent.
     is_refused(swapped, "storage_auth", &[&bucket.name, "***", "swapped"]).await;
 }
 
 #[tokio::test]
-async fn a_secret_that_is_wrong() {
+async fn wrong_secret_is_named() {
     let bucket = garage::shared().bucket().await;
     let location = Location {
         secret: "0".repeat(64),
@@ -87,7 +88,7 @@ async fn a_secret_that_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_region_that_is_wrong() {
+async fn wrong_region_is_named() {
     let bucket = garage::shared().bucket().await;
     let location = Location {
         region: "eu-west-1".into(),
@@ -97,7 +98,7 @@ async fn a_region_that_is_wrong() {
 }
 
 #[tokio::test]
-async fn a_key_without_permissions_for_the_bucket() {
+async fn access_key_without_bucket_permissions_is_named() {
     let bucket = garage::shared().bucket().await;
     let (key_id, secret) = garage::shared().key_for(&bucket, json!({})).await;
     let location = Location {
@@ -109,7 +110,7 @@ async fn a_key_without_permissions_for_the_bucket() {
 }
 
 #[tokio::test]
-async fn a_key_that_may_only_read() {
+async fn read_only_access_key_is_named() {
     let bucket = garage::shared().bucket().await;
     let there = Sample::small("there");
     bucket.put_backup("", "there", &there).await;
@@ -153,7 +154,8 @@ async fn a_key_that_may_only_read() {
     let upload_id = agent.begin("garage", &large).await;
     let mut sending = agent.sending(&upload_id);
     sending.send(&large.tar).await;
-    // The agent does not wait for the rest of a gigabyte that it cannot store; some clients hear only the closing.
+    // The agent does not read the rest of a gigabyte that it cannot store; some clients see only
+    // the close.
     if let Ok(answer) = sending.ended().await {
         answer.is_problem(502, "storage_forbidden", &["permission"]);
     }
@@ -167,9 +169,9 @@ async fn a_key_that_may_only_read() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there() {
+async fn unreachable_server_is_named() {
     let bucket = garage::shared().bucket().await;
-    // Taken, so that no other test listens there, and not listened on.
+    // Bound but not listening, so that no other test listens there.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let free = socket.local_addr().unwrap();
@@ -185,9 +187,9 @@ async fn a_server_that_is_not_there() {
 }
 
 #[tokio::test]
-async fn a_server_that_speaks_no_s3() {
+async fn non_s3_server_is_named() {
     let bucket = garage::shared().bucket().await;
-    // An agent's own port answers with JSON, as many a wrong URL does.
+    // An agent's own port answers with JSON, like many wrong URLs.
     let token = "0123456789abcdef";
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -214,7 +216,7 @@ async fn a_server_that_speaks_no_s3() {
 }
 
 #[tokio::test]
-async fn one_location_that_is_wrong_does_not_disturb_the_other() {
+async fn misconfigured_location_does_not_affect_others() {
     let bucket = garage::shared().bucket().await;
     let wrong = Location {
         id: "wrong".into(),
@@ -238,7 +240,7 @@ async fn one_location_that_is_wrong_does_not_disturb_the_other() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_heard_while_the_content_is_still_on_its_way() {
+async fn refusal_arrives_during_the_upload() {
     let bucket = garage::shared().bucket().await;
     let (key_id, secret) = garage::shared()
         .key_for(&bucket, json!({"read": true}))

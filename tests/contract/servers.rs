@@ -1,4 +1,6 @@
-//! What must be the same on every S3 server: one suite that two real ones of different makers run.
+//! Common behaviour of all S3 servers: one suite against two real servers of different vendors.
+
+mod refusals;
 
 use futures_util::future::join_all;
 use http::Method;
@@ -6,8 +8,14 @@ use serde_json::{Value, json};
 
 use crate::lab::call::content_path;
 use crate::lab::{Fault, Location, MIB, Proxy, Request, Sample, Server, Setup, eventually};
+use refusals::{
+    encryption_key_is_applied_or_refused, missing_bucket_is_reported,
+    missing_permission_is_reported, omitted_region_is_detected, unknown_access_key_is_reported,
+    unsupported_encryption_is_refused_immediately, wrong_region_is_reported,
+    wrong_secret_is_reported,
+};
 
-/// Every test runs on every server.
+/// Runs every test on every server.
 macro_rules! on_each_server {
     ($($test:ident)*) => {
         mod garage {
@@ -27,29 +35,29 @@ macro_rules! on_each_server {
 }
 
 on_each_server! {
-    a_small_backup_goes_there_and_back
-    a_large_backup_goes_there_and_back
-    ranges_reach_across_parts
-    names_that_people_give_are_kept
-    a_list_longer_than_a_page_is_read_to_its_end
-    the_same_backup_uploaded_again_replaces_the_first
-    an_upload_that_is_cancelled_leaves_nothing
-    an_upload_whose_last_answer_is_lost_is_complete
-    a_tar_of_others_is_not_taken_for_ones_own
-    a_part_whose_answer_is_lost_is_stored_again
-    what_is_damaged_each_time_is_never_acknowledged
-    a_download_that_breaks_goes_on_where_it_was
-    a_check_succeeds_and_leaves_nothing
-    a_region_that_nobody_gave_is_found
-    content_is_taken_with_any_checksum
-    a_key_for_encryption_is_used_or_refused
-    an_encryption_that_the_server_has_not_is_refused_at_once
-    the_third_copy_of_a_backup_replaces_the_second
-    a_bucket_that_does_not_exist
-    a_key_that_the_server_does_not_know
-    a_secret_that_is_wrong
-    a_region_that_is_wrong
-    a_key_without_permission
+    small_backup_round_trips
+    large_backup_round_trips
+    ranges_span_parts
+    user_given_names_are_kept
+    list_spans_several_pages
+    reuploaded_backup_replaces_the_first
+    cancelled_upload_leaves_nothing
+    upload_with_lost_completion_answer_succeeds
+    foreign_tar_is_not_mistaken_for_the_own_upload
+    part_with_lost_answer_is_stored_again
+    persistently_damaged_content_is_never_acknowledged
+    interrupted_download_resumes
+    check_succeeds_and_leaves_nothing_behind
+    omitted_region_is_detected
+    every_checksum_mode_is_accepted
+    encryption_key_is_applied_or_refused
+    unsupported_encryption_is_refused_immediately
+    third_copy_of_a_backup_replaces_the_second
+    missing_bucket_is_reported
+    unknown_access_key_is_reported
+    wrong_secret_is_reported
+    wrong_region_is_reported
+    missing_permission_is_reported
 }
 
 async fn there_and_back(server: Server, sample: Sample) {
@@ -62,7 +70,7 @@ async fn there_and_back(server: Server, sample: Sample) {
     home.bucket.comes_to_hold(&[&metadata, &tar]).await;
     assert!(
         home.bucket.get(&tar).await == sample.tar,
-        "the tar in the bucket is another one"
+        "the tar in the bucket differs"
     );
     assert_eq!(
         home.bucket.json(&metadata).await["s3_backup_agent"]["sha256"],
@@ -96,15 +104,15 @@ async fn there_and_back(server: Server, sample: Sample) {
     assert!(home.agent.listed("home").await.is_empty());
 }
 
-async fn a_small_backup_goes_there_and_back(server: Server) {
+async fn small_backup_round_trips(server: Server) {
     there_and_back(server, Sample::small("a1")).await;
 }
 
-async fn a_large_backup_goes_there_and_back(server: Server) {
+async fn large_backup_round_trips(server: Server) {
     there_and_back(server, Sample::new("a1", "Large", 30 * MIB + 10_240)).await;
 }
 
-async fn ranges_reach_across_parts(server: Server) {
+async fn ranges_span_parts(server: Server) {
     let home = server.home().await;
     let sample = Sample::new("a1", "Ranges", 12 * MIB);
     home.agent.upload("home", &sample).await;
@@ -126,7 +134,7 @@ async fn ranges_reach_across_parts(server: Server) {
     }
 }
 
-async fn names_that_people_give_are_kept(server: Server) {
+async fn user_given_names_are_kept(server: Server) {
     let home = server.home().await;
     for (index, name) in crate::contract::interop::NAMES.iter().enumerate() {
         let (ours, theirs) = (format!("ours{index}"), format!("theirs{index}"));
@@ -156,8 +164,9 @@ async fn names_that_people_give_are_kept(server: Server) {
     }
 }
 
-/// A page holds 1,000 keys. What lies between the two backups is not read, which would take a slow server too long.
-async fn a_list_longer_than_a_page_is_read_to_its_end(server: Server) {
+/// A page holds 1,000 keys. Only the two backups are read; reading all would take a slow server too
+/// long.
+async fn list_spans_several_pages(server: Server) {
     let home = server.home().await;
     home.bucket
         .put_backup("", "a first #1", &Sample::small("first"))
@@ -176,7 +185,7 @@ async fn a_list_longer_than_a_page_is_read_to_its_end(server: Server) {
     assert_eq!(home.agent.listed("home").await, ["first", "last"]);
 }
 
-async fn the_same_backup_uploaded_again_replaces_the_first(server: Server) {
+async fn reuploaded_backup_replaces_the_first(server: Server) {
     let home = server.home().await;
     let (first, second) = (
         Sample::new("a1", "Again", 6 * MIB),
@@ -192,7 +201,7 @@ async fn the_same_backup_uploaded_again_replaces_the_first(server: Server) {
         .await;
 }
 
-async fn an_upload_that_is_cancelled_leaves_nothing(server: Server) {
+async fn cancelled_upload_leaves_nothing(server: Server) {
     let home = server.home().await;
     let mut events = home.agent.events().await;
     let sample = Sample::new("a1", "Cancelled", 20 * MIB);
@@ -211,7 +220,7 @@ async fn an_upload_that_is_cancelled_leaves_nothing(server: Server) {
     home.bucket.comes_to_be_empty().await;
 }
 
-/// Uploads a large backup with something that goes wrong on the way, which nobody notices.
+/// Uploads a large backup through a failure that the caller does not notice.
 async fn upload_with(
     server: Server,
     matches: impl Fn(&Request) -> bool + Send + 'static,
@@ -234,16 +243,16 @@ async fn upload_with(
         .await;
     assert!(
         bucket.get(&format!("{stem}.tar")).await == sample.tar,
-        "the tar in the bucket is another one"
+        "the tar in the bucket differs"
     );
 }
 
-async fn an_upload_whose_last_answer_is_lost_is_complete(server: Server) {
+async fn upload_with_lost_completion_answer_succeeds(server: Server) {
     upload_with(server, Request::completes_multipart, Fault::CutAnswer(0)).await;
 }
 
-/// Another agent swept the parts, and put a tar of the same size in their place.
-async fn a_tar_of_others_is_not_taken_for_ones_own(server: Server) {
+/// Another agent swept the parts, and stored a tar of the same size under the key.
+async fn foreign_tar_is_not_mistaken_for_the_own_upload(server: Server) {
     let bucket = server.bucket().await;
     let proxy = Proxy::before(&bucket.endpoint).await;
     let location = Location {
@@ -261,7 +270,7 @@ async fn a_tar_of_others_is_not_taken_for_ones_own(server: Server) {
     let key = format!("backups/{}.tar", sample.stem());
     let others = vec![7; sample.tar.len()];
     let meanwhile = async {
-        eventually("it is about to be completed", async || {
+        eventually("the completion is pending", async || {
             proxy.faults_left() == 0
         })
         .await;
@@ -272,13 +281,10 @@ async fn a_tar_of_others_is_not_taken_for_ones_own(server: Server) {
     let (completed, ()) = tokio::join!(agent.complete(&upload_id, &sample), meanwhile);
     assert!(completed.status >= 500, "{completed:?}");
     assert!(agent.refreshed("home").await["backups"] == json!([]));
-    assert!(
-        bucket.get(&key).await == others,
-        "what others stored is another one now"
-    );
+    assert!(bucket.get(&key).await == others, "a foreign object changed");
 }
 
-async fn a_part_whose_answer_is_lost_is_stored_again(server: Server) {
+async fn part_with_lost_answer_is_stored_again(server: Server) {
     upload_with(
         server,
         |request| request.stores_part(2),
@@ -287,9 +293,9 @@ async fn a_part_whose_answer_is_lost_is_stored_again(server: Server) {
     .await;
 }
 
-/// Nobody but the agent compares anything here, and it has seen no answer that was right.
-async fn what_is_damaged_each_time_is_never_acknowledged(server: Server) {
-    // All that is written, and only what is large: then the agent's own probe arrives as it was.
+/// Only the agent compares anything here, and it has never seen a correct answer.
+async fn persistently_damaged_content_is_never_acknowledged(server: Server) {
+    // Only large writes are changed, so the agent's own probe arrives intact.
     for index in [10, 1_000_000] {
         let bucket = server.bucket().await;
         let proxy = Proxy::before(&bucket.endpoint).await;
@@ -312,14 +318,14 @@ async fn what_is_damaged_each_time_is_never_acknowledged(server: Server) {
             );
             bucket.comes_to_be_empty().await;
         }
-        assert!(proxy.faults_left() > 0, "the test would prove nothing");
+        assert!(proxy.faults_left() > 0, "test precondition not met");
         proxy.forget_faults();
         agent.upload("home", &sample).await;
         assert!(agent.download("home", "a1").await.unwrap().body == sample.tar);
     }
 }
 
-async fn a_download_that_breaks_goes_on_where_it_was(server: Server) {
+async fn interrupted_download_resumes(server: Server) {
     let bucket = server.bucket().await;
     let proxy = Proxy::before(&bucket.endpoint).await;
     let location = Location {
@@ -338,7 +344,7 @@ async fn a_download_that_breaks_goes_on_where_it_was(server: Server) {
     assert_eq!(proxy.faults_left(), 0);
 }
 
-async fn a_check_succeeds_and_leaves_nothing(server: Server) {
+async fn check_succeeds_and_leaves_nothing_behind(server: Server) {
     let bucket = server.bucket().await;
     Setup::of(server.location(&bucket))
         .run(&["check"])
@@ -347,16 +353,7 @@ async fn a_check_succeeds_and_leaves_nothing(server: Server) {
     bucket.comes_to_be_empty().await;
 }
 
-/// The first request of the first upload is for an object that is not there.
-async fn a_region_that_nobody_gave_is_found(server: Server) {
-    let left_out =
-        |home: &mut Location| (home.provider, home.region) = ("other".into(), String::new());
-    let home = server.home_with(left_out).await;
-    home.agent.upload("home", &Sample::small("a1")).await;
-    assert_eq!(home.agent.listed("home").await, ["a1"]);
-}
-
-async fn content_is_taken_with_any_checksum(server: Server) {
+async fn every_checksum_mode_is_accepted(server: Server) {
     for checksum in ["sha256", "crc32c", "crc64nvme", "off"] {
         let home = server
             .home_with(|home| *home = home.clone().with("checksum", checksum))
@@ -374,53 +371,7 @@ async fn content_is_taken_with_any_checksum(server: Server) {
     }
 }
 
-/// Whoever gives a key must not come to believe in an encryption that is not there: Swift stores the bytes as they are.
-async fn a_key_for_encryption_is_used_or_refused(server: Server) {
-    let key = "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=";
-    for sample in [Sample::small("a1"), Sample::new("b2", "Large", 6 * MIB)] {
-        let bucket = server.bucket().await;
-        let location = server
-            .location(&bucket)
-            .with("encryption", "SSE-C")
-            .with("encryption_key", key);
-        let setup = Setup::of(location);
-        let file = setup.path("backup.tar");
-        std::fs::write(&file, &sample.tar).unwrap();
-        let ran = setup.run(&["upload", "home", file.to_str().unwrap()]).await;
-        if ran.code == 0 {
-            for key in bucket.keys().await {
-                assert!(
-                    !bucket.can_be_read(&key).await,
-                    "{key} is there for everybody to read"
-                );
-            }
-        } else {
-            bucket.comes_to_be_empty().await;
-        }
-    }
-}
-
-/// Swift answers 501 `NotImplemented`, which no waiting changes.
-async fn an_encryption_that_the_server_has_not_is_refused_at_once(server: Server) {
-    let bucket = server.bucket().await;
-    let setup = Setup::of(server.location(&bucket).with("encryption", "AES256"));
-    let file = setup.path("backup.tar");
-    std::fs::write(&file, &Sample::small("a1").tar).unwrap();
-    let start = std::time::Instant::now();
-    let ran = setup.run(&["upload", "home", file.to_str().unwrap()]).await;
-    assert!(
-        start.elapsed() < std::time::Duration::from_secs(5),
-        "{}",
-        ran.stderr
-    );
-    assert!(
-        ran.code == 0 || ran.stderr.contains("ncryption"),
-        "{}",
-        ran.stderr
-    );
-}
-
-async fn the_third_copy_of_a_backup_replaces_the_second(server: Server) {
+async fn third_copy_of_a_backup_replaces_the_second(server: Server) {
     let home = server.home().await;
     for size in [20_480, 30_720, 40_960, 51_200] {
         let sample = Sample::new("a1", "Again", size);
@@ -429,72 +380,10 @@ async fn the_third_copy_of_a_backup_replaces_the_second(server: Server) {
             home.agent.download("home", "a1").await.unwrap().body == sample.tar,
             "{size}: an older copy"
         );
-        // The copy before it goes in the background.
-        eventually("one copy is left", || async {
+        // The previous copy is deleted in the background.
+        eventually("one copy remains", || async {
             home.bucket.keys().await.len() == 2
         })
         .await;
     }
-}
-
-/// The location cannot be listed, nor uploaded to; both say `code`, and give the server's own word.
-async fn is_refused(
-    server: Server,
-    change: impl FnOnce(&mut Location),
-    code: &str,
-    words: &[&str],
-) {
-    let home = server.home_with(change).await;
-    let large = Sample::new("a1", "Refused", 11 * MIB);
-    for answer in [
-        home.agent.get("/v1/locations/home/backups").await,
-        home.agent.create("home", &large).await,
-    ] {
-        answer.is_problem(502, code, words);
-        assert_ne!(answer.json()["provider_code"], Value::Null, "{answer:?}");
-    }
-}
-
-async fn a_bucket_that_does_not_exist(server: Server) {
-    is_refused(
-        server,
-        |home| home.bucket = "no-such-bucket".into(),
-        "bucket_not_found",
-        &["no-such-bucket"],
-    )
-    .await;
-}
-
-async fn a_key_that_the_server_does_not_know(server: Server) {
-    let unknown = |home: &mut Location| home.key_id = "GK000000000000000000000000".into();
-    is_refused(server, unknown, "storage_auth", &["access key"]).await;
-}
-
-async fn a_secret_that_is_wrong(server: Server) {
-    is_refused(
-        server,
-        |home| home.secret = "0".repeat(64),
-        "storage_auth",
-        &["secret access key"],
-    )
-    .await;
-}
-
-async fn a_region_that_is_wrong(server: Server) {
-    let region = server.bucket().await.region;
-    let words = ["region", &format!("\"{region}\"")];
-    is_refused(
-        server,
-        |home| home.region = "eu-west-1".into(),
-        "wrong_region",
-        &words,
-    )
-    .await;
-}
-
-async fn a_key_without_permission(server: Server) {
-    let bucket = server.bucket().await;
-    let (key_id, secret) = server.guest(&bucket).await;
-    let guest = |home: &mut Location| (home.key_id, home.secret) = (key_id, secret);
-    is_refused(server, guest, "storage_forbidden", &["permission"]).await;
 }

@@ -1,6 +1,6 @@
-//! What goes wrong for people, as a table: how each case comes about, what `check` says to it, and what helps.
+//! Common failures as a table: cause, result of `check`, remedy.
 //!
-//! Every case is produced for real, and `docs/troubleshooting.md` is written from the same table.
+//! Every case is reproduced, and `docs/troubleshooting.md` is generated from the same table.
 
 mod cases;
 mod troubles;
@@ -17,7 +17,7 @@ use crate::lab::{Agent, Setup};
 use cases::{CASES, Case, Outcome};
 use troubles::Trouble;
 
-/// How many cases are tried at the same time.
+/// Number of concurrent cases.
 const AT_ONCE: usize = 8;
 
 const HEAD: &str = "\
@@ -40,7 +40,7 @@ This is put right without asking:
 |---|---|---|---|
 ";
 
-/// What `check` says to settings. With the next three, the one place that knows the form of the answer.
+/// Runs `check` on settings. Only this function and the next three know the form of the answer.
 async fn checked(agent: &Agent, settings: &Value) -> Value {
     let answer = agent.post("/v1/locations/check", settings).await;
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -75,7 +75,8 @@ fn differs_in_note(said: &Value, key: &str, reason: &str) -> Option<String> {
     (!is_noted).then(|| format!("no note {reason} for {key}"))
 }
 
-/// Tries what was offered. Where a proxy keeps the requests on this machine, it is enough that they can be made.
+/// Tries the suggested settings. Behind a proxy that keeps requests on this machine, valid settings
+/// suffice.
 async fn differs_in_offer(
     agent: &Agent,
     mut settings: Value,
@@ -105,7 +106,7 @@ async fn differs_in_offer(
     (!works).then(|| format!("what it offers does not work: {again:#}"))
 }
 
-/// What is not as the table has it, for each way in which the case comes about.
+/// Differences from the table, for each cause of the case.
 async fn differences(agent: &Agent, case: &Case) -> Vec<String> {
     let mut differences = Vec::new();
     for (number, made) in case.made.iter().enumerate() {
@@ -132,7 +133,7 @@ async fn differences(agent: &Agent, case: &Case) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn check_names_the_failing_step_and_what_helps() {
+async fn check_names_the_failing_step_and_the_fix() {
     let agent = Setup::with([]).serve().await;
     let tried = futures_util::stream::iter(CASES).map(|case| differences(&agent, case));
     let differences: Vec<String> = tried
@@ -149,7 +150,7 @@ async fn check_names_the_failing_step_and_what_helps() {
 }
 
 #[tokio::test]
-async fn what_is_no_s3_server_is_no_empty_bucket() {
+async fn non_s3_answer_is_not_an_empty_bucket() {
     let not_s3 = CASES.iter().filter(|case| {
         matches!(
             case.outcome,
@@ -167,7 +168,7 @@ async fn what_is_no_s3_server_is_no_empty_bucket() {
     }
 }
 
-/// The hint of a reason, or of the code where there is no finer reason.
+/// The hint of a reason, or of the code if there is no finer reason.
 fn hint_of(reason: &str) -> &'static str {
     let reasons = Reason::ALL
         .into_iter()
@@ -216,6 +217,6 @@ fn document() -> String {
 }
 
 #[test]
-fn troubleshooting_document_is_up_to_date() {
+fn troubleshooting_document_is_current() {
     assert_up_to_date("docs/troubleshooting.md", |_| document());
 }

@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: one Home Assistant with its agent for each version."""
+"""Shared fixtures: one Home Assistant with its agent per version."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOG_SHOWN = 20_000
 
 @pytest.fixture(scope="session", params=[NEWEST, OLDEST])
 async def system(request: pytest.FixtureRequest, garage: Garage) -> AsyncIterator[Home]:
-    """Start a Home Assistant that knows an agent with two locations, each in a bucket of its own."""
+    """Start a Home Assistant with an agent and two locations, each with its own bucket."""
     version: str = request.param
     buckets = [
         await garage.create_bucket(f"{name}-{version.replace('.', '-')}")
@@ -42,14 +42,14 @@ async def system(request: pytest.FixtureRequest, garage: Garage) -> AsyncIterato
 
 @pytest.fixture
 async def home(system: Home) -> AsyncIterator[Home]:
-    """Lend the running system to a test, and clear up what a failed test leaves."""
+    """Lend the running system to a test, and clean up after it."""
     yield system
     await system.clear()
 
 
 @pytest.fixture(autouse=True)
 def logs(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Keep the logs for a test that fails, and fail it for an error that nobody expected."""
+    """Keep the logs of a failed test, and fail a test for unexpected errors."""
     if "system" not in request.fixturenames:
         yield
         return
@@ -67,7 +67,7 @@ def logs(request: pytest.FixtureRequest) -> Iterator[None]:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show what the parts logged during a test that failed."""
+    """Attach the logs of all parts to a failed test."""
     report = yield
     if report.failed:
         for name, log in item.stash.get(LOGS, {}).items():
@@ -77,6 +77,6 @@ def pytest_runtest_makereport(
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Give a folder for downloads, which may be large and are gone after the test."""
+    """Return a folder for large downloads, removed after the test."""
     with tempfile.TemporaryDirectory(prefix="e2e-") as folder:
         yield Path(folder)

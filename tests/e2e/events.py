@@ -1,4 +1,4 @@
-"""Something happens in the middle of an upload, as the agent's events tell it."""
+"""Actions in the middle of an upload, triggered by the agent's events."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .home import Home
 
 
 class Reachable(Protocol):
-    """An agent, wherever it runs."""
+    """An agent, on any host."""
 
     def client(self) -> aiohttp.ClientSession:
         """Return an HTTP client on its socket."""
@@ -29,7 +29,7 @@ async def back_up_until(
     *,
     at_bytes: int = 1,
 ) -> Outcome:
-    """Make a backup, and call `begun` once when the agent has stored at least so many bytes of it."""
+    """Create a backup, and call `begun` once the agent has stored this many bytes."""
     called = asyncio.create_task(
         call_when_storing(home.agent, location.id, begun, at_bytes)
     )
@@ -44,7 +44,7 @@ async def back_up_until(
 async def call_when_storing(
     agent: Reachable, location: str, then: Callable[[], Awaitable[None]], at_bytes: int
 ) -> None:
-    """Follow the agent's events until an upload has so many bytes in the bucket, then do something."""
+    """Follow the agent's events until this many bytes are stored, then act."""
     async for event in events(agent):
         if (
             event["type"] == "upload"

@@ -1,4 +1,4 @@
-"""A Home Assistant with its agent and bucket, and what the tests look at in them."""
+"""A Home Assistant with agent and bucket, and views of them."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from lab.homeassistant import HomeAssistant
 MIB = 1 << 20
 CHUNK = 4 * MIB
 
-# What Home Assistant logs of an integration that does not do its part: errors of another kind than it should raise, its
-# event loop held up by files or sleep, and our own errors, which are all bugs. The agent's records have their own logger.
+# Log entries about a faulty integration: unexpected exception types, a blocked event loop, and our own
+# errors, all of which are bugs. The agent's records use another logger.
 _BUG = re.compile(
     r"Unexpected error for s3_backup|blocking call.*s3_backup_agent|ERROR .*\[custom_components\.s3_backup_agent(?!\.agent\])"
 )
 
 
 def bugs(log: str) -> list[str]:
-    """Return what a log of Home Assistant has of bugs."""
+    """Return the bug reports in a log of Home Assistant."""
     return [line for line in log.splitlines() if _BUG.search(line)]
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A backup as it lies in the bucket."""
+    """A backup as stored in the bucket."""
 
     tar_key: str
     metadata_key: str
@@ -63,7 +63,7 @@ class Home:
     async def back_up(
         self, *locations: Location, name: str, password: str | None = None
     ) -> tuple[str, Outcome]:
-        """Make a backup that must succeed; gives its id."""
+        """Create a backup, assert its success, and return its id."""
         agent_ids = [self.agent_id(location) for location in locations]
         outcome = await self.ha.backups.create(agent_ids, name=name, password=password)
         assert (outcome.state, outcome.reason) == ("completed", None)
@@ -71,16 +71,16 @@ class Home:
         return outcome.backup_id, outcome
 
     def keys(self, location: Location) -> list[str]:
-        """Every key in the location's bucket."""
+        """Return every key in the location's bucket."""
         return self.garage.bucket_keys(location.bucket)
 
     def assert_nothing_left(self, location: Location) -> None:
-        """Check that the bucket holds neither objects nor parts of an unfinished upload."""
+        """Assert that the bucket holds neither objects nor unfinished uploads."""
         assert self.keys(location) == []
         assert self.garage.unfinished_uploads(location.bucket) == []
 
     async def clear(self) -> None:
-        """Bring the parts back and empty the buckets, so that no test sees another's."""
+        """Restart stopped parts and empty the buckets, to isolate tests."""
         for part in (self.garage, self.agent):
             if not part.is_running:
                 await part.start()
@@ -89,12 +89,12 @@ class Home:
             await self.agent.get(f"/v1/locations/{location.id}/backups?refresh=true")
 
     def stored(self, location: Location, backup_id: str) -> Stored:
-        """Find a backup in the bucket, without the agent's help."""
+        """Read a backup from the bucket, without the agent."""
         return stored(self.garage, location.bucket, backup_id)
 
     @contextlib.contextmanager
     def files(self, name: str, size: int) -> Iterator[Path]:
-        """Put random files of `size` bytes together into the configuration folder, for a while."""
+        """Add random files of `size` bytes to the configuration folder, temporarily."""
         folder = self.ha.config / name
         folder.mkdir()
         try:
@@ -130,12 +130,12 @@ class Log:
     """A log file, from now on."""
 
     def __init__(self, path: Path) -> None:
-        """Remember where it ends now."""
+        """Remember its current end."""
         self._path = path
         self._start = path.stat().st_size
 
     def new_text(self) -> str:
-        """Return what came since."""
+        """Return the text since then."""
         with self._path.open("rb") as file:
             file.seek(self._start)
             return file.read().decode(errors="replace")

@@ -1,4 +1,4 @@
-"""A laptop on which somebody follows docs/guides/disaster-recovery.md to the letter."""
+"""A laptop on which a user follows docs/guides/disaster-recovery.md literally."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ MODIFIED = re.compile(rb"(?<=<LastModified>)\d{4}")
 
 
 class Laptop:
-    """A folder with what can be downloaded from a release, and nothing else."""
+    """A folder with the downloads of a release, and nothing else."""
 
     def __init__(self, folder: Path, location: Location) -> None:
-        """Lay out the folder; the bucket is this location's."""
+        """Create the folder for this location's bucket."""
         self.folder = folder
         shutil.copy(agent_binary(), folder / NAME)
         checksum = hashlib.sha256((folder / NAME).read_bytes()).hexdigest()
-        # As scripts/release-files writes it, with files that nobody downloaded.
+        # In the form of scripts/release-files, including files that the user did not download.
         (folder / "SHA256SUMS").write_text(f"{checksum}  {NAME}\n{'0' * 64}  other\n")
         (settings,) = code(section(DOCUMENT, LAPTOP), "toml")
         (folder / "agent.toml").write_text(settings)
@@ -44,7 +44,7 @@ class Laptop:
     async def follow(
         self, heading: str, backup_id: str = "", *, endpoint: str | None = None
     ) -> str:
-        """Run all commands of a section, and return what they print; each must succeed."""
+        """Run all commands of a section, assert their success, and return their output."""
         commands = "".join(code(section(DOCUMENT, heading), "sh"))
         assert commands
         changed = _settings(endpoint=endpoint) if endpoint else {}
@@ -65,14 +65,14 @@ class Laptop:
 
 
 def _settings(**settings: str) -> dict[str, str]:
-    """Return what puts settings in the place of those in agent.toml."""
+    """Return the replacement of placeholder settings in agent.toml."""
     prefix = "S3_BACKUP_AGENT__LOCATIONS__0__"
     return {f"{prefix}{name.upper()}": value for name, value in settings.items()}
 
 
 @contextlib.asynccontextmanager
 async def a_year_later(endpoint: str) -> AsyncIterator[str]:
-    """Give an endpoint for which everything in its buckets is a year old."""
+    """Return an endpoint that shows everything in its buckets as a year old."""
     host, _, port = endpoint.removeprefix("http://").partition(":")
     last_year = f"{datetime.now(UTC).year - 1}".encode()
 

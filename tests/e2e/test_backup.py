@@ -1,4 +1,4 @@
-"""A backup goes from Home Assistant into the bucket, is seen there, comes back, and is deleted."""
+"""Upload, listing, download and deletion from Home Assistant."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import pytest
 from .home import MIB, Home, members, sha256_of
 
 AGENT_LIMIT = 96 * MIB
-# How much Home Assistant may grow, its own making of the backup included.
+# Limit of Home Assistant's growth, its own creation of the backup included.
 HOME_ASSISTANT_LIMIT = 16 * MIB
 PASSWORD = "Ünter den Linden 7"
 
 
 async def test_the_locations_are_in_the_picker(home: Home) -> None:
-    """Each location is one of Home Assistant's backup locations, under its own name."""
+    """Each location is a backup location of Home Assistant, under its own name."""
     agents = await home.ha.backups.agents()
     assert agents.keys() >= {home.agent_id(home.cellar), home.agent_id(home.attic)}
     assert agents[home.agent_id(home.cellar)] == "Cellar"
@@ -32,7 +32,7 @@ async def test_the_locations_are_in_the_picker(home: Home) -> None:
 async def test_a_backup_goes_to_the_bucket_and_comes_back(
     home: Home, folder: Path
 ) -> None:
-    """Made, found in the bucket and in the panel, downloaded byte for byte, deleted."""
+    """Create, find in bucket and panel, download byte for byte, delete."""
     (home.ha.config / "proof.txt").write_text("It is here.")
     backup_id, outcome = await home.back_up(home.cellar, name="Round trip #1 / ü")
     agent_id = home.agent_id(home.cellar)
@@ -63,7 +63,7 @@ async def test_a_backup_goes_to_the_bucket_and_comes_back(
 
 
 async def test_two_locations_get_the_same_backup(home: Home) -> None:
-    """One backup to both locations: the same bytes in both buckets, deleted from both."""
+    """Both buckets receive equal bytes, and a deletion empties both."""
     backup_id, _ = await home.back_up(home.cellar, home.attic, name="To both")
     first, second = (
         home.stored(home.cellar, backup_id),
@@ -86,8 +86,8 @@ async def test_two_locations_get_the_same_backup(home: Home) -> None:
 async def test_an_encrypted_backup_comes_back_decrypted(
     home: Home, folder: Path
 ) -> None:
-    """With Home Assistant's own encryption: unreadable in the bucket, readable with the password."""
-    (home.ha.config / "secret.txt").write_text("Nobody may read this.")
+    """With Home Assistant's encryption: unreadable in the bucket, readable with the password."""
+    (home.ha.config / "secret.txt").write_text("A secret text.")
     backup_id, _ = await home.back_up(home.cellar, name="Encrypted", password=PASSWORD)
     agent_id = home.agent_id(home.cellar)
     stored = home.stored(home.cellar, backup_id)
@@ -118,8 +118,8 @@ async def test_an_encrypted_backup_comes_back_decrypted(
 async def test_a_large_backup_stays_small_in_memory(
     home: Home, folder: Path, figure: Callable[[str], None]
 ) -> None:
-    """A configuration folder of 1 GiB goes up and comes back; the memory of the agent and of Home Assistant stays bounded."""
-    # What Home Assistant needs for any backup, it has then.
+    """A configuration folder of 1 GiB round-trips; the memory of agent and Home Assistant stays bounded."""
+    # Memory that Home Assistant needs for any backup is in use by then.
     warm, _ = await home.back_up(home.cellar, name="Small")
     await home.ha.backups.download(
         warm, home.agent_id(home.cellar), folder / "small.tar"
@@ -160,7 +160,7 @@ async def test_a_large_backup_stays_small_in_memory(
 
 
 async def test_an_unknown_backup_is_not_found(home: Home, folder: Path) -> None:
-    """Home Assistant is told that there is no such backup, not that something broke."""
+    """Home Assistant receives "not found" rather than an error."""
     with pytest.raises(LabError, match="404"):
         await home.ha.backups.download(
             "0badc0de", home.agent_id(home.cellar), folder / "none.tar"
@@ -168,8 +168,10 @@ async def test_an_unknown_backup_is_not_found(home: Home, folder: Path) -> None:
     assert await home.ha.backups.delete("0badc0de") == {}
 
 
-async def test_a_backup_that_is_encrypted_on_its_way(home: Home, folder: Path) -> None:
-    """Kept unencrypted at home and encrypted in the bucket: Home Assistant then encrypts while it sends."""
+async def test_backup_encrypted_during_upload_restores(
+    home: Home, folder: Path
+) -> None:
+    """Plain at home and encrypted in the bucket: Home Assistant encrypts during the upload."""
     await home.ha.socket.call(
         "backup/config/update", agents={LOCAL: {"protected": False}}
     )
@@ -196,8 +198,10 @@ async def test_a_backup_that_is_encrypted_on_its_way(home: Home, folder: Path) -
     home.assert_nothing_left(home.cellar)
 
 
-async def test_a_backup_that_is_decrypted_on_its_way(home: Home, folder: Path) -> None:
-    """Encryption turned off for one location: Home Assistant then decrypts while it sends."""
+async def test_backup_decrypted_during_upload_restores(
+    home: Home, folder: Path
+) -> None:
+    """Encrypted at home and plain in the bucket: Home Assistant decrypts during the upload."""
     agent_id = home.agent_id(home.cellar)
     await home.ha.socket.call(
         "backup/config/update", agents={agent_id: {"protected": False}}
@@ -230,10 +234,8 @@ async def test_a_backup_that_is_decrypted_on_its_way(home: Home, folder: Path) -
     home.assert_nothing_left(home.attic)
 
 
-async def test_backups_of_the_other_writer_of_this_layout(
-    home: Home, folder: Path
-) -> None:
-    """A backup that another tool put there, under a name that only S3 allows, is like one of ours."""
+async def test_backups_of_another_writer_work(home: Home, folder: Path) -> None:
+    """A backup of another tool, under a name that only S3 allows, works like ours."""
     backup_id, _ = await home.back_up(home.cellar, name="Original")
     stored = home.stored(home.cellar, backup_id)
     foreign_key = home.cellar.key('a/b_#1 + 100% [x] "q" ü 🎒.tar')

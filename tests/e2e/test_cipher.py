@@ -24,7 +24,7 @@ PASSWORD = "Hinter den Linden 8"
 
 @pytest.fixture
 async def unlike(home: Home, request: pytest.FixtureRequest) -> AsyncIterator[Location]:
-    """Keep backups at home and in the cellar, only one of them encrypted; gives the cellar."""
+    """Configure one encrypted and one plain location; return the cellar."""
     is_encrypted_away: bool = request.param
     agent_id = home.agent_id(home.cellar)
     protected = {LOCAL: not is_encrypted_away, agent_id: is_encrypted_away}
@@ -42,7 +42,7 @@ async def unlike(home: Home, request: pytest.FixtureRequest) -> AsyncIterator[Lo
 
 
 async def cut_while_sending(home: Home, location: Location, name: str) -> Outcome:
-    """Make a backup, and cut off the half of the tar at home as soon as some of it is in the bucket."""
+    """Create a backup, and truncate the tar at home once the bucket has some of it."""
 
     async def cut() -> None:
         (tar,) = local_tars(home)
@@ -60,16 +60,16 @@ async def cut_while_sending(home: Home, location: Location, name: str) -> Outcom
 
 
 def local_tars(home: Home) -> list[Path]:
-    """Return the backups that are kept at home."""
+    """Return the local backups."""
     return list((home.ha.config / "backups").glob("*.tar"))
 
 
 @pytest.mark.parametrize("unlike", [True, False], indirect=True)
-async def test_a_cipher_that_ends_early_makes_no_backup(
+async def test_truncated_cipher_stream_makes_no_backup(
     home: Home, unlike: Location
 ) -> None:
-    """The upload has failed, says so, and the bucket holds nothing of it."""
-    # Home Assistant reads what it has at home once, and could not read a tar that is cut.
+    """The upload fails with an error, and the bucket keeps nothing of it."""
+    # Home Assistant caches its local list, and cannot read a truncated tar.
     await home.ha.backups.info()
     log = Log(home.ha.folder / "homeassistant.log")
     agent_id = home.agent_id(unlike)

@@ -1,4 +1,4 @@
-"""A bucket is added in Home Assistant, and is there for as long as nobody removes it."""
+"""The life of a bucket added in Home Assistant."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 @pytest.mark.parametrize("version", [NEWEST, OLDEST])
 async def test_a_bucket_is_added_used_and_removed(garage: Garage, version: str) -> None:
-    """Through the forms, over restarts of either side, and away again without one."""
+    """Added and removed through forms; survives restarts of either side."""
     bucket = await garage.create_bucket(f"added-{version.replace('.', '-')}")
     fields = {
         "endpoint": garage.endpoint,

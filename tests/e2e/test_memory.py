@@ -1,4 +1,4 @@
-"""The agent's memory does not grow with what it moves or lists."""
+"""The agent's memory is independent of the size of transfers and lists."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WRITERS = 16
 
 
 def agent_backup(backup_id: str, size: int) -> dict[str, Any]:
-    """Return a backup as Home Assistant describes it; two KiB, as with a dozen apps."""
+    """Return a backup in Home Assistant's form; two KiB, as with a dozen apps."""
     return {
         "addons": [
             {
@@ -52,10 +52,10 @@ def agent_backup(backup_id: str, size: int) -> dict[str, Any]:
 
 
 class LargeTar:
-    """A backup's tar that is made while it is sent, and no two of its mebibytes are the same."""
+    """A backup's tar, generated while it is sent, without equal mebibytes."""
 
     def __init__(self, backup_id: str, size: int) -> None:
-        """Put `size` random bytes beside a backup.json."""
+        """Combine `size` random bytes with a backup.json."""
         self._size = size
         self._head = self._entry(
             "./backup.json",
@@ -68,7 +68,7 @@ class LargeTar:
 
     @property
     def sha256(self) -> str:
-        """The hash of what was sent."""
+        """Return the hash of the sent bytes."""
         return self._sha256.hexdigest()
 
     async def stream(self) -> AsyncIterator[bytes]:
@@ -102,7 +102,7 @@ class LargeTar:
 async def test_four_gibibytes_go_up_and_down_in_little_memory(
     garage: Garage, figure: Callable[[str], None]
 ) -> None:
-    """An upload and a download of 4 GiB: at most 96 MiB of resident memory, and every byte right."""
+    """4 GiB up and down: at most 96 MiB of resident memory, and every byte correct."""
     location = Location.on(garage, await garage.create_bucket("large"))
     tar = LargeTar("1a46e01d", TRANSFER_SIZE)
     async with Agent([location]) as agent, agent.client() as client:
@@ -145,7 +145,7 @@ async def test_four_gibibytes_go_up_and_down_in_little_memory(
 
 
 def write_backups(garage: Garage, location: Location, count: int) -> None:
-    """Write backups as another tool would: a metadata object and a tar each, here a tiny one."""
+    """Write backups like another tool: a metadata object and a tiny tar each."""
     client = garage.client(max_pool_connections=WRITERS)
 
     def write(number: int) -> None:
@@ -165,7 +165,7 @@ def write_backups(garage: Garage, location: Location, count: int) -> None:
 async def test_ten_thousand_backups_are_listed_in_little_memory(
     garage: Garage, figure: Callable[[str], None]
 ) -> None:
-    """A bucket with 10,000 backups: all are listed, within 20 seconds, with at most 128 MiB of resident memory."""
+    """10,000 backups are listed within 20 seconds, with at most 128 MiB of resident memory."""
     location = Location.on(garage, await garage.create_bucket("many"))
     write_backups(garage, location, BACKUPS)
     async with Agent([location]) as agent:

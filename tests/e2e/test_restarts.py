@@ -1,4 +1,4 @@
-"""One of the parts is away for a while, and nobody has to click for it to be well again."""
+"""Recovery from restarts, without user interaction."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ RESUMED = re.compile(r"resumed_bytes=(\d+)")
 
 
 @pytest.mark.heavy
-async def test_an_upload_survives_the_death_of_the_agent(
+async def test_upload_resumes_after_agent_kill(
     home: Home, figure: Callable[[str], None]
 ) -> None:
-    """The agent is killed in the middle of 1 GiB and started again: the backup is whole, without sending all twice."""
+    """Killed in the middle of 1 GiB and restarted: the backup is complete, and sent only once."""
     log = Log(home.agent.log_path)
 
     async def die() -> None:
@@ -53,8 +53,8 @@ async def test_an_upload_survives_the_death_of_the_agent(
     home.assert_nothing_left(home.cellar)
 
 
-async def test_the_panel_opens_while_the_bucket_does_not_answer(home: Home) -> None:
-    """The S3 server hangs while Home Assistant lists: the panel opens in time, with the last list."""
+async def test_panel_opens_while_the_bucket_hangs(home: Home) -> None:
+    """The S3 server hangs during a list: the panel opens in time, with a stale list."""
     backup_id, _ = await home.back_up(home.attic, name="Remembered")
     assert await home.ha.backups.find(backup_id)
     server = home.garage.process
@@ -75,7 +75,7 @@ async def test_the_panel_opens_while_the_bucket_does_not_answer(home: Home) -> N
 
 
 async def test_home_assistant_comes_back_without_a_click(home: Home) -> None:
-    """Restarted, it has the same locations, backups and states, and asks nobody for anything."""
+    """After a restart, locations, backups and states are the same, without a question."""
     backup_id, _ = await home.back_up(home.cellar, name="Before the restart")
     agents = await home.ha.backups.agents()
     before = await _states(home, "cellar")
@@ -98,7 +98,7 @@ async def test_home_assistant_comes_back_without_a_click(home: Home) -> None:
 
 @pytest.mark.parametrize("ending", ["killed", "stopped"])
 async def test_home_assistant_ends_during_an_upload(home: Home, ending: str) -> None:
-    """Nothing of that backup is seen afterwards, nothing seems to be on its way, and the next one is whole."""
+    """The backup is invisible afterwards, no upload is shown in progress, and the next backup succeeds."""
     storing = asyncio.Event()
 
     async def note() -> None:
@@ -115,7 +115,7 @@ async def test_home_assistant_ends_during_an_upload(home: Home, ending: str) -> 
         began = time.monotonic()
         await (home.ha.kill() if ending == "killed" else home.ha.stop())
         assert time.monotonic() - began < STOP_LIMIT_S
-        # Nobody answers it any more.
+        # No request is answered any more.
         making.cancel()
         await asyncio.gather(making, return_exceptions=True)
     await home.ha.start()
@@ -131,13 +131,13 @@ async def test_home_assistant_ends_during_an_upload(home: Home, ending: str) -> 
     backup_id, _ = await home.back_up(home.cellar, name="After")
     assert await home.ha.backups.delete(backup_id) == {}
     assert home.keys(home.cellar) == []
-    # Of the one that was cut off parts may wait for a day, should it be sent again; of the other there is nothing.
+    # Parts of the interrupted upload are kept for a day, for a resume; nothing of the other one is.
     unfinished = home.garage.unfinished_uploads(home.cellar.bucket)
     assert all("Cut" in key for key in unfinished)
 
 
 async def _refresh(home: Home) -> None:
-    """Let the agent ask the bucket for its list, whatever comes of it."""
+    """Make the agent list the bucket, with any result."""
     with contextlib.suppress(aiohttp.ClientError):
         await home.agent.get("/v1/locations/attic/backups?refresh=true")
 

@@ -1,4 +1,4 @@
-"""A system that is gone comes back from the bucket, in a second, fresh Home Assistant."""
+"""A lost system is restored from the bucket into a new Home Assistant."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROOF = "The first system was here.\n"
 
 @dataclass(frozen=True)
 class Gone:
-    """A system that is no more, and its backups in the cellar."""
+    """A lost system, and its backups in the cellar."""
 
     port: int
     plain_id: str
@@ -30,7 +30,7 @@ class Gone:
 
 @pytest.fixture(scope="module")
 async def gone(system: Home) -> AsyncIterator[Gone]:
-    """Make a system, back it up twice, and end it."""
+    """Create a system, back it up twice, and end it."""
     agent_id = system.agent_id(system.cellar)
     with tempfile.TemporaryDirectory(prefix="e2e-") as folder:
         laptop = Laptop(Path(folder), system.cellar)
@@ -49,7 +49,7 @@ async def gone(system: Home) -> AsyncIterator[Gone]:
 
 
 async def assert_first_system_is_back(second: HomeAssistant, gone: Gone) -> None:
-    """Check that the second system has the first one's file, agent and backups."""
+    """Assert that the second system has the first one's file, agent and backups."""
     assert (second.config / "proof.txt").read_text() == PROOF
     await second.backups.wait_for_agents(2)
     for backup_id in (gone.plain_id, gone.encrypted_id):
@@ -58,7 +58,7 @@ async def assert_first_system_is_back(second: HomeAssistant, gone: Gone) -> None
 
 
 async def test_a_laptop_brings_the_system_back(system: Home, gone: Gone) -> None:
-    """docs/guides/disaster-recovery.md: downloaded with the binary alone, given to the first page of a new Home Assistant."""
+    """docs/guides/disaster-recovery.md: download with the binary alone, restore on a new Home Assistant's first page."""
     printed = await gone.laptop.follow(LAPTOP, gone.encrypted_id)
     assert "Locked, before the fire" in printed
     async with HomeAssistant(system.ha.version, is_new=True) as second:
@@ -70,7 +70,7 @@ async def test_a_laptop_brings_the_system_back(system: Home, gone: Gone) -> None
 
 
 async def test_the_bucket_restores_another_system(system: Home, gone: Gone) -> None:
-    """Restored straight from the location: only the agent and the password are needed."""
+    """A restore directly from the location needs only the agent and the password."""
     async with HomeAssistant(system.ha.version) as second:
         await second.add_agent(system.agent.address)
         await second.backups.wait_for_agents(2)
@@ -83,7 +83,7 @@ async def test_the_bucket_restores_another_system(system: Home, gone: Gone) -> N
 
 
 async def test_lost_metadata_comes_back(system: Home, gone: Gone) -> None:
-    """docs/guides/disaster-recovery.md: of the backups only the tars are left; then they are listed again, and whole."""
+    """docs/guides/disaster-recovery.md: orphaned tars are recovered and listed again, complete."""
     bucket, client = system.cellar.bucket, system.garage.client()
     for key in system.garage.bucket_keys(bucket):
         if key.endswith(".metadata.json"):

@@ -1,4 +1,4 @@
-"""What a person sees in Home Assistant when something breaks, and what is left in the bucket."""
+"""Failures as shown in Home Assistant, and their traces in the bucket."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SIZE = 256 * MIB
 
 @pytest.fixture
 async def log(home: Home) -> Log:
-    """Follow what Home Assistant logs during the test."""
+    """Follow Home Assistant's log during the test."""
     return Log(home.ha.folder / "homeassistant.log")
 
 
-async def test_an_upload_sits_out_an_outage(home: Home) -> None:
-    """The S3 server dies in the middle of an upload and comes back: the backup is whole."""
+async def test_upload_survives_an_outage(home: Home) -> None:
+    """The S3 server dies in the middle of an upload and returns: the backup is complete."""
 
     async def outage() -> None:
         await home.garage.kill()
@@ -42,10 +42,10 @@ async def test_an_upload_sits_out_an_outage(home: Home) -> None:
     home.assert_nothing_left(home.cellar)
 
 
-async def test_an_upload_whose_server_stays_away_fails_cleanly(
+async def test_upload_fails_cleanly_after_a_permanent_outage(
     home: Home, log: Log
 ) -> None:
-    """The S3 server dies and stays dead: a clear error, and no half backup afterwards."""
+    """The S3 server dies for good: a clear error, and no partial backup."""
     with home.files("ballast", SIZE):
         outcome = await back_up_until(home, home.attic, home.garage.kill, "Dead server")
     await home.garage.start()
@@ -67,8 +67,8 @@ async def test_an_upload_whose_server_stays_away_fails_cleanly(
     assert "Dead server" not in {backup["name"] for backup in listed}
 
 
-async def test_a_location_that_fails_does_not_harm_the_other(home: Home) -> None:
-    """One of two buckets is gone: the backup is in the other one, and the panel names the failed one."""
+async def test_failed_location_does_not_affect_the_other(home: Home) -> None:
+    """One of two buckets is lost: the other has the backup, and the panel names the failed location."""
     client = home.garage.client()
     client.delete_bucket(Bucket=home.attic.bucket)
     try:
@@ -87,8 +87,8 @@ async def test_a_location_that_fails_does_not_harm_the_other(home: Home) -> None
     home.assert_nothing_left(home.attic)
 
 
-async def test_the_panel_says_that_the_agent_is_away(home: Home) -> None:
-    """Without the agent the panel shows an error for its locations; when it is back, the error is gone."""
+async def test_panel_shows_an_unreachable_agent(home: Home) -> None:
+    """Without the agent, the panel shows an error for its locations, until the agent returns."""
     await home.agent.stop()
     errors = (await home.ha.backups.info())["agent_errors"]
     assert errors.keys() == {home.agent_id(home.cellar), home.agent_id(home.attic)}
@@ -96,8 +96,8 @@ async def test_the_panel_says_that_the_agent_is_away(home: Home) -> None:
     await wait_until_listed(home)
 
 
-async def test_a_list_outlives_its_bucket(home: Home) -> None:
-    """With the S3 server away, the panel still shows the backups of the last good list."""
+async def test_stale_list_is_shown_during_an_outage(home: Home) -> None:
+    """During an outage, the panel shows the last list."""
     backup_id, _ = await home.back_up(home.attic, name="Remembered")
     assert await home.ha.backups.find(backup_id)
     await home.garage.stop()
@@ -113,7 +113,7 @@ async def test_a_list_outlives_its_bucket(home: Home) -> None:
 
 
 async def test_a_damaged_backup_breaks_the_download(home: Home, folder: Path) -> None:
-    """Bytes that changed in the bucket never arrive as a complete file."""
+    """Changed bytes in the bucket never arrive as a complete file."""
     backup_id, _ = await home.back_up(home.cellar, name="Damaged")
     stored = home.stored(home.cellar, backup_id)
     client = home.garage.client()
@@ -132,8 +132,8 @@ async def test_a_damaged_backup_breaks_the_download(home: Home, folder: Path) ->
     home.assert_nothing_left(home.cellar)
 
 
-async def test_a_download_sits_out_an_outage(home: Home, folder: Path) -> None:
-    """The S3 server dies in the middle of a download and comes back: the file is whole."""
+async def test_download_survives_an_outage(home: Home, folder: Path) -> None:
+    """The S3 server dies in the middle of a download and returns: the file is complete."""
     with home.files("ballast", SIZE):
         backup_id, _ = await home.back_up(home.cellar, name="Outage while downloading")
     stored = home.stored(home.cellar, backup_id)

@@ -204,7 +204,7 @@ fn wrapped(text: &str, first: &str, next: &str) -> String {
 }
 
 #[test]
-fn providers_reference_is_up_to_date() {
+fn providers_reference_is_current() {
     assert_up_to_date("docs/providers.md", |_| document());
 }
 

@@ -16,7 +16,7 @@ use super::{assert_up_to_date, with_part};
 const DOCS: &str = "https://github.com/s3-backup-agent/s3-backup-agent/blob/main/docs/";
 
 #[test]
-fn configuration_reference_is_up_to_date() {
+fn configuration_reference_is_current() {
     assert_up_to_date("docs/configuration.md", |file| {
         TABLES
             .iter()
@@ -33,7 +33,7 @@ fn configuration_reference_is_up_to_date() {
 }
 
 #[test]
-fn documentation_of_the_app_is_up_to_date() {
+fn documentation_of_the_app_is_current() {
     assert_up_to_date("addon/DOCS.md", |file| {
         let mut general = "| option | default | meaning |\n|---|---|---|\n".to_owned();
         let mut locations = general.clone();
@@ -71,7 +71,7 @@ fn documentation_of_the_app_is_up_to_date() {
 }
 
 #[test]
-fn schema_of_the_app_is_up_to_date() {
+fn schema_of_the_app_is_current() {
     assert_up_to_date("addon/config.yaml", |file| {
         let mut schema = String::new();
         let mut current = "";
@@ -111,7 +111,7 @@ fn schema_of_the_app_is_up_to_date() {
 
 /// What scripts and tests in other languages read.
 #[test]
-fn list_of_settings_is_up_to_date() {
+fn list_of_settings_is_current() {
     let mut settings: Vec<Value> = Vec::new();
     for (section, setting) in TABLES
         .iter()

@@ -1,1 +1,1 @@
-"""The real parts that tests and benchmarks run against: an S3 server, the agent, Home Assistant."""
+"""Real parts for tests and benchmarks: an S3 server, the agent, Home Assistant."""

@@ -1,4 +1,4 @@
-//! The agent as a process of its own.
+//! The agent as a separate process.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::call::Client;
-use super::{PATIENCE, Setup, guard};
+use super::{Setup, TIMEOUT, guard};
 
-/// A running agent. No secret may be in anything it prints; that is looked at when it is dropped.
+/// A running agent. Dropping it asserts that its output contains no secret.
 pub(crate) struct Agent {
     pub(crate) setup: Setup,
     pub(crate) client: Client,
@@ -31,7 +31,7 @@ impl std::ops::Deref for Agent {
 }
 
 impl Agent {
-    /// Starts an agent and waits until it answers.
+    /// Starts an agent and waits until it is healthy.
     pub(crate) async fn start(setup: Setup) -> Self {
         let mut process = setup
             .command()
@@ -55,7 +55,7 @@ impl Agent {
             readers,
             has_ended: false,
         };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !agent.is_well().await {
             let ended = agent.process.try_wait().unwrap();
             assert!(
@@ -68,7 +68,7 @@ impl Agent {
         agent
     }
 
-    /// Starts an agent that has ended once more, with the same folder.
+    /// Starts an ended agent again in the same folder.
     pub(crate) async fn restarted(mut ended: Self) -> Self {
         assert!(ended.has_ended);
         let unused = Setup::with([]);
@@ -77,19 +77,19 @@ impl Agent {
         Self::start(setup).await
     }
 
-    /// A path as the agent sees it, which may have a file system of its own there.
+    /// A path in the agent's own mount namespace.
     pub(crate) fn inside(&self, name: &str) -> PathBuf {
         let path = self.setup.path(name);
         Path::new(&format!("/proc/{}/root", self.process.id()))
             .join(path.strip_prefix("/").unwrap())
     }
 
-    /// All that it printed so far.
+    /// Everything printed so far.
     pub(crate) fn printed(&self) -> String {
         self.printed.lock().unwrap().clone()
     }
 
-    /// The most memory that it had in use, in bytes.
+    /// Peak resident memory in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
@@ -122,9 +122,9 @@ impl Agent {
         );
     }
 
-    /// Waits for the end of the process.
+    /// Waits until the process ends.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             if let Some(status) = self.process.try_wait().unwrap() {
                 self.note_end();
@@ -132,14 +132,14 @@ impl Agent {
             }
             assert!(
                 Instant::now() < deadline,
-                "the agent does not end:\n{}",
+                "the agent does not exit:\n{}",
                 self.printed()
             );
             sleep(Duration::from_millis(20)).await;
         }
     }
 
-    /// Ends it as a power cut does, and gives its folder back.
+    /// Kills the process, as a power cut does.
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();

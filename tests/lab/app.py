@@ -44,13 +44,18 @@ class App:
         self._process: Process | None = None
 
     @property
+    def page_url(self) -> str:
+        """Return the page's own address."""
+        return f"http://127.0.0.1:{self.page_port}/"
+
+    @property
     def process(self) -> Process:
         """The running agent."""
         assert self._process is not None
         return self._process
 
     def set_options(self, options: dict[str, Any] | str) -> None:
-        """Write the options as Supervisor does when somebody has changed them."""
+        """Write the options as Supervisor does after a change."""
         text = options if isinstance(options, str) else json.dumps(options)
         (self.data / "options.json").write_text(text)
 

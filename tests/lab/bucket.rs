@@ -1,4 +1,5 @@
-//! A look into a bucket that shares nothing with the agent but the signature: plain signed requests for raw keys.
+//! A view of a bucket that shares only the signature with the agent: plain signed requests for raw
+//! keys.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::sample::hex;
-use super::{Sample, comes_to_be};
+use super::{Sample, holds_eventually};
 
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -22,7 +23,7 @@ const QUERY: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 const PATH: &AsciiSet = &QUERY.remove(b'/');
 
-/// A bucket and the key that owns it.
+/// A bucket and the access key that owns it.
 #[derive(Clone)]
 pub(crate) struct Bucket {
     pub(crate) name: String,
@@ -85,7 +86,7 @@ impl Bucket {
         }
     }
 
-    /// Makes the bucket; false when the server did not.
+    /// Creates the bucket; returns false on failure.
     pub(super) async fn make(&self) -> bool {
         self.attempt(Method::PUT, "", Bytes::new())
             .await
@@ -97,7 +98,8 @@ impl Bucket {
         self.call(Method::PUT, &path(key), data.into()).await;
     }
 
-    /// Writes a backup as the layout's other writer does: metadata without our additions, keys from the stem.
+    /// Writes a backup like the layout's other writer: metadata without our fields, keys from
+    /// the stem.
     pub(crate) async fn put_backup(&self, folder: &str, stem: &str, sample: &Sample) {
         self.put(&format!("{folder}backups/{stem}.tar"), sample.tar.clone())
             .await;
@@ -112,7 +114,7 @@ impl Bucket {
         self.call(Method::GET, &path(key), Bytes::new()).await
     }
 
-    /// Size and SHA-256 of an object that need not fit into memory.
+    /// Size and SHA-256 of an object larger than memory.
     pub(crate) async fn sha256(&self, key: &str) -> (u64, String) {
         let head = self.ask(Method::HEAD, &path(key), &[], Bytes::new()).await;
         let size: u64 = head.headers()["content-length"]
@@ -131,7 +133,7 @@ impl Bucket {
         (size, hex(hash.finish().as_ref()))
     }
 
-    /// Whether the object comes back to one who gives nothing but the signature.
+    /// Returns whether a plain signed GET, without further headers, succeeds.
     pub(crate) async fn can_be_read(&self, key: &str) -> bool {
         self.attempt(Method::GET, &path(key), Bytes::new())
             .await
@@ -167,7 +169,7 @@ impl Bucket {
         }
     }
 
-    /// Keys of multipart uploads that were neither completed nor aborted.
+    /// Keys of unfinished multipart uploads.
     pub(crate) async fn unfinished(&self) -> Vec<String> {
         let page = self.page("/?encoding-type=url&uploads=").await;
         assert!(!page.is_truncated, "more than one page");
@@ -176,7 +178,7 @@ impl Bucket {
         keys
     }
 
-    /// Begins an upload in parts, stores one of them, and leaves it so; gives its id.
+    /// Starts a multipart upload, stores one part, and returns the upload id.
     pub(crate) async fn leave_unfinished(&self, key: &str) -> String {
         let text = self
             .call(
@@ -204,7 +206,7 @@ impl Bucket {
         }
     }
 
-    /// Every key with what is under it.
+    /// Every key with its content.
     pub(crate) async fn contents(&self) -> Vec<(String, Bytes)> {
         let read = |key: String| async move {
             let data = self.get(&key).await;
@@ -217,12 +219,12 @@ impl Bucket {
             .await
     }
 
-    /// The bucket comes to hold nothing: no object, no part.
+    /// Waits until the bucket is empty: no object, no part.
     pub(crate) async fn comes_to_be_empty(&self) {
         self.comes_to_hold(&[]).await;
     }
 
-    /// The bucket comes to hold these keys and no unfinished upload.
+    /// Waits until the bucket holds exactly these keys and no unfinished upload.
     pub(crate) async fn comes_to_hold(&self, keys: &[&str]) {
         let found = std::sync::Mutex::default();
         let is_so = || async {
@@ -231,7 +233,7 @@ impl Bucket {
             *found.lock().unwrap() = (held, unfinished);
             is_so
         };
-        if !comes_to_be(is_so).await {
+        if !holds_eventually(is_so).await {
             let (held, unfinished) = found.into_inner().unwrap();
             panic!(
                 "the bucket should hold {keys:?}; it holds {held:?}, and of unfinished uploads {unfinished:?}"
@@ -264,7 +266,7 @@ impl Bucket {
         Ok((answer.status(), answer.bytes().await?))
     }
 
-    /// Sends a signed request, whatever the answer.
+    /// Sends a signed request; accepts any answer.
     pub(crate) async fn ask(
         &self,
         method: Method,

@@ -1,4 +1,4 @@
-//! The protocol as a client speaks it.
+//! A client of the agent's API.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -22,7 +22,7 @@ pub(crate) struct Client {
     answered: Arc<Mutex<String>>,
 }
 
-/// An answer, read to its end.
+/// A complete answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -30,7 +30,7 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
 }
 
-/// Content on its way, piece by piece. Dropping it is a client that goes away.
+/// Content sent piece by piece. Dropping it disconnects the client.
 pub(crate) struct Sending {
     pieces: Option<mpsc::Sender<Result<Bytes, std::io::Error>>>,
     answer: JoinHandle<reqwest::Result<Answer>>,
@@ -55,7 +55,7 @@ impl Client {
         self
     }
 
-    /// All JSON that the agent answered with.
+    /// All JSON in the agent's answers.
     pub(super) fn answered(&self) -> String {
         self.answered.lock().unwrap().clone()
     }
@@ -130,7 +130,7 @@ impl Client {
             .await
     }
 
-    /// Begins an upload and gives its id.
+    /// Announces an upload and returns its id.
     pub(crate) async fn begin(&self, location: &str, sample: &Sample) -> String {
         let created = self.create(location, sample).await;
         assert_eq!(created.status, 201, "{created:?}");
@@ -142,7 +142,7 @@ impl Client {
             .await
     }
 
-    /// Begins to send content.
+    /// Starts to send content.
     pub(crate) fn sending(&self, upload_id: &str) -> Sending {
         let (pieces, mut waiting) = mpsc::channel(1);
         let body = futures_util::stream::poll_fn(move |context| waiting.poll_recv(context));
@@ -165,7 +165,7 @@ impl Client {
             .await
     }
 
-    /// Uploads a backup, all three calls.
+    /// Uploads a backup with all three calls.
     pub(crate) async fn upload(&self, location: &str, sample: &Sample) -> Value {
         let upload_id = self.begin(location, sample).await;
         let arrived = self.content(&upload_id, sample.tar.clone()).await;
@@ -191,7 +191,7 @@ impl Client {
         answer.json()
     }
 
-    /// A list as NDJSON, one value a line.
+    /// A list as NDJSON, one value per line.
     pub(crate) async fn listed_lines(&self, location: &str) -> Vec<Value> {
         let request = self.request(Method::GET, &format!("/v1/locations/{location}/backups"));
         let answer = self
@@ -207,7 +207,7 @@ impl Client {
             .collect()
     }
 
-    /// A fresh list's backup ids, sorted.
+    /// Backup ids of a fresh list, sorted.
     pub(crate) async fn listed(&self, location: &str) -> Vec<String> {
         ids(&self.refreshed(location).await)
     }
@@ -234,17 +234,17 @@ impl Client {
         self.following("/v1/events").await
     }
 
-    /// The same on the agent's page.
+    /// The same stream on the agent's page.
     pub(crate) async fn page_events(&self) -> Events {
         self.following("/events").await
     }
 
-    /// Events with the log records of this level and above.
+    /// Events with log records of at least this level.
     pub(crate) async fn log(&self, level: &str) -> Events {
         self.following(&format!("/v1/events?log={level}")).await
     }
 
-    /// A stream goes on for as long as the test does.
+    /// Streams last as long as the test.
     async fn following(&self, path: &str) -> Events {
         let request = self
             .request(Method::GET, path)
@@ -254,22 +254,22 @@ impl Client {
 }
 
 impl Sending {
-    /// Sends some bytes, in pieces as Home Assistant does.
+    /// Sends bytes in pieces of Home Assistant's size.
     pub(crate) async fn send(&mut self, bytes: &Bytes) {
         for start in (0..bytes.len()).step_by(512 * 1024) {
             let piece = bytes.slice(start..bytes.len().min(start + 512 * 1024));
-            // The agent may have answered already; `ended` tells.
+            // The agent may have answered already; `ended` reports it.
             drop(self.pieces.as_ref().unwrap().send(Ok(piece)).await);
         }
     }
 
-    /// Says that this was all, and waits for the answer.
+    /// Ends the content and waits for the answer.
     pub(crate) async fn ended(mut self) -> reqwest::Result<Answer> {
         drop(self.pieces.take());
         self.answer.await.unwrap()
     }
 
-    /// Goes away in the middle.
+    /// Disconnects in the middle of the content.
     pub(crate) async fn gone(self) {
         self.answer.abort();
         drop(self.answer.await);
@@ -288,7 +288,8 @@ impl Answer {
             .unwrap_or_default()
     }
 
-    /// Asserts that this is a problem document with this status and code, and that `words` are in its detail or hint.
+    /// Asserts a problem document with this status and code, and with `words` in its detail or
+    /// hint.
     #[track_caller]
     pub(crate) fn is_problem(&self, status: u16, code: &str, words: &[&str]) {
         let problem = self.json();
@@ -320,7 +321,7 @@ pub(crate) fn content_path(location: &str, backup_id: &str) -> String {
     format!("/v1/locations/{location}/backups/{backup_id}/content")
 }
 
-/// The ids in a listing, sorted.
+/// Backup ids of a listing, sorted.
 pub(crate) fn ids(listing: &Value) -> Vec<String> {
     let backups = listing["backups"].as_array().unwrap().iter();
     let mut ids: Vec<_> = backups

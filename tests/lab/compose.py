@@ -34,7 +34,7 @@ class ComposedHome(HomeAssistant):
                 await asyncio.sleep(0.1)
 
     def move_to(self, folder: Path) -> None:
-        """Be a configuration folder that somebody has already, reached through a port of the container."""
+        """Use an existing configuration folder, and a port of the container."""
         file = self.config / "configuration.yaml"
         text = file.read_text().replace("127.0.0.1", "0.0.0.0")
         file.write_text(text.replace(str(self.port), str(HOME_ASSISTANT_PORT)))

@@ -1,4 +1,4 @@
-"""A real Home Assistant backs up through the agent, in front of whoever runs this: `scripts/demo home-assistant`."""
+"""A live Home Assistant that backs up through the agent: `scripts/demo home-assistant`."""
 
 from __future__ import annotations
 

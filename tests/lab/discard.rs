@@ -1,6 +1,6 @@
-//! A server of S3 that keeps nothing of a tar but its size and its CRC-64, for backups that no disk here holds.
+//! An S3 server that keeps only size and CRC-64 of a tar, for backups larger than the disk.
 //!
-//! It believes every signature. What is small, such as metadata, it keeps.
+//! It accepts every signature. Small objects, such as metadata, are kept.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -23,7 +23,7 @@ use super::Location;
 const CRC: CrcAlgorithm = CrcAlgorithm::Crc64Nvme;
 const KEPT_BYTES: usize = 64 * 1024;
 
-/// What is known of an object, or of a part.
+/// Facts about an object or a part.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Piece {
     pub(crate) size: u64,
@@ -58,7 +58,7 @@ impl Discard {
                 let (client, _) = listener.accept().await.unwrap();
                 let held = Arc::clone(&shared);
                 let service = service_fn(move |request| answer(Arc::clone(&held), request));
-                // A client that goes away is none of the server's business.
+                // Disconnected clients are ignored.
                 tokio::spawn(async move {
                     drop(
                         http1::Builder::new()
@@ -93,12 +93,12 @@ impl Discard {
         }
     }
 
-    /// What came under a key.
+    /// The stored facts of a key.
     pub(crate) fn object(&self, key: &str) -> Piece {
         self.held.lock().unwrap().objects[key].clone()
     }
 
-    /// The largest number of parts that an object was made of.
+    /// The largest number of parts of one object.
     pub(crate) fn most_parts(&self) -> usize {
         self.held.lock().unwrap().most_parts
     }

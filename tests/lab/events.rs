@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::PATIENCE;
+use super::TIMEOUT;
 
 /// An open events stream.
 pub(crate) struct Events {
@@ -12,7 +12,7 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    /// Takes the `hello` off.
+    /// Opens the stream and reads `hello`.
     pub(super) async fn open(answer: reqwest::Response) -> Self {
         let mut events = Self {
             answer,
@@ -24,21 +24,21 @@ impl Events {
         events
     }
 
-    /// The next event; nothing at the end of the stream.
+    /// The next event; `None` at the end of the stream.
     pub(crate) async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some(end) = self.text.iter().position(|&byte| byte == b'\n') {
                 let line: Vec<u8> = self.text.drain(..=end).collect();
                 return Some(serde_json::from_slice(&line).unwrap());
             }
-            let chunk = timeout(PATIENCE, self.answer.chunk())
+            let chunk = timeout(TIMEOUT, self.answer.chunk())
                 .await
                 .expect("no event comes");
             self.text.extend_from_slice(&chunk.ok().flatten()?);
         }
     }
 
-    /// All events up to the one that `is_last` knows.
+    /// All events up to the first that satisfies `is_last`.
     pub(crate) async fn until(&mut self, is_last: impl Fn(&Value) -> bool) -> Vec<Value> {
         let mut events = Vec::new();
         loop {

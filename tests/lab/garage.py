@@ -1,4 +1,4 @@
-"""A real S3 server: one Garage node, with its data in a folder of its own."""
+"""A real S3 server: one Garage node with its own data folder."""
 
 from __future__ import annotations
 
@@ -17,57 +17,27 @@ from .parts import part
 from .process import LabError, Process, free_port
 
 REGION = "garage"
-CAPACITY_BYTES = 100 << 30
 START_TIMEOUT_S = 30
-
-CONFIGURATION = """\
-metadata_dir = "{folder}/meta"
-data_dir = "{folder}/data"
-db_engine = "sqlite"
-replication_factor = 1
-rpc_bind_addr = "127.0.0.1:{rpc_port}"
-rpc_public_addr = "127.0.0.1:{rpc_port}"
-rpc_secret = "{rpc_secret}"
-
-[s3_api]
-s3_region = "{region}"
-api_bind_addr = "{host}:{s3_port}"
-
-[admin]
-api_bind_addr = "127.0.0.1:{admin_port}"
-admin_token = "{admin_token}"
-"""
 
 
 class Garage:
     """A Garage server with one access key.
 
-    Used as `async with Garage() as garage:`. `stop`, `kill` and `start` keep data, ports and key, so that a test can
-    take the server away in the middle of a transfer and bring it back.
+    Used as `async with Garage() as garage:`. Data, ports and key survive `stop`, `kill` and `start`, so that a test can
+    simulate an outage during a transfer.
     """
 
     def __init__(self, host: str = LOOPBACK_ADDRESS) -> None:
-        """Choose ports and make the configuration; nothing runs yet."""
+        """Choose ports and keys; nothing runs yet."""
         self.host = host
         self.region = REGION
-        self.key_id = ""
-        self.secret_key = ""
+        self.key_id = f"GK{secrets.token_hex(12)}"
+        self.secret_key = secrets.token_hex(32)
         self.folder = Path(tempfile.mkdtemp(prefix="garage-"))
-        self._s3_port, self._admin_port = free_port(), free_port()
-        self._admin_token = secrets.token_hex(16)
-        self._configuration = self.folder / "garage.toml"
-        self._configuration.write_text(
-            CONFIGURATION.format(
-                folder=self.folder,
-                region=REGION,
-                host=host,
-                s3_port=self._s3_port,
-                admin_port=self._admin_port,
-                rpc_port=free_port(),
-                rpc_secret=secrets.token_hex(32),
-                admin_token=self._admin_token,
-            )
+        self._s3_port, self._admin_port, self._rpc_port = (
+            free_port() for _ in range(3)
         )
+        self._admin_token = secrets.token_hex(16)
         self._process: Process | None = None
 
     @property
@@ -77,7 +47,7 @@ class Garage:
 
     @property
     def is_running(self) -> bool:
-        """Whether the server was started and not stopped."""
+        """Return whether the server was started and not stopped."""
         return self._process is not None
 
     @property
@@ -88,33 +58,34 @@ class Garage:
         return self._process
 
     async def __aenter__(self) -> Self:
-        """Start a node, give it a layout and make the access key."""
+        """Start the server."""
         try:
             await self.start()
-            await self._assign_layout()
-            key = await self._admin("CreateKey", {"name": "lab"})
-            self.key_id, self.secret_key = key["accessKeyId"], key["secretAccessKey"]
         except BaseException:
             await self.__aexit__()
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """End the server and remove its data."""
+        """Kill the server and remove its data."""
         await self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     async def start(self) -> None:
         """Start the server on its data and wait until it answers."""
-        log_path = self.folder / "garage.log"
-        command = (
-            part("garage-2.5.0/bin/garage", "garage"),
-            "-c",
-            self._configuration,
-            "server",
-        )
         self._process = await Process.start(
-            log_path, *command, environment={"RUST_LOG": "garage=info"}
+            self.folder / "garage.log",
+            Path(__file__).with_name("garage-server"),
+            part("garage-2.5.0/bin/garage", "garage"),
+            self.folder,
+            self.host,
+            *(str(port) for port in (self._s3_port, self._admin_port, self._rpc_port)),
+            environment={
+                "GARAGE_REGION": self.region,
+                "GARAGE_ADMIN_TOKEN": self._admin_token,
+                "GARAGE_DEFAULT_ACCESS_KEY": self.key_id,
+                "GARAGE_DEFAULT_SECRET_KEY": self.secret_key,
+            },
         )
         async with asyncio.timeout(START_TIMEOUT_S):
             while not await self._answers():
@@ -122,45 +93,42 @@ class Garage:
                 await asyncio.sleep(0.05)
 
     async def stop(self) -> None:
-        """Let the server finish what it does and end."""
+        """Shut the server down gracefully."""
         if self._process is not None:
             await self._process.stop()
             self._process = None
 
     async def kill(self) -> None:
-        """End the server at once."""
+        """Kill the server."""
         if self._process is not None:
             await self._process.kill()
             self._process = None
 
     async def create_bucket(self, name: str) -> str:
-        """Make a bucket that the key owns, and give its name."""
+        """Create a bucket that the key owns, and return its name."""
         await self._admin("CreateBucket", {"globalAlias": name})
         await self._allow(name, self.key_id)
         return name
 
     async def create_key(self, bucket: str) -> tuple[str, str]:
-        """Make another key that owns a bucket; gives its id and its secret."""
+        """Create another key that owns a bucket; return its id and secret."""
         key = await self._admin("CreateKey", {"name": "another"})
         await self._allow(bucket, key["accessKeyId"])
         return key["accessKeyId"], key["secretAccessKey"]
 
     async def delete_key(self, key_id: str) -> None:
-        """Forget a key: whoever uses it is refused from now on."""
+        """Delete a key; requests signed with it fail from now on."""
         await self._admin(f"DeleteKey?id={key_id}", {})
 
     async def move_to(self, region: str) -> None:
-        """Be in another region from now on: requests that are signed for the old one are refused."""
+        """Restart in another region; requests signed for the old one fail from now on."""
         await self.stop()
-        old = self._configuration.read_text()
-        new = old.replace(f's3_region = "{self.region}"', f's3_region = "{region}"')
-        self._configuration.write_text(new)
         self.region = region
         await self.start()
 
     def client(self, **options: Any) -> Any:
-        """Return a boto3 S3 client: the independent look at what is in a bucket."""
-        # Not everybody who needs a server has it.
+        """Return a boto3 S3 client, for an independent view of a bucket."""
+        # Some suites need a server, but not boto3.
         import boto3  # noqa: PLC0415
         from botocore.config import Config  # noqa: PLC0415
 
@@ -183,11 +151,11 @@ class Garage:
         }
 
     def bucket_keys(self, bucket: str) -> list[str]:
-        """Every key in the bucket, sorted."""
+        """Return every key in the bucket, sorted."""
         return sorted(self.bucket_objects(bucket))
 
     def unfinished_uploads(self, bucket: str) -> list[str]:
-        """Return the keys of multipart uploads that were neither completed nor aborted, sorted."""
+        """Return the keys of unfinished multipart uploads, sorted."""
         pages = (
             self.client()
             .get_paginator("list_multipart_uploads")
@@ -207,19 +175,6 @@ class Garage:
             client.abort_multipart_upload(
                 Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
             )
-
-    async def _assign_layout(self) -> None:
-        status = await self._admin("GetClusterStatus")
-        role = {
-            "id": status["nodes"][0]["id"],
-            "zone": "lab",
-            "capacity": CAPACITY_BYTES,
-            "tags": [],
-        }
-        await self._admin("UpdateClusterLayout", {"roles": [role]})
-        await self._admin(
-            "ApplyClusterLayout", {"version": status["layoutVersion"] + 1}
-        )
 
     async def _allow(self, bucket: str, key_id: str) -> None:
         found = await self._admin(f"GetBucketInfo?globalAlias={bucket}")

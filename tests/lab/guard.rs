@@ -1,4 +1,5 @@
-//! Ends what the tests started, even when the tests themselves are killed: a shell that waits for the end of its input.
+//! Kills everything that the tests started, even when the tests are killed: a shell that waits for
+//! the end of its input.
 
 use std::io::Write;
 use std::path::Path;
@@ -45,7 +46,7 @@ pub(super) fn ended(pid: u32) {
     tell(&format!("ended {pid}"));
 }
 
-/// Removes a folder at the very end.
+/// Removes a folder at the end of the run.
 pub(super) fn folder(path: &Path) {
     tell(&format!("folder {}", path.display()));
 }

@@ -115,7 +115,7 @@ class HomeAssistant:
     def socket(self) -> WebSocket:
         """The websocket of the signed-in user."""
         if self._socket is None:
-            raise LabError("nobody is signed in to Home Assistant")
+            raise LabError("no user is signed in to Home Assistant")
         return self._socket
 
     @property

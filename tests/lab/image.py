@@ -95,5 +95,5 @@ class Image(App):
         await process.wait(10)
 
     def remove_share(self, name: str) -> None:
-        """Remove a folder of `/share`, as somebody does who tidies up there."""
+        """Remove a folder of `/share`, as a user might."""
         shutil.rmtree(self.folder / "share" / name)

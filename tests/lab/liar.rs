@@ -1,4 +1,4 @@
-//! A server that answers whatever a test wants, without end when it wants that.
+//! A server with arbitrary, possibly endless, answers.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,10 +9,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::Location;
 
-/// What it answers: the head, and a piece that is sent again and again.
+/// One answer: the head, and a piece sent repeatedly.
 pub(crate) struct Lie {
     pub(crate) head: String,
-    /// Sent so many times.
+    /// Number of repetitions.
     pub(crate) piece: Vec<u8>,
     pub(crate) times: usize,
 }
@@ -38,7 +38,7 @@ impl Lie {
         }
     }
 
-    /// An answer that goes on for a terabyte.
+    /// An answer of one terabyte.
     pub(crate) fn endless(status: &str, headers: &str, filler: u8) -> Self {
         let chunk = vec![filler; 1 << 20];
         let piece = [format!("{:x}\r\n", chunk.len()).as_bytes(), &chunk, b"\r\n"].concat();
@@ -52,7 +52,8 @@ impl Lie {
 }
 
 impl Liar {
-    /// Answers each request, of which it is given the head and the number, with what `lie` says.
+    /// Answers each request with the result of `lie`, which receives the head and the request's
+    /// number.
     pub(crate) async fn start(lie: impl Fn(&str, usize) -> Lie + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -67,7 +68,7 @@ impl Liar {
         Self { endpoint, asked }
     }
 
-    /// Answers whatever is sent first with these bytes, and keeps what is sent after them.
+    /// Answers the first bytes of a client with `answer`, and keeps all later bytes.
     pub(crate) async fn raw(answer: Vec<u8>) -> (Self, Arc<Mutex<Vec<u8>>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -92,12 +93,12 @@ impl Liar {
         )
     }
 
-    /// How often it was asked.
+    /// Number of requests so far.
     pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 
-    /// A location there.
+    /// A location on this server.
     pub(crate) fn location(&self) -> Location {
         Location {
             id: "garage".into(),
@@ -119,7 +120,7 @@ impl Liar {
     }
 }
 
-/// One request for each connection: its body, if any, is read to its end.
+/// Reads one request per connection, its body included.
 async fn answer(
     mut stream: TcpStream,
     lie: &(dyn Fn(&str, usize) -> Lie + Sync),

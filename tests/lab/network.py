@@ -113,7 +113,7 @@ class Link:
             os.setns(self._far, os.CLONE_NEWNET)
 
     def toggle_cut(self) -> None:
-        """Cut the line, or mend it: packets are lost, and nobody is told."""
+        """Cut the line, or restore it: packets are lost silently."""
         self._process.send_signal(signal.SIGUSR1)
 
     def forget(self) -> None:

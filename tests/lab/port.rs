@@ -1,4 +1,4 @@
-//! Ports for servers that are told theirs.
+//! Ports for servers that cannot choose their own.
 
 use std::net::TcpListener;
 use std::sync::LazyLock;
@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use uuid::Uuid;
 
-/// The kernel gives out none of these itself (`net.ipv4.ip_local_port_range`), so none is taken again before its server
-/// has started, or between a server's end and its next start.
+/// Outside of the kernel's range for automatic ports (`net.ipv4.ip_local_port_range`), so a port
+/// stays free until its server starts and while it restarts.
 const FIRST: u16 = 10_000;
 const COUNT: u16 = 20_000;
 
-/// A port that nothing listens on.
+/// A port without a listener.
 pub(super) fn free() -> u16 {
-    // Counts from somewhere else in each run.
+    // Each run starts elsewhere.
     static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| {
         let [high, low, ..] = Uuid::new_v4().into_bytes();
         AtomicU16::new(u16::from_be_bytes([high, low]))

@@ -1,26 +1,27 @@
-//! A network that fails: a proxy between agent and server that knows requests, counts them, and breaks chosen ones.
+//! A failing network: a proxy between agent and server that counts requests and breaks chosen ones.
 //!
-//! Bytes go through unchanged, so signatures stay right, unless a fault says otherwise; the ages of what a listing names
-//! can be made up.
+//! Bytes pass unchanged, so signatures stay valid, unless a fault changes them. Ages in listings
+//! can be shifted.
+
+mod wire;
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use bytes::{Buf, BytesMut};
-use chrono::{NaiveDateTime, TimeDelta};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::AbortOnDropHandle;
 
-/// A request as it passed.
+use wire::{flip_bit, make_older, requests};
+
+/// A request seen by the proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Request {
     pub(crate) method: String,
     /// Path and query.
     pub(crate) path: String,
-    /// Bytes of its body.
+    /// Body size in bytes.
     pub(crate) length: u64,
 }
 
@@ -59,22 +60,23 @@ impl Request {
     }
 }
 
-/// What happens to a request.
+/// A failure of one request.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
-    /// The connection breaks after so many bytes of the request's body.
+    /// The connection breaks after this many bytes of the request's body.
     CutRequest(u64),
-    /// The connection breaks after so many bytes of the answer. With 0 the server has done its work and nobody hears.
+    /// The connection breaks after this many bytes of the answer. With 0, the server does the
+    /// work and the answer is lost.
     CutAnswer(u64),
-    /// The server hears of the request when the semaphore lets it through.
+    /// The request is held until the semaphore has a permit.
     Hold(Arc<Semaphore>),
-    /// The server does its work; its answer is held back until the semaphore lets it through.
+    /// The answer is held until the semaphore has a permit; the server has done the work.
     HoldAnswer(Arc<Semaphore>),
-    /// A bit of the request's body is another one when it arrives, in the byte with this index.
+    /// One bit of the byte at this index of the request's body flips.
     FlipRequest(u64),
-    /// A bit of the answer is another one when it arrives, in the byte with this index, head included.
+    /// One bit of the byte at this index of the answer, head included, flips.
     FlipAnswer(u64),
-    /// The proxy answers in the server's place: status line and body.
+    /// The proxy answers instead of the server: status line and body.
     Answer(&'static str, &'static str),
 }
 
@@ -85,12 +87,12 @@ struct Shared {
     requests: Mutex<Vec<Request>>,
     faults: Mutex<Vec<(Matcher, Fault)>>,
     is_away: watch::Sender<bool>,
-    /// Hours by which all that was written, and every upload that was begun, looks older.
+    /// Hours by which objects and unfinished uploads look older.
     written_ago: AtomicI64,
     begun_ago: AtomicI64,
 }
 
-/// A proxy before one server.
+/// A proxy in front of one server.
 pub(crate) struct Proxy {
     port: u16,
     shared: Arc<Shared>,
@@ -121,7 +123,7 @@ impl Proxy {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Breaks the next request that `matches`; one request for each call.
+    /// Breaks the next request that `matches`; each call breaks one.
     pub(crate) fn fault(&self, matches: impl Fn(&Request) -> bool + Send + 'static, fault: Fault) {
         self.shared
             .faults
@@ -130,7 +132,7 @@ impl Proxy {
             .push((Box::new(matches), fault));
     }
 
-    /// Holds the next request that `matches` back until a permit is added.
+    /// Holds the next request that `matches` until a permit is added.
     pub(crate) fn hold(
         &self,
         matches: impl Fn(&Request) -> bool + Send + 'static,
@@ -140,7 +142,7 @@ impl Proxy {
         gate
     }
 
-    /// How many faults have not happened yet.
+    /// Number of pending faults.
     pub(crate) fn faults_left(&self) -> usize {
         self.shared.faults.lock().unwrap().len()
     }
@@ -149,17 +151,17 @@ impl Proxy {
         self.shared.faults.lock().unwrap().clear();
     }
 
-    /// Breaks all connections and refuses new ones, or lets them through again.
+    /// Breaks all connections and refuses new ones, or accepts them again.
     pub(crate) fn set_away(&self, away: bool) {
         self.shared.is_away.send_replace(away);
     }
 
-    /// Makes everything in a listing look as if it had been written two hours ago.
+    /// Makes everything in listings look two hours older.
     pub(crate) fn make_old(&self) {
         self.shared.written_ago.store(2, Ordering::SeqCst);
     }
 
-    /// Makes it look as if every upload had been begun, and every object and part written, so many hours earlier.
+    /// Makes every upload, object and part look this many hours older.
     pub(crate) fn make_older(&self, begun_hours: i64, written_hours: i64) {
         self.shared.begun_ago.store(begun_hours, Ordering::SeqCst);
         self.shared
@@ -167,7 +169,7 @@ impl Proxy {
             .store(written_hours, Ordering::SeqCst);
     }
 
-    /// Bytes of all parts so far, each as often as it was sent.
+    /// Bytes of all part requests so far, repetitions included.
     pub(crate) fn part_bytes(&self) -> u64 {
         let requests = self.shared.requests.lock().unwrap();
         requests
@@ -203,7 +205,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// Ends when one side does, or a fault says so; both connections are closed then.
+/// Ends when one side closes or a fault demands it; then closes both connections.
 async fn connection(client: TcpStream, shared: &Shared) {
     let Ok(server) = TcpStream::connect(&shared.target).await else {
         return;
@@ -245,158 +247,6 @@ async fn connection(client: TcpStream, shared: &Shared) {
         () = answers => {}
         () = requests(from_client, to_server, shared, &allowed, &gate, &flip) => {}
     }
-}
-
-/// Flips a bit when the byte that `index` counts down to is among these.
-fn flip_bit(index: &AtomicU64, bytes: &mut [u8]) {
-    let at = index.load(Ordering::SeqCst);
-    if at == u64::MAX {
-        return;
-    }
-    let rest = at.checked_sub(bytes.len() as u64);
-    if rest.is_none() {
-        bytes[usize::try_from(at).unwrap()] ^= 1;
-    }
-    index.store(rest.unwrap_or(u64::MAX), Ordering::SeqCst);
-}
-
-/// A time keeps its length, so nothing else of the answer changes.
-fn make_older(answer: &mut [u8], tag: &[u8], hours: i64) {
-    const FORM: &str = "%Y-%m-%dT%H:%M:%S";
-    if hours == 0 {
-        return;
-    }
-    let places: Vec<_> = answer
-        .windows(tag.len())
-        .enumerate()
-        .filter(|(_, bytes)| *bytes == tag)
-        .collect();
-    let starts: Vec<_> = places.iter().map(|(index, _)| index + tag.len()).collect();
-    for start in starts {
-        let time = &mut answer[start..start + 19];
-        let written = NaiveDateTime::parse_from_str(str::from_utf8(time).unwrap(), FORM).unwrap();
-        time.copy_from_slice(
-            (written - TimeDelta::hours(hours))
-                .format(FORM)
-                .to_string()
-                .as_bytes(),
-        );
-    }
-}
-
-async fn requests(
-    mut client: OwnedReadHalf,
-    mut server: OwnedWriteHalf,
-    shared: &Shared,
-    allowed: &AtomicU64,
-    gate: &Mutex<Option<Arc<Semaphore>>>,
-    flip: &AtomicU64,
-) {
-    let mut buffer = BytesMut::new();
-    while let Some((head, request)) = next_head(&mut client, &mut buffer).await {
-        let fault = shared.take_fault(&request);
-        let length = request.length;
-        shared.requests.lock().unwrap().push(request);
-        let (mut cut_at, flip_request) = (u64::MAX, AtomicU64::new(u64::MAX));
-        match fault {
-            Some(Fault::CutRequest(bytes)) => cut_at = bytes,
-            Some(Fault::CutAnswer(bytes)) => allowed.store(bytes, Ordering::SeqCst),
-            Some(Fault::FlipRequest(index)) => flip_request.store(index, Ordering::SeqCst),
-            Some(Fault::FlipAnswer(index)) => flip.store(index, Ordering::SeqCst),
-            Some(Fault::Hold(gate)) => drop(gate.acquire().await),
-            Some(Fault::HoldAnswer(held)) => *gate.lock().unwrap() = Some(held),
-            Some(Fault::Answer(status, body)) => {
-                return answer(client, status, body, length, buffer).await;
-            }
-            None => {}
-        }
-        if server.write_all(&head).await.is_err() {
-            return;
-        }
-        let mut sent = 0;
-        while sent < length {
-            if buffer.is_empty() && !matches!(client.read_buf(&mut buffer).await, Ok(1..)) {
-                return;
-            }
-            let take = (length - sent).min(buffer.len() as u64).min(cut_at - sent);
-            let take = usize::try_from(take).unwrap();
-            flip_bit(&flip_request, &mut buffer[..take]);
-            if server.write_all(&buffer[..take]).await.is_err() {
-                return;
-            }
-            buffer.advance(take);
-            sent += take as u64;
-            if sent == cut_at {
-                return;
-            }
-        }
-    }
-}
-
-/// Reads the rest of the request, answers, and closes.
-async fn answer(client: OwnedReadHalf, status: &str, body: &str, length: u64, buffer: BytesMut) {
-    let mut rest = vec![
-        0;
-        usize::try_from(length)
-            .unwrap()
-            .saturating_sub(buffer.len())
-    ];
-    let mut client = client;
-    if client.read_exact(&mut rest).await.is_err() {
-        return;
-    }
-    let text = format!(
-        "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    // The other half is in the hands of `connection`; the socket is the same.
-    let stream: &TcpStream = client.as_ref();
-    let mut bytes = text.as_bytes();
-    while !bytes.is_empty() {
-        if stream.writable().await.is_err() {
-            return;
-        }
-        match stream.try_write(bytes) {
-            Ok(written) => bytes = &bytes[written..],
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(_) => return,
-        }
-    }
-}
-
-async fn next_head(
-    client: &mut OwnedReadHalf,
-    buffer: &mut BytesMut,
-) -> Option<(BytesMut, Request)> {
-    let end = loop {
-        if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
-            break end + 4;
-        }
-        if !matches!(client.read_buf(buffer).await, Ok(1..)) {
-            return None;
-        }
-    };
-    let head = buffer.split_to(end);
-    let text = str::from_utf8(&head).unwrap().to_owned();
-    let mut words = text.split(' ');
-    let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let headers = text.to_ascii_lowercase();
-    assert!(
-        !headers.contains("transfer-encoding"),
-        "a body without a length: {text}"
-    );
-    let length = headers
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length:"));
-    let length = length.map_or(0, |length| length.trim().parse().unwrap());
-    Some((
-        head,
-        Request {
-            method,
-            path,
-            length,
-        },
-    ))
 }
 
 impl Shared {

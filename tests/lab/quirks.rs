@@ -1,8 +1,8 @@
-//! A server of S3 in the test process that can differ as real providers do, one [`Quirk`] at a time.
+//! An S3 server in the test process that imitates deviations of real providers, one [`Quirk`] each.
 //!
-//! `s3s` reads requests and checks signatures, `s3s-fs` keeps what it is given in a folder. Around them: [`front`] answers
-//! what a provider answers before it looks at an object, [`storage`] differs in what is done with objects, and
-//! [`server`] in how connections and certificates behave; [`failing`] breaks the requests whose numbers it is told.
+//! `s3s` reads requests and checks signatures, `s3s-fs` stores objects in a folder. [`front`]
+//! answers before any object is touched, [`storage`] deviates in operations on objects, [`server`]
+//! in connections and certificates; [`failing`] breaks requests by number.
 
 mod failing;
 mod front;
@@ -14,79 +14,86 @@ pub(crate) use failing::Failure;
 pub(crate) use server::Imitation;
 pub(crate) use tls::Certificate;
 
-/// One way in which a provider differs from Amazon S3, or in which things go wrong there.
+/// One deviation of a provider from Amazon S3, or one failure of a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Quirk {
-    /// Refuses every `x-amz-checksum-*` header, `x-amz-sdk-checksum-algorithm` and trailers, with Backblaze B2's words.
-    /// Sources: "Unsupported Features" in Backblaze's "S3-Compatible API",
-    /// <https://github.com/home-assistant/core/issues/143995>, <https://github.com/diced/zipline/issues/746>.
+    /// Refuses every `x-amz-checksum-*` header, `x-amz-sdk-checksum-algorithm` and trailers, in
+    /// Backblaze B2's words. Sources: "Unsupported Features" in Backblaze's "S3-Compatible
+    /// API", <https://github.com/home-assistant/core/issues/143995>,
+    /// <https://github.com/diced/zipline/issues/746>.
     RefusesChecksumHeaders,
-    /// Takes a body with trailers for the content itself, so that its hash never matches: Ceph as Hetzner runs it.
-    /// Sources: <https://github.com/home-assistant/core/issues/144015>, <https://github.com/fsspec/s3fs/issues/932>.
+    /// Stores trailers as content, so that the hash never matches: Ceph as run by Hetzner.
+    /// Sources: <https://github.com/home-assistant/core/issues/144015>,
+    /// <https://github.com/fsspec/s3fs/issues/932>.
     MisreadsTrailers,
-    /// Wants all parts but the last to have one size; says so when they are put together.
-    /// Sources: Cloudflare's "Multipart upload" (developers.cloudflare.com/r2/objects/multipart-objects/),
+    /// Requires equal sizes of all parts but the last; complains at completion. Sources:
+    /// Cloudflare's "Multipart upload"
+    /// (developers.cloudflare.com/r2/objects/multipart-objects/),
     /// <https://github.com/apache/opendal/issues/2904>.
     EqualParts,
-    /// Takes no more than this many parts. Sources: Scaleway's "Managing multipart uploads"
-    /// (www.scaleway.com/en/docs/object-storage/api-cli/multipart-uploads/), `max_upload_part_num` in `OpenStack` Swift's
-    /// s3api.
+    /// Accepts at most this many parts. Sources: Scaleway's "Managing multipart uploads"
+    /// (www.scaleway.com/en/docs/object-storage/api-cli/multipart-uploads/),
+    /// `max_upload_part_num` in `OpenStack` Swift's s3api.
     MaxParts(i32),
-    /// Asks to slow down at the first so many requests of every kind.
-    /// Source: `SlowDown` in Amazon's API reference, "Error responses".
+    /// Throttles the first so many requests of every kind. Source: `SlowDown` in Amazon's API
+    /// reference, "Error responses".
     SlowDownFirst(usize),
-    /// Asks to slow down at every so many requests.
+    /// Throttles every n-th request.
     SlowDownEvery(usize),
-    /// Takes its time over a part, and asks to slow down when more than this many come at the same time.
+    /// Stores parts slowly, and throttles more than this many concurrent parts.
     BusyAbove(usize),
-    /// Closes the connection instead of answering, at every so many requests: in turn before its work and after it.
-    /// Source: <https://github.com/minio/minio/issues/9759>.
+    /// Closes the connection instead of answering every n-th request: in turn before and after
+    /// its work. Source: <https://github.com/minio/minio/issues/9759>.
     HangsUpEvery(usize),
-    /// Closes the connection after each answer without having said so.
-    /// Source: <https://github.com/tensorlakeai/tensorlake/issues/469>.
+    /// Closes the connection after each answer without announcing it. Source:
+    /// <https://github.com/tensorlakeai/tensorlake/issues/469>.
     ClosesAfterAnswer,
-    /// Answers 200, then white space, then an error, the first so many times when parts are to be put together.
-    /// Sources: Amazon's API reference of `CompleteMultipartUpload`,
+    /// Answers the first n completions with 200, white space, then an error. Sources: Amazon's
+    /// API reference of `CompleteMultipartUpload`,
     /// <https://github.com/openaddresses/machine/issues/429>.
     FailsToComplete(usize),
-    /// Gives `ETag`s that look like an MD5 and are none, as encrypted buckets do.
-    /// Source: `ETag` in Amazon's API reference of `Object`.
+    /// Returns `ETag`s that look like an MD5 but are none, as encrypted buckets do. Source:
+    /// `ETag` in Amazon's API reference of `Object`.
     OpaqueETags,
-    /// Does not know how to delete several objects at once, with Google's words.
-    /// Source: <https://github.com/minio/mc/issues/4778>.
+    /// Refuses multi-object deletion, in Google's words. Source:
+    /// <https://github.com/minio/mc/issues/4778>.
     NoBulkDelete,
-    /// Wants the bucket before the host name, with Alibaba's words.
-    /// Sources: <https://github.com/peak/s5cmd/issues/518>, <https://github.com/treeverse/lakeFS/issues/3613>.
+    /// Requires virtual-hosted addressing, in Alibaba's words. Sources:
+    /// <https://github.com/peak/s5cmd/issues/518>,
+    /// <https://github.com/treeverse/lakeFS/issues/3613>.
     VirtualHostsOnly,
-    /// Lists at most this many objects, or unfinished uploads, at a time, whatever was asked for.
-    /// Source: `MaxKeys` in Amazon's API reference of `ListObjectsV2` ("might contain fewer keys").
+    /// Lists at most this many objects or unfinished uploads per page, regardless of the
+    /// request. Source: `MaxKeys` in Amazon's API reference of `ListObjectsV2` ("might contain
+    /// fewer keys").
     PageSize(i32),
-    /// Is in this region, and names it when a request is signed for another.
-    /// Sources: <https://github.com/peak/s5cmd/issues/325>, <https://github.com/aws/aws-sdk-cpp/issues/1339>.
+    /// Has this region, and names it when a request is signed for another. Sources:
+    /// <https://github.com/peak/s5cmd/issues/325>,
+    /// <https://github.com/aws/aws-sdk-cpp/issues/1339>.
     Region(&'static str),
-    /// Is in this region, and redirects a request that is signed for another; only a header names the region.
-    /// Source: <https://github.com/yanganto/s3rs/issues/18>.
+    /// Has this region, and redirects requests signed for another; only a header names the
+    /// region. Source: <https://github.com/yanganto/s3rs/issues/18>.
     RedirectsTo(&'static str),
-    /// Knows no storage class but these.
-    /// Sources: <https://github.com/minio/minio/issues/5469>, <https://github.com/distribution/distribution/issues/4857>.
+    /// Accepts only these storage classes. Sources:
+    /// <https://github.com/minio/minio/issues/5469>,
+    /// <https://github.com/distribution/distribution/issues/4857>.
     StorageClasses(&'static [&'static str]),
-    /// Its clock is so many minutes ahead, and it refuses requests that are more than 15 minutes off.
-    /// Source: <https://github.com/versity/versitygw/issues/1514>.
+    /// Has a clock this many minutes ahead, and refuses a skew of more than 15 minutes. Source:
+    /// <https://github.com/versity/versitygw/issues/1514>.
     ClockAhead(i64),
-    /// The key may do anything but this action of IAM.
-    /// Source: "Actions, resources, and condition keys for Amazon S3" in Amazon's service authorization reference.
+    /// Denies this IAM action to the access key. Source: "Actions, resources, and condition
+    /// keys for Amazon S3" in Amazon's service authorization reference.
     Denies(&'static str),
-    /// The quota is used up: 403, as Ceph and Versity say it.
-    /// Source: <https://github.com/versity/versitygw/pull/503>.
+    /// Has an exhausted quota: 403, as answered by Ceph and Versity. Source:
+    /// <https://github.com/versity/versitygw/pull/503>.
     QuotaExceeded,
-    /// The disks are full: 507, as `MinIO` says it.
-    /// Source: `XMinioStorageFull` in `cmd/api-errors.go` of <https://github.com/minio/minio>.
+    /// Has full disks: 507, as answered by `MinIO`. Source: `XMinioStorageFull` in
+    /// `cmd/api-errors.go` of <https://github.com/minio/minio>.
     StorageFull,
-    /// The session token has expired. Source: <https://github.com/romange/helio/issues/15>.
+    /// Has an expired session token. Source: <https://github.com/romange/helio/issues/15>.
     TokenExpired,
 }
 
-/// What a server was made with.
+/// The quirks of one server.
 #[derive(Debug, Clone, Default)]
 struct Quirks(Vec<Quirk>);
 
@@ -95,12 +102,12 @@ impl Quirks {
         self.0.contains(quirk)
     }
 
-    /// The value of the quirk that `value` knows.
+    /// The first value that `value` extracts from a quirk.
     fn find<'q, T>(&'q self, value: impl Fn(&'q Quirk) -> Option<T>) -> Option<T> {
         self.0.iter().find_map(value)
     }
 
-    /// How far ahead the server's clock is.
+    /// The skew of the server's clock.
     fn clock_offset(&self) -> chrono::TimeDelta {
         let minutes = self.find(|quirk| match quirk {
             Quirk::ClockAhead(minutes) => Some(*minutes),

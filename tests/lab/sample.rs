@@ -1,4 +1,4 @@
-//! Backups as Home Assistant makes them.
+//! Backups as Home Assistant creates them.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -13,7 +13,7 @@ use super::noise;
 
 pub(crate) const DATE: &str = "2026-11-20T04:47:12.345678+01:00";
 
-/// A backup: what the manager knows of it, and its tar.
+/// A backup: announcement and tar.
 #[derive(Clone)]
 pub(crate) struct Sample {
     pub(crate) metadata: Value,
@@ -41,7 +41,7 @@ impl Sample {
         }
     }
 
-    /// A small one, in one piece.
+    /// A small backup, uploaded in one request.
     pub(crate) fn small(id: &str) -> Self {
         Self::new(id, "Nightly", 40_960)
     }
@@ -54,7 +54,7 @@ impl Sample {
         self.tar.len() as u64
     }
 
-    /// As HA's `suggested_filename` has it: white space folded to `_`, slashes kept.
+    /// HA's `suggested_filename`: white space becomes `_`, slashes stay.
     pub(crate) fn filename(&self) -> String {
         let name = self.metadata["name"].as_str().unwrap();
         let text = format!("{name} 2026-11-20 04.47 12345678");
@@ -64,7 +64,7 @@ impl Sample {
         )
     }
 
-    /// A stem that is the backup's own.
+    /// A stem unique to the backup.
     pub(crate) fn stem_with_id(&self) -> String {
         format!("{}_{}", self.stem(), self.id())
     }
@@ -94,7 +94,8 @@ impl Sample {
     }
 }
 
-/// Writes a backup of exactly `size` bytes, a multiple of 512, and gives its SHA-256. Every block is different.
+/// Writes a backup of exactly `size` bytes, a multiple of 512, without equal blocks; returns its
+/// SHA-256.
 pub(crate) fn write_large(file: &Path, id: &str, size: u64) -> String {
     let small = Sample::new(id, "Large", 10_240);
     let mut hash = Context::new(&SHA256);
@@ -103,7 +104,7 @@ pub(crate) fn write_large(file: &Path, id: &str, size: u64) -> String {
         hash.update(bytes);
         out.write_all(bytes).unwrap();
     };
-    // Before what a small backup holds comes one more entry.
+    // One large entry precedes those of a small backup.
     let data = size - small.size() - 512;
     let mut header = tar::Header::new_ustar();
     header.set_path("./media.tar.gz").unwrap();
@@ -126,7 +127,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
-/// HA core's part first, `backup.json` last, as Supervisor writes it; zeros at the end up to the size.
+/// HA core's part first, `backup.json` last, as Supervisor writes it; padded with zeros to the
+/// size.
 fn tar(seed: &str, manifest: &Value, size: usize) -> Vec<u8> {
     let manifest = manifest.to_string();
     let around = 512 + 512 + manifest.len().next_multiple_of(512) + 1024;

@@ -1,4 +1,4 @@
-//! Real S3 servers of different makers, so that nothing is tuned to one.
+//! Real S3 servers of two vendors, so that the agent is not tuned to one.
 
 use serde_json::json;
 
@@ -26,7 +26,7 @@ impl Server {
         }
     }
 
-    /// The location `home`, set up as people would.
+    /// The location `home`, with a user's usual settings.
     pub(crate) fn location(self, bucket: &Bucket) -> Location {
         let provider = match self {
             Self::Garage => "garage",
@@ -39,12 +39,12 @@ impl Server {
         }
     }
 
-    /// A new bucket and an agent that keeps backups there.
+    /// A new bucket and an agent with a location on it.
     pub(crate) async fn home(self) -> Home {
         self.home_with(|_| {}).await
     }
 
-    /// The same with other settings.
+    /// Like [`Self::home`], with changed settings.
     pub(crate) async fn home_with(self, change: impl FnOnce(&mut Location)) -> Home {
         let bucket = self.bucket().await;
         let mut location = self.location(&bucket);
@@ -56,7 +56,7 @@ impl Server {
         }
     }
 
-    /// A key that the server knows, and that may do nothing with this bucket.
+    /// A valid key without permissions on this bucket.
     pub(crate) async fn guest(self, bucket: &Bucket) -> (String, String) {
         match self {
             Self::Garage => garage::shared().key_for(bucket, json!({})).await,
@@ -64,10 +64,10 @@ impl Server {
         }
     }
 
-    fn said_of(self, bucket: &Bucket) -> String {
+    fn log_about(self, bucket: &Bucket) -> String {
         match self {
-            Self::Garage => garage::shared().said_of(bucket),
-            Self::Swift => swift::shared().said_of(bucket),
+            Self::Garage => garage::shared().log_about(bucket),
+            Self::Swift => swift::shared().log_about(bucket),
         }
     }
 }
@@ -78,7 +78,7 @@ impl Drop for Home {
             eprintln!(
                 "{:?} wrote:\n{}",
                 self.server,
-                self.server.said_of(&self.bucket)
+                self.server.log_about(&self.bucket)
             );
         }
     }

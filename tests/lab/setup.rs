@@ -1,4 +1,4 @@
-//! A configuration in a folder of its own, for the agent and for the command line.
+//! A configuration in its own folder, for agent and command line.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,14 +13,14 @@ use super::{Agent, Bucket, guard};
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_s3-backup-agent");
 
 /// A user and a group that own nothing.
-const SOMEBODY_ELSE: u32 = 65_534;
+const OTHER_USER: u32 = 65_534;
 
-/// The start of a command that somebody else runs.
-pub(crate) fn as_somebody_else() -> Command {
+/// Prefix of a command run by another user.
+pub(crate) fn as_other_user() -> Command {
     let mut command = Command::new("setpriv");
     let (user, group) = (
-        format!("--reuid={SOMEBODY_ELSE}"),
-        format!("--regid={SOMEBODY_ELSE}"),
+        format!("--reuid={OTHER_USER}"),
+        format!("--regid={OTHER_USER}"),
     );
     command.args([&user, &group, "--clear-groups"]);
     command
@@ -32,7 +32,7 @@ pub(crate) struct Location {
     pub(crate) id: String,
     pub(crate) provider: String,
     pub(crate) endpoint: String,
-    /// Left out when it is empty.
+    /// Omitted if empty.
     pub(crate) region: String,
     pub(crate) bucket: String,
     pub(crate) prefix: String,
@@ -41,7 +41,7 @@ pub(crate) struct Location {
     pub(crate) part_size: String,
     pub(crate) concurrency: u32,
     pub(crate) outage_seconds: u64,
-    /// Any other setting, and one that says otherwise.
+    /// Additional settings; they override the fields above.
     pub(crate) options: Vec<(String, String)>,
 }
 
@@ -64,7 +64,7 @@ impl Location {
         }
     }
 
-    /// Adds a setting, or sets one that is there otherwise.
+    /// Adds or overrides a setting.
     pub(crate) fn with(mut self, key: &str, value: &str) -> Self {
         self.options.push((key.to_owned(), value.to_owned()));
         self
@@ -79,7 +79,7 @@ impl Location {
             .into()
     }
 
-    /// All settings that are not empty; the last of two with one name counts.
+    /// All nonempty settings; the last of a name wins.
     fn settings(&self) -> BTreeMap<String, String> {
         let fixed = [
             ("id", &self.id),
@@ -118,26 +118,26 @@ pub(crate) struct Setup {
     pub(crate) locations: Vec<Location>,
     /// Lines of `[listen]` beside the socket's path.
     pub(crate) listen: String,
-    /// Never to be seen in anything that the program prints.
+    /// Texts that the program must never print.
     pub(crate) secrets: Vec<String>,
-    /// The state directory is on a file system of its own, made so.
+    /// A separate file system for the state directory.
     pub(crate) state_on: Option<StateOn>,
-    /// Said in a shell before the program starts.
+    /// Shell commands before the program's start.
     pub(crate) before: String,
-    /// Somebody else than who runs the tests runs the program.
-    pub(crate) is_somebody_elses: bool,
+    /// The program runs as another user than the tests.
+    pub(crate) is_other_user: bool,
     /// Environment variables.
     pub(crate) variables: Vec<(&'static str, String)>,
 }
 
-/// A file system for the state directory, which one command alone sees.
+/// A file system for the state directory, visible to one command only.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum StateOn {
-    /// It cannot be written.
+    /// Read-only.
     ReadOnly,
-    /// It has room for 1 MiB.
+    /// Room for 1 MiB.
     OneMebibyte,
-    /// It has room for nothing.
+    /// No room at all.
     Full,
 }
 
@@ -152,7 +152,7 @@ impl StateOn {
     }
 }
 
-/// What a command came to.
+/// Exit code and output of a command.
 pub(crate) struct Ran {
     pub(crate) code: i32,
     pub(crate) stdout: Vec<u8>,
@@ -174,7 +174,7 @@ impl Setup {
             .collect();
         let (listen, before, state_on, variables) =
             (String::new(), String::new(), None, Vec::new());
-        let is_somebody_elses = false;
+        let is_other_user = false;
         let setup = Self {
             folder,
             locations,
@@ -182,7 +182,7 @@ impl Setup {
             secrets,
             state_on,
             before,
-            is_somebody_elses,
+            is_other_user,
             variables,
         };
         setup.write();
@@ -197,7 +197,7 @@ impl Setup {
         self
     }
 
-    /// Something more that must never be printed.
+    /// Adds a text that must never be printed.
     pub(crate) fn keeping_secret(mut self, secret: &str) -> Self {
         self.secrets.push(secret.to_owned());
         self
@@ -209,16 +209,16 @@ impl Setup {
         self
     }
 
-    /// Starts the program where a crash leaves a dump.
+    /// Starts the program with core dumps enabled.
     pub(crate) fn with_dumps(mut self) -> Self {
         self.before = "ulimit -c unlimited".to_owned();
         self
     }
 
-    /// Somebody else runs the program, and owns its folder. What is in the folder already stays as it is.
-    pub(crate) fn run_by_somebody_else(mut self) -> Self {
-        chown(self.folder.path(), Some(SOMEBODY_ELSE), Some(SOMEBODY_ELSE)).unwrap();
-        self.is_somebody_elses = true;
+    /// Runs the program as another user, who owns the folder. Existing files keep their owner.
+    pub(crate) fn run_as_other_user(mut self) -> Self {
+        chown(self.folder.path(), Some(OTHER_USER), Some(OTHER_USER)).unwrap();
+        self.is_other_user = true;
         self
     }
 
@@ -240,7 +240,7 @@ impl Setup {
         self.folder.path().join(name)
     }
 
-    /// The program with this configuration and nothing of the tests' own environment that could change it.
+    /// The program with this configuration, isolated from the tests' environment.
     pub(crate) fn command(&self) -> Command {
         let mut command = if let Some(state) = self.state_on {
             let mut command = Command::new("unshare");
@@ -254,8 +254,8 @@ impl Setup {
             ]);
             command.arg(self.path("state")).arg(BINARY);
             command
-        } else if self.is_somebody_elses {
-            let mut command = as_somebody_else();
+        } else if self.is_other_user {
+            let mut command = as_other_user();
             command.arg(BINARY);
             command
         } else if self.before.is_empty() {
@@ -286,7 +286,7 @@ impl Setup {
         self.finish(command).await
     }
 
-    /// Runs what [`Self::command`] gave to its end.
+    /// Runs a [`Self::command`] to its end.
     pub(crate) async fn finish(&self, mut command: Command) -> Ran {
         let output = tokio::task::spawn_blocking(move || command.output().unwrap())
             .await
@@ -329,13 +329,13 @@ impl Ran {
         str::from_utf8(&self.stdout).unwrap()
     }
 
-    /// The one JSON document on standard output.
+    /// The JSON document on standard output.
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.stdout)
             .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    /// Asserts the exit code, and shows what was printed when it is another.
+    /// Asserts the exit code; shows the output on failure.
     pub(crate) fn ended_with(self, code: i32) -> Self {
         let stdout = String::from_utf8_lossy(&self.stdout);
         assert_eq!(

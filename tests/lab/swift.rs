@@ -1,13 +1,13 @@
-//! A real S3 server made by other people than Garage: `OpenStack` Swift with its S3 API on loopback.
+//! A real S3 server of another vendor than Garage: `OpenStack` Swift with its S3 API on loopback.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 
 use tokio::net::TcpStream;
 
-use super::{Bucket, eventually, guard, port};
+use super::{Bucket, eventually, guard, part, port, repository};
 
 const REGION: &str = "swift-lab";
 const OWNER: &str = "lab:owner";
@@ -21,14 +21,14 @@ pub(crate) struct Swift {
     process: Mutex<Option<Child>>,
 }
 
-/// The server that all tests share.
+/// The shared server.
 pub(crate) fn shared() -> &'static Swift {
     static SHARED: OnceLock<Swift> = OnceLock::new();
     SHARED.get_or_init(Swift::start)
 }
 
 impl Swift {
-    /// Starts a server of one's own.
+    /// Starts a separate server.
     pub(crate) fn start() -> Self {
         let folder = tempfile::Builder::new()
             .prefix("swift-")
@@ -54,12 +54,11 @@ impl Swift {
             .append(true)
             .open(self.folder.join("log"))
             .unwrap();
-        let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut command = Command::new(repository.join("scripts/in-root"));
+        let mut command = Command::new(repository().join("scripts/in-root"));
         command
-            .arg(root())
+            .arg(part("swift"))
             .arg("python3")
-            .arg(repository.join("tests/lab/swift_server.py"))
+            .arg(repository().join("tests/lab/swift_server.py"))
             .arg(&self.folder);
         command
             .arg(self.port.to_string())
@@ -75,7 +74,7 @@ impl Swift {
         *self.process.lock().unwrap() = Some(process);
     }
 
-    /// Ends the server at once; the kernel ends its services with it.
+    /// Kills the server; the kernel kills its services with it.
     pub(crate) fn kill(&self) {
         if let Some(mut process) = self.process.lock().unwrap().take() {
             process.kill().unwrap();
@@ -84,12 +83,12 @@ impl Swift {
         }
     }
 
-    /// Whether it takes a connection.
+    /// Returns whether it accepts a connection.
     pub(crate) async fn answers(&self) -> bool {
         TcpStream::connect(("127.0.0.1", self.port)).await.is_ok()
     }
 
-    /// Makes a bucket that the first key owns, as soon as the server can.
+    /// Creates a bucket that the first key owns, as soon as the server is ready.
     pub(crate) async fn bucket(&self) -> Bucket {
         let name = format!("ha-{}", uuid::Uuid::new_v4().simple());
         let bucket = Bucket::new(
@@ -107,14 +106,14 @@ impl Swift {
         bucket
     }
 
-    /// A key that may do nothing.
+    /// A key without permissions.
     pub(crate) fn guest(&self) -> (String, String) {
         (GUEST.to_owned(), self.secret.clone())
     }
 
-    /// What it wrote about a bucket.
-    pub(crate) fn said_of(&self, bucket: &Bucket) -> String {
-        super::lines_about(&self.folder.join("log"), &bucket.name)
+    /// The server's log lines about a bucket.
+    pub(crate) fn log_about(&self, bucket: &Bucket) -> String {
+        super::lines_with(&self.folder.join("log"), &bucket.name)
     }
 
     fn is_running(&self) {
@@ -127,7 +126,7 @@ impl Swift {
         assert!(
             is_running,
             "Swift ended:\n{}",
-            super::lines_about(&self.folder.join("log"), "")
+            super::lines_with(&self.folder.join("log"), "")
         );
     }
 }
@@ -137,15 +136,4 @@ impl Drop for Swift {
         self.kill();
         drop(fs::remove_dir_all(&self.folder));
     }
-}
-
-/// Path of the root file system that it is in, which is made when it is missing.
-fn root() -> PathBuf {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/parts/swift");
-    let output = Command::new(script)
-        .stderr(Stdio::inherit())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "scripts/parts/swift failed");
-    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
 }

@@ -1,1 +1,1 @@
-"""Tests of the release: the script, the tag that it makes, and what others expect of it."""
+"""Tests of the release: the script, its tag, and the requirements of others."""

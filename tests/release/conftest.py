@@ -1,4 +1,4 @@
-"""What the scratch repository holds after `tests/release/scratch`."""
+"""The content of the scratch repository after `tests/release/scratch`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DOMAIN = "s3_backup_agent"
 
 @dataclass(frozen=True)
 class Attempt:
-    """How one command ended."""
+    """The result of one command."""
 
     code: int
     output: str
@@ -26,13 +26,13 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Tree:
-    """A commit's files, as GitHub hands them out: a ZIP with one folder around everything."""
+    """A commit's files in the form of GitHub's archive: a ZIP with one folder around everything."""
 
     archive: bytes
 
     @property
     def files(self) -> dict[str, bytes]:
-        """The files by their paths."""
+        """Return the files by path."""
         with zipfile.ZipFile(io.BytesIO(self.archive)) as archive:
             return {
                 info.filename.partition("/")[2]: archive.read(info)
@@ -47,12 +47,12 @@ class Tree:
 
 @dataclass(frozen=True)
 class Scratch:
-    """What the releases left."""
+    """The results of the releases."""
 
     folder: Path
 
     def attempt(self, name: str) -> Attempt:
-        """Return how an attempt ended."""
+        """Return the result of an attempt."""
         return Attempt(
             int(self.text(f"{name}.code")),
             self.text(f"{name}.output"),
@@ -60,7 +60,7 @@ class Scratch:
         )
 
     def text(self, name: str) -> str:
-        """Return what was noted."""
+        """Return a recorded text."""
         return (self.folder / name).read_text().strip()
 
     def tree(self, name: str) -> Tree:
@@ -69,13 +69,13 @@ class Scratch:
 
     @property
     def next(self) -> str:
-        """The version that was released."""
+        """Return the released version."""
         return self.text("next")
 
 
 @pytest.fixture(scope="session")
 def scratch() -> Scratch:
-    """Return what `tests/release/run` had made."""
+    """Return the results of `tests/release/run`."""
     return Scratch(Path(os.environ["RELEASE_SCRATCH"]))
 
 

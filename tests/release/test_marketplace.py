@@ -1,4 +1,4 @@
-"""Home Assistant's own Marketplace installs the release's tag; only GitHub is a stand-in."""
+"""Home Assistant's own Marketplace installs the release's tag; only GitHub is imitated."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ ID = "4711"
 
 @pytest.fixture
 def hass_config_dir(tmp_path: Path) -> str:
-    """Give Home Assistant an empty configuration folder."""
+    """Return an empty configuration folder for Home Assistant."""
     return str(tmp_path)
 
 
 @pytest.fixture
 async def github(scratch: Scratch) -> AsyncIterator[str]:
-    """Serve the release's tag and main, as GitHub's archives, single files and API do (docs.github.com/rest)."""
+    """Serve the release's tag and main, like GitHub's archives, single files and API (docs.github.com/rest)."""
     pytest_socket.enable_socket()
     pytest_socket.socket_allow_hosts(["127.0.0.1"], allow_unix_socket=True)
     tag = f"v{scratch.next}"
@@ -92,7 +92,7 @@ async def github(scratch: Scratch) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def manager(hass: HomeAssistant, github: str) -> MarketplaceManager:
-    """Return the Marketplace, which takes our server for GitHub."""
+    """Return the Marketplace, connected to our server instead of GitHub."""
     hass.data[LOVELACE_DATA] = cast(Any, SimpleNamespace(resource_mode="storage"))
     entry = MockConfigEntry(domain="marketplace")
     entry.add_to_hass(hass)
@@ -111,7 +111,7 @@ async def manager(hass: HomeAssistant, github: str) -> MarketplaceManager:
 
 
 def installed(hass: HomeAssistant) -> dict[str, bytes]:
-    """Return the files of the integration in Home Assistant's configuration folder."""
+    """Return the integration's files in Home Assistant's configuration folder."""
     folder = Path(hass.config.path("custom_components", DOMAIN))
     return {
         str(path.relative_to(folder)): path.read_bytes()
@@ -121,7 +121,7 @@ def installed(hass: HomeAssistant) -> dict[str, bytes]:
 
 
 def ours(main: Tree) -> dict[str, bytes]:
-    """Return the files of the integration in this repository."""
+    """Return the integration's files in this repository."""
     prefix = f"hacs/custom_components/{DOMAIN}/"
     return {
         path.removeprefix(prefix): content
@@ -133,7 +133,7 @@ def ours(main: Tree) -> dict[str, bytes]:
 async def test_installs_the_tag(
     hass: HomeAssistant, manager: MarketplaceManager, scratch: Scratch, main: Tree
 ) -> None:
-    """From the catalog, with one click: all files, found by Home Assistant's loader without a restart."""
+    """One click in the catalog installs all files, and Home Assistant's loader finds them without a restart."""
     repository = IntegrationRepository(manager, REPOSITORY)
     repository.data.id, repository.data.domain = ID, DOMAIN
     repository.data.last_version, repository.data.releases = f"v{scratch.next}", True
@@ -151,7 +151,7 @@ async def test_installs_the_tag(
 async def test_add_from_link(
     hass: HomeAssistant, manager: MarketplaceManager, scratch: Scratch, main: Tree
 ) -> None:
-    """*Add from link*, as the README says: taken for an integration without a question, and installed."""
+    """*Add from link*, as in the README: recognised as an integration and installed."""
     for category in RepositoryCategory:
         manager.enable_category(category)
         manager.coordinators[category] = MarketplaceUpdateCoordinator()
@@ -170,7 +170,7 @@ async def test_add_from_link(
 async def test_main_alone_is_an_app(
     manager: MarketplaceManager, scratch: Scratch
 ) -> None:
-    """Without the tag's tree, the Marketplace takes the repository for one of apps: why the tag is made."""
+    """Without the tag's tree, the Marketplace reads the repository as one of apps: the reason for the tag."""
     repository = IntegrationRepository(manager, REPOSITORY)
     repository.tree = RepositoryArchive(scratch.tree("main").archive).tree
     repository.treefiles = [entry.path for entry in repository.tree]

@@ -1,4 +1,4 @@
-"""`scripts/release`: refuses what would be wrong, and makes all or nothing."""
+"""`scripts/release` refuses invalid releases, and is atomic."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .conftest import Scratch
     ],
 )
 def test_refuses(scratch: Scratch, name: str, words: str) -> None:
-    """It says what is wrong, and has changed nothing."""
+    """The message names the problem, and nothing has changed."""
     attempt = scratch.attempt(name)
     assert attempt.code == 1, attempt.output
     assert words in attempt.output
@@ -37,13 +37,13 @@ def test_refuses(scratch: Scratch, name: str, words: str) -> None:
 
 
 def test_check_agrees(scratch: Scratch) -> None:
-    """All files name one version, with or without the letter of a tag before it."""
+    """All files name one version, with or without the tag's letter."""
     attempt = scratch.attempt("check")
     assert (attempt.code, attempt.output) == (0, scratch.text("current"))
 
 
 def test_dry_run_changes_nothing(scratch: Scratch) -> None:
-    """It makes all of it, shows the checksums and what the tag adds, and keeps nothing."""
+    """It builds everything, shows checksums and the tag's additions, and keeps nothing."""
     attempt = scratch.attempt("dry-run")
     assert attempt.code == 0, attempt.output
     assert attempt.is_unchanged
@@ -56,14 +56,14 @@ def test_dry_run_changes_nothing(scratch: Scratch) -> None:
 
 
 def test_interruption_leaves_nothing(scratch: Scratch) -> None:
-    """Ctrl-C in the middle: no commit, no tag, no folder, no temporary files."""
+    """Ctrl-C in the middle leaves no commit, tag, folder or temporary file."""
     attempt = scratch.attempt("interrupted")
     assert attempt.code != 0
     assert attempt.is_unchanged, attempt.output
 
 
 def test_release_is_one_commit_and_one_tag(scratch: Scratch) -> None:
-    """The commit is on main and changes the version alone; the tag stands on it."""
+    """The commit is on main and changes only the version; the tag points to it."""
     attempt = scratch.attempt("release")
     assert attempt.code == 0, attempt.output
     assert scratch.text("tag.type") == "tag"
@@ -76,7 +76,7 @@ def test_release_is_one_commit_and_one_tag(scratch: Scratch) -> None:
         "addon/CHANGELOG.md",
         "addon/config.yaml",
         "hacs/custom_components/s3_backup_agent/manifest.json",
-        # And wherever people are told which image to get.
+        # And every documented image name.
         *(
             path
             for path, content in scratch.tree("before").files.items()
@@ -86,15 +86,15 @@ def test_release_is_one_commit_and_one_tag(scratch: Scratch) -> None:
     }
 
 
-def test_goes_on_where_it_ended(scratch: Scratch) -> None:
-    """The version was on main already: the same command makes the tag, and no second commit."""
+def test_interrupted_release_resumes(scratch: Scratch) -> None:
+    """If main has the version already, the same command creates the tag without a second commit."""
     attempt = scratch.attempt("resumed")
     assert attempt.code == 0, attempt.output
     assert scratch.text("resumed.parents") == scratch.text("parents")
 
 
 def test_nothing_but_the_version_changes(scratch: Scratch) -> None:
-    """Line by line, what was the old version is the new one."""
+    """The old version becomes the new one, line by line."""
     before, after = scratch.tree("before").files, scratch.tree("main").files
     old, new = scratch.text("current").encode(), scratch.next.encode()
     assert before.keys() == after.keys()
@@ -104,8 +104,8 @@ def test_nothing_but_the_version_changes(scratch: Scratch) -> None:
             assert is_now == was.replace(old, new).replace(b"Unreleased", new)
 
 
-def test_files_are_what_their_checksums_say(scratch: Scratch) -> None:
-    """Three files, and a list that fits them."""
+def test_files_match_their_checksums(scratch: Scratch) -> None:
+    """Three files, and a matching list."""
     folder = scratch.folder / "dist"
     lines = (folder / "SHA256SUMS").read_text().splitlines()
     listed = {name: checksum for checksum, name in map(str.split, lines)}
@@ -114,8 +114,8 @@ def test_files_are_what_their_checksums_say(scratch: Scratch) -> None:
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == checksum
 
 
-def test_list_names_what_is_in_the_binary(scratch: Scratch) -> None:
-    """Each dependency with version, licence and checksum, as it is locked; no path of the machine that built it."""
+def test_bill_of_materials_names_all_dependencies(scratch: Scratch) -> None:
+    """Each dependency with version, licence and checksum from the lock file; no path of the build machine."""
     text = (scratch.folder / "dist" / "s3-backup-agent.cdx.json").read_text()
     listed = json.loads(text)
     assert (listed["bomFormat"], listed["specVersion"]) == ("CycloneDX", "1.5")
@@ -131,14 +131,14 @@ def test_list_names_what_is_in_the_binary(scratch: Scratch) -> None:
     }
     assert found <= locked
     assert {"rustls", "aws-lc-sys", "object_store", "tokio"} <= {it[0] for it in found}
-    # Only the tests use it.
+    # A dependency of tests alone.
     assert "rcgen" not in {it[0] for it in found}
     assert all(it.get("licenses") for it in listed["components"])
     assert str(scratch.folder) not in text
 
 
 def test_notes_are_the_newest_entry(scratch: Scratch) -> None:
-    """What GitHub shows of the release is what the app shows."""
+    """GitHub and the app show the same notes."""
     notes = scratch.attempt("notes").output
     changelog = scratch.tree("main").files["addon/CHANGELOG.md"].decode()
     assert notes

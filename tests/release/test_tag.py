@@ -1,4 +1,4 @@
-"""The tag is what HACS and Home Assistant's Marketplace install; main is what Supervisor reads."""
+"""HACS and Home Assistant's Marketplace install the tag; Supervisor reads main."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ REPOSITORY_YAML = vol.Schema(
 
 
 def below(tree: Tree, folder: str) -> dict[str, bytes]:
-    """Return the files of a folder by their paths in it."""
+    """Return the files of a folder by path."""
     return {
         path.removeprefix(f"{folder}/"): content
         for path, content in tree.files.items()
@@ -68,7 +68,7 @@ def below(tree: Tree, folder: str) -> dict[str, bytes]:
     }
 
 
-def test_tag_is_main_and_what_hacs_holds(main: Tree, tag: Tree) -> None:
+def test_tag_is_main_plus_the_integration(main: Tree, tag: Tree) -> None:
     """Nothing else, byte for byte."""
     lifted = below(main, "hacs")
     assert {PurePosixPath(path).parts[0] for path in lifted} == {
@@ -80,7 +80,7 @@ def test_tag_is_main_and_what_hacs_holds(main: Tree, tag: Tree) -> None:
 
 
 def test_main_has_no_integration_at_its_root(main: Tree) -> None:
-    """There it would be twice in the work of everybody."""
+    """A copy at the root would be a duplicate to maintain."""
     assert not {path.split("/")[0] for path in main.files} & {
         "custom_components",
         "hacs.json",
@@ -95,7 +95,7 @@ def test_hacs_json(tag: Tree) -> None:
 
 
 def test_manifest(tag: Tree, scratch: Scratch) -> None:
-    """HACS: validate/integration_manifest.py; the tag's version is in it, in a form that HA's loader takes."""
+    """HACS: validate/integration_manifest.py; HA's loader accepts the tag's version."""
     manifest = MANIFEST(tag.json(f"{INTEGRATION}/manifest.json"))
     assert manifest["domain"] == DOMAIN
     assert manifest["version"] == scratch.next
@@ -103,13 +103,13 @@ def test_manifest(tag: Tree, scratch: Scratch) -> None:
 
 
 def test_hacs_finds_one_integration(tag: Tree) -> None:
-    """HACS: repositories/integration.py takes the first folder there; there is no other."""
+    """HACS: repositories/integration.py uses the first folder; there is only one."""
     folders = {path.split("/")[0] for path in below(tag, "custom_components")}
     assert folders == {DOMAIN}
 
 
 def test_brand_images(tag: Tree) -> None:
-    """HACS: validate/brands.py looks for this file before it asks the repository of brands."""
+    """HACS: validate/brands.py looks for this file before the repository of brands."""
     assert tag.files[f"{INTEGRATION}/brand/icon.png"].startswith(b"\x89PNG")
 
 
@@ -120,7 +120,7 @@ def test_information_and_licence(tag: Tree) -> None:
 
 
 def test_documents_lead_somewhere(tag: Tree) -> None:
-    """The Marketplace shows the README of the tag, with its pictures; no link in any document is dead."""
+    """The Marketplace shows the tag's README with pictures; no document has a dead link."""
     there = {*tag.files}
     there |= {str(it) for path in tag.files for it in PurePosixPath(path).parents}
     links = [
@@ -143,7 +143,7 @@ def test_supervisor_finds_the_repository(main: Tree) -> None:
 
 @pytest.mark.parametrize("name", ["main", "tag"])
 def test_supervisor_finds_one_app(scratch: Scratch, name: str) -> None:
-    """Supervisor: store/data.py, _find_app_configs, takes every config.yaml that is not below a hidden folder."""
+    """Supervisor: store/data.py, _find_app_configs, reads every config.yaml outside of hidden folders."""
     found = [
         path
         for path in scratch.tree(name).files
@@ -155,7 +155,7 @@ def test_supervisor_finds_one_app(scratch: Scratch, name: str) -> None:
 
 
 def test_supervisor_offers_this_version(main: Tree, scratch: Scratch) -> None:
-    """The image's tag is the version of the app, and for the architectures that are built."""
+    """The image's tag is the app's version, for all built architectures."""
     app: dict[str, Any] = yaml.safe_load(main.files["addon/config.yaml"])
     assert app["version"] == scratch.next
     assert app["slug"] == DOMAIN

@@ -1,4 +1,4 @@
-"""The workflows on GitHub: of the right form, with no more rights than they need, and with scripts that are there."""
+"""The workflows on GitHub: valid, with minimal permissions, and in step with the scripts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WRITES = {
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Return a workflow; YAML takes the key `on` for a word that means yes."""
+    """Return a workflow; YAML reads the key `on` as true."""
     content: dict[Any, Any] = yaml.safe_load(path.read_text())
     return {"on" if key is True else key: value for key, value in content.items()}
 
@@ -38,14 +38,14 @@ def steps(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=IDS)
-def test_form(path: Path) -> None:
-    """GitHub knows all keys (SchemaStore's schema, which check-jsonschema brings)."""
+def test_workflow_matches_schema(path: Path) -> None:
+    """SchemaStore's schema, shipped with check-jsonschema, accepts the workflow."""
     jsonschema.validate(load(path), json.loads(SCHEMA.read_text()))
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=IDS)
-def test_audit(path: Path) -> None:
-    """Zizmor finds nothing: no injection, no credentials left behind, nothing unpinned."""
+def test_workflow_passes_security_audit(path: Path) -> None:
+    """Zizmor reports nothing: no injection, no leftover credentials, nothing unpinned."""
     zizmor = Path(sysconfig.get_path("scripts")) / "zizmor"
     command = [
         str(zizmor),
@@ -60,8 +60,8 @@ def test_audit(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=IDS)
-def test_rights(path: Path) -> None:
-    """Nothing by default; each job reads, and writes only what it is for. None runs for ever."""
+def test_permissions_are_minimal(path: Path) -> None:
+    """The default is none; jobs read, and write only for their purpose. Every job has a timeout."""
     workflow = load(path)
     assert workflow["permissions"] == {}
     for name, job in workflow["jobs"].items():
@@ -72,7 +72,7 @@ def test_rights(path: Path) -> None:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=IDS)
 def test_actions_are_pinned(path: Path) -> None:
-    """By a commit, with its name beside it; one action is one commit everywhere."""
+    """Actions are pinned by commit, with a version beside it, and to one commit everywhere."""
     uses = re.findall(r"uses: (\S+)(.*)", path.read_text())
     assert uses
     for action, name in uses:
@@ -84,16 +84,16 @@ def test_actions_are_pinned(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=IDS)
-def test_commands(path: Path) -> None:
-    """Bash understands them, and each script of ours that they name is there to be run."""
+def test_commands_are_valid(path: Path) -> None:
+    """Bash parses them, and each named script of the repository is executable."""
     for run in [step["run"] for step in steps(path) if "run" in step]:
         subprocess.run(["bash", "-n"], input=run, text=True, check=True)
         for script in re.findall(r"(?<![\w/])((?:\.ci|scripts|tests)/[\w/-]+)", run):
             assert (ROOT / script).stat().st_mode & 0o111, script
 
 
-def test_release_is_made_of_what_is_made_here() -> None:
-    """Both architectures, one image with the name that the app has."""
+def test_release_publishes_all_architectures_and_the_app_image() -> None:
+    """The release builds both architectures, and one image with the app's name."""
     release = load(next(path for path in WORKFLOWS if path.name == "release.yaml"))
     matrix = release["jobs"]["build"]["strategy"]["matrix"]["include"]
     built = [job["architecture"] for job in matrix]
@@ -101,3 +101,33 @@ def test_release_is_made_of_what_is_made_here() -> None:
     assert f"ARCHITECTURES=({' '.join(built)})" in script
     app = yaml.safe_load((ROOT / "addon" / "config.yaml").read_text())
     assert release["env"]["IMAGE"] == app["image"]
+
+
+def test_matrix_runs_every_suite_once() -> None:
+    """The matrix and `scripts/test` have the same suites; `quick` is a selection of others."""
+    jobs = load(ROOT / ".github" / "workflows" / "ci.yaml")["jobs"]
+    matrices = [job["strategy"]["matrix"] for job in jobs.values() if "strategy" in job]
+    run = [
+        suite
+        for matrix in matrices
+        for suites in matrix["suites"]
+        for suite in suites.split()
+    ]
+    script = (ROOT / "scripts" / "test").read_text()
+    suites = set(re.findall(r"^suite_(\w+)\(\)", script, re.MULTILINE)) - {"quick"}
+    assert sorted(run) == sorted(suites)
+
+
+def test_jobs_cache_their_parts() -> None:
+    """Every job of the matrix, the checks and the build restore a cache before their command."""
+    jobs = load(ROOT / ".github" / "workflows" / "ci.yaml")["jobs"]
+    for name in ("check", "agent", "rust", "suites"):
+        steps = jobs[name]["steps"]
+        cached = [
+            number
+            for number, step in enumerate(steps)
+            if step.get("uses", "").startswith("actions/cache@")
+        ]
+        run = [number for number, step in enumerate(steps) if "run" in step]
+        assert cached, name
+        assert min(cached) < min(run), name

@@ -1,1 +1,1 @@
-"""Crashes at random moments and bad lines, with tools that look from outside."""
+"""Crashes at random moments and bad lines, observed by independent tools."""

@@ -1,4 +1,4 @@
-//! Connections that break at the worst moment: what arrives is right all the same.
+//! Connections that break at the worst moment: stored and received bytes are correct.
 
 use http::Method;
 use serde_json::json;
@@ -6,17 +6,17 @@ use serde_json::json;
 use crate::lab::agent::Agent;
 use crate::lab::{Bucket, Fault, MIB, Proxy, Request, Sample, agent_behind_proxy};
 
-/// Uploads through the faults that `arm` sets, and looks at what is in the bucket.
+/// Uploads through the faults set by `arm`, and compares the bucket's content.
 async fn upload_survives(size: u64, arm: impl FnOnce(&Proxy)) -> (Agent, Proxy, Bucket, Sample) {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Chaos", size);
     arm(&proxy);
     agent.upload("garage", &sample).await;
-    assert_eq!(proxy.faults_left(), 0, "the test would prove nothing");
+    assert_eq!(proxy.faults_left(), 0, "test precondition not met");
     let stem = format!("backups/{}", sample.stem());
     assert!(
         bucket.get(&format!("{stem}.tar")).await == sample.tar,
-        "the tar in the bucket is another one"
+        "the tar in the bucket differs"
     );
     assert_eq!(
         bucket.json(&format!("{stem}.metadata.json")).await["s3_backup_agent"]["sha256"],
@@ -27,7 +27,7 @@ async fn upload_survives(size: u64, arm: impl FnOnce(&Proxy)) -> (Agent, Proxy, 
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_in_the_middle_of_parts() {
+async fn connection_breaking_between_parts_is_survived() {
     let (_agent, proxy, bucket, _) = upload_survives(20 * MIB, |proxy| {
         proxy.fault(
             |request| request.stores_part(1),
@@ -46,7 +46,7 @@ async fn a_connection_that_breaks_in_the_middle_of_parts() {
 }
 
 #[tokio::test]
-async fn a_part_whose_answer_is_lost_is_sent_again() {
+async fn part_with_lost_answer_is_sent_again() {
     let (_agent, proxy, bucket, _) = upload_survives(11 * MIB, |proxy| {
         proxy.fault(|request| request.stores_part(2), Fault::CutAnswer(0));
     })
@@ -56,7 +56,7 @@ async fn a_part_whose_answer_is_lost_is_sent_again() {
 }
 
 #[tokio::test]
-async fn a_completion_whose_answer_is_lost_is_found_to_be_done() {
+async fn completion_with_lost_answer_is_confirmed() {
     let (agent, _proxy, bucket, sample) = upload_survives(11 * MIB, |proxy| {
         proxy.fault(Request::completes_multipart, Fault::CutAnswer(0));
     })
@@ -66,7 +66,7 @@ async fn a_completion_whose_answer_is_lost_is_found_to_be_done() {
 }
 
 #[tokio::test]
-async fn writes_whose_answers_are_lost_are_made_again() {
+async fn writes_with_lost_answers_are_retried() {
     upload_survives(40_960, |proxy| {
         proxy.fault(|request| request.writes(".tar"), Fault::CutAnswer(0));
         proxy.fault(|request| request.writes(".tar"), Fault::CutRequest(20_000));
@@ -80,7 +80,7 @@ async fn writes_whose_answers_are_lost_are_made_again() {
 }
 
 #[tokio::test]
-async fn a_provider_with_errors_of_its_own_is_asked_again() {
+async fn internal_errors_of_the_provider_are_retried() {
     let internal = "<Error><Code>InternalError</Code><Message>We encountered an internal error.</Message></Error>";
     let slow_down =
         "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
@@ -97,7 +97,7 @@ async fn a_provider_with_errors_of_its_own_is_asked_again() {
             |request| request.stores_part(2),
             Fault::Answer("429 Too Many Requests", ""),
         );
-        // Amazon may fail this one with status 200.
+        // Amazon may fail this request with status 200.
         proxy.fault(
             Request::completes_multipart,
             Fault::Answer("200 OK", internal),
@@ -112,7 +112,7 @@ async fn a_provider_with_errors_of_its_own_is_asked_again() {
 }
 
 #[tokio::test]
-async fn an_upload_that_the_provider_refuses_in_the_middle_leaves_nothing() {
+async fn refused_upload_leaves_nothing() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let full = "<Error><Code>QuotaExceeded</Code><Message>Bucket quota exceeded.</Message></Error>";
     for broken in 0..3 {
@@ -145,7 +145,7 @@ async fn an_upload_that_the_provider_refuses_in_the_middle_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_download_goes_on_where_its_connection_broke() {
+async fn interrupted_download_resumes() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Chaos", 20 * MIB);
     bucket.put_backup("", "b", &sample).await;
@@ -159,11 +159,11 @@ async fn a_download_goes_on_where_its_connection_broke() {
     );
     let answer = agent.download("garage", "a1").await.unwrap();
     assert!(answer.body == sample.tar, "the download differs");
-    assert_eq!(proxy.faults_left(), 0, "the test would prove nothing");
+    assert_eq!(proxy.faults_left(), 0, "test precondition not met");
 }
 
 #[tokio::test]
-async fn a_range_goes_on_where_its_connection_broke() {
+async fn interrupted_range_resumes() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Chaos", 12 * MIB);
     bucket.put_backup("", "b", &sample).await;
@@ -178,11 +178,11 @@ async fn a_range_goes_on_where_its_connection_broke() {
         answer.status == 206 && answer.body == sample.tar[1000..=8_000_000],
         "the range differs"
     );
-    assert_eq!(proxy.faults_left(), 0, "the test would prove nothing");
+    assert_eq!(proxy.faults_left(), 0, "test precondition not met");
 }
 
 #[tokio::test]
-async fn a_tar_that_is_replaced_during_its_download_is_never_mixed() {
+async fn tar_replaced_during_download_is_never_mixed() {
     let (agent, proxy, bucket) = agent_behind_proxy(|location| location.concurrency = 1).await;
     let (sample, other) = (
         Sample::new("a1", "Old", 20 * MIB),
@@ -202,15 +202,12 @@ async fn a_tar_that_is_replaced_during_its_download_is_never_mixed() {
             Err(_) => break false,
         }
     };
-    assert!(
-        !complete,
-        "half of one backup and half of another came as one"
-    );
+    assert!(!complete, "the download mixes two backups");
     assert!(sample.tar.starts_with(&body));
 }
 
 #[tokio::test]
-async fn a_deletion_whose_answer_is_lost_is_done() {
+async fn deletion_with_lost_answer_succeeds() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     bucket.put_backup("", "b", &Sample::small("a1")).await;
     agent.list("garage").await;
@@ -221,7 +218,7 @@ async fn a_deletion_whose_answer_is_lost_is_done() {
 }
 
 #[tokio::test]
-async fn a_deletion_that_stops_half_way_is_brought_to_its_end() {
+async fn partial_deletion_is_finished() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     bucket.put_backup("", "b", &Sample::small("a1")).await;
     agent.list("garage").await;
@@ -240,7 +237,7 @@ async fn a_deletion_that_stops_half_way_is_brought_to_its_end() {
 }
 
 #[tokio::test]
-async fn an_upload_whose_start_is_unclear_starts_again() {
+async fn upload_with_uncertain_start_is_restarted() {
     upload_survives(11 * MIB, |proxy| {
         proxy.fault(Request::starts_multipart, Fault::CutAnswer(0));
         proxy.fault(Request::starts_multipart, Fault::CutRequest(0));
@@ -249,7 +246,7 @@ async fn an_upload_whose_start_is_unclear_starts_again() {
 }
 
 #[tokio::test]
-async fn a_tar_whose_fate_is_unclear_is_removed_when_the_upload_fails() {
+async fn tar_of_uncertain_commit_is_removed_after_failure() {
     let (agent, proxy, bucket) = agent_behind_proxy(|location| location.outage_seconds = 2).await;
     for (size, writes_tar) in [
         (
@@ -267,7 +264,7 @@ async fn a_tar_whose_fate_is_unclear_is_removed_when_the_upload_fails() {
             agent.content(&upload_id, sample.tar.clone()).await.status,
             200
         );
-        // Every answer is lost, the one after a completion's retry included.
+        // Every answer is lost, that to a retried completion included.
         for _ in 0..40 {
             proxy.fault(
                 move |request| writes_tar(request) || request.method == "HEAD",
@@ -285,7 +282,7 @@ async fn a_tar_whose_fate_is_unclear_is_removed_when_the_upload_fails() {
 }
 
 #[tokio::test]
-async fn a_replacement_that_is_refused_leaves_what_was_there() {
+async fn refused_replacement_keeps_the_old_backup() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let full = "<Error><Code>QuotaExceeded</Code><Message>Bucket quota exceeded.</Message></Error>";
     let first = Sample::new("a1", "Again", 40_960);
@@ -315,7 +312,7 @@ async fn a_replacement_that_is_refused_leaves_what_was_there() {
 }
 
 #[tokio::test]
-async fn the_clean_up_of_a_failed_upload_spares_the_next_one() {
+async fn cleanup_of_a_failed_upload_spares_the_next_one() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let denied = "<Error><Code>AccessDenied</Code><Message>No.</Message></Error>";
     let busy = "<Error><Code>InternalError</Code><Message>Try again.</Message></Error>";
@@ -340,7 +337,7 @@ async fn the_clean_up_of_a_failed_upload_spares_the_next_one() {
         "storage_forbidden",
         &["metadata.json"],
     );
-    // The clean-up of the first is still at it.
+    // The first upload's cleanup is still in progress.
     agent.upload("garage", &sample).await;
     let stem = format!("backups/{}_a1", sample.stem());
     bucket

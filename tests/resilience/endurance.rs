@@ -1,4 +1,4 @@
-//! Very much, and for very long: memory and open files stay as they were.
+//! Large amounts and long runs: memory and open files stay constant.
 //!
 //! Short here; `scripts/endurance` makes it long.
 
@@ -17,7 +17,7 @@ use crate::lab::call::Client;
 use crate::lab::discard::Discard;
 use crate::lab::{Location, MIB, Sample, Setup, garage, noise};
 
-/// What the agent takes when it does nothing, and a little more.
+/// Memory of an idle agent, rounded up.
 const AT_REST: u64 = 48 * MIB;
 
 const BLOCK: usize = 1 << 20;
@@ -29,7 +29,7 @@ fn variable(name: &str, otherwise: u64) -> u64 {
     })
 }
 
-/// A backup's tar that is made while it is sent.
+/// A backup's tar, generated while it is sent.
 struct Large {
     head: Bytes,
     data: u64,
@@ -63,7 +63,7 @@ impl Large {
         self.head.len() as u64 + self.data + self.tail.len() as u64
     }
 
-    /// No two blocks of it are the same.
+    /// All blocks differ.
     fn stream(&self) -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send + 'static {
         let (sums, sent) = (Arc::clone(&self.sums), Arc::clone(&self.sent));
         let block = noise("endurance", BLOCK);
@@ -85,7 +85,7 @@ impl Large {
     }
 }
 
-/// What a process takes, looked at again and again.
+/// Periodic samples of a process's resources.
 #[derive(Debug, Default, Clone)]
 struct Samples {
     memory: Vec<u64>,
@@ -139,7 +139,8 @@ impl Samples {
         );
     }
 
-    /// The last half takes no more than the first, but for what an allocator keeps, and `room`.
+    /// Asserts that the second half uses no more than the first, apart from an allocator's reserve
+    /// and `room`.
     fn are_flat(&self, room: u64) {
         let halves = |values: &[u64]| (Self::most(values, 10..50), Self::most(values, 50..100));
         let ((first, last), (files, last_files)) = (halves(&self.memory), halves(&self.files));
@@ -154,7 +155,7 @@ impl Samples {
     }
 }
 
-/// Looks every so often until told to stop.
+/// Samples periodically until stopped.
 fn watch(pid: u32, every: Duration) -> (Arc<AtomicBool>, tokio::task::JoinHandle<Samples>) {
     let stop = Arc::<AtomicBool>::default();
     let stopping = Arc::clone(&stop);
@@ -170,7 +171,7 @@ fn watch(pid: u32, every: Duration) -> (Arc<AtomicBool>, tokio::task::JoinHandle
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_very_large_backup_takes_no_more_memory_than_a_large_one() {
+async fn memory_is_constant_for_very_large_backups() {
     let mebibytes = variable("S3_BACKUP_AGENT_TEST_LARGE_MIB", 256);
     let (server, large) = (Discard::start().await, Large::new("a1", mebibytes * MIB));
     let agent = Setup::of(server.location()).serve().await;
@@ -215,29 +216,29 @@ async fn a_very_large_backup_takes_no_more_memory_than_a_large_one() {
     assert_eq!(
         (stored.size, stored.crc64),
         (large.size(), crc64),
-        "what came is not what was sent"
+        "received bytes differ from sent bytes"
     );
     assert!(server.most_parts() <= 10_000, "{}", server.most_parts());
-    // Four parts on their way and one that fills.
+    // Four parts in flight, and one being filled.
     let limit = AT_REST + 5 * part_size;
     assert!(
         samples.memory.iter().all(|&memory| memory <= limit),
         "more than {} MiB",
         limit / MIB
     );
-    // Whether all parts are there at the same moment is a matter of chance.
+    // Whether all parts are held at the same moment depends on timing.
     samples.are_flat(8 * MIB + part_size);
     assert_eq!(agent.listed("discard").await, ["a1"]);
 }
 
 const WORKERS: usize = 3;
 
-/// A location for each of them: an upload that was broken off has a place for two seconds more.
+/// One location per user: an interrupted upload occupies a slot for two more seconds.
 fn home(worker: usize) -> String {
     format!("home{worker}")
 }
 
-/// What several people do at the same time, again and again until the time is over.
+/// Concurrent work of several users, repeated until the deadline.
 async fn works(client: Client, worker: usize, until: Instant) -> u64 {
     let (home, mut done) = (home(worker), 0);
     for turn in 0.. {
@@ -253,7 +254,7 @@ async fn works(client: Client, worker: usize, until: Instant) -> u64 {
         let sample = Sample::new(&id, "Soak", size);
         client.upload(&home, &sample).await;
         assert!(client.download(&home, &id).await.unwrap().body == sample.tar);
-        // One that is broken off, and one that is cancelled.
+        // One interrupted upload, and one cancelled.
         let broken = Sample::new(&format!("{id}x"), "Soak", 12 * MIB);
         let upload_id = client.begin(&home, &broken).await;
         let mut sending = client.sending(&upload_id);
@@ -278,7 +279,7 @@ async fn works(client: Client, worker: usize, until: Instant) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn mixed_work_for_long_takes_no_more_memory_and_files_than_for_short() {
+async fn memory_and_open_files_are_constant_under_mixed_load() {
     let seconds = variable("S3_BACKUP_AGENT_TEST_SOAK_SECONDS", 12);
     let bucket = garage::shared().bucket().await;
     let location = |worker| Location {
@@ -300,7 +301,7 @@ async fn mixed_work_for_long_takes_no_more_memory_and_files_than_for_short() {
     let samples = watching.await.unwrap();
     println!("{done} rounds in {seconds} s");
     samples.print("soak");
-    assert!(done >= 3, "{done} rounds prove nothing");
+    assert!(done >= 3, "{done} rounds are too few");
     if seconds >= 60 {
         samples.are_flat(8 * MIB);
     }

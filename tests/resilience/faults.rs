@@ -1,8 +1,8 @@
-//! Every request of an upload, a deletion and a listing fails once, and fails from there on, in every way there is: a
-//! backup is there whole, or it is not there.
+//! Every request of an upload, a deletion and a listing fails once, or fails from there on, in
+//! every way: a backup exists as a whole or not at all.
 //!
-//! Each case has a server of its own, which fails the request that has the case's number. Cases share agents, so that they
-//! wait at the same time.
+//! Each case has its own server, which fails the request with the case's number. Cases share
+//! agents, so that their waits overlap.
 
 mod case;
 mod state;
@@ -15,30 +15,30 @@ use tokio::time::sleep;
 use crate::lab::{Failure, Imitation};
 use case::Cases;
 
-/// Cases that share an agent; it takes no more uploads at a time.
+/// Cases per agent; it accepts no more concurrent uploads.
 const SHARING: usize = 16;
 
-/// How long after one case the next one of the same agent begins.
+/// Delay between the cases of one agent.
 const STEP: Duration = Duration::from_millis(500);
 
-/// What somebody does.
+/// An operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Deed {
-    /// Uploads a backup that goes up in one request.
+    /// Uploads a backup in one request.
     UploadSmall,
-    /// Uploads a backup that goes up in parts.
+    /// Uploads a multipart backup.
     UploadLarge,
-    /// Uploads a backup again that is there already.
+    /// Uploads an existing backup again.
     UploadAgain,
     Delete,
     List,
 }
 
-/// For how long requests fail.
+/// Duration of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Span {
     Once,
-    /// Until the server is mended.
+    /// Until the server is healed.
     Lasting,
 }
 
@@ -60,22 +60,22 @@ async fn every_request_fails(deed: Deed) {
     }
 }
 
-/// How many requests it takes when nothing fails.
+/// Number of requests without failures.
 async fn requests_of(deed: Deed) -> usize {
     let cases = Cases::prepare(deed, &[(usize::MAX, Failure::Denied, Span::Once)]).await;
     let case = &cases.cases[0];
     assert!(case.acts(&cases.agent).await.is_ok());
     case.is_as_it_should(true).await;
-    // What is done in the background is done when all is as it should be; looking does not ask the server.
+    // Background work ends when the state is final; reading the state sends no request.
     case.requests()
 }
 
-/// Gives what is left in the bucket beside whole backups, a line for each case.
+/// Runs the cases; returns leftovers beside complete backups, one line per case.
 async fn all_hold(deed: Deed, cases: &[(usize, Failure, Span)]) -> Vec<String> {
     let cases = Cases::prepare(deed, cases).await;
     let agent = &cases.agent;
     let ended = join_all((0_u32..).zip(&cases.cases).map(|(index, case)| async move {
-        // Not all at the same moment: a server that is busy looks like one that hangs.
+        // Staggered, because a busy server looks like a silent one.
         sleep(STEP * index).await;
         let ended = case.acts(agent).await;
         case.holds(&ended).await;
@@ -92,26 +92,26 @@ async fn all_hold(deed: Deed, cases: &[(usize, Failure, Span)]) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_upload_in_one_request() {
+async fn single_request_upload() {
     every_request_fails(Deed::UploadSmall).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_upload_in_parts() {
+async fn multipart_upload() {
     every_request_fails(Deed::UploadLarge).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_upload_of_what_is_there_already() {
+async fn replacing_upload() {
     every_request_fails(Deed::UploadAgain).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deletion() {
+async fn deletion() {
     every_request_fails(Deed::Delete).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_listing() {
+async fn listing() {
     every_request_fails(Deed::List).await;
 }

@@ -1,5 +1,7 @@
-//! Uploads that stop in the middle: what was stored waits for a day, for the same backup to come again. What is wrong, or
-//! cancelled by somebody, is removed at once.
+//! Interrupted uploads: stored parts wait a day for the same backup. Invalid or cancelled uploads
+//! are discarded immediately.
+
+mod discarded;
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,7 +15,7 @@ use serde_json::{Value, json};
 use crate::lab::call::Sending;
 use crate::lab::{
     Agent, Bucket, Imitation, Location, MIB, Proxy, Sample, Server, Setup, agent_behind_proxy,
-    eventually, garage, goes_by,
+    eventually, time_passes,
 };
 
 fn journals(agent: &Agent) -> Vec<PathBuf> {
@@ -24,7 +26,7 @@ fn journals(agent: &Agent) -> Vec<PathBuf> {
     )
 }
 
-/// Sends the first 13 MiB, and gives what is stored when that is two parts of 5 MiB at least.
+/// Sends the first 13 MiB; returns the stored bytes once at least two parts of 5 MiB are stored.
 async fn half_sent(agent: &Agent, location: &str, sample: &Sample) -> (String, Sending, u64) {
     let mut events = agent.events().await;
     let upload_id = agent.begin(location, sample).await;
@@ -39,7 +41,7 @@ async fn half_sent(agent: &Agent, location: &str, sample: &Sample) -> (String, S
     (upload_id, sending, stored)
 }
 
-/// Waits until the upload of a sender that left is in nobody's hands.
+/// Waits until the upload of a disconnected sender is suspended.
 async fn interrupted(agent: &Agent) {
     eventually("the upload is over", async || {
         agent.get("/v1/uploads").await.json()["uploads"] == json!([])
@@ -47,7 +49,7 @@ async fn interrupted(agent: &Agent) {
     .await;
 }
 
-/// Sends all of it, and looks at what is in the bucket then.
+/// Sends the complete backup and asserts the bucket's content.
 async fn sent_again(agent: &Agent, location: &str, bucket: &Bucket, sample: &Sample) -> u64 {
     let created = agent.create(location, sample).await.json();
     let upload_id = created["upload_id"].as_str().unwrap();
@@ -62,20 +64,20 @@ async fn sent_again(agent: &Agent, location: &str, bucket: &Bucket, sample: &Sam
         .await;
     assert!(
         bucket.get(&format!("{stem}.tar")).await == sample.tar,
-        "the tar in the bucket is another one"
+        "the tar in the bucket differs"
     );
     assert_eq!(journals(agent), Vec::<PathBuf>::new());
     created["stored_bytes"].as_u64().unwrap()
 }
 
 #[tokio::test]
-async fn told_to_stop_it_leaves_what_is_stored_for_the_next_time() {
+async fn shutdown_keeps_stored_parts_for_resume() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Stopped", 20 * MIB);
     let (upload_id, mut sending, stored) = half_sent(&agent, "garage", &sample).await;
     let mut events = agent.events().await;
     agent.signal("TERM");
-    // The sender goes on to its end, as Home Assistant does that knows nothing of it.
+    // The sender continues to the end, like Home Assistant, which does not notice.
     sending.send(&sample.tar.slice(13 << 20..)).await;
     sending
         .ended()
@@ -106,13 +108,13 @@ async fn told_to_stop_it_leaves_what_is_stored_for_the_next_time() {
     assert_eq!(
         proxy.part_bytes() - before,
         20 * MIB - resumed,
-        "only the missing parts travel"
+        "only the missing parts are sent"
     );
     assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
 }
 
 #[tokio::test]
-async fn told_to_stop_it_does_not_wait_for_a_sender_that_stalls() {
+async fn shutdown_does_not_wait_for_a_stalled_sender() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Stalled", 20 * MIB);
     let (_, sending, _) = half_sent(&agent, "garage", &sample).await;
@@ -142,7 +144,7 @@ async fn told_to_stop_it_does_not_wait_for_a_sender_that_stalls() {
 }
 
 #[tokio::test]
-async fn a_tar_that_waits_to_be_confirmed_survives_the_agents_end() {
+async fn unconfirmed_tar_survives_agent_shutdown() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Unconfirmed", 20 * MIB);
     let upload_id = agent.begin("garage", &sample).await;
@@ -181,7 +183,7 @@ async fn a_sender_that_leaves_goes_on_where_it_was(server: Server) {
         (1, 1)
     );
     assert!(agent.listed("home").await.is_empty());
-    // It leaves once more, before it has sent a whole part.
+    // It disconnects again, before a full part.
     let mut sending = agent.sending(&agent.begin("home", &sample).await);
     sending.send(&sample.tar.slice(..1 << 20)).await;
     events.upload("receiving").await;
@@ -194,18 +196,18 @@ async fn a_sender_that_leaves_goes_on_where_it_was(server: Server) {
 }
 
 #[tokio::test]
-async fn a_sender_that_leaves_goes_on_where_it_was_on_garage() {
+async fn upload_resumes_after_client_disconnect_on_garage() {
     a_sender_that_leaves_goes_on_where_it_was(Server::Garage).await;
 }
 
 #[tokio::test]
-async fn a_sender_that_leaves_goes_on_where_it_was_on_swift() {
+async fn upload_resumes_after_client_disconnect_on_swift() {
     a_sender_that_leaves_goes_on_where_it_was(Server::Swift).await;
 }
 
-/// A connection may be dead for its sender long before the agent hears of it.
+/// A connection may be dead for its sender long before the agent notices.
 #[tokio::test]
-async fn a_sender_that_comes_again_before_its_end_was_noticed_takes_over() {
+async fn returning_sender_takes_over_before_the_disconnect_is_noticed() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Twice", 20 * MIB);
     let (_, sending, stored) = half_sent(&agent, "garage", &sample).await;
@@ -219,7 +221,7 @@ async fn a_sender_that_comes_again_before_its_end_was_noticed_takes_over() {
 }
 
 #[tokio::test]
-async fn a_tar_of_another_size_does_not_go_on_with_it() {
+async fn tar_of_another_size_does_not_resume() {
     let (agent, _proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Other size", 20 * MIB);
     half_sent(&agent, "garage", &sample).await.1.gone().await;
@@ -228,164 +230,9 @@ async fn a_tar_of_another_size_does_not_go_on_with_it() {
     assert_eq!(sent_again(&agent, "garage", &bucket, &other).await, 0);
 }
 
+/// Newly sent parts cannot change the encryption of stored ones.
 #[tokio::test]
-async fn what_is_wrong_is_removed_at_once() {
-    let (agent, _proxy, bucket) = agent_behind_proxy(|_| {}).await;
-    let sample = Sample::new("a1", "Wrong", 20 * MIB);
-    let is_gone = async || {
-        bucket.comes_to_be_empty().await;
-        eventually("the journal is gone", async || journals(&agent).is_empty()).await;
-    };
-    for is_resumed in [false, true] {
-        if is_resumed {
-            half_sent(&agent, "garage", &sample).await.1.gone().await;
-            interrupted(&agent).await;
-            assert_eq!(
-                bucket.unfinished().await.len(),
-                1,
-                "the test would prove nothing"
-            );
-        }
-        // A sender that ends too early, as a cipher that failed does.
-        let upload_id = agent.begin("garage", &sample).await;
-        let short = agent
-            .content(&upload_id, sample.tar.slice(..12 << 20))
-            .await;
-        short.is_problem(409, "size_mismatch", &["Nothing was kept"]);
-        is_gone().await;
-        let upload_id = agent.begin("garage", &sample).await;
-        assert_eq!(
-            agent.content(&upload_id, sample.tar.clone()).await.status,
-            200
-        );
-        let other = Sample::new("a1", "Another", 20 * MIB);
-        agent.complete(&upload_id, &other).await.is_problem(
-            409,
-            "checksum_mismatch",
-            &["Nothing was kept"],
-        );
-        is_gone().await;
-    }
-    half_sent(&agent, "garage", &sample).await.1.gone().await;
-    interrupted(&agent).await;
-    let upload_id = agent.begin("garage", &sample).await;
-    agent
-        .content(&upload_id, "")
-        .await
-        .is_problem(409, "size_mismatch", &[]);
-    is_gone().await;
-}
-
-#[tokio::test]
-async fn what_somebody_cancels_is_removed_at_once() {
-    let (agent, _proxy, bucket) = agent_behind_proxy(|_| {}).await;
-    let sample = Sample::new("a1", "Cancelled", 20 * MIB);
-    let (upload_id, sending, _) = half_sent(&agent, "garage", &sample).await;
-    assert_eq!(agent.cancel(&upload_id).await.status, 204);
-    sending.gone().await;
-    bucket.comes_to_be_empty().await;
-    eventually("the journal is gone", async || journals(&agent).is_empty()).await;
-}
-
-/// Without a journal nobody would know of it later.
-#[tokio::test]
-async fn what_cannot_be_noted_is_removed_when_its_sender_leaves() {
-    let bucket = garage::shared().bucket().await;
-    let setup = Setup::of(Location::of(&bucket));
-    fs::create_dir_all(setup.path("state")).unwrap();
-    fs::write(setup.path("state/uploads"), "a file in the folder's place").unwrap();
-    let agent = setup.serve().await;
-    let sample = Sample::new("a1", "Unnoted", 20 * MIB);
-    half_sent(&agent, "garage", &sample).await.1.gone().await;
-    bucket.comes_to_be_empty().await;
-}
-
-#[tokio::test]
-async fn a_directory_keeps_nothing_of_it() {
-    let agent = Setup::with([]).serve().await;
-    let sample = Sample::new("a1", "Local", 40 * MIB);
-    let mut events = agent.events().await;
-    let mut sending = agent.sending(&agent.begin("local", &sample).await);
-    sending.send(&sample.tar.slice(..30 << 20)).await;
-    events
-        .until(|event| event["stored_bytes"].as_u64() > Some(0))
-        .await;
-    let folder = agent.setup.path("state/local/backups");
-    assert_eq!(
-        fs::read_dir(&folder).unwrap().count(),
-        1,
-        "the test would prove nothing"
-    );
-    sending.gone().await;
-    eventually("the directory is empty", async || {
-        fs::read_dir(&folder).unwrap().count() == 0
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_location_that_is_forgotten_takes_what_was_left_with_it() {
-    let bucket = garage::shared().bucket().await;
-    let agent = Setup::with([]).keeping_secret(&bucket.secret).serve().await;
-    let settings = Location::of(&bucket).json();
-    let register = async || {
-        assert_eq!(
-            agent
-                .put("/v1/locations/garage", settings.to_string())
-                .await
-                .status,
-            200
-        );
-    };
-    register().await;
-    let sample = Sample::new("a1", "Forgotten", 20 * MIB);
-    half_sent(&agent, "garage", &sample).await.1.gone().await;
-    interrupted(&agent).await;
-    // Said again, as Home Assistant does whenever it connects.
-    register().await;
-    assert_eq!(
-        (bucket.unfinished().await.len(), journals(&agent).len()),
-        (1, 1)
-    );
-    assert_eq!(agent.delete("/v1/locations/garage").await.status, 204);
-    bucket.comes_to_be_empty().await;
-    eventually("the journal is gone", async || journals(&agent).is_empty()).await;
-}
-
-#[tokio::test]
-async fn a_location_that_moves_leaves_nothing_behind() {
-    let bucket = garage::shared().bucket().await;
-    let agent = Setup::with([]).keeping_secret(&bucket.secret).serve().await;
-    let mut settings = Location::of(&bucket).json();
-    assert_eq!(
-        agent
-            .put("/v1/locations/garage", settings.to_string())
-            .await
-            .status,
-        200
-    );
-    let sample = Sample::new("a1", "Moved", 20 * MIB);
-    half_sent(&agent, "garage", &sample).await.1.gone().await;
-    interrupted(&agent).await;
-    assert_eq!(
-        (bucket.unfinished().await.len(), journals(&agent).len()),
-        (1, 1)
-    );
-    settings["prefix"] = json!("elsewhere");
-    assert_eq!(
-        agent
-            .put("/v1/locations/garage", settings.to_string())
-            .await
-            .status,
-        200
-    );
-    bucket.comes_to_be_empty().await;
-    eventually("the journal is gone", async || journals(&agent).is_empty()).await;
-}
-
-/// What is stored already is not encrypted by the parts that come.
-#[tokio::test]
-async fn what_is_to_be_kept_in_another_way_starts_over() {
+async fn changed_storage_options_restart_the_upload() {
     let server = Imitation::with([]).await;
     let bucket = server.bucket();
     let agent = Setup::with([]).keeping_secret(&server.secret).serve().await;
@@ -413,67 +260,7 @@ async fn what_is_to_be_kept_in_another_way_starts_over() {
 }
 
 #[tokio::test]
-async fn what_is_interrupted_after_its_location_moved_is_not_waited_for() {
-    let bucket = garage::shared().bucket().await;
-    let agent = Setup::with([]).keeping_secret(&bucket.secret).serve().await;
-    let mut settings = Location::of(&bucket).json();
-    assert_eq!(
-        agent
-            .put("/v1/locations/garage", settings.to_string())
-            .await
-            .status,
-        200
-    );
-    let sample = Sample::new("a1", "Moved", 20 * MIB);
-    let (_, sending, _) = half_sent(&agent, "garage", &sample).await;
-    settings["prefix"] = json!("elsewhere");
-    assert_eq!(
-        agent
-            .put("/v1/locations/garage", settings.to_string())
-            .await
-            .status,
-        200
-    );
-    assert_eq!(bucket.unfinished().await.len(), 1, "it goes on");
-    sending.gone().await;
-    bucket.comes_to_be_empty().await;
-    eventually("the journal is gone", async || journals(&agent).is_empty()).await;
-}
-
-#[tokio::test]
-async fn a_command_that_is_interrupted_leaves_nothing() {
-    let bucket = garage::shared().bucket().await;
-    let setup = Setup::of(Location::of(&bucket).with("upload_limit", "4 MiB"));
-    let file = setup.path("in.tar");
-    fs::write(&file, Sample::new("a1", "Interrupted", 60 * MIB).tar).unwrap();
-    let mut command = setup.command();
-    let mut process = command
-        .args(["upload", "garage", file.to_str().unwrap()])
-        .spawn()
-        .unwrap();
-    eventually("the upload has begun", async || {
-        !bucket.unfinished().await.is_empty()
-    })
-    .await;
-    let interrupt = format!("kill -INT {}", process.id());
-    assert!(
-        std::process::Command::new("sh")
-            .args(["-c", &interrupt])
-            .status()
-            .unwrap()
-            .success()
-    );
-    assert_eq!(process.wait().unwrap().code(), Some(1));
-    bucket.comes_to_be_empty().await;
-    // It may have been told before it had anything to note.
-    assert_eq!(
-        fs::read_dir(setup.path("state/uploads")).map_or(0, Iterator::count),
-        0
-    );
-}
-
-#[tokio::test]
-async fn what_nobody_goes_on_with_ends_ten_minutes_after_the_last_thing_that_happened() {
+async fn idle_upload_expires_after_ten_minutes() {
     let (server, state) = (Imitation::with([]).await, tempfile::tempdir().unwrap());
     let (location, _) = config::Location::from_json(&server.location().json()).unwrap();
     let agent = agent::Agent::new(vec![location], state.path()).unwrap();
@@ -484,11 +271,11 @@ async fn what_nobody_goes_on_with_ends_ten_minutes_after_the_last_thing_that_hap
             .create_upload("other", backup, &sample.filename())
             .await
             .unwrap();
-        goes_by(Duration::from_mins(before)).await;
+        time_passes(Duration::from_mins(before)).await;
         let received = agent
             .receive(&upload.id, stream::iter([Ok(sample.tar.clone())]))
             .await;
-        goes_by(Duration::from_mins(after)).await;
+        time_passes(Duration::from_mins(after)).await;
         let ended = agent
             .complete_upload(&upload.id, sample.size(), sample.crc32())
             .await;

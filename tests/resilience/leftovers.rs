@@ -1,10 +1,10 @@
-//! What a bucket holds beside its backups: each thing has a word for what it is.
+//! Objects beside backups: each has a code.
 
 use serde_json::{Value, json};
 
 use crate::lab::{Request, Sample, agent_behind_proxy, eventually};
 
-/// Key and code of all that was left out, sorted.
+/// Key and code of all skipped objects, sorted.
 fn codes(list: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let skipped = list["skipped"].as_array().unwrap().iter();
@@ -16,7 +16,7 @@ fn codes(list: &Value) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn what_is_left_out_has_a_code_and_is_counted() {
+async fn skipped_objects_have_codes_and_counts() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     proxy.make_old();
     assert_eq!(
@@ -61,9 +61,10 @@ async fn what_is_left_out_has_a_code_and_is_counted() {
     assert_eq!(agent.location("garage").await["skipped"], counts);
 }
 
-/// An agent that was killed before it removed what its last upload replaced leaves two of one backup.
+/// An agent killed before it deleted the predecessor of its last upload leaves two copies of one
+/// backup.
 #[tokio::test]
-async fn an_earlier_upload_of_a_backup_goes_with_it() {
+async fn previous_upload_of_a_backup_is_deleted_with_it() {
     let (agent, _proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::small("a1");
     agent.upload("garage", &sample).await;
@@ -84,7 +85,7 @@ async fn an_earlier_upload_of_a_backup_goes_with_it() {
 }
 
 #[tokio::test]
-async fn a_tar_that_just_came_may_be_somebodys_upload() {
+async fn recent_tar_may_belong_to_another_upload() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     bucket
         .put("backups/young.tar", Sample::small("a1").tar)
@@ -98,9 +99,9 @@ async fn a_tar_that_just_came_may_be_somebodys_upload() {
     assert_eq!(codes(&agent.refreshed("garage").await).len(), 1);
 }
 
-/// S3 has the start of an upload in parts for the time at which it was written: one of hours looks old at once.
+/// S3 dates a multipart object by its upload's start: a long upload looks old immediately.
 #[tokio::test]
-async fn a_tar_of_an_upload_or_a_deletion_under_way_is_not_left_over() {
+async fn tar_of_a_running_upload_or_deletion_is_not_an_orphan() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     proxy.make_old();
     let (sample, tar) = (
@@ -114,11 +115,14 @@ async fn a_tar_of_an_upload_or_a_deletion_under_way_is_not_left_over() {
     );
     let gate = proxy.hold(|request| request.writes(".metadata.json"));
     let look = async |gate: std::sync::Arc<tokio::sync::Semaphore>| {
-        eventually("it is in the middle", async || proxy.faults_left() == 0).await;
+        eventually("the upload is in progress", async || {
+            proxy.faults_left() == 0
+        })
+        .await;
         assert_eq!(
             bucket.keys().await,
             [tar.as_str()],
-            "the test would prove nothing"
+            "test precondition not met"
         );
         assert_eq!(agent.refreshed("garage").await["skipped"], json!([]));
         gate.add_permits(1);

@@ -1,8 +1,8 @@
-//! Random work on one bucket, with crashes, failing requests, another agent's and another tool's work and steps of the
-//! clock, beside a plain map of what must be there.
+//! Random work on one bucket, with crashes, failing requests, other agents and tools, and clock
+//! steps, compared with a plain map.
 //!
-//! A failure prints its seed and the shortest list of steps that still fails. `S3_BACKUP_AGENT_TEST_SEED` runs one seed
-//! again, `S3_BACKUP_AGENT_TEST_SECONDS` says for how long to go on.
+//! A failure prints its seed and the shortest list of steps that still fails.
+//! `S3_BACKUP_AGENT_TEST_SEED` repeats one seed, `S3_BACKUP_AGENT_TEST_SECONDS` sets the duration.
 
 mod map;
 mod steps;
@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 use steps::Step;
 use world::World;
 
-/// Steps of one run.
+/// Steps per run.
 const LENGTH: usize = 30;
 
-/// How long runs are begun for.
+/// Time during which new runs start.
 const SECONDS: u64 = 15;
 
-/// How long a failure is made shorter for.
+/// Time for shrinking a failure.
 const SHRINK_FOR: Duration = Duration::from_mins(2);
 
 fn variable(name: &str) -> Option<u64> {
@@ -30,7 +30,7 @@ fn variable(name: &str) -> Option<u64> {
     })
 }
 
-/// What went wrong, if anything did.
+/// The first deviation, if any.
 fn fails(steps: &[Step]) -> Option<String> {
     let run = || World::new().goes_through(steps);
     let panicked = catch_unwind(AssertUnwindSafe(run)).err()?;
@@ -41,7 +41,7 @@ fn fails(steps: &[Step]) -> Option<String> {
     )
 }
 
-/// Leaves out steps for as long as it goes on failing.
+/// Removes steps while the run still fails.
 fn shrunk(mut steps: Vec<Step>) -> Vec<Step> {
     let (deadline, mut size) = (Instant::now() + SHRINK_FOR, steps.len() / 2);
     while size > 0 {
@@ -61,7 +61,7 @@ fn shrunk(mut steps: Vec<Step>) -> Vec<Step> {
 }
 
 #[test]
-fn whatever_happens_the_bucket_holds_what_was_acknowledged() {
+fn bucket_always_matches_acknowledged_work() {
     let chosen = variable("S3_BACKUP_AGENT_TEST_SEED");
     let seconds = variable("S3_BACKUP_AGENT_TEST_SECONDS").unwrap_or(SECONDS);
     let deadline = Instant::now() + Duration::from_secs(seconds);

@@ -1,17 +1,18 @@
-//! An agent that is killed in the middle: what was stored is not sent again.
+//! Uploads resume after a crash: stored parts are not sent again.
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use s3_backup_agent::store::Algorithm;
 use serde_json::{Value, json};
 
 use crate::lab::{
     Agent, Bucket, Location, MIB, Proxy, Sample, Setup, StateOn, agent_behind_proxy, eventually,
 };
 
-/// Of 20 MiB in parts of 5 MiB, an agent is killed when some are stored. Gives the bytes that were.
+/// Kills an agent during 20 MiB in parts of 5 MiB, once some are stored; returns the stored bytes.
 pub(crate) async fn killed_in_the_middle(agent: &mut Agent, sample: &Sample) -> u64 {
     let mut events = agent.events().await;
     let upload_id = agent.begin("garage", sample).await;
@@ -50,12 +51,12 @@ pub(crate) fn journals(agent: &Agent) -> Vec<PathBuf> {
     )
 }
 
-/// What an agent that has ended noted is more than a day old.
+/// Makes all journals of an ended agent more than a day old.
 pub(crate) fn a_day_passes(agent: &Agent) {
     ages(&agent.setup.path("state/uploads"));
 }
 
-/// The files in a folder come to be 25 hours old.
+/// Makes all files in a folder 25 hours old.
 pub(crate) fn ages(folder: &Path) {
     let yesterday = SystemTime::now() - Duration::from_hours(25);
     for file in fs::read_dir(folder).into_iter().flatten() {
@@ -69,7 +70,7 @@ pub(crate) fn ages(folder: &Path) {
 }
 
 #[tokio::test]
-async fn an_upload_goes_on_where_a_killed_agent_stopped() {
+async fn upload_resumes_after_agent_restart() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Killed", 20 * MIB);
     let stored = killed_in_the_middle(&mut agent, &sample).await;
@@ -83,10 +84,10 @@ async fn an_upload_goes_on_where_a_killed_agent_stopped() {
     );
     complete(&agent, &sample, created["upload_id"].as_str().unwrap()).await;
     let sent_again = sent_before + proxy.part_bytes() - 20 * MIB;
-    // Only parts that were on their way when it was killed.
+    // Only the parts in flight at the kill are sent again.
     assert!(
         sent_again <= 20 * MIB - stored,
-        "{sent_again} bytes travelled twice, {stored} were stored"
+        "{sent_again} bytes were sent twice, {stored} were stored"
     );
     stored_whole(&bucket, &sample).await;
     assert_eq!(journals(&agent), Vec::<PathBuf>::new());
@@ -94,44 +95,69 @@ async fn an_upload_goes_on_where_a_killed_agent_stopped() {
 }
 
 #[tokio::test]
-async fn an_upload_goes_on_where_an_agent_of_an_earlier_version_stopped() {
-    let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
-    let sample = Sample::new("a1", "Upgraded", 20 * MIB);
-    let stored = killed_in_the_middle(&mut agent, &sample).await;
-    let journal = journals(&agent).pop().unwrap();
-    let text = fs::read_to_string(&journal).unwrap();
-    let (first, parts) = text.split_once('\n').unwrap();
-    let mut first: Value = serde_json::from_str(first).unwrap();
-    // Earlier versions did not note it.
-    assert_eq!(
-        first["upload"].as_object_mut().unwrap().remove("size"),
-        Some(json!(sample.size()))
-    );
-    fs::write(&journal, format!("{first}\n{parts}")).unwrap();
-    let sent_before = proxy.part_bytes();
-    let agent = Agent::restarted(agent).await;
-    let created = agent.create("garage", &sample).await.json();
-    assert!(
-        created["stored_bytes"].as_u64() >= Some(stored),
-        "{created} {stored}"
-    );
-    complete(&agent, &sample, created["upload_id"].as_str().unwrap()).await;
-    let sent_again = sent_before + proxy.part_bytes() - 20 * MIB;
-    assert!(
-        sent_again <= 20 * MIB - stored,
-        "{sent_again} bytes travelled twice, {stored} were stored"
-    );
-    stored_whole(&bucket, &sample).await;
-    assert_eq!(journals(&agent), Vec::<PathBuf>::new());
+async fn upload_of_version_0_1_resumes() {
+    for has_size in [true, false] {
+        let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+        let sample = Sample::new("a1", "Upgraded", 20 * MIB);
+        let stored = killed_in_the_middle(&mut agent, &sample).await;
+        let place = format!("bucket \"{}\" at {}/", bucket.name, proxy.endpoint());
+        let journal = journals(&agent).pop().unwrap();
+        let text = as_of_0_1(
+            &fs::read_to_string(&journal).unwrap(),
+            &place,
+            has_size,
+            &sample,
+        );
+        fs::write(&journal, text).unwrap();
+        let sent_before = proxy.part_bytes();
+        let agent = Agent::restarted(agent).await;
+        let created = agent.create("garage", &sample).await.json();
+        assert!(
+            created["stored_bytes"].as_u64() >= Some(stored),
+            "{created} {stored}"
+        );
+        complete(&agent, &sample, created["upload_id"].as_str().unwrap()).await;
+        let sent_again = sent_before + proxy.part_bytes() - 20 * MIB;
+        assert!(
+            sent_again <= 20 * MIB - stored,
+            "{sent_again} bytes travelled twice, {stored} were stored"
+        );
+        stored_whole(&bucket, &sample).await;
+        assert_eq!(journals(&agent), Vec::<PathBuf>::new());
+    }
+}
+
+/// A journal as version 0.1 writes it; the earliest ones had no size.
+fn as_of_0_1(journal: &str, place: &str, has_size: bool, sample: &Sample) -> String {
+    let mut lines = journal.lines();
+    let first: Value = serde_json::from_str(lines.next().unwrap()).unwrap();
+    let upload = &first["upload"];
+    assert_eq!(upload["version"], 2);
+    let mut first = json!({"upload": {"place": place, "key": upload["key"], "backup_id": upload["backup_id"],
+        "upload_id": upload["upload_id"], "part_size": upload["part_size"], "size": upload["size"],
+        "kept": upload["kept"]}});
+    if !has_size {
+        first["upload"].as_object_mut().unwrap().remove("size");
+    }
+    let mut text = vec![first.to_string()];
+    for line in lines {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        let size = usize::try_from(line["part"]["size"].as_u64().unwrap()).unwrap();
+        let start = usize::try_from(line["part"]["number"].as_u64().unwrap()).unwrap() * size;
+        let hash = Algorithm::Crc64Nvme.digest(&sample.tar[start..start + size]);
+        line["part"]["hash"] = hash.to_string().into();
+        text.push(line.to_string());
+    }
+    text.join("\n") + "\n"
 }
 
 #[tokio::test]
-async fn another_stream_of_the_same_backup_replaces_what_differs() {
+async fn reencrypted_stream_replaces_changed_parts() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let first = Sample::new("a1", "Encrypted anew", 20 * MIB);
     killed_in_the_middle(&mut agent, &first).await;
     let agent = Agent::restarted(agent).await;
-    // The same but for one byte in the second part.
+    // Equal except for one byte in the second part.
     let mut tar = first.tar.to_vec();
     tar[6_000_000] ^= 1;
     let second = first.with_tar(tar);
@@ -158,7 +184,7 @@ async fn another_stream_of_the_same_backup_replaces_what_differs() {
 }
 
 #[tokio::test]
-async fn an_upload_that_the_bucket_has_forgotten_starts_over() {
+async fn upload_unknown_to_the_bucket_restarts() {
     let (mut agent, _proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Forgotten", 20 * MIB);
     killed_in_the_middle(&mut agent, &sample).await;
@@ -172,7 +198,7 @@ async fn an_upload_that_the_bucket_has_forgotten_starts_over() {
 }
 
 #[tokio::test]
-async fn a_resumed_upload_that_is_cancelled_leaves_nothing() {
+async fn cancelled_resumed_upload_leaves_nothing() {
     let (mut agent, _proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Cancelled", 20 * MIB);
     killed_in_the_middle(&mut agent, &sample).await;
@@ -180,7 +206,7 @@ async fn a_resumed_upload_that_is_cancelled_leaves_nothing() {
     assert_eq!(
         bucket.unfinished().await.len(),
         1,
-        "the test would prove nothing"
+        "test precondition not met"
     );
     let upload_id = agent.begin("garage", &sample).await;
     assert_eq!(agent.cancel(&upload_id).await.status, 204);
@@ -189,7 +215,7 @@ async fn a_resumed_upload_that_is_cancelled_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_tar_whose_metadata_was_never_written_is_taken_for_its_own() {
+async fn own_tar_without_metadata_is_recognised() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     for sample in [Sample::small("a1"), Sample::new("b2", "Large", 12 * MIB)] {
         let upload_id = agent.begin("garage", &sample).await;
@@ -200,7 +226,7 @@ async fn a_tar_whose_metadata_was_never_written_is_taken_for_its_own() {
         let _gate = proxy.hold(|request| request.writes(".metadata.json"));
         let (client, id, copy) = (agent.client.clone(), upload_id.clone(), sample.clone());
         let completing = tokio::spawn(async move { client.complete(&id, &copy).await });
-        eventually("the metadata is about to be written", async || {
+        eventually("the metadata write is pending", async || {
             proxy.faults_left() == 0
         })
         .await;
@@ -209,14 +235,14 @@ async fn a_tar_whose_metadata_was_never_written_is_taken_for_its_own() {
         let before = bucket.keys().await;
         assert!(
             before.contains(&format!("backups/{}.tar", sample.stem())),
-            "the test would prove nothing: {before:?}"
+            "test precondition not met: {before:?}"
         );
         agent = Agent::restarted(agent).await;
         agent.upload("garage", &sample).await;
         assert_eq!(
             bucket.keys().await.len(),
             before.len() + 1,
-            "the tar is not there under two names"
+            "the tar exists under two names"
         );
         assert!(agent.download("garage", sample.id()).await.unwrap().body == sample.tar);
         assert_eq!(journals(&agent), Vec::<PathBuf>::new());
@@ -224,7 +250,7 @@ async fn a_tar_whose_metadata_was_never_written_is_taken_for_its_own() {
 }
 
 #[tokio::test]
-async fn what_nobody_went_on_with_for_a_day_is_removed() {
+async fn abandoned_upload_is_removed_after_a_day() {
     let (mut agent, _proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Left", 20 * MIB);
     killed_in_the_middle(&mut agent, &sample).await;
@@ -243,7 +269,7 @@ async fn what_nobody_went_on_with_for_a_day_is_removed() {
 }
 
 #[tokio::test]
-async fn without_a_place_for_its_journal_an_upload_succeeds_all_the_same() {
+async fn upload_succeeds_without_journal_storage() {
     let bucket = crate::lab::garage::shared().bucket().await;
     let proxy = Proxy::before(&bucket.endpoint).await;
     let setup = Setup::of(Location {
@@ -267,7 +293,7 @@ async fn without_a_place_for_its_journal_an_upload_succeeds_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_disk_that_is_full_or_cannot_be_written_costs_the_resume_and_nothing_else() {
+async fn unwritable_disk_costs_only_the_resume() {
     for state in [StateOn::OneMebibyte, StateOn::ReadOnly] {
         let bucket = crate::lab::garage::shared().bucket().await;
         let proxy = Proxy::before(&bucket.endpoint).await;
@@ -279,7 +305,7 @@ async fn a_disk_that_is_full_or_cannot_be_written_costs_the_resume_and_nothing_e
         setup.state_on = Some(state);
         let agent = setup.serve().await;
         let is_full = matches!(state, StateOn::OneMebibyte);
-        // The disk is full when half of the first one has come, and from the start of the second one.
+        // The disk fills up in the middle of the first, and before the second.
         for (id, name) in [("a1", "One"), ("b2", "Two")] {
             let sample = Sample::new(id, name, 20 * MIB);
             let mut events = agent.events().await;
@@ -297,7 +323,7 @@ async fn a_disk_that_is_full_or_cannot_be_written_costs_the_resume_and_nothing_e
             assert_eq!(agent.complete(&upload_id, &sample).await.status, 200);
             assert!(agent.download("garage", id).await.unwrap().body == sample.tar);
             if is_full {
-                // What was begun before the disk was full is gone all the same.
+                // An upload started before the disk was full is removed too.
                 assert_eq!(
                     fs::read_dir(agent.inside("state/uploads")).unwrap().count(),
                     0
@@ -316,7 +342,7 @@ async fn a_disk_that_is_full_or_cannot_be_written_costs_the_resume_and_nothing_e
     }
 }
 
-/// Whether or not it can be written down, and beside a command that verifies as well.
+/// Holds with and without a writable record, and beside a concurrent verification command.
 async fn what_verifying_finds_is_known_all_the_same(agent: &Agent, bucket: &Bucket) {
     let sample = Sample::new("b2", "Two", 20 * MIB);
     let mut damaged = sample.tar.to_vec();
@@ -357,13 +383,13 @@ async fn what_verifying_finds_is_known_all_the_same(agent: &Agent, bucket: &Buck
     assert_eq!(warnings, 1, "{}", agent.printed());
 }
 
-/// Leaves no room on the disk, and none in the last page of the one journal, which spaces do not harm.
+/// Fills the disk, and the last page of the only journal with spaces, which JSON ignores.
 fn fill_up(agent: &Agent) {
     let journals: Vec<_> = fs::read_dir(agent.inside("state/uploads"))
         .unwrap()
         .map(|file| file.unwrap().path())
         .collect();
-    assert_eq!(journals.len(), 1, "the test would prove nothing");
+    assert_eq!(journals.len(), 1, "test precondition not met");
     let size = usize::try_from(fs::metadata(&journals[0]).unwrap().len()).unwrap();
     let mut journal = File::options().append(true).open(&journals[0]).unwrap();
     journal.write_all(&vec![b' '; 4090 - size]).unwrap();

@@ -1,4 +1,4 @@
-//! Uploads that nobody ends: what they left goes when it was not touched for a day, and nothing else does.
+//! Abandoned uploads: their leftovers are swept after a day without activity, and nothing else is.
 
 use std::fs::{self, File};
 use std::time::{Duration, SystemTime};
@@ -10,14 +10,14 @@ use crate::lab::{
     garage,
 };
 
-/// What the agent says of its last look for what is left.
+/// The agent's last sweep report.
 async fn last_sweep(agent: &Agent) -> Value {
     agent.get("/v1/diagnostics").await.json()["locations"][0]["last_sweep"].clone()
 }
 
-/// Waits for the look that an agent begins with.
+/// Waits for the sweep at startup.
 async fn swept(agent: &Agent) -> Value {
-    eventually("it looks for what is left", async || {
+    eventually("the sweep runs", async || {
         !last_sweep(agent).await.is_null()
     })
     .await;
@@ -59,26 +59,29 @@ async fn only_our_own_goes(server: Server) {
         "{sweep}"
     );
     assert_eq!(bucket.unfinished().await, others);
-    assert!(agent.printed().contains("Nightly #1 + ä.tar"), "it says so");
+    assert!(
+        agent.printed().contains("Nightly #1 + ä.tar"),
+        "it reports the failure"
+    );
     assert_eq!(
         agent.location("home").await["status"],
         "unknown",
-        "a sweep says nothing of how the location is"
+        "a sweep does not change the location's status"
     );
 }
 
 #[tokio::test]
-async fn only_our_own_goes_on_garage() {
+async fn only_own_uploads_are_swept_on_garage() {
     only_our_own_goes(Server::Garage).await;
 }
 
 #[tokio::test]
-async fn only_our_own_goes_on_swift() {
+async fn only_own_uploads_are_swept_on_swift() {
     only_our_own_goes(Server::Swift).await;
 }
 
 #[tokio::test]
-async fn what_is_young_or_still_gets_parts_stays() {
+async fn recent_and_active_uploads_are_not_swept() {
     let (proxy, bucket, setup) = behind_proxy(Server::Garage).await;
     bucket
         .leave_unfinished("home/backups/of another instance.tar")
@@ -97,7 +100,7 @@ async fn what_is_young_or_still_gets_parts_stays() {
 }
 
 #[tokio::test]
-async fn an_upload_under_way_is_not_left_over_however_long_it_takes() {
+async fn upload_in_flight_is_never_swept() {
     let (proxy, bucket, setup) = behind_proxy(Server::Garage).await;
     let mut again = setup.locations[0].json();
     let agent = setup.serve().await;
@@ -112,7 +115,7 @@ async fn an_upload_under_way_is_not_left_over_however_long_it_takes() {
         .await;
     bucket.leave_unfinished("home/backups/dead.tar").await;
     proxy.make_older(25, 25);
-    // The same folder under another name is a new location, which is looked at.
+    // The same folder under another name is a new location, hence swept.
     again["id"] = json!("again");
     assert_eq!(
         agent
@@ -121,7 +124,7 @@ async fn an_upload_under_way_is_not_left_over_however_long_it_takes() {
             .status,
         200
     );
-    eventually("the dead one is gone", async || {
+    eventually("the dead upload is gone", async || {
         bucket.unfinished().await.len() == 1
     })
     .await;
@@ -132,7 +135,7 @@ async fn an_upload_under_way_is_not_left_over_however_long_it_takes() {
 }
 
 #[tokio::test]
-async fn more_than_a_page_of_them_goes() {
+async fn sweep_handles_more_than_one_page() {
     let server = Imitation::with([Quirk::PageSize(2)]).await;
     let bucket = server.bucket();
     for number in 0..5 {
@@ -158,10 +161,10 @@ async fn more_than_a_page_of_them_goes() {
 }
 
 #[tokio::test]
-async fn a_key_that_may_not_look_leaves_it_to_the_journal() {
+async fn sweep_without_list_permission_relies_on_the_journal() {
     for (denied, expected) in [
         ("s3:ListBucketMultipartUploads", Value::Null),
-        // Whether it still gets parts is not to be known.
+        // Activity of the upload is unknown.
         ("s3:ListMultipartUploadParts", json!(1)),
         ("s3:AbortMultipartUpload", json!(1)),
     ] {
@@ -189,7 +192,7 @@ async fn a_key_that_may_not_look_leaves_it_to_the_journal() {
 }
 
 #[tokio::test]
-async fn what_nobody_wants_goes_when_the_storage_is_back() {
+async fn abandoned_upload_is_swept_after_the_outage() {
     let bucket = garage::shared().bucket().await;
     let proxy = Proxy::before(&bucket.endpoint).await;
     let location = Location {
@@ -209,7 +212,7 @@ async fn what_nobody_wants_goes_when_the_storage_is_back() {
     proxy.set_away(true);
     sending.send(&sample.tar.slice(13 << 20..)).await;
     events.upload("failed").await;
-    eventually("it gives up", async || {
+    eventually("the upload fails", async || {
         agent.printed().contains("left behind for now")
     })
     .await;
@@ -218,10 +221,10 @@ async fn what_nobody_wants_goes_when_the_storage_is_back() {
     assert_eq!(
         bucket.unfinished().await.len(),
         1,
-        "the test would prove nothing"
+        "test precondition not met"
     );
     let agent = Agent::restarted(agent).await;
-    // At once, though it is not a day old.
+    // Immediately, although it is not a day old.
     bucket.comes_to_be_empty().await;
     eventually("the journal is gone", async || {
         fs::read_dir(agent.setup.path("state/uploads")).is_ok_and(|files| files.count() == 0)
@@ -230,7 +233,7 @@ async fn what_nobody_wants_goes_when_the_storage_is_back() {
 }
 
 #[tokio::test]
-async fn a_directory_is_cleaned_of_files_that_never_got_their_names() {
+async fn stale_temporary_files_are_removed_from_directories() {
     let folder = tempfile::tempdir().unwrap();
     let endpoint = format!("file://{}", folder.path().display());
     let location = Location {
@@ -261,13 +264,13 @@ async fn a_directory_is_cleaned_of_files_that_never_got_their_names() {
         names
     };
     let killed = format!("{}.tar#1", sample.stem());
-    assert_eq!(left(), [killed.as_str()], "the test would prove nothing");
+    assert_eq!(left(), [killed.as_str()], "test precondition not met");
     fs::write(folder.path().join("backups/notes#1"), "mine").unwrap();
     let mut agent = Agent::restarted(agent).await;
     assert_eq!(
         swept(&agent).await["removed"],
         0,
-        "it may be of another agent that is still at it"
+        "it may belong to another running agent"
     );
     agent.kill();
     let yesterday = SystemTime::now() - Duration::from_hours(25);

@@ -123,7 +123,7 @@ impl Deletion {
     ) -> StoreResult<Self> {
         let claim = location.folder.claim_deletion(doomed.tar);
         let header = Header {
-            place: location.store.place().to_owned(),
+            folder: location.folder.id.clone(),
             key: doomed.tar.to_string(),
             backup_id: doomed.backup_id.to_owned(),
             upload_id: None,

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use super::tombstone::abandon;
+use crate::agent::folder::FolderId;
 use crate::agent::journal::{self, Journals};
 use crate::agent::location::Location;
 use crate::agent::registry::Registry;
@@ -44,9 +45,9 @@ pub(in crate::agent) struct Sweeper {
     locations: Arc<Registry>,
     tasks: TaskTracker,
     /// Time of each storage's last sweep.
-    swept: HashMap<String, Instant>,
+    swept: HashMap<(String, FolderId), Instant>,
     /// Journals without a location, and since when; none once that is logged.
-    unclaimed: HashMap<String, Option<Instant>>,
+    unclaimed: HashMap<(FolderId, String), Option<Instant>>,
 }
 
 impl Sweeper {
@@ -87,19 +88,19 @@ impl Sweeper {
     /// Discards what expired journals name.
     pub(in crate::agent) async fn sweep_journals(&mut self) {
         for upload in self.journals.expired().await {
-            let (place, key) = (&upload.header.place, &upload.header.key);
-            if let Some(location) = self.locations.with(place, key) {
-                info!("sweeping what an interrupted upload of \"{key}\" left in {place}");
+            let (folder, key) = (&upload.header.folder, &upload.header.key);
+            if let Some(location) = self.locations.at(folder) {
+                info!("sweeping what an interrupted upload of \"{key}\" left in {folder}");
                 abandon(&location, upload, &self.tasks);
             } else {
                 let since = self
                     .unclaimed
-                    .entry(format!("{key} {place}"))
+                    .entry((folder.clone(), key.clone()))
                     .or_insert_with(|| Some(Instant::now()));
                 if since.is_some_and(|since| since.elapsed() >= REGISTERED_WITHIN) {
                     *since = None;
                     warn!(
-                        "an interrupted upload of \"{key}\" stays in {place}: no location has this folder"
+                        "an interrupted upload of \"{key}\" stays: no location leads to {folder}"
                     );
                 }
             }
@@ -108,7 +109,7 @@ impl Sweeper {
 
     async fn sweep_storages(&mut self) {
         let is_due = |location: &Arc<Location>| {
-            let swept = self.swept.get(&place(location));
+            let swept = self.swept.get(&storage(location));
             swept.is_none_or(|at| at.elapsed() >= STORAGE_INTERVAL)
         };
         let due = self.locations.all().into_iter().filter(is_due);
@@ -117,15 +118,15 @@ impl Sweeper {
         let sweeps = due.map(async |location| {
             sweep_storage(journals, &location)
                 .await
-                .then(|| (place(&location), Instant::now()))
+                .then(|| (storage(&location), Instant::now()))
         });
         self.swept
             .extend(join_all(sweeps).await.into_iter().flatten());
     }
 }
 
-fn place(location: &Location) -> String {
-    format!("{} {}", location.id(), location.settings.place())
+fn storage(location: &Location) -> (String, FolderId) {
+    (location.id().to_owned(), location.folder.id.clone())
 }
 
 /// Sweeps a storage, and returns false if it is to be retried soon.
@@ -208,7 +209,7 @@ async fn expired_age(
     let age = found.now - touched;
     // Checked last: an upload may have resumed it meanwhile.
     let known = journals
-        .of_key(location.store.place(), leftover.key.as_str())
+        .of_key(&location.folder.id, leftover.key.as_str())
         .await;
     let is_known = match leftover.upload_id() {
         Some(id) if !known.is_empty() => known

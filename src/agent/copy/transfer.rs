@@ -7,11 +7,11 @@ use futures_util::TryStreamExt;
 use tracing::warn;
 
 use super::plan::{Done, InsideLimits};
+use crate::agent::Agent;
 use crate::agent::catalog::Entry;
 use crate::agent::download::Download;
 use crate::agent::location::Location;
-use crate::agent::upload::{Discard, Inside, Keep, Options, Upload};
-use crate::agent::{Agent, stopped};
+use crate::agent::upload::{Announcement, Inside, Origin, Reason, Upload};
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::error::{Error, Kind, Result};
 
@@ -77,14 +77,8 @@ impl Copying {
             crc32,
             single_limit,
         };
-        let id = upload.id.clone();
-        // Runs on when the caller goes away, so that it ends in order.
-        let copying = self
-            .agent
-            .tasks
-            .spawn(async move { upload.copy_inside(inside).await });
-        let copied = copying.await.map_err(stopped)?;
-        self.agent.forget_ended(&id);
+        let copied = upload.copy_inside(inside).await;
+        self.agent.forget_ended(&upload.id);
         copied.map(drop)
     }
 
@@ -94,7 +88,7 @@ impl Copying {
         let download = match Download::open(Arc::clone(&self.from), entry, None).await {
             Ok(download) => download,
             Err(error) => {
-                upload.discard(Discard::Unfinished).await;
+                upload.discard(Reason::SenderLeft).await;
                 self.agent.forget_ended(&upload.id);
                 return Err(error);
             }
@@ -116,7 +110,7 @@ impl Copying {
         entry: &Entry,
         backup: AgentBackup,
         part_size: Option<u64>,
-    ) -> Result<Arc<Upload>> {
+    ) -> Result<Upload> {
         let stem = entry
             .key
             .stem_in(&self.folder)
@@ -125,14 +119,13 @@ impl Copying {
             size: entry.tar.size,
             ..backup
         };
-        let options = Options {
-            keep: Keep::Failed,
+        let announced = Announcement {
+            backup,
+            filename: format!("{stem}.tar"),
+            origin: Origin::Copy,
             part_size,
-            is_from_agent: true,
         };
-        self.agent
-            .create_upload_with(self.to.id(), backup, &format!("{stem}.tar"), options)
-            .await
+        self.agent.begin_upload(self.to.id(), announced).await
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use serde::de::IgnoredAny;
 
 use crate::agent::kept::sync_folder;
@@ -62,7 +62,7 @@ impl JournalFile {
 
     /// Appends a line and syncs it to the disk.
     pub(super) fn add(&self, line: &[u8]) -> io::Result<()> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = self.file.lock();
         let end = file.seek(SeekFrom::End(0))?;
         let written = file.write_all(line).and_then(|()| file.sync_data());
         if written.is_err() {
@@ -101,14 +101,28 @@ fn write_new(path: &Path, first: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
+/// Replaces a file that this process has locked, and keeps its age.
+fn replace(path: &Path, text: &[u8], modified: SystemTime) -> io::Result<File> {
+    let new = path.with_extension(NEW_EXTENSION);
+    drop(fs::remove_file(&new));
+    let file = write_new(&new, text)?;
+    file.set_modified(modified)?;
+    fs::rename(&new, path)?;
+    sync_folder(path)?;
+    Ok(file)
+}
+
 /// Whether a path has the name of a journal.
 pub(super) fn is_journal(path: &Path) -> bool {
     path.extension()
         .is_some_and(|extension| extension == EXTENSION)
 }
 
-/// Opens the files that no process has locked.
-pub(super) fn unlocked(folder: &Path) -> Vec<(PathBuf, io::Result<Opened>)> {
+/// Rewrites text of an earlier version; none if it is current.
+type Upgrade = fn(&[u8]) -> Option<Vec<u8>>;
+
+/// Opens the files that no process has locked, and rewrites those of an earlier version.
+pub(super) fn unlocked(folder: &Path, upgrade: Upgrade) -> Vec<(PathBuf, io::Result<Opened>)> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
     };
@@ -122,8 +136,12 @@ pub(super) fn unlocked(folder: &Path) -> Vec<(PathBuf, io::Result<Opened>)> {
         drop(remove_stale(&path));
     }
     let ours = others.into_iter().filter(|path| is_journal(path));
-    ours.filter_map(|path| open(&path).transpose().map(|opened| (path, opened)))
-        .collect()
+    ours.filter_map(|path| {
+        open(&path, upgrade)
+            .transpose()
+            .map(|opened| (path, opened))
+    })
+    .collect()
 }
 
 /// Number of bytes before the first torn line: a power cut may leave half a line, zeros, or both before the rest of it.
@@ -145,12 +163,18 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-fn open(path: &Path) -> io::Result<Option<Opened>> {
+fn open(path: &Path, upgrade: Upgrade) -> io::Result<Option<Opened>> {
     let mut file = File::options().read(true).write(true).open(path)?;
     if file.try_lock().is_err() {
         return Ok(None);
     }
-    let age = file.metadata()?.modified()?.elapsed().unwrap_or_else(|_| {
+    let metadata = file.metadata()?;
+    if metadata.ino() != fs::metadata(path)?.ino() {
+        // Another process replaced the file before the lock.
+        return Ok(None);
+    }
+    let modified = metadata.modified()?;
+    let age = modified.elapsed().unwrap_or_else(|_| {
         // The clock was set back. Without this, the file would never expire.
         drop(file.set_modified(SystemTime::now()));
         Duration::ZERO
@@ -163,6 +187,13 @@ fn open(path: &Path) -> io::Result<Option<Opened>> {
     if whole < text.len() && whole > 0 {
         file.set_len(whole as u64)?;
         text.truncate(whole);
+    }
+    if let Some(upgraded) = upgrade(&text) {
+        // If that fails, the next reader upgrades the file.
+        if let Ok(new) = replace(path, &upgraded, modified) {
+            file = new;
+        }
+        text = upgraded;
     }
     let file = JournalFile {
         path: path.to_owned(),

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::task::spawn_blocking;
+use utoipa::ToSchema;
 
-use super::{Header, Journals, Parsed, file, parse};
+use super::{Header, Journals, Parsed, file, migrate, parse};
+use crate::agent::folder::FolderId;
 
 /// One journal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(in crate::agent) struct JournalStatus {
-    /// The bucket and its endpoint, or the directory.
+    /// The folder.
     pub(in crate::agent) place: String,
     /// The tar's key.
     pub(in crate::agent) key: String,
@@ -31,14 +33,14 @@ pub(in crate::agent) struct JournalStatus {
 
 impl Journals {
     /// Headers of all uploads of this key, active or interrupted.
-    pub(in crate::agent) async fn of_key(&self, place: &str, key: &str) -> Vec<Header> {
+    pub(in crate::agent) async fn of_key(&self, folder: &FolderId, key: &str) -> Vec<Header> {
         let headers = self
             .read_all()
             .await
             .into_iter()
             .map(|(parsed, _)| parsed.header);
         headers
-            .filter(|header| header.place == place && header.key == key)
+            .filter(|header| header.folder == *folder && header.key == key)
             .collect()
     }
 
@@ -66,7 +68,7 @@ impl Journals {
 impl JournalStatus {
     fn of(Parsed { header, parts, .. }: Parsed, age: Duration) -> Self {
         Self {
-            place: header.place,
+            place: header.folder.to_string(),
             key: header.key,
             backup_id: header.backup_id,
             part_size: header.part_size,
@@ -92,5 +94,6 @@ fn one(path: &Path) -> io::Result<Option<(Parsed, Duration)>> {
     let age = file.metadata()?.modified()?.elapsed().unwrap_or_default();
     let mut text = Vec::new();
     file.take(file::MAX_BYTES).read_to_end(&mut text)?;
+    let text = migrate::upgraded(&text).unwrap_or(text);
     Ok(parse(&text).map(|parsed| (parsed, age)))
 }

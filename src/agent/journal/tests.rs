@@ -1,11 +1,18 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use serde_json::json;
+
 use super::*;
+
+fn folder(prefix: &str) -> FolderId {
+    let id = json!({"endpoint": "http://s3", "bucket": "b", "prefix": prefix});
+    serde_json::from_value(id).unwrap()
+}
 
 fn header() -> Header {
     Header {
-        place: "bucket \"b\" at http://s3/".into(),
+        folder: folder("p"),
         key: "p/backups/Nightly.tar".into(),
         backup_id: "a1".into(),
         upload_id: Some("u1".into()),
@@ -27,9 +34,7 @@ fn part(number: usize) -> StoredPart {
 }
 
 async fn interrupted(journals: &Arc<Journals>) -> Vec<Interrupted> {
-    journals
-        .interrupted(&header().place, &Keys::new("p"), "a1")
-        .await
+    journals.interrupted(&folder("p"), "a1").await
 }
 
 fn only_file(state: &Path) -> PathBuf {
@@ -79,19 +84,18 @@ async fn stored_parts_outlive_the_upload() {
         found.parts.into_values().collect::<Vec<_>>(),
         [part(0), part(1), part(2)]
     );
-    for (place, prefix, backup_id) in [
-        ("elsewhere", "p", "a1"),
-        (&header().place, "q", "a1"),
-        (&header().place, "p", "b2"),
-    ] {
+    for (prefix, backup_id) in [("q", "a1"), ("p", "b2")] {
         assert!(
             journals
-                .interrupted(place, &Keys::new(prefix), backup_id)
+                .interrupted(&folder(prefix), backup_id)
                 .await
                 .is_empty(),
-            "{place} {prefix} {backup_id}"
+            "{prefix} {backup_id}"
         );
     }
+    let elsewhere = json!({"endpoint": "http://elsewhere", "bucket": "b", "prefix": "p"});
+    let elsewhere = serde_json::from_value(elsewhere).unwrap();
+    assert!(journals.interrupted(&elsewhere, "a1").await.is_empty());
     found.journal.end().await;
     assert!(interrupted(&journals).await.is_empty());
 }
@@ -200,7 +204,7 @@ async fn foreign_files_are_left_alone() {
         );
     }
     assert_eq!(
-        journals.ignored.lock().unwrap().len(),
+        journals.logged.lock().ignored.len(),
         3,
         "each is logged once"
     );
@@ -215,19 +219,85 @@ async fn unwritable_state_directory_costs_only_the_resume() {
     assert!(interrupted(&journals).await.is_empty());
 }
 
+/// A journal exactly as version 0.1 writes it.
+const OF_0_1: &str = r#"{"upload":{"place":"bucket \"b\" at http://s3/","key":"p/backups/Nightly.tar","backup_id":"a1","upload_id":"u1","part_size":5242880,"size":16777216,"kept":"so"}}
+{"part":{"number":0,"size":5242880,"e_tag":"\"e0\"","hash":"crc64nvme:0000000000000000"}}
+{"part":{"number":1,"size":5242880,"e_tag":"\"e1\"","hash":"crc64nvme:0000000000000001"}}
+{"replacing":1}
+"unwanted"
+{"removing":{"failed":{"metadata":null,"version":"\"v\""}}}
+"#;
+
+#[tokio::test]
+async fn journal_of_0_1_is_rewritten_once() {
+    let state = tempfile::tempdir().unwrap();
+    let journals = Journals::new(state.path());
+    let path = state.path().join("uploads/a.jsonl");
+    fs::create_dir(state.path().join("uploads")).unwrap();
+    fs::write(&path, OF_0_1).unwrap();
+    let yesterday = std::time::SystemTime::now() - Duration::from_hours(25);
+    fs::File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_modified(yesterday)
+        .unwrap();
+    assert_eq!(journals.of_key(&folder("p"), &header().key).await.len(), 1);
+    let found = interrupted(&journals).await.remove(0);
+    assert_eq!(found.header, header());
+    assert_eq!(found.parts.keys().copied().collect::<Vec<_>>(), [0]);
+    let tombstone = Tombstone::Failed {
+        metadata: None,
+        version: Some("\"v\"".into()),
+    };
+    assert_eq!(found.tombstone, Some(tombstone));
+    assert!(found.is_discarded && found.age >= KEPT_FOR);
+    assert!(
+        interrupted(&journals).await.is_empty(),
+        "the new file is locked, too"
+    );
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(
+        text.contains("\"version\":2") && !text.contains("place"),
+        "{text}"
+    );
+    let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
+    found.journal.note(part(5)).await;
+    drop(found);
+    let parts = interrupted(&journals).await.remove(0).parts;
+    assert_eq!(parts.into_keys().collect::<Vec<_>>(), [0, 5]);
+}
+
 #[tokio::test]
 async fn journal_without_size_is_readable() {
     let state = tempfile::tempdir().unwrap();
     fs::create_dir(state.path().join("uploads")).unwrap();
-    let text = r#"{"upload":{"place":"bucket \"b\" at http://s3/","key":"p/backups/Nightly.tar","backup_id":"a1","upload_id":"u1","part_size":5242880}}
-{"part":{"number":0,"size":5242880,"e_tag":"\"e0\"","hash":"crc64nvme:0000000000000000"}}
-"#;
-    fs::write(state.path().join("uploads/a.jsonl"), text).unwrap();
+    let text = OF_0_1.replace(",\"size\":16777216,\"kept\":\"so\"", "");
+    let path = state.path().join("uploads/a.jsonl");
+    fs::write(
+        &path,
+        text.lines().take(2).collect::<Vec<_>>().join("\n") + "\n",
+    )
+    .unwrap();
     let found = interrupted(&Journals::new(state.path())).await.remove(0);
     assert_eq!((found.parts.len(), found.header.size), (1, None));
     assert!(
         found.header.is_of(5 << 20, 16 << 20, "so") && found.header.is_of(5 << 20, 17 << 20, "so")
     );
+}
+
+#[tokio::test]
+async fn journal_of_a_later_version_is_left_alone() {
+    let state = tempfile::tempdir().unwrap();
+    let journals = Journals::new(state.path());
+    drop(journals.begin(header()).await.unwrap());
+    let path = only_file(state.path());
+    let text = fs::read_to_string(&path).unwrap();
+    let later = text.replace("\"version\":2", "\"version\":3");
+    fs::write(&path, &later).unwrap();
+    assert!(interrupted(&journals).await.is_empty());
+    assert_eq!(fs::read_to_string(&path).unwrap(), later);
 }
 
 #[tokio::test]

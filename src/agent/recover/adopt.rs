@@ -43,8 +43,9 @@ pub(super) async fn adopt(
     tar: &Object,
     backup: AgentBackup,
 ) -> Result<AgentBackup, Refusal> {
-    // Excludes deletions, as a commit does.
-    let _changing = location.folder.changing.read().await;
+    // Keeps deletions of this backup away, as a commit does.
+    let changing = location.folder.changing(&backup.backup_id);
+    let _changing = changing.read().await;
     let metadata = tar
         .key
         .metadata_of_tar()

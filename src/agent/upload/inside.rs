@@ -1,94 +1,67 @@
-//! An upload whose bytes are at the same endpoint already: the storage copies them, and nothing passes here.
+//! Content that is at the same endpoint already: the storage copies it, and no byte passes through the agent.
 
+use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::parts::{Parts, Piece};
-use super::{Content, Phase, Tar, Upload};
+use super::parts::{Parts, Piece, Step};
+use super::plan::Plan;
+use super::resume::Ledger;
 use crate::agent::download::split;
-use crate::agent::model::UploadState;
-use crate::backup::StoredBackup;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::store::CopySource;
 
-/// What is copied.
-#[derive(Debug)]
+/// Source of a copy inside the storage.
+#[derive(Debug, Clone)]
 pub(in crate::agent) struct Inside {
     pub(in crate::agent) source: CopySource,
     pub(in crate::agent) size: u64,
-    /// As it was uploaded, when that is known.
+    /// Digests of the source, if it has them.
     pub(in crate::agent) sha256: Option<String>,
     pub(in crate::agent) crc32: Option<String>,
-    /// Bytes that are copied in one request; what is larger is copied in parts.
+    /// Bytes to copy with one request; a larger object is copied in parts.
     pub(in crate::agent) single_limit: u64,
 }
 
-impl Upload {
-    /// Has the storage copy the tar, and makes the backup exist.
-    ///
-    /// # Errors
-    /// What the storage can come to; the upload has ended then. A provider that refuses copies, or a key that may not
-    /// read the source, is [`Kind::StorageError`] or [`Kind::StorageForbidden`].
-    pub(in crate::agent) async fn copy_inside(
-        self: &Arc<Self>,
-        inside: Inside,
-    ) -> Result<StoredBackup> {
-        let mut phase = self.phase.lock().await;
-        if !matches!(*phase, Phase::Waiting) {
-            return Err(self.wrong_order("its content has arrived already"));
-        }
-        *phase = Phase::Ended;
-        self.tell(UploadState::Receiving, None);
-        let (size, sha256, crc32) = (inside.size, inside.sha256.clone(), inside.crc32.clone());
-        if size <= inside.single_limit {
-            let content = Content {
-                size,
-                part_size: inside.single_limit,
-                sha256,
-                crc32,
-            };
-            return self
-                .conclude(&mut phase, &content, Tar::Inside(inside.source))
-                .await;
-        }
-        let content = Content {
-            size,
-            part_size: self.part_size,
-            sha256,
-            crc32,
+/// Copies an object in parts.
+#[derive(Debug)]
+pub(super) struct InsideCopy {
+    pub(super) inside: Inside,
+    pub(super) parts: Parts,
+    ranges: VecDeque<Range<u64>>,
+}
+
+impl InsideCopy {
+    pub(super) fn new(plan: Arc<Plan>, inside: Inside) -> Self {
+        let ranges = if inside.size <= inside.single_limit {
+            VecDeque::new()
+        } else {
+            split(0..inside.size, plan.part_size).collect()
         };
-        let mut parts = Parts::new(self);
-        let copied = tokio::select! {
-            () = self.cancel.cancelled() => Err(self.cancelled()),
-            copied = self.copy_parts(&mut parts, &inside) => copied,
-        };
-        let is_kept = copied.as_ref().is_err_and(|error| self.keeps_after(error));
-        let tar = parts
-            .finish(is_kept)
-            .await
-            .map(|(multipart, parts)| Tar::Parts(multipart, parts));
-        match (copied, tar) {
-            (Ok(()), Some(tar)) => self.conclude(&mut phase, &content, tar).await,
-            (copied, tar) => {
-                let error = copied
-                    .err()
-                    .unwrap_or_else(|| Error::new(Kind::Internal, "The copy has no parts."));
-                self.leave_or_clean_up(tar, &error);
-                Err(self.fail(error))
-            }
+        Self {
+            inside,
+            parts: Parts::new(plan),
+            ranges,
         }
     }
 
-    async fn copy_parts(&self, parts: &mut Parts<'_>, inside: &Inside) -> Result<()> {
-        for range in split(0..inside.size, self.part_size) {
-            self.progress(
-                parts
-                    .send(Piece::Inside(inside.source.clone(), range))
-                    .await?,
-            );
+    /// Copies until there is progress to tell; returns none once all is copied. Cancel safe.
+    ///
+    /// # Errors
+    /// Errors of the storage.
+    pub(super) async fn step(&mut self, ledger: &mut Ledger) -> Result<Option<Step>> {
+        if !self.ranges.is_empty() {
+            if let Some(step) = self.parts.ready(ledger).await? {
+                return Ok(Some(step));
+            }
+            return Ok(self.ranges.pop_front().map(|range| {
+                let source = self.inside.source.clone();
+                self.parts.send(Piece::Inside(source, range))
+            }));
         }
-        while parts.are_running() {
-            self.progress(parts.one_stored().await?);
+        if self.parts.are_running() {
+            return self.parts.one_stored().await.map(Some);
         }
-        Ok(())
+        Ok(None)
     }
 }

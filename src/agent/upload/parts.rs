@@ -1,44 +1,68 @@
-//! Parts on their way to the bucket: a bounded number at the same time, each from its own buffer.
+//! Parts of a tar, stored concurrently within a bound, each from its own buffer.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::ops::Range;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::timeout;
-use tracing::{info, warn};
 
-use super::Upload;
-use crate::agent::journal::{Header, Journal, StoredPart};
+use super::plan::Plan;
+use super::resume::Ledger;
+use crate::agent::journal::{Journal, StoredPart};
 use crate::error::{Error, Kind, Result};
 use crate::store::{CopySource, Error as StoreError, Multipart, Part, PartDigest};
 
-/// How long parts under way may take when the sender has left or the agent stops. Its sender hears of that within the four
-/// seconds in which requests end.
-const LAST_PARTS_WITHIN: Duration = Duration::from_secs(2);
+/// How long parts in flight may take after the sender left or the agent stops. It must end within the four seconds in
+/// which requests drain.
+const DRAIN_WITHIN: Duration = Duration::from_secs(2);
 
 type Stored = std::result::Result<(Part, u64), StoreError>;
 
-/// Where a part's bytes are.
+/// Content of a part.
 pub(super) enum Piece {
-    /// In memory, with the digest that the provider verifies.
+    /// Bytes in memory, with the digest that the provider verifies.
     Bytes(Bytes, PartDigest),
-    /// In another object at the same endpoint.
+    /// A range of another object at the same endpoint.
     Inside(CopySource, Range<u64>),
 }
 
-/// Sends parts. Nothing is sent before the first one.
-pub(super) struct Parts<'u> {
-    upload: &'u Upload,
-    multipart: Option<Multipart>,
-    journal: Option<Journal>,
+/// Stores parts. The multipart upload begins with the first one.
+#[derive(Debug)]
+pub(super) struct Parts {
+    plan: Arc<Plan>,
+    start: Start,
+    /// Parts that an earlier attempt stored.
     known: BTreeMap<usize, StoredPart>,
     running: JoinSet<Stored>,
     stored: Vec<Part>,
     next: usize,
+}
+
+#[derive(Debug)]
+enum Start {
+    NotBegun,
+    /// A task of its own, so that a cancelled upload still learns what the provider started.
+    Starting(JoinHandle<std::result::Result<Begun, StoreError>>),
+    Begun(Begun),
+}
+
+#[derive(Debug, Clone)]
+struct Begun {
+    multipart: Multipart,
+    journal: Option<Journal>,
+}
+
+/// Outcome of one step.
+#[derive(Debug, Default)]
+pub(super) struct Step {
+    /// Bytes that were stored, or turned out to be stored already.
+    pub(super) stored_bytes: u64,
+    /// Whether a part replaces one of an earlier attempt.
+    pub(super) differs: bool,
 }
 
 impl Piece {
@@ -72,12 +96,11 @@ impl Piece {
     }
 }
 
-impl<'u> Parts<'u> {
-    pub(super) fn new(upload: &'u Upload) -> Self {
+impl Parts {
+    pub(super) fn new(plan: Arc<Plan>) -> Self {
         Self {
-            upload,
-            multipart: None,
-            journal: None,
+            plan,
+            start: Start::NotBegun,
             known: BTreeMap::new(),
             running: JoinSet::new(),
             stored: Vec::new(),
@@ -86,54 +109,84 @@ impl<'u> Parts<'u> {
     }
 
     pub(super) fn has_begun(&self) -> bool {
-        self.multipart.is_some()
+        matches!(self.start, Start::Begun(_))
     }
 
-    /// Sends a part, once fewer than the location's number are on their way; not one that an earlier attempt stored.
-    /// Returns bytes that came to be stored.
-    pub(super) async fn send(&mut self, piece: Piece) -> Result<u64> {
-        let multipart = match &self.multipart {
-            Some(multipart) => multipart.clone(),
-            None => self.begin().await?,
+    pub(super) fn are_running(&self) -> bool {
+        !self.running.is_empty()
+    }
+
+    /// Waits until one more part may be sent, and returns none then. Before that, returns each part that gets stored.
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// Errors of the storage.
+    pub(super) async fn ready(&mut self, ledger: &mut Ledger) -> Result<Option<Step>> {
+        if let Start::NotBegun = self.start {
+            self.begin(ledger);
+        }
+        if let Start::Starting(starting) = &mut self.start {
+            let started = starting.await;
+            self.start = Start::NotBegun;
+            let started = started.map_err(panicked)?.map_err(Error::from);
+            let begun = self.plan.location.note(started)?;
+            ledger.own(begun.journal.clone());
+            self.start = Start::Begun(begun);
+        }
+        let location = &self.plan.location;
+        let limit = location
+            .store
+            .parts_in_flight(location.settings.parts_in_flight());
+        if self.running.len() < limit {
+            return Ok(None);
+        }
+        self.one_stored().await.map(Some)
+    }
+
+    /// Sends a part, unless an earlier attempt stored it. [`Self::ready`] must have returned none.
+    pub(super) fn send(&mut self, piece: Piece) -> Step {
+        let Start::Begun(begun) = &self.start else {
+            return Step::default();
         };
-        let (number, size, hash) = (self.next, piece.size(), piece.hash());
+        let begun = begun.clone();
+        let (number, size) = (self.next, piece.size());
+        self.next += 1;
         let known = self.known.remove(&number);
+        let differs = known.is_some();
         if let Some(part) = known
-            .as_ref()
-            .filter(|part| part.size == size && piece.is(&part.hash))
+            && part.size == size
+            && piece.is(&part.hash)
         {
-            self.next += 1;
             self.stored.push(Part {
                 number,
-                e_tag: part.e_tag.clone(),
+                e_tag: part.e_tag,
             });
-            return Ok(size);
+            return Step {
+                stored_bytes: size,
+                differs: false,
+            };
         }
-        let (location, mut stored_bytes) = (&self.upload.location, 0);
-        while self.running.len()
-            >= location
-                .store
-                .parts_in_flight(location.settings.parts_in_flight())
-        {
-            stored_bytes += self.one_stored().await?;
-        }
-        self.next += 1;
-        if known.is_some() {
-            self.replacing(number).await;
-        }
-        let (patience, journal) = (location.patience(), self.journal.clone());
+        let patience = self.plan.patience();
         self.running.spawn(async move {
+            if differs && let Some(journal) = &begun.journal {
+                journal.replacing(number).await;
+            }
+            let hash = piece.hash();
             let part = match piece {
                 Piece::Bytes(data, digest) => {
-                    multipart.put_part(number, data, &digest, patience).await?
+                    begun
+                        .multipart
+                        .put_part(number, data, &digest, patience)
+                        .await?
                 }
                 Piece::Inside(source, range) => {
-                    multipart
+                    begun
+                        .multipart
                         .copy_part(number, &source, range, patience)
                         .await?
                 }
             };
-            if let Some(journal) = journal {
+            if let Some(journal) = begun.journal {
                 journal
                     .note(StoredPart {
                         number,
@@ -145,119 +198,85 @@ impl<'u> Parts<'u> {
             }
             Ok((part, size))
         });
-        Ok(stored_bytes)
-    }
-
-    /// Waits for one part on its way and returns its size; 0 when there is none.
-    pub(super) async fn one_stored(&mut self) -> Result<u64> {
-        match self.running.join_next().await {
-            Some(joined) => self.note(joined),
-            None => Ok(0),
+        Step {
+            stored_bytes: 0,
+            differs,
         }
     }
 
-    pub(super) fn are_running(&self) -> bool {
-        !self.running.is_empty()
-    }
-
-    /// What was sent: the upload and its parts in order. Parts still on their way are stopped first; where the next
-    /// attempt goes on with them, those that are nearly there may arrive.
-    pub(super) async fn finish(mut self, is_kept: bool) -> Option<(Multipart, Vec<Part>)> {
-        if is_kept {
-            drop(
-                timeout(LAST_PARTS_WITHIN, async {
-                    while self.running.join_next().await.is_some() {}
-                })
-                .await,
-            );
-        }
-        self.running.shutdown().await;
-        self.stored.sort_by_key(|part| part.number);
-        Some((self.multipart?, self.stored))
-    }
-
-    async fn begin(&mut self) -> Result<Multipart> {
-        if let Some((resumed, journal)) = self.upload.record.resume() {
-            (self.known, self.journal) = (resumed.parts, Some(journal));
-            let multipart = resumed.multipart.in_store(&self.upload.store);
-            self.multipart = Some(multipart.clone());
-            return Ok(multipart);
-        }
-        let multipart = self.start().await?;
-        self.multipart = Some(multipart.clone());
-        if let Some(upload_id) = multipart.upload_id() {
-            self.journal = self
-                .upload
-                .record
-                .begin(
-                    self.upload.header(Some(upload_id)),
-                    &self.upload.means.tasks,
-                )
-                .await;
-        }
-        Ok(multipart)
-    }
-
-    async fn start(&self) -> Result<Multipart> {
-        // A task of its own: when the upload is cancelled meanwhile, the server may have heard of it all the same.
-        let location = &self.upload.location;
-        let (store, key, patience) = (
-            self.upload.store.clone(),
-            self.upload.tar_key(),
-            location.patience(),
-        );
-        let (sender, started) = oneshot::channel();
-        self.upload.means.tasks.spawn(async move {
-            let started = Multipart::start(&store, &key, patience).await;
-            if let Err(Ok(unwanted)) = sender.send(started)
-                && let Err(error) = unwanted.abort(patience).await
-            {
-                warn!("an upload of \"{key}\" is left behind: {error}");
-            }
-        });
-        let started = started
-            .await
-            .map_err(|_| Error::new(Kind::Internal, "The upload did not start."))?;
-        location.note(started.map_err(Error::from))
-    }
-
-    /// Another stream than the one that was interrupted: an encrypted backup is encrypted anew each time.
-    async fn replacing(&self, number: usize) {
-        if !self.upload.differs.swap(true, Ordering::Relaxed) {
-            let (upload_id, key) = (&self.upload.id, self.upload.key());
-            info!(
-                upload_id,
-                part = number + 1,
-                "\"{key}\" comes as another stream than before: what differs is stored anew"
-            );
-            self.upload.tell_again();
-        }
-        if let Some(journal) = &self.journal {
-            journal.replacing(number).await;
-        }
-    }
-
-    fn note(&mut self, joined: std::result::Result<Stored, JoinError>) -> Result<u64> {
-        let stored = joined.map_err(|panicked| {
-            Error::new(Kind::Internal, "A part stopped.").with_source(panicked)
-        })?;
-        let (part, size) = self.upload.location.note(stored.map_err(Error::from))?;
+    /// Waits for one part in flight. Cancel safe.
+    ///
+    /// # Errors
+    /// Errors of the storage.
+    pub(super) async fn one_stored(&mut self) -> Result<Step> {
+        let Some(joined) = self.running.join_next().await else {
+            return Ok(Step::default());
+        };
+        let stored = joined.map_err(panicked)?.map_err(Error::from);
+        let (part, stored_bytes) = self.plan.location.note(stored)?;
         self.stored.push(part);
-        Ok(size)
+        Ok(Step {
+            stored_bytes,
+            differs: false,
+        })
+    }
+
+    /// Gives parts in flight a moment to arrive, then stops them.
+    pub(super) async fn drain(mut self) {
+        let draining = async { while self.running.join_next().await.is_some() {} };
+        drop(timeout(DRAIN_WITHIN, draining).await);
+        self.running.shutdown().await;
+    }
+
+    /// The multipart upload and its parts in order; none if nothing was sent.
+    pub(super) fn finish(&mut self) -> Option<(Multipart, Vec<Part>)> {
+        let Start::Begun(begun) = &self.start else {
+            return None;
+        };
+        let mut parts = mem::take(&mut self.stored);
+        parts.sort_by_key(|part| part.number);
+        Some((begun.multipart.clone(), parts))
+    }
+
+    /// Stops all parts and returns the multipart upload to abort, even one that is only being started.
+    pub(super) async fn stop(mut self, ledger: &mut Ledger) -> Option<Multipart> {
+        self.running.shutdown().await;
+        match self.start {
+            Start::NotBegun => None,
+            Start::Starting(starting) => {
+                let begun = starting.await.ok()?.ok()?;
+                ledger.own(begun.journal);
+                Some(begun.multipart)
+            }
+            Start::Begun(begun) => Some(begun.multipart),
+        }
+    }
+
+    fn begin(&mut self, ledger: &mut Ledger) {
+        let plan = Arc::clone(&self.plan);
+        if let Some((resumable, journal)) = ledger.resume() {
+            self.known = resumable.parts;
+            self.start = Start::Begun(Begun {
+                multipart: resumable.multipart.in_store(&plan.store),
+                journal: Some(journal),
+            });
+            return;
+        }
+        let tasks = plan.context.tasks.clone();
+        self.start = Start::Starting(tasks.spawn(async move {
+            let multipart = Multipart::start(&plan.store, &plan.tar, plan.patience()).await?;
+            let journal = match multipart.upload_id() {
+                Some(upload_id) => {
+                    let journals = &plan.context.journals;
+                    journals.begin(plan.header(Some(upload_id))).await
+                }
+                None => None,
+            };
+            Ok(Begun { multipart, journal })
+        }));
     }
 }
 
-impl Upload {
-    /// What its journal begins with.
-    pub(super) fn header(&self, upload_id: Option<&str>) -> Header {
-        Header {
-            place: self.location.store.place().to_owned(),
-            key: self.key(),
-            backup_id: self.backup.backup_id.clone(),
-            upload_id: upload_id.map(str::to_owned),
-            part_size: self.part_size,
-            size: Some(self.backup.size),
-            kept: Some(self.location.settings.keeps()),
-        }
-    }
+fn panicked(error: JoinError) -> Error {
+    Error::new(Kind::Internal, "A part stopped.").with_source(error)
 }

@@ -1,41 +1,116 @@
-//! What is decided before the first byte: the name of a backup's objects, and the size of its parts.
+//! Decisions before the first byte: the backup's key and the size of its parts.
 
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::retention::Origin;
 use crate::agent::catalog::MAX_METADATA_BYTES;
 use crate::agent::cleanup::EarlierCopy;
-use crate::agent::journal::Interrupted as Left;
+use crate::agent::journal::{Header, Interrupted, Journals};
+
 use crate::agent::location::Location;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::config::settings::PART_SIZE;
 use crate::error::{Error, Kind, Result};
-use crate::store::{Key, Outcome, Patience, Stem};
+use crate::store::{Key, Outcome, Patience, Stem, Store};
 use crate::units::sha256;
 
-/// Names that are tried for a backup before it is given up.
+/// Names to try for one backup.
 const MAX_STEMS: usize = 20;
 
-/// The names that copies of one backup take turns with.
+/// Names that the copies of one backup alternate between.
 const NAMES_OF_COPIES: usize = 2;
 
-/// A stem that nothing has, and the earlier copies of this very backup.
+/// What uploads share.
+#[derive(Debug, Clone)]
+pub(in crate::agent) struct Context {
+    pub(in crate::agent) stopping: CancellationToken,
+    pub(in crate::agent) tasks: TaskTracker,
+    pub(in crate::agent) journals: Arc<Journals>,
+}
+
+/// Request for an upload.
+#[derive(Debug)]
+pub(in crate::agent) struct Announcement {
+    pub(in crate::agent) backup: AgentBackup,
+    pub(in crate::agent) filename: String,
+    pub(in crate::agent) origin: Origin,
+    /// Part size in bytes, instead of the location's.
+    pub(in crate::agent) part_size: Option<u64>,
+}
+
+/// Constants of one upload.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) id: String,
+    pub(super) location: Arc<Location>,
+    /// The location's storage; reports outages to the upload.
+    pub(super) store: Store,
+    pub(super) backup: AgentBackup,
+    pub(super) origin: Origin,
+    pub(super) part_size: u64,
+    pub(super) tar: Key,
+    pub(super) metadata: Key,
+    /// Copies of the backup that are deleted once this one is complete.
+    pub(super) replaced: Vec<EarlierCopy>,
+    /// Whether a tar under the key is an earlier attempt's.
+    pub(super) is_own_tar: bool,
+    pub(super) started_at: DateTime<Utc>,
+    pub(super) started: Instant,
+    pub(super) context: Context,
+}
+
+/// A name for a backup.
+pub(super) struct Choice {
+    pub(super) stem: Stem,
+    /// Copies of the same backup under other names.
+    pub(super) replaced: Vec<EarlierCopy>,
+}
+
+impl Plan {
+    /// The first line of its journal.
+    pub(super) fn header(&self, upload_id: Option<&str>) -> Header {
+        Header {
+            folder: self.location.folder.id.clone(),
+            key: self.tar.to_string(),
+            backup_id: self.backup.backup_id.clone(),
+            upload_id: upload_id.map(str::to_owned),
+            part_size: self.part_size,
+            size: Some(self.backup.size),
+            kept: Some(self.location.settings.keeps()),
+        }
+    }
+
+    /// How long requests are retried.
+    pub(super) fn patience(&self) -> Patience {
+        self.location.patience()
+    }
+}
+
+/// Chooses a free name and finds the earlier copies of this backup.
 ///
-/// A backup that is uploaded again and again goes from its first name to its second and back, so both are looked at.
+/// A backup that is uploaded repeatedly alternates between its first two names, so both are examined.
 ///
-/// A key is never written over: not another backup's, not this backup's earlier copy before the new one is complete,
-/// and not a tar without metadata, which may be a backup that waits to be adopted. The exception is the tar that an
-/// earlier attempt at this backup `left`, when it was killed just before it would have written the metadata.
+/// A key is never overwritten: not another backup's, not this backup's earlier copy before the new one is complete, and
+/// not an orphaned tar, which may wait to be adopted. The exception is the tar of an earlier attempt at this backup that
+/// was killed just before it wrote the metadata.
 pub(super) async fn choose_stem(
     location: &Location,
-    backup: &AgentBackup,
-    filename: &str,
-    taken: &[String],
-    left: &[Left],
-) -> Result<(Stem, Vec<EarlierCopy>)> {
-    let first = Stem::from_filename(filename);
+    announced: &Announcement,
+    taken: &[Key],
+    interrupted: &[Interrupted],
+) -> Result<Choice> {
+    let backup_id = &announced.backup.backup_id;
+    let first = Stem::from_filename(&announced.filename);
     let (mut free, mut replaced) = (None, Vec::new());
     for attempt in 0..MAX_STEMS {
-        let stem = first.attempt(attempt, &backup.backup_id);
+        let stem = first.attempt(attempt, backup_id);
         let (tar, metadata) = (location.keys.tar(&stem), location.keys.metadata(&stem));
-        if taken.iter().any(|key| key == tar.as_str()) || location.folder.has_deletion(&tar) {
+        if taken.contains(&tar) || location.folder.has_deletion(&tar) {
             continue;
         }
         match location
@@ -45,14 +120,14 @@ pub(super) async fn choose_stem(
         {
             Ok(json) => {
                 let stored = StoredBackup::parse(&json).ok();
-                if stored.is_some_and(|stored| stored.backup.backup_id == backup.backup_id) {
+                if stored.is_some_and(|stored| stored.backup.backup_id == *backup_id) {
                     replaced.push(EarlierCopy {
                         stem,
                         metadata: sha256(&json),
                     });
                 }
             }
-            // What no list shows is somebody's all the same.
+            // No list shows such an object, but it takes the name.
             Err(error)
                 if error.outcome == Outcome::Refused && is_too_large(location, &metadata).await => {
             }
@@ -61,25 +136,29 @@ pub(super) async fn choose_stem(
             Err(_) => match location.store.size(&tar, Patience::INTERACTIVE).await {
                 Err(error) if error.outcome == Outcome::NotFound => free = Some(stem),
                 Err(error) => return Err(error.into()),
-                Ok(_) if left.iter().any(|left| left.header.key == tar.as_str()) => {
-                    free = Some(stem);
-                }
+                Ok(_) if is_own(interrupted, &tar) => free = Some(stem),
                 Ok(_) => {}
             },
         }
         if attempt >= NAMES_OF_COPIES - 1
             && let Some(stem) = free.take()
         {
-            return Ok((stem, replaced));
+            return Ok(Choice { stem, replaced });
         }
     }
     let detail = format!(
-        "All names for the backup \"{}\" are taken in {}.",
-        backup.backup_id,
+        "All names for the backup \"{backup_id}\" are taken in {}.",
         location.store.place()
     );
     Err(Error::new(Kind::StorageError, detail)
         .with_hint("Remove copies of it that are no longer needed."))
+}
+
+/// Whether an interrupted upload claims this key.
+pub(super) fn is_own(interrupted: &[Interrupted], tar: &Key) -> bool {
+    interrupted
+        .iter()
+        .any(|upload| upload.header.key == tar.as_str())
 }
 
 /// Whether an object is larger than any metadata that this agent reads.
@@ -88,7 +167,7 @@ async fn is_too_large(location: &Location, metadata: &Key) -> bool {
     size.is_ok_and(|size| size > MAX_METADATA_BYTES)
 }
 
-/// The smallest part size that keeps a backup within the number of parts, with room for one that turns out larger.
+/// The smallest part size that keeps a backup within the number of parts, with room for a backup that turns out larger.
 pub(super) fn part_size(wanted: u64, size: u64, max_parts: u64) -> Result<u64> {
     let needed = size
         .saturating_add(size / 16)
@@ -108,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_grow_so_that_no_upload_needs_more_than_the_provider_takes() {
+    fn parts_grow_to_stay_within_the_providers_number() {
         const MIB: u64 = 1 << 20;
         for max_parts in [10_000, 1000] {
             let of = |size| part_size(8 * MIB, size, max_parts);

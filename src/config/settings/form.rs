@@ -1,12 +1,13 @@
 //! The form *Add a bucket*: the settings of a location at one provider, for `GET /v1/settings`.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Default, Kind, LOCATION, Number, Secrecy, Section, Setting, Unit};
 use crate::provider::{self, Form, Provider};
 
 /// A field of the form.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct FormField {
     /// Key of the setting.
     pub name: &'static str,
@@ -31,7 +32,7 @@ pub struct FormField {
 }
 
 /// The form of a field's value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FieldType {
     /// One line.
@@ -57,7 +58,7 @@ pub enum FieldType {
 }
 
 /// A default.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum FieldValue {
     /// An integer.
@@ -67,7 +68,7 @@ pub enum FieldValue {
 }
 
 /// A value that the form offers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Suggestion {
     /// The value.
     pub value: &'static str,

@@ -3,49 +3,49 @@
 use crate::lab::quirks::Certificate;
 use crate::lab::{Location, Quirk};
 
-/// A case that people meet.
+/// A common failure.
 pub(super) struct Case {
-    /// In the words of somebody who has found out.
+    /// The cause, in a user's words after finding it.
     pub(super) title: &'static str,
-    /// Each way in which the tests bring it about.
+    /// All ways to reproduce the case.
     pub(super) made: &'static [Made],
     pub(super) outcome: Outcome,
-    /// The setting that `check` offers a better value for, with which it works.
+    /// The setting for which `check` suggests a working value.
     pub(super) offers: Option<&'static str>,
-    /// Words that the hint must have.
+    /// Words required in the hint.
     pub(super) hint: &'static [&'static str],
 }
 
-/// What `check` comes to.
+/// Result of `check`.
 pub(super) enum Outcome {
-    /// It stops at a step.
+    /// A step fails.
     Fails {
         step: &'static str,
         code: &'static str,
         reason: &'static str,
     },
-    /// It works, with a word about a setting.
+    /// It succeeds with a note about a setting.
     Notes {
         key: &'static str,
         reason: &'static str,
     },
 }
 
-/// How a case comes about: a server, and what is changed in the settings of a location that is right.
+/// A way to reproduce a case: a server, and a change to a working location.
 pub(super) enum Made {
-    /// Against the real server.
+    /// The real server.
     Garage(Change),
-    /// Against a server that differs.
+    /// A deviating server.
     Imitation(&'static [Quirk], Change),
-    /// Against a server with TLS, whose authority the settings name.
+    /// A server with TLS, whose authority is in the settings.
     Tls(Certificate, Change),
-    /// Against a port where nothing listens.
+    /// A port without a listener.
     Closed,
-    /// Against a port that takes connections and says nothing.
+    /// A port that accepts connections and stays silent.
     Silent,
-    /// Against a web server that always answers this.
+    /// A web server with this answer to everything.
     WebServer(&'static str),
-    /// The same, with settings that differ.
+    /// The same, with changed settings.
     Answering(&'static str, Change),
 }
 
@@ -65,25 +65,26 @@ const NOT_FOUND: &str =
 const LOGIN: &str =
     "HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
-/// What nginx says to plain HTTP on its TLS port. Source: `ngx_http_error_497_page` in nginx's
+/// nginx's answer to plain HTTP on its TLS port. Source: `ngx_http_error_497_page` in nginx's
 /// `src/http/ngx_http_special_response.c`.
 const NGINX_WANTS_TLS: &str = "HTTP/1.1 400 Bad Request\r\nServer: nginx\r\nContent-Type: text/html\r\n\
     Connection: close\r\n\r\n<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head>\
     <body><center><h1>400 Bad Request</h1></center>\
     <center>The plain HTTP request was sent to HTTPS port</center></body></html>";
 
-/// What servers written in Go say to it, `MinIO` among them. Source: `net/http/server.go` of Go.
+/// The answer of servers written in Go, `MinIO` among them. Source: `net/http/server.go` of Go.
 const GO_WANTS_TLS: &str =
     "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 
-/// A reverse proxy that leads everything to its TLS port. The address is that of every such server in the tests.
+/// A reverse proxy that redirects everything to its TLS port. All such servers of the tests share
+/// the address.
 const REDIRECTS_TO_TLS: &str = "HTTP/1.1 301 Moved Permanently\r\nLocation: https://127.0.0.1/\r\n\
     Content-Length: 0\r\nConnection: close\r\n\r\n";
 
-/// So that no request leaves the machine: nothing listens on this port.
+/// Keeps requests on this machine: nothing listens on this port.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
-/// What a proxy says to somebody whom it does not know.
+/// A proxy's answer to unauthenticated clients.
 const PROXY_WANTS_PASSWORD: &str = "HTTP/1.1 407 Proxy Authentication Required\r\n\
     Proxy-Authenticate: Basic realm=\"proxy\"\r\nContent-Type: text/html\r\nConnection: close\r\n\r\n\
     <html><body>Cache Access Denied</body></html>";
@@ -141,7 +142,7 @@ fn without_scheme(location: Location) -> Location {
     }
 }
 
-/// As Cloudflare's dashboard shows it. Source: "S3 API" in the settings of an R2 bucket.
+/// As shown by Cloudflare's dashboard. Source: "S3 API" in the settings of an R2 bucket.
 fn path_of_r2(location: Location) -> Location {
     let account = "0123456789abcdef0123456789abcdef";
     let location = Location {
@@ -165,7 +166,7 @@ fn bucket_before_host(location: Location) -> Location {
     .with("proxy", NOWHERE)
 }
 
-/// The endpoint's server is the proxy, which is how it is reached either way.
+/// The endpoint's server is also the proxy, reached with and without a tunnel.
 fn through_it(location: Location) -> Location {
     let proxy = location.endpoint.clone();
     location.with("proxy", &proxy)
@@ -327,7 +328,7 @@ pub(super) const CASES: &[Case] = &[
         hint: &["https://"],
     },
     Case {
-        // There is no TLS behind these, and what does not work is not offered.
+        // These have no TLS, and `check` suggests only working settings.
         title: "The same, and the server answers that it wants HTTPS, as nginx and MinIO do",
         made: &[
             Made::WebServer(NGINX_WANTS_TLS),

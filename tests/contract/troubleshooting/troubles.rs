@@ -1,4 +1,4 @@
-//! Brings the cases about.
+//! Reproduces the cases.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::cases::Made;
 use crate::lab::{Imitation, Location, Quirk, garage};
 
-/// A location that does not work, and the server that it does not work with.
+/// A failing location and its server.
 pub(super) struct Trouble {
     pub(super) location: Location,
     server: Server,
@@ -18,7 +18,7 @@ enum Server {
     Socket {
         _task: AbortOnDropHandle<()>,
     },
-    /// One that is shared, or none at all.
+    /// A shared server, or none.
     Elsewhere,
 }
 
@@ -59,7 +59,7 @@ impl Trouble {
         }
     }
 
-    /// A location whose settings are right but for the endpoint.
+    /// A location whose only wrong setting is the endpoint.
     async fn at(address: &str, server: Server) -> Self {
         let location = Imitation::with([]).await.location();
         Self {
@@ -89,7 +89,7 @@ impl Trouble {
         .await
     }
 
-    /// What is left in the bucket, if anything is that could have been removed.
+    /// Removable leftovers in the bucket, if any.
     pub(super) fn traces(&self) -> Option<Vec<String>> {
         let Server::Imitation(server) = &self.server else {
             return None;
@@ -116,7 +116,7 @@ async fn closed_port() -> String {
         .to_string()
 }
 
-/// Gives each request the same answer, or takes everything and says nothing.
+/// Gives every request the same answer, or reads everything and stays silent.
 async fn serve(mut client: TcpStream, answer: Option<&'static str>) {
     let mut buffer = [0; 16 * 1024];
     while matches!(client.read(&mut buffer).await, Ok(1..)) {

@@ -1,1 +1,1 @@
-"""What a person sees and does: a real browser on Home Assistant's own frontend."""
+"""A real browser on Home Assistant's own frontend."""

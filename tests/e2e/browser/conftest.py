@@ -1,4 +1,4 @@
-"""One Home Assistant, its agent and an S3 server for all stations, and a browser on it."""
+"""One Home Assistant, its agent, an S3 server and a browser for all stations."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ SHOTS = REPOSITORY / "target" / "screenshots"
 TIMEOUT_MS = 30_000
 FAILED = pytest.StashKey[bool]()
 
-# What `default_config` would bring that these tests look at.
+# The parts of `default_config` that these tests need.
 ALSO = ("repairs", "system_health", "system_log", "history", "logbook")
 
 
 @pytest.fixture(scope="session")
 async def stage() -> AsyncIterator[Stage]:
-    """Start Home Assistant, an agent that knows no location but its own directory, and an S3 server."""
+    """Start Home Assistant, an agent without buckets, and an S3 server."""
     async with (
         Garage() as garage,
         Agent([]) as agent,
@@ -64,7 +64,7 @@ async def signed_in(
 async def frontend(
     signed_in: Frontend, request: pytest.FixtureRequest
 ) -> AsyncIterator[Frontend]:
-    """Lend the browser to a test; what it shows when the test fails is kept."""
+    """Lend the browser to a test; keep a screenshot of a failure."""
     yield signed_in
     if request.node.stash.get(FAILED, False):
         await signed_in.page.screenshot(path=SHOTS / f"failed-{request.node.name}.png")
@@ -74,7 +74,7 @@ async def frontend(
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Remember that a test failed."""
+    """Record the failure of a test."""
     report = yield
     item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
     return report
@@ -82,7 +82,7 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(autouse=True)
 def browser_logs(request: pytest.FixtureRequest, stage: Stage) -> Iterator[None]:
-    """Keep the logs for a test that fails, and fail it for an error that nobody expected."""
+    """Keep the logs of a failed test, and fail a test for unexpected errors."""
     home_assistant = Log(stage.ha.folder / "homeassistant.log")
     request.node.stash[LOGS] = {
         "Home Assistant": home_assistant,

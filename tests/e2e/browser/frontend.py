@@ -1,4 +1,4 @@
-"""Home Assistant's frontend in a browser: what is on it is found by what a person reads there."""
+"""Home Assistant's frontend in a browser, addressed by its visible text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 WORDS = (HERE / "words.js").read_text()
 SETTLED = (HERE / "settled.js").read_text()
 
-# What no person should see: keys of translations, places for words that stayed empty, values that are none.
+# Texts that must never be visible: translation keys, unfilled placeholders, missing values.
 RAW = re.compile(
     r"component\.s3_backup_agent\S*|\{\w+\}|MISSING_VALUE|\[object Object\]|Translation error"
 )
@@ -30,7 +30,7 @@ class Frontend:
         """Use a page of the browser, and keep screenshots in a folder."""
         self.page = page
         self._shots = shots
-        # What would be English in the language that is spoken.
+        # English texts, which must not appear in another language.
         self._english: set[str] = set()
 
     async def sign_in(self) -> None:
@@ -42,11 +42,11 @@ class Frontend:
         await expect(self.page.get_by_text("Settings").first).to_be_visible()
 
     async def open(self, path: str) -> None:
-        """Go to a page."""
+        """Open a page."""
         await self.page.goto(path)
 
     async def speak(self, language: str) -> None:
-        """Choose the language, as the page of one's own profile does."""
+        """Choose the language, as the profile page does."""
         await self.page.evaluate(
             "language => localStorage.setItem('selectedLanguage', JSON.stringify(language))",
             language,
@@ -55,7 +55,7 @@ class Frontend:
         self._english = {text for key, text in english.items() if own[key] != text}
 
     async def shot(self, name: str, *, of: Locator | None = None) -> None:
-        """Keep a screenshot, on which something can be seen, and look for words that are none."""
+        """Keep a screenshot, and assert that it shows neither keys nor placeholders."""
         await self.page.wait_for_function(SETTLED)
         if of is not None:
             await of.scroll_into_view_if_needed()
@@ -69,12 +69,12 @@ class Frontend:
         assert not self._english & set(words.splitlines())
 
     async def words(self) -> str:
-        """Return all that can be read on the page."""
+        """Return all visible text of the page."""
         words: str = await self.page.evaluate(WORDS)
         return words
 
     def text(self, text: str | re.Pattern[str]) -> Locator:
-        """Find something by its words."""
+        """Find an element by its text."""
         return self.page.get_by_text(text).first
 
     def button(self, name: str, *, exact: bool = False) -> Locator:
@@ -82,17 +82,17 @@ class Frontend:
         return self.page.get_by_role("button", name=name, exact=exact).first
 
     def row(self, text: str, *, of: str = "") -> Locator:
-        """Find a line of a list by its words; `of` is the element that holds the list."""
+        """Find a list item by its text; `of` is the element of the list."""
         return self.page.locator(f"{of} ha-list-item-base", has_text=text).first
 
     async def press_in_menu(self, opener: Locator, item: str) -> None:
-        """Open a menu and take one of its items."""
+        """Open a menu and choose an item."""
         await opener.click()
         items = self.page.locator("ha-dropdown-item:visible", has_text=item)
         await items.first.click()
 
     async def confirm(self, button: str) -> None:
-        """Say yes to the question that is on the page."""
+        """Confirm the dialog on the page."""
         await self.page.locator("dialog-box").get_by_role("button", name=button).click()
 
     @property
@@ -102,7 +102,7 @@ class Frontend:
 
 
 def _texts(language: str) -> dict[str, str]:
-    """Return the integration's texts in a language, by their keys."""
+    """Return the integration's texts in a language, by key."""
 
     def read(node: Any, key: str) -> Iterator[tuple[str, str]]:
         if isinstance(node, str):
@@ -116,19 +116,19 @@ def _texts(language: str) -> dict[str, str]:
 
 
 class Flow:
-    """The dialog that shows a config flow, a flow for a part of an entry, or the fix of a repair."""
+    """The dialog of a config flow, a subentry flow or a repair."""
 
     def __init__(self, page: Page) -> None:
-        """Take the dialog that is on the page."""
+        """Use the dialog on the page."""
         self.root = page.locator("dialog-data-entry-flow")
 
     def field(self, label: str) -> Locator:
-        """Find a text field by its label; a star behind it says that it is required."""
+        """Find a text field by its label; required fields have a star behind it."""
         name = re.compile(rf"^{re.escape(label)}\s?\*?$")
         return self.root.get_by_role("textbox", name=name).first
 
     async def fill(self, fields: dict[str, str]) -> None:
-        """Type into fields."""
+        """Fill in fields."""
         for label, text in fields.items():
             await self.field(label).fill(text)
 
@@ -138,12 +138,12 @@ class Flow:
         await self.root.locator("ha-dropdown-item", has_text=option).click()
 
     async def press(self, name: str) -> None:
-        """Press a button, or take an item of the dialog's menu."""
+        """Press a button, or choose an item of the dialog's menu."""
         button = self.root.get_by_role("button", name=name)
         await button.or_(self.root.get_by_text(name, exact=True)).first.click()
 
     async def finish(self) -> None:
-        """Close the dialog that says that it is done, without naming devices."""
+        """Close the success dialog without naming devices."""
         button = self.root.get_by_role("button", name=FINISH)
         await button.click()
         await expect(button).to_be_hidden()
@@ -154,5 +154,5 @@ class Flow:
         await expect(self.root.locator("dialog[open]")).to_have_count(0)
 
     async def shows(self, text: str | re.Pattern[str], **options: Any) -> None:
-        """Wait until something can be read in the dialog."""
+        """Wait until the dialog shows a text."""
         await expect(self.root.get_by_text(text).first).to_be_visible(**options)

@@ -1,4 +1,4 @@
-"""What the stations share, and what each of them needs to have happened before."""
+"""Shared state of the stations, and their preconditions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Stage:
     garage: Garage
 
     async def bucket(self, name: str) -> str:
-        """Make a bucket, if it is not there yet."""
+        """Create a bucket, unless it exists."""
         names = [found["Name"] for found in self._buckets()]
         return name if name in names else await self.garage.create_bucket(name)
 
@@ -65,7 +65,7 @@ class Stage:
         return next(key for key, name in agents.items() if name == "Cellar")
 
     async def speak(self, language: str) -> None:
-        """Set Home Assistant's own language, in which it names entities when their integration is set up."""
+        """Set Home Assistant's own language, which names new entities."""
         await self.ha.socket.call("config/core/update", language=language)
         await self.ha.socket.call(
             "call_service",
@@ -75,7 +75,7 @@ class Stage:
         )
 
     async def use_for_automatic_backups(self, agent_id: str) -> None:
-        """Let automatic backups go to a location, and to Home Assistant's own folder."""
+        """Configure automatic backups to a location and to Home Assistant's own folder."""
         await self.ha.socket.call(
             "backup/config/update",
             create_backup={"agent_ids": [LOCAL, agent_id]},
@@ -83,7 +83,7 @@ class Stage:
         )
 
     async def wait_for_automatic_backups_at(self, agent_id: str) -> None:
-        """Wait until Home Assistant has kept that automatic backups go to a location."""
+        """Wait until Home Assistant has saved the locations of automatic backups."""
         async with asyncio.timeout(30):
             while True:
                 kept = await self.ha.socket.call("backup/config/info")
@@ -104,7 +104,7 @@ class Stage:
             )
 
     async def wait_for_status(self, name: str, status: str) -> None:
-        """Wait until the status of a location is as it should be."""
+        """Wait for a status of a location."""
         async with asyncio.timeout(30):
             while await self._state(f"sensor.{name.lower()}_status") != status:
                 await asyncio.sleep(0.1)

@@ -1,4 +1,4 @@
-"""The integration and its locations are added, each in a minute."""
+"""Adding the integration and its locations, each within a minute."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ICON = f"img[src*='{DOMAIN}']"
 
 
 async def test_the_integration_is_added(stage: Stage, frontend: Frontend) -> None:
-    """It is found by its name, asks where the agent is, and is there."""
+    """Search by name, enter the address, done."""
     await frontend.open("/config/integrations/dashboard")
     await frontend.button("Add integration").click()
     await frontend.page.get_by_placeholder("Search for a brand name").fill("S3 Backup")
@@ -37,7 +37,7 @@ async def test_the_integration_is_added(stage: Stage, frontend: Frontend) -> Non
 async def test_a_wrong_region_is_corrected_with_one_click(
     stage: Stage, frontend: Frontend
 ) -> None:
-    """The bucket's settings are tried; the region that the server names is offered and taken."""
+    """The check detects the region, and one click applies it."""
     await stage.entry_id()
     await begin_location(frontend, "Garage")
     await frontend.shot("05-providers")
@@ -73,8 +73,10 @@ async def test_a_wrong_region_is_corrected_with_one_click(
     assert stage.garage.secret_key not in await frontend.words()
 
 
-async def test_another_provider(stage: Stage, frontend: Frontend) -> None:
-    """Whatever speaks S3 is added as *other*; a failed step is shown at its field, what would work is offered."""
+async def test_other_provider_is_added_with_suggestions(
+    stage: Stage, frontend: Frontend
+) -> None:
+    """S3-compatible servers are added as *other*; a failed step appears at its field with a suggestion."""
     await stage.entry_id()
     await begin_location(frontend, "Other S3-compatible storage")
     await frontend.flow.press("Submit")
@@ -105,7 +107,7 @@ async def test_another_provider(stage: Stage, frontend: Frontend) -> None:
 
 
 async def test_a_location_is_a_device(stage: Stage, frontend: Frontend) -> None:
-    """Its page shows how it stands, and what can be done."""
+    """The device page shows status and actions."""
     await stage.cellar()
     await frontend.open(PAGE)
     await frontend.shot("11-integration")

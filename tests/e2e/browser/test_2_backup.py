@@ -1,4 +1,4 @@
-"""The whole life of a backup in Home Assistant's panel."""
+"""The life of a backup in Home Assistant's panel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIZE = 48 << 20
 
 @pytest.fixture
 async def ballast(stage: Stage) -> AsyncIterator[None]:
-    """Let a backup be so large that its upload can be watched."""
+    """Make backups large enough to watch their upload."""
     file = stage.ha.config / "ballast.bin"
     file.write_bytes(os.urandom(SIZE))
     yield
@@ -32,7 +32,7 @@ async def ballast(stage: Stage) -> AsyncIterator[None]:
 async def test_automatic_backups_go_to_the_location(
     stage: Stage, frontend: Frontend
 ) -> None:
-    """Home Assistant's own dialog sets them up; the location is switched on with our icon beside it."""
+    """Home Assistant's own dialog lists the location with our icon."""
     cellar = await stage.cellar()
     await frontend.open(OVERVIEW)
     await frontend.button("Set up backups").click()
@@ -51,10 +51,8 @@ async def test_automatic_backups_go_to_the_location(
 
 
 @pytest.mark.usefixtures("ballast")
-async def test_a_backup_is_made_and_seen_on_its_way(
-    stage: Stage, frontend: Frontend
-) -> None:
-    """*Backup now* shows how much of it is in the bucket, and then that all of it is."""
+async def test_backup_progress_is_shown(stage: Stage, frontend: Frontend) -> None:
+    """*Backup now* shows the upload's progress and its end."""
     cellar = await stage.cellar()
     await stage.use_for_automatic_backups(cellar)
     await frontend.open(OVERVIEW)
@@ -72,10 +70,10 @@ async def test_a_backup_is_made_and_seen_on_its_way(
     await frontend.shot("22-backed-up")
 
 
-async def test_a_backup_is_looked_at_downloaded_and_deleted(
+async def test_backup_is_viewed_downloaded_and_deleted(
     stage: Stage, frontend: Frontend, tmp_path: Path
 ) -> None:
-    """Its page names the location; the file that comes from there is whole; deleted, it is gone from the bucket."""
+    """The backup's page names the location; its download is complete; deletion empties the bucket."""
     cellar = await stage.cellar()
     outcome = await stage.ha.backups.create([cellar], name="Before the move")
     assert len(stage.garage.bucket_keys(CELLAR_BUCKET)) >= 2
@@ -105,7 +103,7 @@ async def test_a_backup_is_looked_at_downloaded_and_deleted(
 
 
 async def assert_our_icon(row: Locator) -> None:
-    """Check that a line has the picture of the integration, and that it has come."""
+    """Assert that a list item shows the integration's icon."""
     picture = row.locator(f"img[src*='{DOMAIN}']").first
     await expect(picture).to_be_visible()
     await expect(picture).to_have_js_property("complete", True)

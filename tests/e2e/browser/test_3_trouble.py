@@ -1,4 +1,4 @@
-"""What goes wrong is seen, said in plain words, and mended where it is seen."""
+"""Problems are visible, explained, and fixable in place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .stage import CELLAR_BUCKET, PAGE, Stage
 
 
 async def test_a_key_is_changed_and_refused(stage: Stage, frontend: Frontend) -> None:
-    """A wrong key is not kept, no secret is shown, and a key that was taken back is asked for again."""
+    """A wrong key is rejected, no secret is shown, and a revoked key triggers reauthentication."""
     await stage.cellar()
     key_id, secret = await stage.garage.create_key(CELLAR_BUCKET)
     await frontend.open(PAGE)
@@ -43,7 +43,7 @@ async def test_a_key_is_changed_and_refused(stage: Stage, frontend: Frontend) ->
     await frontend.flow.shows("The new access key was saved")
     await frontend.shot("34-key-works")
     await frontend.flow.close()
-    # The page that was open before keeps the question until it is opened again.
+    # An open page keeps showing the question until it is reloaded.
     await frontend.open(PAGE)
     await expect(frontend.text("ha-cellar/homeassistant")).to_be_visible()
     await expect(frontend.text("Needs attention")).to_be_hidden()
@@ -51,7 +51,7 @@ async def test_a_key_is_changed_and_refused(stage: Stage, frontend: Frontend) ->
 
 
 async def test_a_repair_corrects_the_region(stage: Stage, frontend: Frontend) -> None:
-    """The server moved to another region: it is on the page of repairs, and mended there."""
+    """After the server's move to another region, a repair corrects the setting."""
     await stage.cellar()
     await stage.garage.move_to("attic-1")
     await stage.refresh("Cellar")
@@ -68,7 +68,7 @@ async def test_a_repair_corrects_the_region(stage: Stage, frontend: Frontend) ->
 
 
 async def test_debug_logging(stage: Stage, frontend: Frontend) -> None:
-    """*Enable debug logging* brings the agent's own records into Home Assistant's log."""
+    """*Enable debug logging* adds the agent's own records to Home Assistant's log."""
     await stage.cellar()
     await frontend.open(PAGE)
     menu = frontend.page.locator("ha-config-integration-page ha-dropdown").first
@@ -88,7 +88,7 @@ async def test_debug_logging(stage: Stage, frontend: Frontend) -> None:
 
 
 async def test_system_health(stage: Stage, frontend: Frontend) -> None:
-    """The system information says which agent there is, and how its locations are."""
+    """System information names the agent's version and its locations' status."""
     await stage.cellar()
     await frontend.open("/config/repairs")
     menu = frontend.page.locator("ha-config-repairs-dashboard ha-dropdown").first
@@ -98,7 +98,7 @@ async def test_system_health(stage: Stage, frontend: Frontend) -> None:
 
 
 async def test_in_german(stage: Stage, frontend: Frontend) -> None:
-    """All of it is in the person's language; only what the agent and the storage report is in English."""
+    """Everything is translated, except details from agent and storage."""
     await stage.cellar()
     await stage.speak("de")
     await frontend.speak("de")

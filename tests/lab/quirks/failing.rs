@@ -1,46 +1,46 @@
-//! Requests that fail by their number: the first, the second and so on of whatever somebody does from now on.
+//! Requests that fail by number, counted from the moment of the call.
 
 use std::sync::Mutex;
 
-/// How a request fails.
+/// Kind of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// It is refused for now, and nothing was done.
+    /// Refused temporarily, without effect.
     Unavailable,
-    /// It is refused for good, and nothing was done.
+    /// Refused permanently, without effect.
     Denied,
-    /// It was done, and the answer says that it failed.
+    /// Executed, but the answer reports a failure.
     FailsAfter,
-    /// Nothing was done, and no answer comes.
+    /// Not executed, and never answered.
     HangsBefore,
-    /// It was done, and no answer comes.
+    /// Executed, and never answered.
     HangsAfter,
-    /// Nothing was done, and the connection breaks.
+    /// Not executed, and the connection breaks.
     CutBefore,
-    /// It was done, and the connection breaks instead of an answer.
+    /// Executed, and the connection breaks before the answer.
     CutAfter,
-    /// It was done, and the connection breaks in the middle of the answer.
+    /// Executed, and the connection breaks in the middle of the answer.
     CutAnswer,
-    /// The server's clock is so many hours off.
+    /// The server's clock is this many hours off.
     Skewed(i64),
 }
 
-/// When and how.
+/// Moment and kind of a failure.
 #[derive(Debug, Clone, Copy)]
 struct Plan {
-    /// Number of the first request that fails, from 1.
+    /// Number of the first failing request, from 1.
     from: usize,
-    /// How many fail.
+    /// Count of failing requests.
     count: usize,
     failure: Failure,
 }
 
-/// What was asked for, and how many requests came since.
+/// The failures in effect, and the number of requests since.
 #[derive(Debug, Default)]
 pub(super) struct Failing(Mutex<(Option<Plan>, usize)>);
 
 impl Failure {
-    /// Those of single requests.
+    /// Failures of single requests.
     pub(crate) const ALL: [Self; 8] = [
         Self::Unavailable,
         Self::Denied,
@@ -52,7 +52,7 @@ impl Failure {
         Self::CutAnswer,
     ];
 
-    /// Whether the server did what it was asked for.
+    /// Returns whether the server executes the request.
     pub(crate) fn takes_effect(self) -> bool {
         matches!(
             self,
@@ -60,14 +60,14 @@ impl Failure {
         )
     }
 
-    /// Whether another attempt makes sense.
+    /// Returns whether a retry makes sense.
     pub(crate) fn is_transient(self) -> bool {
         !matches!(self, Self::Denied | Self::Skewed(_))
     }
 }
 
 impl Failing {
-    /// Makes `count` requests fail, beginning with the one that is number `from` after this call.
+    /// Makes `count` requests fail, starting with number `from` after this call.
     pub(super) fn plan(&self, from: usize, count: usize, failure: Failure) {
         *self.0.lock().unwrap() = (
             Some(Plan {
@@ -79,7 +79,7 @@ impl Failing {
         );
     }
 
-    /// Lets all requests through, and begins to count anew.
+    /// Lets all requests succeed, and restarts the count.
     pub(super) fn heal(&self) {
         *self.0.lock().unwrap() = (None, 0);
     }
@@ -89,7 +89,7 @@ impl Failing {
         self.0.lock().unwrap().1
     }
 
-    /// Counts a request, and says whether it fails.
+    /// Counts a request and returns its failure, if any.
     pub(super) fn next(&self) -> Option<Failure> {
         let (plan, seen) = &mut *self.0.lock().unwrap();
         *seen += 1;

@@ -1,4 +1,4 @@
-//! What a provider answers before it looks at any object.
+//! Answers of a provider before it touches any object.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -11,10 +11,11 @@ use s3s::Body;
 
 use super::{Quirk, Quirks};
 
-/// S3 refuses what is further off. Source: `RequestTimeTooSkewed` in Amazon's API reference, "Error responses".
+/// S3's limit of clock skew. Source: `RequestTimeTooSkewed` in Amazon's API reference, "Error
+/// responses".
 const MAX_SKEW_SECONDS: i64 = 15 * 60;
 
-/// A refusal as a provider words it.
+/// A refusal in a provider's words.
 pub(super) struct Refusal {
     status: u16,
     code: &'static str,
@@ -24,14 +25,14 @@ pub(super) struct Refusal {
     headers: Vec<(&'static str, String)>,
 }
 
-/// How often each kind of request was made.
+/// Number of requests per kind.
 #[derive(Default)]
 pub(super) struct Counts {
     kinds: Mutex<HashMap<String, usize>>,
     all: Mutex<usize>,
 }
 
-/// What becomes of a request, by its number.
+/// The fate of a request, by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
     Answer,
@@ -105,7 +106,7 @@ impl Refusal {
 }
 
 impl Counts {
-    /// Counts a request and says what becomes of it.
+    /// Counts a request and decides its fate.
     pub(super) fn turn(&self, request: &Parts, quirks: &Quirks) -> Turn {
         let number = count(&mut self.all.lock().unwrap());
         let of_kind = count(self.kinds.lock().unwrap().entry(kind(request)).or_default());
@@ -127,7 +128,7 @@ fn count(counter: &mut usize) -> usize {
     *counter
 }
 
-/// Requests are of one kind that have the same method and the same names in their queries.
+/// Requests are of one kind if method and query parameter names are equal.
 fn kind(request: &Parts) -> String {
     let query = request.uri.query().unwrap_or_default();
     let names = query
@@ -145,7 +146,7 @@ fn kind(request: &Parts) -> String {
     )
 }
 
-/// The bucket and the key, wherever the bucket stands.
+/// Bucket and key, for either addressing style.
 pub(super) fn bucket_of(request: &Parts) -> (&str, &str) {
     let path = request.uri.path().trim_start_matches('/');
     match virtual_bucket(request) {
@@ -167,7 +168,7 @@ fn header<'r>(request: &'r Parts, name: &str) -> &'r str {
         .unwrap_or_default()
 }
 
-/// Why a provider with these quirks refuses the request at this time, if it does.
+/// The refusal of the request by a provider with these quirks at this time, if any.
 pub(super) fn refusal(request: &Parts, quirks: &Quirks, now: DateTime<Utc>) -> Option<Refusal> {
     let refusal = quirks.find(|quirk| match quirk {
         Quirk::VirtualHostsOnly => path_style(request),
@@ -247,7 +248,7 @@ fn checksum_header(request: &Parts) -> Option<Refusal> {
 
 fn misread_trailer(request: &Parts) -> Option<Refusal> {
     let has_trailer = header(request, "x-amz-content-sha256").starts_with("STREAMING-");
-    // Ceph gives no message at all.
+    // Ceph sends no message at all.
     has_trailer.then(|| Refusal::new(400, "XAmzContentSHA256Mismatch", ""))
 }
 

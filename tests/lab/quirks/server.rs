@@ -1,46 +1,28 @@
-//! The server itself: connections, and a look at what it holds.
+//! The server: connections, and access to its content past all quirks.
+
+mod connections;
 
 use std::fs;
-use std::future::pending;
 use std::path::Path;
-use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::Utc;
-use futures_util::TryStreamExt;
-use http::header::{CONTENT_LENGTH, DATE};
 use http::request::Parts;
-use http::{HeaderValue, Request, Response};
-use http_body_util::{BodyExt, StreamBody};
-use hyper::body::{Frame, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use s3s::Body;
 use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::host::{S3Host, VirtualHost};
 use s3s::service::{S3Service, S3ServiceBuilder};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::failing::{Failing, Failure};
-use super::front::{Counts, Refusal, Turn, refusal};
+use super::front::Counts;
 use super::storage::{Keys, Permissions, Storage, Uploads};
 use super::tls::Identity;
 use super::{Certificate, Quirk, Quirks};
 use crate::lab::{Bucket, Location, eventually, guard};
-
-/// How long after an answer a connection is closed by surprise: when the client has read it.
-const SURPRISE: Duration = Duration::from_millis(20);
-
-/// How long a busy server takes over a part.
-const TAKES_ITS_TIME: Duration = Duration::from_secs(2);
+use connections::accept;
 
 /// A server with one bucket and one key.
 pub(crate) struct Imitation {
@@ -65,15 +47,15 @@ struct Shared {
     failing: Failing,
     requests: Mutex<Vec<Parts>>,
     quirks_shown: AtomicUsize,
-    /// Parts that are being taken.
+    /// Parts in flight.
     busy: AtomicUsize,
-    /// Connections that are open, and requests that are worked on.
+    /// Open connections, and requests in progress.
     at_work: Arc<()>,
-    /// Those of them that nothing comes of.
+    /// Of those, the ones that hang forever.
     hanging: Arc<()>,
 }
 
-/// Where the bucket stands in a host name: before `.localhost`.
+/// The bucket in a host name: before `.localhost`.
 struct Hosts;
 
 impl S3Host for Hosts {
@@ -162,7 +144,7 @@ impl Imitation {
         format!("{}:{}", self.host, self.port)
     }
 
-    /// The location `other` with what nobody can do without: endpoint, bucket and key.
+    /// The location `other` with the minimum of settings: endpoint, bucket and key.
     pub(crate) fn location(&self) -> Location {
         Location {
             id: "other".into(),
@@ -181,12 +163,12 @@ impl Imitation {
         .with("ca_certificate", &self.authority)
     }
 
-    /// Makes `count` requests fail, beginning with number `from` of those that come from now on.
+    /// Makes `count` requests fail, starting with number `from` after this call.
     pub(crate) fn fail(&self, from: usize, count: usize, failure: Failure) {
         self.shared.failing.plan(from, count, failure);
     }
 
-    /// Answers all requests again, and counts them anew.
+    /// Ends all failures, and restarts the count.
     pub(crate) fn heal(&self) {
         self.shared.failing.heal();
     }
@@ -196,12 +178,13 @@ impl Imitation {
         self.shared.failing.seen()
     }
 
-    /// Whether no client is there, and all that one asked for is done, but for what it was to hang at.
+    /// Returns whether no client is connected and no request is in progress, hanging ones
+    /// aside.
     pub(crate) fn is_at_rest(&self) -> bool {
         Arc::strong_count(&self.shared.at_work) == Arc::strong_count(&self.shared.hanging)
     }
 
-    /// Makes all that is there look so much older: objects, unfinished uploads and their parts.
+    /// Makes all content look this much older: objects, unfinished uploads and their parts.
     pub(crate) fn make_older(&self, by: Duration) {
         self.uploads.make_older(by);
         for key in self.keys() {
@@ -211,12 +194,12 @@ impl Imitation {
         }
     }
 
-    /// Whether it was made with this quirk.
+    /// Returns whether the server has this quirk.
     pub(crate) fn has(&self, quirk: &Quirk) -> bool {
         self.shared.quirks.has(quirk)
     }
 
-    /// The same as plain signed requests see it.
+    /// The same bucket for plain signed requests.
     pub(crate) fn bucket(&self) -> Bucket {
         Bucket::new(
             &self.endpoint(),
@@ -227,7 +210,7 @@ impl Imitation {
         )
     }
 
-    /// How often a quirk broke or refused a request, before any object was looked at.
+    /// Number of requests that a quirk broke or refused before any object was touched.
     pub(crate) fn quirks_shown(&self) -> usize {
         self.shared.quirks_shown.load(Ordering::SeqCst)
     }
@@ -241,7 +224,7 @@ impl Imitation {
         keys
     }
 
-    /// Keys of multipart uploads that were neither completed nor aborted.
+    /// Keys of unfinished multipart uploads.
     pub(crate) fn unfinished(&self) -> Vec<String> {
         self.uploads.keys()
     }
@@ -251,7 +234,7 @@ impl Imitation {
         self.try_get(key).unwrap()
     }
 
-    /// The same for one that may be gone.
+    /// Reads an object past all quirks, if it exists.
     pub(crate) fn try_get(&self, key: &str) -> Option<Bytes> {
         fs::read(self.folder.path().join(&self.bucket).join(key))
             .ok()
@@ -265,7 +248,7 @@ impl Imitation {
         fs::write(path, data).unwrap();
     }
 
-    /// Removes an object past all quirks, if it is there.
+    /// Deletes an object past all quirks, if it exists.
     pub(crate) fn remove(&self, key: &str) {
         drop(fs::remove_file(
             self.folder.path().join(&self.bucket).join(key),
@@ -283,7 +266,7 @@ impl Imitation {
             .count()
     }
 
-    /// The bucket comes to hold these keys and no unfinished upload.
+    /// Waits until the bucket holds exactly these keys and no unfinished upload.
     pub(crate) async fn comes_to_hold(&self, keys: &[&str]) {
         let what = format!("the bucket holds {keys:?} and nothing else");
         eventually(&what, async || {
@@ -316,217 +299,9 @@ fn service(storage: Storage, keys: Keys, quirks: Quirks) -> S3Service {
     builder.set_auth(keys);
     builder.set_access(Permissions(quirks));
     builder.set_host(Hosts);
-    // `front` knows the time.
+    // `front` decides about clock skew.
     let mut config = S3Config::default();
     config.presigned_url_max_skew_time_secs = u32::MAX;
     builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(config))));
     builder.build()
-}
-
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-async fn accept(listener: TcpListener, shared: Arc<Shared>, identity: Option<Identity>) {
-    let acceptor = identity.map(|identity| identity.acceptor);
-    loop {
-        let (client, _) = listener.accept().await.unwrap();
-        client.set_nodelay(true).unwrap();
-        let (shared, acceptor) = (Arc::clone(&shared), acceptor.clone());
-        tokio::spawn(async move {
-            let _at_work = Arc::clone(&shared.at_work);
-            if let Some(stream) = secured(client, acceptor).await {
-                serve(stream, shared).await;
-            }
-        });
-    }
-}
-
-async fn secured(
-    client: TcpStream,
-    acceptor: Option<tokio_rustls::TlsAcceptor>,
-) -> Option<Box<dyn Stream>> {
-    match acceptor {
-        Some(acceptor) => acceptor
-            .accept(client)
-            .await
-            .ok()
-            .map(|stream| Box::new(stream) as Box<dyn Stream>),
-        None => Some(Box::new(client)),
-    }
-}
-
-/// Serves one connection until a side closes it.
-async fn serve(stream: Box<dyn Stream>, shared: Arc<Shared>) {
-    let (answered, closes) = (
-        Arc::new(Notify::new()),
-        shared.quirks.has(&Quirk::ClosesAfterAnswer),
-    );
-    let service = service_fn(|request| {
-        let (shared, answered) = (Arc::clone(&shared), Arc::clone(&answered));
-        async move {
-            let answer = shared.answer(request).await;
-            answered.notify_one();
-            answer
-        }
-    });
-    let mut connection =
-        pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
-    let surprise = async {
-        answered.notified().await;
-        sleep(SURPRISE).await;
-    };
-    tokio::select! {
-        // A client that goes away is none of the server's business.
-        _ = connection.as_mut() => return,
-        () = surprise, if closes => connection.as_mut().graceful_shutdown(),
-    }
-    drop(connection.await);
-}
-
-/// Closes the connection.
-#[derive(Debug, thiserror::Error)]
-#[error("the server hangs up")]
-struct HangsUp;
-
-/// The first half of an answer; the connection breaks in its place where it has no body.
-async fn cut(answer: Response<Body>) -> Result<Response<Body>, HangsUp> {
-    let (mut parts, body) = answer.into_parts();
-    let body = body.collect().await.map_err(|_| HangsUp)?.to_bytes();
-    if body.is_empty() {
-        return Err(HangsUp);
-    }
-    parts
-        .headers
-        .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    let half = Ok(body.slice(..body.len() / 2));
-    let pieces = futures_util::stream::iter([half, Err(std::io::Error::other(HangsUp))]);
-    Ok(Response::from_parts(
-        parts,
-        Body::http_body(StreamBody::new(pieces.map_ok(Frame::data))),
-    ))
-}
-
-impl Shared {
-    fn new(quirks: Quirks, service: S3Service) -> Self {
-        let (counts, requests, quirks_shown) =
-            (Counts::default(), Mutex::default(), AtomicUsize::new(0));
-        let (failing, busy) = (Failing::default(), AtomicUsize::new(0));
-        let (at_work, hanging) = (Arc::default(), Arc::default());
-        Self {
-            quirks,
-            service,
-            counts,
-            failing,
-            requests,
-            quirks_shown,
-            busy,
-            at_work,
-            hanging,
-        }
-    }
-
-    async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, HangsUp> {
-        let (parts, body) = request.into_parts();
-        self.requests.lock().unwrap().push(parts.clone());
-        let turn = self.counts.turn(&parts, &self.quirks);
-        if turn == Turn::HangUpBefore {
-            return self.hang_up();
-        }
-        let failure = self.failing.next();
-        let skew = match failure {
-            Some(Failure::Skewed(hours)) => chrono::TimeDelta::hours(hours),
-            _ => self.quirks.clock_offset(),
-        };
-        match failure {
-            Some(Failure::CutBefore) => return Err(HangsUp),
-            Some(Failure::HangsBefore) => return self.hang().await,
-            _ => {}
-        }
-        let before = self.takes(&parts);
-        // Whole, so that a client has sent all of it before it reads a refusal.
-        let body = body.collect().await.map_err(|_| HangsUp)?.to_bytes();
-        let is_too_busy = self.has_taken(before).await;
-        let is_to_slow_down = turn == Turn::SlowDown || is_too_busy;
-        let refused = match failure {
-            Some(Failure::Unavailable) => Some(Refusal::unavailable()),
-            Some(Failure::Denied) => Some(Refusal::denied()),
-            _ if is_to_slow_down => Some(Refusal::slow_down()),
-            _ => refusal(&parts, &self.quirks, Utc::now() + skew),
-        };
-        let mut answer = match refused {
-            Some(refusal) => {
-                self.quirks_shown.fetch_add(1, Ordering::SeqCst);
-                refusal.answer()
-            }
-            None => {
-                self.carry_out(Request::from_parts(parts, Body::from(body)))
-                    .await?
-            }
-        };
-        if turn == Turn::HangUpAfter {
-            return self.hang_up();
-        }
-        match failure {
-            Some(Failure::CutAfter) => return Err(HangsUp),
-            Some(Failure::HangsAfter) => return self.hang().await,
-            Some(Failure::FailsAfter) => answer = Refusal::internal_error().answer(),
-            Some(Failure::CutAnswer) => answer = cut(answer).await?,
-            _ => {}
-        }
-        let now = Utc::now() + skew;
-        let date = now.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
-        answer
-            .headers_mut()
-            .insert(DATE, HeaderValue::try_from(date).unwrap());
-        Ok(answer)
-    }
-
-    /// To its end, also when the client is gone before.
-    async fn carry_out(&self, request: Request<Body>) -> Result<Response<Body>, HangsUp> {
-        let (service, at_work) = (self.service.clone(), Arc::clone(&self.at_work));
-        let carried_out = tokio::spawn(async move {
-            let answer = service.call(request).await;
-            drop(at_work);
-            answer
-        });
-        carried_out.await.unwrap().map_err(|_| HangsUp)
-    }
-
-    /// Begins to take a part, and gives how many it was taking before; nothing when it is never too busy.
-    fn takes(&self, request: &Parts) -> Option<usize> {
-        let is_part = request
-            .uri
-            .query()
-            .is_some_and(|query| query.contains("partNumber="));
-        let counts = is_part && self.busy_above().is_some();
-        counts.then(|| self.busy.fetch_add(1, Ordering::SeqCst))
-    }
-
-    /// Ends taking a part, and says whether it was one too many.
-    async fn has_taken(&self, before: Option<usize>) -> bool {
-        let (Some(before), Some(most)) = (before, self.busy_above()) else {
-            return false;
-        };
-        sleep(TAKES_ITS_TIME).await;
-        self.busy.fetch_sub(1, Ordering::SeqCst);
-        before >= most
-    }
-
-    fn busy_above(&self) -> Option<usize> {
-        self.quirks.find(|quirk| match quirk {
-            Quirk::BusyAbove(most) => Some(*most),
-            _ => None,
-        })
-    }
-
-    async fn hang(&self) -> Result<Response<Body>, HangsUp> {
-        let _hanging = Arc::clone(&self.hanging);
-        pending().await
-    }
-
-    fn hang_up(&self) -> Result<Response<Body>, HangsUp> {
-        self.quirks_shown.fetch_add(1, Ordering::SeqCst);
-        Err(HangsUp)
-    }
 }

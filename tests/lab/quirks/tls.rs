@@ -1,4 +1,4 @@
-//! Certificates as people meet them, from a certification authority of the tests' own.
+//! Valid and invalid certificates, from a certification authority of the tests.
 
 use std::sync::Arc;
 
@@ -10,20 +10,20 @@ use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::TlsAcceptor;
 
-/// What is wrong with a server's certificate, or nothing.
+/// The state of a server's certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Certificate {
-    /// Good for `localhost` and `127.0.0.1`, for those who know the authority.
+    /// Valid for `localhost` and `127.0.0.1`, for clients that trust the authority.
     Good,
-    /// Its time is over.
+    /// Expired.
     Expired,
-    /// For another host.
+    /// Issued for another host.
     OtherName,
-    /// Signed by itself, as appliances make them.
+    /// Self-signed, as on appliances.
     SelfSigned,
 }
 
-/// What a server shows, and what its clients must know to believe it.
+/// A server's certificate and key, and the authority that its clients must trust.
 pub(super) struct Identity {
     pub(super) acceptor: TlsAcceptor,
     /// The authority's certificate, PEM.

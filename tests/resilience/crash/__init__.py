@@ -1,1 +1,1 @@
-"""Uploads that are killed at random moments, and an independent look at what came of them: `scripts/crash`."""
+"""Uploads killed at random moments, and an independent check of the results: `scripts/crash`."""

@@ -1,4 +1,4 @@
-"""Goes through the rounds and prints the figures."""
+"""Runs the rounds and prints the figures."""
 
 from __future__ import annotations
 

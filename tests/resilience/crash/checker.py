@@ -1,4 +1,4 @@
-"""Walks a bucket with boto3 and hashlib alone, and says what is wrong in it."""
+"""Checks a bucket with boto3 and hashlib alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ READ_SIZE = 1 << 20
 
 
 class Look:
-    """What is in the bucket, and what is wrong with it."""
+    """The content of the bucket, and its errors."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Look:
 
     @property
     def copies(self) -> int:
-        """How many backups are there more than once."""
+        """Return the number of duplicated backups."""
         return sum(len(keys) - 1 for keys in self.backups.values()) + len(self._earlier)
 
     def _all(self, call: str, name: str) -> list[dict[str, Any]]:
@@ -75,11 +75,11 @@ class Look:
         elif self._hashes[tar] != said:
             self.wrong.append(f"{tar} is not what {key} says it is")
         elif backup_id not in self._expected:
-            self.wrong.append(f"{key} is there, and nobody was told so")
+            self.wrong.append(f"{key} exists, but was never acknowledged")
         elif self._expected[backup_id] == said:
             self.backups.setdefault(backup_id, []).append(key)
         elif said in self._sent[backup_id]:
-            # Its answer was lost, and the attempt that was acknowledged has not removed it yet.
+            # Its answer was lost, and the acknowledged attempt has not deleted it yet.
             self._earlier.append(key)
         else:
             self.wrong.append(f"{tar} is not what was uploaded")

@@ -1,4 +1,4 @@
-"""The parts that are killed, and the rounds."""
+"""The processes under test, and the rounds."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ A_DAY_S = 25 * 3600
 
 
 class CrashError(Exception):
-    """Something is not as it must be."""
+    """An invariant is violated."""
 
 
 @dataclass
 class Figures:
-    """What is printed at the end."""
+    """The figures printed at the end."""
 
     rounds: int = 0
     deletions: int = 0
@@ -50,16 +50,16 @@ class Figures:
 
 
 class Sender:
-    """The process that sends, with what it says."""
+    """The sending process and its messages."""
 
     def __init__(self, job: dict[str, Any]) -> None:
-        """Nothing runs yet."""
+        """Keep the job; nothing runs yet."""
         self._job = job
         self._child: asyncio.subprocess.Process | None = None
         self.was_killed = False
 
     async def steps(self) -> AsyncIterator[dict[str, Any]]:
-        """Start it, and give its steps until it ends."""
+        """Start it, and yield its steps until it ends."""
         self.was_killed = False
         self._child = await asyncio.create_subprocess_exec(
             "setpriv",
@@ -80,29 +80,29 @@ class Sender:
         await self._child.wait()
 
     def kill(self) -> None:
-        """End it at once, if it runs."""
+        """Kill it, if it runs."""
         if self._child and self._child.returncode is None:
             self._child.kill()
             self.was_killed = True
 
 
 class Harness:
-    """One agent on one bucket, which go through all rounds."""
+    """One agent on one bucket, shared by all rounds."""
 
     def __init__(self, seed: int, garage: Garage, agent: Agent, folder: Path) -> None:
-        """Use parts that run."""
+        """Use running parts."""
         self._seed = seed
         self._garage, self._agent, self._folder = garage, agent, folder
         self._location = agent.locations[0]
         self._there: dict[str, plan.Backup] = {}
-        # By the backup's id: the SHA-256 that was acknowledged, and those of all attempts.
+        # By backup id: the acknowledged SHA-256, and those of all attempts.
         self._acknowledged: dict[str, str] = {}
         self._sent: dict[str, set[str]] = {}
         self.figures = Figures()
         self.steps: list[str] = []
 
     async def round(self, number: int) -> None:
-        """Upload a backup and delete the oldest when there are enough, while somebody is killed."""
+        """Upload a backup and delete the oldest one, while a process is killed."""
         self.steps = []
         random = Random(f"{self._seed} {number}")
         backup = plan.make(random, number, self._folder)
@@ -201,7 +201,7 @@ class Harness:
         for bytes_known in stored[1:]:
             self.figures.resumed += bytes_known > 0
             self.figures.restarted += bytes_known == 0
-        # Of another stream, the part that differs is sent again.
+        # If the stream differs, the changed part is sent again.
         if len(stored) > 1 and not anew:
             self.figures.not_sent_again_bytes += stored[-1]
 
@@ -217,7 +217,7 @@ class Harness:
         return await asyncio.to_thread(Look, client, BUCKET, expected, self._sent)
 
     async def check(self) -> Look:
-        """Look into the bucket, and compare the agent's list with it."""
+        """Check the bucket, and compare the agent's list with it."""
         found = await self._look()
         found.wrong += [
             f"{key} without metadata is of no backup that was uploaded or deleted here"
@@ -253,14 +253,14 @@ class Harness:
                 raise CrashError(f"{backup.id} comes back as something else")
 
     async def a_day_later(self) -> None:
-        """Let the agent find all that was left when it is more than a day old, and wait until it is gone."""
+        """Make all leftovers more than a day old, and wait until the agent has swept them."""
         await self._agent.kill()
         yesterday = time.time() - A_DAY_S
         for journal in self._journals():
             os.utime(journal, (yesterday, yesterday))
         await self._agent.start()
         await self._until_gone("journals", self._journals)
-        # What nobody noted is found in the server's list, by the time at which it was begun.
+        # Uploads without a journal are found in the server's list, by their start time.
         self.figures.unnoted = len(self._garage.unfinished_uploads(BUCKET))
         endpoint = self._location.endpoint
         await self._agent.kill()
@@ -288,7 +288,7 @@ class Harness:
 
 
 async def run(seed: int, rounds: int, say: Any, folder: Path) -> tuple[Figures, Look]:
-    """Go through the rounds; gives the figures and what is there at the end."""
+    """Run the rounds; return figures and final content."""
     async with Garage() as garage:
         await garage.create_bucket(BUCKET)
         location = Location.on(

@@ -1,4 +1,4 @@
-"""A proxy that makes unfinished uploads look a day older than they are; all else passes unchanged."""
+"""A proxy that makes unfinished uploads look a day older; everything else passes unchanged."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ READ_SIZE = 1 << 16
 
 
 class Older:
-    """Listens on a port of its own; used as `async with Older(port) as proxy:`."""
+    """Listens on its own port; used as `async with Older(port) as proxy:`."""
 
     def __init__(self, port: int) -> None:
-        """Stand before the server on this port."""
+        """Forward to the server on this port."""
         self._target = port
         self._server: asyncio.Server | None = None
 
     @property
     def endpoint(self) -> str:
-        """Its URL."""
+        """Return its URL."""
         assert self._server
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def __aenter__(self) -> Self:
-        """Begin to listen."""
+        """Start to listen."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Listen no more."""
+        """Stop to listen."""
         assert self._server
         self._server.close()
 

@@ -1,4 +1,4 @@
-"""What happens in a round, decided by its seed alone."""
+"""The events of a round, decided by its seed alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VICTIMS = ("agent", "sender", "server")
 
 
 class Moment(StrEnum):
-    """When somebody is killed."""
+    """Moment of a kill."""
 
     BEGINNING = "at the beginning"
     SENDING = "while it is sent"
@@ -34,7 +34,7 @@ STEPS = {
 
 @dataclass(frozen=True)
 class Kill:
-    """Who is killed, and when: so long after the moment, and brought back so long after that."""
+    """Victim and time: delay after the moment, and delay of the restart."""
 
     victim: str
     moment: Moment
@@ -43,13 +43,13 @@ class Kill:
     away_s: float
 
     def is_at(self, step: dict[str, Any]) -> bool:
-        """Whether this step of the sender is the moment."""
+        """Return whether this step of the sender is the moment."""
         is_late_enough: bool = step.get("sent", 0) >= self.sent
         return STEPS[self.moment] == step["step"] and is_late_enough
 
     @override
     def __str__(self) -> str:
-        """Say it in a line."""
+        """Return a one-line description."""
         at = f" at {self.sent} bytes" if self.moment is Moment.SENDING else ""
         return f"kill the {self.victim} {self.moment}{at}, {self.delay_s * 1000:.0f} ms later"
 
@@ -65,20 +65,20 @@ class Backup:
 
     @property
     def id(self) -> str:
-        """Home Assistant's id of it."""
+        """Return its id in Home Assistant."""
         backup_id: str = self.backup["backup_id"]
         return backup_id
 
 
 def sizes(random: Random) -> int:
-    """Return the size of what a backup holds: half in one request, half in several parts."""
+    """Return the size of a backup's content: half for one request, half for several parts."""
     if random.random() < 0.4:
         return random.randrange(10_000, 5 * MIB)
     return random.randrange(5 * MIB, 26 * MIB)
 
 
 def kills(random: Random, number: int, size: int) -> list[Kill]:
-    """Return one or two kills; the victims come in turn."""
+    """Return one or two kills with rotating victims."""
     count = 1 if random.random() < 0.7 else 2
     moments = random.choices(list(Moment), (1, 4, 3), k=count)
     return [

@@ -32,7 +32,7 @@ class Connection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
     def __init__(self, path: str) -> None:
-        """Connect to this socket when it is needed."""
+        """Connect to this socket on demand."""
         super().__init__("agent", timeout=60)
         self._path = path
 
@@ -48,19 +48,19 @@ class RefusedError(Exception):
     """The agent answered with an error."""
 
     def __init__(self, status: int, text: str) -> None:
-        """Keep what it said."""
+        """Keep the error."""
         super().__init__(f"{status} {text}")
         self.status = status
 
 
 def say(step: str, **facts: Any) -> None:
-    """Print a step at once."""
+    """Print a step immediately."""
     sys.stdout.write(json.dumps({"step": step, **facts}) + "\n")
     sys.stdout.flush()
 
 
 def call(path: str, method: str, target: str, body: Any = None) -> Any:
-    """Make one call, and give the JSON that came."""
+    """Make one call, and return the JSON answer."""
     connection = Connection(path)
     try:
         data = json.dumps(body) if isinstance(body, dict) else body
@@ -77,14 +77,14 @@ def call(path: str, method: str, target: str, body: Any = None) -> Any:
 
 @dataclass(frozen=True)
 class Attempt:
-    """The bytes of one attempt: those of the tar, of which one may be another."""
+    """The bytes of one attempt: the tar, with at most one changed byte."""
 
     tar: Path
     changed: tuple[int, bytes] | None
 
     @staticmethod
     def of(job: dict[str, Any]) -> Attempt:
-        """Choose the byte, inside the tar's first member, and what it becomes."""
+        """Choose the byte, inside the tar's first member, and its new value."""
         tar = Path(job["tar"])
         if not job["anew"]:
             return Attempt(tar, None)
@@ -94,7 +94,7 @@ class Attempt:
         return Attempt(tar, (position, secrets.token_bytes(1)))
 
     def pieces(self) -> Iterator[bytes]:
-        """Read it."""
+        """Read the bytes."""
         start = 0
         with self.tar.open("rb") as file:
             while piece := file.read(PIECE):
@@ -110,7 +110,7 @@ class Attempt:
         return piece[:position] + byte + piece[position + 1 :]
 
     def told(self) -> Iterator[bytes]:
-        """Read it, and say how far it is sent."""
+        """Read the bytes, and print the progress."""
         sent = 0
         for piece in self.pieces():
             yield piece
@@ -146,7 +146,7 @@ def upload(job: dict[str, Any]) -> None:
 
 
 def delete(job: dict[str, Any]) -> None:
-    """Make one attempt; what is gone is gone."""
+    """Make one attempt; a missing backup counts as deleted."""
     backup_id = job["backup"]["backup_id"]
     say("created", stored=0)
     try:
@@ -162,7 +162,7 @@ def delete(job: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Do the job; an agent that is away or changes its mind is asked again."""
+    """Perform the job; retry while the agent is unreachable or fails."""
     job = json.loads(sys.stdin.read())
     do = delete if job["do"] == "delete" else upload
     deadline = time.monotonic() + PATIENCE_S

@@ -1,4 +1,4 @@
-//! One request that fails, and what must hold then.
+//! One failing request and its invariants.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(super) struct Case {
     /// The name of its location.
     location: String,
     server: Imitation,
-    /// What is there before, and what is uploaded.
+    /// Existing backups, and the upload.
     samples: Vec<Sample>,
 }
 
@@ -30,7 +30,8 @@ pub(super) struct Cases {
 }
 
 impl Deed {
-    /// What is there before; the last one is what it is done to. An upload has what it uploads behind that.
+    /// Existing backups; the operation applies to the last. An upload has its new backup behind
+    /// them.
     fn samples(self) -> Vec<Sample> {
         match self {
             Self::UploadSmall => vec![Sample::small("a1")],
@@ -79,10 +80,10 @@ impl Cases {
                 }
             });
         let cases = join_all(cases).await;
-        // Little patience, five seconds until a silent server is given up, and little to compute for so many at once.
+        // Short retries, five seconds of silence, and little to compute for many cases at once.
         let location = |case: &Case| Location {
             id: case.location.clone(),
-            // What fails once is well at the next attempt, which may be late on a busy machine.
+            // A single failure is retried; on a busy machine, the retry may be late.
             outage_seconds: if case.span == Span::Once { 30 } else { 8 },
             ..case
                 .server
@@ -94,7 +95,7 @@ impl Cases {
         Self { agent, cases }
     }
 
-    /// The same after the agent was killed and all that it noted is older than a day.
+    /// The same after the agent was killed and its journals are more than a day old.
     pub(super) async fn a_day_later(mut self) -> Self {
         self.agent.kill();
         a_day_passes(&self.agent);
@@ -134,7 +135,7 @@ impl Case {
         self.server.requests_since()
     }
 
-    /// Does it while requests fail. An error is one that the protocol knows.
+    /// Performs the operation while requests fail. Errors must be those of the API.
     pub(super) async fn acts(&self, agent: &Agent) -> Result<(), String> {
         let count = if self.span == Span::Once {
             1
@@ -152,7 +153,7 @@ impl Case {
                 .to_owned()
         });
         if self.number <= self.requests() {
-            // One that fails once and could be tried again is nobody's trouble.
+            // A single retryable failure is invisible to the caller.
             let is_trouble = self.span == Span::Lasting || !self.failure.is_transient();
             assert!(ended.is_ok() || is_trouble, "{}: {ended:?}", self.name());
         } else {
@@ -189,7 +190,7 @@ impl Case {
         }
     }
 
-    /// An object that the server refuses to give, or fails on again and again, is left out, and that is said.
+    /// An object that the server cannot return is skipped and reported.
     fn lists_all(&self, listing: &serde_json::Value) {
         let left_out = listing["skipped"].as_array().unwrap().len();
         assert_eq!(
@@ -206,7 +207,7 @@ impl Case {
         assert!(left_out == 0 || is_refused, "{}: {listing:#}", self.name());
     }
 
-    /// What must be so at once, whatever was answered; then the server is mended.
+    /// Invariants regardless of the answer; then the server is healed.
     pub(super) async fn holds(&self, ended: &Result<(), String>) {
         let (whole, _) = sound(&self.server, &self.samples, &self.name());
         self.is_what_was_said(&whole, ended);
@@ -218,7 +219,8 @@ impl Case {
         self.is_what_was_said(&whole, ended);
     }
 
-    /// A backup that was acknowledged is there; one that was deleted is not; what was there before is, or was replaced.
+    /// An acknowledged backup exists, a deleted one does not; a previous one exists or was
+    /// replaced.
     fn is_what_was_said(&self, whole: &Whole, ended: &Result<(), String>) {
         let is_there = |sample: &Sample| whole.contains(&(sample.id().to_owned(), sample.sha256()));
         let said = (self.deed, ended);
@@ -235,7 +237,8 @@ impl Case {
         assert!(holds, "{}: {ended:?}, and there is {whole:?}", self.name());
     }
 
-    /// When one request failed, everything comes to be as if it had never been; `is_done` says whether it was done.
+    /// After one failed request, no trace of the failure remains; `is_done` tells whether the
+    /// operation succeeded.
     pub(super) async fn is_as_it_should(&self, is_done: bool) {
         let there = match (self.deed, is_done) {
             (Deed::UploadSmall | Deed::UploadLarge, false) => &self.samples[..0],
@@ -249,7 +252,7 @@ impl Case {
             let is_there =
                 |sample: &Sample| whole.contains(&(sample.id().to_owned(), sample.sha256()));
             let unfinished = self.server.unfinished().len();
-            // A deletion that is refused for good leaves what is left of an old copy.
+            // A permanently refused deletion leaves the rest of an old copy.
             let may_be_more = self.deed == Deed::UploadAgain && !self.failure.is_transient();
             let is_all = whole.len() == there.len() && alone.is_empty();
             there.iter().all(is_there) && (is_all || may_be_more) && unfinished == self.unknown()
@@ -257,14 +260,15 @@ impl Case {
         .await;
     }
 
-    /// Multipart uploads that the server began and whose ids nobody heard; the sweep finds them in the server's list.
+    /// Multipart uploads whose ids were lost; the sweep finds them in the server's list.
     fn unknown(&self) -> usize {
         let is_unheard =
             self.deed == Deed::UploadLarge && self.number == 4 && self.failure.takes_effect();
         usize::from(is_unheard)
     }
 
-    /// After the sweep only whole backups are there, and tars of which somebody said that they failed; then it succeeds.
+    /// After the sweep, only whole backups and tars reported as failed exist; then the operation
+    /// succeeds.
     pub(super) async fn settles(
         &self,
         agent: &Agent,
@@ -287,7 +291,7 @@ impl Case {
             let again = self.does(agent).await;
             assert!(
                 again.is_ok(),
-                "{}: it fails when all is well: {:?}",
+                "{}: it fails after healing: {:?}",
                 self.name(),
                 again.unwrap_err()
             );

@@ -1,4 +1,4 @@
-//! What a bucket holds, as whoever looks into its folder sees it.
+//! The content of a bucket, read from its folder.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::Value;
@@ -6,16 +6,16 @@ use serde_json::Value;
 use crate::lab::sample::hex;
 use crate::lab::{Agent, Imitation, Sample};
 
-/// The backups that are there whole, by id, with the SHA-256 of each.
+/// Complete backups by id, with their SHA-256.
 pub(super) type Whole = Vec<(String, String)>;
 
-/// Looks at everything that is there: metadata is never beside anything but the tar it was written for, and no tar is
-/// anything but one that somebody uploaded.
+/// Asserts that metadata stands only beside its own tar, and that every tar is one of the uploaded
+/// ones.
 pub(super) fn sound(server: &Imitation, samples: &[Sample], case: &str) -> (Whole, Vec<String>) {
     loop {
         match look(server, samples) {
             Ok(found) => return found,
-            // Something was changed between two looks.
+            // Content changed between two reads.
             Err((key, _)) if !server.keys().contains(&key) => {}
             Err((key, why)) => panic!("{case}: \"{key}\": {why}; there is {:?}", server.keys()),
         }
@@ -51,7 +51,7 @@ fn look(server: &Imitation, samples: &[Sample]) -> Result<Found, (String, String
                 .try_get(&key)
                 .ok_or_else(|| wrong("it is gone".into()))?;
             if !samples.iter().any(|sample| sample.tar == tar) {
-                return Err(wrong(format!("{} bytes that nobody uploaded", tar.len())));
+                return Err(wrong(format!("{} bytes of unknown origin", tar.len())));
             }
             let metadata = key
                 .strip_suffix(".tar")
@@ -64,7 +64,7 @@ fn look(server: &Imitation, samples: &[Sample]) -> Result<Found, (String, String
     Ok((whole, alone))
 }
 
-/// What the agent lists is there, and comes back as it was uploaded.
+/// Asserts that every listed backup exists and downloads unchanged.
 pub(super) async fn lists_what_is_there(agent: &Agent, location: &str, whole: &Whole, case: &str) {
     let listed = agent.listed(location).await;
     let mut ids: Vec<_> = whole.iter().map(|(id, _)| id.clone()).collect();

@@ -1,15 +1,15 @@
-//! What must be in the bucket: for each backup the states that it may be in. After what was answered clearly there is one,
-//! after a crash there may be several, until somebody looks.
+//! Expected bucket content: the possible states of each backup. A clear answer leaves one state; a
+//! crash may leave several until the next observation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// SHA-256 of a backup that is there, or that it is not.
+/// SHA-256 of an existing backup, or `None`.
 pub(super) type State = Option<String>;
 
 #[derive(Debug, Default)]
 pub(super) struct Map {
     now: BTreeMap<String, BTreeSet<State>>,
-    /// States in which another tool's backups were since the last list was taken.
+    /// States of foreign backups since the last list.
     since: BTreeMap<String, BTreeSet<State>>,
 }
 
@@ -21,36 +21,36 @@ impl Map {
             .unwrap_or_else(|| BTreeSet::from([None]))
     }
 
-    /// It is in this state.
+    /// Sets the only possible state.
     pub(super) fn is(&mut self, id: &str, state: State) {
         self.now.insert(id.to_owned(), BTreeSet::from([state]));
     }
 
-    /// It may be in this state now, or as it was.
+    /// Adds a possible state.
     pub(super) fn may_be(&mut self, id: &str, state: State) {
         let mut states = self.states(id);
         states.insert(state);
         self.now.insert(id.to_owned(), states);
     }
 
-    /// Another tool brought it into this state; an older list shows it as it was.
+    /// Records a change by another tool; an older list shows the previous state.
     pub(super) fn became(&mut self, id: &str, state: State) {
         let before = self.states(id);
         self.since.entry(id.to_owned()).or_default().extend(before);
         self.is(id, state);
     }
 
-    /// Older lists are forgotten.
+    /// Forgets older lists.
     pub(super) fn all_is_fresh(&mut self) {
         self.since.clear();
     }
 
-    /// Whether an older list may show another state than there is.
+    /// Returns whether an older list may show another state.
     pub(super) fn may_be_shown_older(&self, id: &str) -> bool {
         self.since.contains_key(id)
     }
 
-    /// Somebody saw whether it is there.
+    /// Records an observation of its existence.
     pub(super) fn is_seen(&mut self, id: &str, is_there: bool) {
         let mut states = self.states(id);
         states.retain(|state| state.is_some() == is_there);
@@ -71,7 +71,7 @@ impl Map {
         self.now.insert(id.to_owned(), states);
     }
 
-    /// Somebody read it.
+    /// Records an observation of its content.
     pub(super) fn is_read(&mut self, id: &str, sha256: &str) {
         let state = Some(sha256.to_owned());
         if self.states(id).contains(&state) {

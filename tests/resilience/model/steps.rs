@@ -1,28 +1,38 @@
-//! What may happen, chosen by a seed.
+//! Possible steps, chosen by a seed.
 
 use crate::lab::Failure;
 
-/// Backups that the agent uploads.
+/// Backups uploaded by the agent.
 pub(super) const OWN: [&str; 3] = ["a1", "b2", "c3"];
 
-/// Backups that another tool writes.
+/// Backups written by another tool.
 pub(super) const FOREIGN: [&str; 2] = ["f1", "f2"];
+
+/// A name that no agent generates.
+pub(super) fn foreign_keys(id: &str) -> [String; 2] {
+    [".tar", ".metadata.json"].map(|ending| format!("backups/odd name+{id} #%ä{ending}"))
+}
+
+/// The id of any backup, by its number.
+pub(super) fn id(any: usize) -> &'static str {
+    OWN.iter().chain(&FOREIGN).nth(any).unwrap()
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// One of [`OWN`] is uploaded; each version has other bytes.
+    /// Uploads one of [`OWN`]; each version has other bytes.
     Upload {
         own: usize,
         version: u8,
         is_large: bool,
         trouble: Trouble,
     },
-    /// Only half of it is sent, then the sender leaves.
+    /// The sender disconnects after half the content.
     SendHalf {
         own: usize,
         version: u8,
     },
-    /// One of all is deleted.
+    /// Deletes any backup.
     Delete {
         any: usize,
         trouble: Trouble,
@@ -35,16 +45,16 @@ pub(super) enum Step {
         any: usize,
         trouble: Trouble,
     },
-    /// Another tool writes one of [`FOREIGN`], whole.
+    /// Another tool writes a complete backup of [`FOREIGN`].
     ForeignWrite {
         foreign: usize,
         version: u8,
     },
-    /// It deletes one.
+    /// Another tool deletes a backup.
     ForeignDelete {
         foreign: usize,
     },
-    /// It writes what is no metadata beside a tar, or a tar alone.
+    /// Another tool writes invalid metadata beside a tar, or a tar alone.
     ForeignGarbage {
         with_tar: bool,
     },
@@ -54,23 +64,23 @@ pub(super) enum Step {
         version: u8,
         is_large: bool,
     },
-    /// It deletes one of all.
+    /// Another agent deletes any backup.
     OtherDelete {
         any: usize,
     },
-    /// The agent is killed between two calls.
+    /// Kills the agent between two calls.
     Crash,
-    /// So many seconds pass.
+    /// This many seconds pass.
     Wait {
         seconds: u64,
     },
-    /// More than a day passes, with the agent killed in it.
+    /// More than a day passes, with the agent killed in between.
     Day,
-    /// This machine's clock is set back, and the agent is started anew: its files are of the future.
+    /// The clock is set back and the agent restarted: its files are from the future.
     SetBack,
 }
 
-/// What goes wrong meanwhile.
+/// A failure during a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trouble {
     None,
@@ -79,12 +89,12 @@ pub(super) enum Trouble {
         number: usize,
         failure: Failure,
     },
-    /// From this request on, the server's clock is so many hours off.
+    /// From this request on, the server's clock is this many hours off.
     Skewed {
         number: usize,
         hours: i64,
     },
-    /// The agent is killed when it has made so many requests, before or after the last one was done.
+    /// The agent is killed after this many requests, before or after the last is executed.
     Killed {
         number: usize,
         is_done: bool,
@@ -104,7 +114,7 @@ impl Step {
 }
 
 impl Trouble {
-    /// Whether a call may fail of it: what is over in a moment is tried again.
+    /// Returns whether a call may fail because of it: momentary failures are retried.
     pub(super) fn may_end_a_call(self) -> bool {
         match self {
             Self::Fails { failure, .. } => !failure.is_transient(),
@@ -114,12 +124,12 @@ impl Trouble {
     }
 }
 
-/// Numbers that follow from a seed.
+/// Numbers derived from a seed.
 struct Dice(u64);
 
 impl Dice {
-    /// A number below `end`. Source of the steps: `SplitMix64` (Steele, Lea, Flood: "Fast splittable pseudorandom number
-    /// generators", 2014).
+    /// A number below `end`. Source of the steps: `SplitMix64` (Steele, Lea, Flood: "Fast
+    /// splittable pseudorandom number generators", 2014).
     fn below(&mut self, end: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -154,7 +164,7 @@ impl Dice {
         }
     }
 
-    /// The same; what lists holds either all or nothing of a clock that is off.
+    /// Like [`Self::trouble`], for lists: they see all of a clock skew or none.
     fn trouble_of_a_look(&mut self) -> Trouble {
         match self.trouble() {
             Trouble::Skewed { hours, .. } => Trouble::Skewed { number: 1, hours },

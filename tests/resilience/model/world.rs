@@ -1,11 +1,12 @@
-//! The agent in this process, its bucket, and the map beside them.
+//! The agent in this process, its bucket, and the expected map.
+
+mod time;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
@@ -18,29 +19,29 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
 
 use super::map::Map;
-use super::steps::{FOREIGN, OWN, Step, Trouble};
+use super::steps::{FOREIGN, OWN, Step, Trouble, foreign_keys, id};
 use crate::lab::sample::hex;
-use crate::lab::{Failure, Imitation, MIB, PATIENCE, Sample, goes_by};
+use crate::lab::{Failure, Imitation, MIB, Sample, TIMEOUT};
 
 const HOME: &str = "home";
 
-/// And an hour.
+/// Plus an hour.
 const DAY: Duration = Duration::from_hours(25);
 
-/// Everything there is.
+/// The complete system under test.
 pub(super) struct World {
-    /// The server's own and the other agent's, which survives the agent.
+    /// Of the server and the other agent; outlives the agent.
     outside: Runtime,
     server: Arc<Imitation>,
     state: tempfile::TempDir,
     others_state: tempfile::TempDir,
     running: Option<(Runtime, Arc<Agent>)>,
     map: Map,
-    /// What was uploaded, by the SHA-256 of each.
+    /// All uploaded content by SHA-256.
     samples: BTreeMap<String, Sample>,
 }
 
-/// How a call ended.
+/// Outcome of a call.
 enum Ended<T> {
     Well(T),
     Badly(Error),
@@ -71,13 +72,13 @@ impl World {
         world
     }
 
-    /// Goes through all steps, and looks at everything at the end.
+    /// Performs all steps, and compares everything at the end.
     pub(super) fn goes_through(mut self, steps: &[Step]) {
         for step in steps {
             self.does(*step);
             self.server.heal();
             if step.trouble().may_end_a_call() {
-                // A bucket that could not be asked is not asked again for half a minute.
+                // An unreachable bucket is not asked again for half a minute.
                 self.wait(31);
             }
         }
@@ -102,16 +103,16 @@ impl World {
         self.running = Some((runtime, agent));
     }
 
-    /// Its tasks stop wherever they are, and its connections break.
+    /// Stops its tasks at any point, and breaks its connections.
     fn kill(&mut self) {
         let (runtime, agent) = self.running.take().unwrap();
         drop(agent);
         runtime.shutdown_timeout(Duration::from_secs(5));
         self.server.heal();
-        // What it was asked for last, it may be at still.
-        let deadline = Instant::now() + PATIENCE;
+        // Its last request may still be in progress.
+        let deadline = Instant::now() + TIMEOUT;
         while !self.server.is_at_rest() {
-            assert!(Instant::now() < deadline, "the server comes to no rest");
+            assert!(Instant::now() < deadline, "the server is never idle");
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -122,7 +123,7 @@ impl World {
         self.map.all_is_fresh();
     }
 
-    /// Makes a call to the agent; a kill ends it.
+    /// Calls the agent; a kill ends the call.
     fn call<T, F>(&mut self, trouble: Trouble, work: impl FnOnce(Arc<Agent>) -> F) -> Ended<T>
     where
         F: Future<Output = Result<T, Error>>,
@@ -154,7 +155,7 @@ impl World {
         };
         let ended = runtime.block_on(async {
             tokio::select! {
-                ended = timeout(PATIENCE, work(agent)) => Some(ended.expect("it comes to an end")),
+                ended = timeout(TIMEOUT, work(agent)) => Some(ended.expect("it comes to an end")),
                 () = killed => None,
             }
         });
@@ -168,7 +169,7 @@ impl World {
         }
     }
 
-    /// Makes a call to an agent on another machine, which nothing befalls and which ends its work.
+    /// Calls an agent on another machine, which never fails, and waits for its background work.
     fn other<T, F>(&self, work: impl FnOnce(Arc<Agent>) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
@@ -176,7 +177,7 @@ impl World {
         self.outside.block_on(async {
             let agent = agent(&self.server, self.others_state.path());
             let result = work(Arc::clone(&agent)).await;
-            agent.stop(PATIENCE).await;
+            agent.stop(TIMEOUT).await;
             result
         })
     }
@@ -195,7 +196,7 @@ impl World {
             Step::Download { any, trouble } => self.download(id(any), trouble),
             Step::ForeignWrite { foreign, version } => {
                 let sample = self.sample(FOREIGN[foreign], version, false);
-                // The tar's time may have a second's precision, so its size tells the versions apart.
+                // Timestamps may have a precision of one second, so sizes distinguish versions.
                 let [tar, metadata] = foreign_keys(sample.id());
                 self.server.put(&tar, &sample.tar);
                 self.server.put(&metadata, sample.metadata.to_string());
@@ -330,7 +331,7 @@ impl World {
         let ended = self.call(trouble, |agent| async move {
             let entry = agent.find(HOME, id).await?;
             let download = match agent.download(HOME, &entry, None).await {
-                // Once more by a new list, as the protocol does.
+                // Retried with a new list, as the API does.
                 Err(error) if error.kind() == Kind::BackupNotFound => {
                     let entry = agent.find(HOME, id).await?;
                     agent.download(HOME, &entry, None).await?
@@ -349,103 +350,12 @@ impl World {
             Ended::Badly(error) if error.kind() == Kind::BackupNotFound => {
                 self.map.is_seen(id, false);
             }
-            // Another tool replaced or deleted it since it was listed.
+            // Another tool replaced or deleted it after the list.
             Ended::Badly(_) if self.map.may_be_shown_older(id) => {}
             Ended::Badly(error) => {
                 assert!(trouble.may_end_a_call(), "{error:?}");
             }
             Ended::Killed => {}
-        }
-    }
-
-    fn wait(&mut self, seconds: u64) {
-        let (runtime, _) = self.running.as_ref().unwrap();
-        runtime.block_on(goes_by(Duration::from_secs(seconds)));
-        if seconds > 300 {
-            self.map.all_is_fresh();
-        }
-    }
-
-    /// What is left of uploads is removed, and nothing else.
-    fn day(&mut self) {
-        self.kill();
-        self.server.make_older(DAY);
-        self.moves_journals(|time| time - DAY);
-        self.start();
-        self.map.all_is_fresh();
-        self.until("no parts are left", |world| {
-            world.server.unfinished().is_empty()
-        });
-    }
-
-    /// What was written before lies in the future then, until the agent looks at it.
-    fn set_back(&mut self) {
-        self.kill();
-        self.moves_journals(|time| time + 30 * DAY);
-        self.start();
-        self.map.all_is_fresh();
-        self.until("no journal is of the future", |world| {
-            world
-                .journals()
-                .iter()
-                .all(|(_, time)| *time <= SystemTime::now())
-        });
-    }
-
-    /// It comes to be so within a day: what a look could not do, on a machine that is busy, the one in an hour does.
-    fn until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
-        for _hour in 0..24 {
-            if self.soon(&is_so) {
-                return;
-            }
-            self.wait(60 * 60);
-        }
-        let (unfinished, journals) = (self.server.unfinished(), self.journals());
-        panic!("not so within a day: {what}; unfinished: {unfinished:?}, journals: {journals:?}");
-    }
-
-    fn soon(&self, is_so: impl Fn(&Self) -> bool) -> bool {
-        let deadline = Instant::now() + Duration::from_secs(3);
-        self.running.as_ref().unwrap().0.block_on(async {
-            while !is_so(self) && Instant::now() < deadline {
-                sleep(Duration::from_millis(10)).await;
-            }
-        });
-        is_so(self)
-    }
-
-    /// Those that are there, and when they were written last.
-    fn journals(&self) -> Vec<(PathBuf, SystemTime)> {
-        let files = fs::read_dir(self.state.path().join("uploads"))
-            .into_iter()
-            .flatten();
-        let paths = files.map(|file| file.unwrap().path());
-        paths
-            .filter_map(|path| Some((path.clone(), path.metadata().ok()?.modified().unwrap())))
-            .collect()
-    }
-
-    fn moves_journals(&self, to: impl Fn(SystemTime) -> SystemTime) {
-        for (path, time) in self.journals() {
-            fs::File::options()
-                .write(true)
-                .open(path)
-                .unwrap()
-                .set_modified(to(time))
-                .unwrap();
-        }
-    }
-
-    /// Nothing is there but what was uploaded or another tool wrote.
-    fn looks_into_the_bucket(&self) {
-        for key in self.server.keys() {
-            if !key.ends_with(".metadata.json") && !key.contains("garbage") {
-                let tar = self.server.get(&key);
-                assert!(
-                    self.samples.values().any(|sample| sample.tar == tar),
-                    "nobody uploaded \"{key}\""
-                );
-            }
         }
     }
 }
@@ -474,16 +384,7 @@ async fn uploads(agent: Arc<Agent>, sample: Sample) -> Result<StoredBackup, Erro
         .await
 }
 
-/// A name as no agent gives it.
-fn foreign_keys(id: &str) -> [String; 2] {
-    [".tar", ".metadata.json"].map(|ending| format!("backups/odd name+{id} #%ä{ending}"))
-}
-
-fn id(any: usize) -> &'static str {
-    OWN.iter().chain(&FOREIGN).nth(any).unwrap()
-}
-
-/// As Home Assistant sends.
+/// Sent as by Home Assistant.
 fn pieces(tar: &Bytes) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + use<> {
     let starts = (0..tar.len()).step_by(1 << 20);
     let pieces: Vec<_> = starts

@@ -1,1 +1,1 @@
-"""What the agent makes of a bad line: packets that get lost, a cut that nobody tells of, a router that forgets."""
+"""The agent on a bad line: packet loss, cuts, and forgotten connections."""

@@ -1,4 +1,4 @@
-"""An agent at one end of a line, its bucket at the other, and what the tests do with the two."""
+"""An agent and its bucket at opposite ends of a line."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ type State = dict[str, Any]
 
 
 class FarBucket:
-    """The agent, its only location, and the line between the two."""
+    """The agent, its only location, and the line."""
 
     def __init__(self, link: Link, garage: Garage, agent: Agent) -> None:
-        """Use parts that run."""
+        """Use running parts."""
         self.link, self.garage, self.agent = link, garage, agent
         self.location = f"/v1/locations/{agent.locations[0].id}"
 
     async def upload(self, backup_id: str, size: int) -> str:
-        """Upload a backup as Home Assistant does; gives its SHA-256."""
+        """Upload a backup as Home Assistant does; return its SHA-256."""
         backup, tar = make_sample(
             backup_id, size, "Far away", "2026-11-20T04:47:12+01:00"
         )
@@ -52,7 +52,7 @@ class FarBucket:
     async def download(
         self, backup_id: str, *, at: Callable[[int], None] | None = None
     ) -> str:
-        """Download a backup, and tell each time how much of it is there; gives its SHA-256."""
+        """Download a backup and report the progress; return its SHA-256."""
         digest, received = hashlib.sha256(), 0
         path = f"{self.location}/backups/{backup_id}/content"
         async with self.agent.client() as client, client.get(path) as answer:
@@ -65,23 +65,23 @@ class FarBucket:
         return digest.hexdigest()
 
     async def listed(self) -> list[str]:
-        """Return the ids that a fresh look into the bucket finds; a list from memory is none."""
+        """Return the ids of a fresh list; a stale list counts as none."""
         found = await self.agent.get(f"{self.location}/backups?refresh=true")
         assert not found["stale"], found["error"]
         return [backup["backup_id"] for backup in found["backups"]]
 
     async def uploads(self) -> list[State]:
-        """Return the uploads that are under way."""
+        """Return the uploads in progress."""
         found: list[State] = (await self.agent.get("/v1/uploads"))["uploads"]
         return found
 
     async def status(self) -> str:
-        """Return what the agent says of the location."""
+        """Return the location's status."""
         status: str = (await self.agent.get(self.location))["status"]
         return status
 
     async def until(self, what: Callable[[State], bool], timeout_s: float) -> State:
-        """Wait until the only upload is as it should be."""
+        """Wait for a state of the only upload."""
         started = time.monotonic()
         while True:
             uploads = await self.uploads()
@@ -91,7 +91,7 @@ class FarBucket:
             await asyncio.sleep(0.1)
 
     def holds(self, sha256: str, backup_id: str) -> None:
-        """Require that the bucket holds this one backup and nothing of another, as boto3 sees it."""
+        """Assert with boto3 that the bucket holds only this backup."""
         tar, metadata = (
             self.agent.locations[0].key(f"{backup_id}.{kind}")
             for kind in ("tar", "metadata.json")

@@ -1,4 +1,4 @@
-"""Backups over a line that is slow, loses packets, is cut, or forgets its connections."""
+"""Backups over a line that is slow, loses packets, is cut, or forgets connections."""
 
 import asyncio
 import os
@@ -8,15 +8,15 @@ import pytest
 
 from .far_bucket import BUCKET, MIB, far_bucket
 
-# An uplink as people have it, with the queue of a router that does not care.
+# A typical uplink, with the deep queue of a cheap router.
 LINE = {"rtt_ms": 40, "mbit": 20, "queue_bytes": 250_000}
-# The kernel gives a connection up after half a minute, and a new one does not come up for ten seconds.
+# The kernel gives up a connection after half a minute; a new one needs ten seconds.
 OUTAGE_S = int(os.environ.get("S3_BACKUP_AGENT_TEST_OUTAGE_SECONDS", "55"))
 BACKUP_ID = "5a1c0de5"
 
 
-async def test_packets_that_get_lost() -> None:
-    """Two of a hundred packets never arrive, in each direction."""
+async def test_backups_survive_packet_loss() -> None:
+    """Two of a hundred packets are lost, in each direction."""
     async with far_bucket(**LINE, loss_percent=2) as far:
         sha256 = await far.upload(BACKUP_ID, 24 * MIB)
         far.holds(sha256, BACKUP_ID)
@@ -26,8 +26,8 @@ async def test_packets_that_get_lost() -> None:
 
 
 @pytest.mark.timeout(300 + OUTAGE_S)
-async def test_a_line_that_is_cut_in_the_middle_of_an_upload() -> None:
-    """Nobody is told that the line is cut. The upload waits, shows it, and goes on; what was stored is not sent again."""
+async def test_upload_survives_a_cut_line() -> None:
+    """Neither end notices the cut. The upload waits, shows it, and resumes; stored parts are not sent again."""
     size = 48 * MIB
     async with far_bucket(**LINE) as far:
         uploading = asyncio.create_task(far.upload(BACKUP_ID, size))
@@ -43,12 +43,12 @@ async def test_a_line_that_is_cut_in_the_middle_of_an_upload() -> None:
         far.link.toggle_cut()
         far.holds(await uploading, BACKUP_ID)
         assert await far.status() == "ok"
-    # Four parts were on their way when it was cut.
+    # Four parts were in flight at the cut.
     assert far.link.counters["near_to_far"]["wire_bytes"] < size * 1.1 + 4 * 8 * MIB
 
 
-async def test_a_router_that_forgets_its_connections() -> None:
-    """All connections are dead without a word, those in use and those that wait: new ones are made."""
+async def test_backups_survive_a_forgetful_router() -> None:
+    """All connections are dead without notice, used and idle ones: new ones are opened."""
     async with far_bucket(**LINE) as far:
         uploading = asyncio.create_task(far.upload(BACKUP_ID, 40 * MIB))
         await far.until(lambda upload: upload["stored_bytes"] >= 16 * MIB, 60)
@@ -56,7 +56,7 @@ async def test_a_router_that_forgets_its_connections() -> None:
         sha256 = await uploading
         far.holds(sha256, BACKUP_ID)
 
-        # Whoever looks at the list meets a dead connection, and is given a fresh list all the same.
+        # A list meets a dead connection, and is retried on a new one.
         far.link.forget()
         assert await far.listed() == [BACKUP_ID]
 

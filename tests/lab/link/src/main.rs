@@ -1,21 +1,22 @@
 //! A network link in user space, for kernels without netem.
 //!
-//! `link --rtt-ms 50 --mbit 1000 --queue-bytes 6250000` makes the device `link0` in the network namespace where it is
-//! started, the far end, goes to a new namespace of its own, the near end, makes `link0` there too, and carries packets
-//! between the two. Each direction first waits for its turn at the given rate, behind at most `--queue-bytes` (what
-//! comes on top is dropped, as a router drops it), and then for half of the round-trip time. It prints `ready` once
-//! both devices exist, and its counters as one line of JSON when it gets SIGTERM or SIGINT. Addresses and MTU are the
-//! caller's to set, with `ip`; `/proc/PID/ns/net` is the way into the near end, which is gone when the link ends.
+//! `link --rtt-ms 50 --mbit 1000 --queue-bytes 6250000` creates the device `link0` in its current
+//! network namespace, the far end, moves to a new namespace, the near end, creates `link0` there
+//! too, and carries packets between the two. Each direction queues packets at the given rate, drops
+//! those beyond `--queue-bytes`, and delays the rest by half the round-trip time. It prints `ready`
+//! once both devices exist, and its counters as one line of JSON on SIGTERM or SIGINT. The caller
+//! sets addresses and MTU with `ip`; `/proc/PID/ns/net` leads to the near end, which vanishes with
+//! the link.
 //!
-//! What goes wrong with a line, no end is told of it:
-//! - `--loss-percent 2` loses so many packets of each direction, always the same ones of a run.
-//! - SIGUSR1 cuts the line, and the next one mends it.
-//! - SIGUSR2 has it forget every connection that it has carried so far, as a router does that is started anew: their
-//!   packets are lost from then on, those of new connections are not.
+//! Neither end is told about failures of the line:
+//! - `--loss-percent 2` loses this share of packets per direction, reproducibly.
+//! - SIGUSR1 cuts the line; another SIGUSR1 restores it.
+//! - SIGUSR2 drops all packets of connections seen so far, as after a router's restart. New
+//!   connections work.
 //!
-//! The devices carry TCP segmentation offload as a real network card does: the kernel hands over up to 64 KiB at
-//! once together with the size of the segments it stands for. The rate is charged for every segment with its own
-//! headers, so that TCP meets the same link as without the offload, and one core is spared 80,000 packets a second.
+//! The devices carry TCP segmentation offload like a real network card: the kernel passes up to 64
+//! KiB at once, with the size of the segments. The rate counts every segment with its headers, so
+//! TCP meets the same link as without the offload, at 80,000 packets per second less work.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs::{File, OpenOptions};
@@ -31,9 +32,9 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::time::TimeSpec;
 
-/// `struct virtio_net_hdr`, which comes before each packet (`linux/virtio_net.h`).
+/// `struct virtio_net_hdr`, which precedes each packet (`linux/virtio_net.h`).
 const VNET_HEADER: usize = 10;
-/// Its number among the protocols over IPv4.
+/// The protocol number over IPv4.
 const TCP: u8 = 6;
 /// Largest IPv4 packet.
 const LARGEST_PACKET: usize = 65_535;
@@ -57,20 +58,20 @@ struct Settings {
     loss_percent: u64,
 }
 
-/// What the line does to packets beside carrying them.
+/// Failures of the line.
 #[derive(Default)]
 struct Faults {
     carried: HashSet<Connection>,
     forgotten: HashSet<Connection>,
-    /// State of the generator that says which packets are lost.
+    /// State of the random generator of losses.
     random: u64,
 }
 
-/// The two ends of a TCP connection, address and port, the lower one first.
+/// Both ends of a TCP connection, address and port, the lower one first.
 type Connection = [[u8; 6]; 2];
 
 impl Faults {
-    /// Takes note of a packet, and says whether the line loses it.
+    /// Records a packet, and returns whether the line loses it.
     fn lose(&mut self, packet: &[u8], settings: &Settings) -> bool {
         if FORGET.swap(false, Ordering::Relaxed) {
             self.forgotten.extend(self.carried.drain());
@@ -98,7 +99,7 @@ impl Faults {
     }
 }
 
-/// Whose a buffer from the device is, when that is TCP over IPv4.
+/// The connection of a buffer from the device, if it is TCP over IPv4.
 fn connection_of(buffer: &[u8]) -> Option<Connection> {
     let packet = buffer.get(VNET_HEADER..)?;
     let (version, header_length) = (packet.first()? >> 4, usize::from(packet[0] & 0xf) * 4);
@@ -119,11 +120,11 @@ fn connection_of(buffer: &[u8]) -> Option<Connection> {
     Some(ends)
 }
 
-/// One direction: packets wait in `line` until the moment they come out at the other end.
+/// One direction: packets wait in `line` for their arrival time.
 struct Direction {
     name: &'static str,
     line: VecDeque<(Instant, Vec<u8>)>,
-    /// When the last packet accepted has left the queue for the wire.
+    /// Departure time of the last accepted packet.
     wire_free_at: Instant,
     segments: u64,
     wire_bytes: u64,
@@ -160,7 +161,7 @@ impl Direction {
             .push_back((self.wire_free_at + settings.rtt / 2, packet.to_vec()));
     }
 
-    /// Takes in everything that waits at `from`, if anything does.
+    /// Accepts all packets waiting at `from`.
     fn fill(
         &mut self,
         from: &mut File,
@@ -182,14 +183,14 @@ impl Direction {
         }
     }
 
-    /// Hands out everything whose time has come.
+    /// Delivers all packets that are due.
     fn drain(&mut self, to: &mut File) {
         let now = Instant::now();
         while self.line.front().is_some_and(|(due, _)| *due <= now) {
             if let Some((_, packet)) = self.line.pop_front()
                 && to.write(&packet).is_err()
             {
-                // The other end's stack did not take it: lost, as on any link.
+                // Refused by the other end's stack: lost, as on any link.
                 self.dropped_segments += on_the_wire(&packet).0;
             }
         }
@@ -207,7 +208,7 @@ impl Direction {
     }
 }
 
-/// How many IP packets a buffer from the device stands for, and their bytes, headers included.
+/// Number of IP packets in a buffer from the device, and their bytes, headers included.
 fn on_the_wire(buffer: &[u8]) -> (u64, u64) {
     let (header, packet) = buffer.split_at(VNET_HEADER.min(buffer.len()));
     let whole = (1, packet.len() as u64);
@@ -241,9 +242,9 @@ fn bytes_in(time: Duration, bits_per_second: u64) -> u64 {
     u64::try_from(bits / 8).unwrap_or(u64::MAX)
 }
 
-/// Makes the device in the namespace where we are. It stays there while the file is open, wherever we go.
+/// Creates the device in the current namespace. It stays there while the file is open.
 ///
-/// Without `is_offloaded` each buffer is one packet, so that one packet can be lost.
+/// Without `is_offloaded`, each buffer is one packet, so that one packet can be lost.
 fn device(is_offloaded: bool) -> io::Result<File> {
     let file = OpenOptions::new()
         .read(true)
@@ -376,100 +377,4 @@ fn main() -> std::process::ExitCode {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A buffer as the device gives it: TCP with 52 bytes of headers and `payload` bytes in segments of `segment_size`.
-    fn segmented(payload: usize, segment_size: u16) -> Vec<u8> {
-        let mut buffer = vec![0; VNET_HEADER + 52 + payload];
-        buffer[1] = 1;
-        buffer[4..6].copy_from_slice(&segment_size.to_ne_bytes());
-        buffer[6..8].copy_from_slice(&20_u16.to_ne_bytes());
-        buffer[VNET_HEADER + 20 + 12] = 8 << 4;
-        buffer
-    }
-
-    fn settings(queue_bytes: u64) -> Settings {
-        Settings {
-            rtt: Duration::from_millis(50),
-            bits_per_second: 1_000_000_000,
-            queue_bytes,
-            loss_percent: 0,
-        }
-    }
-
-    #[test]
-    fn each_segment_pays_for_its_own_headers() {
-        assert_eq!(
-            on_the_wire(&segmented(3 * 1448 + 1, 1448)),
-            (4, 3 * 1448 + 1 + 4 * 52)
-        );
-    }
-
-    #[test]
-    fn a_packet_that_is_no_tcp_counts_once() {
-        assert_eq!(on_the_wire(&[0; VNET_HEADER + 84]), (1, 84));
-    }
-
-    #[test]
-    fn packets_wait_for_their_turn_and_then_for_half_of_the_round_trip() {
-        let mut direction = Direction::new("out");
-        let start = direction.wire_free_at;
-        for _ in 0..2 {
-            direction.accept(&[0; VNET_HEADER + 1250], start, &settings(2500));
-        }
-        let due: Vec<_> = direction
-            .line
-            .iter()
-            .map(|(due, _)| (*due - start).as_micros())
-            .collect();
-        assert_eq!(due, [25_010, 25_020]);
-    }
-
-    #[test]
-    fn what_the_queue_cannot_hold_is_dropped() {
-        let mut direction = Direction::new("out");
-        let start = direction.wire_free_at;
-        for _ in 0..3 {
-            direction.accept(&[0; VNET_HEADER + 1250], start, &settings(2500));
-        }
-        assert_eq!((direction.line.len(), direction.dropped_segments), (2, 1));
-    }
-
-    /// A buffer with a packet of TCP from one port to another, from one address to another.
-    fn of_connection(from: (u8, u16), to: (u8, u16)) -> Vec<u8> {
-        let mut buffer = segmented(100, 1448);
-        buffer[VNET_HEADER] = 0x45;
-        buffer[VNET_HEADER + 9] = TCP;
-        for (at, (address, port)) in [(0, from), (1, to)] {
-            buffer[VNET_HEADER + 15 + at * 4] = address;
-            buffer[VNET_HEADER + 20 + at * 2..][..2].copy_from_slice(&port.to_be_bytes());
-        }
-        buffer
-    }
-
-    #[test]
-    fn a_line_forgets_the_connections_of_before_in_both_directions() {
-        let (mut faults, settings) = (Faults::default(), settings(1));
-        let (old, back) = (
-            of_connection((1, 5000), (2, 80)),
-            of_connection((2, 80), (1, 5000)),
-        );
-        assert!(!faults.lose(&old, &settings) && !faults.lose(&back, &settings));
-        FORGET.store(true, Ordering::Relaxed);
-        assert!(faults.lose(&old, &settings) && faults.lose(&back, &settings));
-        let new = of_connection((1, 5001), (2, 80));
-        assert!(!faults.lose(&new, &settings) && faults.lose(&old, &settings));
-        assert!(
-            !faults.lose(&[0; VNET_HEADER + 84], &settings),
-            "what is no connection has nothing to forget"
-        );
-    }
-
-    #[test]
-    fn as_many_packets_are_lost_as_was_asked_for() {
-        let mut faults = Faults::default();
-        let lost = (0..10_000).filter(|_| faults.is_unlucky(3)).count();
-        assert!((250..350).contains(&lost), "{lost}");
-    }
-}
+mod tests;

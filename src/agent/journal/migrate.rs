@@ -1,0 +1,21 @@
+//! Journals of version 0.1, which name the storage as its log messages do.
+
+use serde_json::Value;
+
+use super::VERSION;
+use crate::agent::folder::FolderId;
+
+/// Rewrites a journal of version 0.1; none if the text is not one.
+pub(super) fn upgraded(text: &[u8]) -> Option<Vec<u8>> {
+    let end = text.iter().position(|&byte| byte == b'\n')? + 1;
+    let mut first: Value = serde_json::from_slice(&text[..end]).ok()?;
+    let header = first.get_mut("upload")?.as_object_mut()?;
+    let place = header.remove("place")?;
+    let folder = FolderId::from_journal_of_0_1(place.as_str()?, header.get("key")?.as_str()?)?;
+    header.insert("version".to_owned(), VERSION.into());
+    header.insert("folder".to_owned(), serde_json::to_value(folder).ok()?);
+    let mut upgraded = serde_json::to_vec(&first).ok()?;
+    upgraded.push(b'\n');
+    upgraded.extend_from_slice(&text[end..]);
+    Some(upgraded)
+}

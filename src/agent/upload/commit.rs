@@ -1,0 +1,399 @@
+//! The commit: the tar, its size confirmed by HEAD, the metadata. A backup exists when its metadata does.
+//!
+//! Each request is a step of its own, so that the upload's task answers commands while a step waits for the storage. A
+//! commit that ends early leaves a tombstone for what its steps may have written.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::Utc;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::OwnedRwLockReadGuard;
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::intake::Received;
+use super::plan::Plan;
+use super::resume::Ledger;
+use super::retention::Reason;
+use crate::agent::cleanup::{Deletion, EarlierCopy};
+use crate::agent::journal::{Journal, Tombstone};
+use crate::backup::{AgentBackup, AgentMetadata, FORMAT, StoredBackup};
+use crate::error::{Error, Kind, Result};
+use crate::store::{
+    Backoff, ContentType, CopySource, Error as StoreError, Multipart, Object, Outcome, Part,
+    Patience,
+};
+use crate::units::{rfc3339_millis, sha256};
+
+/// How long to look for a tar that was just stored. A proxy that lost its server answers 404, and the answer to HEAD has
+/// no body that would reveal it.
+const NOT_FOUND_FOR: Duration = Duration::from_mins(2);
+
+/// How long a request in flight may take after its upload was cancelled: what it wrote must be there to be deleted.
+const SETTLE_WITHIN: Duration = Duration::from_secs(5);
+
+/// A tar to commit.
+#[derive(Debug)]
+pub(super) enum Tar {
+    /// Stored with one request.
+    Whole(Bytes),
+    /// Stored in parts.
+    Parts(Multipart, Vec<Part>),
+    /// Copied inside the storage with one request.
+    Inside(CopySource),
+}
+
+/// Description of a tar's content.
+#[derive(Debug, Clone)]
+pub(super) struct Content {
+    pub(super) size: u64,
+    pub(super) part_size: u64,
+    /// Unknown for a copy of another tool's object, whose bytes never passed through an agent.
+    pub(super) sha256: Option<String>,
+    pub(super) crc32: Option<String>,
+}
+
+type Attempt<T> = std::result::Result<T, Failed>;
+
+type StepFuture = BoxFuture<'static, Attempt<Done>>;
+
+/// A commit in progress.
+pub(super) struct Commit {
+    plan: Arc<Plan>,
+    pub(super) content: Content,
+    stage: Stage,
+    /// The request in flight.
+    step: Option<StepFuture>,
+    /// Aborted if the commit fails.
+    multipart: Option<Multipart>,
+    /// Whether one request copies the tar inside the storage.
+    pub(super) is_copy: bool,
+    /// Version of the tar that an earlier attempt left.
+    before: Option<String>,
+    /// The tar, until it is stored.
+    tar: Option<Tar>,
+    tombstone: Tombstone,
+    /// Keeps deletions of this backup away.
+    lock: Option<OwnedRwLockReadGuard<()>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Looks whether the name is still free. All parts are intact.
+    Check,
+    /// Journals the claim on the key before a single-request PUT.
+    Claim,
+    Store,
+    Confirm,
+    Describe,
+}
+
+/// Outcome of a step.
+enum Done {
+    Checked(OwnedRwLockReadGuard<()>, Option<Object>),
+    Claimed(Option<Journal>),
+    Stored,
+    Confirmed(Object),
+    Described(Box<StoredBackup>),
+}
+
+/// A failed step.
+struct Failed {
+    error: Box<Error>,
+    is_transient: bool,
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self {
+            is_transient: error.outcome.is_transient() || error.may_pass,
+            error: Box::new(error.into()),
+        }
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self {
+            error: Box::new(error),
+            is_transient: false,
+        }
+    }
+}
+
+impl Content {
+    /// Describes content that arrived in parts of `part_size` bytes.
+    pub(super) fn of(received: Received, part_size: u64) -> Self {
+        Self {
+            size: received.size,
+            part_size,
+            sha256: Some(received.sha256),
+            crc32: Some(received.crc32),
+        }
+    }
+}
+
+impl Commit {
+    pub(super) fn new(plan: Arc<Plan>, content: Content, tar: Tar) -> Self {
+        Self {
+            step: Some(check(Arc::clone(&plan)).boxed()),
+            plan,
+            content,
+            stage: Stage::Check,
+            multipart: match &tar {
+                Tar::Parts(multipart, _) => Some(multipart.clone()),
+                Tar::Whole(_) | Tar::Inside(_) => None,
+            },
+            is_copy: matches!(tar, Tar::Inside(_)),
+            before: None,
+            tar: Some(tar),
+            tombstone: Tombstone::Failed {
+                metadata: None,
+                version: None,
+            },
+            lock: None,
+        }
+    }
+
+    /// Carries the commit out. Cancel safe: calling it again continues it.
+    ///
+    /// # Errors
+    /// Errors of the storage with the reason for which the upload ends.
+    pub(super) async fn run(
+        &mut self,
+        ledger: &mut Ledger,
+    ) -> std::result::Result<Box<StoredBackup>, (Reason, Error)> {
+        loop {
+            let Some(step) = &mut self.step else {
+                let error = Error::new(Kind::Internal, "The commit ended already.");
+                return Err((Reason::Commit, error));
+            };
+            let done = step.await;
+            self.step = None;
+            let next = match done {
+                Ok(Done::Described(stored)) => return Ok(stored),
+                Ok(done) => self.next(done, ledger),
+                Err(failed) => Err(failed),
+            };
+            let next = next.map_err(|failed| (self.reason(&failed), *failed.error))?;
+            self.step = Some(next);
+        }
+    }
+
+    /// The tombstone for what the commit may have written so far.
+    pub(super) fn tombstone(&self) -> Option<Tombstone> {
+        match self.stage {
+            Stage::Check | Stage::Claim => None,
+            Stage::Store | Stage::Confirm | Stage::Describe => Some(self.tombstone.clone()),
+        }
+    }
+
+    /// Waits a moment for the request in flight and makes no other. Returns the multipart upload to abort.
+    pub(super) async fn settle(mut self: Box<Self>, ledger: &mut Ledger) -> Option<Multipart> {
+        if let Some(step) = &mut self.step
+            && let Ok(Ok(Done::Claimed(journal))) = timeout(SETTLE_WITHIN, step).await
+        {
+            ledger.own(journal);
+        }
+        self.multipart
+    }
+
+    /// Begins the step that follows.
+    fn next(&mut self, done: Done, ledger: &mut Ledger) -> Attempt<StepFuture> {
+        let plan = Arc::clone(&self.plan);
+        match done {
+            Done::Checked(lock, before) => {
+                self.lock = Some(lock);
+                self.before = before.map(|tar| tar.version);
+                if self.multipart.is_some() {
+                    return self.store();
+                }
+                ledger.decline(&plan);
+                self.stage = Stage::Claim;
+                let header = plan.header(None);
+                let journals = Arc::clone(&plan.context.journals);
+                Ok(async move { Ok(Done::Claimed(journals.begin(header).await)) }.boxed())
+            }
+            Done::Claimed(journal) => {
+                ledger.own(journal);
+                self.store()
+            }
+            Done::Stored => {
+                self.stage = Stage::Confirm;
+                Ok(confirm(plan, self.content.size).boxed())
+            }
+            Done::Confirmed(tar) => {
+                self.stage = Stage::Describe;
+                let stored = self.describe();
+                let json = stored
+                    .to_object()
+                    .map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
+                self.tombstone = Tombstone::Failed {
+                    metadata: Some(sha256(&json)),
+                    version: Some(tar.version),
+                };
+                Ok(async move {
+                    plan.store
+                        .write(
+                            &plan.metadata,
+                            json.into(),
+                            ContentType::Json,
+                            plan.patience(),
+                        )
+                        .await?;
+                    Ok(Done::Described(Box::new(stored)))
+                }
+                .boxed())
+            }
+            Done::Described(stored) => Ok(async { Ok(Done::Described(stored)) }.boxed()),
+        }
+    }
+
+    fn store(&mut self) -> Attempt<StepFuture> {
+        self.stage = Stage::Store;
+        let tar = self
+            .tar
+            .take()
+            .ok_or_else(|| Error::new(Kind::Internal, "The tar is stored already."))?;
+        Ok(store_tar(
+            Arc::clone(&self.plan),
+            tar,
+            self.content.size,
+            self.before.take(),
+        )
+        .boxed())
+    }
+
+    fn reason(&self, failed: &Failed) -> Reason {
+        match self.stage {
+            Stage::Check | Stage::Claim => Reason::of(&failed.error),
+            // All attempts failed, but an earlier one may have arrived.
+            Stage::Store if failed.is_transient => Reason::Storage,
+            Stage::Store | Stage::Confirm | Stage::Describe => Reason::Commit,
+        }
+    }
+
+    fn describe(&self) -> StoredBackup {
+        let (plan, content) = (&self.plan, &self.content);
+        let backup = AgentBackup {
+            size: content.size,
+            ..plan.backup.clone()
+        };
+        let agent = content.sha256.clone().map(|sha256| AgentMetadata {
+            format: FORMAT,
+            size: content.size,
+            sha256: Some(sha256),
+            crc32: content.crc32.clone(),
+            part_size: Some(content.part_size),
+            uploaded_at: rfc3339_millis(Utc::now()),
+            duration_ms: u64::try_from(plan.started.elapsed().as_millis()).ok(),
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        });
+        StoredBackup { backup, agent }
+    }
+}
+
+impl fmt::Debug for Commit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Commit")
+            .field("stage", &self.stage)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Checks that the name is still free: another agent on the same folder may have chosen it too, and both would overwrite
+/// each other. A tar that an earlier attempt left there is no obstacle.
+async fn check(plan: Arc<Plan>) -> Attempt<Done> {
+    let lock = plan.location.folder.changing(&plan.backup.backup_id);
+    let lock = lock.read_owned().await;
+    let found = plan.store.object_if_any(&plan.tar, plan.patience()).await?;
+    let is_free = match &found {
+        None => true,
+        Some(_) if plan.is_own_tar => {
+            let metadata = plan
+                .store
+                .object_if_any(&plan.metadata, plan.patience())
+                .await?;
+            metadata.is_none()
+        }
+        Some(_) => false,
+    };
+    if is_free {
+        return Ok(Done::Checked(lock, found));
+    }
+    let detail = format!(
+        "Something else wrote \"{}\" to {} while this backup was on its way.",
+        plan.tar,
+        plan.location.store.place()
+    );
+    let error =
+        Error::new(Kind::StorageError, detail).with_hint("Upload it again: it gets another name.");
+    Err(error.into())
+}
+
+async fn store_tar(plan: Arc<Plan>, tar: Tar, size: u64, before: Option<String>) -> Attempt<Done> {
+    let (store, key, patience) = (&plan.store, &plan.tar, plan.patience());
+    match tar {
+        Tar::Parts(multipart, parts) => {
+            multipart
+                .complete(&parts, size, before.as_deref(), patience)
+                .await?;
+        }
+        Tar::Whole(data) => store.write(key, data, ContentType::Tar, patience).await?,
+        Tar::Inside(source) => store.copy(&source, key, patience).await?,
+    }
+    Ok(Done::Stored)
+}
+
+/// Confirms that the tar has the size that was sent.
+async fn confirm(plan: Arc<Plan>, size: u64) -> Attempt<Done> {
+    let wait = plan.location.settings.outage.min(NOT_FOUND_FOR);
+    let mut backoff = Backoff::new(Patience::lasting(wait));
+    let tar = loop {
+        match plan.store.object(&plan.tar, plan.patience()).await {
+            Err(error) if error.outcome == Outcome::NotFound => {
+                let error = StoreError {
+                    may_pass: true,
+                    ..error
+                };
+                backoff.pause(error).await?;
+            }
+            found => break found?,
+        }
+    };
+    if tar.size == size {
+        return Ok(Done::Confirmed(tar));
+    }
+    let detail = format!(
+        "\"{}\" has {} bytes in the bucket, but {size} were sent.",
+        tar.key, tar.size
+    );
+    Err(Error::new(Kind::StorageError, detail).into())
+}
+
+/// Deletes earlier copies of a complete backup in the background.
+pub(super) fn delete_replaced(plan: &Arc<Plan>) {
+    for copy in plan.replaced.clone() {
+        let plan = Arc::clone(plan);
+        plan.context.tasks.clone().spawn(async move {
+            if let Err(error) = delete_copy(&plan, &copy).await {
+                let tar = plan.location.keys.tar(&copy.stem);
+                warn!("an earlier copy of the backup, \"{tar}\", is left behind: {error}");
+            }
+        });
+    }
+}
+
+async fn delete_copy(plan: &Plan, copy: &EarlierCopy) -> Result<(), StoreError> {
+    let (location, journals) = (&plan.location, &plan.context.journals);
+    let backup_id = &plan.backup.backup_id;
+    if let Some(deletion) = Deletion::begin_copy(location, copy, backup_id, journals).await? {
+        deletion.finish(plan.patience(), &plan.context.tasks).await;
+        location.outdated();
+    }
+    Ok(())
+}

@@ -1,0 +1,370 @@
+//! The task that owns an upload. It alone changes the upload's state; handles send it commands.
+
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+use super::commit::{Commit, Content, Tar, delete_replaced};
+use super::inside::{Inside, InsideCopy};
+use super::intake::{Arrival, Body, Intake, Received};
+use super::plan::Plan;
+use super::progress::{Outage, Progress};
+use super::resume::Ledger;
+use super::retention::{Reason, Retention, retention};
+use super::state::{Caller, IDLE_LIMIT, News, Remains, Reply, State};
+use crate::agent::model::{Failure, UploadState};
+use crate::backup::StoredBackup;
+use crate::error::{Error, Kind};
+
+/// How long a commit may take to finish after another upload of its backup began.
+const COMMIT_WITHIN: Duration = Duration::from_secs(10);
+
+/// A call of a handle.
+pub(super) enum Command {
+    Content(Body, Reply<Received>),
+    CopyInside(Inside, Reply<StoredBackup>),
+    Complete {
+        size: u64,
+        crc32: String,
+        reply: Reply<StoredBackup>,
+    },
+    /// Answered with false if the backup exists.
+    Discard(Reason, oneshot::Sender<bool>),
+}
+
+/// End of an upload.
+enum End {
+    Complete(Box<StoredBackup>),
+    Discarded(Reason, Error),
+}
+
+/// An upload.
+pub(super) struct Task {
+    plan: Arc<Plan>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    outages: mpsc::UnboundedReceiver<Outage>,
+    progress: Progress,
+    ledger: Ledger,
+    /// Callers that wait for the end.
+    discards: Vec<oneshot::Sender<bool>>,
+}
+
+impl Task {
+    pub(super) fn new(
+        plan: Arc<Plan>,
+        commands: mpsc::UnboundedReceiver<Command>,
+        outages: mpsc::UnboundedReceiver<Outage>,
+        progress: Progress,
+        ledger: Ledger,
+    ) -> Self {
+        Self {
+            plan,
+            commands,
+            outages,
+            progress,
+            ledger,
+            discards: Vec::new(),
+        }
+    }
+
+    /// Runs the upload to its end, its cleanup included.
+    pub(super) async fn run(mut self) {
+        let mut state = State::Waiting {
+            since: self.plan.started,
+        };
+        let end = loop {
+            let deadline = state.deadline();
+            let end = tokio::select! {
+                Some(command) = self.commands.recv() => self.command(&mut state, command),
+                Some(outage) = self.outages.recv() => {
+                    self.progress.outage(outage);
+                    None
+                }
+                () = self.plan.context.stopping.cancelled(), if state.is_receiving() => {
+                    Some(End::of(Reason::ShuttingDown))
+                }
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                    Some(self.expire(&state))
+                }
+                news = state.work(&mut self.ledger) => self.news(&mut state, news),
+            };
+            if let Some(end) = end {
+                break end;
+            }
+        };
+        match end {
+            End::Complete(stored) => self.complete(state, *stored).await,
+            End::Discarded(reason, error) => self.discard(state, reason, error).await,
+        }
+    }
+
+    fn command(&mut self, state: &mut State, command: Command) -> Option<End> {
+        match command {
+            Command::Content(body, reply) => match state {
+                State::Waiting { .. } => {
+                    let intake = Intake::new(Arc::clone(&self.plan), body);
+                    *state = State::Receiving(Box::new(intake), reply);
+                    self.progress.enter(UploadState::Receiving);
+                }
+                _ => self.refuse(reply, state.why_no_content()),
+            },
+            Command::CopyInside(inside, reply) => match state {
+                State::Waiting { .. } => {
+                    let copy = InsideCopy::new(Arc::clone(&self.plan), inside);
+                    *state = State::Copying(Box::new(copy), reply);
+                    self.progress.enter(UploadState::Receiving);
+                }
+                _ => self.refuse(reply, state.why_no_content()),
+            },
+            Command::Complete { size, crc32, reply } => match mem::replace(state, State::Ended) {
+                State::Received { received, tar, .. } => {
+                    let agrees = received.agrees_with(size, &crc32);
+                    let content = Content::of(received, self.plan.part_size);
+                    *state = self.committing(content, tar, reply);
+                    return agrees
+                        .err()
+                        .map(|error| End::Discarded(Reason::InvalidContent, error));
+                }
+                before @ State::Committing { .. } => {
+                    *state = before;
+                    self.refuse(reply, "it is being completed already");
+                }
+                before => {
+                    *state = before;
+                    self.refuse(reply, "its content has not arrived yet");
+                }
+            },
+            Command::Discard(reason, reply) => {
+                self.discards.push(reply);
+                match (state, reason) {
+                    // The commit has as long as the agent takes to stop.
+                    (State::Committing { .. }, Reason::ShuttingDown) => {}
+                    (State::Committing { until, .. }, Reason::Superseded) => {
+                        until.get_or_insert_with(|| Instant::now() + COMMIT_WITHIN);
+                    }
+                    _ => return Some(End::of(reason)),
+                }
+            }
+        }
+        None
+    }
+
+    fn news(&mut self, state: &mut State, news: News) -> Option<End> {
+        match news {
+            News::Arrival(Ok(Arrival::Step(step))) | News::Copied(Ok(Some(step))) => {
+                if step.differs {
+                    self.progress.differs();
+                }
+                self.progress.stored(step.stored_bytes);
+            }
+            News::Arrival(Ok(Arrival::All(received))) => {
+                if let State::Receiving(mut intake, reply) = mem::replace(state, State::Ended) {
+                    let tar = match intake.parts.finish() {
+                        Some((multipart, parts)) => Tar::Parts(multipart, parts),
+                        None => Tar::Whole(intake.whole()),
+                    };
+                    drop(reply.send(Ok(received.clone())));
+                    *state = State::Received {
+                        since: Instant::now(),
+                        received,
+                        tar,
+                    };
+                }
+            }
+            News::Copied(Ok(None)) => {
+                if let State::Copying(mut copy, reply) = mem::replace(state, State::Ended) {
+                    let inside = copy.inside;
+                    let (tar, part_size) = match copy.parts.finish() {
+                        Some((multipart, parts)) => {
+                            (Tar::Parts(multipart, parts), self.plan.part_size)
+                        }
+                        None => (Tar::Inside(inside.source), inside.single_limit),
+                    };
+                    let content = Content {
+                        size: inside.size,
+                        part_size,
+                        sha256: inside.sha256,
+                        crc32: inside.crc32,
+                    };
+                    *state = self.committing(content, tar, reply);
+                }
+            }
+            News::Committed(Ok(stored)) => return Some(End::Complete(stored)),
+            News::Committed(Err((reason, error))) => return Some(End::Discarded(reason, error)),
+            News::Arrival(Err(error)) | News::Copied(Err(error)) => {
+                return Some(End::Discarded(Reason::of(&error), error));
+            }
+        }
+        None
+    }
+
+    fn committing(&mut self, content: Content, tar: Tar, reply: Reply<StoredBackup>) -> State {
+        self.progress.enter(UploadState::Storing);
+        State::Committing {
+            commit: Box::new(Commit::new(Arc::clone(&self.plan), content, tar)),
+            reply,
+            until: None,
+        }
+    }
+
+    fn expire(&self, state: &State) -> End {
+        match state {
+            State::Receiving(..) => End::Discarded(Reason::SenderLeft, Intake::silence()),
+            State::Committing { .. } => End::of(Reason::Commit),
+            _ => {
+                warn!(
+                    upload_id = self.plan.id,
+                    "the upload of \"{}\" expired: no call came for {} minutes",
+                    self.plan.tar,
+                    IDLE_LIMIT.as_secs() / 60
+                );
+                End::of(Reason::Expired)
+            }
+        }
+    }
+
+    fn refuse<T>(&self, reply: Reply<T>, why: &str) {
+        let detail = format!("The upload {} cannot do this now: {why}.", self.plan.id);
+        drop(reply.send(Err(Error::new(Kind::InvalidRequest, detail))));
+    }
+
+    async fn complete(mut self, state: State, stored: StoredBackup) {
+        let (plan, size_bytes) = (&self.plan, stored.backup.size);
+        drop(plan.location.note(Ok(())));
+        delete_replaced(plan);
+        self.ledger.complete(&plan.context.tasks).await;
+        info!(
+            location = plan.location.id(),
+            upload_id = plan.id,
+            size_bytes,
+            duration_ms = plan.started.elapsed().as_millis(),
+            "uploaded \"{}\"",
+            plan.tar
+        );
+        plan.location.changed(&plan.backup.backup_id);
+        self.progress.complete(size_bytes);
+        drop(self.commands);
+        // The commit's lock goes after the list was invalidated: a deletion of this backup waits for it.
+        if let State::Committing { reply, .. } = state {
+            drop(reply.send(Ok(stored)));
+        }
+        answer(self.discards, false);
+    }
+
+    async fn discard(mut self, state: State, reason: Reason, error: Error) {
+        let plan = Arc::clone(&self.plan);
+        let (caller, remains) = state.split();
+        if let Remains::Commit(_) = &remains {
+            drop(plan.location.note::<()>(Err(error.clone())));
+        }
+        let reason = if plan.location.is_gone() {
+            Reason::LocationRemoved
+        } else if !self.ledger.is_journaled() {
+            Reason::NotJournaled
+        } else {
+            reason
+        };
+        let ending = Ending {
+            plan: Arc::clone(&plan),
+            progress: self.progress,
+            caller,
+            error,
+            discards: self.discards,
+        };
+        match retention(reason, plan.origin) {
+            Retention::Keep => {
+                if let Remains::Parts(parts) = remains {
+                    parts.drain().await;
+                }
+                // The next attempt takes the journals over as soon as it hears of the end.
+                drop(self.ledger);
+                drop(self.commands);
+                ending.tell();
+            }
+            Retention::Discard => {
+                let (tombstone, size, is_copy) = match &remains {
+                    Remains::Commit(commit) => {
+                        (commit.tombstone(), commit.content.size, commit.is_copy)
+                    }
+                    _ => (None, plan.backup.size, false),
+                };
+                if let Some(tombstone) = &tombstone {
+                    self.ledger.bury(tombstone).await;
+                }
+                drop(self.commands);
+                // A copy that fails is tried in another way, which needs the name: it hears of the end after the cleanup.
+                let deferred = if is_copy {
+                    Some(ending)
+                } else {
+                    ending.tell();
+                    None
+                };
+                let multipart = remains.stop(&mut self.ledger).await;
+                self.ledger.discard(&plan, multipart, tombstone, size).await;
+                if let Some(ending) = deferred {
+                    ending.tell();
+                }
+            }
+        }
+    }
+}
+
+/// Tells everyone that an upload ended without a backup.
+struct Ending {
+    plan: Arc<Plan>,
+    progress: Progress,
+    caller: Caller,
+    error: Error,
+    discards: Vec<oneshot::Sender<bool>>,
+}
+
+impl Ending {
+    fn tell(mut self) {
+        let report = Failure::from(&self.error);
+        let is_cancelled = self.error.kind() == Kind::Cancelled;
+        if matches!(self.caller, Caller::None) {
+            self.progress.end(UploadState::Cancelled, None);
+        } else {
+            warn!(
+                upload_id = self.plan.id,
+                code = self.error.kind().code(),
+                "the upload of \"{}\" ended: {}",
+                self.plan.tar,
+                self.error
+            );
+            let state = if is_cancelled {
+                UploadState::Cancelled
+            } else {
+                UploadState::Failed
+            };
+            self.progress.end(state, Some(report));
+        }
+        match self.caller {
+            Caller::Content(reply) => drop(reply.send(Err(self.error))),
+            Caller::Backup(reply) => drop(reply.send(Err(self.error))),
+            Caller::None => {}
+        }
+        answer(self.discards, true);
+    }
+}
+
+fn answer(discards: Vec<oneshot::Sender<bool>>, is_discarded: bool) {
+    for discard in discards {
+        // A caller that left needs no answer.
+        let _ = discard.send(is_discarded);
+    }
+}
+
+impl End {
+    fn of(reason: Reason) -> Self {
+        let error = match reason {
+            Reason::ShuttingDown => Error::new(Kind::ShuttingDown, "The agent is stopping."),
+            _ => Error::new(Kind::Cancelled, "The upload was cancelled."),
+        };
+        Self::Discarded(reason, error)
+    }
+}

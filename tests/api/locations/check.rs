@@ -1,0 +1,194 @@
+//! Checks of a location's settings.
+
+use serde_json::{Value, json};
+
+use super::agent;
+use crate::lab::{Fault, Imitation, Location, Proxy, Request, Server, garage};
+
+#[tokio::test]
+async fn check_does_not_save_settings() {
+    for server in [Server::Garage, Server::Swift] {
+        let (agent, bucket) = (agent().await, server.bucket().await);
+        let settings = server.location(&bucket).json();
+        let checked = agent.post("/v1/locations/check", &settings).await.json();
+        assert_eq!(checked["ok"], true, "{checked:#}");
+        let steps: Vec<_> = checked["steps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|step| step["step"].clone())
+            .collect();
+        assert_eq!(
+            json!(steps),
+            json!([
+                "resolve",
+                "connect",
+                "clock",
+                "signature",
+                "region",
+                "bucket",
+                "list",
+                "write",
+                "multipart",
+                "read",
+                "delete"
+            ])
+        );
+        assert_eq!(checked["found"]["addressing"], "path");
+        agent
+            .get("/v1/locations/home")
+            .await
+            .is_problem(404, "location_not_found", &[]);
+        bucket.comes_to_be_empty().await;
+    }
+}
+
+#[tokio::test]
+async fn wrong_region_is_detected_and_corrected() {
+    for server in [Server::Garage, Server::Swift] {
+        let (agent, bucket) = (agent().await, server.bucket().await);
+        let right = server.location(&bucket);
+        let settings = right.clone().with("region", "mars-north-1").json();
+        let checked = agent.post("/v1/locations/check", &settings).await.json();
+        let last = checked["steps"].as_array().unwrap().last().unwrap().clone();
+        assert_eq!(
+            (&last["step"], &last["error"]["code"]),
+            (&json!("region"), &json!("wrong_region")),
+            "{checked:#}"
+        );
+        assert_eq!(
+            checked["corrected"],
+            json!({"region": right.region}),
+            "{checked:#}"
+        );
+        // Omitted, the region is detected silently.
+        let settings = right.with("region", "").json();
+        let checked = agent.post("/v1/locations/check", &settings).await.json();
+        assert_eq!(
+            (&checked["ok"], &checked["found"]["region"]),
+            (&json!(true), &json!(bucket.region)),
+            "{checked:#}"
+        );
+        bucket.comes_to_be_empty().await;
+    }
+}
+
+/// The names of a check's steps.
+fn steps(checked: &Value) -> Vec<&str> {
+    checked["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| step["step"].as_str().unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn plain_http_endpoint_is_suggested_without_sending_signed_requests() {
+    let (agent, server) = (agent().await, Imitation::with([]).await);
+    let secure = server.endpoint().replace("http://", "https://");
+    let location = Location {
+        endpoint: secure,
+        ..server.location()
+    };
+    for (token, offered) in [
+        ("", json!({"endpoint": server.endpoint()})),
+        ("a-token", Value::Null),
+    ] {
+        let settings = location.clone().with("session_token", token).json();
+        let checked = agent.post("/v1/locations/check", &settings).await.json();
+        assert_eq!(
+            steps(&checked),
+            ["resolve", "connect", "tls"],
+            "{checked:#}"
+        );
+        assert_eq!(checked["corrected"], offered, "{checked:#}");
+    }
+    assert_eq!(server.count(|_| true), 1, "exactly one greeting");
+    assert_eq!(
+        server.count(|request| request.headers.contains_key("authorization")),
+        0
+    );
+}
+
+#[tokio::test]
+async fn web_page_is_not_blamed_on_the_access_key() {
+    let (agent, bucket) = (agent().await, garage::shared().bucket().await);
+    let proxy = Proxy::before(&bucket.endpoint).await;
+    proxy.fault(
+        Request::is_list,
+        Fault::Answer("404 Not Found", "404: Not Found"),
+    );
+    let location = Location {
+        endpoint: proxy.endpoint(),
+        ..Location::of(&bucket)
+    };
+    let checked = agent
+        .post("/v1/locations/check", &location.json())
+        .await
+        .json();
+    assert_eq!(
+        steps(&checked),
+        ["resolve", "connect", "list"],
+        "{checked:#}"
+    );
+}
+
+#[tokio::test]
+async fn check_names_undeletable_objects() {
+    let (agent, bucket) = (agent().await, garage::shared().bucket().await);
+    let proxy = Proxy::before(&bucket.endpoint).await;
+    let location = Location {
+        endpoint: proxy.endpoint(),
+        ..Location::of(&bucket)
+    };
+    let refused = Fault::Answer(
+        "403 Forbidden",
+        "<Error><Code>AccessDenied</Code><Message>No.</Message></Error>",
+    );
+    let noted = async || {
+        let checked = agent
+            .post("/v1/locations/check", &location.json())
+            .await
+            .json();
+        assert_eq!(proxy.faults_left(), 0, "{checked:#}");
+        checked["notes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|note| note["code"] == "left_behind")
+            .count()
+    };
+    let is_probe = |request: &Request| request.path.contains("s3-backup-agent-check-");
+    // The read fails, and then the deletion of the object.
+    proxy.fault(
+        move |request| is_probe(request) && request.method == "GET",
+        refused.clone(),
+    );
+    proxy.fault(
+        move |request| {
+            is_probe(request) && !request.path.contains('?') && request.method == "DELETE"
+        },
+        refused.clone(),
+    );
+    assert_eq!(noted().await, 1);
+    // Storing a part fails, and then aborting the upload.
+    proxy.fault(|request| request.stores_part(2), refused.clone());
+    proxy.fault(
+        move |request| {
+            is_probe(request) && request.path.contains('?') && request.method == "DELETE"
+        },
+        refused.clone(),
+    );
+    assert_eq!(noted().await, 1);
+    // A missing object is no leftover.
+    proxy.fault(
+        move |request| is_probe(request) && request.method == "PUT",
+        refused.clone(),
+    );
+    proxy.fault(
+        move |request| is_probe(request) && request.method == "DELETE",
+        refused,
+    );
+    assert_eq!(noted().await, 0);
+}

@@ -1,0 +1,122 @@
+//! Refusals of a server, and settings that it does not support.
+
+use serde_json::Value;
+
+use crate::lab::{Location, MIB, Sample, Server, Setup};
+
+/// The first upload's first request is for a missing object.
+pub(super) async fn omitted_region_is_detected(server: Server) {
+    let left_out =
+        |home: &mut Location| (home.provider, home.region) = ("other".into(), String::new());
+    let home = server.home_with(left_out).await;
+    home.agent.upload("home", &Sample::small("a1")).await;
+    assert_eq!(home.agent.listed("home").await, ["a1"]);
+}
+
+/// A configured encryption key must never be silently ignored: Swift stores plain bytes.
+pub(super) async fn encryption_key_is_applied_or_refused(server: Server) {
+    let key = "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=";
+    for sample in [Sample::small("a1"), Sample::new("b2", "Large", 6 * MIB)] {
+        let bucket = server.bucket().await;
+        let location = server
+            .location(&bucket)
+            .with("encryption", "SSE-C")
+            .with("encryption_key", key);
+        let setup = Setup::of(location);
+        let file = setup.path("backup.tar");
+        std::fs::write(&file, &sample.tar).unwrap();
+        let ran = setup.run(&["upload", "home", file.to_str().unwrap()]).await;
+        if ran.code == 0 {
+            for key in bucket.keys().await {
+                assert!(
+                    !bucket.can_be_read(&key).await,
+                    "{key} is publicly readable"
+                );
+            }
+        } else {
+            bucket.comes_to_be_empty().await;
+        }
+    }
+}
+
+/// Swift answers 501 `NotImplemented`, which is permanent.
+pub(super) async fn unsupported_encryption_is_refused_immediately(server: Server) {
+    let bucket = server.bucket().await;
+    let setup = Setup::of(server.location(&bucket).with("encryption", "AES256"));
+    let file = setup.path("backup.tar");
+    std::fs::write(&file, &Sample::small("a1").tar).unwrap();
+    let start = std::time::Instant::now();
+    let ran = setup.run(&["upload", "home", file.to_str().unwrap()]).await;
+    assert!(
+        start.elapsed() < std::time::Duration::from_secs(5),
+        "{}",
+        ran.stderr
+    );
+    assert!(
+        ran.code == 0 || ran.stderr.contains("ncryption"),
+        "{}",
+        ran.stderr
+    );
+}
+
+/// Asserts that listing and upload fail with `code` and the server's own word.
+async fn is_refused(
+    server: Server,
+    change: impl FnOnce(&mut Location),
+    code: &str,
+    words: &[&str],
+) {
+    let home = server.home_with(change).await;
+    let large = Sample::new("a1", "Refused", 11 * MIB);
+    for answer in [
+        home.agent.get("/v1/locations/home/backups").await,
+        home.agent.create("home", &large).await,
+    ] {
+        answer.is_problem(502, code, words);
+        assert_ne!(answer.json()["provider_code"], Value::Null, "{answer:?}");
+    }
+}
+
+pub(super) async fn missing_bucket_is_reported(server: Server) {
+    is_refused(
+        server,
+        |home| home.bucket = "no-such-bucket".into(),
+        "bucket_not_found",
+        &["no-such-bucket"],
+    )
+    .await;
+}
+
+pub(super) async fn unknown_access_key_is_reported(server: Server) {
+    let unknown = |home: &mut Location| home.key_id = "GK000000000000000000000000".into();
+    is_refused(server, unknown, "storage_auth", &["access key"]).await;
+}
+
+pub(super) async fn wrong_secret_is_reported(server: Server) {
+    is_refused(
+        server,
+        |home| home.secret = "0".repeat(64),
+        "storage_auth",
+        &["secret access key"],
+    )
+    .await;
+}
+
+pub(super) async fn wrong_region_is_reported(server: Server) {
+    let region = server.bucket().await.region;
+    let words = ["region", &format!("\"{region}\"")];
+    is_refused(
+        server,
+        |home| home.region = "eu-west-1".into(),
+        "wrong_region",
+        &words,
+    )
+    .await;
+}
+
+pub(super) async fn missing_permission_is_reported(server: Server) {
+    let bucket = server.bucket().await;
+    let (key_id, secret) = server.guest(&bucket).await;
+    let guest = |home: &mut Location| (home.key_id, home.secret) = (key_id, secret);
+    is_refused(server, guest, "storage_forbidden", &["permission"]).await;
+}
