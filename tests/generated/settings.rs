@@ -51,14 +51,14 @@ fn documentation_of_the_app_is_current() {
             );
             writeln!(table, "{row}").unwrap();
             if setting.name == "endpoint" {
-                own_fields().iter().for_each(|field| {
+                for field in own_fields() {
                     writeln!(
                         table,
                         "| `{}` | none | {}: {} |",
                         field.id, field.provider, field.help
                     )
                     .unwrap();
-                });
+                }
             }
         }
         general += "| `locations` | none | the buckets, each with the options below |\n";
