@@ -7,6 +7,7 @@ use super::catalog;
 use super::journal::JournalStatus;
 use super::location::Location;
 use super::model::{Counts, LastCheck, LastSweep, LocationStatus, Skipped, UploadStatus};
+use super::uploads::{MAX_UPLOADS, MAX_UPLOADS_OF_ONE};
 use crate::store::Traffic;
 
 /// Skipped objects that are named; there may be thousands.
@@ -116,11 +117,11 @@ impl ListDiagnostics {
     }
 }
 
-impl Limits {
-    pub(super) fn new(uploads: usize, uploads_of_one_location: usize) -> Self {
+impl Default for Limits {
+    fn default() -> Self {
         Self {
-            uploads,
-            uploads_of_one_location,
+            uploads: MAX_UPLOADS,
+            uploads_of_one_location: MAX_UPLOADS_OF_ONE,
             list_lifetime_seconds: catalog::LIFETIME.as_secs(),
         }
     }

@@ -202,6 +202,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
+    use tokio::task::unconstrained;
     use tokio::time::advance;
     use tracing::subscriber::with_default;
     use tracing::{debug, info};
@@ -225,7 +226,8 @@ mod tests {
     /// Receives everything available now.
     fn told(listener: &mut Listener) -> (usize, Vec<u64>) {
         let (mut records, mut lost) = (0, Vec::new());
-        while let Some(told) = listener.next().now_or_never() {
+        // Unconstrained, because tokio's budget ends a poll after 128 records.
+        while let Some(told) = unconstrained(listener.next()).now_or_never() {
             match told {
                 Told::Record(_) => records += 1,
                 Told::Lost(count) => lost.push(count),
