@@ -18,9 +18,9 @@ pub mod recover;
 mod registry;
 mod task;
 pub mod upload;
+mod uploads;
 pub mod verify;
 
-use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -29,16 +29,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::config;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use catalog::{Entry, View};
 use cleanup::{Sweeper, abandon};
 use copy::{CopyOutcome, CopyPlan, CopyRequest};
@@ -48,22 +47,13 @@ use events::Events;
 use journal::Journals;
 use location::Location;
 use model::{CheckReport, CheckStep, LocationStatus, Recovery, UploadStatus, VerifyMode};
-use recover::Guards;
 use registry::Registry;
 pub(crate) use task::shutting_down;
 use task::stopped;
-use upload::{Announcement, Context, Origin, Reason, Received, Upload};
+use upload::{Announcement, Context, Origin, Received, Upload};
+use uploads::Uploads;
 use verify::schedule::Scheduler;
 use verify::{Verification, Verifier};
-
-/// Uploads at the same time; each may hold a few parts in memory.
-const MAX_UPLOADS: usize = 16;
-
-/// Those of them that may go to one location.
-const MAX_UPLOADS_OF_ONE: usize = 4;
-
-/// How long a deletion waits for a commit of the same backup.
-const COMMIT_WAIT: Duration = Duration::from_secs(12);
 
 /// The agent.
 #[derive(Debug)]
@@ -71,7 +61,7 @@ pub struct Agent {
     /// New at each start.
     pub instance_id: String,
     locations: Arc<Registry>,
-    uploads: Mutex<HashMap<String, Upload>>,
+    uploads: Arc<Uploads>,
     events: Events,
     stopping: CancellationToken,
     tasks: TaskTracker,
@@ -87,15 +77,20 @@ impl Agent {
     pub fn new(locations: Vec<config::Location>, state_dir: &Path) -> Result<Arc<Self>> {
         let events = Events::default();
         let locations = Arc::new(Registry::open(locations, &events)?);
+        let context = Context {
+            stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            journals: Journals::new(state_dir),
+        };
         let agent = Arc::new(Self {
             instance_id: uuid::Uuid::new_v4().to_string(),
             verifier: Verifier::new(Arc::clone(&locations), state_dir),
             locations,
-            uploads: Mutex::default(),
             events,
-            stopping: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-            journals: Journals::new(state_dir),
+            stopping: context.stopping.clone(),
+            tasks: context.tasks.clone(),
+            journals: Arc::clone(&context.journals),
+            uploads: Arc::new(Uploads::new(context)),
         });
         for location in agent.locations.all() {
             agent.verifier.show(&location);
@@ -128,7 +123,7 @@ impl Agent {
     /// The location with this id.
     ///
     /// # Errors
-    /// [`Kind::LocationNotFound`].
+    /// `Kind::LocationNotFound`.
     pub fn location(&self, id: &str) -> Result<Arc<Location>> {
         self.locations.find(id)
     }
@@ -136,9 +131,9 @@ impl Agent {
     /// Registers a location, or changes a registered one. Uploads in progress continue with the new key.
     ///
     /// # Errors
-    /// [`Kind::InvalidRequest`] for a location of the agent's own configuration.
+    /// `Kind::InvalidRequest` for a location of the agent's own configuration.
     pub async fn put_location(&self, settings: config::Location) -> Result<Arc<Location>> {
-        self.refuse_when_stopping()?;
+        self.uploads.refuse_when_stopping()?;
         let before = self.locations.find(&settings.id).ok();
         let location = self.locations.put(settings)?;
         if let Some(before) = before {
@@ -151,22 +146,11 @@ impl Agent {
     /// Removes a registered location and cancels its uploads. Its backups stay.
     ///
     /// # Errors
-    /// [`Kind::LocationNotFound`]; [`Kind::InvalidRequest`] for a location of the agent's own configuration.
+    /// `Kind::LocationNotFound`; `Kind::InvalidRequest` for a location of the agent's own configuration.
     pub async fn remove_location(&self, id: &str) -> Result<()> {
         let location = self.location(id)?;
         self.locations.remove(id)?;
-        let uploads: Vec<_> = {
-            let uploads = self.uploads();
-            uploads
-                .values()
-                .filter(|upload| !upload.has_ended() && upload.location().id() == id)
-                .cloned()
-                .collect()
-        };
-        for upload in uploads {
-            upload.discard(Reason::LocationRemoved).await;
-            self.uploads().remove(&upload.id);
-        }
+        self.uploads.remove_location(id).await;
         self.abandon_left(&location).await;
         Ok(())
     }
@@ -186,22 +170,13 @@ impl Agent {
     /// # Errors
     /// When the storage cannot be listed and there is no earlier list.
     pub async fn list(&self, location: &str, refresh: bool) -> Result<View> {
-        let location = self.location(location)?;
-        let start = Instant::now();
-        let view = location.note_error(location.list(refresh).await)?;
-        match &view.error {
-            Some(error) => drop(location.note::<()>(Err(error.clone()))),
-            // An older list says nothing about the storage now.
-            None if view.listing.taken >= start => location.note(Ok(()))?,
-            None => {}
-        }
-        Ok(view)
+        self.location(location)?.list_and_note(refresh).await
     }
 
     /// Finds a backup.
     ///
     /// # Errors
-    /// [`Kind::BackupNotFound`], and those of [`Self::list`].
+    /// `Kind::BackupNotFound`, and those of [`Self::list`].
     pub async fn find(&self, location: &str, backup_id: &str) -> Result<Entry> {
         let location = self.location(location)?;
         location.note_error(location.find(backup_id).await)
@@ -221,20 +196,13 @@ impl Agent {
         F: Future<Output = Result<T>>,
     {
         let location = self.location(location)?;
-        let entry = location.note_error(location.find(backup_id).await)?;
-        match open(Arc::clone(&location), entry).await {
-            Err(error) if error.kind() == Kind::BackupNotFound => {
-                let entry = location.note_error(location.find(backup_id).await)?;
-                open(location, entry).await
-            }
-            opened => opened,
-        }
+        location.open_backup(backup_id, open).await
     }
 
     /// Opens a listed backup, or a range of it.
     ///
     /// # Errors
-    /// [`Kind::LocationNotFound`], and those of [`Download::open`].
+    /// `Kind::LocationNotFound`, and those of [`Download::open`].
     pub async fn download(
         &self,
         location: &str,
@@ -247,14 +215,14 @@ impl Agent {
     /// Starts to verify a backup.
     ///
     /// # Errors
-    /// [`Kind::ShuttingDown`], and those of [`Self::find`].
+    /// `Kind::ShuttingDown`, and those of [`Self::find`].
     pub async fn verify(
         &self,
         location: &str,
         backup_id: &str,
         mode: VerifyMode,
     ) -> Result<Verification> {
-        self.refuse_when_stopping()?;
+        self.uploads.refuse_when_stopping()?;
         let entry = self.find(location, backup_id).await?;
         Ok(self.verifier.start(self.location(location)?, entry, mode))
     }
@@ -262,31 +230,27 @@ impl Agent {
     /// Adopts tars without metadata: the named ones, or all orphans. With `dry_run` nothing is written.
     ///
     /// # Errors
-    /// [`Kind::ShuttingDown`], and errors of a scan. Errors of one tar are in the result.
+    /// `Kind::ShuttingDown`, and errors of a scan. Errors of one tar are in the result.
     pub async fn recover(
-        self: &Arc<Self>,
+        &self,
         location: &str,
         keys: Option<Vec<String>>,
         dry_run: bool,
     ) -> Result<Recovery> {
-        self.refuse_when_stopping()?;
+        self.uploads.refuse_when_stopping()?;
         let location = self.location(location)?;
-        let agent = Arc::clone(self);
+        let uploads = Arc::clone(&self.uploads);
         // Its own task: a client that disconnects leaves no tar half adopted.
-        let recovering = self.tasks.spawn(async move {
-            let guards = Guards {
-                is_uploading: &|id| !agent.uploads_at(&location, id).0.is_empty(),
-                stopping: &agent.stopping,
-            };
-            recover::recover(&location, keys, dry_run, guards).await
-        });
+        let recovering = self
+            .tasks
+            .spawn(async move { recover::recover(&location, keys, dry_run, &uploads).await });
         recovering.await.map_err(stopped)?
     }
 
     /// Plans a copy. Nothing is written.
     ///
     /// # Errors
-    /// [`Kind::LocationNotFound`]; [`Kind::InvalidRequest`] if both sides are the same folder; errors of a scan.
+    /// `Kind::LocationNotFound`; `Kind::InvalidRequest` if both sides are the same folder; errors of a scan.
     pub async fn plan_copy(&self, request: &CopyRequest) -> Result<CopyPlan> {
         copy::plan(
             self.location(&request.from)?,
@@ -297,8 +261,8 @@ impl Agent {
     }
 
     /// Carries out a plan.
-    pub fn copy(self: &Arc<Self>, plan: CopyPlan) -> impl Stream<Item = CopyOutcome> + use<> {
-        copy::run(Arc::clone(self), plan)
+    pub fn copy(&self, plan: CopyPlan) -> impl Stream<Item = CopyOutcome> + use<> {
+        copy::run(Arc::clone(&self.uploads), plan)
     }
 
     /// The agent's state.
@@ -309,9 +273,9 @@ impl Agent {
                 .iter()
                 .map(|location| (&**location).into())
                 .collect(),
-            uploads: self.uploads_under_way(),
+            uploads: self.uploads.status(),
             journal: self.journals.overview().await,
-            limits: Limits::new(MAX_UPLOADS, MAX_UPLOADS_OF_ONE),
+            limits: Limits::default(),
         }
     }
 
@@ -329,26 +293,23 @@ impl Agent {
     /// deleted the backup no longer exists; a tar that resists is removed in the background.
     ///
     /// # Errors
-    /// [`Kind::BackupNotFound`], and errors of the storage; the backup is unchanged then. [`Kind::StorageTimeout`] if the
+    /// `Kind::BackupNotFound`, and errors of the storage; the backup is unchanged then. `Kind::StorageTimeout` if the
     /// same backup is still being committed after 12 seconds. Deletions of other backups never wait for a commit.
     pub async fn delete(&self, location: &str, backup_id: &str) -> Result<()> {
-        let (location, backup_id) = (self.location(location)?, backup_id.to_owned());
+        let location = self.location(location)?;
+        let backup_id = backup_id.to_owned();
         let (journals, tasks) = (Arc::clone(&self.journals), self.tasks.clone());
-        // A task of its own: a client that disconnects does not interrupt the deletion.
-        let deleting = self.tasks.spawn(async move {
-            let changing = location.folder.changing(&backup_id);
-            let Ok(_changing) = timeout(COMMIT_WAIT, changing.write()).await else {
-                return Err(being_stored(&backup_id));
-            };
-            cleanup::delete(&location, &backup_id, &journals, &tasks).await
-        });
+        // Its own task: a client that disconnects does not interrupt the deletion.
+        let deleting = self
+            .tasks
+            .spawn(async move { cleanup::delete(&location, &backup_id, &journals, &tasks).await });
         deleting.await.map_err(stopped)?
     }
 
     /// Checks a location.
     ///
     /// # Errors
-    /// [`Kind::LocationNotFound`].
+    /// `Kind::LocationNotFound`.
     pub async fn check(&self, location: &str) -> Result<CheckReport> {
         self.check_watched(location, None).await
     }
@@ -375,9 +336,9 @@ impl Agent {
     /// Checks settings without storing them.
     ///
     /// # Errors
-    /// [`Kind::ShuttingDown`]. Errors of the settings are in the report.
+    /// `Kind::ShuttingDown`. Errors of the settings are in the report.
     pub async fn check_settings(&self, settings: serde_json::Value) -> Result<CheckReport> {
-        self.refuse_when_stopping()?;
+        self.uploads.refuse_when_stopping()?;
         let checking = self
             .tasks
             .spawn(async move { check::check_json(&settings).await });
@@ -387,7 +348,7 @@ impl Agent {
     /// Begins an upload from Home Assistant. It supersedes an active upload of the same backup to the same location.
     ///
     /// # Errors
-    /// [`Kind::ShuttingDown`], and errors of the storage.
+    /// `Kind::ShuttingDown`, and errors of the storage.
     pub async fn create_upload(
         &self,
         location: &str,
@@ -425,64 +386,14 @@ impl Agent {
             origin,
             part_size: None,
         };
-        self.begin_upload(location, announced).await
-    }
-
-    async fn begin_upload(&self, location: &str, announced: Announcement) -> Result<Upload> {
         let location = self.location(location)?;
-        catalog::refuse_oversized(&announced.backup)?;
-        loop {
-            self.refuse_when_stopping()?;
-            // One at a time: the key of an upload that began a moment ago still looks free in the bucket.
-            let creating = location.folder.creating.lock().await;
-            let (same, beside) = self.uploads_at(&location, &announced.backup.backup_id);
-            if same.is_empty() {
-                self.refuse_when_busy(beside.len())?;
-                let taken: Vec<_> = beside.iter().map(|upload| upload.tar().clone()).collect();
-                let context = Context {
-                    stopping: self.stopping.clone(),
-                    tasks: self.tasks.clone(),
-                    journals: Arc::clone(&self.journals),
-                };
-                let upload =
-                    Upload::begin(Arc::clone(&location), announced, &taken, context).await?;
-                self.uploads().insert(upload.id.clone(), upload.clone());
-                return Ok(upload);
-            }
-            drop(creating);
-            for upload in same {
-                upload.discard(Reason::Superseded).await;
-                self.uploads().remove(&upload.id);
-            }
-        }
-    }
-
-    /// Active uploads to the folder of a location: those of this backup to this location, and the others.
-    fn uploads_at(&self, location: &Location, backup_id: &str) -> (Vec<Upload>, Vec<Upload>) {
-        let mut uploads = self.uploads();
-        uploads.retain(|_, upload| !upload.has_ended());
-        let here = uploads
-            .values()
-            .filter(|upload| upload.location().folder.id == location.folder.id)
-            .cloned();
-        here.partition(|upload| {
-            upload.backup_id() == backup_id && upload.location().id() == location.id()
-        })
+        self.uploads.begin(location, announced).await
     }
 
     /// Status of all active uploads, the oldest first.
     #[must_use]
     pub fn uploads_under_way(&self) -> Vec<UploadStatus> {
-        let mut uploads: Vec<_> = self
-            .uploads()
-            .values()
-            .filter(|upload| !upload.has_ended())
-            .map(Upload::status)
-            .collect();
-        uploads.sort_by(|one, other| {
-            (&one.started_at, &one.upload_id).cmp(&(&other.started_at, &other.upload_id))
-        });
-        uploads
+        self.uploads.status()
     }
 
     /// Takes in an upload's content.
@@ -493,9 +404,7 @@ impl Agent {
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
-        let result = self.upload(upload_id)?.receive(body).await;
-        self.forget_ended(upload_id);
-        result
+        self.uploads.receive(upload_id, body).await
     }
 
     /// Commits the backup of an upload.
@@ -508,34 +417,21 @@ impl Agent {
         size: u64,
         crc32: String,
     ) -> Result<StoredBackup> {
-        let result = self.upload(upload_id)?.complete(size, crc32).await;
-        self.forget_ended(upload_id);
-        result
+        self.uploads.complete(upload_id, size, crc32).await
     }
 
     /// Cancels an upload. Its cleanup continues in the background.
     ///
     /// # Errors
-    /// [`Kind::UploadNotFound`], also if the backup exists already.
+    /// `Kind::UploadNotFound`, also if the backup exists already.
     pub async fn cancel_upload(&self, upload_id: &str) -> Result<()> {
-        let is_cancelled = self.upload(upload_id)?.discard(Reason::Cancelled).await;
-        self.uploads().remove(upload_id);
-        if is_cancelled {
-            Ok(())
-        } else {
-            Err(upload::not_found(upload_id))
-        }
+        self.uploads.cancel(upload_id).await
     }
 
     /// Sweeps leftovers of interrupted uploads and runs scheduled verifications, until the agent stops.
-    pub fn keep_tidy(self: &Arc<Self>) {
+    pub fn keep_tidy(&self) {
         self.tasks.spawn(self.sweeper().run(self.stopping.clone()));
-        let agent = Arc::downgrade(self);
-        let has_uploads = move || {
-            let agent = agent.upgrade();
-            agent.is_some_and(|agent| !agent.uploads_under_way().is_empty())
-        };
-        let scheduler = Scheduler::new(self.verifier.clone(), Arc::new(has_uploads));
+        let scheduler = Scheduler::new(self.verifier.clone(), Arc::clone(&self.uploads));
         self.tasks.spawn(scheduler.run(self.stopping.clone()));
     }
 
@@ -553,14 +449,8 @@ impl Agent {
     /// Ends all uploads and waits for their cleanup, within `limit`.
     pub async fn stop(&self, limit: Duration) {
         self.stopping.cancel();
-        let uploads: Vec<_> = self.uploads().drain().map(|(_, upload)| upload).collect();
         let cleaned = timeout(limit, async {
-            futures_util::future::join_all(
-                uploads
-                    .iter()
-                    .map(|upload| upload.discard(Reason::ShuttingDown)),
-            )
-            .await;
+            self.uploads.shut_down().await;
             self.tasks.close();
             self.tasks.wait().await;
         });
@@ -578,47 +468,4 @@ impl Agent {
             self.tasks.clone(),
         )
     }
-
-    fn uploads(&self) -> MutexGuard<'_, HashMap<String, Upload>> {
-        self.uploads.lock()
-    }
-
-    fn upload(&self, id: &str) -> Result<Upload> {
-        self.uploads()
-            .get(id)
-            .cloned()
-            .ok_or_else(|| upload::not_found(id))
-    }
-
-    fn forget_ended(&self, id: &str) {
-        let mut uploads = self.uploads();
-        if uploads.get(id).is_some_and(Upload::has_ended) {
-            uploads.remove(id);
-        }
-    }
-
-    fn refuse_when_stopping(&self) -> Result<()> {
-        if self.stopping.is_cancelled() {
-            Err(shutting_down())
-        } else {
-            Ok(())
-        }
-    }
-
-    /// One location whose provider is slow must not take the places of all others.
-    fn refuse_when_busy(&self, here: usize) -> Result<()> {
-        if here < MAX_UPLOADS_OF_ONE && self.uploads().len() < MAX_UPLOADS {
-            return Ok(());
-        }
-        let detail = format!(
-            "Too many uploads are under way: {MAX_UPLOADS_OF_ONE} may be to one location, {MAX_UPLOADS} to all together."
-        );
-        Err(Error::new(Kind::StorageThrottled, detail))
-    }
-}
-
-/// The error for a deletion of a backup whose commit waits for its storage.
-fn being_stored(backup_id: &str) -> Error {
-    let detail = format!("The backup \"{backup_id}\" is still being stored.");
-    Error::new(Kind::StorageTimeout, detail).with_hint("Cancel its upload, or delete it later.")
 }

@@ -8,12 +8,14 @@ mod object;
 use serde::de::Deserializer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 pub use object::{Damage, FORMAT, Read};
 
 /// One add-on inside a backup.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Addon)]
 pub struct AddonInfo {
     /// Display name.
     #[serde(deserialize_with = "required")]
@@ -26,7 +28,7 @@ pub struct AddonInfo {
 }
 
 /// A folder inside a backup. HA raises on any other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum Folder {
     /// `/share`
     #[serde(rename = "share")]
@@ -43,17 +45,19 @@ pub enum Folder {
 }
 
 /// A backup in the form of HA's backup manager, with fields in HA's own order.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AgentBackup {
     /// Add-ons in the backup.
     pub addons: Vec<AddonInfo>,
     /// The backup's id: the `slug` in its manifest.
+    #[schema(min_length = 1)]
     pub backup_id: String,
     /// Time of the backup, ISO 8601.
     pub date: String,
     /// Whether the backup holds HA's database.
     pub database_included: bool,
     /// HA's own additions, such as `instance_id`.
+    #[schema(value_type = Object)]
     pub extra_metadata: Map<String, Value>,
     /// Folders in the backup.
     pub folders: Vec<Folder>,
@@ -77,36 +81,43 @@ fn required<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>
 
 /// The agent's additions to a metadata object, under the key `s3_backup_agent`, which HA ignores. The digest at the
 /// object's end is not among them: it describes the object and not the backup.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AgentMetadata {
     /// Version of this format; the agent writes [`FORMAT`].
+    #[schema(minimum = 1, maximum = 2)]
     pub format: u32,
     /// Size of the tar in bytes, as stored.
     pub size: u64,
     /// SHA-256 of the tar, 64 lower-case hex digits. `None` for an adopted tar, whose bytes the agent never read.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     pub sha256: Option<String>,
     /// CRC-32 of the tar, eight lower-case hex digits, which a downloader can compare cheaply. Format 1 lacks it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, pattern = "^[0-9a-f]{8}$")]
     pub crc32: Option<String>,
     /// Size of the upload's parts in bytes; a smaller tar took one request. `None` when unknown.
     pub part_size: Option<u64>,
     /// Time of the upload's end, RFC 3339.
+    #[schema(format = DateTime, pattern = "Z$")]
     pub uploaded_at: String,
     /// Duration of the upload since its announcement. Format 1 lacks it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub duration_ms: Option<u64>,
     /// Version of the agent that uploaded the backup.
     pub agent_version: String,
 }
 
 /// A backup in a bucket: HA's fields and, when an agent wrote it, the agent's additions.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+#[schema(as = Backup)]
 pub struct StoredBackup {
     /// HA's fields.
     #[serde(flatten)]
     pub backup: AgentBackup,
     /// The agent's additions.
     #[serde(rename = "s3_backup_agent", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub agent: Option<AgentMetadata>,
 }
 

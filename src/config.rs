@@ -11,6 +11,7 @@ mod reader;
 mod report;
 pub mod s3;
 pub mod secret;
+pub mod settings;
 mod size;
 mod supervisor;
 mod verify;

@@ -90,7 +90,7 @@ pub fn metadata(json: &[u8]) {
         .to_object()
         .and_then(|json| StoredBackup::read(&json));
     let is_same = again.is_ok_and(|again| again.stored == stored && again.damage.is_none());
-    assert!(is_same, "{stored:?} is written as something else");
+    assert!(is_same, "{stored:?} changes in a round trip");
     key(stored.backup.suggested_stem().as_bytes());
 }
 
@@ -132,7 +132,7 @@ pub fn options(data: &[u8]) {
             "a-token-of-supervisor".to_owned(),
         );
     }
-    // Each process has its own file; a memory file system makes it cheap.
+    // One file per process; a memory file system makes it cheap.
     let file = Path::new("/dev/shm").join(format!("s3-backup-agent-fuzz-{}", std::process::id()));
     if std::fs::write(&file, text).is_err() {
         return;
@@ -156,7 +156,7 @@ pub fn settings(json: &[u8]) {
     };
     match Location::from_json(&json) {
         Ok((location, _)) => drop(location.report()),
-        Err(problems) => assert!(!problems.is_empty(), "refused without a reason"),
+        Err(problems) => assert!(!problems.is_empty(), "rejected without a reason"),
     }
 }
 

@@ -1,7 +1,7 @@
-//! The log: one subscriber for standard error and for those who listen, its level changed at run time.
+//! The log: one subscriber for standard error and for listeners, with a level that can change at run time.
 //!
-//! [`level`] says what is logged, [`relay`] hands [`record`]s on, [`scrub`] keeps secrets out of all that leaves, [`panics`]
-//! tells bugs like the rest.
+//! [`level`] decides what is logged, [`relay`] hands [`record`]s to listeners, [`scrub`] removes secrets, [`panics`] logs
+//! panics.
 
 pub mod level;
 pub mod panics;
@@ -20,40 +20,43 @@ use tracing::subscriber::SetGlobalDefaultError;
 use tracing_subscriber::filter::{dynamic_filter_fn, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::{Registry, fmt as format};
+use utoipa::ToSchema;
 
 pub use level::LevelHandle;
 pub use panics::note_panics;
 pub use relay::Relay;
 
-/// Records below this level are left out. A more verbose level is a greater one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+/// A log level. More verbose levels are greater.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// Something failed.
+    /// A failure.
     Error,
-    /// Something is not as it should be.
+    /// A problem that does no harm yet.
     Warn,
-    /// What happens.
+    /// An event that users care about.
     #[default]
     Info,
-    /// How it happens.
+    /// A detail for finding errors.
     Debug,
     /// Every step.
     Trace,
 }
 
-/// How records are written.
+/// Format of printed records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
-    /// A line for people.
+    /// A line of text.
     #[default]
     Plain,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 impl Level {
-    /// From the quietest to the most verbose.
+    /// All levels, the most verbose last.
     pub const ALL: [Self; 5] = [
         Self::Error,
         Self::Warn,
@@ -62,7 +65,7 @@ impl Level {
         Self::Trace,
     ];
 
-    /// Its name, as in the configuration.
+    /// Returns its name, as in the configuration.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -131,14 +134,14 @@ impl From<Level> for LevelFilter {
 pub struct LogHandle {
     /// Changes the level.
     pub level: LevelHandle,
-    /// Hands records on.
+    /// Hands records to listeners.
     pub relay: Relay,
 }
 
 /// Starts the log.
 ///
 /// # Errors
-/// When the process has one already.
+/// When the process already has a log.
 pub fn start(level: Level, log_format: Format) -> Result<LogHandle, SetGlobalDefaultError> {
     let (level, filter) = LevelHandle::new(level);
     let relay = Relay::new(level.clone());
@@ -161,13 +164,13 @@ pub fn start(level: Level, log_format: Format) -> Result<LogHandle, SetGlobalDef
     Ok(LogHandle { level, relay })
 }
 
-/// Libraries below the agent log requests with their headers and URLs; only their warnings are of use to anybody, and
-/// no secret can leak through a record that is never written.
+/// Keeps only warnings of libraries: they log requests with headers and URLs, and no secret can leak through a record that
+/// is never written.
 fn is_own(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with("s3_backup_agent") || *metadata.level() <= tracing::Level::WARN
 }
 
-/// A name in a bucket may hold line ends, and what follows would look like a record of its own.
+/// Escapes line breaks: an object key may hold some, and could forge a record.
 fn one_line(text: &str) -> Cow<'_, str> {
     if text.contains(['\n', '\r']) {
         text.replace('\n', "\\n").replace('\r', "\\r").into()
@@ -176,7 +179,7 @@ fn one_line(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Takes secrets and line ends out of whole lines: each record is written in one piece.
+/// Scrubs whole lines: each record is written in one call.
 struct Scrubbed<W>(W);
 
 impl<W: Write> Write for Scrubbed<W> {
@@ -197,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_one_line() {
+    fn record_is_one_line() {
         let mut written = Vec::new();
         Scrubbed(&mut written)
             .write_all("left out \"a\nWARN forged\r\": ä\n".as_bytes())

@@ -14,32 +14,39 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 use url::Url;
+use utoipa::ToSchema;
 
 pub use field::{Field, Pattern};
 pub use form::Form;
 pub use row::{Alias, Example, Keys, Permissions, Region, Source};
 
 /// A provider, or a kind of server that people run themselves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Provider {
     /// What a location's `provider` says.
+    #[schema(min_length = 1)]
     pub id: String,
     /// As the provider writes itself.
     pub name: String,
     /// Where its S3 API is documented.
+    #[schema(format = Uri)]
     pub docs: String,
     /// Form of the endpoint; none where only the person knows it.
+    #[schema(value_type = Option<String>)]
     pub endpoint: Option<Form>,
     /// Other endpoints of this provider that people may have.
     #[serde(default, skip_serializing)]
+    #[schema(ignore)]
     pub aliases: Vec<Alias>,
     /// An endpoint as people would write it.
+    #[schema(format = Uri)]
     pub endpoint_example: String,
     /// What the form of the endpoint needs besides the region.
     #[serde(default)]
     pub fields: Vec<Field>,
     /// Region to sign for where neither the person nor the endpoint names one.
+    #[schema(min_length = 1)]
     pub region: String,
     /// Whether the endpoint cannot be made without being told the region.
     #[serde(default)]
@@ -55,6 +62,7 @@ pub struct Provider {
     pub checksum: Checksum,
     /// Most parts of one upload.
     #[serde(default = "s3_parts")]
+    #[schema(minimum = 1)]
     pub max_parts: u64,
     /// Storage classes that can be read at once; empty where there is nothing to choose.
     #[serde(default)]
@@ -73,11 +81,12 @@ pub struct Provider {
     pub sources: Vec<Source>,
     /// Settings and what must come of them, for tests and documentation.
     #[serde(skip_serializing)]
+    #[schema(ignore)]
     pub example: Example,
 }
 
 /// Where the bucket's name goes in a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Addressing {
     /// Into the path.
@@ -88,7 +97,7 @@ pub enum Addressing {
 }
 
 /// How a provider checks that what arrives is what was sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Checksum {
     /// By the SHA-256 that is part of the signature. Every provider does it.

@@ -140,13 +140,10 @@ impl Store {
         }
     }
 
-    /// Patience of a call that a directory cannot repeat: its file takes each byte once.
-    fn patience_to_write(&self, patience: Patience) -> Patience {
-        if self.s3.is_some() {
-            patience
-        } else {
-            Patience::NONE
-        }
+    /// Patience of a call that a directory gets once and without a deadline: a file takes each byte once, and a listing may
+    /// be slow.
+    fn remote(&self, patience: Patience) -> Patience {
+        self.s3.as_ref().map_or(Patience::NONE, |_| patience)
     }
 
     /// The bucket or directory, for messages. It is no identity.

@@ -1,7 +1,7 @@
-//! Tells Home Assistant of this agent, through Supervisor's discovery: where its socket is, and the token.
+//! Announces the agent's socket and token to Home Assistant through Supervisor's discovery.
 //!
-//! Supervisor keeps the message as long as the app is installed, and hands it to Home Assistant; the same message again
-//! changes nothing there. So it is sent once more every now and then, and a Supervisor that lost it has it again.
+//! Supervisor keeps the message while the app is installed and forwards it to Home Assistant. Sending it is idempotent, so the
+//! agent repeats it in case Supervisor lost it.
 //! Source: "Communication" in Home Assistant's developer documentation, and `supervisor/api/discovery.py`.
 
 use std::io;
@@ -24,20 +24,20 @@ use crate::config::{Listen, Secret, Supervisor};
 /// The integration's domain, and what `discovery` in `addon/config.yaml` says.
 const SERVICE: &str = "s3_backup_agent";
 
-/// How soon it is tried again; doubled each time.
+/// Back-off between attempts, doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-/// How often the message is sent anew.
+/// Interval between repetitions of a delivered message.
 const REPEATED_AFTER: Duration = Duration::from_mins(5);
 
-/// How long Supervisor may take to answer. It asks Home Assistant before it does.
+/// Timeout for an answer. Supervisor calls Home Assistant before it answers.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// The most of an answer that is looked at.
+/// Size limit of an answer.
 const MAX_ANSWER_BYTES: usize = 16 * 1024;
 
-/// Why Supervisor has not taken the message.
+/// Why Supervisor did not accept the message.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
     #[error("it cannot be reached: {0}")]
@@ -46,7 +46,7 @@ enum Refusal {
     Answer(StatusCode, String),
 }
 
-/// Announces the agent until `shutdown`, however long Supervisor is away.
+/// Announces the agent until `shutdown`, and retries while Supervisor is unavailable.
 pub async fn announce(
     supervisor: Supervisor,
     listen: Listen,
@@ -69,7 +69,7 @@ fn message(listen: &Listen, token: Option<&Secret>) -> Value {
 }
 
 async fn keep_announcing(supervisor: &Supervisor, message: &Value) {
-    // What was said last, so that hours of one trouble are one line.
+    // The last outcome, so that a lasting failure is logged once.
     let (mut said, mut pause) = (None, FIRST_PAUSE);
     loop {
         match send(supervisor, message).await {

@@ -6,6 +6,7 @@ use std::io;
 use nix::sys::prctl::set_dumpable;
 use nix::sys::stat::{Mode, umask};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Unit of CPU time in `/proc`, independent of the kernel's own clock. Source: proc(5), `USER_HZ`.
 const TICKS_A_SECOND: f64 = 100.0;
@@ -21,7 +22,7 @@ pub fn harden() -> io::Result<()> {
 }
 
 /// Resource usage of the process, and its machine.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct System {
     /// Operating system, such as `linux`.
     pub os: &'static str,

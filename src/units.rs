@@ -5,12 +5,16 @@ use std::fmt::Write;
 use aws_lc_rs::digest::{SHA256, digest};
 use chrono::{DateTime, SecondsFormat, Utc};
 
-const KIB: u64 = 1024;
-/// One mebibyte in bytes.
-const MIB: u64 = 1024 * KIB;
+/// One kibibyte, in bytes.
+pub(crate) const KIB: u64 = 1024;
+/// One mebibyte, in bytes.
+pub(crate) const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 
-const HOUR: u64 = 60 * 60;
+/// One hour, in seconds.
+pub(crate) const HOUR: u64 = 60 * 60;
+/// One day, in seconds.
+pub(crate) const DAY: u64 = 24 * HOUR;
 
 /// Lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: impl AsRef<[u8]>) -> String {
@@ -40,10 +44,6 @@ pub(crate) fn rfc3339_millis(at: DateTime<Utc>) -> String {
 }
 
 /// Bytes written as `8388608` or `8 MiB`; a rate may end in `/s`.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the settings table uses it next")
-)]
 pub(crate) fn parse_bytes(text: &str) -> Option<u64> {
     let (number, unit) = number_and_unit(text)?;
     let factor = match unit.trim_end_matches("/s") {
@@ -57,18 +57,32 @@ pub(crate) fn parse_bytes(text: &str) -> Option<u64> {
 }
 
 /// Seconds written as hours or days: `12h`, `7d`.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the settings table uses it next")
-)]
 pub(crate) fn parse_hours(text: &str) -> Option<u64> {
     let (number, unit) = number_and_unit(text)?;
     let factor = match unit {
         "h" => HOUR,
-        "d" => 24 * HOUR,
+        "d" => DAY,
         _ => return None,
     };
     number.checked_mul(factor)
+}
+
+/// Bytes in the largest unit that leaves no remainder.
+pub(crate) fn format_bytes(bytes: u64) -> String {
+    for (unit, name) in [(GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")] {
+        if bytes > 0 && bytes.is_multiple_of(unit) {
+            return format!("{} {name}", bytes / unit);
+        }
+    }
+    bytes.to_string()
+}
+
+/// Seconds as whole days where possible, otherwise as hours.
+pub(crate) fn format_hours(seconds: u64) -> String {
+    match seconds {
+        days if days > 0 && days.is_multiple_of(DAY) => format!("{}d", days / DAY),
+        hours => format!("{}h", hours / HOUR),
+    }
 }
 
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {
@@ -91,6 +105,7 @@ mod tests {
             ("1 GiB", 1 << 30),
         ] {
             assert_eq!(parse_bytes(text), Some(bytes), "{text}");
+            assert_eq!(parse_bytes(&format_bytes(bytes)), Some(bytes), "{text}");
         }
         for text in ["", "MiB", "8 MB", "-1", "1.5 MiB", "99999999999 GiB"] {
             assert_eq!(parse_bytes(text), None, "{text}");
@@ -101,6 +116,7 @@ mod tests {
     fn hours_and_days_are_parsed() {
         for (text, hours) in [("1h", 1), ("12 h", 12), ("7d", 168), ("367d", 8808)] {
             assert_eq!(parse_hours(text), Some(hours * HOUR), "{text}");
+            assert_eq!(parse_hours(&format_hours(hours * HOUR)), Some(hours * HOUR));
         }
         for text in [
             "",

@@ -22,5 +22,6 @@ mod recover;
 mod round_trip;
 mod schedule;
 mod secrets;
+mod settings;
 mod tls;
 mod verify;

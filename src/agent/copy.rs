@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use futures_util::{Stream, StreamExt, stream};
 
-use super::Agent;
+use super::uploads::Uploads;
 use plan::Action;
 pub(super) use plan::plan;
 pub use plan::{CopyOutcome, CopyPlan, CopyRequest, CopyStep, Done, InsideLimits, Layout};
@@ -19,14 +19,17 @@ pub use plan::{CopyOutcome, CopyPlan, CopyRequest, CopyStep, Done, InsideLimits,
 const SMALL_IN_FLIGHT: usize = 4;
 
 /// Carries out a plan: first what needs no copy, then small backups concurrently, then large ones one by one.
-pub(super) fn run(agent: Arc<Agent>, plan: CopyPlan) -> impl Stream<Item = CopyOutcome> + use<> {
+pub(super) fn run(
+    uploads: Arc<Uploads>,
+    plan: CopyPlan,
+) -> impl Stream<Item = CopyOutcome> + use<> {
     let part_size = plan.to.settings.part_size;
     let refused = OnceLock::new();
     if !plan.is_inside {
         let _ = refused.set(());
     }
     let copying = Arc::new(transfer::Copying {
-        agent,
+        uploads,
         from: plan.from,
         folder: plan.folder,
         to: plan.to,

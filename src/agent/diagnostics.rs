@@ -1,28 +1,33 @@
 //! The agent's state as a bug report and metrics show it.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::catalog;
 use super::journal::JournalStatus;
 use super::location::Location;
 use super::model::{Counts, LastCheck, LastSweep, LocationStatus, Skipped, UploadStatus};
+use super::uploads::{MAX_UPLOADS, MAX_UPLOADS_OF_ONE};
 use crate::store::Traffic;
 
 /// Skipped objects that are named; there may be thousands.
 const MAX_SKIPPED: usize = 50;
 
 /// The agent's state, without secrets.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AgentState)]
 pub struct Diagnostics {
     pub(super) locations: Vec<LocationDiagnostics>,
     pub(super) uploads: Vec<UploadStatus>,
+    /// Uploads that can be resumed, including those in progress.
     pub(super) journal: Vec<JournalStatus>,
     pub(super) limits: Limits,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct LocationDiagnostics {
     location: LocationStatus,
+    #[schema(value_type = Object)]
     settings: serde_json::Value,
     last_check: Option<LastCheck>,
     last_sweep: Option<LastSweep>,
@@ -30,20 +35,22 @@ pub(super) struct LocationDiagnostics {
     counts: Counts,
     requests: Option<Traffic>,
     /// Concurrent parts, if the provider throttled.
+    #[schema(minimum = 1)]
     slowed_to: Option<usize>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ListDiagnostics {
     age_seconds: u64,
     backups: usize,
     /// Backups of other tools, whose downloads cannot be verified.
     without_sha256: usize,
+    #[schema(max_items = 50)]
     skipped: Vec<Skipped>,
     skipped_beside: usize,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Limits {
     uploads: usize,
     uploads_of_one_location: usize,
@@ -110,11 +117,11 @@ impl ListDiagnostics {
     }
 }
 
-impl Limits {
-    pub(super) fn new(uploads: usize, uploads_of_one_location: usize) -> Self {
+impl Default for Limits {
+    fn default() -> Self {
         Self {
-            uploads,
-            uploads_of_one_location,
+            uploads: MAX_UPLOADS,
+            uploads_of_one_location: MAX_UPLOADS_OF_ONE,
             list_lifetime_seconds: catalog::LIFETIME.as_secs(),
         }
     }

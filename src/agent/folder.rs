@@ -44,7 +44,7 @@ pub struct Folder {
 #[derive(Debug, Default)]
 struct State {
     claims: HashMap<Key, Claims>,
-    /// Locks of backups that are being committed or deleted.
+    /// Locks of backups that are committed or deleted, by id.
     changing: HashMap<String, Weak<tokio::sync::RwLock<()>>>,
     record: Record,
     /// When a scheduled verification last failed.

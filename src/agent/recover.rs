@@ -7,13 +7,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
-use tokio_util::sync::CancellationToken;
 
 use super::catalog::Listing;
 use super::location::Location;
 use super::model::{FailedRecovery, Recovered, Recovery};
 use super::peek::peek_manifest;
-use super::task::shutting_down;
+use super::uploads::Uploads;
 use crate::backup::AgentBackup;
 use crate::error::{Error, Kind, Result};
 use crate::store::Object;
@@ -21,13 +20,6 @@ use refusal::Refusal;
 
 /// Tars whose headers are read concurrently.
 const READS_IN_FLIGHT: usize = 4;
-
-/// What a recovery asks the agent.
-pub(super) struct Guards<'a> {
-    /// Whether a backup is being uploaded to the location.
-    pub(super) is_uploading: &'a (dyn Fn(&str) -> bool + Sync),
-    pub(super) stopping: &'a CancellationToken,
-}
 
 /// Adopts the named tars, or all orphans. With `dry_run` nothing is written.
 ///
@@ -37,7 +29,7 @@ pub(super) async fn recover(
     location: &Arc<Location>,
     keys: Option<Vec<String>>,
     dry_run: bool,
-    guards: Guards<'_>,
+    uploads: &Uploads,
 ) -> Result<Recovery> {
     let _recovering = location.folder.recovering.lock().await;
     let listing = location.note(location.scan().await)?;
@@ -46,10 +38,9 @@ pub(super) async fn recover(
         recovered: Vec::new(),
         failed,
     };
-    let stopping = guards.stopping;
     let mut reads = stream::iter(candidates)
         .map(|tar| async move {
-            let described = describe(location, &tar, stopping).await;
+            let described = describe(location, &tar, uploads).await;
             (tar, described)
         })
         .buffered(READS_IN_FLIGHT);
@@ -62,7 +53,7 @@ pub(super) async fn recover(
             {
                 Err(duplicate(&backup, location))
             }
-            Ok(backup) if (guards.is_uploading)(&backup.backup_id) => {
+            Ok(backup) if uploads.is_active(location, &backup.backup_id) => {
                 let id = &backup.backup_id;
                 Err(Refusal::UnderWay(format!(
                     "The backup \"{id}\" is being uploaded."
@@ -92,11 +83,9 @@ pub(super) async fn recover(
 async fn describe(
     location: &Location,
     tar: &Object,
-    stopping: &CancellationToken,
+    uploads: &Uploads,
 ) -> Result<AgentBackup, Refusal> {
-    if stopping.is_cancelled() {
-        return Err(shutting_down().into());
-    }
+    uploads.refuse_when_stopping()?;
     let peek = peek_manifest(location, &tar.key, tar.size).await?;
     let backup = peek
         .manifest

@@ -8,38 +8,72 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::Problem;
+use super::openapi::{Problems, StorageProblems};
 use super::range::{Requested, requested};
+use super::{BackupPath, Problem};
 use crate::agent::catalog::Entry;
 use crate::agent::download::Download;
 use crate::agent::location::Location;
+use crate::backup::StoredBackup;
 use crate::error::Result;
 
-/// Says the CRC-32 of a whole tar, where it is known, so that what is damaged behind the agent is noticed as well.
+/// CRC-32 of a whole tar, if known, so that the client notices damage on the way from the agent.
 const CRC32: HeaderName = HeaderName::from_static("s3-backup-agent-crc32");
 
-/// `GET /v1/locations/{loc}/backups/{backup_id}`
+/// One backup
+#[utoipa::path(
+    get, path = "/v1/locations/{loc}/backups/{backup_id}", operation_id = "getBackup", tag = "backups",
+    params(BackupPath),
+    responses((status = 200, description = "The backup.", body = StoredBackup), Problems<404>, StorageProblems),
+)]
 pub(super) async fn one(
     State(state): State<super::State>,
-    Path((loc, backup_id)): Path<(String, String)>,
+    Path(BackupPath { loc, backup_id }): Path<BackupPath>,
 ) -> Result<Response, Problem> {
     let entry = state.agent.find(&loc, &backup_id).await?;
     Ok(Json(&*entry.metadata.json).into_response())
 }
 
-/// `DELETE /v1/locations/{loc}/backups/{backup_id}`
+/// Delete a backup
+#[utoipa::path(
+    delete, path = "/v1/locations/{loc}/backups/{backup_id}", operation_id = "deleteBackup", tag = "backups",
+    params(BackupPath),
+    responses((status = 204, description = "Deleted."), Problems<404>, Problems<409>, StorageProblems),
+)]
 pub(super) async fn delete(
     State(state): State<super::State>,
-    Path((loc, backup_id)): Path<(String, String)>,
+    Path(BackupPath { loc, backup_id }): Path<BackupPath>,
 ) -> Result<StatusCode, Problem> {
     state.agent.delete(&loc, &backup_id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `GET /v1/locations/{loc}/backups/{backup_id}/content`
+/// The tar of a backup
+///
+/// When the stored bytes turn out to be corrupted, the connection breaks before the last byte.
+#[utoipa::path(
+    get, path = "/v1/locations/{loc}/backups/{backup_id}/content", operation_id = "getBackupContent", tag = "backups",
+    params(BackupPath, ("Range" = Option<String>, Header, description = "One range of bytes.", pattern = "^bytes=", example = "bytes=0-1048575")),
+    responses(
+        (status = 200, description = "The whole tar.", content_type = "application/x-tar", headers(
+            ("Content-Length" = u64),
+            ("ETag" = String),
+            ("Accept-Ranges" = String, description = "Always `bytes`."),
+            ("S3-Backup-Agent-CRC32" = String, description = "CRC-32 of the whole tar, eight lower-case hex digits, if known."),
+        )),
+        (status = 206, description = "The requested range.", content_type = "application/x-tar", headers(
+            ("Content-Length" = u64),
+            ("Content-Range" = String, description = "`bytes FIRST-LAST/SIZE`"),
+            ("ETag" = String),
+            ("Accept-Ranges" = String, description = "Always `bytes`."),
+        )),
+        (status = 416, description = "The range is outside the tar."),
+        Problems<400>, Problems<404>, StorageProblems,
+    ),
+)]
 pub(super) async fn content(
     State(state): State<super::State>,
-    Path((loc, backup_id)): Path<(String, String)>,
+    Path(BackupPath { loc, backup_id }): Path<BackupPath>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let send = |location, entry| send(location, entry, &headers);
@@ -66,24 +100,21 @@ async fn send(location: Arc<Location>, entry: Entry, headers: &HeaderMap) -> Res
     put_header(header::ACCEPT_RANGES, "bytes");
     put_header(header::CONTENT_LENGTH, &(sent.end - sent.start).to_string());
     put_header(header::ETAG, &e_tag.unwrap_or_default());
-    let crc32 = entry
+    if status == StatusCode::PARTIAL_CONTENT {
+        let range = format!("bytes {}-{}/{size}", sent.start, sent.end - 1);
+        put_header(header::CONTENT_RANGE, &range);
+    } else if let Some(crc32) = entry
         .metadata
         .stored
         .as_ref()
-        .and_then(|stored| stored.crc32.as_deref());
-    if let Some(crc32) = crc32.filter(|_| status == StatusCode::OK) {
+        .and_then(|stored| stored.crc32.as_deref())
+    {
         put_header(CRC32, crc32);
-    }
-    if status == StatusCode::PARTIAL_CONTENT {
-        put_header(
-            header::CONTENT_RANGE,
-            &format!("bytes {}-{}/{size}", sent.start, sent.end - 1),
-        );
     }
     Ok(response)
 }
 
-/// 416 has no body: its header says it all.
+/// 416 has no body: its header holds the size.
 fn outside(size: u64) -> Response {
     let range = format!("bytes */{size}");
     (

@@ -1,4 +1,4 @@
-//! `GET /v1/diagnostics`: everything that a bug report needs, without secrets.
+//! `diagnostics`: the facts for a bug report, without secrets.
 
 use std::sync::Arc;
 
@@ -7,9 +7,10 @@ use axum::extract::State;
 use chrono::Utc;
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use super::Problem;
-use super::admin::{Info, info_of};
+use super::info::Info;
 use crate::agent::diagnostics::Diagnostics;
 use crate::config::Written;
 use crate::error::{Error, Kind};
@@ -19,53 +20,61 @@ use crate::logging::scrub::scrub_json;
 use crate::system::System;
 use crate::units::rfc3339;
 
-#[derive(Serialize)]
-struct Report<'s> {
+/// The state of the agent.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Diagnostics)]
+pub(crate) struct Report<'s> {
+    /// RFC 3339 in UTC.
+    #[schema(format = DateTime, pattern = "Z$")]
     generated_at: String,
     info: Info,
+    #[schema(minimum = 0)]
     uptime_seconds: i64,
     system: System,
+    /// The configuration as written; values that may be secret are `***`.
     configuration: &'s [Written],
     #[serde(flatten)]
     agent: Diagnostics,
-    log: Log,
+    log: DiagnosticsLog,
 }
 
-#[derive(Serialize)]
-struct Log {
+#[derive(Serialize, ToSchema)]
+struct DiagnosticsLog {
     level: Level,
-    /// What open streams have made of it.
+    /// The level that open streams raise it to.
     effective_level: Level,
+    /// The last records of level info and above.
+    #[schema(max_items = 200)]
     records: Vec<Record>,
 }
 
-/// `GET /v1/diagnostics`
+/// Facts for a bug report
+///
+/// Holds no secret, but names of buckets, endpoints and objects.
+#[utoipa::path(
+    get, path = "/v1/diagnostics", operation_id = "getDiagnostics", tag = "agent",
+    responses((status = 200, description = "The state of the agent.", body = Report<'_>)),
+)]
 pub(crate) async fn diagnostics(State(state): State<super::State>) -> Result<Json<Value>, Problem> {
     let now = Utc::now();
     let (level, effective_level) = state.log.level.get();
-    let records = state
-        .log
-        .relay
-        .last()
-        .into_iter()
-        .map(Arc::unwrap_or_clone)
-        .collect();
+    let records = state.log.relay.last().into_iter();
     let report = Report {
         generated_at: rfc3339(now),
-        info: info_of(&state),
+        info: Info::of(&state),
         uptime_seconds: (now - state.started_at).num_seconds(),
         system: System::now(),
         configuration: &state.configuration,
         agent: state.agent.diagnostics().await,
-        log: Log {
+        log: DiagnosticsLog {
             level,
             effective_level,
-            records,
+            records: records.map(Arc::unwrap_or_clone).collect(),
         },
     };
     let mut report = serde_json::to_value(report)
         .map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
-    // Nothing secret should be in it by now; a name or an address can hold what somebody pasted into the wrong field.
+    // Defence in depth: a name or an address may hold a secret that was pasted into the wrong field.
     scrub_json(&mut report);
     Ok(Json(report))
 }

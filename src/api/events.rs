@@ -1,4 +1,4 @@
-//! `GET /v1/events`: one JSON object a line, until the client leaves or the agent stops.
+//! `events`: one JSON object per line, until the client disconnects or the agent shuts down.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,23 +13,61 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
+use utoipa::{IntoParams, ToSchema};
 
 use super::ndjson;
+use super::openapi::Problems;
 use crate::agent::model::Event;
 use crate::logging::Level;
 use crate::logging::record::Record;
 use crate::logging::relay::{Listener, Told};
 
-/// Both sides notice a dead connection by this, and a client takes it for the time to make good what failed.
-const PING_EVERY: Duration = Duration::from_secs(15);
+/// Interval of pings: both sides notice a dead connection by them, and clients use them to retry what failed.
+const PING_INTERVAL: Duration = Duration::from_secs(15);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct EventsQuery {
-    /// Log records of this level and above come along.
+    /// Adds log records of this level and above as `log` events. While the stream is open, the agent logs at this level at
+    /// least.
     log: Option<Level>,
 }
 
-/// `GET /v1/events`
+/// One line of the stream.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = Event)]
+enum Line {
+    Event(Event),
+    Log(LogLine),
+}
+
+/// A log record, or a gap in them.
+#[derive(Serialize, ToSchema)]
+#[schema(as = LogEvent)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum LogLine {
+    /// A log record; secrets in it are replaced by `***`.
+    Log(Record),
+    /// More records came than this reader gets: 500 at once, then 100 per second. Sent once a second at most.
+    LogLost {
+        /// Number of records left out here.
+        records: u64,
+    },
+}
+
+/// Stream of events
+///
+/// One event per line, without end. The first line is `hello`; then come an `upload` for each running upload and a `location`
+/// for each location, and then events as they happen.
+#[utoipa::path(
+    get, path = "/v1/events", operation_id = "getEvents", tag = "agent",
+    params(EventsQuery),
+    responses(
+        (status = 200, description = "Lines, one event each.", body = Line, content_type = "application/x-ndjson"),
+        Problems<400>, Problems<503>,
+    ),
+)]
 pub(crate) async fn stream(
     State(state): State<super::State>,
     Query(query): Query<EventsQuery>,
@@ -41,16 +79,9 @@ pub(crate) async fn stream(
     ndjson::response(lines)
 }
 
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum LogLine {
-    Log(Record),
-    LogLost { records: u64 },
-}
-
-/// What one reader gets.
+/// The lines of one reader.
 struct Lines {
-    /// How everything stands at the beginning.
+    /// The state at the start.
     first: VecDeque<Event>,
     events: Receiver<Event>,
     log: Option<Listener>,
@@ -60,29 +91,22 @@ struct Lines {
 
 impl Lines {
     fn of(state: super::State, log: Option<Level>) -> Self {
+        let agent = &state.agent;
         let log = log.map(|level| state.log.relay.listen(level));
-        // Subscribed before the first lines are put together: nothing that happens after them is missed.
-        let events = state.agent.events().subscribe();
-        let mut first = VecDeque::from([Event::Hello {
-            instance_id: state.agent.instance_id.clone(),
-        }]);
-        first.extend(
-            state
-                .agent
-                .uploads_under_way()
-                .into_iter()
-                .map(|upload| Event::Upload(upload.into())),
-        );
-        first.extend(
-            state
-                .agent
-                .locations()
-                .into_iter()
-                .map(|location| Event::Location {
-                    location: location.into(),
-                }),
-        );
-        let mut pings = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+        // Subscribed before the first lines are built, so that no event falls in between.
+        let events = agent.events().subscribe();
+        let hello = Event::Hello {
+            instance_id: agent.instance_id.clone(),
+        };
+        let uploads = agent.uploads_under_way().into_iter();
+        let locations = agent.locations().into_iter();
+        let first = std::iter::once(hello)
+            .chain(uploads.map(|upload| Event::Upload(upload.into())))
+            .chain(locations.map(|location| Event::Location {
+                location: location.into(),
+            }))
+            .collect();
+        let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             first,
@@ -95,25 +119,25 @@ impl Lines {
 
     async fn next(&mut self) -> Option<serde_json::Result<Bytes>> {
         if let Some(event) = self.first.pop_front() {
-            return Some(ndjson::line(&event));
+            return Some(ndjson::line(&Line::Event(event)));
         }
-        let event = tokio::select! {
-            // In this order, so that nothing waits for a log record.
+        let line = tokio::select! {
+            // In this order, so that log records never delay events.
             biased;
             () = self.draining.cancelled() => return None,
-            event = self.events.recv() => match event {
+            event = self.events.recv() => Line::Event(match event {
                 Ok(event) => event,
                 Err(RecvError::Lagged(events)) => Event::Lost { events },
                 Err(RecvError::Closed) => return None,
-            },
-            _ = self.pings.tick() => Event::Ping,
-            told = told(&mut self.log) => return Some(ndjson::line(&told)),
+            }),
+            _ = self.pings.tick() => Line::Event(Event::Ping),
+            line = next_record(&mut self.log) => Line::Log(line),
         };
-        Some(ndjson::line(&event))
+        Some(ndjson::line(&line))
     }
 }
 
-async fn told(log: &mut Option<Listener>) -> LogLine {
+async fn next_record(log: &mut Option<Listener>) -> LogLine {
     match log {
         Some(listener) => match listener.next().await {
             Told::Record(record) => LogLine::Log(Arc::unwrap_or_clone(record)),

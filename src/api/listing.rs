@@ -8,53 +8,81 @@ use bytes::Bytes;
 use futures_util::{Stream, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
 
-use super::{Problem, ndjson};
+use super::openapi::{Problems, StorageProblems};
+use super::{LocationPath, Problem, ndjson};
 use crate::agent::catalog::View;
 use crate::agent::model::{Failure, Skipped};
+use crate::backup::StoredBackup;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
+    /// Ask the bucket instead of the five-minute cache.
     #[serde(default)]
     refresh: bool,
 }
 
-/// The whole list in one document.
-#[derive(Serialize)]
-struct Listing<'l> {
+/// The backups of a location.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Listing<'l> {
+    #[schema(value_type = Vec<StoredBackup>)]
     backups: Vec<&'l RawValue>,
+    #[schema(minimum = 0)]
     age_seconds: f64,
+    /// The bucket is unavailable, and this is the last list.
     stale: bool,
     error: Option<Failure>,
     skipped: &'l [Skipped],
 }
 
-/// One line of a list.
-#[derive(Serialize)]
+/// One line of a list: `listing`, then the `backup` and `skipped` lines, then `end`.
+#[derive(Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum ListingLine<'l> {
-    /// The first line; `backups` and `skipped` count the lines of these types.
+pub(super) enum ListingLine<'l> {
+    /// The first line.
     Listing {
+        #[schema(minimum = 0)]
         age_seconds: f64,
+        /// The bucket is unavailable, and this is the last list.
         stale: bool,
         error: Option<Failure>,
+        /// Number of `backup` lines.
         backups: usize,
+        /// Number of `skipped` lines.
         skipped: usize,
     },
     Backup {
+        #[schema(value_type = StoredBackup)]
         backup: &'l RawValue,
     },
     Skipped(&'l Skipped),
     /// The last line. A body without it is incomplete.
     End {
+        /// Number of `backup` lines.
         backups: usize,
     },
 }
 
-/// `GET /v1/locations/{loc}/backups`
+/// The backups of a location
+///
+/// Answers within 20 seconds. When the bucket is unavailable, the last list is served and marked stale. With `Accept:
+/// application/x-ndjson`, the list is streamed line by line; a body whose last line is not `end` is incomplete.
+#[utoipa::path(
+    get, path = "/v1/locations/{loc}/backups", operation_id = "listBackups", tag = "backups",
+    params(LocationPath, ListQuery),
+    responses(
+        (status = 200, description = "The list.", content(
+            (Listing = "application/json"),
+            (ListingLine = "application/x-ndjson"),
+        )),
+        Problems<400>, Problems<404>, StorageProblems,
+    ),
+)]
 pub(super) async fn list(
     State(state): State<super::State>,
-    Path(loc): Path<String>,
+    Path(LocationPath { loc }): Path<LocationPath>,
     Query(query): Query<ListQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {

@@ -5,13 +5,13 @@ use axum::body::to_bytes;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::{Value, json};
 use tracing::info;
+use utoipa::ToSchema;
 
 use crate::config;
 use crate::error::{Error, Kind, Reason};
 
-/// The router's own refusals are a sentence.
+/// Size limit of the router's own refusals, which are a sentence.
 const MAX_REFUSAL_BYTES: usize = 4096;
 
 /// An error on its way to the client.
@@ -19,6 +19,59 @@ const MAX_REFUSAL_BYTES: usize = 4096;
 pub(crate) struct Problem {
     error: Error,
     settings: Vec<config::Problem>,
+}
+
+/// RFC 9457.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct ProblemBody {
+    /// `about:blank`; `error` in the last line of a stream.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    #[schema(minimum = 400, maximum = 599)]
+    status: u16,
+    /// What happened, to which bucket and key.
+    detail: String,
+    #[schema(value_type = Kind)]
+    code: &'static str,
+    /// A finer code, or the same as `code`.
+    reason: &'static str,
+    /// The storage provider's own error code.
+    provider_code: Option<String>,
+    /// The storage provider's id of the request.
+    request_id: Option<String>,
+    /// Whether the same call may succeed later without a change.
+    retryable: bool,
+    /// What to change; empty if the detail says it all.
+    hint: String,
+    /// Invalid settings of a location, if they are the reason.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    problems: Vec<InvalidSetting>,
+}
+
+/// An invalid setting.
+#[derive(Serialize, ToSchema)]
+struct InvalidSetting {
+    key: String,
+    reason: &'static str,
+    message: String,
+    suggestion: Option<String>,
+}
+
+impl From<&config::Problem> for InvalidSetting {
+    fn from(problem: &config::Problem) -> Self {
+        let reason = problem
+            .reason
+            .map_or(Kind::InvalidRequest.code(), Reason::code);
+        Self {
+            key: problem.key.clone(),
+            reason,
+            message: problem.message.clone(),
+            suggestion: problem.suggestion.clone(),
+        }
+    }
 }
 
 impl From<Error> for Problem {
@@ -31,16 +84,15 @@ impl From<Error> for Problem {
 }
 
 impl Problem {
-    /// Settings of a location that cannot be used, each with what is wrong with it.
+    /// Reports invalid settings of a location.
     pub(super) fn of_settings(settings: Vec<config::Problem>) -> Self {
-        let detail = settings
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("; ");
+        let details: Vec<_> = settings.iter().map(ToString::to_string).collect();
         let error = Error::new(
             Kind::InvalidRequest,
-            format!("The location's settings cannot be used: {detail}."),
+            format!(
+                "The location's settings cannot be used: {}.",
+                details.join("; ")
+            ),
         );
         let reason = settings.first().and_then(|problem| problem.reason);
         Self {
@@ -48,61 +100,23 @@ impl Problem {
             settings,
         }
     }
-}
 
-#[derive(Serialize)]
-struct Body<'e> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    title: &'static str,
-    status: u16,
-    detail: &'e str,
-    code: &'static str,
-    reason: &'static str,
-    provider_code: Option<&'e str>,
-    request_id: Option<&'e str>,
-    retryable: bool,
-    hint: &'e str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    problems: Vec<Setting<'e>>,
-}
-
-/// One setting that is wrong.
-#[derive(Serialize)]
-struct Setting<'e> {
-    key: &'e str,
-    reason: &'static str,
-    message: &'e str,
-    suggestion: Option<&'e str>,
-}
-
-impl<'e> From<&'e config::Problem> for Setting<'e> {
-    fn from(problem: &'e config::Problem) -> Self {
-        Self {
-            key: &problem.key,
-            reason: problem
-                .reason
-                .map_or(Kind::InvalidRequest.code(), Reason::code),
-            message: &problem.message,
-            suggestion: problem.suggestion.as_deref(),
+    /// Logs the problem and returns it as the last line of a stream.
+    pub(super) fn into_line(self) -> ProblemBody {
+        self.log();
+        ProblemBody {
+            kind: "error",
+            ..self.body()
         }
     }
-}
 
-impl Problem {
-    /// The problem as the last line of an answer that began well.
-    pub(super) fn into_line(self) -> Value {
-        self.log();
-        let mut line = json!(self.body());
-        line["type"] = json!("error");
-        line
-    }
-
-    /// The one place where an error of a call is logged.
+    /// Logs the error; the only place that logs an error of a call.
     fn log(&self) {
-        let (error, code) = (&self.error, self.error.kind().code());
+        let error = &self.error;
+        let code = error.kind().code();
         if error.kind() == Kind::Internal {
-            tracing::error!(code, source = source(error), "{error}");
+            let source = std::error::Error::source(error).map(ToString::to_string);
+            tracing::error!(code, source = source.unwrap_or_default(), "{error}");
         } else {
             info!(code, "answered with an error: {error}");
         }
@@ -113,45 +127,40 @@ impl Problem {
             .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    fn body(&self) -> Body<'_> {
-        let (error, status) = (&self.error, self.status());
+    fn body(&self) -> ProblemBody {
+        let error = &self.error;
         let facts = error.kind().facts();
-        Body {
+        ProblemBody {
             kind: "about:blank",
-            title: status.canonical_reason().unwrap_or("Error"),
+            title: self.status().canonical_reason().unwrap_or("Error"),
             status: facts.status,
-            detail: error.detail(),
+            detail: error.detail().to_owned(),
             code: facts.code,
             reason: error.reason(),
-            provider_code: error.provider_code(),
-            request_id: error.request_id(),
+            provider_code: error.provider_code().map(str::to_owned),
+            request_id: error.request_id().map(str::to_owned),
             retryable: facts.retryable,
-            hint: error.hint(),
-            problems: self.settings.iter().map(Setting::from).collect(),
+            hint: error.hint().to_owned(),
+            problems: self.settings.iter().map(InvalidSetting::from).collect(),
         }
     }
-}
 
-impl Problem {
-    /// The answer, without a word in the log.
+    /// Answers without a log record.
     pub(super) fn into_quiet_response(self) -> Response {
         let status = self.status();
         let mut response = (status, Json(self.body())).into_response();
-        let problem = HeaderValue::from_static("application/problem+json");
-        response.headers_mut().insert(header::CONTENT_TYPE, problem);
+        let mut put = |name, value| {
+            let value = HeaderValue::from_static(value);
+            response.headers_mut().insert(name, value);
+        };
+        put(header::CONTENT_TYPE, "application/problem+json");
         if status == StatusCode::UNAUTHORIZED {
-            response
-                .headers_mut()
-                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            put(header::WWW_AUTHENTICATE, "Bearer");
         }
         if status == StatusCode::TOO_MANY_REQUESTS {
-            // In a new connection, each guess takes its sender as much work as us.
-            response
-                .headers_mut()
-                .insert(header::CONNECTION, HeaderValue::from_static("close"));
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from_static("10"));
+            // A new connection for each guess costs the client as much as the agent.
+            put(header::CONNECTION, "close");
+            put(header::RETRY_AFTER, "10");
         }
         response
     }
@@ -164,7 +173,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Makes a problem of what the router refuses by itself, such as a path that is not UTF-8.
+/// Turns the router's own refusals into problems, such as a path that is not UTF-8.
 pub(super) async fn from_refusal(response: Response) -> Response {
     let is_text = response
         .headers()
@@ -173,18 +182,10 @@ pub(super) async fn from_refusal(response: Response) -> Response {
     if !response.status().is_client_error() || !is_text {
         return response;
     }
-    let said = to_bytes(response.into_body(), MAX_REFUSAL_BYTES)
-        .await
-        .unwrap_or_default();
+    let text = to_bytes(response.into_body(), MAX_REFUSAL_BYTES).await;
     let detail = format!(
         "The request cannot be read: {}",
-        String::from_utf8_lossy(&said)
+        String::from_utf8_lossy(&text.unwrap_or_default())
     );
     Problem::from(Error::new(Kind::InvalidRequest, detail)).into_response()
-}
-
-fn source(error: &Error) -> String {
-    std::error::Error::source(error)
-        .map(ToString::to_string)
-        .unwrap_or_default()
 }

@@ -6,22 +6,22 @@ use axum::http::{HeaderMap, header};
 
 use crate::error::{Error, Kind, Result};
 
-/// What a request wants of a backup.
+/// The requested part of a backup.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Requested {
-    /// All of it.
+    /// The whole tar.
     Whole,
     /// These bytes.
     Part(Range<u64>),
-    /// Bytes that it does not have.
+    /// Bytes outside the tar.
     Outside,
 }
 
-/// Reads `Range` and `If-Range` for an object of `size` bytes.
+/// Parses `Range` and `If-Range` for an object of `size` bytes.
 ///
 /// # Errors
-/// [`Kind::InvalidRequest`] for a header that is not one range of bytes: serving everything instead could cost a
-/// gigabyte that nobody wanted.
+/// [`Kind::InvalidRequest`] for a header that is not one range of bytes: serving the whole tar instead could waste a
+/// gigabyte of traffic.
 pub(crate) fn requested(headers: &HeaderMap, size: u64, e_tag: &str) -> Result<Requested> {
     let Some(range) = headers.get(header::RANGE) else {
         return Ok(Requested::Whole);
@@ -54,7 +54,7 @@ pub(crate) fn requested(headers: &HeaderMap, size: u64, e_tag: &str) -> Result<R
     })
 }
 
-/// A number, or nothing where nothing is written.
+/// Parses a number that may be absent.
 #[expect(
     clippy::option_option,
     reason = "unreadable, absent and present are three different things"
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn one_range_is_understood() {
+    fn single_range_is_parsed() {
         assert_eq!(read("bytes=0-").unwrap(), Requested::Part(0..100));
         assert_eq!(read("bytes=10-19").unwrap(), Requested::Part(10..20));
         assert_eq!(read("bytes=90-500").unwrap(), Requested::Part(90..100));
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn other_ranges_are_rejected() {
         for wrong in [
             "bytes=1-2,4-5",
             "lines=1-2",
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_of_another_version_is_not_served() {
+    fn range_of_another_version_gets_the_whole() {
         let mut headers = HeaderMap::from_iter([(header::RANGE, "bytes=1-2".parse().unwrap())]);
         headers.insert(header::IF_RANGE, "\"other\"".parse().unwrap());
         assert_eq!(requested(&headers, 100, "\"e\"").unwrap(), Requested::Whole);

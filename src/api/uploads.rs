@@ -2,106 +2,136 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::{Body, BodyDataStream, to_bytes};
+use axum::body::{Body, BodyDataStream};
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use serde::de::DeserializeOwned;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::timeout;
+use utoipa::ToSchema;
 
-use super::Problem;
+use super::body::read_json;
+use super::openapi::{Problems, StorageProblems};
+use super::{LocationPath, Problem, UploadPath};
 use crate::agent::model::UploadStatus;
 use crate::agent::upload::Received;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::error::{Error, Kind};
 
-/// The largest JSON body; a backup with hundreds of add-ons has some hundred KiB.
-const MAX_JSON_BYTES: usize = 1024 * 1024;
+/// How long the rest of a refused upload is read and discarded, so that its sender reads the answer.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a client may take over a JSON body.
-const JSON_WITHIN: Duration = Duration::from_secs(30);
-
-/// How long the rest of a refused upload is read, so that its sender hears the answer.
-const DRAIN_WITHIN: Duration = Duration::from_secs(30);
-
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Uploads {
     uploads: Vec<UploadStatus>,
 }
 
-/// `GET /v1/uploads`
+/// The uploads in progress
+#[utoipa::path(
+    get, path = "/v1/uploads", operation_id = "listUploads", tag = "uploads",
+    responses((status = 200, description = "The unfinished uploads, the oldest first.", body = Uploads)),
+)]
 pub(super) async fn list(State(state): State<super::State>) -> Json<Uploads> {
     Json(Uploads {
         uploads: state.agent.uploads_under_way(),
     })
 }
 
-#[derive(Deserialize)]
-struct Create {
+#[derive(Deserialize, ToSchema)]
+pub(super) struct CreateUpload {
+    #[schema(value_type = AgentBackup)]
     backup: Value,
+    /// The file name that Home Assistant suggests for the tar.
+    #[schema(example = "Automatic_backup_2026.11.0_2026-11-20_04.47_12345678.tar")]
     filename: String,
 }
 
-#[derive(Serialize)]
-struct Created {
+/// A created upload.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Upload)]
+pub(super) struct Created {
+    #[schema(min_length = 1)]
     upload_id: String,
+    #[schema(minimum = 1)]
     part_size: u64,
+    /// Bytes already stored when this upload resumes an interrupted one of the same backup and size.
     stored_bytes: u64,
+    /// Key of the tar in the bucket.
     key: String,
 }
 
-/// `POST /v1/locations/{loc}/uploads`
+/// Create an upload
+///
+/// A second upload of the same backup to the same location replaces the first one, which ends as `cancelled`.
+#[utoipa::path(
+    post, path = "/v1/locations/{loc}/uploads", operation_id = "createUpload", tag = "uploads",
+    params(LocationPath),
+    request_body = CreateUpload,
+    responses(
+        (status = 201, description = "The upload to send the content to.", body = Created),
+        Problems<400>, Problems<404>, Problems<422>, StorageProblems,
+    ),
+)]
 pub(super) async fn create(
     State(state): State<super::State>,
-    Path(loc): Path<String>,
+    Path(LocationPath { loc }): Path<LocationPath>,
     body: Body,
 ) -> Result<Response, Problem> {
-    let request: Create = read_json(body).await?;
-    let backup: AgentBackup = serde_json::from_value(request.backup).map_err(|error| {
+    let CreateUpload { backup, filename } = read_json(body).await?;
+    let backup: AgentBackup = serde_json::from_value(backup).map_err(|error| {
         Error::new(
             Kind::InvalidMetadata,
             format!("Home Assistant would refuse this backup: {error}."),
         )
     })?;
-    let upload = state
-        .agent
-        .create_upload(&loc, backup, &request.filename)
-        .await?;
-    let place = format!("/v1/uploads/{}", upload.id);
+    let upload = state.agent.create_upload(&loc, backup, &filename).await?;
+    let address = format!("/v1/uploads/{}", upload.id);
     let created = Created {
         upload_id: upload.id.clone(),
         part_size: upload.part_size,
         stored_bytes: upload.resumed_bytes(),
         key: upload.key(),
     };
-    Ok((
-        StatusCode::CREATED,
-        [(header::LOCATION, place)],
-        Json(created),
-    )
-        .into_response())
+    let headers = [(header::LOCATION, address)];
+    Ok((StatusCode::CREATED, headers, Json(created)).into_response())
 }
 
-#[derive(Serialize)]
+/// The received content.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Received)]
 pub(super) struct Arrived {
     size: u64,
+    #[schema(pattern = "^[0-9a-f]{8}$")]
     crc32: String,
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     sha256: String,
 }
 
-/// `PUT /v1/uploads/{upload_id}/content`
+/// Send the tar
+///
+/// The whole tar from byte 0, chunked or with a length. When the sender disconnects or the agent shuts down, the upload ends.
+/// Its stored parts are kept for a day, so that a new upload of the same backup resumes.
+#[utoipa::path(
+    put, path = "/v1/uploads/{upload_id}/content", operation_id = "putUploadContent", tag = "uploads",
+    params(UploadPath),
+    request_body(content_type = "application/x-tar"),
+    responses(
+        (status = 200, description = "The received content.", body = Arrived),
+        Problems<400>, Problems<404>, Problems<409>, Problems<422>, Problems<507>, StorageProblems,
+    ),
+)]
 pub(super) async fn content(
     State(state): State<super::State>,
-    Path(upload_id): Path<String>,
+    Path(UploadPath { upload_id }): Path<UploadPath>,
     body: Body,
 ) -> Result<Json<Arrived>, Problem> {
     let body = Content::new(body);
@@ -116,17 +146,15 @@ pub(super) async fn content(
             sha256,
         })),
         Err(error) => {
-            // Closing a connection that still has bytes coming resets it, and the sender would never see why.
-            tokio::spawn(timeout(
-                DRAIN_WITHIN,
-                body.for_each(|_| std::future::ready(())),
-            ));
+            // Closing a connection with unread bytes resets it, and the sender would never read the answer.
+            let rest = body.for_each(|_| std::future::ready(()));
+            tokio::spawn(timeout(DISCARD_TIMEOUT, rest));
             Err(error.into())
         }
     }
 }
 
-/// An upload's content, of which the rest can be thrown away when the upload has ended early.
+/// The content of an upload; the rest is discarded when the upload fails early.
 #[derive(Clone)]
 struct Content(Arc<Mutex<BodyDataStream>>);
 
@@ -140,59 +168,55 @@ impl Stream for Content {
     type Item = io::Result<Bytes>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        // Never contended: only one of the two readers is polled at a time.
-        let mut body = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Pin::new(&mut *body)
+        // Never contended: the discarding reader starts after the agent's.
+        Pin::new(&mut *self.0.lock())
             .poll_next(context)
             .map_err(io::Error::other)
     }
 }
 
-#[derive(Deserialize)]
-struct Complete {
+/// Size and CRC-32, as the sender counted them.
+#[derive(Deserialize, ToSchema)]
+pub(super) struct CompleteUpload {
     size: u64,
+    #[schema(pattern = "^[0-9a-f]{8}$")]
     crc32: String,
 }
 
-/// `POST /v1/uploads/{upload_id}/complete`
+/// Complete an upload
+///
+/// Compares size and CRC-32 with the sender's, then commits the backup.
+#[utoipa::path(
+    post, path = "/v1/uploads/{upload_id}/complete", operation_id = "completeUpload", tag = "uploads",
+    params(UploadPath),
+    request_body = CompleteUpload,
+    responses(
+        (status = 200, description = "The backup.", body = StoredBackup),
+        Problems<400>, Problems<404>, Problems<409>, Problems<422>, Problems<507>, StorageProblems,
+    ),
+)]
 pub(super) async fn complete(
     State(state): State<super::State>,
-    Path(upload_id): Path<String>,
+    Path(UploadPath { upload_id }): Path<UploadPath>,
     body: Body,
 ) -> Result<Json<StoredBackup>, Problem> {
-    let request: Complete = read_json(body).await?;
-    Ok(Json(
-        state
-            .agent
-            .complete_upload(&upload_id, request.size, request.crc32)
-            .await?,
-    ))
+    let CompleteUpload { size, crc32 } = read_json(body).await?;
+    let stored = state.agent.complete_upload(&upload_id, size, crc32).await?;
+    Ok(Json(stored))
 }
 
-/// `DELETE /v1/uploads/{upload_id}`
+/// Cancel an upload
+///
+/// Removes the upload's leftovers in the bucket. While the content is being sent, that call answers `cancelled`.
+#[utoipa::path(
+    delete, path = "/v1/uploads/{upload_id}", operation_id = "cancelUpload", tag = "uploads",
+    params(UploadPath),
+    responses((status = 204, description = "Cancelled."), Problems<404>, StorageProblems),
+)]
 pub(super) async fn cancel(
     State(state): State<super::State>,
-    Path(upload_id): Path<String>,
+    Path(UploadPath { upload_id }): Path<UploadPath>,
 ) -> Result<StatusCode, Problem> {
     state.agent.cancel_upload(&upload_id).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Reads a JSON body of bounded size, within a bounded time.
-pub(super) async fn read_json<T: DeserializeOwned>(body: Body) -> Result<T, Error> {
-    let refused = |why: String| {
-        Error::new(
-            Kind::InvalidRequest,
-            format!("The body cannot be read: {why}."),
-        )
-    };
-    let bytes = timeout(JSON_WITHIN, to_bytes(body, MAX_JSON_BYTES)).await;
-    let bytes = bytes.map_err(|_| {
-        refused(format!(
-            "it did not arrive within {} s",
-            JSON_WITHIN.as_secs()
-        ))
-    })?;
-    let bytes = bytes.map_err(|error| refused(error.to_string()))?;
-    serde_json::from_slice(&bytes).map_err(|error| refused(error.to_string()))
 }

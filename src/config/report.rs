@@ -3,6 +3,7 @@
 use config::{Value, ValueKind};
 use serde::Serialize;
 use serde_json::json;
+use utoipa::ToSchema;
 
 use super::location::{Backend, Location};
 use super::s3::{Choice, Encryption, S3Settings};
@@ -47,7 +48,7 @@ const SHOWN: [&str; 30] = [
 const SHOWN_LIMITS: &str = "_limit";
 
 /// A value as it was written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Written {
     /// The key, as in `locations[0].bucket`.
     pub key: String,

@@ -1,16 +1,17 @@
-//! The log level at run time: the configured one, the one that was set since, and what open streams ask for.
+//! The log level at run time: the configured one, the one set since, and those of open streams.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::Mutex;
 use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{Registry, reload};
 
 use super::Level;
 
-/// Kept for diagnostics whatever the level is.
+/// Records kept for diagnostics at any level.
 const KEPT: Level = Level::Info;
 
 /// Changes the log level while the agent runs.
@@ -25,7 +26,7 @@ pub struct LevelHandle {
 struct Wanted {
     configured: Level,
     set: Option<Level>,
-    /// How many streams are open at each level.
+    /// Number of open streams at each level.
     streams: [usize; Level::ALL.len()],
 }
 
@@ -34,7 +35,7 @@ impl Wanted {
         self.set.unwrap_or(self.configured)
     }
 
-    /// The most verbose of all.
+    /// Returns the most verbose level.
     fn effective(&self) -> Level {
         let open = Level::ALL
             .into_iter()
@@ -65,36 +66,36 @@ impl LevelHandle {
         )
     }
 
-    /// Sets the level, or goes back to the configured one; takes effect with the next record.
+    /// Sets the level, or resets it to the configured one. Takes effect with the next record.
     pub fn set(&self, level: Option<Level>) {
-        let mut wanted = self.wanted();
+        let mut wanted = self.wanted.lock();
         wanted.set = level;
         self.apply(&wanted);
     }
 
-    /// The level that is set, and the one that open streams have made of it.
+    /// Returns the level that is set, and the one that open streams raise it to.
     #[must_use]
     pub fn get(&self) -> (Level, Level) {
-        let wanted = self.wanted();
+        let wanted = self.wanted.lock();
         (wanted.base(), wanted.effective())
     }
 
-    /// Records of this level and above are wanted by one more stream.
+    /// Counts a stream that wants records of this level and above.
     pub(super) fn open(&self, level: Level) {
-        let mut wanted = self.wanted();
+        let mut wanted = self.wanted.lock();
         wanted.streams[level as usize] += 1;
         self.apply(&wanted);
     }
 
-    /// The opposite of [`Self::open`].
+    /// Undoes [`Self::open`].
     pub(super) fn close(&self, level: Level) {
-        let mut wanted = self.wanted();
+        let mut wanted = self.wanted.lock();
         let open = &mut wanted.streams[level as usize];
         *open = open.saturating_sub(1);
         self.apply(&wanted);
     }
 
-    /// Whether a record goes to standard error.
+    /// Whether a record is printed to standard error.
     pub(super) fn is_printed(&self, metadata: &Metadata<'_>) -> bool {
         Level::from(*metadata.level()) as u8 <= self.printed.load(Ordering::Relaxed)
     }
@@ -102,21 +103,19 @@ impl LevelHandle {
     fn apply(&self, wanted: &Wanted) {
         let level = wanted.effective();
         self.printed.store(level as u8, Ordering::Relaxed);
-        // Fails only when the subscriber is gone, and then there is no log to set.
+        // Fails only when the subscriber is gone, and its log with it.
         drop(
             self.filter
                 .modify(|filter| *filter = level.max(KEPT).into()),
         );
     }
-
-    fn wanted(&self) -> MutexGuard<'_, Wanted> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl fmt::Debug for LevelHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("LevelHandle").field(&self.wanted()).finish()
+        f.debug_tuple("LevelHandle")
+            .field(&self.wanted.lock())
+            .finish()
     }
 }
 
@@ -125,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_most_verbose_counts_and_falls_back() {
+    fn most_verbose_stream_counts_and_level_falls_back() {
         let (level, _layer) = LevelHandle::new(Level::Warn);
         level.open(Level::Debug);
         level.open(Level::Trace);
@@ -142,7 +141,7 @@ mod tests {
         assert_eq!(
             level.get(),
             (Level::Warn, Level::Warn),
-            "a stream never makes it quieter"
+            "a stream never lowers the verbosity"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! A panic is a bug. It is told like everything else, and without secrets: its words may repeat any value.
+//! Panics in the log, scrubbed: a panic is a bug, and its message may quote any value.
 
 use std::io::{self, Write};
 use std::panic::{PanicHookInfo, set_hook};
@@ -7,7 +7,7 @@ use tracing::{dispatcher, error};
 
 use super::Scrubbed;
 
-/// Has panics told in the log, or on standard error while there is no log yet.
+/// Logs panics, or prints them to standard error before the log starts.
 pub fn note_panics() {
     set_hook(Box::new(note));
 }
@@ -17,14 +17,14 @@ fn note(panic: &PanicHookInfo<'_>) {
         .location()
         .map(ToString::to_string)
         .unwrap_or_default();
-    let words = panic.payload_as_str().unwrap_or("without words");
+    let message = panic.payload_as_str().unwrap_or("no message");
     if dispatcher::has_been_set() {
-        error!(place, "a bug in the agent: {words}");
+        error!(place, "a bug in the agent: {message}");
     } else {
-        // Nothing is left to tell when standard error is closed.
+        // Ignored: a closed standard error leaves no place to report to.
         drop(writeln!(
             Scrubbed(io::stderr()),
-            "error: a bug in the agent, at {place}: {words}"
+            "error: a bug in the agent, at {place}: {message}"
         ));
     }
 }
@@ -41,9 +41,9 @@ mod tests {
     const CHILD: &str = "S3_BACKUP_AGENT_TEST_PANICS";
     const SECRET: &str = "planted/in+a=panic";
 
-    /// The hook is the process's own, so another one panics.
+    /// The hook is global to the process, so a child process panics.
     #[test]
-    fn a_panic_is_told_without_secrets() {
+    fn panic_is_logged_without_secrets() {
         if let Ok(how) = std::env::var(CHILD) {
             let secret = Secret::new(SECRET);
             if how == "log" {
@@ -59,7 +59,7 @@ mod tests {
         }
         for how in ["log", "no log"] {
             let this = std::env::current_exe().unwrap();
-            let name = "logging::panics::tests::a_panic_is_told_without_secrets";
+            let name = "logging::panics::tests::panic_is_logged_without_secrets";
             let ran = Command::new(this)
                 .args(["--exact", name, "--nocapture"])
                 .env(CHILD, how)

@@ -1,4 +1,4 @@
-//! A log record as it leaves the program: text, without secrets, of bounded length.
+//! A log record as text: scrubbed, on one line, of bounded length.
 
 use std::fmt;
 
@@ -7,27 +7,30 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use tracing::Event;
 use tracing::field::{Field, Visit};
+use utoipa::ToSchema;
 
 use super::{Level, scrub};
 
 use crate::units::rfc3339_millis;
 
-/// A text is cut after this many bytes; a provider's answer can be long.
-const LONGEST: usize = 4096;
+/// Length limit of a text in bytes; a provider's answer can be long.
+const MAX_BYTES: usize = 4096;
 
-/// A record.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// A log record.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct Record {
-    /// When it was made.
+    /// Time of the record.
     #[serde(serialize_with = "serialize_time")]
+    #[schema(value_type = String, format = DateTime, pattern = "Z$")]
     pub time: DateTime<Utc>,
     /// Its level.
     pub level: Level,
-    /// The module that it is from.
+    /// Module that logged it.
     pub target: &'static str,
-    /// What it says.
+    /// The message.
     pub message: String,
-    /// What it says it about; all values are text.
+    /// Its fields; all values are text.
+    #[schema(value_type = BTreeMap<String, String>)]
     pub fields: Map<String, Value>,
 }
 
@@ -53,7 +56,7 @@ struct Text {
 
 impl Text {
     fn note(&mut self, field: &Field, value: &str) {
-        // Secrets first: half of one could not be recognized.
+        // Scrubbed before it is cut: half a secret is not recognised.
         let value = cut(&super::one_line(&scrub::scrub(value)));
         match field.name() {
             "message" => self.message = value,
@@ -73,10 +76,10 @@ impl Visit for Text {
 }
 
 fn cut(text: &str) -> String {
-    if text.len() <= LONGEST {
+    if text.len() <= MAX_BYTES {
         return text.to_owned();
     }
-    format!("{}…", &text[..text.floor_char_boundary(LONGEST)])
+    format!("{}…", &text[..text.floor_char_boundary(MAX_BYTES)])
 }
 
 fn serialize_time<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -90,7 +93,7 @@ mod tests {
     #[test]
     fn a_long_text_is_cut_between_characters() {
         assert_eq!(cut("short"), "short");
-        let cut = cut(&"ä".repeat(LONGEST));
-        assert_eq!(cut.chars().count(), LONGEST / 2 + 1);
+        let cut = cut(&"ä".repeat(MAX_BYTES));
+        assert_eq!(cut.chars().count(), MAX_BYTES / 2 + 1);
     }
 }

@@ -1,13 +1,14 @@
-//! Log records for those who listen, and the last ones for diagnostics.
+//! Log records for open streams, and the last ones for diagnostics.
 //!
-//! Each listener has a queue of its own, so that records never cost it other events, and a rate that it can live with:
-//! a burst, then so many a second. What is above that is counted and told.
+//! Each listener has a bounded queue of its own and a rate limit: a burst, then a number per second. Records above that are
+//! counted and reported, so that a verbose log never delays a stream's other events.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
@@ -15,49 +16,53 @@ use tracing_subscriber::layer::{Context, Layer};
 use super::record::Record;
 use super::{Level, LevelHandle};
 
-/// Records that a listener gets at once.
+/// Records a listener gets at once.
 const BURST: u16 = 500;
 
-/// Records a second after that.
+/// Records per second after that.
 const RATE: f64 = 100.0;
 
-/// How often a listener is told what it lost.
-const LOST_EVERY: Duration = Duration::from_secs(1);
+/// Minimum interval between reports of lost records.
+const LOST_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The last records are kept for diagnostics, ...
+/// Records kept for diagnostics, ...
 const KEPT: usize = 200;
 
-/// ... those of this level and above.
+/// ... of this level and above.
 const KEPT_LEVEL: Level = Level::Info;
 
-/// Hands log records on.
+/// Hands log records to listeners.
 #[derive(Debug, Clone)]
 pub struct Relay {
     level: LevelHandle,
-    shared: Arc<Shared>,
+    shared: Arc<Mutex<Shared>>,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
-    queues: RwLock<Vec<Arc<Queue>>>,
-    kept: Mutex<VecDeque<Arc<Record>>>,
+    queues: Vec<Queue>,
+    kept: VecDeque<Arc<Record>>,
 }
 
-/// What a listener is told.
+/// What a listener receives.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Told {
     /// A record.
     Record(Arc<Record>),
-    /// So many records are left out here.
+    /// A number of records that were left out here.
     Lost(u64),
 }
 
-/// One who listens. As long as it lives, the agent logs at its level at least.
+/// A receiver of records. While it exists, the agent logs at its level at least.
 #[derive(Debug)]
 pub struct Listener {
     relay: Relay,
-    queue: Arc<Queue>,
-    told: Option<Instant>,
+    level: Level,
+    records: mpsc::Receiver<Arc<Record>>,
+    /// Counts all records lost so far.
+    lost: watch::Receiver<u64>,
+    reported: u64,
+    reported_at: Option<Instant>,
 }
 
 impl Relay {
@@ -71,80 +76,76 @@ impl Relay {
     /// Starts listening.
     #[must_use]
     pub fn listen(&self, level: Level) -> Listener {
-        let queue = Arc::new(Queue::new(level));
-        self.shared
-            .queues
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Arc::clone(&queue));
+        let (sender, records) = mpsc::channel(BURST.into());
+        let queue = Queue::new(level, sender);
+        let lost = queue.lost.subscribe();
+        self.shared.lock().queues.push(queue);
         self.level.open(level);
         Listener {
             relay: self.clone(),
-            queue,
-            told: None,
+            level,
+            records,
+            lost,
+            reported: 0,
+            reported_at: None,
         }
     }
 
-    /// The last records, oldest first.
+    /// Returns the last records, oldest first.
     #[must_use]
     pub fn last(&self) -> Vec<Arc<Record>> {
-        self.shared.kept().iter().cloned().collect()
+        self.shared.lock().kept.iter().cloned().collect()
     }
 }
 
-impl Shared {
-    fn take(&self, event: &Event<'_>) {
+impl<S: Subscriber> Layer<S> for Relay {
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         let level = Level::from(*event.metadata().level());
-        let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
-        let mut wanting = queues
-            .iter()
-            .filter(|queue| level <= queue.level && queue.has_room())
-            .peekable();
         let is_kept = level <= KEPT_LEVEL;
-        if !is_kept && wanting.peek().is_none() {
+        let wanting: Vec<_> = self
+            .shared
+            .lock()
+            .queues
+            .iter_mut()
+            .filter(|queue| level <= queue.level)
+            .filter_map(Queue::admit)
+            .collect();
+        if !is_kept && wanting.is_empty() {
             return;
         }
+        // Built without the lock: a value may log while it is formatted.
         let record = Arc::new(Record::of(event));
-        wanting.for_each(|queue| queue.push(&record));
+        for queue in wanting {
+            queue.send(Arc::clone(&record));
+        }
         if is_kept {
-            let mut kept = self.kept();
+            let kept = &mut self.shared.lock().kept;
             if kept.len() == KEPT {
                 kept.pop_front();
             }
             kept.push_back(record);
         }
     }
-
-    fn kept(&self) -> MutexGuard<'_, VecDeque<Arc<Record>>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<S: Subscriber> Layer<S> for Relay {
-    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-        self.shared.take(event);
-    }
 }
 
 impl Listener {
-    /// What comes next. Dropping the future loses nothing.
+    /// Waits for the next record or report. Cancel-safe.
     pub async fn next(&mut self) -> Told {
         loop {
-            let due = self
-                .told
-                .map_or_else(Instant::now, |told| told + LOST_EVERY);
-            let is_lacking = match self.queue.pop(Instant::now() >= due) {
-                Ok(told) => {
-                    if matches!(told, Told::Lost(_)) {
-                        self.told = Some(Instant::now());
-                    }
-                    return told;
-                }
-                Err(is_lacking) => is_lacking,
-            };
+            let now = Instant::now();
+            let due = self.reported_at.map_or(now, |at| at + LOST_INTERVAL);
+            let lost = *self.lost.borrow_and_update() - self.reported;
+            if lost > 0 && now >= due {
+                self.reported += lost;
+                self.reported_at = Some(now);
+                return Told::Lost(lost);
+            }
             tokio::select! {
-                () = self.queue.filled.notified() => {}
-                () = sleep_until(due), if is_lacking => {}
+                biased;
+                Some(record) = self.records.recv() => return Told::Record(record),
+                Ok(()) = self.lost.changed() => {}
+                () = sleep_until(due), if lost > 0 => {}
+                else => std::future::pending().await,
             }
         }
     }
@@ -152,94 +153,56 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let mut queues = self
-            .relay
-            .shared
-            .queues
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        queues.retain(|queue| !Arc::ptr_eq(queue, &self.queue));
-        drop(queues);
-        self.relay.level.close(self.queue.level);
+        self.records.close();
+        let mut shared = self.relay.shared.lock();
+        shared.queues.retain(|queue| !queue.records.is_closed());
+        drop(shared);
+        self.relay.level.close(self.level);
     }
 }
 
-/// The records of one listener.
+/// The sending half of a listener, with its rate limit.
 #[derive(Debug)]
 struct Queue {
     level: Level,
-    state: Mutex<State>,
-    filled: Notify,
-}
-
-#[derive(Debug)]
-struct State {
-    records: VecDeque<Arc<Record>>,
-    /// How many records it may get now.
+    records: mpsc::Sender<Arc<Record>>,
+    /// Records it may get now.
     allowed: f64,
-    counted: Instant,
-    lost: u64,
+    counted_at: Instant,
+    lost: watch::Sender<u64>,
 }
 
 impl Queue {
-    fn new(level: Level) -> Self {
-        let state = State {
-            records: VecDeque::new(),
-            allowed: BURST.into(),
-            counted: Instant::now(),
-            lost: 0,
-        };
+    fn new(level: Level, records: mpsc::Sender<Arc<Record>>) -> Self {
         Self {
             level,
-            state: Mutex::new(state),
-            filled: Notify::new(),
+            records,
+            allowed: BURST.into(),
+            counted_at: Instant::now(),
+            lost: watch::Sender::new(0),
         }
     }
 
-    /// Takes the room for a record, or counts it as lost, which is cheaper than to put it into words first.
-    fn has_room(&self) -> bool {
-        let mut state = self.state();
+    /// Reserves room for a record, or counts it as lost, which is cheaper than to build it first.
+    fn admit(&mut self) -> Option<mpsc::OwnedPermit<Arc<Record>>> {
         let now = Instant::now();
-        let earned = now.saturating_duration_since(state.counted).as_secs_f64() * RATE;
-        state.allowed = (state.allowed + earned).min(BURST.into());
-        state.counted = now;
-        let has_room = state.allowed >= 1.0 && state.records.len() < usize::from(BURST);
-        if has_room {
-            state.allowed -= 1.0;
-        } else {
-            state.lost += 1;
-            drop(state);
-            self.filled.notify_one();
+        let earned = now.saturating_duration_since(self.counted_at).as_secs_f64() * RATE;
+        self.allowed = (self.allowed + earned).min(BURST.into());
+        self.counted_at = now;
+        let permit = (self.allowed >= 1.0).then(|| self.records.clone().try_reserve_owned());
+        if let Some(Ok(permit)) = permit {
+            self.allowed -= 1.0;
+            return Some(permit);
         }
-        has_room
-    }
-
-    fn push(&self, record: &Arc<Record>) {
-        self.state().records.push_back(Arc::clone(record));
-        self.filled.notify_one();
-    }
-
-    /// The next to tell; otherwise whether there is something that was lost and may not be told yet.
-    fn pop(&self, may_tell_lost: bool) -> Result<Told, bool> {
-        let mut state = self.state();
-        if state.lost > 0 && may_tell_lost {
-            return Ok(Told::Lost(std::mem::take(&mut state.lost)));
-        }
-        state
-            .records
-            .pop_front()
-            .map(Told::Record)
-            .ok_or(state.lost > 0)
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lost.send_modify(|lost| *lost += 1);
+        None
     }
 }
 
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
+    use tokio::task::unconstrained;
     use tokio::time::advance;
     use tracing::subscriber::with_default;
     use tracing::{debug, info};
@@ -260,10 +223,11 @@ mod tests {
         });
     }
 
-    /// All that can be told now.
+    /// Receives everything available now.
     fn told(listener: &mut Listener) -> (usize, Vec<u64>) {
         let (mut records, mut lost) = (0, Vec::new());
-        while let Some(told) = listener.next().now_or_never() {
+        // Unconstrained, because tokio's budget ends a poll after 128 records.
+        while let Some(told) = unconstrained(listener.next()).now_or_never() {
             match told {
                 Told::Record(_) => records += 1,
                 Told::Lost(count) => lost.push(count),
@@ -273,7 +237,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_burst_is_bounded_and_what_is_lost_is_told() {
+    async fn burst_is_bounded_and_lost_records_are_reported() {
         let relay = relay();
         let (mut all, mut few) = (relay.listen(Level::Trace), relay.listen(Level::Info));
         logged(&relay, 10_000);
@@ -281,10 +245,14 @@ mod tests {
         assert_eq!(
             told(&mut few),
             (0, vec![]),
-            "what nobody asked for is not lost"
+            "records below its level are not lost"
         );
         logged(&relay, 10);
-        assert_eq!(told(&mut all), (0, vec![]), "told once a second at most");
+        assert_eq!(
+            told(&mut all),
+            (0, vec![]),
+            "reported once a second at most"
+        );
         advance(Duration::from_secs(1)).await;
         logged(&relay, 1000);
         assert_eq!(told(&mut all), (100, vec![910]));
@@ -298,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_lost_last_is_told_although_nothing_follows() {
+    async fn records_lost_last_are_reported_without_a_further_record() {
         let relay = relay();
         let mut listener = relay.listen(Level::Debug);
         logged(&relay, 501);
@@ -314,7 +282,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_last_records_are_kept_and_hold_their_fields() {
+    async fn last_records_are_kept_with_their_fields() {
         let relay = relay();
         with_default(Registry::default().with(relay.clone()), || {
             debug!("not this one");

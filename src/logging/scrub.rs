@@ -1,31 +1,31 @@
-//! Takes secrets out of text that leaves the program: log records, events, diagnostics.
+//! The one scrubber of secrets: for log records, panics, errors, events, diagnostics and the page.
 //!
-//! Every [`Secret`](crate::config::Secret) is noted here when it comes to be, wherever it is from, and forgotten after
-//! its last copy is gone; so no place that makes one has to think of the log. What is looked for is the secret as it
-//! is and as URLs, JSON and Rust's `Debug` write it.
+//! Every [`Secret`](crate::config::Secret) registers itself here when it is created, and is forgotten after its last copy
+//! is dropped. The scrubber searches for the secret itself and for its forms in URLs, JSON and Rust's `Debug`.
 
 use std::borrow::Cow;
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Weak};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use parking_lot::RwLock;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use url::Url;
 
-/// A shorter text is part of too many words; nobody's key is that short.
-const SHORTEST: usize = 4;
+/// Minimum length of a secret: a shorter text is part of too many words, and no key is that short.
+const MIN_BYTES: usize = 4;
 
-/// What RFC 3986 leaves as it is.
+/// Characters that RFC 3986 leaves unreserved stay unencoded.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 
-/// What stands in place of a secret.
+/// Replacement for a secret.
 pub const HIDDEN: &str = "***";
 
-/// The forms that are looked for, longest first: a secret that holds another one goes as a whole.
+/// Registered forms, longest first, so that a secret that contains another one is replaced as a whole.
 static KNOWN: RwLock<Vec<Form>> = RwLock::new(Vec::new());
 
 struct Form {
@@ -33,13 +33,13 @@ struct Form {
     secret: Weak<str>,
 }
 
-/// Notes a secret, for as long as it is somewhere.
+/// Registers a secret until its last copy is dropped.
 pub fn hide(secret: &Arc<str>) {
     let forms = forms(secret);
     if forms.is_empty() {
         return;
     }
-    let mut known = KNOWN.write().unwrap_or_else(PoisonError::into_inner);
+    let mut known = KNOWN.write();
     known.retain(|form| form.secret.strong_count() > 0);
     known.extend(forms.into_iter().map(|text| Form {
         text,
@@ -48,11 +48,11 @@ pub fn hide(secret: &Arc<str>) {
     known.sort_by_key(|form| std::cmp::Reverse(form.text.len()));
 }
 
-/// The text without secrets.
+/// Replaces secrets in a text.
 #[must_use]
 pub fn scrub(text: &str) -> Cow<'_, str> {
     let mut scrubbed = Cow::Borrowed(text);
-    for form in KNOWN.read().unwrap_or_else(PoisonError::into_inner).iter() {
+    for form in KNOWN.read().iter() {
         if scrubbed.contains(&form.text) {
             scrubbed = Cow::Owned(scrubbed.replace(&form.text, HIDDEN));
         }
@@ -60,7 +60,7 @@ pub fn scrub(text: &str) -> Cow<'_, str> {
     scrubbed
 }
 
-/// The same for every text in a JSON value.
+/// Replaces secrets in every text of a JSON value.
 pub fn scrub_json(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::String(text) => {
@@ -74,7 +74,7 @@ pub fn scrub_json(value: &mut serde_json::Value) {
     }
 }
 
-/// All that a secret may look like in a text.
+/// Returns all forms a secret may have in a text.
 fn forms(secret: &str) -> Vec<String> {
     let is_address = secret.starts_with("http://") || secret.starts_with("https://");
     let plain = match Url::parse(secret).ok().filter(|_| is_address) {
@@ -83,7 +83,7 @@ fn forms(secret: &str) -> Vec<String> {
     };
     let mut forms: Vec<String> = plain
         .iter()
-        .filter(|text| text.len() >= SHORTEST)
+        .filter(|text| text.len() >= MIN_BYTES)
         .flat_map(|text| written(text))
         .collect();
     forms.sort();
@@ -91,12 +91,12 @@ fn forms(secret: &str) -> Vec<String> {
     forms
 }
 
-/// What is secret of an address: not the address itself, which error messages need.
+/// Returns the credentials in a URL. The URL itself stays: error messages need it.
 fn credentials(url: &Url) -> Vec<String> {
     let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     match (url.username(), url.password()) {
         ("", None) => Vec::new(),
-        // Some services take a token for a name.
+        // Some services accept a token as the user name.
         (name, None) => vec![name.to_owned(), decoded(name)],
         (name, Some(password)) => {
             let pair = format!("{}:{}", decoded(name), decoded(password));
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_hidden_however_it_is_written() {
+    fn secret_is_replaced_in_every_form() {
         let _kept = hidden("sEcr/et+\"key\"=");
         for text in [
             "a sEcr/et+\"key\"= b",
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_address_only_its_credentials_are_hidden() {
+    fn only_the_credentials_of_a_url_are_replaced() {
         let _proxy = hidden("http://home:pass%20w0rd@proxy.example.com:3128/");
         let text = format!(
             "http://home:pass%20w0rd@proxy.example.com pass w0rd Basic {}",
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_that_begin_alike_nothing_is_left() {
+    fn longer_of_two_secrets_with_the_same_start_is_replaced_whole() {
         let _both = (
             hidden("alike-and-alike"),
             hidden("alike-and-alike-but-longer"),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_gone_is_forgotten_when_the_next_one_comes() {
+    fn dropped_secret_is_forgotten_when_the_next_one_registers() {
         drop(hidden("gone-with-the-wind"));
         let _next = hidden("here-to-stay");
         assert_eq!(scrub("gone-with-the-wind"), "gone-with-the-wind");

@@ -1,4 +1,4 @@
-//! What the page's buttons do. A form comes back to the page; the script may ask for the lines of a check instead.
+//! Actions of the page's buttons. A form redirects back to the page; the script may ask for the lines of a check instead.
 
 use std::convert::Infallible;
 
@@ -34,7 +34,7 @@ pub(super) async fn check(
     }
 }
 
-/// The check as it stands after each step, and at its end: a JSON string of HTML in each line.
+/// Streams the check after each step and at its end: a JSON string of HTML per line.
 fn lines(state: &super::State, loc: String, headers: HeaderMap) -> Body {
     let (watcher, mut told) = mpsc::unbounded_channel::<CheckStep>();
     let agent = state.api.agent.clone();
@@ -64,17 +64,17 @@ pub(super) async fn cancel(
 ) -> Response {
     let cancelled = match state.api.agent.cancel_upload(&upload_id).await {
         Ok(()) => {
-            info!(upload_id, "cancelled on the page");
+            info!(upload_id, "upload cancelled on the page");
             Ok(())
         }
-        // It came to its end by itself, which the page shows.
+        // The upload has already ended, which the page shows.
         Err(error) if error.kind() == Kind::UploadNotFound => Ok(()),
         Err(error) => Err(error),
     };
     back("uploads", cancelled)
 }
 
-/// Back to the page, at this part of it. Relative, like everything on the page.
+/// Redirects to a part of the page. Relative, like all links on the page.
 fn back(part: &str, done: Result<()>) -> Response {
     let place = HeaderValue::from_str(&format!("../../#{part}"));
     match (done, place) {

@@ -1,4 +1,4 @@
-//! The files that the page loads.
+//! Static files of the page.
 
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};

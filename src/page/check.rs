@@ -1,4 +1,4 @@
-//! A check as the page shows it: while it runs, and afterwards.
+//! A check on the page, running or finished.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub(super) struct CheckView<'w> {
     /// When it ended, RFC 3339.
     at: String,
     steps: Vec<StepView<'w>>,
-    /// Settings that would work, with what is to be said of them.
+    /// Heading and settings that work.
     corrected: Option<(&'w str, BTreeMap<String, String>)>,
     notes: Vec<CheckNote>,
 }
@@ -33,7 +33,7 @@ struct StepView<'w> {
     error: Option<ErrorView<'w>>,
 }
 
-/// An error: a sentence in the person's language around the agent's own report, and what helps.
+/// An error: a sentence in the visitor's language around the agent's own detail and hint.
 #[derive(Debug, Template)]
 #[template(path = "error.html")]
 pub(super) struct ErrorView<'w> {
@@ -43,7 +43,7 @@ pub(super) struct ErrorView<'w> {
 }
 
 impl<'w> CheckView<'w> {
-    /// A check of which these steps are done.
+    /// A running check with its finished steps.
     pub(super) fn running(words: &'w Words, steps: &[CheckStep]) -> Self {
         let steps = steps.iter().map(|step| StepView::of(words, step)).collect();
         Self {
@@ -56,7 +56,7 @@ impl<'w> CheckView<'w> {
         }
     }
 
-    /// One that ended now.
+    /// A check that ended now.
     pub(super) fn just_ended(words: &'w Words, checked: &CheckReport) -> Self {
         let at = rfc3339(Utc::now());
         Self::ended(
@@ -68,10 +68,10 @@ impl<'w> CheckView<'w> {
         )
     }
 
-    /// One that ended some time ago.
+    /// A check that ended earlier.
     pub(super) fn ended(words: &'w Words, last: &LastCheck) -> Self {
         let checked = &last.report;
-        // An endpoint without TLS was only asked whether it is there: see `agent::check`.
+        // The check only connected to an endpoint without TLS: see `agent::check`.
         let is_untried = checked
             .error()
             .is_some_and(|error| error.reason == Reason::NoTls.code());
@@ -96,7 +96,7 @@ impl<'w> CheckView<'w> {
         self.steps.iter().find_map(|step| step.error.as_ref())
     }
 
-    /// What it comes to, in a few words.
+    /// Summarises the outcome.
     fn outcome(&self) -> &str {
         match self.failed() {
             _ if self.is_running => &self.words.check.running,
@@ -105,7 +105,7 @@ impl<'w> CheckView<'w> {
         }
     }
 
-    /// A line of the stream: its HTML as a JSON string.
+    /// Formats a line of the stream: HTML as a JSON string.
     pub(super) fn line(&self) -> Bytes {
         let html = self.render().unwrap_or_default();
         format!("{}\n", serde_json::Value::from(html)).into()

@@ -1,4 +1,4 @@
-//! How values come into the templates.
+//! Escaping of values in templates.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use askama::filters::{Escaper, Html};
 
 use crate::logging::scrub::scrub;
 
-/// Takes secrets out, then escapes for HTML: a name or an address can hold what somebody pasted into the wrong field.
+/// Scrubs secrets, then escapes HTML: a name or an address may hold a secret that was pasted into the wrong field.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Scrubbed;
 

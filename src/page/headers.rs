@@ -1,4 +1,4 @@
-//! What every answer says to the browser.
+//! Security headers of every answer.
 
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY,
@@ -6,17 +6,17 @@ use axum::http::header::{
 };
 use axum::response::Response;
 
-/// Nothing but the page's own files, nothing written into the page, and no frame around it but Home Assistant's, which
-/// under ingress is of the same origin.
+/// Allows only the page's own files, nothing inline, and no frame but Home Assistant's, which has the same origin under
+/// ingress.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const HEADERS: [(HeaderName, &str); 5] = [
     (CONTENT_SECURITY_POLICY, POLICY),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    // Not "no-referrer": with that, browsers hide the origin of a form, too, and `origin` needs it.
+    // Not "no-referrer", with which browsers hide the origin of a form, which `origin` needs.
     (REFERRER_POLICY, "same-origin"),
-    // The files change with the agent, and names of backups are nobody's to keep.
+    // The files change with the agent, and caches must not keep names of backups.
     (CACHE_CONTROL, "no-store"),
     (
         HeaderName::from_static("cross-origin-resource-policy"),
@@ -24,8 +24,8 @@ const HEADERS: [(HeaderName, &str); 5] = [
     ),
 ];
 
-/// Gives a stream of lines a type that says nothing. Home Assistant's ingress compresses what has `json` in its type, and
-/// keeps lines back until there are enough of them. Source: `should_compress` in `homeassistant/components/hassio/http.py`.
+/// Gives a stream of lines a neutral type. Home Assistant's ingress compresses types that contain `json`, and buffers their
+/// lines. Source: `should_compress` in `homeassistant/components/hassio/http.py`.
 pub(super) async fn stream(mut response: Response) -> Response {
     if response.status().is_success() {
         response.headers_mut().insert(
@@ -36,7 +36,7 @@ pub(super) async fn stream(mut response: Response) -> Response {
     response
 }
 
-/// Adds them.
+/// Adds the security headers.
 pub(super) async fn secure(mut response: Response) -> Response {
     for (name, value) in HEADERS {
         response

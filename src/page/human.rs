@@ -1,22 +1,22 @@
-//! Sizes and times for people, as good as it goes without knowing where they live; the script writes them as they are used to.
+//! Sizes and times without the visitor's locale; the script localises them.
 
 use std::borrow::Borrow;
 
-/// A size in the largest unit that leaves a number of 1 or more.
+/// Formats a size in the largest unit that keeps the number at 1 or more.
 pub(super) fn size(bytes: impl Borrow<u64>) -> String {
-    // The templates hand some values on by reference.
+    // The templates pass some values by reference.
     let bytes = *bytes.borrow();
     if bytes < 1024 {
         return format!("{bytes} B");
     }
     let exponent = bytes.ilog2() / 10;
     let unit = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"][exponent as usize - 1];
-    // In tenths, rounded: a float would do the same less exactly.
+    // Tenths in integers: a float would round less exactly.
     let tenths = (u128::from(bytes) * 10 + (1 << (exponent * 10 - 1))) >> (exponent * 10);
     format!("{}.{} {unit}", tenths / 10, tenths % 10)
 }
 
-/// The minute of an ISO 8601 time, or whatever else somebody wrote in its place.
+/// Shortens an ISO 8601 time to the minute; returns any other text unchanged.
 pub(super) fn moment(time: &str) -> String {
     time.get(..16)
         .map_or_else(|| time.to_owned(), |minute| minute.replacen('T', " ", 1))
@@ -27,7 +27,7 @@ mod tests {
     use super::{moment, size};
 
     #[test]
-    fn a_time_is_read_without_seconds() {
+    fn time_is_shortened_to_the_minute() {
         assert_eq!(
             moment("2026-11-20T04:47:12.345678+01:00"),
             "2026-11-20 04:47"
@@ -37,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn a_size_is_short() {
+    fn size_is_short() {
         for (bytes, text) in [
             (0, "0 B"),
             (1023, "1023 B"),

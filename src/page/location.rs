@@ -1,4 +1,4 @@
-//! A location as the page shows it: how it stands, its last check, its backups.
+//! A location on the page: its status, its last check, its backups.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use crate::error;
 use crate::provider;
 use crate::units::rfc3339;
 
-/// How long the page waits for a list; one that takes longer is on the page as soon as it is there.
+/// How long the page waits for a list; a slower one appears when it is ready.
 const LIST_WITHIN: Duration = Duration::from_secs(2);
 
-/// Backups that are shown at once; the others wait to be asked for.
+/// Backups shown at first; the others are folded.
 const SHOWN: usize = 10;
 
-/// Left-out objects that are named; there may be thousands.
+/// Skipped objects that are named; there may be thousands.
 const MAX_SKIPPED: usize = 50;
 
 /// A location.
@@ -35,14 +35,14 @@ pub(super) struct LocationView<'w> {
     pub(super) backups: BackupsView,
 }
 
-/// The backups in it.
+/// The backups of a location.
 #[derive(Debug, Default)]
 pub(super) struct BackupsView {
-    /// The first list is being taken.
+    /// Whether the first list is in progress.
     pub(super) is_waiting: bool,
-    /// There is a list.
+    /// Whether there is a list.
     pub(super) is_known: bool,
-    /// Since when the list is no longer sure, RFC 3339.
+    /// Since when the list is stale, RFC 3339.
     pub(super) stale_since: Option<String>,
     pub(super) newest: Vec<Row>,
     pub(super) older: Vec<Row>,
@@ -52,13 +52,13 @@ pub(super) struct BackupsView {
 }
 
 impl<'w> LocationView<'w> {
-    /// Asks for its list, then looks how it stands.
+    /// Requests its list, then reads its status.
     pub(super) async fn of(agent: &Agent, words: &'w Words, location: &Location) -> Self {
         let listed = timeout(LIST_WITHIN, agent.list(location.id(), false)).await;
         let backups = BackupsView::of(location, listed.ok());
         let (status, last_check) = (location.status(), location.last_check());
         let found = last_check.as_ref().and_then(|last| last.report.error());
-        // What a check has just found stands with its step.
+        // An error that the check found is shown with its step.
         let error = status
             .error
             .as_ref()
@@ -75,12 +75,12 @@ impl<'w> LocationView<'w> {
         }
     }
 
-    /// Since when there is trouble, RFC 3339.
+    /// Time of the current error's first occurrence, RFC 3339.
     pub(super) fn since(&self) -> Option<&str> {
         self.status.error.as_ref()?.since.as_deref()
     }
 
-    /// Provider, bucket and folder, endpoint.
+    /// Formats provider, bucket, folder and endpoint.
     pub(super) fn place(&self) -> String {
         let status = &self.status;
         let provider = provider::find(&status.provider).filter(|provider| provider.id != "other");
@@ -100,7 +100,7 @@ impl BackupsView {
     fn of(location: &Location, listed: Option<error::Result<View>>) -> Self {
         let (listing, is_stale) = match listed {
             Some(Ok(view)) => (Some(view.listing), view.error.is_some()),
-            // The list is late, or there is none: the last one is better than nothing.
+            // Falls back to the last list when a new one fails or is slow.
             Some(Err(_)) => (location.catalog.last(), true),
             None => (location.catalog.last(), false),
         };
@@ -130,7 +130,7 @@ impl BackupsView {
     }
 }
 
-/// Those that are not empty, side by side.
+/// Joins the parts that are not empty.
 fn join<const N: usize>(parts: [&str; N], between: &str) -> String {
     parts
         .into_iter()

@@ -1,14 +1,13 @@
-//! Requests that another site makes a browser send.
+//! Protection against cross-site request forgery.
 //!
-//! A browser adds what lets it in by itself: that it is at an allowed address, the token that it was once given, the
-//! session of Home Assistant. So another site could have it press *Check* or *Cancel*, only not read what comes of it.
+//! A browser authenticates by itself: by its allowed address, the stored token, or Home Assistant's session. So another site
+//! could make it press *Check* or *Cancel*, although it could not read the answer.
 //!
-//! Every browser says with such a request where it is from. `Sec-Fetch-Site` is set by the browser alone, no page can
-//! change it; it is sent over https and to loopback. `Origin` is sent with every POST, also over http, and no page can
-//! change it either; it must be the host that the request is for. Behind a proxy that calls the agent by another name,
-//! that host is in `X-Forwarded-Host`, which Home Assistant's ingress always sets. A page of another site cannot send that
-//! header without asking the agent first (CORS), and the agent never agrees. A POST with neither is not from a browser's
-//! form, and not wanted; a GET changes nothing. Cookies are not used, so there is nothing else to protect.
+//! Browsers state the origin of such a request. `Sec-Fetch-Site` is set by the browser alone and sent over https and to
+//! loopback. `Origin` is sent with every POST, also over http, and must be the host of the request. Behind a proxy that
+//! uses another host name, that host is in `X-Forwarded-Host`, which Home Assistant's ingress always sets. Another site
+//! cannot send that header without a CORS preflight, which the agent never approves. A POST with neither header is not from
+//! a browser's form, and refused; a GET changes nothing. The page uses no cookies.
 //!
 //! Sources: "Fetch Metadata Request Headers" of the W3C, "Origin header" and "CORS" in the Fetch standard,
 //! `homeassistant/components/hassio/ingress.py`.
@@ -20,15 +19,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use url::Url;
 
-/// Refuses what is from another site.
+/// Refuses cross-site requests.
 pub(super) async fn guard(request: Request, next: Next) -> Response {
     if is_own(request.method(), request.headers()) {
         return next.run(request).await;
     }
-    tracing::warn!(
-        path = request.uri().path(),
-        "refused a request that another site made a browser send"
-    );
+    tracing::warn!(path = request.uri().path(), "refused a cross-site request");
     (
         StatusCode::FORBIDDEN,
         "This request does not come from the agent's own page.\n",
@@ -43,7 +39,7 @@ fn is_own(method: &Method, headers: &HeaderMap) -> bool {
             .map(|value| value.to_str().unwrap_or("not text"))
     };
     if let Some(site) = text("sec-fetch-site") {
-        // "none" is a person who typed the address, which makes no POST.
+        // "none" is a typed address, which is never a POST.
         return site == "same-origin" || (site == "none" && method == Method::GET);
     }
     match text(ORIGIN.as_str()) {
@@ -51,14 +47,14 @@ fn is_own(method: &Method, headers: &HeaderMap) -> bool {
             .into_iter()
             .flatten()
             .any(|host| {
-                // What a browser leaves out of one of the two, it leaves out of the other.
+                // Browsers omit the default port from both.
                 Url::parse(origin).is_ok_and(|origin| authority(&origin).eq_ignore_ascii_case(host))
             }),
         None => method == Method::GET,
     }
 }
 
-/// Host and port, as `Host` has them.
+/// Formats host and port as in `Host`.
 fn authority(origin: &Url) -> String {
     let host = origin.host_str().unwrap_or_default();
     origin
@@ -79,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_browser_says_decides() {
+    fn browser_headers_decide() {
         let host = ("host", "192.0.2.7:8099");
         for (headers, get, post) in [
             (&[host][..], true, false),

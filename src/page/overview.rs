@@ -1,4 +1,4 @@
-//! `GET /`: the whole page, as it is now. The script asks for it again when something changed, and takes over what differs.
+//! `GET /`: the whole page. The script requests it again after changes and replaces the parts that differ.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::units::rfc3339_millis;
 
 #[derive(Deserialize)]
 pub(super) struct PageQuery {
-    /// Log records of this level and above are shown.
+    /// Shows log records of this level and above.
     #[serde(default)]
     level: Level,
 }
@@ -35,7 +35,7 @@ struct Page<'p> {
     uploads: Vec<UploadView>,
     locations: Vec<LocationView<'p>>,
     records: Vec<RecordView>,
-    /// What the script fills in for one more.
+    /// Template that the script fills for new records.
     record: RecordView,
     level: Level,
     is_app: bool,
@@ -107,14 +107,14 @@ pub(super) async fn page(
         )
             .into_response(),
         Err(error) => {
-            tracing::error!("the page cannot be made: {error}");
+            tracing::error!("cannot render the page: {error}");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
 }
 
 impl Page<'_> {
-    /// What is said before the problems and after them.
+    /// Splits the text around the list of problems.
     fn around_problems(&self) -> (&str, &str) {
         let (before, after) = self
             .words

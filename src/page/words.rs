@@ -1,4 +1,4 @@
-//! The words of the page. `scripts/generate` makes the files from `translations/`.
+//! The page's texts. `scripts/generate` writes the files from `translations/`.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::agent::model::Failure;
 
-/// All languages; the first is for whoever speaks none of the others.
+/// All languages; the first is the fallback.
 const FILES: [(&str, &str); 12] = [
     ("en", include_str!("words/en.json")),
     ("cs", include_str!("words/cs.json")),
@@ -23,11 +23,11 @@ const FILES: [(&str, &str); 12] = [
     ("zh-Hans", include_str!("words/zh-Hans.json")),
 ];
 
-/// The words in every language.
+/// The texts in every language.
 #[derive(Debug)]
 pub(super) struct Languages(Vec<Words>);
 
-/// The words in one language.
+/// The texts in one language.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Words {
@@ -44,11 +44,11 @@ pub(super) struct Words {
     pub(super) log: LogWords,
     pub(super) diagnostics: DiagnosticsWords,
     pub(super) access: AccessWords,
-    /// By the name of a step.
+    /// Names by step.
     pub(super) steps: HashMap<String, String>,
-    /// By a location's status, or the code of its error.
+    /// Labels by a location's status, or the code of its error.
     pub(super) status: HashMap<String, String>,
-    /// Sentences by the code of an error.
+    /// Sentences by error code.
     pub(super) errors: HashMap<String, String>,
 }
 
@@ -142,10 +142,10 @@ pub(super) struct AccessWords {
 }
 
 impl Languages {
-    /// Reads all of them.
+    /// Parses all files.
     ///
     /// # Errors
-    /// When a file is not as the words here.
+    /// When a file does not match [`Words`].
     pub(super) fn read() -> serde_json::Result<Self> {
         let read = |(language, json)| {
             Ok(Words {
@@ -160,7 +160,7 @@ impl Languages {
             .map(Self)
     }
 
-    /// The words that fit best what the browser asks for.
+    /// Returns the texts that best match the browser's languages.
     pub(super) fn of(&self, headers: &HeaderMap) -> &Words {
         let wanted = headers
             .get(ACCEPT_LANGUAGE)
@@ -202,13 +202,13 @@ impl Words {
             .unwrap_or_default()
     }
 
-    /// The name of a step.
+    /// Returns the name of a step.
     pub(super) fn step<'w>(&'w self, step: &'w str) -> &'w str {
         self.steps.get(step).map_or(step, String::as_str)
     }
 }
 
-/// The languages of an `Accept-Language`, the most wanted first (RFC 9110, 12.5.4).
+/// Sorts the languages of an `Accept-Language` by weight, highest first (RFC 9110, 12.5.4).
 fn by_preference(header: &str) -> Vec<&str> {
     let mut wanted: Vec<(&str, f32)> = header
         .split(',')
@@ -219,7 +219,7 @@ fn by_preference(header: &str) -> Vec<&str> {
     wanted.into_iter().map(|(tag, _)| tag).collect()
 }
 
-/// A language and its weight.
+/// Parses a language and its weight.
 fn wanted(item: &str) -> Option<(&str, f32)> {
     let (tag, weight) = item.split_once(';').unwrap_or((item, "q=1"));
     Some((tag.trim(), weight.trim().strip_prefix("q=")?.parse().ok()?))
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn the_language_is_the_one_that_the_browser_asks_for() {
+    fn language_follows_the_browser() {
         for (wanted, found) in [
             ("", "en"),
             ("de", "de"),
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn every_language_has_words_for_whatever_a_check_and_a_location_can_say() {
+    fn every_language_covers_all_steps_and_errors() {
         let steps = include_str!("../agent/check/steps.rs")
             .lines()
             .next()

@@ -1,18 +1,22 @@
 //! What an endpoint's form asks people for.
 
 use serde::{Deserialize, Serialize, Serializer};
+use utoipa::ToSchema;
 
 /// A setting that one provider has and others do not.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ProviderField)]
 pub struct Field {
     /// Name of the setting.
+    #[schema(min_length = 1)]
     pub id: String,
     /// What people see before it.
     pub label: String,
     /// Where to find the value.
     pub help: String,
     /// What a value looks like.
+    #[schema(value_type = String, format = Regex)]
     pub pattern: Pattern,
     /// A value as it might be.
     pub example: String,

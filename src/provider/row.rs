@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Form;
 
@@ -17,7 +18,7 @@ pub struct Alias {
 }
 
 /// A region to offer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Region {
     /// What requests are signed for.
@@ -27,17 +28,18 @@ pub struct Region {
 }
 
 /// How to get a key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Keys {
     /// Where the provider describes it.
+    #[schema(format = Uri)]
     pub url: String,
     /// The way in short.
     pub help: String,
 }
 
 /// What a key must be allowed to do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Permissions {
     /// In the provider's own words.
@@ -47,12 +49,13 @@ pub struct Permissions {
 }
 
 /// Where facts are from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
     /// Which facts.
     pub about: String,
     /// A public page.
+    #[schema(format = Uri)]
     pub url: String,
 }
 

@@ -8,7 +8,7 @@ use md5::{Digest as _, Md5};
 
 use crate::units::hex;
 
-/// Algorithm of a [`Digest`].
+/// Algorithm of a [`PartDigest`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
     /// SHA-256, which signs the payload.

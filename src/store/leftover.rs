@@ -35,6 +35,7 @@ impl Store {
     /// # Errors
     /// What a listing fails with: not every provider has this one, and not every key may ask for it.
     pub async fn leftovers(&self, folder: &str, patience: Patience) -> Result<Leftovers, Error> {
+        let patience = self.remote(patience);
         let action = &format!("list the unfinished uploads in {}", self.description);
         let listed = pages::all(&UPLOADS, action, |after| async move {
             let after = after.as_ref();

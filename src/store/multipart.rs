@@ -35,7 +35,7 @@ impl Multipart {
     /// # Errors
     /// What a request fails with.
     pub async fn start(store: &Store, key: &Key, patience: Patience) -> Result<Self, Error> {
-        let patience = store.patience_to_write(patience);
+        let patience = store.remote(patience);
         let action = store.action("start the upload of", key);
         let started = store.write_retry(patience).run(&action, |call| async move {
             store.backend.start(&call, key).await
@@ -112,7 +112,7 @@ impl Multipart {
             ..Payload::default()
         };
         let (store, session) = (&self.store, &self.session);
-        let patience = store.patience_to_write(patience).without_deadline();
+        let patience = store.remote(patience).without_deadline();
         let stored = store
             .write_retry(patience)
             .run(self.action("store", number), |call| {
@@ -171,7 +171,7 @@ impl Multipart {
         let (store, session) = (&self.store, &self.session);
         let action = store.action("complete the upload of", &session.key);
         let may_have_succeeded = &AtomicBool::new(false);
-        let patience = store.patience_to_write(patience);
+        let patience = store.remote(patience);
         let completed = store.write_retry(patience).run(&action, |call| async move {
             let completed = store.backend.complete(&call, session, parts).await;
             completed.inspect_err(|error| {

@@ -25,6 +25,7 @@ impl Store {
     /// # Errors
     /// What a page fails with.
     pub async fn list(&self, folder: &str, patience: Patience) -> Result<Objects, Error> {
+        let patience = self.remote(patience);
         let action = &format!("list {}", self.description);
         let listed = pages::all(&OBJECTS, action, |after| async move {
             let after = after.as_ref();
@@ -48,6 +49,7 @@ impl Store {
     /// # Errors
     /// As [`Self::list`].
     pub async fn peek(&self, folder: &str, patience: Patience) -> Result<(), Error> {
+        let patience = self.remote(patience);
         let action = format!("list {}", self.description);
         let page = self.read_retry(patience).run(&action, |call| async move {
             self.backend.list(&call, folder, None, Some(1)).await

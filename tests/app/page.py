@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from axe_playwright_python.async_playwright import Axe
+from lab.garage import Garage
 from playwright.async_api import Browser, Frame, Locator, Page
 
 SHOTS = Path(__file__).resolve().parents[2] / "target" / "screenshots"
@@ -107,3 +109,12 @@ async def opened(
         assert page.complaints == [], page.complaints
     finally:
         await context.close()
+
+
+async def until_gone(garage: Garage, bucket: str, name: str) -> None:
+    """Wait until the bucket holds nothing of an upload."""
+    async with asyncio.timeout(30):
+        while garage.unfinished_uploads(bucket) or any(
+            name in key for key in garage.bucket_keys(bucket)
+        ):
+            await asyncio.sleep(0.1)

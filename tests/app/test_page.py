@@ -18,7 +18,7 @@ from playwright.async_api import Browser, async_playwright, expect
 import pytest
 import pytest_asyncio
 
-from .page import DESKTOP, PHONE, TIMEOUT_MS, opened
+from .page import DESKTOP, PHONE, TIMEOUT_MS, opened, until_gone
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 
@@ -102,20 +102,6 @@ class Upload:
         await asyncio.wait([self.status])
 
 
-def url_of(app: App) -> str:
-    """Return the page's own address."""
-    return f"http://127.0.0.1:{app.page_port}/"
-
-
-async def until_gone(garage: Garage, name: str) -> None:
-    """Wait until the bucket holds nothing of an upload."""
-    async with asyncio.timeout(30):
-        while garage.unfinished_uploads(BUCKET) or any(
-            name in key for key in garage.bucket_keys(BUCKET)
-        ):
-            await asyncio.sleep(0.1)
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
 async def test_page_is_accessible(
@@ -127,7 +113,7 @@ async def test_page_is_accessible(
         opened(browser, size, color_scheme=scheme) as page,
         Upload(app, f"look{size[0]}{scheme}", "Before the move"),
     ):
-        await page.show(url_of(app))
+        await page.show(app.page_url)
         await expect(page.card("Before the move").locator(".percent")).to_have_text(
             re.compile(r"^[1-9]\d%")
         )
@@ -141,13 +127,13 @@ async def test_page_is_accessible(
         await page.shot(f"page-{name}")
         assert await page.grave_violations() == []
         assert await page.overhang() == 0
-        assert page.foreign_requests(url_of(app)) == []
+        assert page.foreign_requests(app.page_url) == []
 
 
 async def test_invalid_options_are_shown_first(app: App, browser: Browser) -> None:
     """Invalid options are shown at the top."""
     async with opened(browser) as page:
-        await page.show(url_of(app))
+        await page.show(app.page_url)
         first = page.root.get_by_role("region").first
         await expect(first).to_contain_text("locations[2].endpoint")
         await expect(first).to_contain_text("locations[2].upload_limit")
@@ -157,7 +143,7 @@ async def test_invalid_options_are_shown_first(app: App, browser: Browser) -> No
 async def test_upload_progress_updates_to_its_end(app: App, browser: Browser) -> None:
     """Progress updates by itself, and the backup appears in the list without a click."""
     async with opened(browser) as page:
-        await page.show(url_of(app))
+        await page.show(app.page_url)
         async with Upload(app, "watched", "Watched") as upload:
             card = page.card("Watched")
             await expect(card).to_be_visible()
@@ -179,7 +165,7 @@ async def test_upload_is_cancelled_after_confirmation(
 ) -> None:
     """A confirmation comes first; then the upload and its parts are removed."""
     async with opened(browser, PHONE) as page:
-        await page.show(url_of(app))
+        await page.show(app.page_url)
         async with Upload(app, "cancelled", "Cancelled") as upload:
             card = page.card("Cancelled")
             await expect(card.locator(".percent")).not_to_have_text("0%")
@@ -196,7 +182,7 @@ async def test_upload_is_cancelled_after_confirmation(
         await expect(said).to_have_text("The upload of Cancelled was cancelled.")
         heading = page.root.get_by_role("heading", name="Uploads")
         await expect(heading).to_be_focused()
-        await until_gone(garage, "Cancelled")
+        await until_gone(garage, BUCKET, "Cancelled")
 
 
 async def test_check_appears_step_by_step(
@@ -204,7 +190,7 @@ async def test_check_appears_step_by_step(
 ) -> None:
     """Each step appears before the next one ends; a silent server shows the hanging step."""
     async with opened(browser) as page:
-        await page.show(url_of(app))
+        await page.show(app.page_url)
         cellar = page.card("Garage in the cellar")
         button = cellar.get_by_role("button", name="Check")
         garage.process.signal(signal.SIGSTOP)
@@ -228,7 +214,7 @@ async def test_log_is_live_and_can_be_filtered_and_paused(
 ) -> None:
     """New records appear by themselves, filtered by level."""
     async with opened(browser) as page:
-        await page.show(url_of(app))
+        await page.show(app.page_url)
         log = page.root.get_by_role("log")
         await expect(log).to_contain_text("listening on unix://")
         await page.root.get_by_label("Level").select_option("debug")
@@ -256,7 +242,7 @@ async def test_diagnostics_are_copied(app: App, browser: Browser) -> None:
     """The clipboard holds the whole document, without secrets."""
     permissions = ["clipboard-read", "clipboard-write"]
     async with opened(browser, permissions=permissions) as page:
-        await page.show(url_of(app))
+        await page.show(app.page_url)
         await page.button("Copy diagnostics").click()
         await expect(page.root.get_by_text("Copied", exact=True)).to_be_visible()
         copied = json.loads(await page.page.evaluate("navigator.clipboard.readText()"))
@@ -272,7 +258,7 @@ async def test_page_is_operable_by_keyboard(
 ) -> None:
     """Everything is reachable with tab, operable with enter or space, and shows its focus."""
     async with opened(browser) as page:
-        await page.show(url_of(app))
+        await page.show(app.page_url)
         keyboard = page.page.keyboard
         async with Upload(app, "keyboard", "By keyboard"):
             card = page.card("By keyboard")
@@ -299,7 +285,7 @@ async def test_page_is_operable_by_keyboard(
             await expect(page.card("Garage in the cellar")).to_contain_text(
                 "Everything works"
             )
-        await until_gone(garage, "By_keyboard")
+        await until_gone(garage, BUCKET, "By_keyboard")
 
 
 async def test_works_through_ingress(
@@ -325,7 +311,7 @@ async def test_works_through_ingress(
             await card.get_by_role("button", name="Cancel upload", exact=True).click()
             await expect(card).to_have_count(0)
             assert await upload.status == 409
-        await until_gone(garage, "Through_ingress")
+        await until_gone(garage, BUCKET, "Through_ingress")
         await page.button("Copy diagnostics").click()
         await expect(page.root.get_by_text("Copied", exact=True)).to_be_visible()
         assert page.foreign_requests(ingress.panel) == []
@@ -337,7 +323,7 @@ async def test_works_through_ingress(
 async def test_without_javascript(app: App, browser: Browser) -> None:
     """Content is readable, a check works, the log is filterable."""
     async with opened(browser, PHONE, java_script_enabled=False) as page:
-        await page.show(url_of(app))
+        await page.show(app.page_url)
         cellar = page.card("Garage in the cellar")
         await expect(
             cellar.get_by_role("row", name="Automatic backup 12")
@@ -360,7 +346,7 @@ async def test_empty_page_explains_how_to_add_a_location(browser: Browser) -> No
         App({"locations": []}, page_from=["127.0.0.1"]) as app,
         opened(browser, PHONE) as page,
     ):
-        await page.show(url_of(app))
+        await page.show(app.page_url)
         locations = page.region("Backup locations")
         await expect(locations).to_contain_text("No backup location yet")
         await expect(locations).to_contain_text("On the configuration page of the app")
@@ -376,7 +362,7 @@ async def test_page_shows_that_the_agent_is_unreachable_and_recovers(
         App({"locations": []}, page_from=["127.0.0.1"]) as app,
         opened(browser) as page,
     ):
-        await page.show(url_of(app))
+        await page.show(app.page_url)
         first = (await app.get("/v1/info"))["instance_id"]
         log = page.root.get_by_role("log")
         await expect(log).to_contain_text("the agent starts")
@@ -400,7 +386,7 @@ async def test_page_uses_the_browser_language(
 ) -> None:
     """Words, dates and numbers are localised; longer words do not overflow, and none is missing."""
     async with opened(browser, PHONE, locale=language) as page:
-        await page.show(url_of(app))
+        await page.show(app.page_url)
         html = page.root.locator("html")
         await expect(html).to_have_attribute("lang", re.compile(language[:2]))
         size = page.card("Garage in the cellar").locator("td data").first

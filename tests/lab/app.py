@@ -44,6 +44,11 @@ class App:
         self._process: Process | None = None
 
     @property
+    def page_url(self) -> str:
+        """Return the page's own address."""
+        return f"http://127.0.0.1:{self.page_port}/"
+
+    @property
     def process(self) -> Process:
         """The running agent."""
         assert self._process is not None

@@ -1,8 +1,9 @@
 //! Deletes backups: metadata first, so that a backup is invisible before its tar is gone.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
@@ -11,8 +12,11 @@ use crate::agent::catalog::Entry;
 use crate::agent::folder::Claim;
 use crate::agent::journal::{Header, Journal, Journals, Tombstone};
 use crate::agent::location::Location;
-use crate::error::{Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::store::{Error as StoreError, Key, Patience, Stem};
+
+/// How long a deletion waits for a commit of the same backup.
+const COMMIT_WAIT: Duration = Duration::from_secs(12);
 
 type StoreResult<T> = std::result::Result<T, StoreError>;
 
@@ -179,6 +183,10 @@ pub(in crate::agent) async fn delete(
     journals: &Arc<Journals>,
     tasks: &TaskTracker,
 ) -> Result<()> {
+    let changing = location.folder.changing(backup_id);
+    let Ok(_changing) = timeout(COMMIT_WAIT, changing.write()).await else {
+        return Err(being_committed(backup_id));
+    };
     let found = location.note_error(location.find_all(backup_id).await)?;
     if !delete_found(location, found, backup_id, journals, tasks).await? {
         // The list may be stale, and the backup renamed since.
@@ -191,6 +199,12 @@ pub(in crate::agent) async fn delete(
     }
     location.history().counts.deleted += 1;
     Ok(())
+}
+
+/// Error for a deletion of a backup whose commit waits for its storage.
+fn being_committed(backup_id: &str) -> Error {
+    let detail = format!("The backup \"{backup_id}\" is still being stored.");
+    Error::new(Kind::StorageTimeout, detail).with_hint("Cancel its upload, or delete it later.")
 }
 
 /// Deletes all copies of a backup as listed, and returns whether any existed.

@@ -7,17 +7,17 @@ use futures_util::TryStreamExt;
 use tracing::warn;
 
 use super::plan::{Done, InsideLimits};
-use crate::agent::Agent;
 use crate::agent::catalog::Entry;
 use crate::agent::download::Download;
 use crate::agent::location::Location;
 use crate::agent::upload::{Announcement, Inside, Origin, Reason, Upload};
+use crate::agent::uploads::Uploads;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::error::{Error, Kind, Result};
 
 /// A plan that is carried out.
 pub(super) struct Copying {
-    pub(super) agent: Arc<Agent>,
+    pub(super) uploads: Arc<Uploads>,
     pub(super) from: Arc<Location>,
     pub(super) folder: String,
     pub(super) to: Arc<Location>,
@@ -78,7 +78,7 @@ impl Copying {
             single_limit,
         };
         let copied = upload.copy_inside(inside).await;
-        self.agent.forget_ended(&upload.id);
+        self.uploads.forget_ended(&upload.id);
         copied.map(drop)
     }
 
@@ -89,17 +89,17 @@ impl Copying {
             Ok(download) => download,
             Err(error) => {
                 upload.discard(Reason::SenderLeft).await;
-                self.agent.forget_ended(&upload.id);
+                self.uploads.forget_ended(&upload.id);
                 return Err(error);
             }
         };
         // The download compares the SHA-256 of the source before it releases the last piece.
         let received = self
-            .agent
+            .uploads
             .receive(&upload.id, download.into_stream().map_err(io::Error::other))
             .await?;
-        self.agent
-            .complete_upload(&upload.id, received.size, received.crc32)
+        self.uploads
+            .complete(&upload.id, received.size, received.crc32)
             .await
             .map(drop)
     }
@@ -125,7 +125,7 @@ impl Copying {
             origin: Origin::Copy,
             part_size,
         };
-        self.agent.begin_upload(self.to.id(), announced).await
+        self.uploads.begin(Arc::clone(&self.to), announced).await
     }
 }
 

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::task::spawn_blocking;
+use utoipa::ToSchema;
 
 use super::{Header, Journals, Parsed, file, migrate, parse};
 use crate::agent::folder::FolderId;
 
 /// One journal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(in crate::agent) struct JournalStatus {
     /// The folder.
     pub(in crate::agent) place: String,

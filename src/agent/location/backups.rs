@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::Location;
 use crate::agent::catalog::{Catalog, Entry, Listing, View};
@@ -23,6 +23,44 @@ impl Location {
         self.catalog
             .get(&self.store, refresh, move || location.announce_numbers())
             .await
+    }
+
+    /// The same, and notes the result in the location's status.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub(in crate::agent) async fn list_and_note(&self, refresh: bool) -> Result<View> {
+        let start = Instant::now();
+        let view = self.note_error(self.list(refresh).await)?;
+        match &view.error {
+            Some(error) => drop(self.note::<()>(Err(error.clone()))),
+            // An older list says nothing about the storage now.
+            None if view.listing.taken >= start => self.note(Ok(()))?,
+            None => {}
+        }
+        Ok(view)
+    }
+
+    /// Finds a backup and opens it with `open`; once more by a fresh list if its tar was deleted or renamed since the scan.
+    ///
+    /// # Errors
+    /// Those of [`Self::find`] and of `open`.
+    pub(in crate::agent) async fn open_backup<T, F>(
+        self: &Arc<Self>,
+        backup_id: &str,
+        open: impl Fn(Arc<Self>, Entry) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let entry = self.note_error(self.find(backup_id).await)?;
+        match open(Arc::clone(self), entry).await {
+            Err(error) if error.kind() == Kind::BackupNotFound => {
+                let entry = self.note_error(self.find(backup_id).await)?;
+                open(Arc::clone(self), entry).await
+            }
+            opened => opened,
+        }
     }
 
     /// Scans the folder, however long it takes: for work in the background.

@@ -3,13 +3,18 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::failure::Failure;
 
 /// One step of a check.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Step)]
 pub struct CheckStep {
     /// Name, one of `docs/protocol.md`'s; `settings` when the settings are not valid.
+    #[schema(
+        pattern = "^(settings|resolve|connect|tls|clock|signature|region|bucket|list|write|multipart|read|delete)$"
+    )]
     pub step: &'static str,
     /// Whether it succeeded.
     pub ok: bool,
@@ -19,11 +24,13 @@ pub struct CheckStep {
     pub error: Option<Failure>,
     /// Name of the invalid setting; only in `settings`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub key: Option<String>,
 }
 
 /// Result of a check.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Checked)]
 pub struct CheckReport {
     /// Whether all steps succeeded.
     pub ok: bool,
@@ -38,7 +45,7 @@ pub struct CheckReport {
 }
 
 /// A warning of a check.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct CheckNote {
     /// Its code.
     pub code: &'static str,
@@ -49,9 +56,10 @@ pub struct CheckNote {
 }
 
 /// The last check of a location.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct LastCheck {
     /// When it ended, RFC 3339.
+    #[schema(format = DateTime, pattern = "Z$")]
     pub checked_at: String,
     /// Its result.
     #[serde(flatten)]

@@ -1,13 +1,15 @@
 //! Events, as `GET /v1/events` streams them.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::location::LocationStatus;
 use super::upload::UploadStatus;
 
 /// One event.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
+#[schema(as = AgentEvent)]
 pub enum Event {
     /// First event of every stream.
     Hello {

@@ -1,13 +1,15 @@
 //! An error as everything outside the agent sees it.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::error::{Error, Kind};
 
 /// An error in a status, a report or an event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Failure {
     /// Code of its [`Kind`]; the command line has a few codes of its own.
+    #[schema(value_type = Kind)]
     pub code: &'static str,
     /// Code of its reason; same as `code` when no finer reason is known.
     pub reason: &'static str,
@@ -19,6 +21,7 @@ pub struct Failure {
     pub provider_code: Option<String>,
     /// Time of its first occurrence, RFC 3339; only in a location's status and in an upload that waits.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime, pattern = "Z$")]
     pub since: Option<String>,
 }
 

@@ -1,15 +1,18 @@
 //! Status and figures of a location.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::failure::Failure;
 use super::skipped::SkipCounts;
 use super::verify::VerificationStatus;
 
 /// A location as the protocol shows it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Location)]
 pub struct LocationStatus {
     /// Its id.
+    #[schema(min_length = 1)]
     pub id: String,
     /// Its name.
     pub name: String,
@@ -24,8 +27,10 @@ pub struct LocationStatus {
     /// Prefix of the folder.
     pub prefix: String,
     /// `configuration`, `registered` or `embedded`.
+    #[schema(pattern = "^(configuration|registered|embedded)$")]
     pub source: &'static str,
     /// `unknown` before the first request, then `ok` or `error`.
+    #[schema(pattern = "^(unknown|ok|error)$")]
     pub status: &'static str,
     /// The current error.
     pub error: Option<Failure>,
@@ -37,7 +42,7 @@ pub struct LocationStatus {
 }
 
 /// Figures of the last list; all null before it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Numbers {
     /// Number of backups.
     pub backups: Option<usize>,
@@ -50,11 +55,12 @@ pub struct Numbers {
 }
 
 /// A completed upload.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct LastUpload {
     /// Id of the backup.
     pub backup_id: String,
     /// When it was complete, RFC 3339.
+    #[schema(format = DateTime, pattern = "Z$")]
     pub uploaded_at: String,
     /// Size of the tar in bytes.
     pub size_bytes: u64,
@@ -63,7 +69,7 @@ pub struct LastUpload {
 }
 
 /// Counters since the agent started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Counts {
     /// Uploads that completed.
     pub uploads_complete: u64,
@@ -80,9 +86,10 @@ pub struct Counts {
 }
 
 /// The last sweep for unfinished uploads.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct LastSweep {
     /// When it ended, RFC 3339.
+    #[schema(format = DateTime, pattern = "Z$")]
     pub swept_at: String,
     /// Unfinished uploads, including those in progress; none if the storage does not list them.
     pub unfinished: Option<usize>,

@@ -1,9 +1,10 @@
 //! Result of adopting tars without metadata.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Result of a recovery.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Recovery {
     /// Tars that are backups now, or would be in a dry run.
     pub recovered: Vec<Recovered>,
@@ -12,11 +13,12 @@ pub struct Recovery {
 }
 
 /// A tar that was adopted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Recovered {
     /// Key of the tar.
     pub key: String,
     /// Id of the backup.
+    #[schema(min_length = 1)]
     pub backup_id: String,
     /// Name of the backup.
     pub name: String,
@@ -25,11 +27,12 @@ pub struct Recovered {
 }
 
 /// A tar that was not adopted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = NotRecovered)]
 pub struct FailedRecovery {
     /// Key of the tar, as requested.
     pub key: String,
-    /// Code, one of those in `docs/protocol.md`.
+    /// `duplicate`, `under_way`, `has_metadata`, or the code of an error.
     pub code: &'static str,
     /// Why, as a sentence.
     pub detail: String,

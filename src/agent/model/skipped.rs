@@ -1,9 +1,10 @@
 //! Objects that a list skips.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Why an object is skipped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SkipCode {
     /// Metadata without a tar.
@@ -19,7 +20,7 @@ pub enum SkipCode {
 }
 
 /// A skipped object.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Skipped {
     /// Its key.
     pub key: String,
@@ -44,7 +45,7 @@ impl Skipped {
 }
 
 /// Number of skipped objects by code.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SkipCounts {
     /// Metadata without a tar.
     pub tar_missing: usize,

@@ -1,11 +1,12 @@
 //! Status of an upload.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::failure::Failure;
 
 /// State of an upload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum UploadState {
     /// Bytes arrive and are stored.
@@ -21,7 +22,7 @@ pub enum UploadState {
 }
 
 /// An upload in events and in the list of uploads.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct UploadStatus {
     /// Id of the upload.
     pub upload_id: String,
@@ -34,6 +35,7 @@ pub struct UploadStatus {
     /// Its state.
     pub state: UploadState,
     /// When it was created, RFC 3339.
+    #[schema(format = DateTime, pattern = "Z$")]
     pub started_at: String,
     /// Bytes in the bucket.
     pub stored_bytes: u64,

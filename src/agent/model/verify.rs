@@ -1,11 +1,12 @@
 //! Result of verifying backups.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::failure::Failure;
 
 /// How thoroughly a backup is verified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum VerifyMode {
     /// Reads the metadata and the tar's headers.
@@ -15,7 +16,7 @@ pub enum VerifyMode {
 }
 
 /// What is wrong with a backup.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingCode {
     /// The tar is missing.
@@ -47,7 +48,7 @@ impl FindingCode {
 }
 
 /// One problem of a backup.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Finding {
     /// Its code.
     pub code: FindingCode,
@@ -56,7 +57,8 @@ pub struct Finding {
 }
 
 /// Result of verifying one backup.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = VerifyResult)]
 pub struct VerifyReport {
     /// Whether there is no problem.
     pub ok: bool,
@@ -67,13 +69,14 @@ pub struct VerifyReport {
     /// Bytes of the tar that were read.
     pub read_bytes: u64,
     /// SHA-256 of the tar, if all of it was read.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     pub sha256: Option<String>,
     /// The problems.
     pub problems: Vec<Finding>,
 }
 
 /// Progress of verifying one backup.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum VerifyStep {
     /// Part of the tar is read.
@@ -88,11 +91,14 @@ pub enum VerifyStep {
 }
 
 /// Result of verifying the backups of a location.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Verification)]
 pub struct VerificationStatus {
     /// When the last scheduled run ended, RFC 3339.
+    #[schema(format = DateTime, pattern = "Z$")]
     pub verified_at: Option<String>,
     /// When the next run is due; none without a schedule.
+    #[schema(format = DateTime, pattern = "Z$")]
     pub next_at: Option<String>,
     /// How thoroughly the last run verified.
     pub mode: Option<VerifyMode>,

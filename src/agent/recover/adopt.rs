@@ -43,7 +43,7 @@ pub(super) async fn adopt(
     tar: &Object,
     backup: AgentBackup,
 ) -> Result<AgentBackup, Refusal> {
-    // Keeps deletions of this backup away, as a commit does.
+    // Excludes deletions of this backup, as a commit does.
     let changing = location.folder.changing(&backup.backup_id);
     let _changing = changing.read().await;
     let metadata = tar

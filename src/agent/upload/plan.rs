@@ -11,7 +11,6 @@ use super::retention::Origin;
 use crate::agent::catalog::MAX_METADATA_BYTES;
 use crate::agent::cleanup::EarlierCopy;
 use crate::agent::journal::{Header, Interrupted, Journals};
-
 use crate::agent::location::Location;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::config::location::MAX_PART_SIZE;

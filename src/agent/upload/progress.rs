@@ -185,9 +185,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn outage_is_shown_only_when_it_lasts() {
-        let disk = tempfile::tempdir().unwrap();
-        let endpoint = format!("file://{}", disk.path().display());
-        let settings = serde_json::json!({"id": "disk", "endpoint": endpoint});
+        let settings = serde_json::json!({
+            "id": "disk", "provider": "minio", "endpoint": "http://127.0.0.1:9", "bucket": "backups",
+            "access_key_id": "an-access-key", "secret_access_key": "a-secret-access-key",
+        });
         let (settings, _) = config::Location::from_json(&settings).unwrap();
         let events = Events::default();
         let mut events_seen = events.subscribe();

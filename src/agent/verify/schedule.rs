@@ -24,6 +24,7 @@ use crate::agent::catalog::Listing;
 use crate::agent::folder::FolderId;
 use crate::agent::location::Location;
 use crate::agent::model::{Failure, VerifyMode, VerifyReport};
+use crate::agent::uploads::Uploads;
 use crate::config::Verify;
 use crate::error::{Error, Kind, Result};
 
@@ -36,15 +37,11 @@ const UPLOADS_INTERVAL: Duration = Duration::from_secs(1);
 /// Backups that are read in full mode concurrently: each takes a few parts of memory.
 const MAX_FULL: usize = 4;
 
-/// Whether uploads are in progress; verification waits for them.
-type HasUploads = Arc<dyn Fn() -> bool + Send + Sync>;
-
 /// Follows the schedules of all locations.
 #[derive(Clone)]
 pub(in crate::agent) struct Scheduler {
     verifier: Verifier,
-    has_uploads: HasUploads,
-    full: Arc<Semaphore>,
+    uploads: Arc<Uploads>,
 }
 
 /// What a run verified.
@@ -57,18 +54,15 @@ struct Progress {
 }
 
 impl Scheduler {
-    pub(in crate::agent) fn new(verifier: Verifier, has_uploads: HasUploads) -> Self {
-        Self {
-            verifier,
-            has_uploads,
-            full: Arc::new(Semaphore::new(MAX_FULL)),
-        }
+    pub(in crate::agent) fn new(verifier: Verifier, uploads: Arc<Uploads>) -> Self {
+        Self { verifier, uploads }
     }
 
     /// Runs until `stopping`. Each run is its own task, so that a slow location delays no other; a folder has one at most.
     pub(in crate::agent) async fn run(self, stopping: CancellationToken) {
         let mut ticks = interval(INTERVAL);
         let mut runs: HashMap<FolderId, AbortOnDropHandle<()>> = HashMap::new();
+        let full = Arc::new(Semaphore::new(MAX_FULL));
         let follow = async {
             loop {
                 ticks.tick().await;
@@ -78,7 +72,7 @@ impl Scheduler {
                     if !runs.contains_key(&folder)
                         && let Some(schedule) = self.due(&location)
                     {
-                        let run = self.clone().run_now(location, schedule);
+                        let run = self.clone().run_now(location, schedule, Arc::clone(&full));
                         runs.insert(folder, AbortOnDropHandle::new(tokio::spawn(run)));
                     }
                 }
@@ -93,7 +87,7 @@ impl Scheduler {
     /// The schedule of a location, if a run is due.
     fn due(&self, location: &Location) -> Option<Verify> {
         let schedule = location.settings.verify?;
-        if location.folder.is_resting() || (self.has_uploads)() {
+        if location.folder.is_resting() || self.uploads.are_active() {
             return None;
         }
         let now = Utc::now();
@@ -101,8 +95,8 @@ impl Scheduler {
         (record.due_at(every(schedule), now) <= now).then_some(schedule)
     }
 
-    async fn run_now(self, location: Arc<Location>, schedule: Verify) {
-        let ended = self.verify_backups(&location, schedule).await;
+    async fn run_now(self, location: Arc<Location>, schedule: Verify, full: Arc<Semaphore>) {
+        let ended = self.verify_backups(&location, schedule, &full).await;
         let Some(location) = self.unchanged(&location) else {
             return;
         };
@@ -130,6 +124,7 @@ impl Scheduler {
         &self,
         location: &Arc<Location>,
         schedule: Verify,
+        full: &Semaphore,
     ) -> Result<Option<Error>> {
         let mode = if schedule.full {
             VerifyMode::Full
@@ -152,7 +147,7 @@ impl Scheduler {
                 break;
             }
             let _permit = match mode {
-                VerifyMode::Full => self.full.acquire().await.ok(),
+                VerifyMode::Full => full.acquire().await.ok(),
                 VerifyMode::Quick => None,
             };
             self.wait_for_uploads().await;
@@ -228,7 +223,7 @@ impl Scheduler {
 
     /// Uploads have the connection to themselves.
     async fn wait_for_uploads(&self) {
-        while (self.has_uploads)() {
+        while self.uploads.are_active() {
             sleep(UPLOADS_INTERVAL).await;
         }
     }

@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-/// A page of numbers.
+/// A page of metrics.
 #[derive(Debug, Default)]
 pub(super) struct Page(String);
 
-/// The values of one name. Its head is written with the first value: a name without values is not there.
+/// The values of one metric. Its head is written with the first value, so a metric without values is absent.
 #[derive(Debug)]
 pub(super) struct Family<'p> {
     page: &'p mut String,
@@ -15,12 +15,12 @@ pub(super) struct Family<'p> {
 }
 
 impl Page {
-    /// A number that goes up and down.
+    /// Starts a metric that goes up and down.
     pub(super) fn gauge(&mut self, name: &str, help: &str) -> Family<'_> {
         self.family(name, "gauge", help)
     }
 
-    /// A number that only goes up, until the agent starts anew.
+    /// Starts a metric that only goes up until the agent restarts.
     pub(super) fn counter(&mut self, name: &str, help: &str) -> Family<'_> {
         self.family(name, "counter", help)
     }
@@ -56,7 +56,7 @@ impl Family<'_> {
         let _ = writeln!(self.page, "{}{labels} {value}", self.name);
     }
 
-    /// Adds a value that is known.
+    /// Adds a value, if it is known.
     pub(super) fn add_some(&mut self, labels: &[(&str, &str)], value: Option<f64>) {
         if let Some(value) = value {
             self.add(labels, value);
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_is_in_the_text_format() {
+    fn page_has_the_text_format() {
         let mut page = Page::default();
         page.gauge("empty", "Nothing.").add_some(&[], None);
         page.gauge("size", "A size.")

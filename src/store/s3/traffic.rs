@@ -7,13 +7,14 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::time::Instant;
 use tracing::debug;
+use utoipa::ToSchema;
 
 use super::failure::Failure;
 use super::request::Request;
 use crate::store::error::innermost;
 
 /// Counters of requests to a storage, since the location was opened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Traffic {
     /// Answered requests; "not found" is an answer.
     pub answered: u64,

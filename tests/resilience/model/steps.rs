@@ -8,6 +8,16 @@ pub(super) const OWN: [&str; 3] = ["a1", "b2", "c3"];
 /// Backups written by another tool.
 pub(super) const FOREIGN: [&str; 2] = ["f1", "f2"];
 
+/// A name that no agent generates.
+pub(super) fn foreign_keys(id: &str) -> [String; 2] {
+    [".tar", ".metadata.json"].map(|ending| format!("backups/odd name+{id} #%ä{ending}"))
+}
+
+/// The id of any backup, by its number.
+pub(super) fn id(any: usize) -> &'static str {
+    OWN.iter().chain(&FOREIGN).nth(any).unwrap()
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// Uploads one of [`OWN`]; each version has other bytes.

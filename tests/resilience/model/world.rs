@@ -19,7 +19,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::{sleep, timeout};
 
 use super::map::Map;
-use super::steps::{FOREIGN, OWN, Step, Trouble};
+use super::steps::{FOREIGN, OWN, Step, Trouble, foreign_keys, id};
 use crate::lab::sample::hex;
 use crate::lab::{Failure, Imitation, MIB, Sample, TIMEOUT};
 
@@ -382,15 +382,6 @@ async fn uploads(agent: Arc<Agent>, sample: Sample) -> Result<StoredBackup, Erro
     agent
         .complete_upload(&upload.id, sample.size(), sample.crc32())
         .await
-}
-
-/// A name that no agent generates.
-fn foreign_keys(id: &str) -> [String; 2] {
-    [".tar", ".metadata.json"].map(|ending| format!("backups/odd name+{id} #%ä{ending}"))
-}
-
-fn id(any: usize) -> &'static str {
-    OWN.iter().chain(&FOREIGN).nth(any).unwrap()
 }
 
 /// Sent as by Home Assistant.

@@ -107,20 +107,13 @@ class UploadBody(aiohttp.Payload):
             # aiohttp 3.13 sends a PUT again after its connection broke, with the rest of the body.
             raise ConnectionResetError("the stream cannot be sent again")
         self.started = True
-        transport = _transport_of(writer)
-        if transport is not None:
+        if transport := _transport_of(writer):
             _enlarge_send_buffer(transport)
         try:
             while chunk := await self._next():
                 self.sent += len(chunk)
                 self._crc = crc32(chunk, self._crc)
-                async with asyncio.timeout(IDLE_SECONDS):
-                    await writer.write(chunk)
-        except asyncio.CancelledError:
-            if transport is not None:
-                # Ends aiohttp 3.13's wait for the socket, which would later log a lost connection.
-                transport.abort()
-            raise
+                await _write(writer, chunk)
         finally:
             self._finished.set()
 
@@ -145,6 +138,32 @@ class UploadBody(aiohttp.Payload):
             self.stream_error = err
             raise
         return chunk
+
+
+async def _write(writer: AbstractStreamWriter, chunk: bytes) -> None:
+    """Write a chunk; raises TimeoutError after the idle timeout.
+
+    A cancelled write of aiohttp 3.13 leaves a future behind that reports the lost connection. So the write is not
+    cancelled: it ends with its transport.
+    """
+    writing = asyncio.ensure_future(writer.write(chunk))
+    try:
+        await asyncio.wait({writing}, timeout=IDLE_SECONDS)
+    finally:
+        if not writing.done():
+            _end(writing, writer)
+    if not writing.done():
+        raise TimeoutError
+    writing.result()
+
+
+def _end(writing: asyncio.Future[None], writer: AbstractStreamWriter) -> None:
+    """End a write by closing its connection; its error is expected."""
+    writing.add_done_callback(lambda it: it.cancelled() or it.exception())
+    if transport := _transport_of(writer):
+        transport.abort()
+    else:
+        writing.cancel()
 
 
 def _transport_of(writer: AbstractStreamWriter) -> asyncio.WriteTransport | None:

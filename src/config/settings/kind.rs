@@ -1,0 +1,161 @@
+//! The kinds of values: which texts are values, and the words of the error for any other text.
+
+use crate::error::Reason;
+use crate::units::{format_bytes, format_hours, parse_bytes, parse_hours};
+
+/// The values of a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// A text for request headers and URLs: printable ASCII without spaces.
+    Word,
+    /// A path on the agent's machine.
+    Path,
+    /// An IP address with a port.
+    Address,
+    /// IP addresses.
+    Addresses,
+    /// `true` or `false`.
+    Boolean,
+    /// One of these.
+    Choice(&'static [&'static str]),
+    /// A provider's id.
+    Provider,
+    /// A number with a unit.
+    Number(Number),
+    /// Certificates in PEM form, or the path of a file with them.
+    Pem,
+    /// URL of an HTTP proxy, which may hold a password.
+    Proxy,
+}
+
+/// A number with bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Number {
+    /// Its unit.
+    pub unit: Unit,
+    /// The smallest one.
+    pub min: u64,
+    /// The largest one; `u64::MAX` for no bound.
+    pub max: u64,
+    /// Words that stand for no number.
+    pub none: &'static [&'static str],
+}
+
+/// The unit of a number, and how people write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// `4`
+    Count,
+    /// `900`
+    Seconds,
+    /// Seconds, written as `12h` or `7d`.
+    Hours,
+    /// Bytes, written as `8 MiB`.
+    Bytes,
+    /// Bytes a second, written as `2 MiB`.
+    Rate,
+}
+
+impl Kind {
+    /// Completes the sentence "must be …" about a value of this kind.
+    #[must_use]
+    pub fn wanted(&self) -> String {
+        match self {
+            Self::Boolean => "true or false".to_owned(),
+            Self::Address => "an address with a port, such as \"127.0.0.1:8099\"".to_owned(),
+            Self::Addresses => "IP addresses, such as [\"192.0.2.7\"]".to_owned(),
+            Self::Choice(choices) => format!("one of {}", choices.join(", ")),
+            Self::Number(number) => number.wanted(),
+            _ => "a text".to_owned(),
+        }
+    }
+
+    /// The error of a text that is no value of this kind.
+    #[must_use]
+    pub fn refusal(&self, text: &str) -> Option<(Option<Reason>, String)> {
+        match self {
+            Self::Word if !is_word(text) => Some((
+                Some(Reason::StrangeCharacter),
+                "has a space or a character that is not ASCII: copy it from the provider again"
+                    .to_owned(),
+            )),
+            Self::Choice(choices) if !choices.contains(&text) => {
+                Some((None, format!("must be {}, not \"{text}\"", self.wanted())))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether a text can travel in request headers and URLs as it is.
+fn is_word(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+impl Number {
+    /// The number in a text, in bytes or seconds where it has a unit; `Some(None)` for a word that stands for none.
+    #[must_use]
+    pub fn parse(&self, text: &str) -> Option<Option<u64>> {
+        if self.none.contains(&text) {
+            return Some(None);
+        }
+        let number = match self.unit {
+            Unit::Count | Unit::Seconds => text.parse().ok(),
+            Unit::Hours => parse_hours(text),
+            Unit::Bytes | Unit::Rate => parse_bytes(text),
+        }?;
+        if number == 0 && self.unit == Unit::Rate {
+            return Some(None);
+        }
+        (self.min..=self.max)
+            .contains(&number)
+            .then_some(Some(number))
+    }
+
+    /// A number as people write it.
+    #[must_use]
+    pub fn format(&self, number: u64) -> String {
+        match self.unit {
+            Unit::Count | Unit::Seconds => number.to_string(),
+            Unit::Hours => format_hours(number),
+            Unit::Bytes | Unit::Rate => format_bytes(number),
+        }
+    }
+
+    /// The bounds, in words; empty where there are none.
+    #[must_use]
+    pub fn bounds(&self) -> String {
+        let min = self.format(self.min);
+        if self.max < u64::MAX {
+            format!("{min} to {}", self.format(self.max))
+        } else if self.min > 0 {
+            format!("{min} or more")
+        } else {
+            String::new()
+        }
+    }
+
+    fn wanted(&self) -> String {
+        let (what, example) = match self.unit {
+            Unit::Count => ("a number", ""),
+            Unit::Seconds => ("a number of seconds", ""),
+            Unit::Hours => ("a time", ", such as \"7d\" or \"12h\""),
+            Unit::Bytes => ("a size", ", such as \"16 MiB\""),
+            Unit::Rate => ("bytes a second", ", such as \"2 MiB\""),
+        };
+        let bounds = self.bounds();
+        let bounds = match self.max {
+            u64::MAX if bounds.is_empty() => bounds,
+            u64::MAX => format!(", {bounds}"),
+            _ => format!(" from {bounds}"),
+        };
+        let none = self
+            .none
+            .first()
+            .map(|none| format!(", or \"{none}\""))
+            .unwrap_or_default();
+        format!("{what}{bounds}{example}{none}")
+    }
+}
