@@ -1,4 +1,4 @@
-"""Makes the files that Home Assistant and the agent's page read from translations/, or says what is wrong with those."""
+"""Generates the files that Home Assistant and the agent's page read from translations/, or reports errors in those."""
 
 from collections.abc import Iterator
 import json
@@ -16,8 +16,12 @@ INTEGRATION = (
 )
 APP = REPOSITORY / "addon" / "translations"
 PAGE = REPOSITORY / "src" / "page" / "words"
+TABLE = REPOSITORY / "docs" / "settings.json"
 
-# Supervisor fills in nothing.
+# English words of a new setting appear until these follow.
+COMPLETE = ("en", "de")
+
+# Supervisor replaces no placeholders.
 _EXAMPLES = {
     "endpoint_example": "https://s3.example.com",
     "limit_example": "2 MiB",
@@ -28,21 +32,26 @@ _HEAD = (
     "# Written by scripts/generate from translations/. Change those, not this one.\n\n"
 )
 
+# The form "Add a bucket".
+_FORM = "integration.config_subentries.location.step.location"
+
 _PLACEHOLDER = re.compile(r"\{[a-z_]+\}")
 
 type Texts = dict[str, str]
 
 
 class TranslationError(Exception):
-    """A file of translations/ is not as README.md there says."""
+    """A file of translations/ breaks a rule of README.md there."""
 
 
 def generated() -> dict[Path, str]:
     """Return what each generated file should hold."""
     english = _load("en")
+    resolved = {language: _resolve(english, language) for language in languages()}
+    table = json.loads(TABLE.read_text())["settings"]
     files = {}
-    for language in languages():
-        texts = _resolve(english, language)
+    for language, own in resolved.items():
+        texts = {**own, **_words_of_settings(own, table)}
         files[INTEGRATION / f"{language}.json"] = _json(_tree(texts, "integration"))
         files[APP / f"{language}.yaml"] = _yaml(_tree(_with_examples(texts), "app"))
         files[PAGE / f"{language}.json"] = _json(_tree(texts, "page"))
@@ -76,7 +85,12 @@ def _resolve(english: Texts, language: str) -> Texts:
     """Return the texts of a language with the references replaced."""
     texts = english if language == "en" else _load(language)
     own = {key for key, text in english.items() if not text.startswith("@")}
-    problems = [f"{key} is missing" for key in sorted(own - texts.keys())]
+    missing = own - texts.keys()
+    if language not in COMPLETE:
+        late = {key for key in missing if key.startswith("settings.")}
+        texts |= {key: english[key] for key in late}
+        missing -= late
+    problems = [f"{key} is missing" for key in sorted(missing)]
     if language != "en":
         problems += [f"{key} is too much" for key in sorted(texts.keys() - own)]
     problems += [
@@ -86,13 +100,39 @@ def _resolve(english: Texts, language: str) -> Texts:
     ]
     for key, text in english.items():
         if text.startswith("@") and text[1:] not in own:
-            problems.append(f"{key} stands for {text[1:]}, which there is not")
+            problems.append(f"{key} stands for {text[1:]}, which does not exist")
     if problems:
         raise TranslationError("\n".join(f"{language}.yaml: {it}" for it in problems))
     return {
         key: texts[text[1:]] if text.startswith("@") else texts[key]
         for key, text in english.items()
     }
+
+
+def _words_of_settings(texts: Texts, table: list[dict[str, Any]]) -> Texts:
+    """Return the words of the settings at the places where Home Assistant looks for them."""
+    words: Texts = {}
+    for setting in table:
+        name = setting["name"]
+        if setting["app"] and setting["section"] == "locations":
+            at = f"app.configuration.locations.fields.{name}"
+            words[f"{at}.name"] = _word(texts, name, "name")
+            words[f"{at}.description"] = _word(texts, name, "app", "description")
+        for section in setting["form"]:
+            at = _FORM if section == "main" else f"{_FORM}.sections.{section}"
+            words[f"{at}.data.{name}"] = _word(texts, name, "name")
+            words[f"{at}.data_description.{name}"] = _word(
+                texts, name, section, "description"
+            )
+    return words
+
+
+def _word(texts: Texts, setting: str, *names: str) -> str:
+    """Return the first of a setting's texts that exists."""
+    for name in names:
+        if text := texts.get(f"settings.{setting}.{name}"):
+            return text
+    raise TranslationError(f"en.yaml: settings.{setting}.{names[-1]} is missing")
 
 
 def _placeholders(text: str) -> set[str]:

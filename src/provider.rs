@@ -1,8 +1,6 @@
 //! The providers that people keep their buckets at, as data: `provider/table.toml` says how each is reached and what
 //! is peculiar about it. The agent, Home Assistant's config flow and `docs/providers.md` all use this one table.
 
-#[cfg(test)]
-pub(crate) mod document;
 mod field;
 mod form;
 mod nearest;
@@ -10,8 +8,11 @@ mod row;
 #[cfg(test)]
 mod tests;
 
+use std::str::FromStr;
 use std::sync::LazyLock;
 
+use serde::de::IntoDeserializer;
+use serde::de::value::Error as ValueError;
 use serde::{Deserialize, Serialize};
 use url::Url;
 use utoipa::ToSchema;
@@ -132,6 +133,22 @@ impl Checksum {
             Self::Crc64Nvme => "crc64nvme",
             Self::Off => "off",
         }
+    }
+}
+
+impl FromStr for Addressing {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        Self::deserialize(text.into_deserializer())
+    }
+}
+
+impl FromStr for Checksum {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        Self::deserialize(text.into_deserializer())
     }
 }
 

@@ -9,4 +9,5 @@ mod lab;
 
 mod api;
 mod contract;
+mod generated;
 mod resilience;

@@ -234,7 +234,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn the_document_of_the_api_is_the_one_in_docs() {
+    fn openapi_document_is_current() {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/openapi.json");
         let text = super::text();
         if std::env::var_os("S3_BACKUP_AGENT_GENERATE").is_some() {

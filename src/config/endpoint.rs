@@ -1,4 +1,6 @@
-//! The endpoint: written by a person, copied from a provider's page with the bucket still in it, or made from a preset.
+//! The endpoint: written out, copied from a provider's page with the bucket in it, or built from the provider's form.
+
+use std::collections::HashMap;
 
 use url::Url;
 
@@ -6,28 +8,32 @@ use super::reader::Reader;
 use crate::error::Reason;
 use crate::provider::{self, Provider};
 
-/// Reads the endpoint, or makes it of the provider's form and the fields that the form has.
+/// The settings that an endpoint depends on.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'s> {
+    pub(super) provider: &'static Provider,
+    pub(super) region: Option<&'s str>,
+    pub(super) bucket: Option<&'s str>,
+}
+
+/// Reads the endpoint, or builds it from the provider's form and the fields of that form.
 pub(super) fn read(
     section: &mut Reader<'_>,
     endpoint: Option<String>,
-    provider: &'static Provider,
-    region: Option<&str>,
-    bucket: Option<&str>,
+    place: Place<'_>,
 ) -> Option<Url> {
-    let fields: Vec<(String, Option<String>)> = provider
+    let provider = place.provider;
+    let fields: HashMap<&str, String> = provider
         .fields
         .iter()
-        .map(|field| (field.id.clone(), section.text(&field.id)))
+        .filter_map(|field| Some((field.id.as_str(), section.text(&field.id)?)))
         .collect();
     if let Some(text) = endpoint {
-        return written(section, &text, bucket);
+        return written(section, &text, place.bucket);
     }
     let value = |name: &str| match name {
-        "region" => region.map(str::to_owned),
-        _ => fields
-            .iter()
-            .find(|(field, _)| field == name)
-            .and_then(|(_, value)| value.clone()),
+        "region" => place.region.map(str::to_owned),
+        _ => fields.get(name).cloned(),
     };
     match provider.endpoint_for(value) {
         Ok(url) => Some(url),
@@ -127,7 +133,7 @@ fn note_path(section: &mut Reader<'_>, url: &Url, bucket: Option<&str>) {
     );
 }
 
-/// The endpoint without the bucket before its host, where that is a known provider's.
+/// The endpoint without the bucket before its host, if that is a known provider's.
 fn without_bucket(url: &Url, bucket: &str) -> Option<String> {
     let host = url
         .host_str()?
@@ -138,13 +144,13 @@ fn without_bucket(url: &Url, bucket: &str) -> Option<String> {
     without.set_host(Some(&host)).ok()?;
     let is_known = provider::of_endpoint(&without).is_some()
         && provider::of_endpoint(url).is_none_or(|provider| {
-            // A form such as `https://{something}.example.com` may take the bucket for its field.
+            // A form such as `https://{field}.example.com` may match the bucket as its field.
             provider::of_endpoint(&without).is_some_and(|other| other.id == provider.id)
         });
     is_known.then(|| without.origin().ascii_serialization())
 }
 
-/// A URL may hold a password; what is before an `@` is never repeated.
+/// A URL may hold a password: messages never repeat the part before an `@`.
 fn redact(text: &str) -> &str {
     text.rsplit_once('@').map_or(text, |(_, host)| host)
 }

@@ -5,7 +5,10 @@ use std::path::Path;
 
 use config::{ConfigError, File, FileFormat, Map, Source, Value};
 
-use super::Problem;
+use super::problem::Problem;
+
+/// Environment variables.
+pub(crate) type Environment = HashMap<String, String>;
 
 /// Where Supervisor puts the options from the app's configuration page.
 pub const APP_OPTIONS: &str = "/data/options.json";
@@ -13,26 +16,25 @@ pub const APP_OPTIONS: &str = "/data/options.json";
 /// Names another file in its place.
 pub const APP_OPTIONS_VARIABLE: &str = "S3_BACKUP_AGENT_OPTIONS";
 
-/// What an environment variable for the agent starts with, as in `S3_BACKUP_AGENT__LOG__LEVEL`.
+/// Prefix of an environment variable for the agent, as in `S3_BACKUP_AGENT__LOG__LEVEL`.
 pub const ENVIRONMENT_PREFIX: &str = "S3_BACKUP_AGENT__";
 
-/// The largest file that is read; a hundred locations have some 50 KiB.
+/// The largest file that is read; a hundred locations take some 50 KiB.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// The most entries of a list that variables can make: one with a high number would make all before it.
+/// The largest list that variables can create: an entry with a high index creates all before it.
 const MAX_ENTRIES: usize = 100;
 
-/// Puts the layers over one another. Each value remembers where it came from; a file that cannot be read is a problem,
-/// and left out.
+/// Merges the layers. Each value keeps its source; an unreadable file is a problem, and skipped.
 pub(super) fn merged(
     file: Option<&Path>,
     options: &Path,
-    environment: &HashMap<String, String>,
+    environment: &Environment,
 ) -> (Value, Vec<Problem>) {
     let mut builder = config::Config::builder();
     let mut problems = Vec::new();
     let file = file.map(|file| (file, File::from(file).format(FileFormat::Toml)));
-    // Nothing at all where it is not there; what is there and cannot be read is a problem.
+    // A missing file is no problem, an unreadable one is.
     let is_there = options.try_exists().unwrap_or(true);
     let options = (
         options,
@@ -46,7 +48,7 @@ pub(super) fn merged(
             .is_ok_and(|metadata| metadata.len() > MAX_FILE_BYTES)
         {
             let message = format!(
-                "is larger than {} KiB, so it is no configuration",
+                "is larger than {} KiB, too large for a configuration",
                 MAX_FILE_BYTES / 1024
             );
             let source = Some(path.display().to_string());
@@ -68,7 +70,7 @@ pub(super) fn merged(
             Err(error) => problems.push(unreadable(&error, path)),
         }
     }
-    match builder.add_source(Environment(environment.clone())).build() {
+    match builder.add_source(Variables(environment.clone())).build() {
         Ok(config) => (config.cache, problems),
         Err(error) => {
             problems.push(Problem::new("configuration", error.to_string()));
@@ -77,7 +79,7 @@ pub(super) fn merged(
     }
 }
 
-/// Whether a key is a name, and not the way to something: `config` would make all entries of `a[4000000000]`.
+/// Whether a key is a name and not a path: `config` would create all entries of `a[4000000000]`.
 fn is_name(key: &str) -> bool {
     key.bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
@@ -90,7 +92,7 @@ fn unknown_key(key: &str, file: &Path) -> Problem {
     }
 }
 
-/// What a file says.
+/// The values of a file.
 #[derive(Debug, Clone)]
 struct Values(Map<String, Value>);
 
@@ -117,7 +119,7 @@ fn unreadable(error: &ConfigError, file: &Path) -> Problem {
     }
 }
 
-/// A parser shows the line that it stumbles over, and a secret may be on it: place and reason are enough.
+/// Removes the excerpt from a parser's message: the line may hold a secret. Position and cause are enough.
 fn without_excerpt(message: &str) -> String {
     let is_excerpt = |line: &&str| {
         line.split_once('|').is_some_and(|(number, _)| {
@@ -133,9 +135,9 @@ fn without_excerpt(message: &str) -> String {
 
 /// `S3_BACKUP_AGENT__LOCATIONS__0__BUCKET` sets `locations[0].bucket`.
 #[derive(Debug, Clone)]
-struct Environment(HashMap<String, String>);
+struct Variables(Environment);
 
-impl Source for Environment {
+impl Source for Variables {
     fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
         Box::new(self.clone())
     }
@@ -157,11 +159,11 @@ impl Source for Environment {
 
 fn too_many(name: &str) -> ConfigError {
     ConfigError::Message(format!(
-        "environment variable {name}: a list has {MAX_ENTRIES} entries at most, from 0"
+        "environment variable {name}: a list has {MAX_ENTRIES} entries at most, counted from 0"
     ))
 }
 
-/// `None` for an entry that no list has.
+/// `None` for an index beyond the limit.
 fn key_of(path: &str) -> Option<String> {
     let mut key = String::new();
     for part in path.to_lowercase().split("__") {
@@ -187,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_variable_names_a_key() {
+    fn variable_names_a_key() {
         assert_eq!(key_of("LOG__LEVEL").unwrap(), "log.level");
         assert_eq!(
             key_of("LOCATIONS__0__ACCESS_KEY_ID").unwrap(),
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_cannot_make_a_list_without_end() {
+    fn variable_cannot_create_a_huge_list() {
         for index in ["100", "4000000000", "99999999999999999999999"] {
             let name = format!("S3_BACKUP_AGENT__LOCATIONS__{index}__BUCKET");
             let environment = HashMap::from([(name.clone(), "b".to_owned())]);
@@ -206,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_the_way_to_something_is_no_setting() {
+    fn key_with_a_path_is_unknown() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(
             file.path(),
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_far_too_large_is_not_read() {
+    fn huge_file_is_not_read() {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(1 << 40).unwrap();
         for (toml, json) in [

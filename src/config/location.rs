@@ -4,33 +4,21 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
-
-use super::Problem;
-use super::reader::Reader;
-use super::s3::{S3Settings, Wire};
-use super::size::ByteSize;
+use super::problem::Problem;
+use super::reader::{Reader, empty_table};
+use super::s3::S3Settings;
 use super::verify::Verify;
-use crate::units::hex;
+use super::wire::Wire;
+use crate::units::{MIB, sha256};
 
-/// Parts are this large unless the location or a very large backup says otherwise.
-pub const DEFAULT_PART_SIZE: u64 = 8 * MIB;
-/// S3's own smallest part; the last one of an upload may be smaller.
-/// Source: "Amazon S3 multipart upload limits" in Amazon's user guide.
-pub const MIN_PART_SIZE: u64 = 5 * MIB;
-/// Larger parts would only cost memory: 10,000 of these hold 5 TB, S3's largest object.
-pub const MAX_PART_SIZE: u64 = 512 * MIB;
 /// S3's own limit; a provider's row in the table may have a lower one.
 const MAX_PARTS: u64 = 10_000;
 /// `OpenStack` Swift's default. Source: `max_upload_part_num` in the documentation of its s3api middleware.
 const MODEST_PARTS: u64 = 1000;
 const LARGEST_MODEST_PART: u64 = 48 * MIB;
-const MIB: u64 = 1024 * 1024;
 
-/// Bytes a second that a part of its own is worth.
+/// Bytes a second that justify a part in flight.
 const WORTH_A_PART: u64 = 256 * 1024;
-const DEFAULT_CONCURRENCY: usize = 4;
-const DEFAULT_OUTAGE: Duration = Duration::from_mins(15);
 
 /// Where a location is defined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,36 +27,36 @@ pub enum Origin {
     Configuration,
     /// In Home Assistant, which registers it whenever it connects.
     Registered,
-    /// Nowhere: the directory that is there until somebody configures a bucket.
+    /// The built-in directory, until a location is configured.
     Embedded,
 }
 
-/// A place for backups.
+/// A location for backups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
-    /// Stable, URL-safe, without dots: HA makes its agent id of it.
+    /// Stable, URL-safe, without dots: Home Assistant builds its agent id from it.
     pub id: String,
-    /// Name shown to people.
+    /// Name to show.
     pub name: String,
-    /// A provider's name, such as `garage`; `other` when it is not one of the known ones, `directory` for `file://`.
+    /// A provider's id, such as `garage`; `other` if the table has no row for it, `directory` for `file://`.
     pub provider: String,
-    /// What is behind it.
+    /// The storage.
     pub backend: Backend,
     /// Folder in the bucket, without slashes around it; may be empty.
     pub prefix: String,
-    /// Size of a part in bytes, before it grows for a very large backup.
+    /// Size of a part in bytes; it grows for a very large backup.
     pub part_size: u64,
-    /// Parts, or ranges of a download, on their way at the same time.
+    /// Parts of an upload, or ranges of a download, in flight.
     pub concurrency: usize,
-    /// How long a transfer waits for storage that is away.
+    /// How long a transfer retries while the storage is unreachable.
     pub outage: Duration,
-    /// Whether its backups are verified on a schedule.
+    /// Scheduled verification.
     pub verify: Option<Verify>,
     /// Where it is defined.
     pub origin: Origin,
 }
 
-/// What is behind a location.
+/// The storage of a location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Backend {
     /// A bucket.
@@ -78,42 +66,34 @@ pub enum Backend {
 }
 
 impl Location {
-    /// The directory that `serve` keeps backups in when nothing is configured.
-    pub(super) fn embedded(state_dir: &Path) -> Self {
-        Self {
+    /// The directory that `serve` stores backups in while nothing is configured.
+    pub(super) fn embedded(state_dir: &Path) -> Option<Self> {
+        let mut defaults = Reader::remote(empty_table());
+        let backend = Backend::Directory(state_dir.join("local"));
+        Some(Self {
             id: "local".into(),
             name: "Local directory".into(),
-            provider: "directory".into(),
-            backend: Backend::Directory(state_dir.join("local")),
-            prefix: String::new(),
-            part_size: DEFAULT_PART_SIZE,
-            concurrency: DEFAULT_CONCURRENCY,
-            outage: DEFAULT_OUTAGE,
-            verify: None,
             origin: Origin::Embedded,
-        }
+            ..Self::read_with(&mut defaults, |_| Some(backend))?
+        })
     }
 
     pub(super) fn read(section: &mut Reader<'_>) -> Option<Self> {
+        Self::read_with(section, read_backend)
+    }
+
+    fn read_with(
+        section: &mut Reader<'_>,
+        backend: impl FnOnce(&mut Reader<'_>) -> Option<Backend>,
+    ) -> Option<Self> {
         let id = section.text("id");
         let name = section.text("name");
         let prefix = read_prefix(section);
-        let part_size = read_part_size(section);
-        let concurrency = section
-            .parsed("concurrency", "a number from 1 to 16")
-            .unwrap_or(DEFAULT_CONCURRENCY);
-        if !(1..=16).contains(&concurrency) {
-            section.problem("concurrency", "must be a number from 1 to 16");
-        }
-        let outage = section
-            .parsed("outage_seconds", "a number of seconds")
-            .map_or(DEFAULT_OUTAGE, Duration::from_secs);
+        let part_size = section.number("part_size");
+        let concurrency = section.count("concurrency");
+        let outage = section.duration("outage_seconds");
         let verify = Verify::read(section);
-        let backend = read_backend(section)?;
-        let provider = match &backend {
-            Backend::Directory(_) => "directory".to_owned(),
-            Backend::S3(s3) => s3.provider.id.clone(),
-        };
+        let backend = backend(section)?;
         let id = id.unwrap_or_else(|| derived_id(&backend, &prefix));
         if !is_valid_id(&id) {
             section.problem(
@@ -121,16 +101,18 @@ impl Location {
                 "may hold lower-case letters, digits, \"-\" and \"_\" only, 64 at most",
             );
         }
-        let name = name.unwrap_or_else(|| default_name(&backend, &prefix));
         Some(Self {
             id,
-            name,
-            provider,
+            name: name.unwrap_or_else(|| default_name(&backend, &prefix)),
+            provider: match &backend {
+                Backend::Directory(_) => "directory".to_owned(),
+                Backend::S3(s3) => s3.provider.id.clone(),
+            },
             backend,
             prefix,
-            part_size,
-            concurrency,
-            outage,
+            part_size: part_size?,
+            concurrency: concurrency?,
+            outage: outage?,
             verify,
             origin: if section.is_local() {
                 Origin::Configuration
@@ -140,8 +122,8 @@ impl Location {
         })
     }
 
-    /// Reads settings that came over the protocol. They are taken as they are: no variables, no files of this machine.
-    /// The second half of the answer is what was put right without asking.
+    /// Reads settings that arrive over the protocol: variables are not expanded, and files of this machine not read.
+    /// Returns notes on corrected values as well.
     ///
     /// # Errors
     /// Every problem found.
@@ -159,8 +141,8 @@ impl Location {
 
     /// Parts that an upload of `size` bytes may have.
     ///
-    /// Of a provider that nobody knows, no more are asked for than the most modest one takes, as long as parts stay small:
-    /// where part 1,001 is refused, a thousand have travelled for nothing.
+    /// For an unknown provider, the lowest known limit applies as long as parts stay small: if the provider refused part
+    /// 1,001, a thousand parts would be wasted.
     #[must_use]
     pub fn max_parts(&self, size: u64) -> u64 {
         match &self.backend {
@@ -174,7 +156,7 @@ impl Location {
         }
     }
 
-    /// What tells how a tar is kept with these settings from how it is with others; none of it is secret.
+    /// Identifies how these settings store a tar, without secrets. Uploads resume only if it is unchanged.
     #[must_use]
     pub fn keeps(&self) -> String {
         match &self.backend {
@@ -195,13 +177,13 @@ impl Location {
         place(&self.backend, &self.prefix)
     }
 
-    /// Parts on their way up at the same time. Where a limit is low, many would only be slow together.
+    /// Parts of an upload in flight. Under a low limit, many parts would only be slow together.
     #[must_use]
     pub fn parts_in_flight(&self) -> usize {
         self.in_flight(|wire| wire.upload_limit)
     }
 
-    /// Ranges on their way down at the same time.
+    /// Ranges of a download in flight.
     #[must_use]
     pub fn ranges_in_flight(&self) -> usize {
         self.in_flight(|wire| wire.download_limit)
@@ -219,7 +201,7 @@ impl Location {
     }
 }
 
-/// Two locations with one id would be one to HA: the first one keeps it.
+/// Home Assistant cannot tell two locations with one id apart: the first one keeps it.
 pub(super) fn remove_duplicates(locations: &mut Vec<Location>, reader: &mut Reader<'_>) {
     let mut ids = HashSet::new();
     locations.retain(|location| {
@@ -249,16 +231,6 @@ fn read_prefix(section: &mut Reader<'_>) -> String {
     prefix
 }
 
-fn read_part_size(section: &mut Reader<'_>) -> u64 {
-    let part_size = section
-        .parsed("part_size", "a size such as \"16 MiB\"")
-        .map_or(DEFAULT_PART_SIZE, |ByteSize(size)| size);
-    if !(MIN_PART_SIZE..=MAX_PART_SIZE).contains(&part_size) {
-        section.problem("part_size", "must be from 5 MiB to 512 MiB");
-    }
-    part_size
-}
-
 fn read_backend(section: &mut Reader<'_>) -> Option<Backend> {
     let endpoint = section.text("endpoint");
     let Some(path) = endpoint
@@ -267,7 +239,7 @@ fn read_backend(section: &mut Reader<'_>) -> Option<Backend> {
     else {
         return S3Settings::read(section, endpoint).map(|settings| Backend::S3(Box::new(settings)));
     };
-    // A "provider" beside it says nothing.
+    // A directory has no provider.
     let _ = section.text("provider");
     if !path.starts_with('/') {
         section.problem(
@@ -287,14 +259,13 @@ fn is_valid_id(id: &str) -> bool {
     let allowed = |byte: u8| {
         byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_'
     };
-    // `check` is a path of the protocol.
+    // The protocol has the path `/v1/locations/check`.
     !id.is_empty() && id.len() <= 64 && id.bytes().all(allowed) && id != "check"
 }
 
-/// The same endpoint, bucket and prefix always give the same id, so that HA keeps its settings for the location.
+/// The same endpoint, bucket and prefix always give the same id, so that Home Assistant keeps its settings for it.
 fn derived_id(backend: &Backend, prefix: &str) -> String {
-    let hash = digest(&SHA256, place(backend, prefix).as_bytes());
-    format!("loc-{}", hex(&hash.as_ref()[..6]))
+    format!("loc-{}", &sha256(place(backend, prefix).as_bytes())[..12])
 }
 
 fn place(backend: &Backend, prefix: &str) -> String {

@@ -1,11 +1,11 @@
-//! Certificates that people paste.
+//! Pasted certificates.
 
 const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
 
-/// A PEM with its line ends put back: a field of one line, as an app's options have them, drops them or makes spaces of
-/// them. What is no PEM stays as it is, and is refused by whoever reads it.
+/// Restores the line breaks of a PEM: a one-line field, as in an app's options, drops them or turns them into spaces.
+/// Returns any other text unchanged; parsing refuses it later.
 pub(super) fn with_lines(text: &str) -> String {
     let blocks = text
         .split(BEGIN)
@@ -17,7 +17,7 @@ pub(super) fn with_lines(text: &str) -> String {
         .unwrap_or_else(|| text.to_owned())
 }
 
-/// What follows `-----BEGIN `, up to the end of the block; anything behind that is somebody's comment.
+/// The block that follows `-----BEGIN `. Text behind its end is a comment.
 fn block(text: &str) -> Option<String> {
     let (label, rest) = text.split_once(DASHES)?;
     let (body, _) = rest.split_once(&format!("{END}{label}{DASHES}"))?;
@@ -29,10 +29,13 @@ fn block(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+
     use super::*;
 
     #[test]
-    fn a_certificate_on_one_line_is_one() {
+    fn pem_on_one_line_is_parsed() {
         let key = rcgen::generate_simple_self_signed(["storage.example.com".to_owned()]).unwrap();
         let other = rcgen::generate_simple_self_signed(["other.example.com".to_owned()]).unwrap();
         let pem = format!("{}# the other one\n{}", key.cert.pem(), other.cert.pem());
@@ -42,13 +45,15 @@ mod tests {
             pem.replace('\n', ""),
             pem.replace('\n', "\r\n"),
         ] {
-            let read = reqwest::Certificate::from_pem_bundle(with_lines(&text).as_bytes()).unwrap();
-            assert_eq!(read.len(), 2, "{text}");
+            let pem = with_lines(&text);
+            let certificates: Result<Vec<_>, _> =
+                CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+            assert_eq!(certificates.unwrap().len(), 2, "{text}");
         }
     }
 
     #[test]
-    fn what_is_no_certificate_stays_as_it_is() {
+    fn other_text_is_unchanged() {
         for text in [
             "",
             "nonsense",

@@ -1,80 +1,81 @@
-//! Takes typed values out of the merged configuration and collects every problem instead of stopping at the first.
+//! Reads typed values out of the merged configuration, and collects every problem instead of stopping at the first.
+//!
+//! A setting's row in [`super::settings`] drives the reading: type, bounds, default and error texts.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use config::{Value, ValueKind};
 
-use super::{Problem, Secret};
+use super::problem::Problem;
+use super::secret::Secret;
+use super::settings::{Default, GENERAL, Kind, LOCATION, PLAIN, Setting};
 use crate::error::Reason;
 
-/// Reads one table. A key that nobody asked for is a problem: it is a typing error more often than not.
+/// Reads one table. A key that was never read is a problem: usually a typing error.
 pub(super) struct Reader<'e> {
+    settings: &'static [Setting],
     table: HashMap<String, Value>,
     path: String,
-    /// None for what came over the protocol: it is taken as it is.
+    /// None for settings that arrive over the protocol: variables in them stay as they are.
     environment: Option<&'e HashMap<String, String>>,
-    asked: BTreeSet<String>,
+    read: BTreeSet<String>,
     problems: Vec<Problem>,
     notes: Vec<Problem>,
 }
 
 impl<'e> Reader<'e> {
     pub(super) fn new(value: Value, environment: &'e HashMap<String, String>) -> Self {
-        Self::at(String::new(), value, Some(environment))
+        Self::at(GENERAL, String::new(), value, Some(environment))
     }
 
-    /// Reads what somebody on the other side of the protocol wrote.
+    /// Reads a location that arrives over the protocol.
     pub(super) fn remote(value: Value) -> Self {
-        Self::at(String::new(), value, None)
+        Self::at(LOCATION, String::new(), value, None)
     }
 
-    /// Whether the person who wrote this has access to this machine: files and variables are theirs to name.
+    /// Whether the author has access to this machine: then files and variables may be named.
     pub(super) fn is_local(&self) -> bool {
         self.environment.is_some()
     }
 
-    fn at(path: String, value: Value, environment: Option<&'e HashMap<String, String>>) -> Self {
-        let (table, asked, problems, notes) =
-            (HashMap::new(), BTreeSet::new(), Vec::new(), Vec::new());
-        let mut reader = Self {
+    fn at(
+        settings: &'static [Setting],
+        path: String,
+        value: Value,
+        environment: Option<&'e HashMap<String, String>>,
+    ) -> Self {
+        let origin = value.origin().map(str::to_owned);
+        let (table, problem) = match value.kind {
+            ValueKind::Table(table) => (table.into_iter().collect(), None),
+            _ => (
+                HashMap::new(),
+                Some(Problem {
+                    source: origin,
+                    ..Problem::new(path.as_str(), "must be a section with keys of its own")
+                }),
+            ),
+        };
+        Self {
+            settings,
             table,
             path,
             environment,
-            asked,
-            problems,
-            notes,
-        };
-        let origin = value.origin().map(str::to_owned);
-        match value.kind {
-            ValueKind::Table(table) => reader.table = table.into_iter().collect(),
-            _ => reader.problems.push(Problem {
-                key: reader.path.clone(),
-                source: origin,
-                ..Problem::new("", "must be a section with keys of its own")
-            }),
+            read: BTreeSet::new(),
+            problems: problem.into_iter().collect(),
+            notes: Vec::new(),
         }
-        reader
     }
 
-    /// All problems, those with unknown keys included, and what was put right without asking.
+    /// Problems, unknown keys included, and notes on what the reader corrected.
     pub(super) fn finish(mut self) -> (Vec<Problem>, Vec<Problem>) {
-        let unknown: BTreeSet<String> = self
-            .table
-            .keys()
-            .filter(|key| !self.asked.contains(*key))
-            .cloned()
-            .collect();
-        for key in unknown {
-            self.problem(&key, "is not a known key");
+        let keys: BTreeSet<String> = self.table.keys().cloned().collect();
+        for key in keys.difference(&self.read.clone()) {
+            self.problem(key, "is not a known key");
         }
         (self.problems, self.notes)
-    }
-
-    pub(super) fn has_problem(&self, key: &str) -> bool {
-        let key = self.key(key);
-        self.problems.iter().any(|problem| problem.key == key)
     }
 
     pub(super) fn has(&self, key: &str) -> bool {
@@ -85,7 +86,7 @@ impl<'e> Reader<'e> {
         self.problem_with(key, None, message, None);
     }
 
-    /// A problem that has a code of its own, or a value that would be right.
+    /// A problem with a reason code, or with a value that works instead.
     pub(super) fn problem_with(
         &mut self,
         key: &str,
@@ -93,17 +94,19 @@ impl<'e> Reader<'e> {
         message: impl Into<String>,
         suggestion: Option<String>,
     ) {
-        let source = self
-            .table
-            .get(key)
-            .and_then(Value::origin)
-            .map(str::to_owned);
+        let source = self.table.get(key).and_then(Value::origin);
         self.problems.push(Problem {
-            source,
+            source: source.map(str::to_owned),
             reason,
             suggestion,
             ..Problem::new(self.key(key), message)
         });
+    }
+
+    /// A text that is no value of the setting's kind.
+    pub(super) fn refuse(&mut self, key: &str, text: &str) {
+        let wanted = self.setting(key).kind.wanted();
+        self.problem(key, format!("must be {wanted}, not \"{text}\""));
     }
 
     fn key(&self, key: &str) -> String {
@@ -114,18 +117,35 @@ impl<'e> Reader<'e> {
         }
     }
 
+    fn setting(&self, key: &str) -> Setting {
+        let row = self.settings.iter().find(|setting| setting.name == key);
+        // A provider's own field has no row.
+        row.copied().unwrap_or(PLAIN)
+    }
+
     fn take(&mut self, key: &str) -> Option<Value> {
-        self.asked.insert(key.to_owned());
-        self.table
-            .get(key)
+        self.read.insert(key.to_owned());
+        let value = self.table.get(key);
+        value
             .filter(|value| !matches!(value.kind, ValueKind::Nil))
             .cloned()
     }
 
-    /// A text with its `${VAR}` replaced. Spaces around it are not wanted anywhere: they come from pasting.
+    /// The text of a setting, or its default.
     pub(super) fn text(&mut self, key: &str) -> Option<String> {
-        let value = self.take(key)?;
-        let text = match value.kind {
+        let setting = self.setting(key);
+        let problems = self.problems.len();
+        let text = self.written(key);
+        if text.is_none() && setting.is_required && self.problems.len() == problems {
+            self.problem(key, "is missing");
+        }
+        text.filter(|text| self.accepts(key, setting.kind, text))
+            .or_else(|| setting.default_text().map(str::to_owned))
+    }
+
+    /// The text that a file or a variable gives a setting, `${VAR}` expanded. Trims it: spaces come from pasting.
+    pub(super) fn written(&mut self, key: &str) -> Option<String> {
+        let text = match self.take(key)?.kind {
             ValueKind::String(text) => text,
             ValueKind::Table(_) | ValueKind::Array(_) => {
                 self.problem(key, "must be a text");
@@ -136,7 +156,22 @@ impl<'e> Reader<'e> {
         self.expanded(key, text)
     }
 
-    /// A text with its variables replaced; nothing when it is empty.
+    fn accepts(&mut self, key: &str, kind: Kind, text: &str) -> bool {
+        match kind {
+            Kind::Word if !is_word(text) => {
+                let message = "holds a space or a character that is not ASCII: copy it from the provider again";
+                self.problem_with(key, Some(Reason::StrangeCharacter), message, None);
+                false
+            }
+            Kind::Choice(choices) if !choices.contains(&text) => {
+                self.refuse(key, text);
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// A text with its variables expanded; `None` if it is empty.
     fn expanded(&mut self, key: &str, text: String) -> Option<String> {
         let expanded = match self.environment {
             Some(environment) => expand(&text, environment),
@@ -154,38 +189,19 @@ impl<'e> Reader<'e> {
     fn trimmed(&mut self, key: &str, text: &str) -> String {
         let trimmed = text.trim();
         if trimmed.len() < text.len() && !trimmed.is_empty() {
-            let note = Problem::new(
-                self.key(key),
-                "had spaces or line ends around it, which are left out",
-            );
             self.notes.push(Problem {
                 reason: Some(Reason::SpacesRemoved),
-                ..note
+                ..Problem::new(
+                    self.key(key),
+                    "had spaces or line breaks around it, which were removed",
+                )
             });
         }
         trimmed.to_owned()
     }
 
-    /// An environment variable that `key` asks for.
-    pub(super) fn variable(&mut self, key: &str, name: &str) -> Option<String> {
-        if !self.is_local() {
-            self.problem(
-                key,
-                "\"environment\" is for the agent's own configuration only",
-            );
-            return None;
-        }
-        let value = self.optional_variable(name);
-        if value.is_none() {
-            self.problem(
-                key,
-                format!("is \"environment\", but the variable {name} is not set"),
-            );
-        }
-        value
-    }
-
-    pub(super) fn optional_variable(&self, name: &str) -> Option<String> {
+    /// An environment variable that `credentials` refers to.
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
         let value = self.environment?.get(name)?.trim();
         (!value.is_empty()).then(|| value.to_owned())
     }
@@ -198,31 +214,61 @@ impl<'e> Reader<'e> {
         self.text(key).map(PathBuf::from)
     }
 
-    pub(super) fn boolean(&mut self, key: &str) -> Option<bool> {
-        self.parsed(key, "true or false")
+    /// The number of a setting, or its default; in bytes or seconds where it has a unit.
+    pub(super) fn number(&mut self, key: &str) -> Option<u64> {
+        let Kind::Number(number) = self.setting(key).kind else {
+            return None;
+        };
+        self.value(key, |text| number.parse(text).ok()).flatten()
     }
 
-    /// A value that is written as text, such as a number or a name out of a few; `wanted` completes "must be …".
-    pub(super) fn parsed<T: FromStr>(&mut self, key: &str, wanted: &str) -> Option<T> {
-        let text = self.text(key)?;
-        let parsed = text.parse().ok();
-        if parsed.is_none() {
-            self.problem(key, format!("must be {wanted}, not \"{text}\""));
-        }
-        parsed
+    /// A number that counts things in memory.
+    pub(super) fn count(&mut self, key: &str) -> Option<usize> {
+        self.number(key)
+            .map(|number| usize::try_from(number).unwrap_or(usize::MAX))
     }
 
-    /// Reads a section, present or not.
-    pub(super) fn section<T>(&mut self, key: &str, read: impl FnOnce(&mut Reader<'_>) -> T) -> T {
-        let value = self.take(key).unwrap_or_else(|| {
-            Value::new(None, ValueKind::Table(HashMap::new().into_iter().collect()))
+    pub(super) fn duration(&mut self, key: &str) -> Option<Duration> {
+        self.number(key).map(Duration::from_secs)
+    }
+
+    /// A setting whose values a type of its own parses, or its default.
+    pub(super) fn parsed<T: FromStr>(&mut self, key: &str) -> Option<T> {
+        self.value(key, |text| text.parse().ok())
+    }
+
+    fn value<T>(&mut self, key: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let written = self.written(key).and_then(|text| {
+            let value = parse(&text);
+            if value.is_none() {
+                self.refuse(key, &text);
+            }
+            value
         });
-        let mut reader = Reader::at(self.key(key), value, self.environment);
+        written.or_else(|| self.setting(key).default_text().and_then(parse))
+    }
+
+    /// Reads a section, whether it is there or not.
+    pub(super) fn section<T>(
+        &mut self,
+        key: &str,
+        settings: &'static [Setting],
+        read: impl FnOnce(&mut Reader<'_>) -> T,
+    ) -> T {
+        let value = self.take(key).unwrap_or_else(empty_table);
+        let mut reader = Reader::at(settings, self.key(key), value, self.environment);
         let result = read(&mut reader);
-        let (problems, notes) = reader.finish();
+        self.absorb(reader);
+        result
+    }
+
+    /// Takes over what a reader of a part found; returns whether it found no problem.
+    fn absorb(&mut self, part: Reader<'_>) -> bool {
+        let (problems, notes) = part.finish();
+        let is_fine = problems.is_empty();
         self.problems.extend(problems);
         self.notes.extend(notes);
-        result
+        is_fine
     }
 
     /// Reads a list of texts, or one text alone.
@@ -233,14 +279,15 @@ impl<'e> Reader<'e> {
         };
         let texts = entries
             .into_iter()
-            .map(|entry| self.expanded(key, entry.to_string()));
-        Some(texts.collect::<Vec<_>>().into_iter().flatten().collect())
+            .filter_map(|entry| self.expanded(key, entry.to_string()));
+        Some(texts.collect())
     }
 
-    /// Reads a list of sections; an entry with a problem is left out.
+    /// Reads a list of sections; skips an entry with a problem.
     pub(super) fn list<T>(
         &mut self,
         key: &str,
+        settings: &'static [Setting],
         read: impl Fn(&mut Reader<'_>) -> Option<T>,
     ) -> Vec<T> {
         let Some(value) = self.take(key) else {
@@ -252,19 +299,33 @@ impl<'e> Reader<'e> {
         };
         let mut result = Vec::new();
         for (index, entry) in entries.into_iter().enumerate() {
-            let mut reader = Reader::at(
-                format!("{}[{index}]", self.key(key)),
-                entry,
-                self.environment,
-            );
+            let path = format!("{}[{index}]", self.key(key));
+            let mut reader = Reader::at(settings, path, entry, self.environment);
             let entry = read(&mut reader);
-            let (problems, notes) = reader.finish();
-            result.extend(entry.filter(|_| problems.is_empty()));
-            self.problems.extend(problems);
-            self.notes.extend(notes);
+            let is_fine = self.absorb(reader);
+            result.extend(entry.filter(|_| is_fine));
         }
         result
     }
+}
+
+impl Setting {
+    fn default_text(&self) -> Option<&'static str> {
+        match self.default {
+            Default::Value(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// A table without keys: every setting has its default.
+pub(super) fn empty_table() -> Value {
+    Value::new(None, ValueKind::Table(config::Map::new()))
+}
+
+/// Whether a text can travel in request headers and URLs as it is.
+pub(super) fn is_word(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// Replaces each `${VAR}`; `$${` stands for a plain `${`.
@@ -298,15 +359,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_are_replaced_inside_values() {
+    fn variables_are_expanded_inside_values() {
         let environment = HashMap::from([("A".to_owned(), "1".to_owned())]);
         assert_eq!(expand("x${A}y${A}", &environment).unwrap(), "x1y1");
         assert_eq!(expand("$${A} $5", &environment).unwrap(), "${A} $5");
-        assert!(
-            expand("${B}", &environment)
-                .unwrap_err()
-                .contains("variable B, which is not set")
-        );
+        let error = expand("${B}", &environment).unwrap_err();
+        assert!(error.contains("variable B, which is not set"));
         assert!(expand("${A", &environment).is_err());
     }
 }

@@ -1,64 +1,28 @@
-//! The configuration for a bug report: each value with its source, and nothing that is secret.
+//! The configuration for a bug report: each value with its source, without secrets.
 
 use config::{Value, ValueKind};
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
+use super::credentials::Encryption;
 use super::location::{Backend, Location};
-use super::s3::{Choice, Encryption, S3Settings};
+use super::s3::{Choice, S3Settings};
+use super::settings::{Secrecy, TABLES};
 use crate::logging::scrub::HIDDEN;
 
-/// Keys whose values may be shown; all others are hidden, so that a new setting is hidden until somebody thinks of it.
-/// The id of a key is no secret, but people swap the two.
-const SHOWN: [&str; 30] = [
-    "state_dir",
-    "socket",
-    "tcp",
-    "tcp_without_tls",
-    "token_file",
-    "page",
-    "page_from",
-    "tls_cert",
-    "tls_key",
-    "level",
-    "format",
-    "id",
-    "name",
-    "provider",
-    "endpoint",
-    "region",
-    "bucket",
-    "prefix",
-    "credentials",
-    "addressing",
-    "checksum",
-    "storage_class",
-    "encryption",
-    "part_size",
-    "concurrency",
-    "outage_seconds",
-    "verify_every",
-    "verify_sample",
-    "verify_mode",
-    "idle_seconds",
-];
-
-/// The same for what ends in this.
-const SHOWN_LIMITS: &str = "_limit";
-
-/// A value as it was written.
+/// A value as the user wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Written {
     /// The key, as in `locations[0].bucket`.
     pub key: String,
-    /// The value, variables not replaced.
+    /// The value, variables not expanded.
     pub value: String,
-    /// Where it is from: a file, or an environment variable.
+    /// Its source: a file, or an environment variable.
     pub source: Option<String>,
 }
 
-/// All values that somebody set, sorted by key.
+/// All values that the user set, sorted by key.
 pub(super) fn written(value: &Value) -> Vec<Written> {
     let mut all = Vec::new();
     collect("", value, &mut all);
@@ -86,26 +50,32 @@ fn collect(key: &str, value: &Value, all: &mut Vec<Written>) {
         kind => {
             let name = key.rsplit('.').next().unwrap_or(key);
             let name = name.split('[').next().unwrap_or(name);
-            let is_shown = SHOWN.contains(&name) || name.ends_with(SHOWN_LIMITS);
-            let shown =
-                Some(kind.to_string()).filter(|text| is_shown && !is_suspicious(name, text));
-            let shown = shown.unwrap_or_else(|| HIDDEN.to_owned());
+            let text = kind.to_string();
+            let is_shown = is_public(name) && !is_suspicious(name, &text);
             all.push(Written {
                 key: key.to_owned(),
-                value: shown,
+                value: if is_shown { text } else { HIDDEN.to_owned() },
                 source: value.origin().map(str::to_owned),
             });
         }
     }
 }
 
-/// Whether an endpoint has what it must not have, and what people put a secret into: a user, or a query.
+/// Whether a report may show a setting; never one without a row, such as a typing error.
+fn is_public(name: &str) -> bool {
+    TABLES
+        .iter()
+        .flat_map(|(_, settings)| *settings)
+        .any(|setting| setting.name == name && setting.secrecy == Secrecy::Public)
+}
+
+/// Whether an endpoint has a part that may hold a secret: a user, or a query.
 fn is_suspicious(name: &str, text: &str) -> bool {
     name == "endpoint" && text.contains(['@', '?', '#'])
 }
 
 impl Location {
-    /// Its settings as they work, without secrets, wherever they are from.
+    /// The effective settings, without secrets.
     #[must_use]
     pub fn report(&self) -> serde_json::Value {
         let backend = match &self.backend {
@@ -143,7 +113,7 @@ impl S3Settings {
             "upload_limit": self.wire.upload_limit,
             "download_limit": self.wire.download_limit,
             "idle_seconds": self.wire.idle.map(|idle| idle.as_secs()),
-            // Of these it is only said whether they are set.
+            // The report shows only whether these are set.
             "encryption_key": hidden(encryption_key),
             "session_token": hidden(self.session_token.is_some()),
             "ca_certificate": hidden(self.wire.ca_certificate.is_some()),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::logging::scrub;
 
-/// A password, key or token. `Debug` shows asterisks, and there is no `Display` and no `Serialize`. Should its text come
-/// into a log record or into diagnostics by another way, it is taken out there.
+/// A password, key or token. `Debug` shows asterisks; `Display` and `Serialize` are not implemented. If its text gets into
+/// a log record or into diagnostics anyway, the scrubber removes it there.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 
@@ -18,7 +18,7 @@ impl Secret {
         Self(value)
     }
 
-    /// Wraps what is no secret where everything is in its place, such as the id of a key: it is only not to be repeated.
+    /// Wraps a value that messages must not repeat although it is no secret, such as the ID of a key.
     pub fn of_id(value: impl Into<Arc<str>>) -> Self {
         Self(value.into())
     }

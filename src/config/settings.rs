@@ -30,7 +30,7 @@ pub struct Setting {
     pub secrecy: Secrecy,
     /// Where it can be set besides `agent.toml` and the environment.
     pub places: Places,
-    /// Its part of the form *Add a bucket*.
+    /// Its part of the form *Add a bucket*; for the endpoint and the region the provider decides.
     pub section: Section,
     /// Its meaning, for the reference: Markdown, no full stop.
     pub help: &'static str,
@@ -77,8 +77,8 @@ pub enum Section {
     Advanced,
 }
 
-/// A setting of the agent alone, which Home Assistant does not offer.
-const AGENT: Setting = Setting {
+/// A setting without a row of its own, such as a provider's field: a text.
+pub(super) const PLAIN: Setting = Setting {
     name: "",
     kind: Kind::Text,
     default: Default::None,
@@ -91,6 +91,9 @@ const AGENT: Setting = Setting {
     section: Section::Main,
     help: "",
 };
+
+/// A setting that Home Assistant does not offer.
+const AGENT: Setting = PLAIN;
 
 /// A setting of the app.
 const APP: Setting = Setting {
@@ -131,9 +134,9 @@ pub const GENERAL: &[Setting] = &[Setting {
     default: Default::Derived(
         "`/var/lib/s3-backup-agent`; for a user other than root, `s3-backup-agent` in `$XDG_STATE_HOME` or `~/.local/state`",
     ),
-    help: "directory for the agent's lock, its id, the embedded location, journals of unfinished uploads and \
-           verification results. If the agent cannot write there, it runs with a warning: interrupted uploads restart, \
-           and verification results are lost when the agent stops",
+    help: "directory for what must survive a restart: lock, agent ID, journals, verification results, the \
+               embedded location. If the agent can't write it, it runs with a warning: interrupted uploads start \
+               again, and verification results are lost when it stops",
     ..AGENT
 }];
 
@@ -173,20 +176,20 @@ pub const LISTEN: &[Setting] = &[
     Setting {
         name: "tls_cert",
         kind: Kind::Path,
-        help: "PEM file with the certificate; without it, `tcp` and `page` are limited to loopback",
+        help: "PEM file of the certificate; without it, `tcp` and `page` work on loopback only",
         ..AGENT
     },
     Setting {
         name: "tls_key",
         kind: Kind::Path,
-        help: "PEM file with the private key of `tls_cert`",
+        help: "PEM file of the private key",
         ..AGENT
     },
     Setting {
         name: "tcp_without_tls",
         kind: Kind::Boolean,
         default: Default::Value("false"),
-        help: "allows `tcp` and `page` without TLS on a network that is safe by itself",
+        help: "allows `tcp` and `page` without TLS, for a network that is safe by itself",
         ..AGENT
     },
     Setting {
@@ -205,14 +208,14 @@ pub const LISTEN: &[Setting] = &[
     Setting {
         name: "token",
         secrecy: Secrecy::Secret,
-        help: "token that every call needs, on the socket too; 16 characters or more",
+        help: "token that every call needs, also on the socket; at least 16 characters",
         ..AGENT
     },
     Setting {
         name: "token_file",
         kind: Kind::Path,
-        help: "file with the token. If it is missing or empty, the agent writes a random token into it, mode 0600. If \
-               that fails, the agent does not start, because no client could know the token",
+        help: "file with the token. If it's missing or empty, the agent creates it with a random token, mode 0600. \
+               If it can't, it doesn't start",
         ..AGENT
     },
 ];
@@ -222,7 +225,7 @@ pub const LOCATION: &[Setting] = &[
     Setting {
         name: "name",
         default: Default::Derived("bucket and prefix"),
-        help: "name that Home Assistant shows",
+        help: "name in Home Assistant",
         ..MAIN
     },
     Setting {
@@ -230,14 +233,14 @@ pub const LOCATION: &[Setting] = &[
         kind: Kind::Provider,
         default: Default::Value("other"),
         help: "one of [the providers](providers.md), which sets the endpoint's form, the region and the provider's \
-               peculiarities; some providers have settings of their own, such as `account_id`",
+               quirks; its own fields, such as `account_id`, stand beside it",
         places: APP.places,
         ..MAIN
     },
     Setting {
         name: "bucket",
         is_required: true,
-        help: "name of the bucket, which must exist",
+        help: "the bucket's name; the bucket must already exist",
         ..MAIN
     },
     Setting {
@@ -250,7 +253,7 @@ pub const LOCATION: &[Setting] = &[
         kind: Kind::Word,
         is_required: true,
         secrecy: Secrecy::Private,
-        help: "ID of the access key, which must be allowed to list, read, write and delete",
+        help: "ID of the access key, which needs permission to list, read, write and delete objects",
         ..MAIN
     },
     Setting {
@@ -265,82 +268,75 @@ pub const LOCATION: &[Setting] = &[
         name: "region",
         kind: Kind::Word,
         default: Default::Derived("the endpoint's, or the provider's"),
-        help: "region that requests are signed for; if it is not set, the agent takes the one that the server names",
-        ..MAIN
+        help: "region that requests are signed for; without one, the agent uses the region that the server names",
+        ..ADVANCED
     },
     Setting {
         name: "endpoint",
         default: Default::Derived("the provider's"),
-        help: "URL of the S3 API without the bucket. In the agent's own configuration also `file:///a/directory`: only \
-               the agent's user can read what it writes there",
-        ..MAIN
+        help: "URL of the S3 API without the bucket; or, in the agent's own configuration, `file:///a/directory`, \
+               readable by the agent's own user alone",
+        ..ADVANCED
     },
     Setting {
         name: "session_token",
         kind: Kind::Word,
         secrecy: Secrecy::Secret,
-        help: "session token of a temporary access key",
+        help: "token of a temporary access key",
         ..ADVANCED
     },
     Setting {
         name: "credentials",
         kind: Kind::Choice(&["key", "environment"]),
         default: Default::Value("key"),
-        help: "`environment` reads the access key from `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and \
-               `AWS_SESSION_TOKEN`; nothing else reads these",
+        help: "`environment` reads the key from `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and \
+               `AWS_SESSION_TOKEN`",
         ..AGENT
     },
     Setting {
         name: "addressing",
         kind: Kind::Choice(&["auto", "path", "virtual"]),
         default: Default::Value("auto"),
-        help: "place of the bucket's name in a request: in the `path`, or before the host name (`virtual`)",
+        help: "URL style: bucket in the `path`, or `virtual` for the host name",
         ..ADVANCED
     },
     Setting {
         name: "checksum",
         kind: Kind::Choice(&["auto", "sha256", "crc64nvme", "crc32c", "off"]),
         default: Default::Value("auto"),
-        help: "checksum that the provider verifies. `sha256` works everywhere; `crc64nvme` and `crc32c` halve the CPU \
-               time of an upload where the provider verifies them. `auto` starts with `crc64nvme` for AWS and Garage, \
-               and falls back to `sha256` when the provider refuses it. `off` relies on TLS, and over `http://` on \
-               nothing",
+        help: "[the checksum of a part](concepts/integrity.md#the-checksum-of-a-part). `sha256` works everywhere; \
+               `crc64nvme` and `crc32c` halve the CPU time; `auto` uses `crc64nvme` for AWS and Garage, otherwise \
+               `sha256`; `off` relies on TLS alone",
         ..ADVANCED
     },
     Setting {
         name: "storage_class",
         kind: Kind::Word,
         default: Default::Derived("the bucket's"),
-        help: "storage class of the backups, such as `STANDARD_IA`; the agent refuses classes that must be restored \
-               at the provider before reading",
+        help: "storage class of the backups, such as `STANDARD_IA`; archive classes that must be restored before \
+               reading are refused",
         ..ADVANCED
     },
     Setting {
         name: "encryption",
         kind: Kind::Choice(&["none", "AES256", "aws:kms", "SSE-C"]),
         default: Default::Value("none"),
-        help: "encryption at the provider; `SSE-C` uses a key of your own. Home Assistant's own encryption is \
-               independent of it",
+        help: "encryption at the provider, in addition to Home Assistant's own; `SSE-C` uses a key of your own",
         ..ADVANCED
     },
     Setting {
         name: "encryption_key",
         kind: Kind::Word,
         secrecy: Secrecy::Secret,
-        help: "for `aws:kms` the key's ID or ARN; for `SSE-C` 32 bytes in Base64 (`openssl rand -base64 32`). Keep a \
-               copy: without it the backups cannot be read",
+        help: "for `aws:kms`, the ID or ARN of the key; for `SSE-C`, 32 bytes in Base64 (`openssl rand -base64 \
+               32`). Keep a copy: without it, the backups can't be read",
         ..ADVANCED
     },
     Setting {
         name: "part_size",
-        kind: Kind::Number(Number {
-            unit: Unit::Bytes,
-            min: 5 * MIB,
-            max: 512 * MIB,
-            none: &[],
-        }),
+        kind: Kind::Number(PART_SIZE),
         default: Default::Value("8 MiB"),
-        help: "size of a part; it grows for a very large backup. Larger parts need more memory",
+        help: "size of a part; it grows automatically for a very large backup. Larger parts need more memory",
         ..ADVANCED
     },
     Setting {
@@ -352,20 +348,20 @@ pub const LOCATION: &[Setting] = &[
             none: &[],
         }),
         default: Default::Value("4"),
-        help: "parts or ranges in flight; 8 fills a gigabit line with a round trip of 50 ms, and needs 94 MiB of \
+        help: "parts or reads in flight. 8 fills a gigabit line with a round trip of 50 ms, and takes 94 MiB of \
                memory instead of 63",
         ..ADVANCED
     },
     Setting {
         name: "upload_limit",
         kind: Kind::Number(RATE),
-        help: "bytes a second for all uploads to this location together, such as `\"2 MiB\"`; 0 means no limit",
+        help: "speed limit per second for all uploads to this location, such as `2 MiB`; 0 means none",
         ..ADVANCED
     },
     Setting {
         name: "download_limit",
         kind: Kind::Number(RATE),
-        help: "bytes a second for all downloads from this location together; 0 means no limit",
+        help: "speed limit per second for all downloads from this location, such as `2 MiB`; 0 means none",
         ..ADVANCED
     },
     Setting {
@@ -377,7 +373,7 @@ pub const LOCATION: &[Setting] = &[
             none: &[],
         }),
         default: Default::Value("900"),
-        help: "how long a transfer retries while the storage is unreachable",
+        help: "seconds that a transfer waits for unreachable storage",
         ..ADVANCED
     },
     Setting {
@@ -389,8 +385,8 @@ pub const LOCATION: &[Setting] = &[
             none: &[],
         }),
         default: Default::Value("60"),
-        help: "idle timeout of a request, after which it is retried on a new connection; up to ten times longer on a \
-               slow line, and while the storage assembles or copies parts",
+        help: "seconds without data before a request is retried; longer on slow lines, and ten times as long for \
+               server-side copies",
         ..ADVANCED
     },
     Setting {
@@ -402,7 +398,7 @@ pub const LOCATION: &[Setting] = &[
             none: &["off", "0"],
         }),
         default: Default::Value("off"),
-        help: "interval of scheduled verification, in hours or days, such as `\"7d\"`",
+        help: "interval of automatic verification, such as `7d`",
         ..ADVANCED
     },
     Setting {
@@ -414,23 +410,23 @@ pub const LOCATION: &[Setting] = &[
             none: &["all"],
         }),
         default: Default::Value("1"),
-        help: "backups for each scheduled run, those first that were not verified for the longest time; or `\"all\"`",
+        help: "backups per run, oldest verification first",
         ..ADVANCED
     },
     Setting {
         name: "verify_mode",
         kind: Kind::Choice(&["quick", "full"]),
         default: Default::Value("full"),
-        help: "`full` reads each backup whole, which [costs egress](reliability.md#verifying); `quick` reads its \
-               headers",
+        help: "`full` downloads each backup, which [costs egress](guides/verify.md); `quick` reads headers and \
+               sizes",
         ..ADVANCED
     },
     Setting {
         name: "ca_certificate",
         kind: Kind::Pem,
         secrecy: Secrecy::Private,
-        help: "certificate of an authority to trust beside the system's: the PEM itself, on one line if need be; in \
-               the agent's own configuration also a PEM file",
+        help: "PEM of a certificate authority to trust in addition to the system's: the PEM itself, also on one \
+               line; or, in the agent's own configuration, a file such as `/share/house.pem`",
         ..ADVANCED
     },
     Setting {
@@ -443,10 +439,23 @@ pub const LOCATION: &[Setting] = &[
     Setting {
         name: "id",
         default: Default::Derived("derived from endpoint, bucket and prefix"),
-        help: "lower-case letters, digits, `-` and `_`; Home Assistant keeps its settings for the location under it",
+        help: "stable ID that Home Assistant uses for this location; lower-case letters, digits, `-`, `_`; at most \
+               64",
+        section: Section::Advanced,
         ..APP
     },
 ];
+
+/// Bounds of a part.
+///
+/// The minimum is S3's own; the last part of an upload may be smaller. Source: "Amazon S3 multipart upload limits" in
+/// Amazon's user guide. Parts above the maximum only cost memory: 10,000 of these hold 5 TB, S3's largest object.
+pub const PART_SIZE: Number = Number {
+    unit: Unit::Bytes,
+    min: 5 * MIB,
+    max: 512 * MIB,
+    none: &[],
+};
 
 /// A limit of transfers. Less than the minimum takes a day for a gigabyte.
 const RATE: Number = Number {

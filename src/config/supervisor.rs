@@ -1,34 +1,35 @@
-//! Home Assistant's Supervisor, when it runs the agent as an app: where things are then, and how to reach it.
+//! Home Assistant's Supervisor, if it runs the agent as an app: its paths and its address.
 //!
 //! Source: "App configuration" and "Communication" in Home Assistant's developer documentation.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::{Environment, Secret};
+use super::layers::Environment;
+use super::secret::Secret;
 
-/// What Supervisor keeps for the app, and what is in the app's backups.
+/// Supervisor keeps this directory for the app, and includes it in the app's backups.
 const STATE_DIR: &str = "/data";
 
-/// In a folder that Home Assistant has, too, and any other app that asks for it: only root may look inside.
+/// In a directory that Home Assistant shares, and any other app may map: only root has access to it.
 const SOCKET: &str = "/share/s3_backup_agent/agent.sock";
 
-/// From where Supervisor passes on what a browser asks of the page. It has asked for a login before.
+/// Supervisor forwards the page's requests from this address, after Home Assistant's login.
 const INGRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 30, 32, 2));
 
 /// `ingress_port` in `addon/config.yaml`.
 const PAGE_PORT: u16 = 8099;
 
-/// Supervisor, which runs this agent.
+/// The Supervisor that runs this agent.
 #[derive(Debug, Clone)]
 pub struct Supervisor {
     /// Its host, with a port when that is not 80.
     pub host: String,
-    /// What it knows this app by.
+    /// The app's token.
     pub token: Secret,
 }
 
-/// What holds where nothing else is set.
+/// Defaults that depend on how the agent runs.
 #[derive(Debug)]
 pub(super) struct Defaults {
     pub(super) state_dir: PathBuf,
@@ -39,7 +40,7 @@ pub(super) struct Defaults {
 }
 
 impl Supervisor {
-    /// Supervisor, if this process is one of its apps.
+    /// The Supervisor, if this process is one of its apps.
     pub(super) fn of(environment: &Environment) -> Option<Self> {
         let token = environment
             .get("SUPERVISOR_TOKEN")
@@ -77,7 +78,7 @@ impl Defaults {
     }
 }
 
-/// `/var/lib/s3-backup-agent` for root, the user's own state folder for anybody else.
+/// `/var/lib/s3-backup-agent` for root, the user's own state directory for other users.
 fn state_dir(environment: &Environment) -> PathBuf {
     let folder = |name: &str| {
         environment

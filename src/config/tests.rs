@@ -1,11 +1,12 @@
-//! Configuration as people write it, and what they are told when it is wrong.
+//! Configurations as users write them, and the problems in them.
 
 use std::collections::HashMap;
 use std::fs;
 use std::net::IpAddr;
+use std::path::Path;
 
 use super::*;
-use crate::provider::{self, Checksum};
+use crate::provider::Checksum;
 
 fn load(toml: &str, variables: &[(&str, &str)]) -> Result<Config, Problems> {
     let folder = tempfile::tempdir().unwrap();
@@ -34,7 +35,7 @@ const GARAGE: &str = r#"
 "#;
 
 #[test]
-fn nothing_configured_keeps_one_location_in_a_directory() {
+fn without_configuration_one_location_is_in_a_directory() {
     let config = Config::from_layers(
         None,
         Path::new("/nonexistent/options.json"),
@@ -56,7 +57,7 @@ fn nothing_configured_keeps_one_location_in_a_directory() {
 }
 
 #[test]
-fn a_location_gets_its_defaults_and_a_stable_id() {
+fn location_has_defaults_and_a_stable_id() {
     let config = load(GARAGE, &[("GARAGE_SECRET", " s3cr3t ")]).unwrap();
     let location = &config.locations[0];
     let Backend::S3(s3) = &location.backend else {
@@ -82,59 +83,7 @@ fn a_location_gets_its_defaults_and_a_stable_id() {
 }
 
 #[test]
-fn every_section_in_the_document_of_the_providers_is_a_location() {
-    for row in provider::all() {
-        let section = provider::document::example(row);
-        let mut config =
-            load(&section, &[("S3_KEY_ID", "key"), ("S3_SECRET", "secret")]).expect(&section);
-        let Backend::S3(s3) = config.locations.remove(0).backend else {
-            panic!("{section}")
-        };
-        assert_eq!(s3.provider.id, row.id);
-        assert_eq!(
-            s3.endpoint,
-            row.example.endpoint.parse().unwrap(),
-            "{section}"
-        );
-        assert_eq!(
-            (&s3.region.value, s3.addressing.value),
-            (&row.example.region, row.addressing),
-            "{section}"
-        );
-        assert_eq!(
-            (s3.checksum.value, s3.region.is_given),
-            (row.checksum, section.contains("\nregion"))
-        );
-    }
-}
-
-#[test]
-fn what_the_endpoint_needs_is_asked_for() {
-    let row = |id: &str| provider::document::example(provider::find(id).unwrap());
-    for (section, key) in [
-        (
-            row("backblaze_b2").replace("region = ", "name = "),
-            "region",
-        ),
-        (
-            row("cloudflare_r2").replace("0123456789abcdef0", "0123456789"),
-            "account_id",
-        ),
-        (row("minio").replace("endpoint = ", "name = "), "endpoint"),
-    ] {
-        let problems =
-            load(&section, &[("S3_KEY_ID", "key"), ("S3_SECRET", "secret")]).unwrap_err();
-        let keys: Vec<&str> = problems
-            .0
-            .iter()
-            .map(|problem| problem.key.as_str())
-            .collect();
-        assert_eq!(keys, [format!("locations[0].{key}")], "{problems}");
-    }
-}
-
-#[test]
-fn the_checksum_suits_the_provider_unless_it_is_named() {
+fn checksum_is_the_providers_unless_set() {
     let checksum = |more: &str| {
         let Backend::S3(s3) = load(&format!("{GARAGE}{more}"), &[("GARAGE_SECRET", "x")])
             .unwrap()
@@ -196,7 +145,7 @@ fn later_layers_win() {
 }
 
 #[test]
-fn the_environment_reaches_into_locations() {
+fn environment_variable_sets_a_key_of_a_location() {
     let variables = [
         ("GARAGE_SECRET", "x"),
         ("S3_BACKUP_AGENT__LOCATIONS__0__BUCKET", "elsewhere"),
@@ -212,7 +161,7 @@ fn the_environment_reaches_into_locations() {
 }
 
 #[test]
-fn all_problems_are_reported_at_once_with_key_and_source() {
+fn all_problems_are_reported_with_key_and_source() {
     let toml = r#"
         colour = "blue"
         [log]
@@ -237,13 +186,13 @@ fn all_problems_are_reported_at_once_with_key_and_source() {
     for expected in [
         "colour: is not a known key",
         "log.level: must be one of error, warn, info, debug, trace, not \"loud\"",
-        "log.format: must be \"plain\" or \"json\", not \"xml\" (from environment variable S3_BACKUP_AGENT__LOG__FORMAT)",
+        "log.format: must be one of plain, json, not \"xml\" (from environment variable S3_BACKUP_AGENT__LOG__FORMAT)",
         "listen.tcp: needs a token",
         "listen.tcp: would send backups and the token unencrypted",
         "locations[0].endpoint: must be a URL that starts with https:// or http://, not \"s3.example.com\"",
         "locations[0].bukket: is not a known key",
         "locations[0].bucket: is missing",
-        "locations[0].part_size: must be from 5 MiB to 512 MiB",
+        "locations[0].part_size: must be a size from 5 MiB to 512 MiB, such as \"16 MiB\", not \"1 MiB\"",
         "locations[0].access_key_id: names the environment variable NOT_SET, which is not set",
         "locations[1].bucket: is the name alone",
         "locations[1].access_key_id: holds a space",
@@ -256,7 +205,7 @@ fn all_problems_are_reported_at_once_with_key_and_source() {
 }
 
 #[test]
-fn a_broken_file_is_one_clear_problem() {
+fn broken_file_is_one_problem_without_secrets() {
     let text = load("locations = [", &[]).unwrap_err().to_string();
     assert!(text.contains("agent.toml"), "{text}");
     for line in [
@@ -275,7 +224,7 @@ fn a_broken_file_is_one_clear_problem() {
 }
 
 #[test]
-fn two_locations_cannot_share_an_id() {
+fn two_locations_with_one_id_are_a_problem() {
     let text = load(&format!("{GARAGE}{GARAGE}"), &[("GARAGE_SECRET", "x")])
         .unwrap_err()
         .to_string();
@@ -283,12 +232,12 @@ fn two_locations_cannot_share_an_id() {
 }
 
 #[test]
-fn secrets_are_not_in_debug_output() {
+fn debug_output_hides_secrets() {
     let config = load(GARAGE, &[("GARAGE_SECRET", "hunter2hunter2")]).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
 }
 
-/// Loads the app's options under Supervisor.
+/// Loads the app's options as under Supervisor.
 fn options(json: &str) -> Config {
     let folder = tempfile::tempdir().unwrap();
     let options = folder.path().join("options.json");
@@ -309,7 +258,7 @@ fn keys(config: &Config) -> Vec<&str> {
 }
 
 #[test]
-fn under_supervisor_everything_is_where_home_assistant_finds_it() {
+fn under_supervisor_paths_are_those_of_an_app() {
     let config = options(r#"{"log": {"level": "info"}, "locations": []}"#);
     assert_eq!(config.problems, []);
     assert_eq!(config.state_dir, Path::new("/data"));
@@ -339,7 +288,7 @@ fn under_supervisor_everything_is_where_home_assistant_finds_it() {
 }
 
 #[test]
-fn under_supervisor_what_is_wrong_is_left_out_and_named() {
+fn under_supervisor_problems_are_named_and_skipped() {
     let good = r#"{"name": "Good", "provider": "garage", "endpoint": "http://127.0.0.1:3900", "bucket": "backups",
         "region": "", "access_key_id": "GK1", "secret_access_key": "s3cr3t", "part_size": null}"#;
     for (wrong, expected) in [
@@ -370,7 +319,7 @@ fn under_supervisor_what_is_wrong_is_left_out_and_named() {
 }
 
 #[test]
-fn under_supervisor_options_that_cannot_be_read_are_a_problem() {
+fn under_supervisor_unreadable_options_are_a_problem() {
     for json in ["", "{", "[]", "5", r#"{"locations": "none"}"#, "\u{0}"] {
         let config = options(json);
         assert_eq!(
@@ -380,7 +329,7 @@ fn under_supervisor_options_that_cannot_be_read_are_a_problem() {
             config.problems
         );
     }
-    // As where the card under it is dying: it is there, and it cannot be read.
+    // A directory exists and is unreadable as a file, like options on a failing disk.
     let folder = tempfile::tempdir().unwrap();
     let (_, problems) = layers::merged(None, folder.path(), &HashMap::new());
     assert_eq!(problems.len(), 1, "{problems:?}");
@@ -389,7 +338,7 @@ fn under_supervisor_options_that_cannot_be_read_are_a_problem() {
 }
 
 #[test]
-fn a_variable_may_be_one_of_a_list() {
+fn variable_expands_in_a_list() {
     let toml = format!("{GARAGE}\n[listen]\npage_from = [\"192.0.2.1\", \"${{LAPTOP}}\"]");
     let config = load(&toml, &[("GARAGE_SECRET", "x"), ("LAPTOP", "192.0.2.7")]).unwrap();
     assert_eq!(
@@ -399,7 +348,7 @@ fn a_variable_may_be_one_of_a_list() {
 }
 
 #[test]
-fn a_secret_that_stands_in_an_endpoint_is_not_reported() {
+fn secret_in_an_endpoint_is_not_reported() {
     for endpoint in [
         "https://me:planted@s3.example.com",
         "https://s3.example.com/?signature=planted",
@@ -414,5 +363,53 @@ fn a_secret_that_stands_in_an_endpoint_is_not_reported() {
             said.contains("locations[0].endpoint") && !said.contains("planted"),
             "{said}"
         );
+    }
+}
+
+#[test]
+fn every_setting_has_a_valid_default() {
+    for (section, rows) in settings::TABLES {
+        for row in rows {
+            let settings::Default::Value(text) = row.default else {
+                continue;
+            };
+            let is_valid = match row.kind {
+                settings::Kind::Choice(choices) => choices.contains(&text),
+                settings::Kind::Number(number) => number.parse(text).is_ok(),
+                _ => true,
+            };
+            assert!(is_valid, "{section}.{}: {text}", row.name);
+        }
+    }
+}
+
+#[test]
+fn number_outside_its_bounds_is_a_problem() {
+    for (setting, values) in [
+        ("part_size", ["\"4 MiB\"", "\"513 MiB\"", "\"8 MB\""]),
+        ("concurrency", ["0", "17", "\"many\""]),
+        ("idle_seconds", ["0", "3601", "-1"]),
+        ("upload_limit", ["\"15 KiB\"", "1", "\"fast\""]),
+        ("verify_every", ["\"367d\"", "\"0d\"", "\"1w\""]),
+        ("verify_sample", ["0", "-1", "\"some\""]),
+    ] {
+        for value in values {
+            let toml = format!("{GARAGE}{setting} = {value}\n");
+            let text = load(&toml, &[("GARAGE_SECRET", "x")])
+                .unwrap_err()
+                .to_string();
+            let expected = format!("locations[0].{setting}: must be ");
+            assert!(text.contains(&expected), "{setting} = {value}: {text}");
+        }
+    }
+    for line in [
+        "upload_limit = 0",
+        "verify_every = \"off\"",
+        "verify_every = 0",
+        "verify_sample = \"all\"",
+        "download_limit = \"0 KiB/s\"",
+    ] {
+        let toml = format!("{GARAGE}{line}\n");
+        load(&toml, &[("GARAGE_SECRET", "x")]).expect(line);
     }
 }

@@ -51,7 +51,6 @@ LEFT_OUT = {
     "listen.token": "a random one, which Home Assistant is told",
     "listen.token_file": "in /data",
     "locations.credentials": "the environment of an app has no keys",
-    "locations.idle_seconds": "a minute suits every storage that people are known to have",
 }
 
 
@@ -206,22 +205,12 @@ def test_every_setting_is_an_option_or_excluded_with_a_reason() -> None:
 
 
 def settings() -> set[str]:
-    """Return the settings that the agent's code reads."""
-    asked = re.compile(
-        r"(?:\.(?:text|texts|path|secret|boolean|parsed(?:::<\w+>)?)\(|"
-        r"(?:needed|read_limit|Tcp::read)\(section, )\"(\w+)\""
-    )
-    config = (SOURCE / "config.rs").read_text().partition("#[cfg(test)]")[0]
-    found = set()
-    for part in re.split(r"\nimpl ", config):
-        section = {"Listen": "listen.", "TlsFiles": "listen.", "Log": "log."}
-        prefix = section.get(part.partition(" ")[0], "")
-        found |= {f"{prefix}{key}" for key in asked.findall(part)}
-    for name in ("location.rs", "s3.rs", "endpoint.rs", "verify.rs"):
-        text = (SOURCE / "config" / name).read_text()
-        found |= {f"locations.{key}" for key in asked.findall(text)}
-    fields = {field["id"] for row in PROVIDERS for field in row.get("fields", ())}
-    return found | {f"locations.{field}" for field in fields}
+    """Return all settings of the agent."""
+    table = json.loads((REPOSITORY / "docs" / "settings.json").read_text())
+    return {
+        f"{row['section']}.{row['name']}".removeprefix(".")
+        for row in table["settings"]
+    }
 
 
 def test_supervisor_leaves_validation_to_the_agent() -> None:
@@ -293,6 +282,7 @@ async def test_every_option_is_understood() -> None:
         "part_size": ["16 MiB", "8388608"],
         "concurrency": [1, "16"],
         "outage_seconds": [60, "900"],
+        "idle_seconds": [1, "3600"],
         "verify_every": ["7d", "12h", "off", ""],
         "verify_sample": ["3", "all"],
         "ca_certificate": [pem, pem.replace("\n", " "), pem.replace("\n", "")],

@@ -7,12 +7,12 @@ mod troubles;
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
 
 use futures_util::StreamExt;
 use s3_backup_agent::error::{Kind, Reason};
 use serde_json::Value;
 
+use crate::generated::assert_up_to_date;
 use crate::lab::{Agent, Setup};
 use cases::{CASES, Case, Outcome};
 use troubles::Trouble;
@@ -218,13 +218,5 @@ fn document() -> String {
 
 #[test]
 fn troubleshooting_document_is_current() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/troubleshooting.md");
-    if std::env::var_os("S3_BACKUP_AGENT_GENERATE").is_some() {
-        std::fs::write(&file, document()).unwrap();
-    }
-    let written = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(
-        written == document(),
-        "docs/troubleshooting.md is not up to date: run scripts/generate"
-    );
+    assert_up_to_date("docs/troubleshooting.md", |_| document());
 }

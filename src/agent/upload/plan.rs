@@ -13,7 +13,7 @@ use crate::agent::cleanup::EarlierCopy;
 use crate::agent::journal::{Header, Interrupted, Journals};
 use crate::agent::location::Location;
 use crate::backup::{AgentBackup, StoredBackup};
-use crate::config::location::MAX_PART_SIZE;
+use crate::config::settings::PART_SIZE;
 use crate::error::{Error, Kind, Result};
 use crate::store::{Key, Outcome, Patience, Stem, Store};
 use crate::units::sha256;
@@ -172,7 +172,7 @@ pub(super) fn part_size(wanted: u64, size: u64, max_parts: u64) -> Result<u64> {
         .saturating_add(size / 16)
         .div_ceil(max_parts)
         .next_multiple_of(1024 * 1024);
-    if needed > MAX_PART_SIZE {
+    if needed > PART_SIZE.max {
         let detail = format!(
             "{size} bytes are more than this provider stores as one object, in {max_parts} parts."
         );

@@ -202,7 +202,7 @@ fn field_type(setting: &Setting) -> FieldType {
         _ if setting.secrecy == Secrecy::Secret => FieldType::Secret,
         Kind::Choice(_) => FieldType::Choice,
         Kind::Boolean => FieldType::Boolean,
-        Kind::Number(number) if is_integer(number) => FieldType::Integer,
+        Kind::Number(number) if number.is_integer() => FieldType::Integer,
         Kind::Number(Number {
             unit: Unit::Bytes, ..
         }) => FieldType::Size,
@@ -214,11 +214,6 @@ fn field_type(setting: &Setting) -> FieldType {
         }) => FieldType::Duration,
         _ => FieldType::Text,
     }
-}
-
-/// Whether only digits are values: neither a unit nor a word.
-fn is_integer(number: Number) -> bool {
-    matches!(number.unit, Unit::Count | Unit::Seconds) && number.none.is_empty()
 }
 
 fn default(setting: &Setting) -> Option<FieldValue> {

@@ -1,6 +1,5 @@
 //! The kinds of values: which texts are values, and the words of the error for any other text.
 
-use crate::error::Reason;
 use crate::units::{format_bytes, format_hours, parse_bytes, parse_hours};
 
 /// The values of a setting.
@@ -71,47 +70,30 @@ impl Kind {
             _ => "a text".to_owned(),
         }
     }
-
-    /// The error of a text that is no value of this kind.
-    #[must_use]
-    pub fn refusal(&self, text: &str) -> Option<(Option<Reason>, String)> {
-        match self {
-            Self::Word if !is_word(text) => Some((
-                Some(Reason::StrangeCharacter),
-                "has a space or a character that is not ASCII: copy it from the provider again"
-                    .to_owned(),
-            )),
-            Self::Choice(choices) if !choices.contains(&text) => {
-                Some((None, format!("must be {}, not \"{text}\"", self.wanted())))
-            }
-            _ => None,
-        }
-    }
-}
-
-/// Whether a text can travel in request headers and URLs as it is.
-fn is_word(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 impl Number {
-    /// The number in a text, in bytes or seconds where it has a unit; `Some(None)` for a word that stands for none.
+    /// Whether only digits are values: neither a unit nor a word.
     #[must_use]
-    pub fn parse(&self, text: &str) -> Option<Option<u64>> {
+    pub const fn is_integer(&self) -> bool {
+        matches!(self.unit, Unit::Count | Unit::Seconds) && self.none.is_empty()
+    }
+
+    /// The number in a text, in bytes or seconds where it has a unit; `None` for a word that stands for none.
+    pub(in crate::config) fn parse(&self, text: &str) -> Result<Option<u64>, ()> {
         if self.none.contains(&text) {
-            return Some(None);
+            return Ok(None);
         }
         let number = match self.unit {
             Unit::Count | Unit::Seconds => text.parse().ok(),
             Unit::Hours => parse_hours(text),
             Unit::Bytes | Unit::Rate => parse_bytes(text),
-        }?;
-        if number == 0 && self.unit == Unit::Rate {
-            return Some(None);
+        };
+        match number {
+            Some(0) if self.unit == Unit::Rate => Ok(None),
+            Some(number) if (self.min..=self.max).contains(&number) => Ok(Some(number)),
+            _ => Err(()),
         }
-        (self.min..=self.max)
-            .contains(&number)
-            .then_some(Some(number))
     }
 
     /// A number as people write it.

@@ -1,23 +1,28 @@
-//! Writes `docs/providers.md` from the table.
+//! `docs/providers.md`, from the table of providers.
 
 use std::fmt::Write;
-use std::path::Path;
 
-use super::{Addressing, Provider, all};
+use s3_backup_agent::config::{Backend, Location};
+use s3_backup_agent::provider::{self, Addressing, Provider};
+
+use super::assert_up_to_date;
+
+/// S3's own limit, which most providers have.
+const MAX_PARTS: u64 = 10_000;
 
 const TOP: &str = "\
 <!-- Written by scripts/generate from src/provider/table.toml. Change that file, not this one. -->
 
 # Providers
 
-What a location needs for each provider. `provider` takes care of the endpoint, the region, the addressing and the
-checksums; [configuration.md](configuration.md) has all other settings. An endpoint can always be written out with
-`endpoint` instead: its region is taken out by itself where the endpoint has the form shown here.
+The settings of a location for each provider. `provider` sets the endpoint, the region, the addressing and the checksum;
+[configuration.md](configuration.md) has all other settings. You can also set `endpoint` yourself: if it has the form
+shown here, the agent takes the region from it.
 ";
 
 fn document() -> String {
     let mut text = format!("{TOP}\n| provider | `provider` | endpoint |\n|---|---|---|\n");
-    for provider in all() {
+    for provider in provider::all() {
         let anchor = anchor(&provider.name);
         let _ = writeln!(
             text,
@@ -27,7 +32,7 @@ fn document() -> String {
             endpoint(provider)
         );
     }
-    for provider in all() {
+    for provider in provider::all() {
         text += &section(provider);
     }
     text
@@ -70,10 +75,10 @@ fn section(provider: &Provider) -> String {
     format!("\n{}\n", blocks.join("\n\n"))
 }
 
-/// What to fill in, and what is set by itself.
+/// Settings to fill in, and those that the agent sets.
 fn needed(provider: &Provider) -> Vec<String> {
     let mut lines = vec![match &provider.endpoint {
-        Some(form) => format!("Endpoint: `{form}`, made by itself"),
+        Some(form) => format!("Endpoint: `{form}`, set by the agent"),
         None => format!(
             "`endpoint`: the URL of the S3 API, such as `{}`",
             provider.endpoint_example
@@ -92,8 +97,11 @@ fn needed(provider: &Provider) -> Vec<String> {
         addressing(provider.addressing),
         provider.checksum.as_str()
     ));
-    if provider.max_parts != super::s3_parts() {
-        lines.push(format!("At most {} parts in an upload", provider.max_parts));
+    if provider.max_parts != MAX_PARTS {
+        lines.push(format!(
+            "At most {} parts for each upload",
+            provider.max_parts
+        ));
     }
     if !provider.storage_classes.is_empty() {
         lines.push(format!(
@@ -104,7 +112,7 @@ fn needed(provider: &Provider) -> Vec<String> {
     if !provider.archive_classes.is_empty() {
         let classes = codes(&provider.archive_classes);
         lines.push(format!(
-            "Not for backups: {classes}; they must be thawed before Home Assistant can restore"
+            "Not for backups: {classes}, which must be restored at the provider before Home Assistant can read them"
         ));
     }
     lines
@@ -124,10 +132,7 @@ fn region(provider: &Provider) -> String {
     if provider.region_required {
         format!("`region`, or `endpoint` with the region in it{choice}")
     } else {
-        format!(
-            "`region`: `{}` unless you say otherwise{choice}",
-            provider.region
-        )
+        format!("`region`: `{}` by default{choice}", provider.region)
     }
 }
 
@@ -146,8 +151,8 @@ fn codes(words: &[String]) -> String {
         .join(", ")
 }
 
-/// A section of `agent.toml`.
-pub(crate) fn example(provider: &Provider) -> String {
+/// A location in `agent.toml`.
+fn example(provider: &Provider) -> String {
     let mut text = format!("[[locations]]\nprovider = \"{}\"\n", provider.id);
     for (name, value) in &provider.example.settings {
         let _ = writeln!(text, "{name} = \"{value}\"");
@@ -155,7 +160,7 @@ pub(crate) fn example(provider: &Provider) -> String {
     text + "bucket = \"my-bucket\"\naccess_key_id = \"${S3_KEY_ID}\"\nsecret_access_key = \"${S3_SECRET}\"\n"
 }
 
-/// As GitHub makes it of a heading.
+/// The anchor that GitHub generates for a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading
         .chars()
@@ -199,14 +204,59 @@ fn wrapped(text: &str, first: &str, next: &str) -> String {
 }
 
 #[test]
-fn the_document_of_the_providers_says_what_the_table_says() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/providers.md");
-    if std::env::var_os("S3_BACKUP_AGENT_GENERATE").is_some() {
-        std::fs::write(&file, document()).unwrap();
+fn providers_reference_is_current() {
+    assert_up_to_date("docs/providers.md", |_| document());
+}
+
+#[test]
+fn every_example_configures_its_location() {
+    for row in provider::all() {
+        let section = example(row);
+        let Backend::S3(s3) = location(&section).unwrap().backend else {
+            panic!("{section}")
+        };
+        assert_eq!(s3.provider.id, row.id);
+        assert_eq!(
+            s3.endpoint,
+            row.example.endpoint.parse().unwrap(),
+            "{section}"
+        );
+        assert_eq!(
+            (&s3.region.value, s3.addressing.value),
+            (&row.example.region, row.addressing),
+            "{section}"
+        );
+        assert_eq!(
+            (s3.checksum.value, s3.region.is_given),
+            (row.checksum, section.contains("\nregion"))
+        );
     }
-    let written = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(
-        written == document(),
-        "docs/providers.md is not up to date: run scripts/generate"
-    );
+}
+
+#[test]
+fn incomplete_endpoint_names_the_missing_setting() {
+    let row = |id: &str| example(provider::find(id).unwrap());
+    for (section, key) in [
+        (
+            row("backblaze_b2").replace("region = ", "name = "),
+            "region",
+        ),
+        (
+            row("cloudflare_r2").replace("0123456789abcdef0", "0123456789"),
+            "account_id",
+        ),
+        (row("minio").replace("endpoint = ", "name = "), "endpoint"),
+    ] {
+        assert_eq!(location(&section).unwrap_err(), [key], "{section}");
+    }
+}
+
+/// The location in a section of `agent.toml`, or the keys with a problem.
+fn location(section: &str) -> Result<Location, Vec<String>> {
+    let mut file: toml::Table = section.parse().unwrap();
+    let settings = file.remove("locations").unwrap()[0].clone();
+    match Location::from_json(&serde_json::to_value(settings).unwrap()) {
+        Ok((location, _)) => Ok(location),
+        Err(problems) => Err(problems.into_iter().map(|problem| problem.key).collect()),
+    }
 }

@@ -1,0 +1,53 @@
+//! What is wrong in a configuration.
+
+use std::fmt;
+
+use crate::error::Reason;
+
+/// One problem of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The key, as in `locations[0].bucket`.
+    pub key: String,
+    /// The file or environment variable with the value.
+    pub source: Option<String>,
+    /// What is wrong and what to write instead. Never holds a secret's value.
+    pub message: String,
+    /// The exact cause, for common mistakes.
+    pub reason: Option<Reason>,
+    /// A value that works instead.
+    pub suggestion: Option<String>,
+}
+
+impl Problem {
+    pub(crate) fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            key: key.into(),
+            source: None,
+            message: message.into(),
+            reason: None,
+            suggestion: None,
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.message)?;
+        match &self.source {
+            Some(source) => write!(f, " (from {source})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// All problems of the configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration has {} problem{}:{}", .0.len(), if .0.len() == 1 { "" } else { "s" }, lines(.0))]
+pub struct Problems(pub Vec<Problem>);
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().fold(String::new(), |text, problem| {
+        format!("{text}\n  {problem}")
+    })
+}

@@ -1,0 +1,96 @@
+//! The connection to a bucket's endpoint: certificates, proxy, limits.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use url::Url;
+
+use super::pem;
+use super::reader::Reader;
+use super::secret::Secret;
+
+/// The connection to the endpoint.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wire {
+    /// PEM of the authorities to trust beside the system's.
+    pub ca_certificate: Option<String>,
+    /// URL of an HTTP proxy; it may hold a password.
+    pub proxy: Option<Secret>,
+    /// Bytes a second for all uploads of the location together.
+    pub upload_limit: Option<u64>,
+    /// Bytes a second for all downloads together.
+    pub download_limit: Option<u64>,
+    /// Idle timeout of a request.
+    pub idle: Option<Duration>,
+}
+
+impl Wire {
+    pub(super) fn read(section: &mut Reader<'_>) -> Self {
+        Self {
+            ca_certificate: read_certificate(section),
+            proxy: read_proxy(section),
+            upload_limit: section.number("upload_limit"),
+            download_limit: section.number("download_limit"),
+            idle: section.duration("idle_seconds"),
+        }
+    }
+}
+
+/// The largest PEM file that is read. All authorities of a system take some 250 KiB.
+const MAX_PEM_BYTES: u64 = 2 * 1024 * 1024;
+
+fn read_certificate(section: &mut Reader<'_>) -> Option<String> {
+    let text = section.text("ca_certificate")?;
+    let pem = match read_pem(&text, section.is_local()) {
+        Ok(pem) => pem,
+        Err(message) => {
+            section.problem("ca_certificate", message);
+            return None;
+        }
+    };
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    if certificates.is_ok_and(|certificates| !certificates.is_empty()) {
+        return Some(pem);
+    }
+    section.problem("ca_certificate", "holds no certificate in PEM form");
+    None
+}
+
+/// The PEM itself, or the PEM in the file that the text names.
+fn read_pem(text: &str, is_local: bool) -> Result<String, String> {
+    if text.contains("-----BEGIN") {
+        Ok(pem::with_lines(text))
+    } else if is_local {
+        read_small(text).map_err(|error| format!("\"{text}\" cannot be read: {error}"))
+    } else {
+        Err("must be the certificate itself, from -----BEGIN to -----END".to_owned())
+    }
+}
+
+fn read_small(path: &str) -> io::Result<String> {
+    let mut text = String::new();
+    let mut file = File::open(path)?.take(MAX_PEM_BYTES + 1);
+    file.read_to_string(&mut text)?;
+    if text.len() as u64 <= MAX_PEM_BYTES {
+        Ok(text)
+    } else {
+        Err(io::Error::other("the file is too large"))
+    }
+}
+
+fn read_proxy(section: &mut Reader<'_>) -> Option<Secret> {
+    let text = section.text("proxy")?;
+    let url = Url::parse(&text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if url.is_none() {
+        section.problem(
+            "proxy",
+            "must be a URL such as \"http://proxy.example.com:3128\"",
+        );
+    }
+    url.map(|url| Secret::new(url.as_str()))
+}

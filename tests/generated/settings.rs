@@ -1,0 +1,271 @@
+//! Documents and schemas that follow from the table of settings.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use s3_backup_agent::config::settings::form::fields;
+use s3_backup_agent::config::settings::{
+    Default, Kind, Number, Secrecy, Section, Setting, TABLES, Unit,
+};
+use s3_backup_agent::provider;
+use serde_json::{Value, json};
+
+use super::{assert_up_to_date, with_part};
+
+/// Links in help texts are relative to this directory.
+const DOCS: &str = "https://github.com/s3-backup-agent/s3-backup-agent/blob/main/docs/";
+
+#[test]
+fn configuration_reference_is_current() {
+    assert_up_to_date("docs/configuration.md", |file| {
+        TABLES
+            .iter()
+            .fold(file.to_owned(), |file, (section, settings)| {
+                let name = if section.is_empty() {
+                    "general"
+                } else {
+                    section
+                };
+                let begin = format!("<!-- settings: {name} -->\n");
+                with_part(&file, &begin, "<!-- end -->", &reference(settings))
+            })
+    });
+}
+
+#[test]
+fn documentation_of_the_app_is_current() {
+    assert_up_to_date("addon/DOCS.md", |file| {
+        let mut general = "| option | default | meaning |\n|---|---|---|\n".to_owned();
+        let mut locations = general.clone();
+        for (section, setting) in app_settings() {
+            let (table, prefix) = match section {
+                "locations" => (&mut locations, String::new()),
+                "" => (&mut general, String::new()),
+                section => (&mut general, format!("{section}.")),
+            };
+            let help = setting.help.replace("](", &format!("]({DOCS}"));
+            let row = format!(
+                "| `{prefix}{}` | {} | {help} |",
+                setting.name,
+                default(setting)
+            );
+            writeln!(table, "{row}").unwrap();
+            if setting.name == "endpoint" {
+                for field in own_fields() {
+                    writeln!(
+                        table,
+                        "| `{}` | none | {}: {} |",
+                        field.id, field.provider, field.help
+                    )
+                    .unwrap();
+                }
+            }
+        }
+        general += "| `locations` | none | the buckets, each with the options below |\n";
+        let tables = [("general", general), ("locations", locations)];
+        tables.iter().fold(file.to_owned(), |file, (name, table)| {
+            let begin = format!("<!-- options: {name} -->\n");
+            with_part(&file, &begin, "<!-- end -->", table)
+        })
+    });
+}
+
+#[test]
+fn schema_of_the_app_is_current() {
+    assert_up_to_date("addon/config.yaml", |file| {
+        let mut schema = String::new();
+        let mut current = "";
+        for (section, setting) in app_settings() {
+            if section != current {
+                writeln!(schema, "  {section}:").unwrap();
+                current = section;
+            }
+            let is_first = setting.name == "name";
+            let indent = match section {
+                "" => "  ",
+                "locations" if is_first => "    - ",
+                "locations" => "      ",
+                _ => "    ",
+            };
+            writeln!(
+                schema,
+                "{indent}{}: {}?",
+                setting.name,
+                option_type(setting)
+            )
+            .unwrap();
+            if setting.name == "endpoint" {
+                for field in own_fields() {
+                    let kind = if field.choices.is_empty() {
+                        "str".to_owned()
+                    } else {
+                        format!("list({})", field.choices.join("|"))
+                    };
+                    writeln!(schema, "{indent}{}: {kind}?", field.id).unwrap();
+                }
+            }
+        }
+        with_part(file, "schema:\n", "# End of the schema.\n", &schema)
+    });
+}
+
+/// What scripts and tests in other languages read.
+#[test]
+fn list_of_settings_is_current() {
+    let mut settings: Vec<Value> = Vec::new();
+    for (section, setting) in TABLES
+        .iter()
+        .flat_map(|(section, settings)| settings.iter().map(move |setting| (*section, setting)))
+    {
+        settings.push(json!({
+            "section": section,
+            "name": setting.name,
+            "is_secret": setting.secrecy == Secrecy::Secret,
+            "app": setting.places.app,
+            "form": form_sections(setting.name),
+        }));
+        if setting.name == "endpoint" {
+            settings.extend(own_fields().iter().map(|field| {
+                json!({
+                    "section": section,
+                    "name": field.id,
+                    "is_secret": false,
+                    "app": true,
+                    "form": form_sections(&field.id),
+                })
+            }));
+        }
+    }
+    let list = serde_json::to_string_pretty(&json!({"settings": settings})).unwrap();
+    assert_up_to_date("docs/settings.json", |_| list + "\n");
+}
+
+#[test]
+fn names_of_settings_are_unique_in_their_section() {
+    for (section, settings) in TABLES {
+        let names: BTreeSet<&str> = settings.iter().map(|setting| setting.name).collect();
+        assert_eq!(names.len(), settings.len(), "{section}");
+        assert!(settings.iter().all(|setting| !setting.help.is_empty()));
+    }
+}
+
+/// Settings that the app offers, with their section.
+fn app_settings() -> impl Iterator<Item = (&'static str, &'static Setting)> {
+    TABLES
+        .iter()
+        .flat_map(|(section, settings)| settings.iter().map(move |setting| (*section, setting)))
+        .filter(|(_, setting)| setting.places.app)
+}
+
+struct OwnField {
+    id: String,
+    provider: String,
+    help: String,
+    choices: Vec<String>,
+}
+
+/// The settings that only one provider has.
+fn own_fields() -> Vec<OwnField> {
+    let rows = provider::all().iter();
+    rows.flat_map(|row| {
+        row.fields.iter().map(|field| OwnField {
+            id: field.id.clone(),
+            provider: row.name.clone(),
+            help: field.help.clone(),
+            choices: field.choices.clone(),
+        })
+    })
+    .collect()
+}
+
+/// The parts of the form *Add a bucket* that have the setting at one provider or another.
+fn form_sections(name: &str) -> BTreeSet<&'static str> {
+    provider::all()
+        .iter()
+        .flat_map(fields)
+        .filter(|field| field.name == name)
+        .map(|field| match field.section {
+            Section::Main => "main",
+            Section::Advanced => "advanced",
+        })
+        .collect()
+}
+
+fn reference(settings: &[Setting]) -> String {
+    let mut table = "| key | values | default | meaning |\n|---|---|---|---|\n".to_owned();
+    for setting in settings {
+        let values = values(setting.kind);
+        let default = default(setting);
+        writeln!(
+            table,
+            "| `{}` | {values} | {default} | {} |",
+            setting.name, setting.help
+        )
+        .unwrap();
+    }
+    table
+}
+
+fn default(setting: &Setting) -> String {
+    match setting.default {
+        Default::Value(text) => format!("`{text}`"),
+        Default::Derived(words) => words.to_owned(),
+        Default::None if setting.is_required => "required".to_owned(),
+        Default::None => "none".to_owned(),
+    }
+}
+
+fn values(kind: Kind) -> String {
+    match kind {
+        Kind::Text | Kind::Word => "text".to_owned(),
+        Kind::Path => "path".to_owned(),
+        Kind::Address => "address and port".to_owned(),
+        Kind::Addresses => "list of IP addresses".to_owned(),
+        Kind::Boolean => "`true`, `false`".to_owned(),
+        Kind::Choice(choices) => codes(choices),
+        Kind::Provider => "[provider](providers.md)".to_owned(),
+        Kind::Number(number) => numbers(number),
+        Kind::Pem => "PEM".to_owned(),
+        Kind::Proxy => "URL".to_owned(),
+    }
+}
+
+fn numbers(number: Number) -> String {
+    let what = match number.unit {
+        Unit::Seconds => "seconds",
+        Unit::Count => "number",
+        Unit::Hours => "hours or days",
+        Unit::Bytes => "size",
+        Unit::Rate => "size a second",
+    };
+    let bounds = match number.bounds() {
+        bounds if bounds.is_empty() => bounds,
+        bounds => format!(", {bounds}"),
+    };
+    let none = match number.none.first() {
+        Some(word) => format!(", or `{word}`"),
+        None => String::new(),
+    };
+    format!("{what}{bounds}{none}")
+}
+
+fn codes(words: &[&str]) -> String {
+    let codes: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
+    codes.join(", ")
+}
+
+/// A value's type in Supervisor's schema. Supervisor checks only choices and integers: its message about any other wrong
+/// value would quote all options with their secrets.
+fn option_type(setting: &Setting) -> String {
+    match setting.kind {
+        Kind::Choice(choices) => format!("list({})", choices.join("|")),
+        Kind::Provider => {
+            let ids: Vec<_> = provider::all().iter().map(|row| row.id.as_str()).collect();
+            format!("list({})", ids.join("|"))
+        }
+        Kind::Boolean => "bool".to_owned(),
+        Kind::Number(number) if number.is_integer() => "int".to_owned(),
+        _ if setting.secrecy == Secrecy::Secret => "password".to_owned(),
+        _ => "str".to_owned(),
+    }
+}
