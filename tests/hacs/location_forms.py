@@ -4,6 +4,8 @@ from typing import Any
 
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
+from custom_components.s3_backup_agent.client import AgentClient
+from custom_components.s3_backup_agent.location.form import LocationForm
 from homeassistant.config_entries import SOURCE_USER, ConfigSubentry
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType, section
@@ -48,6 +50,12 @@ class LocationForms:
         assert result["type"] is FlowResultType.CREATE_ENTRY, result
         subentry: ConfigSubentry = list(entry.subentries.values())[-1]
         return subentry
+
+
+async def form_of(client: AgentClient, provider_id: str) -> LocationForm:
+    """Return the form for a provider's locations."""
+    (provider,) = (it for it in await client.providers() if it["id"] == provider_id)
+    return LocationForm(provider, await client.settings(provider_id))
 
 
 def values_of(form: Any) -> Fields:

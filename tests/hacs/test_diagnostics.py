@@ -86,6 +86,7 @@ async def download(
 ) -> tuple[dict[str, Any], str]:
     """Return the diagnostics, parsed and as text."""
     assert await async_setup_component(hass, "diagnostics", {})
+    await hass.async_block_till_done()
     client = await hass_client()
     response = await client.get(f"/api/diagnostics/config_entry/{path}")
     assert response.status == 200

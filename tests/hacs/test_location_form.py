@@ -1,18 +1,21 @@
 """Form of a location: fields, selectors and translations."""
 
 import json
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.s3_backup_agent.client import AgentClient, Provider
+from custom_components.s3_backup_agent.client import AgentClient, AgentError, Provider
 from custom_components.s3_backup_agent.const import DOMAIN
 from custom_components.s3_backup_agent.errors import FORM_ERRORS, OTHER_ERROR
 from custom_components.s3_backup_agent.location.form import ADVANCED, LocationForm
 from custom_components.s3_backup_agent.location.outcome import INVALID_SETTING
+from homeassistant.data_entry_flow import FlowResultType
 
 from .agent import REPOSITORY
-from .location_forms import LocationForms, is_required, values_of
+from .location_forms import Fields, LocationForms, form_of, is_required, values_of
 
 TRANSLATIONS = REPOSITORY / "hacs" / "custom_components" / DOMAIN / "translations"
 
@@ -47,7 +50,7 @@ async def test_main_fields_depend_on_provider(
 
 async def test_auto_is_not_stored(client: AgentClient) -> None:
     """`auto` is not stored where it is the default; elsewhere it is a value."""
-    form = LocationForm((await client.providers())[0])
+    form = await form_of(client, "aws")
     names = {"bucket": "auto", "prefix": "auto", "region": "auto"}
     choices = {"addressing": "auto", "checksum": "auto", "verify_mode": "quick"}
     read = form.read({**names, ADVANCED: choices}, {})
@@ -84,16 +87,116 @@ async def test_fields_are_translated(language: str, client: AgentClient) -> None
     main: set[str] = set()
     advanced: set[str] = set()
     for provider in await client.providers():
-        schema = LocationForm(provider).schema({}, ())
+        schema = (await form_of(client, provider["id"])).schema({}, ())
         main |= {str(key) for key in schema.schema if key != ADVANCED}
         inner = schema.schema[ADVANCED].schema.schema
         advanced |= {str(key) for key in inner}
-        for name in ("addressing", "checksum", "verify_mode"):
-            options = strings["selector"][name]["options"]
-            assert inner[name].config["options"] == list(options)
+        choices = {
+            field.config["translation_key"]: field.config["options"]
+            for field in inner.values()
+            if field.config.get("translation_key")
+        }
+        assert choices == {
+            name: list(selector["options"])
+            for name, selector in strings["selector"].items()
+            if name != "provider"
+        }
     assert set(step["data"]) == set(step["data_description"]) == main
     section_strings = step["sections"][ADVANCED]
     assert set(section_strings["data"]) == advanced
     assert set(section_strings["data_description"]) == advanced
     assert set(location["error"]) == FORM_ERRORS | {OTHER_ERROR, INVALID_SETTING}
     assert all("{details}" in text for text in location["error"].values())
+
+
+def setting(name: str, kind: str, **more: Any) -> Any:
+    """Return a row of the agent's table of settings."""
+    return {
+        "name": name,
+        "type": kind,
+        "section": "main",
+        "required": False,
+        "default": None,
+        "min": None,
+        "max": None,
+        "unit": None,
+        "choices": [],
+        "suggestions": [],
+        **more,
+    }
+
+
+def test_setting_type_decides_selector() -> None:
+    """A new setting of the agent needs no change of the form."""
+    provider: Any = {"id": "other"}
+    form = LocationForm(
+        provider,
+        [
+            setting("access_key_id", "text"),
+            setting("secret_access_key", "secret", required=True),
+            setting("encryption", "choice", choices=["none", "AES256"]),
+            setting("depth", "integer", min=1, max=16, unit="s"),
+            setting("level", "integer"),
+            setting("quiet", "boolean"),
+            setting("chain", "pem"),
+            setting("kind", "choice", choices=["auto", "fast"], default="auto"),
+            setting("place", "text", suggestions=[{"value": "a", "label": "A"}]),
+        ],
+    )
+    schema = form.schema({}, ()).schema
+    depth, level = schema["depth"].config, schema["level"].config
+    assert (depth["min"], depth["max"], depth["unit_of_measurement"]) == (1, 16, "s")
+    assert depth["mode"] == level["mode"] == "box"
+    assert not {"min", "max", "unit_of_measurement"} & level.keys()
+    assert schema["quiet"].selector_type == "boolean"
+    assert schema["chain"].config["multiline"] is True
+    assert schema["secret_access_key"].config["type"] == "password"
+    assert schema["kind"].config["translation_key"] == "kind"
+    assert schema["kind"].config["options"] == ["auto", "fast"]
+    assert schema["place"].config["custom_value"] is True
+    label = "SSE-S3 (AES256)"
+    assert schema["encryption"].config["options"] == [
+        {"value": "AES256", "label": label}
+    ]
+
+    entered = {"depth": 8.0, "quiet": True, "kind": "auto", "place": " b "}
+    stored = form.read(entered, {})
+    assert stored == {"provider": "other", "depth": "8", "quiet": "true", "place": "b"}
+    shown = form.values(stored, "")
+    assert (shown["depth"], shown["quiet"], shown["kind"]) == (8, True, "auto")
+
+
+async def test_numbers_are_stored_as_text(
+    loaded: MockConfigEntry, fields: Fields, forms: LocationForms
+) -> None:
+    """The settings of a location are text, and the agent takes them."""
+    numbers = {"concurrency": 2, "outage_seconds": 30, "idle_seconds": 20}
+    form = await forms.begin(loaded)
+    inner = form["data_schema"].schema[ADVANCED].schema.schema
+    assert {inner[name].config["min"] for name in numbers} >= {1}
+    subentry = await forms.add(loaded, {**fields, ADVANCED: numbers})
+    for name, number in numbers.items():
+        assert subentry.data[name] == str(number)
+    result = await loaded.start_subentry_reconfigure_flow(
+        forms.hass, subentry.subentry_id
+    )
+    shown = values_of(result)[ADVANCED]
+    assert {name: shown[name] for name in numbers} == numbers
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [("not_found", "agent_too_old"), ("agent_unreachable", "cannot_connect")],
+)
+async def test_older_agent_aborts(
+    loaded: MockConfigEntry, forms: LocationForms, code: str, reason: str
+) -> None:
+    """An older agent has no table of settings, and its version is told."""
+    first = await forms.open(loaded)
+    error = AgentError(code, "There is no such path")
+    with patch.object(AgentClient, "settings", side_effect=error):
+        result = await forms.submit(first, {"provider": "garage"})
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == reason
+    told = {"agent_too_old": loaded.runtime_data.info["version"]}
+    assert told.get(reason, str(error)) in result["description_placeholders"].values()

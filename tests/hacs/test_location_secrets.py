@@ -13,17 +13,16 @@ from pytest_homeassistant_custom_component.typing import (
 )
 
 from custom_components.s3_backup_agent.client import AgentClient
-from custom_components.s3_backup_agent.location.form import ADVANCED, LocationForm
+from custom_components.s3_backup_agent.location.form import ADVANCED
 from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component
 
-from .location_forms import Fields
+from .location_forms import Fields, form_of
 
 
 async def test_session_token_is_dropped_with_key(client: AgentClient) -> None:
     """A session token is stored as long as its key."""
-    (garage,) = [it for it in await client.providers() if it["id"] == "garage"]
-    form = LocationForm(garage)
+    form = await form_of(client, "garage")
     known = {
         "access_key_id": "GK1",
         "secret_access_key": "secret",

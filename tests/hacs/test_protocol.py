@@ -192,7 +192,11 @@ async def test_successful_answers_match_document(call: Checked) -> None:
         for value in (field["example"], *field["choices"]):
             assert re.search(field["pattern"], value), field
     for provider in providers:
-        await call("GET", f"/v1/settings?provider={provider['id']}", 200)
+        path = f"/v1/settings?provider={provider['id']}"
+        settings = (await call("GET", path, 200))["settings"]
+        names = [setting["name"] for setting in settings]
+        assert {"bucket", "access_key_id", "secret_access_key"} <= set(names)
+        assert len(names) == len(set(names))
     backup, tar = make_backup(size=10_000_000)
     stored = await store(call, backup, tar)
     assert "s3_backup_agent" in stored
@@ -272,6 +276,7 @@ async def test_errors_match_document(call: Checked) -> None:
         assert problem["code"] == code
         assert problem["retryable"] is (code in ("size_mismatch", "checksum_mismatch"))
 
+    await refused("invalid_request", "GET", "/v1/settings?provider=unknown", 400)
     unknown = "/v1/locations/unknown"
     await refused("location_not_found", "GET", unknown, 404)
     await refused("location_not_found", "GET", f"{unknown}/backups", 404)

@@ -26,6 +26,7 @@ from .models import (
     Provider,
     Recovery,
     Report,
+    Setting,
     Settings,
     Skipped,
     Upload,
@@ -96,6 +97,12 @@ class AgentClient(HttpClient):
         """Return the providers, in the order to show them."""
         answer = await self._json("GET", "/v1/providers", timeout=_QUICK)
         return cast(list[Provider], answer["providers"])
+
+    async def settings(self, provider_id: str) -> list[Setting]:
+        """Return the settings of a provider's locations, in the order of the form."""
+        path = f"/v1/settings?provider={quote(provider_id, safe='')}"
+        answer = await self._json("GET", path, timeout=_QUICK)
+        return cast(list[Setting], answer["settings"])
 
     async def check_settings(self, settings: Settings) -> Checked:
         """Check settings without storing them."""

@@ -77,23 +77,28 @@ class Location(TypedDict):
 type Settings = dict[str, str]
 
 
-class Region(TypedDict):
-    """A region of a provider."""
+class Suggestion(TypedDict):
+    """A value that a form suggests."""
 
-    id: str
-    name: str
-
-
-class ProviderField(TypedDict):
-    """A setting of one provider."""
-
-    id: str
+    value: str
     label: str
-    help: str
-    pattern: str
-    example: str
-    optional: bool
+
+
+class Setting(TypedDict):
+    """A setting of a location, as its form shows it."""
+
+    name: str
+    # text, secret, choice, size, rate, duration, integer, boolean, pem or proxy.
+    type: str
+    # main or advanced.
+    section: str
+    required: bool
+    default: str | int | bool | None
+    min: int | None
+    max: int | None
+    unit: str | None
     choices: list[str]
+    suggestions: list[Suggestion]
 
 
 class ProviderKeys(TypedDict):
@@ -111,11 +116,7 @@ class Provider(TypedDict):
     docs: str
     endpoint: str | None
     endpoint_example: str
-    fields: list[ProviderField]
     region: str
-    region_required: bool
-    regions: list[Region]
-    storage_classes: list[str]
     keys: ProviderKeys
 
 

@@ -147,6 +147,8 @@ async def _write(writer: AbstractStreamWriter, chunk: bytes) -> None:
     cancelled: it ends with its transport.
     """
     writing = asyncio.ensure_future(writer.write(chunk))
+    # Its error may come after the cancellation, when nothing awaits it.
+    writing.add_done_callback(lambda it: it.cancelled() or it.exception())
     try:
         await asyncio.wait({writing}, timeout=IDLE_SECONDS)
     finally:
@@ -158,8 +160,7 @@ async def _write(writer: AbstractStreamWriter, chunk: bytes) -> None:
 
 
 def _end(writing: asyncio.Future[None], writer: AbstractStreamWriter) -> None:
-    """End a write by closing its connection; its error is expected."""
-    writing.add_done_callback(lambda it: it.cancelled() or it.exception())
+    """End a write by closing its connection."""
     if transport := _transport_of(writer):
         transport.abort()
     else:

@@ -53,8 +53,7 @@ class LocationFlow(ConfigSubentryFlow):
     ) -> SubentryFlowResult:
         """Ask for the provider."""
         if user_input is not None:
-            self._form = LocationForm(self._providers[user_input[CONF_PROVIDER]])
-            return self._show()
+            return await self._open_form(self._providers[user_input[CONF_PROVIDER]])
         if abort := await self._get_providers():
             return abort
         options = [
@@ -103,8 +102,7 @@ class LocationFlow(ConfigSubentryFlow):
         provider = self._providers.get(self._settings[CONF_PROVIDER])
         if provider is None:
             return self.async_abort(reason="unknown_provider")
-        self._form = LocationForm(provider)
-        return self._show()
+        return await self._open_form(provider)
 
     async def async_step_location(
         self, user_input: dict[str, Any] | None = None
@@ -148,12 +146,30 @@ class LocationFlow(ConfigSubentryFlow):
         try:
             providers = await self._coordinator.client.providers()
         except AgentError as err:
-            return self.async_abort(
-                reason="cannot_connect",
-                description_placeholders={"details": str(err)},
-            )
+            return self._abort(err)
         self._providers = {provider["id"]: provider for provider in providers}
         return None
+
+    async def _open_form(self, provider: Provider) -> SubentryFlowResult:
+        """Show the form with the provider's settings."""
+        self._connect()
+        try:
+            settings = await self._coordinator.client.settings(provider["id"])
+        except AgentError as err:
+            return self._abort(err)
+        self._form = LocationForm(provider, settings)
+        return self._show()
+
+    def _abort(self, err: AgentError) -> SubentryFlowResult:
+        """Abort with the agent's error; an older agent has no table of settings."""
+        if err.code == "not_found":
+            version = self._coordinator.info["version"]
+            return self.async_abort(
+                reason="agent_too_old", description_placeholders={"version": version}
+            )
+        return self.async_abort(
+            reason="cannot_connect", description_placeholders={"details": str(err)}
+        )
 
     async def _check(self) -> SubentryFlowResult:
         """Check the settings, and store them if they work."""

@@ -1,4 +1,4 @@
-"""Form for the settings of a location: its provider's fields, and a section for the rest."""
+"""Form for the settings of a location, built from the agent's table of settings."""
 
 from collections.abc import Collection
 import re
@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from homeassistant.data_entry_flow import section
 from homeassistant.helpers.selector import (
+    BooleanSelector,
+    NumberSelector,
+    NumberSelectorConfig,
+    NumberSelectorMode,
     SelectOptionDict,
     SelectSelector,
     SelectSelectorConfig,
@@ -15,7 +19,7 @@ from homeassistant.helpers.selector import (
     TextSelectorType,
 )
 
-from ..client import Provider, ProviderField, Settings
+from ..client import Provider, Setting, Settings
 
 if TYPE_CHECKING:
     import probatio as vol
@@ -26,104 +30,68 @@ else:
 ADVANCED: Final = "advanced"
 NAME: Final = "name"
 
-# Never sent to the browser; an empty field keeps the stored value.
-SECRETS: Final = frozenset({"secret_access_key", "session_token", "encryption_key"})
-
+# The choice that leaves a setting to the agent; shown, but not stored.
 _AUTO: Final = "auto"
-# The value for "detected by the agent", which is not stored.
-_AUTOMATIC: Final = {"addressing": _AUTO, "checksum": _AUTO}
-_TEXT: Final = TextSelector()
-_LINES: Final = TextSelector(TextSelectorConfig(multiline=True))
-_PASSWORD: Final = TextSelector(
-    TextSelectorConfig(type=TextSelectorType.PASSWORD, autocomplete="off")
-)
+# The choice that equals an empty field.
+_NONE: Final = "none"
+# Choices that are proper names, and not keys of a translation.
+_LABELS: Final = {"AES256": "SSE-S3 (AES256)", "aws:kms": "SSE-KMS (aws:kms)"}
 # The user, then everything up to the host.
-_PASSWORD_OF_PROXY: Final = re.compile(r"^((?:\w+://)?[^:@/]*):.*@")
+_PROXY_PASSWORD: Final = re.compile(r"^((?:\w+://)?[^:@/]*):.*@")
 
-type _Selector = TextSelector | SelectSelector
+type _Selector = BooleanSelector | NumberSelector | SelectSelector | TextSelector
 
 
 class LocationForm:
     """Form for the locations of a provider."""
 
-    def __init__(self, provider: Provider) -> None:
-        """Choose the fields."""
+    def __init__(self, provider: Provider, settings: list[Setting]) -> None:
+        """Initialize the form with the settings that the provider has."""
         self.provider = provider
-        form = provider["endpoint"] or ""
-        endpoint: dict[str, _Selector] = {"endpoint": _TEXT}
-        region = {"region": _region(provider)}
-        has_region = "{region}" in form or bool(provider["regions"])
-        self._main: dict[str, _Selector] = {
-            **{field["id"]: _own(field) for field in provider["fields"]},
-            **({} if form else endpoint),
-            **(region if has_region else {}),
-            "bucket": _TEXT,
-            "prefix": _TEXT,
-            "access_key_id": _TEXT,
-            "secret_access_key": _PASSWORD,
-        }
-        self._advanced: dict[str, _Selector] = {
-            **(endpoint if form else {}),
-            **({} if has_region else region),
-            "session_token": _PASSWORD,
-            "addressing": _words("addressing", _AUTO, "path", "virtual"),
-            "checksum": _words(
-                "checksum", _AUTO, "sha256", "crc64nvme", "crc32c", "off"
-            ),
-            "storage_class": _suggestions(provider["storage_classes"]),
-            "encryption": _choice(
-                SelectOptionDict(value="AES256", label="SSE-S3 (AES256)"),
-                SelectOptionDict(value="aws:kms", label="SSE-KMS (aws:kms)"),
-                SelectOptionDict(value="SSE-C", label="SSE-C"),
-            ),
-            "encryption_key": _PASSWORD,
-            "part_size": _TEXT,
-            "upload_limit": _TEXT,
-            "download_limit": _TEXT,
-            "verify_every": _TEXT,
-            "verify_sample": _TEXT,
-            "verify_mode": _words("verify_mode", "quick", "full"),
-            "ca_certificate": _LINES,
-            "proxy": _TEXT,
-        }
-        self._required = {
-            *(field["id"] for field in provider["fields"] if not field["optional"]),
-            *(() if form else ("endpoint",)),
-            *(("region",) if provider["region_required"] else ()),
-            *("bucket", "access_key_id", "secret_access_key"),
+        self._settings = {setting["name"]: setting for setting in settings}
+        self._secrets = self._names_of("secret")
+        self._proxies = self._names_of("proxy")
+        self._automatic = {
+            name: _AUTO
+            for name, setting in self._settings.items()
+            if setting["default"] == _AUTO
         }
 
     def schema(self, known: Settings, errors: Collection[str]) -> vol.Schema:
         """Return the schema; stored secrets are optional."""
-        fields: dict[Any, Any] = {}
-        for key, selector in self._main.items():
-            is_kept = key in SECRETS and key in known
-            is_required = key in self._required and not is_kept
-            fields[vol.Required(key) if is_required else vol.Optional(key)] = selector
-        fields[vol.Optional(NAME)] = _TEXT
-        advanced = vol.Schema(
-            {vol.Optional(key): field for key, field in self._advanced.items()}
+        main: dict[Any, Any] = {}
+        advanced: dict[Any, Any] = {}
+        for name, setting in self._settings.items():
+            is_stored = name in self._secrets and name in known
+            is_required = setting["required"] and not is_stored
+            key = vol.Required(name) if is_required else vol.Optional(name)
+            fields = advanced if setting["section"] == ADVANCED else main
+            fields[key] = _selector(setting)
+        main[vol.Required(ADVANCED)] = section(
+            vol.Schema(advanced), {"collapsed": ADVANCED not in errors}
         )
-        fields[vol.Required(ADVANCED)] = section(
-            advanced, {"collapsed": ADVANCED not in errors}
-        )
-        return vol.Schema(fields)
+        return vol.Schema(main)
 
     def values(self, settings: Settings, name: str) -> dict[str, Any]:
         """Return the suggested values: settings without secrets."""
-        shown = {key: text for key, text in settings.items() if key not in SECRETS}
-        if "proxy" in shown:
-            shown["proxy"] = _without_password(shown["proxy"])
-        given = {key: shown[key] for key in self._advanced if key in shown}
-        main = {key: shown[key] for key in self._main if key in shown}
-        return {**main, NAME: name, ADVANCED: {**_AUTOMATIC, **given}}
+        shown = {
+            **self._automatic,
+            **{key: self._shown(key, text) for key, text in settings.items()},
+            NAME: name,
+        }
+        main: dict[str, Any] = {}
+        advanced: dict[str, Any] = {}
+        for key, setting in self._settings.items():
+            if key in shown and key not in self._secrets:
+                fields = advanced if setting["section"] == ADVANCED else main
+                fields[key] = shown[key]
+        return {**main, ADVANCED: advanced}
 
     def read(self, user_input: dict[str, Any], known: Settings) -> Settings:
         """Return the entered settings, with stored secrets for empty fields."""
         entered = {**user_input, **user_input.get(ADVANCED, {})}
         texts = {
-            key: str(entered.get(key, "")).strip()
-            for key in (*self._main, *self._advanced)
+            key: _text(entered.get(key, "")) for key in self._settings if key != NAME
         }
         # A session token belongs to its access key, an encryption key to its kind of encryption.
         stale = {
@@ -131,74 +99,116 @@ class LocationForm:
             or texts["access_key_id"] != known.get("access_key_id", ""),
             "encryption_key": texts["encryption"] != known.get("encryption", ""),
         }
-        for key in SECRETS:
+        for key in self._secrets:
             if not texts[key] and not stale.get(key):
                 texts[key] = known.get(key, "")
-        if (proxy := known.get("proxy")) and texts["proxy"] == _without_password(proxy):
-            texts["proxy"] = proxy
+        for key in self._proxies:
+            if key in known and texts[key] == _without_password(known[key]):
+                texts[key] = known[key]
         settings = {
             key: text
             for key, text in texts.items()
-            if text and text != _AUTOMATIC.get(key)
+            if text and text != self._automatic.get(key)
         }
         return {"provider": self.provider["id"], **settings}
 
     def field_of(self, key: str, settings: Settings) -> str:
         """Return the field for an error; the frontend shows none inside a section."""
-        if key in self._main:
+        if (setting := self._settings.get(key)) is None:
+            return "base"
+        if setting["section"] != ADVANCED:
             return key
-        return ADVANCED if key in self._advanced and key in settings else "base"
+        return ADVANCED if key in settings else "base"
+
+    def _shown(self, key: str, text: str) -> str | float | bool:
+        """Return a stored value as its field shows it."""
+        kind = self._settings[key]["type"] if key in self._settings else "text"
+        if kind == "integer":
+            return float(text)
+        if kind == "boolean":
+            return text == "true"
+        return _without_password(text) if kind == "proxy" else text
+
+    def _names_of(self, kind: str) -> list[str]:
+        """Return the names of the settings of a type."""
+        return [
+            name for name, setting in self._settings.items() if setting["type"] == kind
+        ]
 
 
-def _own(field: ProviderField) -> _Selector:
-    """Return the selector of a provider's own field."""
-    return _suggestions(field["choices"])
-
-
-def _region(provider: Provider) -> _Selector:
-    """Return the selector of the region, which accepts unlisted ones."""
-    return _choice(
-        *(
-            SelectOptionDict(
-                value=region["id"], label=f"{region['name']} ({region['id']})"
+def _selector(setting: Setting) -> _Selector:
+    """Return the selector for a setting's type."""
+    match setting["type"]:
+        case "boolean":
+            return BooleanSelector()
+        case "integer":
+            return _number(setting)
+        case "choice":
+            return _choice(setting)
+        case "secret":
+            return TextSelector(
+                TextSelectorConfig(type=TextSelectorType.PASSWORD, autocomplete="off")
             )
-            for region in provider["regions"]
-        ),
-        is_open=True,
-    )
+    if setting["suggestions"]:
+        options = [
+            SelectOptionDict(value=it["value"], label=it["label"])
+            for it in setting["suggestions"]
+        ]
+        return _dropdown(options, is_open=True)
+    return TextSelector(TextSelectorConfig(multiline=setting["type"] == "pem"))
 
 
-def _suggestions(words: list[str]) -> _Selector:
-    """Return a selector that suggests values and accepts others."""
-    return _choice(
-        *(SelectOptionDict(value=word, label=word) for word in words), is_open=True
-    )
+def _number(setting: Setting) -> NumberSelector:
+    """Return a field for a whole number."""
+    config = NumberSelectorConfig(mode=NumberSelectorMode.BOX, step=1)
+    if setting["min"] is not None:
+        config["min"] = setting["min"]
+    if setting["max"] is not None:
+        config["max"] = setting["max"]
+    if setting["unit"] is not None:
+        config["unit_of_measurement"] = setting["unit"]
+    return NumberSelector(config)
 
 
-def _choice(*options: SelectOptionDict, is_open: bool = False) -> _Selector:
-    """Return a dropdown, or a text field without options."""
-    if not options:
-        return _TEXT
+def _choice(setting: Setting) -> SelectSelector:
+    """Return a dropdown, translated unless its choices are proper names."""
+    choices = [choice for choice in setting["choices"] if choice != _NONE]
+    if _LABELS.keys() & choices:
+        return _dropdown(
+            [
+                SelectOptionDict(value=choice, label=_LABELS.get(choice, choice))
+                for choice in choices
+            ]
+        )
     return SelectSelector(
         SelectSelectorConfig(
-            options=list(options),
+            options=choices,
             mode=SelectSelectorMode.DROPDOWN,
-            custom_value=is_open,
+            translation_key=setting["name"],
         )
     )
 
 
-def _words(translation_key: str, *words: str) -> _Selector:
-    """Return a dropdown with translated options."""
+def _dropdown(
+    options: list[SelectOptionDict], *, is_open: bool = False
+) -> SelectSelector:
+    """Return a dropdown; an open one accepts other values."""
     return SelectSelector(
         SelectSelectorConfig(
-            options=list(words),
-            mode=SelectSelectorMode.DROPDOWN,
-            translation_key=translation_key,
+            options=options, mode=SelectSelectorMode.DROPDOWN, custom_value=is_open
         )
     )
+
+
+def _text(value: Any) -> str:
+    """Return an entered value as the agent takes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return str(int(value))
+    return str(value).strip()
 
 
 def _without_password(proxy: str) -> str:
     """Return a proxy's URL without its password."""
-    return _PASSWORD_OF_PROXY.sub(r"\1@", proxy)
+    return _PROXY_PASSWORD.sub(r"\1@", proxy)
