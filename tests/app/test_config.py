@@ -208,8 +208,7 @@ def settings() -> set[str]:
     """Return all settings of the agent."""
     table = json.loads((REPOSITORY / "docs" / "settings.json").read_text())
     return {
-        f"{row['section']}.{row['name']}".removeprefix(".")
-        for row in table["settings"]
+        f"{row['section']}.{row['name']}".removeprefix(".") for row in table["settings"]
     }
 
 
