@@ -196,7 +196,7 @@ pub fn of_endpoint(endpoint: &Url) -> Option<&'static Provider> {
         .find(|provider| provider.recognize(endpoint).is_some())
 }
 
-/// The provider that somebody means who writes its id a little differently.
+/// Returns the provider whose id is closest to a misspelt one.
 #[must_use]
 pub fn nearest(id: &str) -> Option<&'static Provider> {
     nearest::nearest(id, all())

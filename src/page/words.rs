@@ -174,7 +174,7 @@ impl Languages {
 }
 
 impl Words {
-    /// Whether somebody who wants `tag` can read this.
+    /// Whether these words match the language `tag`.
     fn speak(&self, tag: &str) -> bool {
         let tag = tag.to_ascii_lowercase();
         let mut parts = tag.split('-');

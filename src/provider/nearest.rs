@@ -1,4 +1,4 @@
-//! "Did you mean": what somebody wrote, and the provider that is closest to it.
+//! "Did you mean": the provider closest to a misspelt id.
 
 use super::Provider;
 

@@ -35,7 +35,7 @@ function localize(root) {
   return root;
 }
 
-/** Makes `old` like `now`, and keeps what is the same: focus, and what somebody has opened, stay where they are. */
+/** Updates `old` to match `now` in place, so that focus and opened sections stay. */
 function morph(old, now) {
   if ("kept" in (old.dataset ?? {}) || old.isEqualNode(now)) return;
   if (!(old instanceof Element) || old.nodeName !== now.nodeName || old.id !== now.id) return old.replaceWith(now);
