@@ -82,7 +82,7 @@ async def test_truncated_cipher_stream_makes_no_backup(
         line for line in text.splitlines() if f"Upload failed for {agent_id}" in line
     ]
     assert len(failures) == 1
-    assert "did not arrive whole" in failures[0]
+    assert "arrived incomplete" in failures[0]
 
     async with asyncio.timeout(10):  # the parts go in the background
         while home.garage.unfinished_uploads(unlike.bucket):
