@@ -33,7 +33,7 @@ async def test_upload_survives_an_outage(home: Home) -> None:
     log = Log(home.agent.log_path)
     with home.files("ballast", SIZE):
         outcome = await back_up_until(home, home.cellar, outage, "Outage")
-    assert "trying again" in log.new_text()
+    assert "retrying" in log.new_text()
     assert (outcome.state, outcome.reason) == ("completed", None)
     assert outcome.backup_id is not None
     stored = home.stored(home.cellar, outcome.backup_id)
