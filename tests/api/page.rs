@@ -323,7 +323,7 @@ async fn page_uses_the_browser_language() {
         .with(Method::GET, "/", &[("accept-language", "fr")])
         .await;
     assert!(
-        String::from_utf8_lossy(&refused.body).contains("n'est pas ouverte"),
+        String::from_utf8_lossy(&refused.body).contains("n'est pas accessible depuis"),
         "{refused:?}"
     );
 }
