@@ -137,7 +137,9 @@ async def test_invalid_options_are_shown_first(app: App, browser: Browser) -> No
         first = page.root.get_by_role("region").first
         await expect(first).to_contain_text("locations[2].endpoint")
         await expect(first).to_contain_text("locations[2].upload_limit")
-        await expect(first).to_contain_text("Correct them on the app's configuration page")
+        await expect(first).to_contain_text(
+            "Correct them on the app's configuration page"
+        )
 
 
 async def test_upload_progress_updates_to_its_end(app: App, browser: Browser) -> None:
