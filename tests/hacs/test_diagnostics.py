@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 import json
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import quote
@@ -217,3 +218,13 @@ async def test_secrets_are_redacted_by_value(
     assert clean({"url": "https://who:what@host/a@b"}) == {
         "url": "https://**REDACTED**@host/a@b"
     }
+
+
+def test_every_secret_setting_is_redacted() -> None:
+    """The agent's table of settings names every secret that the entry may hold."""
+    table = Path(__file__).parents[2] / "docs/settings.json"
+    settings = json.loads(table.read_text())["settings"]
+    secret = {it["name"] for it in settings if it.get("is_secret")}
+    # A proxy's URL stays readable; its password is redacted by value.
+    assert "secret_access_key" in secret
+    assert secret - module._SECRETS == {"proxy"}
