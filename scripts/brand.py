@@ -11,7 +11,7 @@ SOURCE = REPOSITORY / "brand"
 INTEGRATION = REPOSITORY / "hacs" / "custom_components" / "s3_backup_agent" / "brand"
 APP = REPOSITORY / "addon"
 
-# The icon is as good on a dark ground, the name is not; of an app there is one logo for both.
+# The icon is legible on dark backgrounds, the name is not; an app has one logo for both.
 DARK = ".name { fill: #e8edf2 }"
 BOTH = ".name { fill: #718296 }"
 COLOURS = 64
@@ -26,7 +26,7 @@ def main() -> None:
     _write("logo", INTEGRATION / "logo@2x.png", 1280)
     _write("logo", INTEGRATION / "dark_logo.png", 640, DARK)
     _write("logo", INTEGRATION / "dark_logo@2x.png", 1280, DARK)
-    # And those of an app: https://developers.home-assistant.io/docs/apps/presentation
+    # Sizes for an app: https://developers.home-assistant.io/docs/apps/presentation
     _write("icon", APP / "icon.png", 128)
     _write("logo", APP / "logo.png", 250, BOTH)
 

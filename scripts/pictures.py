@@ -9,7 +9,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SHOTS = REPOSITORY / "target" / "screenshots"
 PICTURES = REPOSITORY / "docs" / "pictures"
 
-# Name of the picture: the screenshot, and which part of it (left, upper, right, lower).
+# Name of the picture: the screenshot, and its cropped part (left, upper, right, lower).
 CHOSEN = {
     "add-bucket": ("06-settings", (305, 35, 895, 485)),
     "corrected": ("08-corrected", (300, 255, 900, 713)),

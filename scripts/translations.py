@@ -18,7 +18,7 @@ APP = REPOSITORY / "addon" / "translations"
 PAGE = REPOSITORY / "src" / "page" / "words"
 TABLE = REPOSITORY / "docs" / "settings.json"
 
-# English words of a new setting appear until these follow.
+# These languages show English texts of a new setting until they are translated.
 COMPLETE = ("en", "de")
 
 # Supervisor replaces no placeholders.

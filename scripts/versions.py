@@ -12,7 +12,7 @@ CHANGELOG = "addon/CHANGELOG.md"
 UNRELEASED = "Unreleased"
 HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 
-# Where the version stands, once in each file. docs/openapi.json has the protocol's, which is another.
+# Files that contain the version once each. docs/openapi.json has the protocol's version instead.
 PLACES = {
     "Cargo.toml": r'^name = "s3-backup-agent"\nversion = "(.+)"$',
     "Cargo.lock": r'^name = "s3-backup-agent"\nversion = "(.+)"$',
@@ -20,7 +20,7 @@ PLACES = {
     "hacs/custom_components/s3_backup_agent/manifest.json": r'^  "version": "(.+)",?$',
 }
 
-# The image, as people are told to get it: any number of times in any of these files.
+# The image's reference, any number of times in any of these files.
 IMAGE = re.compile(r"ghcr\.io/s3-backup-agent/s3-backup-agent:(\d+\.\d+\.\d+)")
 IMAGE_FILES = ("README.md", "docs/**/*.md", "docker/*.yaml")
 

@@ -1,1 +1,1 @@
-"""Our way and the peers' loop, side by side against one Garage server."""
+"""The agent and its peers' upload loop, compared on one Garage server."""

@@ -31,18 +31,18 @@ from .report import BARE, OURS, PEER, Results, Run
 from .sample import LargeBackup, many_backups
 from .server import Server
 
-# A transfer makes the machine use about this many times its size: what is sent, what is stored, what is on its way.
+# A transfer uses about this many times its size in memory: sent, stored and in-flight data.
 TOUCHED = 4
 BUCKET = "backups"
-# Transfers and listings have a prefix each, so that neither sees the other's backups.
+# Transfers and listings use separate prefixes, so that neither lists the other's backups.
 TRANSFER, LISTING = "transfer", "listing"
 
 
 class Benchmark:
-    """One run over all networks, jobs and ways."""
+    """One run over all networks, jobs and clients."""
 
     def __init__(self, options: argparse.Namespace, server: Server) -> None:
-        """Take the options and the running server."""
+        """Store the options and the running server."""
         self._options = options
         self._server = server
         self._folder = Path(tempfile.mkdtemp(prefix="bench-"))
@@ -69,7 +69,7 @@ class Benchmark:
     async def _repeat(
         self, network: Network, measure: Any, argument: Any, ways: list[str]
     ) -> None:
-        """All ways by turns; every other round the other way round."""
+        """Run all clients in turn; every other round in reverse order."""
         chosen = [way for way in ways if way in self._options.ways]
         for number in range(self._options.rounds):
             for way in reversed(chosen) if number % 2 else chosen:
@@ -185,7 +185,7 @@ class Benchmark:
     async def _way(
         self, network: Network, way: str, prefix: str
     ) -> AsyncIterator[tuple[Client, dict[str, int]]]:
-        """Start a fresh client, and for ours a fresh agent, in this network; give the processes to be measured."""
+        """Start a new client, and a new agent for ours, in this network; return the measured processes."""
         server = self._server
         endpoint = server.endpoint_from(network)
         pids = {"garage": server.process.pid}
@@ -216,7 +216,7 @@ class Benchmark:
             yield client, {"client": client.pid, **pids}
 
     def _python(self, way: str) -> Path:
-        """Choose the Python: ours runs with what Home Assistant brings along, such as its faster CRC-32."""
+        """Return the Python interpreter: ours runs with Home Assistant's dependencies, such as its faster CRC-32."""
         return (
             self._options.home_assistant / "bin" / "python"
             if way == OURS
@@ -224,7 +224,7 @@ class Benchmark:
         )
 
     def _fill(self) -> None:
-        """Write the small backups as the layout's other writer does, without our extra fields."""
+        """Write the small backups like the layout's other writer, without the agent's extra fields."""
         client = self._server.client()
         for name, described, tar in many_backups(self._options.backups):
             client.put_object(
@@ -282,7 +282,7 @@ def _options() -> argparse.Namespace:
 
 
 async def main() -> int:
-    """Set up networks and server, measure, report; 1 when a target is missed."""
+    """Set up networks and server, measure, and report; return 1 if a target is missed."""
     options = _options()
     leave_the_machines_network()
     async with AsyncExitStack() as stack:

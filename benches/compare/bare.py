@@ -1,4 +1,4 @@
-"""No backup agent at all: one presigned PUT or GET, as `curl` does it: the least that a client can cost.
+"""No backup agent: one presigned PUT or GET, as `curl` sends it. The lower bound of a client's cost.
 
 The signature does not cover the content, nothing is retried, resumed or verified.
 """
@@ -22,7 +22,7 @@ class Bare:
     """Presigned URLs and the standard library."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        """Make the signer."""
+        """Create the signer."""
         self._settings = settings
         self._signer = boto3.client(
             "s3",
@@ -34,7 +34,7 @@ class Bare:
         )
 
     async def upload(self, backup: dict[str, Any], filename: str, path: Path) -> None:
-        """One PUT; the file goes from the page cache to the socket."""
+        """Send one PUT; the kernel copies the file from the page cache to the socket."""
         url = self._url("put_object", filename)
         connection = http.client.HTTPConnection(url.netloc)
         connection.putrequest("PUT", f"{url.path}?{url.query}")
@@ -50,7 +50,7 @@ class Bare:
     async def download(
         self, backup: dict[str, Any], filename: str
     ) -> AsyncIterator[bytes]:
-        """One GET."""
+        """Send one GET."""
         url = self._url("get_object", filename)
         connection = http.client.HTTPConnection(url.netloc)
         connection.request("GET", f"{url.path}?{url.query}")
@@ -66,11 +66,11 @@ class Bare:
         return chunks()
 
     async def list(self) -> list[str]:
-        """Nothing comparable."""
+        """Not comparable."""
         raise NotImplementedError
 
     async def close(self) -> None:
-        """Nothing is open."""
+        """No connection is open."""
 
     def _url(self, call: str, filename: str) -> Any:
         key = f"{self._settings['prefix']}/backups/{filename}.tar"
@@ -82,5 +82,5 @@ class Bare:
 
 
 async def open_way(settings: dict[str, Any]) -> Bare:
-    """Make the signer."""
+    """Create the signer."""
     return await asyncio.to_thread(Bare, settings)

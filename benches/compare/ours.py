@@ -1,4 +1,4 @@
-"""Our way: the integration's own client module, over the agent's Unix socket, as Home Assistant runs it."""
+"""The integration's own client module, over the agent's Unix socket, as Home Assistant runs it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLIENT = (
 
 
 def _load_client() -> ModuleType:
-    # By its file: the package around it wants Home Assistant, whose memory is not what is measured here.
+    # Loaded by path: its package imports Home Assistant, whose memory is not measured here.
     spec = importlib.util.spec_from_file_location(
         "agent_client", CLIENT / "__init__.py"
     )
@@ -35,16 +35,16 @@ def _load_client() -> ModuleType:
 
 
 class Ours:
-    """What the integration's backup agent does with its client."""
+    """The calls of the integration's backup agent to its client."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        """Make the client; each call connects for itself."""
+        """Create the client; each call opens a connection."""
         self._client = _load_client().AgentClient(settings["address"])
         self._location: str = settings["location"]
         self._has_listed = False
 
     async def open(self) -> Self:
-        """See that the agent answers."""
+        """Assert that the agent answers."""
         await self._client.info()
         return self
 
@@ -61,14 +61,14 @@ class Ours:
     async def download(
         self, backup: dict[str, Any], filename: str
     ) -> AsyncIterator[bytes]:
-        """Give the content as it comes."""
+        """Yield the content as it arrives."""
         download: AsyncIterator[bytes] = await self._client.download(
             self._location, backup["backup_id"]
         )
         return download
 
     async def list(self) -> list[str]:
-        """List what a newly started agent finds; later listings pass its cache."""
+        """Return the ids of all backups; listings after an agent's first one bypass its cache."""
         listing = await self._client.backups(self._location, refresh=self._has_listed)
         self._has_listed = True
         if listing["stale"] or listing["skipped"]:
@@ -83,5 +83,5 @@ class Ours:
 
 
 async def open_way(settings: dict[str, Any]) -> Ours:
-    """Make the client."""
+    """Create the client."""
     return await Ours(settings).open()

@@ -1,4 +1,4 @@
-"""The peers' loop, written after what Home Assistant's `aws_s3` and the layout's other writer do.
+"""The peers' upload loop, modelled on Home Assistant's `aws_s3` and the layout's other writer.
 
 One 20 MiB part after another from a growing bytearray, 1 KiB reads on download, one metadata GET after another on
 each listing, all in Home Assistant's own process. Their clients check the bucket when they are set up.
@@ -24,7 +24,7 @@ class Peer:
     """A backup agent on aiobotocore."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        """Take the settings; `open` connects."""
+        """Store the settings; `open` connects."""
         self._settings = settings
         self._bucket, self._prefix = (
             settings["bucket"],
@@ -32,7 +32,7 @@ class Peer:
         )
 
     async def open(self) -> Self:
-        """Make the client and ask for the bucket."""
+        """Create the client and send HeadBucket."""
         self._context = AioSession().create_client(
             "s3",
             endpoint_url=self._settings["endpoint"],
@@ -50,7 +50,7 @@ class Peer:
         await self._context.__aexit__(None, None, None)
 
     async def upload(self, backup: dict[str, Any], filename: str, path: Path) -> None:
-        """Parts one after another, then the metadata."""
+        """Upload the parts one after another, then the metadata."""
         target = {"Bucket": self._bucket, "Key": f"{self._prefix}{filename}.tar"}
         upload = {
             **target,
@@ -89,7 +89,7 @@ class Peer:
     async def download(
         self, backup: dict[str, Any], filename: str
     ) -> AsyncIterator[bytes]:
-        """One GET, read in small chunks."""
+        """Send one GET, and read it in small chunks."""
         answer = await self._client.get_object(
             Bucket=self._bucket, Key=f"{self._prefix}{filename}.tar"
         )
@@ -97,7 +97,7 @@ class Peer:
         return chunks
 
     async def list(self) -> list[str]:
-        """All keys, then each metadata object; what was read before is not remembered."""
+        """List all keys, then read each metadata object, without a cache."""
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=self._prefix
         )
@@ -115,5 +115,5 @@ class Peer:
 
 
 async def open_way(settings: dict[str, Any]) -> Peer:
-    """Make the client."""
+    """Create the client."""
     return await Peer(settings).open()

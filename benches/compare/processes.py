@@ -1,4 +1,4 @@
-"""The processes that are measured: CPU time and peak memory from /proc, and the clients themselves."""
+"""The measured processes: CPU time and peak memory from /proc, and the clients."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ RESET_PEAK = "5"
 
 @dataclass(frozen=True)
 class Cost:
-    """What a process used during a job."""
+    """Resources that a process used during a job."""
 
     cpu_s: float
     peak_bytes: int
 
 
 def touch_memory(size_bytes: int) -> None:
-    """Have the machine own as much memory as a job will make it use.
+    """Allocate the memory that a job will use, and free it.
 
     A virtual machine gets a page from its host only when it first uses it, and may have to give it back when idle.
     Without this, a server that stores a gibibyte spends seconds on waiting for that, now more, now less.
@@ -35,10 +35,10 @@ def touch_memory(size_bytes: int) -> None:
 
 
 class Meter:
-    """Measures processes from now on."""
+    """Measures processes from its creation on."""
 
     def __init__(self, pids: dict[str, int]) -> None:
-        """Begin: remember their CPU time, forget their peak memory."""
+        """Record the CPU time and reset the peak memory."""
         self._pids = pids
         for pid in pids.values():
             Path(f"/proc/{pid}/clear_refs").write_text(RESET_PEAK)
@@ -46,20 +46,20 @@ class Meter:
         self._busy_before = _busy_s()
 
     def read(self) -> dict[str, Cost]:
-        """Say what each of them used since."""
+        """Return the resources that each process used since."""
         return {
             name: Cost(round(_cpu_s(pid) - self._before[name], 3), _peak_bytes(pid))
             for name, pid in self._pids.items()
         }
 
     def others_s(self, costs: dict[str, Cost]) -> float:
-        """Say how much CPU time went to anything else on this machine, the kernel's own work included."""
+        """Return the CPU time of all other work on this machine, the kernel's included."""
         busy_s = _busy_s() - self._busy_before
         return round(max(0, busy_s - sum(cost.cpu_s for cost in costs.values())), 2)
 
 
 def _cpu_s(pid: int) -> float:
-    # The process's name, in parentheses, may hold anything.
+    # The process's name, in parentheses, may contain any character.
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     user_ticks, system_ticks = int(fields[11]), int(fields[12])
     return (user_ticks + system_ticks) / TICKS_PER_SECOND
@@ -82,10 +82,10 @@ def _peak_bytes(pid: int) -> int:
 
 
 class Client:
-    """A worker process (worker.py) for one way."""
+    """A worker process (worker.py) for one client."""
 
     def __init__(self, python: Path, settings: dict[str, Any]) -> None:
-        """Start it where the caller is and wait until it is connected."""
+        """Start it in the caller's network namespace, and wait until it is connected."""
         self._process = subprocess.Popen(
             ["setpriv", "--pdeathsig=KILL", python, "-m", "compare.worker"],
             stdin=subprocess.PIPE,
@@ -95,11 +95,11 @@ class Client:
         self._ask(settings)
 
     def __enter__(self) -> Self:
-        """Do nothing, it is running already."""
+        """Do nothing: it already runs."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let it close its connections."""
+        """Make it close its connections."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(timeout=30)
@@ -110,7 +110,7 @@ class Client:
         return self._process.pid
 
     async def do(self, **job: Any) -> dict[str, Any]:
-        """Have it do one job."""
+        """Run one job."""
         return await asyncio.to_thread(self._ask, job)
 
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Medians, ratios, targets, and the table that a person reads."""
+"""Medians, ratios, targets, and the printed table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OURS, PEER, BARE = "ours", "peer", "bare"
 
 @dataclass(frozen=True)
 class Run:
-    """One job of one way in one network."""
+    """One job of one client in one network."""
 
     network: str
     job: str
@@ -25,13 +25,13 @@ class Run:
 
     @property
     def own_cpu_s(self) -> float:
-        """What runs on the user's machine: the client and, on our side, the agent."""
+        """The processes on the user's machine: the client, and the agent for ours."""
         return self.cpu_s["client"] + self.cpu_s.get("agent", 0)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A figure beside what it has to reach."""
+    """A figure and its target."""
 
     what: str
     figure: float
@@ -66,7 +66,7 @@ class Results:
         backups: int,
         bits_per_second: int | None,
     ) -> None:
-        """Take the runs and what they were about; the rate is the link's."""
+        """Store the runs and their conditions; the rate is the link's."""
         self.runs = list(runs)
         self._size_bytes, self._backups, self._bits_per_second = (
             size_bytes,
@@ -75,7 +75,7 @@ class Results:
         )
 
     def of(self, network: str, job: str, way: str) -> list[Run]:
-        """Find the repetitions of one thing."""
+        """Return the repetitions of one measurement."""
         return [
             run
             for run in self.runs
@@ -85,12 +85,12 @@ class Results:
     def middle(
         self, network: str, job: str, way: str, figure: Callable[[Run], float]
     ) -> float | None:
-        """Give the median of a figure over the repetitions."""
+        """Return the median of a figure over the repetitions."""
         found = self.of(network, job, way)
         return median(figure(run) for run in found) if found else None
 
     def verdicts(self) -> list[Verdict]:
-        """Every figure that has a target, as far as it was measured."""
+        """Every measured figure with a target."""
         found: list[Verdict] = []
 
         def add(
@@ -164,7 +164,7 @@ class Results:
         return ours / peer if ours and peer else None
 
     def to_markdown(self) -> str:
-        """Make the tables: what was measured, and what that means."""
+        """Return the tables: measurements and targets."""
         rows = []
         for network, job, way in dict.fromkeys(
             (run.network, run.job, run.way) for run in self.runs
@@ -223,7 +223,7 @@ class Results:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Everything."""
+        """Return the report as JSON."""
         return {
             "size_bytes": self._size_bytes,
             "backups": self._backups,

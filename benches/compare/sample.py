@@ -1,4 +1,4 @@
-"""A large backup whose content is new each time, and many small ones."""
+"""A large backup with new content for each transfer, and many small ones."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class LargeBackup:
     """A complete backup tar of about the given size in a file."""
 
     def __init__(self, path: Path, size_bytes: int) -> None:
-        """Write the tar: one large member of random bytes, then `backup.json`, as Supervisor does it."""
+        """Write the tar: one large member of random bytes, then `backup.json`, as Supervisor does."""
         self.path = path
         described = json.dumps(
             {
@@ -85,7 +85,7 @@ class LargeBackup:
         ) + max(0, self.size - 2 * RECORD_BYTES)
 
     def renew(self) -> dict[str, Any]:
-        """Give it new content and a new id, so that no server can have any of its blocks already."""
+        """Replace its content and its id, so that no server has stored any of its blocks."""
         backup_id = secrets.token_hex(len(SLUG_PLACEHOLDER) // 2)
         with self.path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:
             content[self._slug_at : self._slug_at + len(SLUG_PLACEHOLDER)] = (
@@ -93,7 +93,7 @@ class LargeBackup:
             )
             for at in self._renewable:
                 content[at : at + RENEWED_BYTES] = os.urandom(RENEWED_BYTES)
-        # Flush dirty pages now, so that neither their write-back nor disk reads disturb a measurement.
+        # Flush dirty pages now, so that neither write-back nor disk reads disturb a measurement.
         os.sync()
         with self.path.open("rb", buffering=0) as tar:
             while tar.read(RENEW_EVERY_BYTES):
@@ -108,7 +108,7 @@ class _RandomFile(io.RawIOBase):
 
 
 def many_backups(count: int) -> list[tuple[str, dict[str, Any], bytes]]:
-    """Name, description and (tiny) content of backups that fill a bucket."""
+    """Name, description and tiny content of the backups that fill a bucket."""
     tar = b"\0" * 2048
     return [
         (

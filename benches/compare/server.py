@@ -1,4 +1,4 @@
-"""The one Garage server of a run, reachable from both networks, and its request log."""
+"""The Garage server of a run, reachable from both networks, and its request log."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from lab.network import Network
 # At the level `info`, Garage logs each request: `127.0.0.1:50000 (key GK…) GET /bucket/key`, without the key when
 # the URL is presigned.
 REQUEST = re.compile(rb"[\d.]+:\d+ (?:\(key \w+\) )?([A-Z]+) (/\S*)")
-# An error names its request once more.
+# An error repeats its request.
 ANSWER = b" in response to "
 ADMIN_PATH = b"/v2/"
 
 
 class Server(Garage):
-    """Garage on all addresses of its namespace, not just on loopback."""
+    """Garage on all addresses of its network namespace."""
 
     def __init__(self) -> None:
         """Choose the addresses."""
-        super().__init__(host="0.0.0.0")  # in a namespace of our own
+        super().__init__(host="0.0.0.0")  # in its own network namespace
 
     def endpoint_from(self, network: Network) -> str:
-        """Give the URL that clients in this network use."""
+        """Return the URL for clients in this network."""
         return self.endpoint.replace(self.host, network.server_address)
 
     def log_position(self) -> int:
-        """Where the log ends now."""
+        """Return the current end of the log."""
         return self.process.log_path.stat().st_size
 
     def requests_since(self, position: int) -> Counter[str]:
-        """Count the requests that came in since then, by kind."""
+        """Count the requests since that position of the log, by kind."""
         with self.process.log_path.open("rb") as log:
             log.seek(position)
             lines = [line for line in log if ANSWER not in line]
@@ -46,7 +46,7 @@ class Server(Garage):
         )
 
     def change_one(self, bucket: str, key: str) -> None:
-        """Rewrite one metadata object with another name in it."""
+        """Rewrite one metadata object with another name."""
         client = self.client()
         described: dict[str, Any] = json.loads(
             client.get_object(Bucket=bucket, Key=key)["Body"].read()

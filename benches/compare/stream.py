@@ -1,4 +1,4 @@
-"""What Home Assistant does at its end of a backup agent (its `backup/manager.py`)."""
+"""Home Assistant's end of a backup agent's streams (its `backup/manager.py`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CHUNK_BYTES = 2**20
 
 
 async def home_assistants_stream(path: Path) -> AsyncIterator[bytes]:
-    """Yield the chunks that a backup agent gets: 1 MiB each, read in the executor."""
+    """Yield a backup agent's chunks: 1 MiB each, read in the executor."""
     loop = asyncio.get_running_loop()
     file = await loop.run_in_executor(None, path.open, "rb")
     try:
@@ -21,7 +21,7 @@ async def home_assistants_stream(path: Path) -> AsyncIterator[bytes]:
 
 
 async def home_assistants_file(path: Path, chunks: AsyncIterator[bytes]) -> int:
-    """Write chunks to a file as a restore does: each by itself, in the executor. Return how many bytes they had."""
+    """Write chunks to a file as a restore does: one by one, in the executor. Return the number of bytes."""
     loop = asyncio.get_running_loop()
     size = 0
     file = await loop.run_in_executor(None, path.open, "wb")

@@ -1,4 +1,4 @@
-"""A client process: does one thing at a time, when told to on standard input, and says how long it took.
+"""A client process: runs one job at a time from standard input, and reports its duration.
 
 The parent samples this process's CPU time and peak memory around each job, so nothing else happens meanwhile.
 """
@@ -19,7 +19,7 @@ from .stream import home_assistants_file
 
 
 class Way(Protocol):
-    """One way to keep backups in a bucket, as a Home Assistant integration would."""
+    """A client that keeps backups in a bucket, like a Home Assistant integration."""
 
     async def upload(self, backup: dict[str, Any], filename: str, path: Path) -> None:
         """Store the backup, whose tar is the file at `path`."""
@@ -27,13 +27,13 @@ class Way(Protocol):
     async def download(
         self, backup: dict[str, Any], filename: str
     ) -> AsyncIterator[bytes]:
-        """Begin to read it back."""
+        """Start to download it."""
 
     async def list(self) -> list[str]:
-        """Ask the bucket for the ids of all backups."""
+        """Return the ids of all backups in the bucket."""
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close all connections."""
 
 
 async def do(way: Way, job: dict[str, Any]) -> dict[str, Any]:
@@ -63,13 +63,13 @@ async def do(way: Way, job: dict[str, Any]) -> dict[str, Any]:
 
 
 async def main() -> None:
-    """Read settings, then jobs, one JSON object a line; answer each with one line."""
+    """Read settings, then jobs, one JSON object per line; answer each with one line."""
     settings = json.loads(sys.stdin.readline())
     way: Way = await importlib.import_module(f"compare.{settings['way']}").open_way(
         settings
     )
     print(json.dumps({"ready": True}), flush=True)
-    # Blocking the loop between jobs is fine, nothing goes on then.
+    # Blocking the loop is harmless between jobs.
     while line := sys.stdin.readline():
         started = time.perf_counter()
         result = await do(way, json.loads(line))

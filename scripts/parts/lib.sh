@@ -1,4 +1,4 @@
-# Shared by the scripts: where the slow parts are kept, how two builds of one part keep apart, and what runs at once.
+# Shared by the scripts: the cache of the parts, its locks, and concurrent runs.
 # shellcheck shell=bash
 
 REPOSITORY=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd -P)
@@ -7,25 +7,24 @@ mkdir -p "$CACHE"
 CACHE=$(cd -- "$CACHE" && pwd -P)
 export REPOSITORY S3_BACKUP_AGENT_CACHE="$CACHE"
 
-# Waits until no other process makes the part NAME, and keeps others waiting until this script ends.
+# Locks the build of the part NAME until this script ends.
 lock_part() {
     exec {lock_fd}>"$CACHE/.$1.lock"
     flock "$lock_fd"
 }
 
-# Tells a person what takes long; standard output is for the part's path alone.
+# Reports a long step on standard error; standard output is reserved for the part's path.
 say() {
     printf '%s\n' "$*" >&2
 }
 
-# Runs FUNCTION with each ARGUMENT, all at the same time, and shows what each has printed when it has ended; fails when
-# one of them did.
+# Runs FUNCTION with each ARGUMENT concurrently, and prints the output of each when it ends. Fails if one of them fails.
 at_once() {
     local function=$1 folder argument failed=0
     local -A running=()
     shift
     folder=$(mktemp -d)
-    # Each is a process group of its own, or it would not hear of an interrupt.
+    # Each runs in its own process group; otherwise it would ignore interrupts.
     set -m
     for argument; do
         "$function" "$argument" >"$folder/$argument" 2>&1 &
@@ -51,7 +50,7 @@ architecture() {
     esac
 }
 
-# Makes a Debian forky root file system at ROOT with PACKAGES (with commas between) and what they depend on.
+# Creates a Debian forky root file system at ROOT with PACKAGES (with commas between) and what they depend on.
 make_debian() {
     local root=$1 packages=$2 script=/usr/share/debootstrap/scripts/forky
     local log=${root%.partial}.log
