@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 import logging
-import time
 from unittest.mock import patch
 
+from lab.stopwatch import Stopwatch
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
@@ -42,13 +42,13 @@ async def told(
     entry: MockConfigEntry, caplog: pytest.LogCaptureFixture, level: int
 ) -> float:
     """Make the agent log until a record of a level arrives; return the seconds it took."""
-    start = time.monotonic()
+    watch = Stopwatch()
     caplog.clear()
     async with asyncio.timeout(10):
         while not lines_of(caplog, level):
             await entry.runtime_data.client.backups("local")
             await asyncio.sleep(0.05)
-    return time.monotonic() - start
+    return watch.seconds()
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 import signal
-import time
 from typing import Any
 from unittest.mock import patch
 
 import aiohttp
 from lab.process import free_port
+from lab.stopwatch import Stopwatch
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
@@ -221,7 +221,7 @@ async def test_listing_times_out_within_25_seconds(
     assert limit + 1 <= 25
     short = aiohttp.ClientTimeout(total=0.5, connect=0.5)
     agent.signal(signal.SIGSTOP)
-    start = time.monotonic()
+    watch = Stopwatch()
     try:
         with (
             patch.object(agent_module, "_LISTING", short),
@@ -230,7 +230,7 @@ async def test_listing_times_out_within_25_seconds(
             await backup_agent.async_list_backups()
     finally:
         agent.signal(signal.SIGCONT)
-    assert time.monotonic() - start < 3
+    assert watch.seconds() < 3
 
 
 async def test_unloaded_entry_raises_unreachable(
