@@ -57,7 +57,7 @@ class Location:
         garage: Garage,
         bucket: str,
         *,
-        id: str = "garage",  # the name that agent.toml gives it
+        id: str = "garage",  # its id in agent.toml
         name: str = "Garage in the cellar",
         prefix: str = "homeassistant",
         outage_seconds: int | None = None,
@@ -84,8 +84,8 @@ class Location:
         return "/".join(part for part in (self.prefix, "backups", name) if part)
 
     def to_toml(self) -> str:
-        """Return the table as agent.toml has it."""
-        # A JSON string is a TOML string, as long as it has no surrogate pair.
+        """Return the table for agent.toml."""
+        # A JSON string is a TOML string, unless it has a surrogate pair.
         settings = {
             key: value for key, value in asdict(self).items() if value is not None
         }
@@ -116,7 +116,7 @@ class Agent:
 
     @property
     def address(self) -> str:
-        """What a person types into the integration's form."""
+        """The address that a user enters in the integration's form."""
         return f"unix://{self.socket}"
 
     @property
@@ -141,7 +141,7 @@ class Agent:
         return self
 
     async def __aexit__(self, failure: type[BaseException] | None, *_: object) -> None:
-        """Stop the agent, which must end with exit code 0, and remove its folder."""
+        """Stop the agent, assert exit code 0, and remove its folder."""
         try:
             if self._process is not None and failure is None:
                 await self.stop()
@@ -153,7 +153,7 @@ class Agent:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     async def start(self) -> None:
-        """Start the agent and wait until its health says so."""
+        """Start the agent and wait until it is healthy."""
         self._configuration.write_text(self._toml())
         command = (agent_binary(), "--config", self._configuration, "serve")
         self._process = await Process.start(self.log_path, *command)
@@ -163,7 +163,7 @@ class Agent:
                 await asyncio.sleep(0.02)
 
     async def stop(self) -> None:
-        """Ask the agent to end (SIGTERM); it must drain and exit with 0."""
+        """Shut the agent down gracefully (SIGTERM), and assert exit code 0."""
         process, self._process = self.process, None
         if exit_code := await process.stop():
             raise LabError(
@@ -171,7 +171,7 @@ class Agent:
             )
 
     async def kill(self) -> None:
-        """End the agent at once (SIGKILL)."""
+        """Kill the agent (SIGKILL)."""
         if self._process is not None:
             await self._process.kill()
             self._process = None
@@ -185,7 +185,7 @@ class Agent:
         )
 
     async def get(self, path: str) -> Any:
-        """Return the JSON that the agent answers to one GET."""
+        """Return the agent's JSON answer to a GET."""
         async with (
             self.client() as client,
             client.get(path, raise_for_status=True) as response,

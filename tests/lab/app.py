@@ -20,7 +20,7 @@ SLUG = "local_s3_backup_agent"
 
 
 class App:
-    """A container of the app: folders in place of /data and /share, and Supervisor at a host.
+    """A container of the app, with folders in place of /data and /share, and a Supervisor.
 
     Used as `async with App(options) as app:`; options that are a text are written as they are.
     """
@@ -61,7 +61,7 @@ class App:
 
     @property
     def token(self) -> str:
-        """The token that the agent asks for."""
+        """The token of the agent's API."""
         return (self.data / "token").read_text().strip()
 
     async def __aenter__(self) -> Self:
@@ -74,7 +74,7 @@ class App:
         return self
 
     async def __aexit__(self, failure: type[BaseException] | None, *_: object) -> None:
-        """Stop the app, which must end well."""
+        """Stop the app, and assert exit code 0."""
         try:
             if self._process is not None and failure is None:
                 assert await self.stop() == 0, self.log()
@@ -87,12 +87,12 @@ class App:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     async def start(self) -> None:
-        """Start the agent and wait until it is well."""
+        """Start the agent and wait until it is healthy."""
         self._process = await self.run("serve")
         await self.until_healthy()
 
     async def until_healthy(self) -> None:
-        """Wait until the agent's own health check says that it is well."""
+        """Wait until the agent's own health check succeeds."""
         async with asyncio.timeout(START_TIMEOUT_S):
             while await self.exit_code("healthcheck"):
                 self.process.require_alive()
@@ -120,15 +120,15 @@ class App:
         )
 
     async def exit_code(self, *arguments: str) -> int:
-        """Run a command to its end, and return its exit code."""
+        """Run a command, and return its exit code."""
         return await (await self.run(*arguments)).wait(30)
 
     def log(self) -> str:
-        """Return what the agent, and commands, have said so far."""
+        """Return the log of the agent and of its commands."""
         return (self.folder / "agent.log").read_text(errors="replace")
 
     def client(self) -> aiohttp.ClientSession:
-        """Return an HTTP client on the socket that has the token."""
+        """Return an HTTP client on the socket, with the token."""
         connector = aiohttp.UnixConnector(path=str(self.socket))
         headers = {"Authorization": f"Bearer {self.token}"}
         return aiohttp.ClientSession(
@@ -139,7 +139,7 @@ class App:
         )
 
     async def get(self, path: str) -> Any:
-        """Return what the agent answers to one GET with the token."""
+        """Return the agent's answer to a GET with the token."""
         async with (
             self.client() as client,
             client.get(path, raise_for_status=True) as response,
@@ -147,7 +147,7 @@ class App:
             return await response.json()
 
     async def upload(self, location: str, backup: dict[str, Any], tar: bytes) -> int:
-        """Upload a backup as Home Assistant does; return the last status, 200 when it exists."""
+        """Upload a backup as Home Assistant does; return the last status, 200 on success."""
         async with self.client() as client:
             announced = {"backup": backup, "filename": f"{backup['backup_id']}.tar"}
             async with client.post(

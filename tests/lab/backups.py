@@ -1,4 +1,4 @@
-"""What a person does in Home Assistant's backup panel."""
+"""Home Assistant's backup panel, as a user works with it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ type Event = dict[str, Any]
 
 @dataclass
 class Outcome:
-    """How the making of a backup went."""
+    """The result of creating a backup."""
 
     backup_id: str | None
     state: str
@@ -56,7 +56,7 @@ class Backups:
         return {agent["agent_id"]: agent["name"] for agent in found["agents"]}
 
     async def wait_for_agents(self, count: int, timeout_s: float = 30) -> list[str]:
-        """Return the ids of our locations, as soon as there are `count` of them."""
+        """Wait for `count` locations of the agent, and return their ids."""
         async with asyncio.timeout(timeout_s):
             while True:
                 ours = [
@@ -77,7 +77,7 @@ class Backups:
         on_event: Callable[[Event], None] | None = None,
         timeout_s: float = BACKUP_TIMEOUT_S,
     ) -> Outcome:
-        """Make a backup, and wait until Home Assistant says that it has finished with it."""
+        """Create a backup, and wait until Home Assistant reports its end."""
         socket = self._home.socket
         async with socket.subscribe("backup/subscribe_events") as events:
             started = await socket.call(
@@ -108,7 +108,7 @@ class Backups:
     async def download(
         self, backup_id: str, agent_id: str, to: Path, *, password: str | None = None
     ) -> int:
-        """Download into a file, decrypted when a password is given; gives the size in bytes."""
+        """Download into a file, decrypted with a password if given; return the size in bytes."""
         query = {"agent_id": agent_id} | ({"password": password} if password else {})
         url = f"{self._home.url}/api/backup/download/{backup_id}"
         async with self._home.session.get(
@@ -122,7 +122,7 @@ class Backups:
                 return file.tell()
 
     async def delete(self, backup_id: str) -> dict[str, str]:
-        """Delete a backup everywhere; gives the errors by agent id."""
+        """Delete a backup everywhere; return the errors by agent id."""
         errors: dict[str, str] = (
             await self._home.socket.call("backup/delete", backup_id=backup_id)
         )["agent_errors"]
@@ -131,9 +131,9 @@ class Backups:
     async def restore(
         self, backup_id: str, agent_id: str, *, password: str | None = None
     ) -> None:
-        """Ask for a restore; Home Assistant then ends, see `HomeAssistant.come_back_from_restore`."""
+        """Start a restore; Home Assistant then exits, see `HomeAssistant.come_back_from_restore`."""
         fields: dict[str, Any] = {"password": password} if password else {}
-        # It may go away before it has answered; a refusal always comes as an answer.
+        # Home Assistant may exit before it answers; it always answers a refusal.
         with contextlib.suppress(DisconnectedError):
             await self._home.socket.call(
                 "backup/restore", backup_id=backup_id, agent_id=agent_id, **fields
@@ -142,7 +142,7 @@ class Backups:
     async def restore_at_first_page(
         self, tar: Path, backup_id: str, password: str
     ) -> None:
-        """Do what *Upload backup* on the page *Welcome!* does, before there is any user."""
+        """Upload a backup as *Upload backup* on the page *Welcome!* does, without a user."""
         base = f"{self._home.url}/api/onboarding/backup"
         async with asyncio.timeout(START_TIMEOUT_S):
             while not await self._is_idle(f"{base}/info"):

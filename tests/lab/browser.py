@@ -7,7 +7,7 @@ _CHROMIUM = Path(__file__).with_name("chromium")
 
 
 def launch_options(*arguments: str) -> Any:
-    """Return what `playwright.chromium.launch` needs, with more arguments for Chromium."""
+    """Return the arguments of `playwright.chromium.launch`, with more for Chromium."""
     return {
         "executable_path": _CHROMIUM,
         "args": ["--disable-gpu", "--disable-quic", *arguments],

@@ -1,4 +1,4 @@
-"""docker/compose.yaml as a person starts it, and the Home Assistant that is in it."""
+"""docker/compose.yaml as a user starts it, with its Home Assistant."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ComposedHome(HomeAssistant):
 
     @override
     async def start(self) -> None:
-        """Wait until it answers."""
+        """Wait until Home Assistant answers."""
         async with asyncio.timeout(120):
             while not await self._answers():
                 await asyncio.sleep(0.1)
@@ -44,23 +44,23 @@ class ComposedHome(HomeAssistant):
 
 
 class ComposedGarage(Garage):
-    """The Garage of the compose file; Docker starts and ends it, and only its S3 port is known here."""
+    """The Garage of the compose file; Docker starts and ends it. Only its S3 port is published."""
 
     def __init__(self, port: int) -> None:
-        """Know where it will be; the keys come later."""
+        """Set the port; the keys follow later."""
         self.host, self.region = LOOPBACK_ADDRESS, REGION
         self.key_id = self.secret_key = ""
         self._s3_port = port
 
 
 class Composed:
-    """All three containers, in a copy of docker/ and under a name of their own.
+    """All three containers, from a copy of docker/, under their own project name.
 
     Used as `async with Composed() as composed:`.
     """
 
     def __init__(self) -> None:
-        """Lay the copy out."""
+        """Copy the files."""
         self.project = f"lab{secrets.token_hex(4)}"
         self.folder = Path(tempfile.mkdtemp(prefix="compose-"))
         self.docker = self.folder / "docker"
@@ -75,7 +75,7 @@ class Composed:
         self._agent_image = image()
 
     async def __aenter__(self) -> Self:
-        """Start everything with the one command, and sign in to Home Assistant."""
+        """Start all containers with one command, and sign in to Home Assistant."""
         try:
             await self.run("./up")
             keys = self._keys()
@@ -96,7 +96,7 @@ class Composed:
 
     @property
     def location(self) -> Location:
-        """The location that the agent in the compose file has."""
+        """The location of the agent in the compose file."""
         return Location.on(self.garage, "ha-backups", prefix="", name="Garage")
 
     def client(self) -> aiohttp.ClientSession:
@@ -105,7 +105,7 @@ class Composed:
         return aiohttp.ClientSession("http://agent", connector=connector)
 
     async def run(self, *command: str) -> str:
-        """Run a command in the copy of docker/, with what the tests add to compose.yaml."""
+        """Run a command in the copy of docker/, with the tests' additions to compose.yaml."""
         environment = {
             "COMPOSE_PROJECT_NAME": self.project,
             "COMPOSE_FILE": f"compose.yaml:{OURS}",
@@ -118,17 +118,17 @@ class Composed:
         return await outside(*command, folder=self.docker, environment=environment)
 
     async def compose(self, *arguments: str) -> str:
-        """Run a command of compose, whichever there is."""
+        """Run a command with the installed version of compose."""
         script = 'docker compose version >/dev/null 2>&1 && exec docker compose "$@"; exec docker-compose "$@"'
         return await self.run("sh", "-c", script, "compose", *arguments)
 
     async def upgrade(self, to: str) -> None:
-        """Let the agent be of another image: a new container with the same volumes."""
+        """Replace the agent's container by one of another image, with the same volumes."""
         self._agent_image = to
         await self.compose("up", "--detach", "--no-deps", "agent")
 
     async def container(self, service: str) -> Any:
-        """Return what Docker knows of a service's container."""
+        """Return Docker's description of a service's container."""
         listed = await docker(
             "ps", "--all", "--quiet",
             f"--filter=label=com.docker.compose.project={self.project}",
@@ -139,7 +139,7 @@ class Composed:
         return await inspect(names[0])
 
     async def log(self) -> str:
-        """Return what the containers have said."""
+        """Return the containers' logs."""
         return (await self.compose("logs", "--no-color"))[-20_000:]
 
     def _keys(self) -> dict[str, str]:

@@ -10,13 +10,13 @@ from lab.homeassistant import NEWEST, HomeAssistant
 
 
 def say(text: str) -> None:
-    """Print a line at once."""
+    """Print a line immediately."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 
 async def main() -> None:
-    """Set up the integration, show the location in the picker, make a backup, read it back."""
+    """Set up the integration, show the location in the picker, create a backup, and download it."""
     say(f"Starting Home Assistant {NEWEST} and the agent (about 20 seconds)")
     async with Agent([]) as agent, HomeAssistant(NEWEST) as ha:
         await ha.add_agent(agent.address)

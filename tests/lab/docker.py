@@ -20,7 +20,7 @@ from .process import LabError
 COMMAND_TIMEOUT_S = 240
 START_TIMEOUT_S = 20
 STATE, RUN = "/var/lib/s3-backup-agent", "/run/s3-backup-agent"
-# As docs/guides/containers.md shows it: nothing may be written but the volumes, and root is root in name only.
+# As in docs/guides/containers.md: only the volumes are writable, and root has no capabilities.
 LOCKED_DOWN = (
     "--read-only",
     "--cap-drop=ALL",
@@ -33,7 +33,7 @@ async def outside(
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> str:
-    """Run a command where Docker's client is, and return what it prints; it must succeed."""
+    """Run a command beside Docker's client, assert success, and return the output."""
     # tests/containers/run runs there: its own root and mounts.
     namespaces = ("nsenter", f"--target={os.environ['LAB_OUTSIDE']}", "--mount")
     child = await asyncio.create_subprocess_exec(
@@ -53,23 +53,23 @@ async def outside(
 
 
 async def docker(*arguments: str | Path) -> str:
-    """Run `docker` with arguments, and return what it prints."""
+    """Run `docker` with arguments, and return the output."""
     return await outside("docker", *arguments)
 
 
 async def inspect(name: str) -> Any:
-    """Return what Docker knows of a container, or of an image."""
+    """Return Docker's description of a container or an image."""
     (found,) = json.loads(await docker("inspect", name))
     return found
 
 
 def image() -> str:
-    """Return the name of the agent's image, which tests/containers/run has built."""
+    """Return the name of the agent's image, built by tests/containers/run."""
     return os.environ["LAB_IMAGE"]
 
 
 def resident_bytes(pid: int) -> int:
-    """Return the resident memory that a process has now."""
+    """Return the current resident memory of a process."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
@@ -77,7 +77,7 @@ def resident_bytes(pid: int) -> int:
 
 
 class Container:
-    """A container of the agent's image, locked down, with its state and its socket in folders.
+    """A hardened container of the agent's image, with its state and its socket in folders.
 
     Used as `async with Container(...) as agent:`. It is in the machine's own network, where the lab's servers are.
     """
@@ -116,7 +116,7 @@ class Container:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Remove the container, if there is one, and the folders."""
+        """Remove the container, if it exists, and the folders."""
         await outside("sh", "-c", f"docker rm --force {self.name} >/dev/null 2>&1 || :")
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -132,7 +132,7 @@ class Container:
         self.healthy_after_s = healthy - _started(await self.pid())
 
     async def command(self, *arguments: str) -> str:
-        """Run a command of the agent in a container of its own, and return what it prints."""
+        """Run a command of the agent in another container, and return the output."""
         return await docker("run", "--rm", *self._options, image(), *arguments)
 
     async def pid(self) -> int:
@@ -141,7 +141,7 @@ class Container:
         return pid
 
     async def log(self) -> str:
-        """Return what the agent has said."""
+        """Return the agent's log."""
         return await outside("sh", "-c", f"docker logs {self.name} 2>&1")
 
     def client(self) -> aiohttp.ClientSession:
@@ -150,7 +150,7 @@ class Container:
         return aiohttp.ClientSession("http://agent", connector=connector)
 
     async def get(self, path: str) -> Any:
-        """Return what the agent answers to one GET."""
+        """Return the agent's answer to a GET."""
         async with (
             self.client() as client,
             client.get(path, raise_for_status=True) as response,

@@ -1,4 +1,4 @@
-"""The code in a document, so that tests can do what it tells people to do."""
+"""The code in a document, so that tests can run it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plugin of pytest with what several folders of tests share: a server for buckets, and figures."""
+"""A pytest plugin with fixtures of several test folders: an S3 server, and figures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def garage() -> AsyncIterator[Garage]:
 
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Note a measured figure, which is shown at the end of the run."""
+    """Record a measured figure for the summary of the run."""
     figures: list[str] = request.config.stash.setdefault(FIGURES, [])
     return figures.append
 

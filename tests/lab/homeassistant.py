@@ -1,4 +1,4 @@
-"""A real Home Assistant: its own process, configuration folder and port, used over its own API."""
+"""A real Home Assistant with its own process, configuration folder and port, used over its API."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ DOMAIN = "s3_backup_agent"
 REPOSITORY = Path(__file__).resolve().parents[2]
 INTEGRATION = REPOSITORY / "hacs" / "custom_components" / DOMAIN
 START_TIMEOUT_S = 120
-RESTART_EXIT_CODE = 100  # homeassistant/const.py: the supervisor or container is asked to start it again
+RESTART_EXIT_CODE = (
+    100  # homeassistant/const.py: requests a restart from the supervisor or container
+)
 USER, PASSWORD = "lab", "correct horse battery staple"
 
 CONFIGURATION = """\
@@ -42,7 +44,7 @@ logger:
     custom_components.s3_backup_agent: {log_level}
 """
 
-# The step core_config is done from the start: it would set up integrations that ask services on the internet.
+# The step core_config counts as done: it would set up integrations that call services on the internet.
 ONBOARDING = {
     "version": 4,
     "key": "onboarding",
@@ -65,7 +67,7 @@ class HomeAssistant:
         log_level: str = "debug",
         is_new: bool = False,
     ) -> None:
-        """Lay out the configuration folder; nothing runs yet.
+        """Prepare the configuration folder; nothing runs yet.
 
         `also` are integrations to set up beside the usual; `log_level` is that of ours. One that is new shows its
         first page and has no user.
@@ -96,12 +98,12 @@ class HomeAssistant:
 
     @property
     def url(self) -> str:
-        """Where it answers."""
+        """Its URL."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def shows_progress(self) -> bool:
-        """Whether this version follows the bytes of an upload."""
+        """Whether this version reports the progress of an upload in bytes."""
         return self.version != OLDEST
 
     @property
@@ -133,11 +135,11 @@ class HomeAssistant:
         return {"Authorization": f"Bearer {self._token}"}
 
     def log_text(self) -> str:
-        """Everything it has logged, over all its starts."""
+        """Its log over all starts."""
         return (self.folder / "homeassistant.log").read_text(errors="replace")
 
     async def __aenter__(self) -> Self:
-        """Start it, make its first user, sign in."""
+        """Start it, create its first user, and sign in."""
         try:
             await self.start()
             if not self._is_new:
@@ -150,7 +152,7 @@ class HomeAssistant:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """End it and remove its folder."""
+        """Stop it and remove its folder."""
         await self._disconnect()
         if self._process is not None:
             await self._process.kill()
@@ -165,24 +167,24 @@ class HomeAssistant:
                 await asyncio.sleep(0.1)
 
     async def stop(self) -> None:
-        """Ask it to end, and wait for that."""
+        """Stop it gracefully."""
         await self._disconnect()
         await self.process.stop(timeout_s=60)
         self._process = None
 
     async def kill(self) -> None:
-        """End it at once, as a power cut does."""
+        """Kill it, as a power cut does."""
         await self.process.kill()
         await self._disconnect()
         self._process = None
 
     async def come_back_from_restore(self, port: int) -> None:
-        """See it restart after a restore, as its supervisor would, and sign in again.
+        """Restart it after a restore, as its supervisor does, and sign in again.
 
         `port` is where it listens now: the restored configuration is that of another instance.
         """
         await self._see_restart_asked()
-        await self._launch()  # restores the files, nothing else
+        await self._launch()  # only restores the files
         await self._see_restart_asked()
         self.port = port
         await self.start()
@@ -205,7 +207,7 @@ class HomeAssistant:
                 await asyncio.sleep(0.1)
 
     async def add_agent(self, address: str, token: str | None = None) -> str:
-        """Set the integration up through its form, and give the config entry's id."""
+        """Set up the integration through its form, and return the config entry's id."""
         flow = await self._post(
             "/api/config/config_entries/flow",
             {"handler": DOMAIN, "show_advanced_options": False},
@@ -223,7 +225,7 @@ class HomeAssistant:
     async def add_location(
         self, entry_id: str, provider: str, fields: dict[str, Any], *answers: Any
     ) -> Any:
-        """Add a bucket to an agent through its forms; gives how that ended, or the form that asks for more."""
+        """Add a bucket to an agent through its forms; return the last step of the flow."""
         path = "/api/config/config_entries/subentries/flow"
         shown = await self._post(path, {"handler": [entry_id, "location"]})
         for fields_or_choice in ({"provider": provider}, fields, *answers):
@@ -253,7 +255,7 @@ class HomeAssistant:
             pass
 
     async def _launch(self) -> None:
-        # No package is installed at run time: what is missing must show.
+        # Home Assistant installs no packages at run time, so that missing ones fail the tests.
         script = f"homeassistant {self.version}"
         python = part(f"ha-{self.version}/bin/python", script)
         command = (python, "-m", "homeassistant", "--config", self.config, "--skip-pip")
@@ -268,7 +270,7 @@ class HomeAssistant:
             )
 
     async def _wait_until_saved(self, store: str, text: str) -> None:
-        """Wait for a store's delayed write, so that a backup has what it is about."""
+        """Wait for a store's delayed write, so that a backup contains it."""
         path = self.config / ".storage" / store
         async with asyncio.timeout(START_TIMEOUT_S):
             while not path.exists() or text not in path.read_text():
@@ -302,7 +304,7 @@ class HomeAssistant:
             self._token = (await response.json())["access_token"]
 
     async def _confirm_http_configuration(self) -> None:
-        """Confirm the port: newer versions take it from YAML on trial, for five minutes."""
+        """Confirm the port: newer versions try a port from YAML for five minutes."""
         try:
             await self.socket.call("http/config/promote")
         except CallError as error:

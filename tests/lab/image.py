@@ -1,4 +1,4 @@
-"""The app with the agent in a root of its own, as in its image, at the paths that it has there, and watched by strace."""
+"""The app in its own root file system, at the paths of its image, traced by strace."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .process import Process
 
 BINARY = "/usr/bin/s3-backup-agent"
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
-# What the kernel asks AppArmor about, as far as strace shows it.
+# System calls that AppArmor mediates and strace shows.
 WATCHED = "%file,%network,%process,flock,fcntl,fchmod,fchown,ftruncate"
 
 
 class Image(App):
-    """A container of the app, whose paths are real: `/data`, `/share` and what Docker puts into `/etc`.
+    """A container of the app with real paths: `/data`, `/share` and Docker's files in `/etc`.
 
     Used as `async with Image(options, hosts={"garage": "127.0.0.1"}) as app:`. It has no capability at all.
     """
@@ -33,14 +33,14 @@ class Image(App):
         supervisor: str = "127.0.0.1:1",
         hosts: Mapping[str, str] | None = None,
     ) -> None:
-        """Prepare the files of the image, and those of a container; nothing runs yet."""
+        """Prepare the files of the image and of a container; nothing runs yet."""
         super().__init__(options, supervisor=supervisor)
         self._write(BINARY, agent_binary().read_bytes()).chmod(0o755)
         self._write(CERTIFICATES, Path(CERTIFICATES).read_bytes())
         known = {"localhost": "127.0.0.1", **(hosts or {})}
         lines = [f"{address} {name}\n" for name, address in known.items()]
         self._write("/etc/hosts", "".join(lines).encode())
-        # Nothing answers there, which is soon known.
+        # Connections to this address fail immediately.
         self._write("/etc/resolv.conf", b"nameserver 127.0.0.1\noptions timeout:1\n")
         (self.folder / "share").mkdir()
         self.traces = self.folder / "traces"
@@ -60,7 +60,7 @@ class Image(App):
         environment = {
             "SUPERVISOR_TOKEN": TOKEN,
             "SUPERVISOR": self.supervisor,
-            # Another app of this machine may have the port.
+            # Another process of this machine may use the port.
             "S3_BACKUP_AGENT__LISTEN__PAGE": "127.0.0.1:0",
         }
         self._runs += 1
@@ -77,7 +77,7 @@ class Image(App):
         )
 
     def agent(self) -> psutil.Process:
-        """Return the running agent, below strace."""
+        """Return the agent's process, a child of strace."""
         (agent,) = psutil.Process(self.process.pid).children()
         return agent
 
@@ -89,7 +89,7 @@ class Image(App):
         return await process.wait(10)
 
     async def kill(self) -> None:
-        """End the agent at once, as a power cut does."""
+        """Kill the agent, as a power cut does."""
         self.agent().kill()
         process, self._process = self.process, None
         await process.wait(10)

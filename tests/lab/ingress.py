@@ -1,4 +1,4 @@
-"""A stand-in for Home Assistant's ingress: what its core and Supervisor do to a request and its answer, in one step.
+"""An imitation of Home Assistant's ingress: its core and Supervisor as one proxy.
 
 Paths, headers, and what is compressed are as in `homeassistant/components/hassio/ingress.py` and `http.py`, and in
 Supervisor's `api/ingress.py`; the login and the session before that are left out.
@@ -14,9 +14,9 @@ from multidict import CIMultiDict
 
 TOKEN = "ingress-token-that-only-supervisor-knows"
 PATH = f"/api/hassio_ingress/{TOKEN}"
-# Where Supervisor comes from, in place of 172.30.32.2.
+# Supervisor's address, in place of 172.30.32.2.
 ADDRESS = "127.0.0.9"
-# By a name and without https, as most people reach their Home Assistant. The browser has to be told what it stands for.
+# A host name without https, as most users open Home Assistant. The tests resolve it for the browser.
 HOST = "homeassistant.test"
 
 _NOT_PASSED_ON = {
@@ -36,14 +36,14 @@ _PANEL = '<!doctype html><title>Home Assistant</title><iframe src="{path}/" widt
 
 
 class Ingress:
-    """Shows an app's page below a path that only Supervisor knows.
+    """Serves an app's page below a secret path, as Supervisor does.
 
     Used as `async with Ingress(port) as ingress:`; `ingress.url` is the page, `ingress.panel` Home Assistant with the
     page in a frame.
     """
 
     def __init__(self, port: int) -> None:
-        """Pass requests on to this port of the app."""
+        """Forward requests to this port of the app."""
         self.panel = ""
         self._port = port
         self._runner: web.AppRunner | None = None
@@ -51,7 +51,7 @@ class Ingress:
 
     @property
     def url(self) -> str:
-        """The page."""
+        """URL of the page."""
         return f"{self.panel.rstrip('/')}{PATH}/"
 
     async def __aenter__(self) -> Self:

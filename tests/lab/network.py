@@ -1,4 +1,4 @@
-"""Networks for tests and benchmarks: plain loopback, and a link with a round-trip time, a rate and its faults."""
+"""Networks for tests and benchmarks: loopback, and a link with a round-trip time, a rate and faults."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from typing import Any, Self
 from .parts import part
 from .process import LabError
 
-# Addresses set aside for benchmarks of networks (RFC 2544).
+# Addresses reserved for network benchmarks (RFC 2544).
 NEAR_ADDRESS, FAR_ADDRESS = "198.18.0.1", "198.18.0.2"
 LOOPBACK_ADDRESS = "127.0.0.1"
 
 
 def leave_the_machines_network() -> None:
-    """Go to a network namespace of our own, where the server will be: the far end."""
+    """Enter a new network namespace for the server: the far end."""
     os.unshare(os.CLONE_NEWNET)
     _ip("link", "set", "lo", "up")
     _sysctl("net.ipv4.tcp_no_metrics_save", "1")
 
 
 class Loopback:
-    """The clients are where the server is."""
+    """Clients and server share a network namespace."""
 
     name = "loopback"
     server_address = LOOPBACK_ADDRESS
@@ -40,7 +40,7 @@ class Loopback:
 
 
 class Link:
-    """The clients are in a namespace of their own, at the near end of the link."""
+    """Clients run in their own namespace, at the near end of the link."""
 
     name = "link"
     server_address = FAR_ADDRESS
@@ -54,13 +54,13 @@ class Link:
         mtu: int = 1500,
         loss_percent: int = 0,
     ) -> None:
-        """Choose the link's qualities; nothing runs yet."""
+        """Set the link's properties; nothing runs yet."""
         self.rtt_ms, self.mbit, self.queue_bytes = rtt_ms, mbit, queue_bytes
         self.mtu, self.loss_percent = mtu, loss_percent
         self.counters: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
-        """Start the link and give both ends their addresses."""
+        """Start the link and configure the addresses of both ends."""
         options = {
             "--rtt-ms": self.rtt_ms,
             "--mbit": self.mbit,
@@ -91,7 +91,7 @@ class Link:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the link and keep its counters."""
+        """Stop the link and keep its counters."""
         self._process.terminate()
         output = self._process.communicate(timeout=10)[0]
         self.counters = json.loads(output)
@@ -113,15 +113,15 @@ class Link:
             os.setns(self._far, os.CLONE_NEWNET)
 
     def toggle_cut(self) -> None:
-        """Cut the line, or restore it: packets are lost silently."""
+        """Cut the line, or restore it: a cut line drops packets silently."""
         self._process.send_signal(signal.SIGUSR1)
 
     def forget(self) -> None:
-        """Lose all packets of the connections that there were so far, as a router does that was started anew."""
+        """Drop all packets of existing connections, as a restarted router does."""
         self._process.send_signal(signal.SIGUSR2)
 
     def to_json(self) -> dict[str, Any]:
-        """Describe the link and what passed through it."""
+        """Describe the link and its counters."""
         return {
             "rtt_ms": self.rtt_ms,
             "mbit": self.mbit,
@@ -140,7 +140,7 @@ type Network = Loopback | Link
 
 
 def tcp_settings() -> dict[str, str]:
-    """Read what decides how fast one TCP connection can be on a long link."""
+    """Return the kernel settings that limit one TCP connection on a long link."""
     names = (
         "tcp_congestion_control",
         "tcp_rmem",

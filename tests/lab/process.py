@@ -13,14 +13,14 @@ import socket
 
 
 class LabError(Exception):
-    """A part did not do what the lab needs of it."""
+    """A part of the lab failed."""
 
 
 class Process:
     """A running child; its standard output and error are appended to `log_path`."""
 
     def __init__(self, child: asyncio.subprocess.Process, log_path: Path) -> None:
-        """Take over a child; `Process.start` is the way to one."""
+        """Wrap a child; use `Process.start` to create one."""
         self._child = child
         self.log_path = log_path
 
@@ -55,19 +55,19 @@ class Process:
         return self._child.returncode
 
     def log_text(self) -> str:
-        """Return what it has written so far."""
+        """Return its output so far."""
         return self.log_path.read_text(errors="replace")
 
     def peak_rss_bytes(self) -> int:
-        """Return the largest resident memory that the process had so far (VmHWM)."""
+        """Return the peak resident memory (VmHWM)."""
         return self._memory_bytes("VmHWM")
 
     def rss_bytes(self) -> int:
-        """Return the resident memory that the process has now (VmRSS)."""
+        """Return the current resident memory (VmRSS)."""
         return self._memory_bytes("VmRSS")
 
     def forget_peak(self) -> None:
-        """Let `peak_rss_bytes` begin again at what the process has now; see proc(5), clear_refs."""
+        """Reset `peak_rss_bytes` to the current value; see proc(5), clear_refs."""
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
     def _memory_bytes(self, field: str) -> int:
@@ -78,7 +78,7 @@ class Process:
         raise LabError(f"process {self.pid} has no {field}: it has ended")
 
     async def wait(self, timeout_s: float) -> int:
-        """Wait for its own end and give the exit code."""
+        """Wait until it exits, and return the exit code."""
         async with asyncio.timeout(timeout_s):
             return await self._child.wait()
 
@@ -87,7 +87,7 @@ class Process:
         self._child.send_signal(number)
 
     async def stop(self, timeout_s: float = 30) -> int:
-        """Ask it to end (SIGTERM) and give the exit code; kill it and raise when it does not."""
+        """Stop it (SIGTERM) and return the exit code; kill it and raise after a timeout."""
         if self._child.returncode is None:
             self._child.send_signal(signal.SIGTERM)
         try:
@@ -99,24 +99,24 @@ class Process:
             ) from None
 
     async def kill(self) -> None:
-        """End it at once (SIGKILL)."""
+        """Kill it (SIGKILL)."""
         if self._child.returncode is None:
             self._child.kill()
         await self._child.wait()
 
     def require_alive(self) -> None:
-        """Raise, with the end of the log, when it has ended."""
+        """Raise with the end of the log if it has exited."""
         if self._child.returncode is not None:
             tail = "\n".join(self.log_text().splitlines()[-30:])
             raise LabError(f"the process ended with {self._child.returncode}:\n{tail}")
 
 
-# Counts from somewhere else in each run.
+# Starts at a random number in each run.
 _NEXT = itertools.count(random.randrange(20_000))
 
 
 def free_port() -> int:
-    """Return a TCP port that nothing listens on.
+    """Return a TCP port without a listener.
 
     The kernel gives out none of these itself (net.ipv4.ip_local_port_range), so none is taken again before its
     server has started, or between a server's end and its next start.

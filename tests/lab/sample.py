@@ -1,4 +1,4 @@
-"""Backups as Home Assistant makes them: what its manager knows of one, and its tar."""
+"""Backups as Home Assistant creates them: the manager's description, and the tar."""
 
 import io
 import json
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def pack(content: dict[str, bytes], tar_format: int = tarfile.DEFAULT_FORMAT) -> bytes:
-    """Return a tar that holds this, in this order."""
+    """Return a tar of these entries, in this order."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tar_format) as tar:
         for path, data in content.items():
@@ -21,7 +21,7 @@ def pack(content: dict[str, bytes], tar_format: int = tarfile.DEFAULT_FORMAT) ->
 def make_sample(
     backup_id: str, size: int, name: str, date: str
 ) -> tuple[dict[str, Any], bytes]:
-    """Return a backup with about size bytes of content that does not compress, and its tar."""
+    """Return a backup with about size bytes of incompressible content, and its tar."""
     extra = {"instance_id": "abc", "with_automatic_settings": False}
     about = {
         "slug": backup_id,

@@ -1,4 +1,4 @@
-"""A stand-in for Home Assistant's Supervisor: the calls by which apps announce themselves and are found.
+"""An imitation of Home Assistant's Supervisor: the calls for the discovery of apps.
 
 What it answers, and what it refuses, is as in Supervisor's `api/discovery.py` and `api/middleware/security.py`; Home
 Assistant's half is in the form that aiohasupervisor reads.
@@ -11,9 +11,9 @@ from uuid import uuid4
 
 from aiohttp import web
 
-# What the app may announce.
+# Services that the app may announce.
 _DISCOVERY = ["s3_backup_agent"]
-# What Supervisor says of an installed app; only the name and the slug are looked at.
+# Supervisor's description of an installed app; Home Assistant reads only the name and the slug.
 _APP = {
     "advanced": False,
     "apparmor": "profile",
@@ -99,7 +99,7 @@ class Supervisor:
         """Start without messages; tokens are those of apps, with the app's slug."""
         self.host = ""
         self.tokens = dict(tokens or {})
-        # What apps have posted, with what came of it.
+        # Posted messages with the status of the answer.
         self.posts: list[tuple[dict[str, Any], int]] = []
         self._port = port
         self.messages: list[dict[str, Any]] = []
@@ -134,7 +134,7 @@ class Supervisor:
         slug: str = "local_s3_backup_agent",
         name: str = "S3 Backup Agent",
     ) -> str:
-        """Take an app's discovery message, in place of its last one; return its id, which Home Assistant is told."""
+        """Replace an app's discovery message; return its id, which Home Assistant receives."""
         self.messages = [
             message
             for message in self.messages
@@ -144,7 +144,7 @@ class Supervisor:
         return self._keep(slug, service, config)
 
     def _keep(self, slug: str, service: str, config: dict[str, Any]) -> str:
-        """Keep a message. An app has one for each service, which stays the same message when its content changes."""
+        """Store a message. An app has one for each service, which keeps its id when its content changes."""
         for message in self.messages:
             if (message["addon"], message["service"]) == (slug, service):
                 message["config"] = config
@@ -194,7 +194,7 @@ class Supervisor:
         return _error("Discovery message not found", 404)
 
     def _app(self, request: web.Request) -> str | None:
-        """Return the slug of the app whose token came with the request."""
+        """Return the slug of the app whose token the request carries."""
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         return self.tokens.get(token) if scheme == "Bearer" else None
 

@@ -21,12 +21,12 @@ from typing import NoReturn
 from swift.common.ring import RingBuilder
 from swift.common.wsgi import run_wsgi
 
-# The port is free on addresses that nothing else uses.
+# The port is free on addresses without other listeners.
 BACKENDS = {"account": "127.0.0.2", "container": "127.0.0.3", "object": "127.0.0.4"}
 PR_SET_PDEATHSIG = 1
 
-# `storage_domain` lets a bucket's name be in the host name; `slo` makes one object of an upload's parts. Without `cache`
-# there is no memcached to start.
+# `storage_domain` allows the bucket's name in the host name; `slo` joins an upload's parts to one object. Without `cache`
+# Swift needs no memcached.
 PROXY = """\
 [pipeline:main]
 pipeline = catch_errors proxy-logging s3api tempauth slo proxy-logging proxy-server
@@ -51,7 +51,7 @@ use = egg:swift#proxy_logging
 
 
 def common(folder: Path, address: str, port: int) -> str:
-    """Return the settings that all services have; the system's log is none of theirs.
+    """Return the common settings of all services; they do not write to the system's log.
 
     On a busy machine, half a second is not enough for one to reach another: what is then left for later is left to a
     daemon that does not run here.
@@ -64,7 +64,7 @@ def common(folder: Path, address: str, port: int) -> str:
 
 
 def require_attributes(device: Path) -> None:
-    """End when the folder cannot hold what Swift knows of an object."""
+    """Exit if the folder's file system lacks the extended attributes that Swift needs."""
     try:
         os.setxattr(device, "user.swift.test", b"")
     except OSError as error:
@@ -74,7 +74,7 @@ def require_attributes(device: Path) -> None:
 
 
 def make_ring(folder: Path, service: str, address: str, port: int) -> None:
-    """Say where the one device of a service is."""
+    """Write the ring of a service with its only device."""
     ring = RingBuilder(part_power=2, replicas=1, min_part_hours=0)
     place = {"region": 1, "zone": 1, "weight": 1, "device": "device"}
     ring.add_dev({"ip": address, "port": port, **place})
@@ -83,7 +83,7 @@ def make_ring(folder: Path, service: str, address: str, port: int) -> None:
 
 
 def configure(folder: Path, port: int) -> None:
-    """Write everything that the services read."""
+    """Write the configuration of all services."""
     (folder / "device").mkdir()
     require_attributes(folder / "device")
     (folder / "swift.conf").write_text("[swift-hash]\nswift_hash_path_suffix = lab\n")
@@ -99,14 +99,14 @@ def configure(folder: Path, port: int) -> None:
 
 
 def start(folder: Path, service: str) -> None:
-    """Run a service beside this one; the kernel ends it with this one."""
+    """Run a service as a child; the kernel kills it with this process."""
     if os.fork() == 0:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         serve(folder, service)
 
 
 def serve(folder: Path, service: str) -> NoReturn:
-    """Be a service, and log to standard error."""
+    """Run a service in this process, and log to standard error."""
     conf = folder / f"{service}.conf"
     sys.exit(run_wsgi(str(conf), f"{service}-server", verbose=True))
 

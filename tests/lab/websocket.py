@@ -19,7 +19,7 @@ class CallError(LabError):
     """Home Assistant refused a command."""
 
     def __init__(self, command: str, error: dict[str, Any]) -> None:
-        """Keep the error's code beside its words."""
+        """Store the error's code and message."""
         super().__init__(f"{command}: {error.get('code')}: {error.get('message')}")
         self.code = str(error.get("code"))
 
@@ -29,10 +29,10 @@ class DisconnectedError(LabError):
 
 
 class WebSocket:
-    """An authenticated connection; commands and subscriptions may run side by side."""
+    """An authenticated connection; commands and subscriptions may run concurrently."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        """Take over an authenticated connection; `WebSocket.connect` is the way to one."""
+        """Wrap an authenticated connection; use `WebSocket.connect` to open one."""
         self._socket = socket
         self._ids = itertools.count(1)
         self._answers: dict[int, asyncio.Future[Any]] = {}
@@ -62,14 +62,14 @@ class WebSocket:
     async def call(
         self, command: str, *, timeout_s: float = CALL_TIMEOUT_S, **fields: Any
     ) -> Any:
-        """Send a command and give its result."""
+        """Send a command and return its result."""
         return await self._call(next(self._ids), command, timeout_s, fields)
 
     @contextlib.asynccontextmanager
     async def subscribe(
         self, command: str, **fields: Any
     ) -> AsyncIterator[asyncio.Queue[Any]]:
-        """Subscribe with a command, and give the queue that its events arrive in."""
+        """Subscribe with a command, and return the queue of its events."""
         number = next(self._ids)
         self._events[number] = asyncio.Queue()
         await self._call(number, command, CALL_TIMEOUT_S, fields)
