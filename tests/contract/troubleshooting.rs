@@ -2,7 +2,9 @@
 //!
 //! Every case is reproduced, and `docs/troubleshooting.md` is generated from the same table.
 
+mod case;
 mod cases;
+mod causes;
 mod troubles;
 
 use std::collections::BTreeMap;
@@ -14,7 +16,8 @@ use serde_json::Value;
 
 use crate::generated::assert_up_to_date;
 use crate::lab::{Agent, Setup};
-use cases::{CASES, Case, Outcome};
+use case::{Case, Outcome};
+use cases::CASES;
 use troubles::Trouble;
 
 /// Number of concurrent cases.

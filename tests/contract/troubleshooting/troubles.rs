@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::cases::Made;
+use super::case::Made;
 use crate::lab::{Imitation, Location, Quirk, garage};
 
 /// A failing location and its server.
