@@ -7,6 +7,7 @@ pub(crate) mod discard;
 pub(crate) mod events;
 pub(crate) mod garage;
 mod guard;
+mod half_sent;
 pub(crate) mod liar;
 mod port;
 pub(crate) mod proxy;
@@ -14,6 +15,7 @@ pub(crate) mod quirks;
 pub(crate) mod sample;
 pub(crate) mod server;
 pub(crate) mod setup;
+pub(crate) mod stopwatch;
 pub(crate) mod swift;
 
 use std::path::{Path, PathBuf};
@@ -25,11 +27,13 @@ use tokio::time::{Instant, advance, pause, resume, sleep};
 pub(crate) use agent::Agent;
 pub(crate) use bucket::Bucket;
 pub(crate) use garage::Garage;
+pub(crate) use half_sent::{HalfSent, make_day_old};
 pub(crate) use proxy::{Fault, Proxy, Request};
 pub(crate) use quirks::{Failure, Imitation, Quirk};
 pub(crate) use sample::Sample;
 pub(crate) use server::Server;
 pub(crate) use setup::{Location, Setup, StateOn, as_other_user};
+pub(crate) use stopwatch::Stopwatch;
 
 pub(crate) const MIB: u64 = 1024 * 1024;
 
@@ -83,6 +87,17 @@ pub(crate) async fn agent_behind_proxy(
         ..Location::of(&bucket)
     };
     change(&mut location);
+    (Setup::of(location).serve().await, proxy, bucket)
+}
+
+/// Like [`agent_behind_proxy`], on a real server with the location `home`.
+pub(crate) async fn home_behind_proxy(server: Server) -> (Agent, Proxy, Bucket) {
+    let bucket = server.bucket().await;
+    let proxy = Proxy::before(&bucket.endpoint).await;
+    let location = Location {
+        endpoint: proxy.endpoint(),
+        ..server.location(&bucket)
+    };
     (Setup::of(location).serve().await, proxy, bucket)
 }
 

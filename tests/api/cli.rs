@@ -35,7 +35,7 @@ async fn backup_round_trips() {
     );
     let stem = format!("backups/{}", sample.stem());
     bucket
-        .comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
+        .wait_until_keys_are(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
         .await;
 
     let ran = setup.run(&["list"]).await.ended_with(0);
@@ -98,7 +98,7 @@ async fn backup_round_trips() {
         .await
         .ended_with(0);
     assert_eq!(ran.text(), "Deleted 1f2e3d4c from garage.\n");
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
 }
 
 #[tokio::test]
@@ -168,7 +168,7 @@ async fn check_reports_each_step_and_leaves_nothing_behind() {
             .unwrap();
         assert!(line.contains("ok"), "{line}");
     }
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
 }
 
 #[tokio::test]
@@ -206,7 +206,7 @@ async fn failed_check_names_the_step_and_the_fix() {
         missing.contains("bucket    failed") && missing.contains("create the bucket"),
         "{missing}"
     );
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
 }
 
 /// Partial files.

@@ -66,7 +66,7 @@ fn summary(ran: &Ran) -> [u64; 5] {
 }
 
 /// Asserts that both buckets hold the same backups byte for byte, each in its own folder.
-async fn hold_the_same(from: &Bucket, to: &Bucket) {
+async fn assert_same_backups(from: &Bucket, to: &Bucket) {
     let (from, to) = (from.contents().await, to.contents().await);
     let stems = |contents: &[(String, bytes::Bytes)], folder: &str| -> Vec<String> {
         contents
@@ -130,7 +130,7 @@ async fn backups_move_to_another_server() {
         "{}",
         ran.text()
     );
-    hold_the_same(&from, &to).await;
+    assert_same_backups(&from, &to).await;
     assert_eq!(proxy.part_bytes(), 23 * MIB);
     let metadata = to
         .json(&format!("now/backups/{}.metadata.json", large.stem()))
@@ -296,7 +296,7 @@ async fn damaged_backups_are_skipped_without_blocking_others() {
         "{text}"
     );
     let stem = format!("now/backups/{}", Sample::small("b2").stem());
-    to.comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
+    to.wait_until_keys_are(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
         .await;
 }
 
@@ -320,5 +320,5 @@ async fn backups_move_between_bucket_and_directory() {
     setup.run(&["copy", "old", "disk"]).await.ended_with(0);
     assert_eq!(fs::read_dir(folder.join("backups")).unwrap().count(), 4);
     setup.run(&["copy", "disk", "new"]).await.ended_with(0);
-    hold_the_same(&from, &to).await;
+    assert_same_backups(&from, &to).await;
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::lab::{
-    Fault, Location, MIB, Request, Sample, Setup, agent_and_bucket, agent_behind_proxy, garage,
+    Fault, HalfSent, Location, MIB, Request, Sample, Setup, agent_and_bucket, agent_behind_proxy,
+    garage,
 };
 
 /// Returns the settings as written, each with its source.
@@ -42,13 +43,11 @@ async fn diagnostics_report_the_agent_state() {
     bucket.put("backups/alone.metadata.json", "{}").await;
     agent.refreshed("garage").await;
     let sample = Sample::new("a1", "On its way", 20 * MIB);
-    let mut events = agent.events().await;
-    let upload_id = agent.begin("garage", &sample).await;
-    let mut sending = agent.sending(&upload_id);
-    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
-    events
-        .until(|event| event["stored_bytes"].as_u64() >= Some(10 * MIB))
-        .await;
+    let HalfSent {
+        upload_id,
+        sending: _sending,
+        ..
+    } = agent.half_sent("garage", &sample, 10 * MIB).await;
 
     let report = agent.get("/v1/diagnostics").await.json();
     assert_eq!(report["info"], agent.get("/v1/info").await.json());

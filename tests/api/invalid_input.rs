@@ -9,7 +9,7 @@ use crate::lab::{Bucket, MIB, Sample, agent_and_bucket};
 
 /// Asserts that no backup is listed, and waits until the bucket is empty.
 async fn nothing_is_kept(agent: &Agent, bucket: &Bucket) {
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
     assert!(agent.listed("garage").await.is_empty());
 }
 
@@ -112,11 +112,7 @@ async fn upload_with_wrong_sha256_is_refused() {
                 "size_mismatch",
             ),
         ] {
-            let upload_id = agent.begin("garage", &sample).await;
-            assert_eq!(
-                agent.content(&upload_id, sample.tar.clone()).await.status,
-                200
-            );
+            let upload_id = agent.received("garage", &sample).await;
             let answer = agent
                 .post(&format!("/v1/uploads/{upload_id}/complete"), &body)
                 .await;
@@ -304,5 +300,5 @@ async fn hostile_names_and_ids_stay_inside_the_location() {
         );
         assert_eq!(agent.delete_backup("garage", &id).await.status, 204);
     }
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
 }

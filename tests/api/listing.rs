@@ -13,15 +13,7 @@ fn reads_metadata(request: &Request) -> bool {
 #[tokio::test]
 async fn cached_list_expires_and_refresh_reads_only_changes() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
-    for index in 0..12 {
-        bucket
-            .put_backup(
-                "",
-                &format!("b{index}"),
-                &Sample::small(&format!("id{index:02}")),
-            )
-            .await;
-    }
+    bucket.put_backups(12).await;
     assert_eq!(
         agent.list("garage").await["backups"]
             .as_array()
@@ -77,15 +69,7 @@ async fn cached_list_expires_and_refresh_reads_only_changes() {
 #[tokio::test]
 async fn concurrent_lists_share_one_request() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
-    for index in 0..5 {
-        bucket
-            .put_backup(
-                "",
-                &format!("b{index}"),
-                &Sample::small(&format!("id{index}")),
-            )
-            .await;
-    }
+    bucket.put_backups(5).await;
     let gate = proxy.hold(Request::is_list);
     let release = async {
         eventually("the list is requested", async || proxy.faults_left() == 0).await;
@@ -105,22 +89,14 @@ async fn concurrent_lists_share_one_request() {
 #[tokio::test]
 async fn concurrent_deletions_share_one_listing() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
-    for index in 0..20 {
-        bucket
-            .put_backup(
-                "",
-                &format!("b{index}"),
-                &Sample::small(&format!("id{index}")),
-            )
-            .await;
-    }
-    let ids: Vec<_> = (0..20).map(|index| format!("id{index}")).collect();
+    bucket.put_backups(20).await;
+    let ids: Vec<_> = (0..20).map(|index| format!("id{index:02}")).collect();
     let deletions = join_all(ids.iter().map(|id| agent.delete_backup("garage", id))).await;
     for answer in deletions {
         assert_eq!(answer.status, 204, "{answer:?}");
     }
     assert_eq!(proxy.count(Request::is_list), 1);
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
     assert_eq!(agent.list("garage").await["backups"], serde_json::json!([]));
 }
 

@@ -4,7 +4,10 @@ mod check;
 
 use serde_json::{Value, json};
 
-use crate::lab::{Agent, Bucket, Garage, Location, MIB, Proxy, Sample, Setup, eventually, garage};
+use crate::lab::{
+    Agent, Bucket, Garage, HalfSent, Location, MIB, Proxy, Sample, Setup, Stopwatch, eventually,
+    garage,
+};
 
 /// An agent without configured locations.
 async fn agent() -> Agent {
@@ -195,17 +198,11 @@ async fn access_key_changes_during_an_upload() {
 async fn removed_location_aborts_its_uploads() {
     let (agent, bucket) = (agent().await, garage::shared().bucket().await);
     put(&agent, "home", &settings(&bucket)).await;
-    let mut events = agent.events().await;
     let sample = Sample::new("a1", "Forgotten", 30 * MIB);
-    let upload_id = agent.begin("home", &sample).await;
-    let mut sending = agent.sending(&upload_id);
-    sending.send(&sample.tar.slice(..12 << 20)).await;
-    events
-        .until(|event| event["stored_bytes"].as_u64() > Some(0))
-        .await;
+    let HalfSent { sending, .. } = agent.half_sent("home", &sample, 1).await;
     assert_eq!(agent.delete("/v1/locations/home").await.status, 204);
     sending.gone().await;
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
 }
 
 #[tokio::test]
@@ -228,7 +225,7 @@ async fn unreachable_provider_does_not_slow_other_locations() {
             })
         })
         .collect();
-    let start = std::time::Instant::now();
+    let watch = Stopwatch::start(&agent);
     for number in 0..10 {
         agent
             .upload("home", &Sample::small(&format!("a{number}")))
@@ -236,10 +233,9 @@ async fn unreachable_provider_does_not_slow_other_locations() {
         agent.refreshed("home").await;
     }
     assert_eq!(agent.listed("home").await.len(), 10);
-    assert!(
-        start.elapsed().as_secs() < 15,
-        "the unreachable location delayed the other: {:?}",
-        start.elapsed()
+    watch.assert_below(
+        std::time::Duration::from_secs(15),
+        "uploads and lists beside an unreachable location",
     );
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
 }

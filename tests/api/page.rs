@@ -9,7 +9,9 @@ use reqwest::redirect::Policy;
 
 use crate::api::access::free_address;
 use crate::lab::call::{Answer, Client, http};
-use crate::lab::{Agent, Bucket, Location, MIB, Proxy, Request, Sample, Setup, eventually, garage};
+use crate::lab::{
+    Agent, Bucket, HalfSent, Location, MIB, Proxy, Request, Sample, Setup, eventually, garage,
+};
 
 const TOKEN: &str = "correct-horse-battery-staple";
 const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
@@ -146,13 +148,12 @@ async fn cancel_button_removes_the_upload_and_its_parts() {
     let (agent, bucket) = agent_and_page().await;
     let visitor = Visitor::of(&agent.setup);
     let sample = Sample::new("a1", "On its way", 20 * MIB);
-    let mut events = agent.events().await;
-    let upload_id = agent.begin("garage", &sample).await;
-    let mut sending = agent.sending(&upload_id);
-    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
-    events
-        .until(|event| event["stored_bytes"].as_u64() >= Some(10 * MIB))
-        .await;
+    let HalfSent {
+        upload_id,
+        sending,
+        mut events,
+        ..
+    } = agent.half_sent("garage", &sample, 10 * MIB).await;
     let html = visitor.open().await;
     for part in [
         "On its way",
@@ -171,7 +172,7 @@ async fn cancel_button_removes_the_upload_and_its_parts() {
     events.upload("cancelled").await;
     assert_eq!(sending.ended().await.unwrap().json()["code"], "cancelled");
     assert!(!visitor.open().await.contains("On its way</h3>"));
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
     // An ended upload is gone already.
     assert_eq!(
         visitor
@@ -198,7 +199,7 @@ async fn check_result_appears_step_by_step_on_the_page() {
         "{lines:#?}"
     );
     assert!(visitor.open().await.contains("Everything works"));
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
 
     let checked = visitor.press("/locations/garage/check").await;
     assert_eq!(

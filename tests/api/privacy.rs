@@ -23,12 +23,20 @@ fn modes(folder: &Path, found: &mut Vec<(String, u32)>) {
 }
 
 #[track_caller]
-fn are_private(folder: &Path) -> usize {
+fn assert_private(folder: &Path) -> usize {
     let mut found = Vec::new();
     modes(folder, &mut found);
     let open: Vec<_> = found.iter().filter(|(_, mode)| mode & 0o077 != 0).collect();
     assert!(open.is_empty(), "other users can read {open:?}");
     found.len()
+}
+
+/// Waits until the process has become `sleep`, with its limits and user set.
+async fn runs_sleep(pid: u32) {
+    eventually("the control is running", async || {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n")
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -73,11 +81,11 @@ async fn created_files_are_private_under_any_umask() {
             .until(|event| event["stored_bytes"].as_u64() > Some(0))
             .await;
         assert!(
-            are_private(&agent.setup.path("state")) >= 5,
+            assert_private(&agent.setup.path("state")) >= 5,
             "lock, token, id, journal and its folder"
         );
-        assert!(are_private(&agent.setup.path("run")) >= 1);
-        assert_eq!(are_private(&share), 5, "two backups and their folder");
+        assert!(assert_private(&agent.setup.path("run")) >= 1);
+        assert_eq!(assert_private(&share), 5, "two backups and their folder");
         drop(sending);
         client.cancel(&upload_id).await;
 
@@ -107,7 +115,7 @@ async fn crash_leaves_no_core_dump() {
         .current_dir(agent.setup.folder.path())
         .spawn();
     let other = other.as_mut().unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    runs_sleep(other.id()).await;
     assert!(
         std::process::Command::new("sh")
             .args(["-c", &format!("kill -ABRT {}", other.id())])
@@ -179,7 +187,7 @@ async fn environment_is_hidden_from_other_processes_of_the_user() {
         .env("PLAIN", "to be seen")
         .spawn()
         .unwrap();
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    runs_sleep(other.id()).await;
     let shown = read(other.id());
     other.kill().unwrap();
     other.wait().unwrap();

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixStream};
 
 use crate::lab::{
-    Agent, Location, MIB, Sample, Setup, StateOn, agent_and_bucket, eventually, garage,
+    Agent, HalfSent, Location, MIB, Sample, Setup, StateOn, agent_and_bucket, eventually, garage,
 };
 
 #[tokio::test]
@@ -143,14 +143,10 @@ async fn info_reports_version_and_instance() {
 #[tokio::test]
 async fn agent_killed_during_upload_lists_no_partial_backup() {
     let (mut agent, bucket) = agent_and_bucket().await;
-    let mut events = agent.events().await;
     let sample = Sample::new("a1", "Killed", 20 * MIB);
-    let upload_id = agent.begin("garage", &sample).await;
-    let mut sending = agent.sending(&upload_id);
-    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
-    events
-        .until(|event| event["stored_bytes"].as_u64() > Some(0))
-        .await;
+    let HalfSent {
+        upload_id, sending, ..
+    } = agent.half_sent("garage", &sample, 1).await;
     agent.kill();
     assert!(sending.ended().await.is_err());
     let agent = Agent::restarted(agent).await;

@@ -134,7 +134,7 @@ async fn recovered_metadata_equals_the_uploaded_metadata() {
         .ended_with(0);
     assert!(ran.text().contains(&sample.sha256()), "{}", ran.text());
     assert_eq!(agent.delete_backup("garage", "a1").await.status, 204);
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ fn without_digest(mut metadata: Value) -> Value {
 async fn holds(bucket: &Bucket, folder: &str, sample: &Sample) {
     let stem = format!("{folder}backups/{}", sample.stem());
     let (metadata, tar) = (format!("{stem}.metadata.json"), format!("{stem}.tar"));
-    bucket.comes_to_hold(&[&metadata, &tar]).await;
+    bucket.wait_until_keys_are(&[&metadata, &tar]).await;
     assert!(
         bucket.get(&tar).await == sample.tar,
         "the tar in the bucket differs"
@@ -58,7 +58,7 @@ async fn holds(bucket: &Bucket, folder: &str, sample: &Sample) {
     );
 }
 
-async fn there_and_back(size: u64) {
+async fn round_trip(size: u64) {
     let (agent, bucket) = agent_and_bucket().await;
     let sample = Sample::new("1f2e3d4c", "Before the update", size);
     let created = agent.create("garage", &sample).await;
@@ -104,7 +104,7 @@ async fn there_and_back(size: u64) {
     assert!(content.body == sample.tar, "the download differs");
 
     assert_eq!(agent.delete_backup("garage", "1f2e3d4c").await.status, 204);
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
     assert_eq!(agent.list("garage").await["backups"], json!([]));
     agent
         .download("garage", "1f2e3d4c")
@@ -115,12 +115,12 @@ async fn there_and_back(size: u64) {
 
 #[tokio::test]
 async fn multipart_backup_round_trips() {
-    there_and_back(20 * MIB + 10_240).await;
+    round_trip(20 * MIB + 10_240).await;
 }
 
 #[tokio::test]
 async fn small_backup_round_trips() {
-    there_and_back(40_960).await;
+    round_trip(40_960).await;
 }
 
 #[tokio::test]
@@ -321,7 +321,7 @@ async fn two_prefixes_of_one_bucket_are_two_locations() {
         ["metadata.json", "tar"].map(|ending| format!("{prefix}/backups/{stem}.{ending}"))
     });
     bucket
-        .comes_to_hold(&keys.concat().iter().map(String::as_str).collect::<Vec<_>>())
+        .wait_until_keys_are(&keys.concat().iter().map(String::as_str).collect::<Vec<_>>())
         .await;
     assert_eq!(agent.listed("cellar").await, ["b1"]);
     assert_eq!(agent.listed("attic").await, ["a1"]);

@@ -90,7 +90,7 @@ async fn verified_again(agent: &Agent) {
     .await;
 }
 
-async fn look_at(agent: &Agent, id: &str, mode: &str) {
+async fn verify_now(agent: &Agent, id: &str, mode: &str) {
     let path = format!("/v1/locations/garage/backups/{id}/verify");
     assert_eq!(agent.post(&path, &json!({"mode": mode})).await.status, 200);
 }
@@ -237,7 +237,7 @@ async fn unreadable_backup_does_not_stop_the_verification_run() {
             "{metrics}"
         );
         proxy.forget_faults();
-        look_at(&agent, "bad", "quick").await;
+        verify_now(&agent, "bad", "quick").await;
         assert_eq!(verification(&agent).await["unread"], json!([]));
     }
 }

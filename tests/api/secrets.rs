@@ -56,7 +56,7 @@ fn planted(bucket_secret: &str, customer_key: &str) -> Vec<String> {
     forms
 }
 
-fn has_none(what: &str, text: &str, planted: &[String]) {
+fn assert_contains_none(what: &str, text: &str, planted: &[String]) {
     for form in planted {
         assert!(!text.contains(form.as_str()), "{what} holds {form}");
     }
@@ -64,7 +64,7 @@ fn has_none(what: &str, text: &str, planted: &[String]) {
 
 /// Requests a path that contains a secret, as after a paste into the wrong field: it enters the
 /// records.
-async fn paste(client: &Client, secret: &str) {
+async fn enter_secret(client: &Client, secret: &str) {
     let path = format!(
         "/v1/locations/{}",
         utf8_percent_encode(secret, NON_ALPHANUMERIC)
@@ -127,13 +127,7 @@ async fn agent_output_contains_no_secret() {
     let events = client.log("trace").await;
     let registered = json!({"endpoint": "http://127.0.0.1:9", "bucket": "nowhere", "access_key_id": "PLANTEDKEYID",
         "secret_access_key": REGISTERED, "session_token": SESSION, "proxy": way});
-    assert_eq!(
-        client
-            .put("/v1/locations/away", registered.to_string())
-            .await
-            .status,
-        200
-    );
+    client.register("away", &registered).await;
     let mut tried = registered.clone();
     tried["secret_access_key"] = TRIED.into();
     assert_eq!(
@@ -159,12 +153,12 @@ async fn agent_output_contains_no_secret() {
         &bucket.secret,
         &customer_key,
     ] {
-        paste(&client, secret).await;
+        enter_secret(&client, secret).await;
     }
     client.delete_backup("garage", "a1").await;
     client.get("/v1/providers").await;
 
-    nothing_let_out_has_any(&agent, &client, events, &planted).await;
+    assert_outputs_contain_none(&agent, &client, events, &planted).await;
 }
 
 #[tokio::test]
@@ -197,10 +191,10 @@ async fn secrets_from_files_and_supervisor_do_not_leak() {
         TOKEN_OF_SUPERVISOR,
         "\"***\"",
     ] {
-        paste(&client, secret).await;
+        enter_secret(&client, secret).await;
     }
     client.get("/v1/providers").await;
-    nothing_let_out_has_any(&agent, &client, events, &planted).await;
+    assert_outputs_contain_none(&agent, &client, events, &planted).await;
 }
 
 /// A Supervisor that refuses every message and echoes it.
@@ -225,7 +219,7 @@ async fn supervisor_that_repeats_tokens() -> (String, AbortOnDropHandle<()>) {
 }
 
 /// Searches all output of an agent after secrets were pasted.
-async fn nothing_let_out_has_any(
+async fn assert_outputs_contain_none(
     agent: &Agent,
     client: &Client,
     mut events: Events,
@@ -243,7 +237,7 @@ async fn nothing_let_out_has_any(
             .is_some_and(|text| text.contains("\"***\""))
     });
     assert!(hidden.count() >= 6, "precondition: pasted text is recorded");
-    has_none("the log of a stream", &json!(told).to_string(), planted);
+    assert_contains_none("the log of a stream", &json!(told).to_string(), planted);
 
     let diagnostics = client.get("/v1/diagnostics").await;
     assert_eq!(diagnostics.status, 200, "{diagnostics:?}");
@@ -252,7 +246,7 @@ async fn nothing_let_out_has_any(
         text.contains("\\\"***\\\""),
         "precondition: the records contain the pasted paths: {text}"
     );
-    has_none("the diagnostics", &text, planted);
+    assert_contains_none("the diagnostics", &text, planted);
     for path in [
         "/metrics",
         "/v1/locations",
@@ -260,7 +254,7 @@ async fn nothing_let_out_has_any(
         "/v1/uploads",
         "/v1/locations/garage/backups",
     ] {
-        has_none(
+        assert_contains_none(
             path,
             str::from_utf8(&client.get(path).await.body).unwrap(),
             planted,
@@ -270,7 +264,7 @@ async fn nothing_let_out_has_any(
         agent.printed().contains("path=\"/v1/info\"")
     })
     .await;
-    has_none("standard error", &agent.printed(), planted);
+    assert_contains_none("standard error", &agent.printed(), planted);
 }
 
 #[tokio::test]
@@ -310,8 +304,8 @@ async fn command_line_output_contains_no_secret() {
     ] {
         for json in [&[][..], &["--json"]] {
             let ran = setup.run(&[json, arguments].concat()).await;
-            has_none("standard error", &ran.stderr, &planted);
-            has_none(
+            assert_contains_none("standard error", &ran.stderr, &planted);
+            assert_contains_none(
                 "standard output",
                 &String::from_utf8_lossy(&ran.stdout),
                 &planted,

@@ -48,7 +48,7 @@ async fn is_well(agent: &Agent) {
     assert_eq!(agent.get("/v1/info").await.status, 200);
 }
 
-async fn refresh_says(agent: &Agent, code: &str, words: &[&str]) {
+async fn assert_refresh_fails(agent: &Agent, code: &str, words: &[&str]) {
     agent
         .get("/v1/locations/garage/backups?refresh=true")
         .await
@@ -176,7 +176,7 @@ async fn xml_entities_are_not_expanded_and_depth_is_bounded() {
         ("<ListBucketResult>".repeat(300_000), &["not a listing"]),
     ] {
         let (agent, _liar) = lied_to(move |_, _| Lie::body("200 OK", "", body.clone())).await;
-        refresh_says(&agent, "storage_error", words).await;
+        assert_refresh_fails(&agent, "storage_error", words).await;
     }
     let (agent, _liar) = lied_to(move |_, _| Lie::body("200 OK", "", deep.clone())).await;
     assert!(

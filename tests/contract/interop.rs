@@ -56,7 +56,7 @@ async fn backups_of_another_writer_are_listed_downloaded_and_deleted() {
             "{name}"
         );
     }
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
 }
 
 #[tokio::test]
@@ -67,13 +67,7 @@ async fn other_readers_find_our_backups() {
         agent.upload("garage", &sample).await;
         // The other reader computes both keys from name and date.
         let stem = format!("backups/{}", sample.stem());
-        bucket
-            .comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
-            .await;
-        assert!(
-            bucket.get(&format!("{stem}.tar")).await == sample.tar,
-            "{name}"
-        );
+        bucket.wait_until_only(&stem, &sample).await;
         let metadata = bucket.json(&format!("{stem}.metadata.json")).await;
         let mut plain = metadata.clone();
         plain
@@ -84,7 +78,7 @@ async fn other_readers_find_our_backups() {
         assert_eq!(plain, sample.metadata);
         assert_eq!(agent.delete_backup("garage", sample.id()).await.status, 204);
     }
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
 }
 
 #[tokio::test]
@@ -96,7 +90,7 @@ async fn manually_renamed_files_keep_working() {
         .await;
     assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
     assert_eq!(agent.delete_backup("garage", "a1").await.status, 204);
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
 }
 
 #[tokio::test]
@@ -152,7 +146,7 @@ async fn unrelated_objects_are_left_alone() {
     agent.upload("garage", &sample).await;
     assert_eq!(agent.listed("garage").await, ["a1"]);
     assert_eq!(agent.delete_backup("garage", "a1").await.status, 204);
-    bucket.comes_to_hold(&strangers).await;
+    bucket.wait_until_keys_are(&strangers).await;
 }
 
 #[tokio::test]
@@ -171,7 +165,7 @@ async fn taken_name_gets_the_backup_id_as_suffix() {
         assert!(agent.download("garage", sample.id()).await.unwrap().body == sample.tar);
         assert_eq!(agent.delete_backup("garage", sample.id()).await.status, 204);
     }
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
 }
 
 #[tokio::test]
@@ -186,7 +180,7 @@ async fn reuploaded_backup_replaces_the_first() {
     // The first stays until the second is complete, so the second has its own name.
     let stem = format!("backups/{}_a1", second.stem());
     bucket
-        .comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
+        .wait_until_keys_are(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
         .await;
 }
 

@@ -138,11 +138,7 @@ async fn read_only_access_key_is_named() {
     );
 
     let small = Sample::small("a1");
-    let upload_id = agent.begin("garage", &small).await;
-    assert_eq!(
-        agent.content(&upload_id, small.tar.clone()).await.status,
-        200
-    );
+    let upload_id = agent.received("garage", &small).await;
     agent.complete(&upload_id, &small).await.is_problem(
         502,
         "storage_forbidden",
@@ -164,7 +160,7 @@ async fn read_only_access_key_is_named() {
         "storage_forbidden"
     );
     bucket
-        .comes_to_hold(&["backups/there.metadata.json", "backups/there.tar"])
+        .wait_until_keys_are(&["backups/there.metadata.json", "backups/there.tar"])
         .await;
 }
 

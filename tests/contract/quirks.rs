@@ -18,18 +18,18 @@ fn sample() -> &'static Sample {
 }
 
 /// Uploads, lists, downloads and deletes.
-async fn the_main_job_succeeds(quirks: impl IntoIterator<Item = Quirk>) -> Imitation {
+async fn main_job_succeeds_with(quirks: impl IntoIterator<Item = Quirk>) -> Imitation {
     let server = Imitation::with(quirks).await;
-    succeeds_at(&server, server.location()).await;
+    main_job_succeeds_at(&server, server.location()).await;
     server
 }
 
-async fn succeeds_at(server: &Imitation, location: Location) {
+async fn main_job_succeeds_at(server: &Imitation, location: Location) {
     let agent = Setup::of(location).serve().await;
     let (sample, stem) = (sample(), format!("backups/{}", sample().stem()));
     agent.upload("other", sample).await;
     server
-        .comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
+        .wait_until_keys_are(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
         .await;
     assert!(
         server.get(&format!("{stem}.tar")) == sample.tar,
@@ -41,24 +41,24 @@ async fn succeeds_at(server: &Imitation, location: Location) {
         "the download differs"
     );
     assert_eq!(agent.delete_backup("other", "1f2e3d4c").await.status, 204);
-    server.comes_to_hold(&[]).await;
+    server.wait_until_keys_are(&[]).await;
 }
 
 #[tokio::test]
 async fn provider_without_quirks() {
-    let server = the_main_job_succeeds([]).await;
+    let server = main_job_succeeds_with([]).await;
     assert_eq!(server.quirks_shown(), 0);
 }
 
 #[tokio::test]
 async fn provider_refusing_checksum_headers() {
-    the_main_job_succeeds([Quirk::RefusesChecksumHeaders]).await;
+    main_job_succeeds_with([Quirk::RefusesChecksumHeaders]).await;
 }
 
 #[tokio::test]
 async fn provider_refusing_its_preset_checksum() {
     let server = Imitation::with([Quirk::RefusesChecksumHeaders]).await;
-    succeeds_at(
+    main_job_succeeds_at(
         &server,
         Location {
             provider: "garage".into(),
@@ -71,23 +71,23 @@ async fn provider_refusing_its_preset_checksum() {
 
 #[tokio::test]
 async fn provider_misreading_trailers() {
-    the_main_job_succeeds([Quirk::MisreadsTrailers]).await;
+    main_job_succeeds_with([Quirk::MisreadsTrailers]).await;
 }
 
 #[tokio::test]
 async fn provider_requiring_equal_parts() {
-    the_main_job_succeeds([Quirk::EqualParts]).await;
+    main_job_succeeds_with([Quirk::EqualParts]).await;
 }
 
 #[tokio::test]
 async fn provider_throttling_at_first() {
-    let server = the_main_job_succeeds([Quirk::SlowDownFirst(2)]).await;
+    let server = main_job_succeeds_with([Quirk::SlowDownFirst(2)]).await;
     assert!(server.quirks_shown() > 10);
 }
 
 #[tokio::test]
 async fn provider_throttling_repeatedly() {
-    let server = the_main_job_succeeds([Quirk::SlowDownEvery(7)]).await;
+    let server = main_job_succeeds_with([Quirk::SlowDownEvery(7)]).await;
     assert!(server.quirks_shown() > 3);
 }
 
@@ -115,18 +115,18 @@ async fn busy_provider_gets_fewer_concurrent_parts() {
 
 #[tokio::test]
 async fn provider_disconnecting_repeatedly() {
-    let server = the_main_job_succeeds([Quirk::HangsUpEvery(5)]).await;
+    let server = main_job_succeeds_with([Quirk::HangsUpEvery(5)]).await;
     assert!(server.quirks_shown() > 5);
 }
 
 #[tokio::test]
 async fn provider_closing_idle_connections() {
-    the_main_job_succeeds([Quirk::ClosesAfterAnswer]).await;
+    main_job_succeeds_with([Quirk::ClosesAfterAnswer]).await;
 }
 
 #[tokio::test]
 async fn provider_failing_completion_inside_a_200_response() {
-    the_main_job_succeeds([Quirk::FailsToComplete(1)]).await;
+    main_job_succeeds_with([Quirk::FailsToComplete(1)]).await;
 }
 
 #[tokio::test]
@@ -139,48 +139,44 @@ async fn provider_failing_every_completion_leaves_no_backup() {
     .serve()
     .await;
     let sample = Sample::new("a1", "Never", 11 * MIB);
-    let upload_id = agent.begin("other", &sample).await;
-    assert_eq!(
-        agent.content(&upload_id, sample.tar.clone()).await.status,
-        200
-    );
+    let upload_id = agent.received("other", &sample).await;
     let completed = agent.complete(&upload_id, &sample).await;
     completed.is_problem(503, "storage_unreachable", &["internal error"]);
     assert_eq!(completed.json()["provider_code"], "InternalError");
-    server.comes_to_hold(&[]).await;
+    server.wait_until_keys_are(&[]).await;
 }
 
 #[tokio::test]
 async fn provider_with_non_md5_etags() {
-    the_main_job_succeeds([Quirk::OpaqueETags]).await;
+    main_job_succeeds_with([Quirk::OpaqueETags]).await;
 }
 
 #[tokio::test]
 async fn provider_without_multi_object_delete() {
-    the_main_job_succeeds([Quirk::NoBulkDelete]).await;
+    main_job_succeeds_with([Quirk::NoBulkDelete]).await;
 }
 
 #[tokio::test]
 async fn provider_requiring_virtual_hosted_addressing() {
-    let server = the_main_job_succeeds([Quirk::VirtualHostsOnly]).await;
+    let server = main_job_succeeds_with([Quirk::VirtualHostsOnly]).await;
     assert!(server.quirks_shown() > 0, "path-style was not tried first");
 }
 
 #[tokio::test]
 async fn provider_naming_its_region() {
-    let server = the_main_job_succeeds([Quirk::Region("eu-central-7")]).await;
+    let server = main_job_succeeds_with([Quirk::Region("eu-central-7")]).await;
     assert!(server.quirks_shown() > 0);
 }
 
 #[tokio::test]
 async fn provider_redirecting_to_its_region() {
-    let server = the_main_job_succeeds([Quirk::RedirectsTo("eu-central-7")]).await;
+    let server = main_job_succeeds_with([Quirk::RedirectsTo("eu-central-7")]).await;
     assert!(server.quirks_shown() > 0);
 }
 
 #[tokio::test]
 async fn provider_with_another_region_and_addressing() {
-    the_main_job_succeeds([
+    main_job_succeeds_with([
         Quirk::VirtualHostsOnly,
         Quirk::Region("cn-nanjing"),
         Quirk::RefusesChecksumHeaders,
@@ -190,12 +186,12 @@ async fn provider_with_another_region_and_addressing() {
 
 #[tokio::test]
 async fn provider_accepting_few_parts() {
-    the_main_job_succeeds([Quirk::MaxParts(1000)]).await;
+    main_job_succeeds_with([Quirk::MaxParts(1000)]).await;
 }
 
 #[tokio::test]
 async fn provider_with_few_storage_classes() {
-    the_main_job_succeeds([Quirk::StorageClasses(STORAGE_CLASSES)]).await;
+    main_job_succeeds_with([Quirk::StorageClasses(STORAGE_CLASSES)]).await;
 }
 
 #[tokio::test]

@@ -7,7 +7,10 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::lab::call::content_path;
-use crate::lab::{Fault, Location, MIB, Proxy, Request, Sample, Server, Setup, eventually};
+use crate::lab::{
+    Fault, HalfSent, Location, MIB, Proxy, Request, Sample, Server, Setup, eventually,
+    home_behind_proxy,
+};
 use refusals::{
     encryption_key_is_applied_or_refused, missing_bucket_is_reported,
     missing_permission_is_reported, omitted_region_is_detected, unknown_access_key_is_reported,
@@ -60,14 +63,14 @@ on_each_server! {
     missing_permission_is_reported
 }
 
-async fn there_and_back(server: Server, sample: Sample) {
+async fn round_trip(server: Server, sample: Sample) {
     let home = server.home().await;
     home.agent.upload("home", &sample).await;
     let (tar, metadata) = (
         format!("backups/{}.tar", sample.stem()),
         format!("backups/{}.metadata.json", sample.stem()),
     );
-    home.bucket.comes_to_hold(&[&metadata, &tar]).await;
+    home.bucket.wait_until_keys_are(&[&metadata, &tar]).await;
     assert!(
         home.bucket.get(&tar).await == sample.tar,
         "the tar in the bucket differs"
@@ -100,16 +103,16 @@ async fn there_and_back(server: Server, sample: Sample) {
     );
 
     assert_eq!(home.agent.delete_backup("home", "a1").await.status, 204);
-    home.bucket.comes_to_be_empty().await;
+    home.bucket.wait_until_empty().await;
     assert!(home.agent.listed("home").await.is_empty());
 }
 
 async fn small_backup_round_trips(server: Server) {
-    there_and_back(server, Sample::small("a1")).await;
+    round_trip(server, Sample::small("a1")).await;
 }
 
 async fn large_backup_round_trips(server: Server) {
-    there_and_back(server, Sample::new("a1", "Large", 30 * MIB + 10_240)).await;
+    round_trip(server, Sample::new("a1", "Large", 30 * MIB + 10_240)).await;
 }
 
 async fn ranges_span_parts(server: Server) {
@@ -145,7 +148,7 @@ async fn user_given_names_are_kept(server: Server) {
         home.agent.upload("home", &ours).await;
         let stem = format!("backups/{}", ours.stem());
         home.bucket
-            .comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
+            .wait_until_keys_are(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
             .await;
         home.bucket.put_backup("", &theirs.stem(), &theirs).await;
         assert_eq!(home.agent.listed("home").await.len(), 2, "{name}");
@@ -160,7 +163,7 @@ async fn user_given_names_are_kept(server: Server) {
                 "{name}"
             );
         }
-        home.bucket.comes_to_be_empty().await;
+        home.bucket.wait_until_empty().await;
     }
 }
 
@@ -197,27 +200,23 @@ async fn reuploaded_backup_replaces_the_first(server: Server) {
     assert!(home.agent.download("home", "a1").await.unwrap().body == second.tar);
     let stem = format!("backups/{}_a1", second.stem());
     home.bucket
-        .comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
+        .wait_until_keys_are(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
         .await;
 }
 
 async fn cancelled_upload_leaves_nothing(server: Server) {
     let home = server.home().await;
-    let mut events = home.agent.events().await;
     let sample = Sample::new("a1", "Cancelled", 20 * MIB);
-    let upload_id = home.agent.begin("home", &sample).await;
-    let mut sending = home.agent.sending(&upload_id);
-    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
-    events
-        .until(|event| event["stored_bytes"].as_u64() > Some(0))
-        .await;
+    let HalfSent {
+        upload_id, sending, ..
+    } = home.agent.half_sent("home", &sample, 1).await;
     assert_eq!(
         home.bucket.unfinished().await,
         [format!("backups/{}.tar", sample.stem())]
     );
     assert_eq!(home.agent.cancel(&upload_id).await.status, 204);
     sending.gone().await;
-    home.bucket.comes_to_be_empty().await;
+    home.bucket.wait_until_empty().await;
 }
 
 /// Uploads a large backup through a failure that the caller does not notice.
@@ -226,25 +225,13 @@ async fn upload_with(
     matches: impl Fn(&Request) -> bool + Send + 'static,
     fault: Fault,
 ) {
-    let bucket = server.bucket().await;
-    let proxy = Proxy::before(&bucket.endpoint).await;
-    let location = Location {
-        endpoint: proxy.endpoint(),
-        ..server.location(&bucket)
-    };
-    let agent = Setup::of(location).serve().await;
+    let (agent, proxy, bucket) = home_behind_proxy(server).await;
     let sample = Sample::new("a1", "Unlucky", 12 * MIB);
     proxy.fault(matches, fault);
     agent.upload("home", &sample).await;
     assert_eq!(proxy.faults_left(), 0);
     let stem = format!("backups/{}", sample.stem());
-    bucket
-        .comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
-        .await;
-    assert!(
-        bucket.get(&format!("{stem}.tar")).await == sample.tar,
-        "the tar in the bucket differs"
-    );
+    bucket.wait_until_only(&stem, &sample).await;
 }
 
 async fn upload_with_lost_completion_answer_succeeds(server: Server) {
@@ -253,19 +240,9 @@ async fn upload_with_lost_completion_answer_succeeds(server: Server) {
 
 /// Another agent swept the parts, and stored a tar of the same size under the key.
 async fn foreign_tar_is_not_mistaken_for_the_own_upload(server: Server) {
-    let bucket = server.bucket().await;
-    let proxy = Proxy::before(&bucket.endpoint).await;
-    let location = Location {
-        endpoint: proxy.endpoint(),
-        ..server.location(&bucket)
-    };
-    let agent = Setup::of(location).serve().await;
+    let (agent, proxy, bucket) = home_behind_proxy(server).await;
     let sample = Sample::new("a1", "Two at once", 12 * MIB);
-    let upload_id = agent.begin("home", &sample).await;
-    assert_eq!(
-        agent.content(&upload_id, sample.tar.clone()).await.status,
-        200
-    );
+    let upload_id = agent.received("home", &sample).await;
     let gate = proxy.hold(Request::completes_multipart);
     let key = format!("backups/{}.tar", sample.stem());
     let others = vec![7; sample.tar.len()];
@@ -316,7 +293,7 @@ async fn persistently_damaged_content_is_never_acknowledged(server: Server) {
                 agent.refreshed("home").await["backups"] == json!([]),
                 "attempt {attempt}"
             );
-            bucket.comes_to_be_empty().await;
+            bucket.wait_until_empty().await;
         }
         assert!(proxy.faults_left() > 0, "test precondition not met");
         proxy.forget_faults();
@@ -326,13 +303,7 @@ async fn persistently_damaged_content_is_never_acknowledged(server: Server) {
 }
 
 async fn interrupted_download_resumes(server: Server) {
-    let bucket = server.bucket().await;
-    let proxy = Proxy::before(&bucket.endpoint).await;
-    let location = Location {
-        endpoint: proxy.endpoint(),
-        ..server.location(&bucket)
-    };
-    let agent = Setup::of(location).serve().await;
+    let (agent, proxy, _bucket) = home_behind_proxy(server).await;
     let sample = Sample::new("a1", "Long", 12 * MIB);
     agent.upload("home", &sample).await;
     proxy.fault(|request| request.reads(".tar"), Fault::CutAnswer(3 * MIB));
@@ -350,7 +321,7 @@ async fn check_succeeds_and_leaves_nothing_behind(server: Server) {
         .run(&["check"])
         .await
         .ended_with(0);
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
 }
 
 async fn every_checksum_mode_is_accepted(server: Server) {

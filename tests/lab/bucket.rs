@@ -219,13 +219,32 @@ impl Bucket {
             .await
     }
 
+    /// Waits until the bucket holds only this backup, under the key `stem`, and asserts its bytes.
+    pub(crate) async fn wait_until_only(&self, stem: &str, sample: &Sample) {
+        let tar = format!("{stem}.tar");
+        self.wait_until_keys_are(&[&format!("{stem}.metadata.json"), &tar])
+            .await;
+        assert!(
+            self.get(&tar).await == sample.tar,
+            "the tar in the bucket differs"
+        );
+    }
+
+    /// Writes this many small backups with the ids `id00`, `id01` and so on.
+    pub(crate) async fn put_backups(&self, count: usize) {
+        for index in 0..count {
+            let sample = Sample::small(&format!("id{index:02}"));
+            self.put_backup("", &format!("b{index}"), &sample).await;
+        }
+    }
+
     /// Waits until the bucket is empty: no object, no part.
-    pub(crate) async fn comes_to_be_empty(&self) {
-        self.comes_to_hold(&[]).await;
+    pub(crate) async fn wait_until_empty(&self) {
+        self.wait_until_keys_are(&[]).await;
     }
 
     /// Waits until the bucket holds exactly these keys and no unfinished upload.
-    pub(crate) async fn comes_to_hold(&self, keys: &[&str]) {
+    pub(crate) async fn wait_until_keys_are(&self, keys: &[&str]) {
         let found = std::sync::Mutex::default();
         let is_so = || async {
             let (held, unfinished) = (self.keys().await, self.unfinished().await);

@@ -155,6 +155,21 @@ impl Client {
         }
     }
 
+    /// Announces an upload and sends all of its content; returns its id.
+    pub(crate) async fn received(&self, location: &str, sample: &Sample) -> String {
+        let upload_id = self.begin(location, sample).await;
+        let received = self.content(&upload_id, sample.tar.clone()).await;
+        assert_eq!(received.status, 200, "{received:?}");
+        upload_id
+    }
+
+    /// Registers a location, or changes its settings.
+    pub(crate) async fn register(&self, id: &str, settings: &Value) {
+        let path = format!("/v1/locations/{id}");
+        let registered = self.put(&path, settings.to_string()).await;
+        assert_eq!(registered.status, 200, "{registered:?}");
+    }
+
     pub(crate) async fn cancel(&self, upload_id: &str) -> Answer {
         self.delete(&format!("/v1/uploads/{upload_id}")).await
     }

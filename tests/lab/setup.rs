@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::chown;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Map;
@@ -57,6 +57,24 @@ impl Location {
             prefix: String::new(),
             key_id: bucket.key_id.clone(),
             secret: bucket.secret.clone(),
+            part_size: "5 MiB".into(),
+            concurrency: 4,
+            outage_seconds: 60,
+            options: Vec::new(),
+        }
+    }
+
+    /// The location `disk`: a local directory, small parts.
+    pub(crate) fn directory(path: &Path) -> Self {
+        Self {
+            id: "disk".into(),
+            provider: String::new(),
+            endpoint: format!("file://{}", path.display()),
+            region: String::new(),
+            bucket: String::new(),
+            prefix: String::new(),
+            key_id: String::new(),
+            secret: String::new(),
             part_size: "5 MiB".into(),
             concurrency: 4,
             outage_seconds: 60,

@@ -139,7 +139,7 @@ async fn refused_upload_leaves_nothing() {
             );
             assert_eq!(answer.json()["provider_code"], "QuotaExceeded");
         }
-        bucket.comes_to_be_empty().await;
+        bucket.wait_until_empty().await;
         assert!(agent.listed("garage").await.is_empty());
     }
 }
@@ -213,7 +213,7 @@ async fn deletion_with_lost_answer_succeeds() {
     agent.list("garage").await;
     proxy.fault(|request| request.method == "DELETE", Fault::CutAnswer(0));
     assert_eq!(agent.delete_backup("garage", "a1").await.status, 204);
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
     assert_eq!(agent.list("garage").await["backups"], json!([]));
 }
 
@@ -233,7 +233,7 @@ async fn partial_deletion_is_finished() {
         "without its metadata there is no backup"
     );
     assert!(agent.listed("garage").await.is_empty());
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
 }
 
 #[tokio::test]
@@ -259,11 +259,7 @@ async fn tar_of_uncertain_commit_is_removed_after_failure() {
         ),
     ] {
         let sample = Sample::new("a1", "Unclear", size);
-        let upload_id = agent.begin("garage", &sample).await;
-        assert_eq!(
-            agent.content(&upload_id, sample.tar.clone()).await.status,
-            200
-        );
+        let upload_id = agent.received("garage", &sample).await;
         // Every answer is lost, that to a retried completion included.
         for _ in 0..40 {
             proxy.fault(
@@ -275,7 +271,7 @@ async fn tar_of_uncertain_commit_is_removed_after_failure() {
             .complete(&upload_id, &sample)
             .await
             .is_problem(503, "storage_unreachable", &[]);
-        bucket.comes_to_be_empty().await;
+        bucket.wait_until_empty().await;
         assert!(agent.listed("garage").await.is_empty());
         proxy.forget_faults();
     }
@@ -292,17 +288,13 @@ async fn refused_replacement_keeps_the_old_backup() {
     for size in [51_200, 11 * MIB] {
         let second = Sample::new("a1", "Again", size);
         proxy.fault(of_tar, Fault::Answer("403 Forbidden", full));
-        let upload_id = agent.begin("garage", &second).await;
-        assert_eq!(
-            agent.content(&upload_id, second.tar.clone()).await.status,
-            200
-        );
+        let upload_id = agent.received("garage", &second).await;
         agent
             .complete(&upload_id, &second)
             .await
             .is_problem(507, "storage_full", &[]);
         bucket
-            .comes_to_hold(&keys.iter().map(String::as_str).collect::<Vec<_>>())
+            .wait_until_keys_are(&keys.iter().map(String::as_str).collect::<Vec<_>>())
             .await;
         assert!(
             agent.download("garage", "a1").await.unwrap().body == first.tar,
@@ -327,11 +319,7 @@ async fn cleanup_of_a_failed_upload_spares_the_next_one() {
             Fault::Answer("500 Internal Server Error", busy),
         );
     }
-    let upload_id = agent.begin("garage", &sample).await;
-    assert_eq!(
-        agent.content(&upload_id, sample.tar.clone()).await.status,
-        200
-    );
+    let upload_id = agent.received("garage", &sample).await;
     agent.complete(&upload_id, &sample).await.is_problem(
         502,
         "storage_forbidden",
@@ -341,7 +329,7 @@ async fn cleanup_of_a_failed_upload_spares_the_next_one() {
     agent.upload("garage", &sample).await;
     let stem = format!("backups/{}_a1", sample.stem());
     bucket
-        .comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
+        .wait_until_keys_are(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
         .await;
     assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
 }

@@ -1,25 +1,22 @@
 //! Commits that hang: no other call waits for them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
 use crate::lab::{
-    Agent, Bucket, Fault, Imitation, Location, MIB, Proxy, Request, Sample, Setup,
+    Agent, Bucket, Fault, Imitation, Location, MIB, Proxy, Request, Sample, Setup, Stopwatch,
     agent_behind_proxy, eventually,
 };
-use crate::resilience::resume::{journals, killed_in_the_middle};
 
 /// An agent with a stored backup `b2`, and an upload of 11 MiB that is ready to be committed.
 async fn ready_to_commit() -> (Agent, Proxy, Bucket, Sample, String) {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     agent.upload("garage", &Sample::small("b2")).await;
     let sample = Sample::new("a1", "Hanging", 11 * MIB);
-    let upload_id = agent.begin("garage", &sample).await;
-    let arrived = agent.content(&upload_id, sample.tar.clone()).await;
-    assert_eq!(arrived.status, 200);
+    let upload_id = agent.received("garage", &sample).await;
     (agent, proxy, bucket, sample, upload_id)
 }
 
@@ -34,15 +31,15 @@ async fn cancel_and_delete_do_not_wait_for_a_commit_that_hangs() {
         proxy.fault(hangs, Fault::HoldAnswer(Arc::clone(&gate)));
         let calls = async {
             eventually("the commit hangs", async || proxy.faults_left() == 0).await;
-            let start = Instant::now();
+            let watch = Stopwatch::start(&agent);
             assert_eq!(agent.delete_backup("garage", "b2").await.status, 204);
             assert_eq!(agent.cancel(&upload_id).await.status, 204);
-            assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+            watch.assert_below(Duration::from_secs(5), "delete and cancel");
         };
         let (completed, ()) = tokio::join!(agent.complete(&upload_id, &sample), calls);
         completed.is_problem(409, "cancelled", &[]);
-        bucket.comes_to_be_empty().await;
-        eventually("the journal is gone", async || journals(&agent).is_empty()).await;
+        bucket.wait_until_empty().await;
+        agent.wait_until_no_journal().await;
         gate.add_permits(1);
         agent.upload("garage", &sample).await;
         assert_eq!(agent.listed("garage").await, ["a1"]);
@@ -56,7 +53,7 @@ async fn calls_do_not_wait_for_a_commit_in_an_outage() {
     let calls = async {
         eventually("the commit begins", async || proxy.faults_left() == 0).await;
         proxy.set_away(true);
-        let start = Instant::now();
+        let watch = Stopwatch::start(&agent);
         // Each gives up on the storage by itself.
         let (other, same) = tokio::join!(
             agent.delete_backup("garage", "b2"),
@@ -68,21 +65,21 @@ async fn calls_do_not_wait_for_a_commit_in_an_outage() {
             .create("garage", &sample)
             .await
             .is_problem(503, "storage_unreachable", &[]);
-        assert!(start.elapsed().as_secs() < 50, "{:?}", start.elapsed());
-        let start = Instant::now();
+        watch.assert_below(Duration::from_secs(50), "calls during the outage");
+        let watch = Stopwatch::start(&agent);
         // Superseded, it was cancelled already.
         agent
             .cancel(&upload_id)
             .await
             .is_problem(404, "upload_not_found", &[]);
-        assert!(start.elapsed().as_secs() < 2, "{:?}", start.elapsed());
+        watch.assert_below(Duration::from_secs(2), "cancel");
         assert_eq!(agent.get("/v1/uploads").await.json()["uploads"], json!([]));
         proxy.set_away(false);
     };
     let (completed, ()) = tokio::join!(agent.complete(&upload_id, &sample), calls);
     completed.is_problem(409, "cancelled", &[]);
     gate.add_permits(1);
-    eventually("the journal is gone", async || journals(&agent).is_empty()).await;
+    agent.wait_until_no_journal().await;
     assert_eq!(agent.listed("garage").await, ["b2"]);
     assert!(bucket.unfinished().await.is_empty());
     agent.upload("garage", &sample).await;
@@ -100,7 +97,7 @@ async fn failed_abort_of_an_earlier_attempt_is_left_to_the_sweep() {
     };
     let mut agent = Setup::of(location).serve().await;
     let sample = Sample::new("a1", "Other size", 20 * MIB);
-    killed_in_the_middle(&mut agent, &sample).await;
+    agent.killed_half_way(&sample).await;
     let mut agent = Agent::restarted(agent).await;
     let denied = "<Error><Code>AccessDenied</Code><Message>No.</Message></Error>";
     proxy.fault(
@@ -117,7 +114,7 @@ async fn failed_abort_of_an_earlier_attempt_is_left_to_the_sweep() {
     agent.kill();
     let agent = Agent::restarted(agent).await;
     eventually("the parts are gone", async || {
-        bucket.unfinished().await.is_empty() && journals(&agent).is_empty()
+        bucket.unfinished().await.is_empty() && agent.journals().is_empty()
     })
     .await;
     assert!(agent.download("garage", "a1").await.unwrap().body == other.tar);

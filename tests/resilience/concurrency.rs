@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use crate::lab::call::content_path;
 use crate::lab::{Agent, MIB, Request, Sample, agent_and_bucket, agent_behind_proxy, eventually};
-use two_agents::comes_back;
+use two_agents::assert_downloads;
 
 /// Reads the rest of a download; returns whether it completed, and the bytes.
 async fn rest(mut answer: reqwest::Response) -> (bool, Vec<u8>) {
@@ -33,11 +33,7 @@ async fn repeated_upload_during_commit_stores_one_backup() {
         Sample::new("a1", "Again", 12 * MIB),
         Sample::new("a1", "Again", 13 * MIB),
     ];
-    let upload_id = agent.begin("garage", &first).await;
-    assert_eq!(
-        agent.content(&upload_id, first.tar.clone()).await.status,
-        200
-    );
+    let upload_id = agent.received("garage", &first).await;
     let gate = proxy.hold(|request| request.writes(".metadata.json"));
     let again = async {
         eventually("the first is committed", async || proxy.faults_left() == 0).await;
@@ -50,12 +46,12 @@ async fn repeated_upload_during_commit_stores_one_backup() {
     let (completed, _) = tokio::join!(agent.complete(&upload_id, &first), again);
     assert_eq!(completed.status, 200, "{completed:?}");
     assert_eq!(agent.listed("garage").await, ["a1"]);
-    comes_back(&agent, &second).await;
+    assert_downloads(&agent, &second).await;
     eventually("the first is removed", async || {
         bucket.keys().await.len() == 2
     })
     .await;
-    comes_back(&agent, &second).await;
+    assert_downloads(&agent, &second).await;
     assert!(bucket.unfinished().await.is_empty());
 }
 
@@ -129,7 +125,7 @@ async fn download_of_a_deleted_backup_fails_or_completes() {
             .await
             .unwrap()
             .is_problem(404, "backup_not_found", &[]);
-        bucket.comes_to_be_empty().await;
+        bucket.wait_until_empty().await;
     }
 }
 
@@ -151,7 +147,7 @@ async fn backup_in_flight_cannot_be_deleted() {
         .await
         .is_problem(404, "backup_not_found", &[]);
     assert_eq!(agent.complete(&upload_id, &sample).await.status, 200);
-    comes_back(&agent, &sample).await;
+    assert_downloads(&agent, &sample).await;
     assert_eq!(bucket.keys().await.len(), 2);
 }
 
@@ -159,11 +155,7 @@ async fn backup_in_flight_cannot_be_deleted() {
 async fn deletion_waits_for_the_commit() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Put in place", 12 * MIB);
-    let upload_id = agent.begin("garage", &sample).await;
-    assert_eq!(
-        agent.content(&upload_id, sample.tar.clone()).await.status,
-        200
-    );
+    let upload_id = agent.received("garage", &sample).await;
     let gate = proxy.hold(|request| request.writes(".metadata.json"));
     let deleted = async {
         eventually("it is committed", async || proxy.faults_left() == 0).await;
@@ -179,7 +171,7 @@ async fn deletion_waits_for_the_commit() {
         (200, 204),
         "{completed:?} {deleted:?}"
     );
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
     assert_eq!(agent.list("garage").await["backups"], json!([]));
 }
 
@@ -194,7 +186,7 @@ async fn old_copy_is_deleted_during_the_upload_of_the_new_one() {
     assert_eq!(agent.content(&upload_id, new.tar.clone()).await.status, 200);
     assert_eq!(agent.complete(&upload_id, &new).await.status, 200);
     assert_eq!(agent.listed("garage").await, ["a1"]);
-    comes_back(&agent, &new).await;
+    assert_downloads(&agent, &new).await;
     eventually("only the new copy exists", async || {
         bucket.keys().await.len() == 2
     })
@@ -241,8 +233,8 @@ async fn concurrent_deletions_cost_two_listings() {
 async fn upload_during_the_sweep_of_its_leftovers_restarts() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Swept", 20 * MIB);
-    crate::resilience::resume::killed_in_the_middle(&mut agent, &sample).await;
-    crate::resilience::resume::a_day_passes(&agent);
+    agent.killed_half_way(&sample).await;
+    agent.expire_journals();
     let gate =
         proxy.hold(|request| request.method == "DELETE" && request.path.contains("uploadId="));
     let agent = Agent::restarted(agent).await;
@@ -261,7 +253,7 @@ async fn upload_during_the_sweep_of_its_leftovers_restarts() {
     assert_eq!(agent.complete(upload_id, &sample).await.status, 200);
     let stem = format!("backups/{}", sample.stem());
     bucket
-        .comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
+        .wait_until_keys_are(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
         .await;
-    comes_back(&agent, &sample).await;
+    assert_downloads(&agent, &sample).await;
 }

@@ -148,7 +148,7 @@ async fn two_objects_with_one_backup_id_are_one_backup() {
         "the copy is there now"
     );
     assert_eq!(agent.delete_backup("garage", "a1").await.status, 204);
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
 }
 
 /// Codes found by verifying "a1".

@@ -6,7 +6,6 @@ use crate::lab::{
     Agent, Bucket, Fault, Location, MIB, Proxy, Request, Sample, Setup, agent_and_bucket,
     agent_behind_proxy, eventually,
 };
-use crate::resilience::resume::journals;
 
 fn keys(sample: &Sample) -> [String; 2] {
     [
@@ -16,17 +15,17 @@ fn keys(sample: &Sample) -> [String; 2] {
 }
 
 /// Waits until the bucket holds only this backup, and asserts that no journal is left.
-async fn only_this_is_left(agent: &Agent, bucket: &Bucket, sample: &Sample) {
+async fn assert_only_backup(agent: &Agent, bucket: &Bucket, sample: &Sample) {
     let [metadata, tar] = keys(sample);
-    bucket.comes_to_hold(&[&metadata, &tar]).await;
-    eventually("no pending work", async || journals(agent).is_empty()).await;
+    bucket.wait_until_keys_are(&[&metadata, &tar]).await;
+    agent.wait_until_no_journal().await;
     assert!(bucket.get(&tar).await == sample.tar);
     assert_eq!(bucket.json(&metadata).await["backup_id"], sample.id());
 }
 
-async fn nothing_is_left(agent: &Agent, bucket: &Bucket) {
-    bucket.comes_to_be_empty().await;
-    eventually("no pending work", async || journals(agent).is_empty()).await;
+async fn assert_nothing_left(agent: &Agent, bucket: &Bucket) {
+    bucket.wait_until_empty().await;
+    agent.wait_until_no_journal().await;
 }
 
 #[tokio::test]
@@ -36,16 +35,12 @@ async fn damaged_small_tar_is_removed() {
     let (first, sample) = (Sample::new("a0", "First", 40_960), Sample::small("a1"));
     agent.upload("garage", &first).await;
     (0..10).for_each(|_| proxy.fault(|request| request.writes(".tar"), Fault::FlipRequest(20_000)));
-    let upload_id = agent.begin("garage", &sample).await;
-    assert_eq!(
-        agent.content(&upload_id, sample.tar.clone()).await.status,
-        200
-    );
+    let upload_id = agent.received("garage", &sample).await;
     agent
         .complete(&upload_id, &sample)
         .await
         .is_problem(409, "checksum_mismatch", &[]);
-    only_this_is_left(&agent, &bucket, &first).await;
+    assert_only_backup(&agent, &bucket, &first).await;
     proxy.forget_faults();
     agent.upload("garage", &sample).await;
     assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
@@ -53,15 +48,13 @@ async fn damaged_small_tar_is_removed() {
 
 /// An upload whose metadata write meets this fault before an outage; the agent fails it, then the
 /// outage ends.
-async fn gave_up_at_the_end(
-    size: u64,
-    fault: impl Fn() -> Fault,
-) -> (Agent, Proxy, Bucket, Sample) {
+async fn failed_in_commit(size: u64, fault: impl Fn() -> Fault) -> (Agent, Proxy, Bucket, Sample) {
     let (agent, proxy, bucket) = agent_behind_proxy(|location| location.outage_seconds = 2).await;
     let sample = Sample::new("a1", "Failed", size);
-    gives_up(
+    fail_in_outage(
         &agent,
         &proxy,
+        &bucket,
         &sample,
         |request| request.writes(".metadata.json"),
         fault(),
@@ -74,22 +67,23 @@ async fn gave_up_at_the_end(
     (agent, proxy, bucket, sample)
 }
 
-async fn gives_up(
+async fn fail_in_outage(
     agent: &Agent,
     proxy: &Proxy,
+    bucket: &Bucket,
     sample: &Sample,
     at: fn(&Request) -> bool,
     fault: Fault,
 ) {
-    let upload_id = agent.begin("garage", sample).await;
-    assert_eq!(
-        agent.content(&upload_id, sample.tar.clone()).await.status,
-        200
-    );
+    let upload_id = agent.received("garage", sample).await;
+    let arrives = matches!(fault, Fault::HoldAnswer(_));
     proxy.fault(at, fault);
     let away = async {
         eventually("it is in flight", async || proxy.faults_left() == 0).await;
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        eventually("the metadata object arrives", async || {
+            !arrives || bucket.keys().await.contains(&keys(sample)[0])
+        })
+        .await;
         proxy.set_away(true);
     };
     let (answer, ()) = tokio::join!(agent.complete(&upload_id, sample), away);
@@ -102,8 +96,11 @@ async fn gives_up(
 }
 
 /// The same, with a killed agent.
-async fn failed_at_the_end(size: u64, fault: impl Fn() -> Fault) -> (Agent, Proxy, Bucket) {
-    let (mut agent, proxy, bucket, _) = gave_up_at_the_end(size, fault).await;
+async fn killed_after_failed_commit(
+    size: u64,
+    fault: impl Fn() -> Fault,
+) -> (Agent, Proxy, Bucket) {
+    let (mut agent, proxy, bucket, _) = failed_in_commit(size, fault).await;
     agent.kill();
     (Agent::restarted(agent).await, proxy, bucket)
 }
@@ -115,8 +112,8 @@ fn never_arrives() -> Fault {
 #[tokio::test]
 async fn tar_of_a_failed_upload_is_removed_after_the_outage() {
     for size in [40_960, 11 * MIB] {
-        let (agent, _proxy, bucket) = failed_at_the_end(size, never_arrives).await;
-        nothing_is_left(&agent, &bucket).await;
+        let (agent, _proxy, bucket) = killed_after_failed_commit(size, never_arrives).await;
+        assert_nothing_left(&agent, &bucket).await;
     }
 }
 
@@ -125,8 +122,9 @@ async fn tar_of_a_failed_upload_is_removed_after_the_outage() {
 async fn failed_backup_is_removed_after_the_outage() {
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
     let (agent, _proxy, bucket) =
-        failed_at_the_end(40_960, || Fault::HoldAnswer(std::sync::Arc::clone(&gate))).await;
-    nothing_is_left(&agent, &bucket).await;
+        killed_after_failed_commit(40_960, || Fault::HoldAnswer(std::sync::Arc::clone(&gate)))
+            .await;
+    assert_nothing_left(&agent, &bucket).await;
     assert!(agent.listed("garage").await.is_empty());
 }
 
@@ -134,7 +132,7 @@ async fn failed_backup_is_removed_after_the_outage() {
 async fn background_removal_updates_the_list() {
     let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
     let arrives = || Fault::HoldAnswer(std::sync::Arc::clone(&gate));
-    let (agent, _proxy, bucket, _) = gave_up_at_the_end(40_960, arrives).await;
+    let (agent, _proxy, bucket, _) = failed_in_commit(40_960, arrives).await;
     let next = Sample::new("b2", "Next", 40_960);
     agent.upload("garage", &next).await;
     assert_eq!(agent.listed("garage").await, ["a1", "b2"]);
@@ -145,24 +143,18 @@ async fn background_removal_updates_the_list() {
     .json();
     other.as_object_mut().unwrap().remove("id");
     // The agent sweeps all locations at startup.
-    assert_eq!(
-        agent
-            .put("/v1/locations/other", other.to_string())
-            .await
-            .status,
-        200
-    );
-    only_this_is_left(&agent, &bucket, &next).await;
+    agent.register("other", &other).await;
+    assert_only_backup(&agent, &bucket, &next).await;
     assert_eq!(agent.listed("garage").await, ["b2"]);
 }
 
 #[tokio::test]
 async fn next_attempt_adopts_pending_removals() {
     for size in [40_960, 11 * MIB] {
-        let (agent, _proxy, bucket, sample) = gave_up_at_the_end(size, never_arrives).await;
+        let (agent, _proxy, bucket, sample) = failed_in_commit(size, never_arrives).await;
         let upload_id = agent.begin("garage", &sample).await;
         assert_eq!(agent.cancel(&upload_id).await.status, 204);
-        nothing_is_left(&agent, &bucket).await;
+        assert_nothing_left(&agent, &bucket).await;
         agent.upload("garage", &sample).await;
         assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
     }
@@ -177,13 +169,13 @@ async fn copy_stored_by_another_agent_is_kept() {
         let sample = Sample::new("a1", "Failed", size);
         let at: fn(&Request) -> bool =
             |request| request.completes_multipart() || request.writes(".tar");
-        gives_up(&agent, &proxy, &sample, at, never_arrives()).await;
+        fail_in_outage(&agent, &proxy, &bucket, &sample, at, never_arrives()).await;
         agent.kill();
         let other = Setup::of(Location::of(&bucket)).serve().await;
         other.upload("garage", &sample).await;
-        only_this_is_left(&other, &bucket, &sample).await;
+        assert_only_backup(&other, &bucket, &sample).await;
         let agent = Agent::restarted(agent).await;
-        only_this_is_left(&agent, &bucket, &sample).await;
+        assert_only_backup(&agent, &bucket, &sample).await;
         assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
     }
 }
@@ -194,11 +186,7 @@ async fn arrived_tar_is_removed_despite_ambiguous_last_attempt() {
     for size in [40_960, 11 * MIB] {
         let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
         let sample = Sample::new("a1", "Failed", size);
-        let upload_id = agent.begin("garage", &sample).await;
-        assert_eq!(
-            agent.content(&upload_id, sample.tar.clone()).await.status,
-            200
-        );
+        let upload_id = agent.received("garage", &sample).await;
         let at: fn(&Request) -> bool =
             |request| request.completes_multipart() || request.writes(".tar");
         let denied = "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
@@ -209,7 +197,7 @@ async fn arrived_tar_is_removed_despite_ambiguous_last_attempt() {
             .await
             .is_problem(502, "storage_forbidden", &[]);
         assert_eq!(proxy.faults_left(), 0, "test precondition not met");
-        nothing_is_left(&agent, &bucket).await;
+        assert_nothing_left(&agent, &bucket).await;
     }
 }
 
@@ -230,7 +218,7 @@ async fn deletion_spares_another_backup_under_the_same_name() {
         agent.refreshed("garage").await["backups"][0]["backup_id"],
         "b2"
     );
-    only_this_is_left(&agent, &bucket, &new).await;
+    assert_only_backup(&agent, &bucket, &new).await;
 }
 
 #[tokio::test]
@@ -252,7 +240,7 @@ async fn renamed_backup_is_read_and_deleted() {
     moves("again", "and again").await;
     assert_eq!(agent.delete_backup("garage", "a1").await.status, 204);
     assert_eq!(agent.listed("garage").await, Vec::<String>::new());
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
 }
 
 #[tokio::test]
@@ -260,11 +248,7 @@ async fn new_copy_replaces_its_predecessor_but_no_other_backup_under_that_name()
     let (agent, bucket) = agent_and_bucket().await;
     let (again, other) = (Sample::small("a1"), Sample::small("b2"));
     agent.upload("garage", &again).await;
-    let upload_id = agent.begin("garage", &again).await;
-    assert_eq!(
-        agent.content(&upload_id, again.tar.clone()).await.status,
-        200
-    );
+    let upload_id = agent.received("garage", &again).await;
     assert_eq!(agent.delete_backup("garage", "a1").await.status, 204);
     agent.upload("garage", &other).await;
     assert_eq!(
@@ -273,7 +257,7 @@ async fn new_copy_replaces_its_predecessor_but_no_other_backup_under_that_name()
         "test precondition not met"
     );
     assert_eq!(agent.complete(&upload_id, &again).await.status, 200);
-    eventually("no pending work", async || journals(&agent).is_empty()).await;
+    agent.wait_until_no_journal().await;
     let mut listed = agent.listed("garage").await;
     listed.sort();
     assert_eq!(listed, ["a1", "b2"]);

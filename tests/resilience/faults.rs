@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::sleep;
 
-use crate::lab::{Failure, Imitation};
+use crate::lab::Failure;
 use case::Cases;
 
 /// Cases per agent; it accepts no more concurrent uploads.
@@ -52,7 +52,7 @@ async fn every_request_fails(deed: Deed) {
     });
     let cases: Vec<_> = cases.collect();
     println!("{deed:?}: {requests} requests, {} cases", cases.len());
-    let left: Vec<_> = join_all(cases.chunks(SHARING).map(|cases| all_hold(deed, cases)))
+    let left: Vec<_> = join_all(cases.chunks(SHARING).map(|cases| violations(deed, cases)))
         .await
         .concat();
     for line in left {
@@ -65,13 +65,13 @@ async fn requests_of(deed: Deed) -> usize {
     let cases = Cases::prepare(deed, &[(usize::MAX, Failure::Denied, Span::Once)]).await;
     let case = &cases.cases[0];
     assert!(case.acts(&cases.agent).await.is_ok());
-    case.is_as_it_should(true).await;
+    case.assert_consistent(true).await;
     // Background work ends when the state is final; reading the state sends no request.
     case.requests()
 }
 
 /// Runs the cases; returns leftovers beside complete backups, one line per case.
-async fn all_hold(deed: Deed, cases: &[(usize, Failure, Span)]) -> Vec<String> {
+async fn violations(deed: Deed, cases: &[(usize, Failure, Span)]) -> Vec<String> {
     let cases = Cases::prepare(deed, cases).await;
     let agent = &cases.agent;
     let ended = join_all((0_u32..).zip(&cases.cases).map(|(index, case)| async move {

@@ -3,51 +3,18 @@
 
 mod discarded;
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::stream;
 use s3_backup_agent::error::Kind;
 use s3_backup_agent::{agent, config};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::lab::call::Sending;
 use crate::lab::{
-    Agent, Bucket, Imitation, Location, MIB, Proxy, Sample, Server, Setup, agent_behind_proxy,
-    eventually, time_passes,
+    Agent, Bucket, HalfSent, Imitation, Location, MIB, Sample, Server, Setup, agent_behind_proxy,
+    home_behind_proxy, time_passes,
 };
-
-fn journals(agent: &Agent) -> Vec<PathBuf> {
-    let folder = agent.setup.path("state/uploads");
-    fs::read_dir(folder).map_or_else(
-        |_| Vec::new(),
-        |files| files.map(|file| file.unwrap().path()).collect(),
-    )
-}
-
-/// Sends the first 13 MiB; returns the stored bytes once at least two parts of 5 MiB are stored.
-async fn half_sent(agent: &Agent, location: &str, sample: &Sample) -> (String, Sending, u64) {
-    let mut events = agent.events().await;
-    let upload_id = agent.begin(location, sample).await;
-    let mut sending = agent.sending(&upload_id);
-    sending.send(&sample.tar.slice(..13 << 20)).await;
-    let is_enough = |event: &Value| {
-        event["upload_id"] == upload_id && event["stored_bytes"].as_u64() >= Some(10 * MIB)
-    };
-    let stored = events.until(is_enough).await.pop().unwrap()["stored_bytes"]
-        .as_u64()
-        .unwrap();
-    (upload_id, sending, stored)
-}
-
-/// Waits until the upload of a disconnected sender is suspended.
-async fn interrupted(agent: &Agent) {
-    eventually("the upload is over", async || {
-        agent.get("/v1/uploads").await.json()["uploads"] == json!([])
-    })
-    .await;
-}
 
 /// Sends the complete backup and asserts the bucket's content.
 async fn sent_again(agent: &Agent, location: &str, bucket: &Bucket, sample: &Sample) -> u64 {
@@ -59,14 +26,8 @@ async fn sent_again(agent: &Agent, location: &str, bucket: &Bucket, sample: &Sam
     );
     assert_eq!(agent.complete(upload_id, sample).await.status, 200);
     let stem = format!("backups/{}", sample.stem());
-    bucket
-        .comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
-        .await;
-    assert!(
-        bucket.get(&format!("{stem}.tar")).await == sample.tar,
-        "the tar in the bucket differs"
-    );
-    assert_eq!(journals(agent), Vec::<PathBuf>::new());
+    bucket.wait_until_only(&stem, sample).await;
+    assert_eq!(agent.journals(), Vec::<PathBuf>::new());
     created["stored_bytes"].as_u64().unwrap()
 }
 
@@ -74,11 +35,17 @@ async fn sent_again(agent: &Agent, location: &str, bucket: &Bucket, sample: &Sam
 async fn shutdown_keeps_stored_parts_for_resume() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Stopped", 20 * MIB);
-    let (upload_id, mut sending, stored) = half_sent(&agent, "garage", &sample).await;
+    let HalfSent {
+        upload_id,
+        mut sending,
+        rest,
+        stored,
+        ..
+    } = agent.half_sent("garage", &sample, 10 * MIB).await;
     let mut events = agent.events().await;
     agent.signal("TERM");
     // The sender continues to the end, like Home Assistant, which does not notice.
-    sending.send(&sample.tar.slice(13 << 20..)).await;
+    sending.send(&rest).await;
     sending
         .ended()
         .await
@@ -96,7 +63,7 @@ async fn shutdown_keeps_stored_parts_for_resume() {
     );
     assert_eq!(agent.ended().await.code(), Some(0), "{}", agent.printed());
     assert_eq!(
-        (bucket.unfinished().await.len(), journals(&agent).len()),
+        (bucket.unfinished().await.len(), agent.journals().len()),
         (1, 1)
     );
     assert_eq!(bucket.keys().await, Vec::<String>::new());
@@ -117,7 +84,7 @@ async fn shutdown_keeps_stored_parts_for_resume() {
 async fn shutdown_does_not_wait_for_a_stalled_sender() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Stalled", 20 * MIB);
-    let (_, sending, _) = half_sent(&agent, "garage", &sample).await;
+    let HalfSent { sending, .. } = agent.half_sent("garage", &sample, 10 * MIB).await;
     let start = std::time::Instant::now();
     agent.signal("TERM");
     assert_eq!(agent.ended().await.code(), Some(0), "{}", agent.printed());
@@ -131,7 +98,7 @@ async fn shutdown_does_not_wait_for_a_stalled_sender() {
         answer.is_problem(503, "shutting_down", &[]);
     }
     assert_eq!(
-        (bucket.unfinished().await.len(), journals(&agent).len()),
+        (bucket.unfinished().await.len(), agent.journals().len()),
         (1, 1)
     );
     let agent = Agent::restarted(agent).await;
@@ -147,11 +114,7 @@ async fn shutdown_does_not_wait_for_a_stalled_sender() {
 async fn unconfirmed_tar_survives_agent_shutdown() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Unconfirmed", 20 * MIB);
-    let upload_id = agent.begin("garage", &sample).await;
-    assert_eq!(
-        agent.content(&upload_id, sample.tar.clone()).await.status,
-        200
-    );
+    agent.received("garage", &sample).await;
     agent.signal("TERM");
     assert_eq!(agent.ended().await.code(), Some(0), "{}", agent.printed());
     let agent = Agent::restarted(agent).await;
@@ -163,23 +126,19 @@ async fn unconfirmed_tar_survives_agent_shutdown() {
     assert_eq!(proxy.part_bytes(), before);
 }
 
-async fn a_sender_that_leaves_goes_on_where_it_was(server: Server) {
-    let bucket = server.bucket().await;
-    let proxy = Proxy::before(&bucket.endpoint).await;
-    let location = Location {
-        endpoint: proxy.endpoint(),
-        ..server.location(&bucket)
-    };
-    let agent = Setup::of(location).serve().await;
+async fn upload_resumes_after_disconnect(server: Server) {
+    let (agent, proxy, bucket) = home_behind_proxy(server).await;
     let sample = Sample::new("a1", "Left", 20 * MIB);
-    let (_, sending, stored) = half_sent(&agent, "home", &sample).await;
+    let HalfSent {
+        sending, stored, ..
+    } = agent.half_sent("home", &sample, 10 * MIB).await;
     let mut events = agent.events().await;
     sending.gone().await;
     let failed = events.upload("failed").await;
     assert_eq!(failed["error"]["code"], "invalid_request", "{failed}");
-    interrupted(&agent).await;
+    agent.suspended().await;
     assert_eq!(
-        (bucket.unfinished().await.len(), journals(&agent).len()),
+        (bucket.unfinished().await.len(), agent.journals().len()),
         (1, 1)
     );
     assert!(agent.listed("home").await.is_empty());
@@ -188,7 +147,7 @@ async fn a_sender_that_leaves_goes_on_where_it_was(server: Server) {
     sending.send(&sample.tar.slice(..1 << 20)).await;
     events.upload("receiving").await;
     sending.gone().await;
-    interrupted(&agent).await;
+    agent.suspended().await;
     let before = proxy.part_bytes();
     let resumed = sent_again(&agent, "home", &bucket, &sample).await;
     assert!(resumed >= stored, "{resumed} {stored}");
@@ -197,12 +156,12 @@ async fn a_sender_that_leaves_goes_on_where_it_was(server: Server) {
 
 #[tokio::test]
 async fn upload_resumes_after_client_disconnect_on_garage() {
-    a_sender_that_leaves_goes_on_where_it_was(Server::Garage).await;
+    upload_resumes_after_disconnect(Server::Garage).await;
 }
 
 #[tokio::test]
 async fn upload_resumes_after_client_disconnect_on_swift() {
-    a_sender_that_leaves_goes_on_where_it_was(Server::Swift).await;
+    upload_resumes_after_disconnect(Server::Swift).await;
 }
 
 /// A connection may be dead for its sender long before the agent notices.
@@ -210,7 +169,9 @@ async fn upload_resumes_after_client_disconnect_on_swift() {
 async fn returning_sender_takes_over_before_the_disconnect_is_noticed() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Twice", 20 * MIB);
-    let (_, sending, stored) = half_sent(&agent, "garage", &sample).await;
+    let HalfSent {
+        sending, stored, ..
+    } = agent.half_sent("garage", &sample, 10 * MIB).await;
     let before = proxy.part_bytes();
     let resumed = sent_again(&agent, "garage", &bucket, &sample).await;
     assert!(resumed >= stored, "{resumed} {stored}");
@@ -224,8 +185,7 @@ async fn returning_sender_takes_over_before_the_disconnect_is_noticed() {
 async fn tar_of_another_size_does_not_resume() {
     let (agent, _proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Other size", 20 * MIB);
-    half_sent(&agent, "garage", &sample).await.1.gone().await;
-    interrupted(&agent).await;
+    agent.disconnected_half_way("garage", &sample).await;
     let other = Sample::new("a1", "Other size", 21 * MIB);
     assert_eq!(sent_again(&agent, "garage", &bucket, &other).await, 0);
 }
@@ -237,24 +197,11 @@ async fn changed_storage_options_restart_the_upload() {
     let bucket = server.bucket();
     let agent = Setup::with([]).keeping_secret(&server.secret).serve().await;
     let mut settings = Location::of(&bucket).json();
-    assert_eq!(
-        agent
-            .put("/v1/locations/garage", settings.to_string())
-            .await
-            .status,
-        200
-    );
+    agent.register("garage", &settings).await;
     let sample = Sample::new("a1", "Kept", 20 * MIB);
-    half_sent(&agent, "garage", &sample).await.1.gone().await;
-    interrupted(&agent).await;
+    agent.disconnected_half_way("garage", &sample).await;
     settings["storage_class"] = json!("STANDARD_IA");
-    assert_eq!(
-        agent
-            .put("/v1/locations/garage", settings.to_string())
-            .await
-            .status,
-        200
-    );
+    agent.register("garage", &settings).await;
     assert_eq!(sent_again(&agent, "garage", &bucket, &sample).await, 0);
     assert_eq!(bucket.unfinished().await.len(), 0);
 }

@@ -81,7 +81,7 @@ async fn previous_upload_of_a_backup_is_deleted_with_it() {
     assert_eq!(agent.listed("garage").await, ["a1"]);
     assert_eq!(agent.delete_backup("garage", "a1").await.status, 204);
     assert_eq!(agent.listed("garage").await, Vec::<String>::new());
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
 }
 
 #[tokio::test]
@@ -108,11 +108,7 @@ async fn tar_of_a_running_upload_or_deletion_is_not_an_orphan() {
         Sample::small("a1"),
         format!("backups/{}.tar", Sample::small("a1").stem()),
     );
-    let upload_id = agent.begin("garage", &sample).await;
-    assert_eq!(
-        agent.content(&upload_id, sample.tar.clone()).await.status,
-        200
-    );
+    let upload_id = agent.received("garage", &sample).await;
     let gate = proxy.hold(|request| request.writes(".metadata.json"));
     let look = async |gate: std::sync::Arc<tokio::sync::Semaphore>| {
         eventually("the upload is in progress", async || {
@@ -132,5 +128,5 @@ async fn tar_of_a_running_upload_or_deletion_is_not_an_orphan() {
     let gate = proxy.hold(|request: &Request| request.deletes(".tar"));
     let (deleted, ()) = tokio::join!(agent.delete_backup("garage", "a1"), look(gate));
     assert_eq!(deleted.status, 204);
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
 }

@@ -32,7 +32,7 @@ fn variable(name: &str) -> Option<u64> {
 
 /// The first deviation, if any.
 fn fails(steps: &[Step]) -> Option<String> {
-    let run = || World::new().goes_through(steps);
+    let run = || World::new().run_steps(steps);
     let panicked = catch_unwind(AssertUnwindSafe(run)).err()?;
     let text = panicked.downcast_ref::<String>().cloned();
     Some(

@@ -7,13 +7,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::time::Instant;
 
 use crate::lab::call::{content_path, ids};
 use crate::lab::garage::away_for;
 use crate::lab::swift::Swift;
 use crate::lab::{
-    Garage, Location, MIB, Request, Sample, Setup, agent_behind_proxy, eventually, garage,
+    Garage, HalfSent, Location, MIB, Request, Sample, Setup, Stopwatch, agent_behind_proxy,
+    eventually,
 };
 
 #[tokio::test]
@@ -21,15 +21,13 @@ async fn upload_survives_restart_of_garage() {
     let garage = Garage::new().await;
     let bucket = garage.bucket().await;
     let agent = Setup::of(Location::of(&bucket)).serve().await;
-    let mut events = agent.events().await;
     let sample = Sample::new("a1", "Patient", 30 * MIB);
-    let upload_id = agent.begin("garage", &sample).await;
-    let mut sending = agent.sending(&upload_id);
-    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
-    events
-        .until(|event| event["stored_bytes"].as_u64() > Some(0))
-        .await;
-    let rest = sample.tar.slice(12 * 1024 * 1024..);
+    let HalfSent {
+        upload_id,
+        mut sending,
+        rest,
+        ..
+    } = agent.half_sent("garage", &sample, 1).await;
     tokio::join!(away_for(&garage, 3), sending.send(&rest));
     let arrived = sending.ended().await.unwrap();
     assert_eq!(
@@ -72,21 +70,19 @@ async fn upload_survives_restart_of_swift() {
         ..Location::of(&bucket)
     };
     let agent = Setup::of(location).serve().await;
-    let mut events = agent.events().await;
     let sample = Sample::new("a1", "Patient", 30 * MIB);
-    let upload_id = agent.begin("garage", &sample).await;
-    let mut sending = agent.sending(&upload_id);
-    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
-    events
-        .until(|event| event["stored_bytes"].as_u64() > Some(0))
-        .await;
+    let HalfSent {
+        upload_id,
+        mut sending,
+        rest,
+        ..
+    } = agent.half_sent("garage", &sample, 1).await;
     let away = async {
         swift.kill();
         tokio::time::sleep(Duration::from_secs(3)).await;
         assert!(!swift.answers().await, "test precondition not met");
         swift.start_again();
     };
-    let rest = sample.tar.slice(12 * 1024 * 1024..);
     tokio::join!(away, sending.send(&rest));
     let arrived = sending.ended().await.unwrap();
     assert_eq!(
@@ -108,16 +104,7 @@ async fn upload_survives_restart_of_swift() {
 async fn full_directory_keeps_nothing_of_a_failed_upload() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().display();
-    let location = Location {
-        id: "disk".into(),
-        provider: String::new(),
-        endpoint: format!("file://{path}"),
-        region: String::new(),
-        bucket: String::new(),
-        key_id: String::new(),
-        secret: String::new(),
-        ..Location::of(&garage::shared().bucket().await)
-    };
+    let location = Location::directory(folder.path());
     let mut setup = Setup::of(location);
     // A file system visible to the agent alone.
     let mount = format!("mount -t tmpfs -o size=1m,mode=700 tmpfs {path} && exec \"$0\" \"$@\"");
@@ -155,16 +142,15 @@ async fn upload_fails_after_outage() {
     })
     .serve()
     .await;
-    let mut events = agent.events().await;
     let sample = Sample::new("a1", "Impatient", 30 * MIB);
-    let upload_id = agent.begin("garage", &sample).await;
-    let mut sending = agent.sending(&upload_id);
-    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
-    events
-        .until(|event| event["stored_bytes"].as_u64() > Some(0))
-        .await;
+    let HalfSent {
+        mut sending,
+        mut events,
+        rest,
+        ..
+    } = agent.half_sent("garage", &sample, 1).await;
     garage.kill();
-    sending.send(&sample.tar.slice(12 * 1024 * 1024..)).await;
+    sending.send(&rest).await;
     if let Ok(answer) = sending.ended().await {
         answer.is_problem(503, "storage_unreachable", &[&bucket.endpoint, "endpoint"]);
         assert_eq!(answer.json()["retryable"], true);
@@ -198,16 +184,15 @@ async fn upload_fails_after_outage() {
 #[tokio::test]
 async fn failed_upload_is_cleaned_up_after_outage() {
     let (agent, proxy, bucket) = agent_behind_proxy(|location| location.outage_seconds = 6).await;
-    let mut events = agent.events().await;
     let sample = Sample::new("a1", "Impatient", 30 * MIB);
-    let upload_id = agent.begin("garage", &sample).await;
-    let mut sending = agent.sending(&upload_id);
-    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
-    events
-        .until(|event| event["stored_bytes"].as_u64() > Some(0))
-        .await;
+    let HalfSent {
+        mut sending,
+        mut events,
+        rest,
+        ..
+    } = agent.half_sent("garage", &sample, 1).await;
     proxy.set_away(true);
-    sending.send(&sample.tar.slice(12 * 1024 * 1024..)).await;
+    sending.send(&rest).await;
     events.upload("failed").await;
     assert_eq!(
         bucket.unfinished().await.len(),
@@ -215,7 +200,7 @@ async fn failed_upload_is_cleaned_up_after_outage() {
         "test precondition not met"
     );
     proxy.set_away(false);
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
 }
 
 #[tokio::test]
@@ -257,9 +242,9 @@ async fn stale_list_is_served_during_outage() {
     assert_eq!(agent.list("garage").await["stale"], false);
     let mut events = agent.events().await;
     proxy.set_away(true);
-    let start = Instant::now();
+    let watch = Stopwatch::start(&agent);
     let list = agent.refreshed("garage").await;
-    assert!(start.elapsed().as_secs() < 22, "{:?}", start.elapsed());
+    watch.assert_below(Duration::from_secs(22), "a list during the outage");
     assert_eq!(
         (&list["stale"], ids(&list)),
         (&json!(true), vec!["a1".to_owned()])
@@ -306,9 +291,9 @@ async fn silent_bucket_blocks_callers_only_briefly() {
     bucket.put_backup("", "x", &Sample::small("a1")).await;
     agent.list("garage").await;
     let _held = [proxy.hold(Request::is_list), proxy.hold(Request::is_list)];
-    let start = Instant::now();
+    let watch = Stopwatch::start(&agent);
     let (refreshed, listed) = tokio::join!(agent.refreshed("garage"), agent.list("garage"));
-    assert!(start.elapsed().as_secs() < 25, "{:?}", start.elapsed());
+    watch.assert_below(Duration::from_secs(25), "lists of a silent bucket");
     assert_eq!(
         (&refreshed["stale"], &refreshed["error"]["code"]),
         (&json!(true), &json!("storage_timeout"))

@@ -2,29 +2,15 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::path::PathBuf;
 
 use s3_backup_agent::store::Algorithm;
 use serde_json::{Value, json};
 
 use crate::lab::{
-    Agent, Bucket, Location, MIB, Proxy, Sample, Setup, StateOn, agent_behind_proxy, eventually,
+    Agent, Bucket, HalfSent, Location, MIB, Proxy, Sample, Setup, StateOn, agent_behind_proxy,
+    eventually,
 };
-
-/// Kills an agent during 20 MiB in parts of 5 MiB, once some are stored; returns the stored bytes.
-pub(crate) async fn killed_in_the_middle(agent: &mut Agent, sample: &Sample) -> u64 {
-    let mut events = agent.events().await;
-    let upload_id = agent.begin("garage", sample).await;
-    let mut sending = agent.sending(&upload_id);
-    sending.send(&sample.tar.slice(..13 * 1024 * 1024)).await;
-    let stored = events
-        .until(|event| event["stored_bytes"].as_u64() >= Some(10 * MIB))
-        .await;
-    agent.kill();
-    assert!(sending.ended().await.is_err());
-    stored.last().unwrap()["stored_bytes"].as_u64().unwrap()
-}
 
 async fn complete(agent: &Agent, sample: &Sample, upload_id: &str) {
     let arrived = agent.content(upload_id, sample.tar.clone()).await;
@@ -35,63 +21,46 @@ async fn complete(agent: &Agent, sample: &Sample, upload_id: &str) {
     assert_eq!(agent.complete(upload_id, sample).await.status, 200);
 }
 
-async fn stored_whole(bucket: &Bucket, sample: &Sample) {
+async fn assert_stored(bucket: &Bucket, sample: &Sample) {
     let stem = format!("backups/{}", sample.stem());
-    bucket
-        .comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
-        .await;
-    assert!(bucket.get(&format!("{stem}.tar")).await == sample.tar);
+    bucket.wait_until_only(&stem, sample).await;
 }
 
-pub(crate) fn journals(agent: &Agent) -> Vec<PathBuf> {
-    let folder = agent.setup.path("state/uploads");
-    fs::read_dir(folder).map_or_else(
-        |_| Vec::new(),
-        |files| files.map(|file| file.unwrap().path()).collect(),
-    )
-}
-
-/// Makes all journals of an ended agent more than a day old.
-pub(crate) fn a_day_passes(agent: &Agent) {
-    ages(&agent.setup.path("state/uploads"));
-}
-
-/// Makes all files in a folder 25 hours old.
-pub(crate) fn ages(folder: &Path) {
-    let yesterday = SystemTime::now() - Duration::from_hours(25);
-    for file in fs::read_dir(folder).into_iter().flatten() {
-        File::options()
-            .write(true)
-            .open(file.unwrap().path())
-            .unwrap()
-            .set_modified(yesterday)
-            .unwrap();
-    }
+/// Restarts a killed agent, uploads the backup again, and asserts that the `stored` bytes are not
+/// sent again.
+async fn assert_resumes(
+    killed: Agent,
+    proxy: &Proxy,
+    bucket: &Bucket,
+    sample: &Sample,
+    stored: u64,
+) {
+    let sent_before = proxy.part_bytes();
+    let agent = Agent::restarted(killed).await;
+    assert!(agent.listed("garage").await.is_empty());
+    let created = agent.create("garage", sample).await.json();
+    assert!(
+        created["stored_bytes"].as_u64() >= Some(stored),
+        "{created} {stored}"
+    );
+    complete(&agent, sample, created["upload_id"].as_str().unwrap()).await;
+    let sent_again = sent_before + proxy.part_bytes() - sample.size();
+    // Only the parts in flight at the kill are sent again.
+    assert!(
+        sent_again <= sample.size() - stored,
+        "{sent_again} bytes were sent twice, {stored} were stored"
+    );
+    assert_stored(bucket, sample).await;
+    assert_eq!(agent.journals(), Vec::<PathBuf>::new());
+    assert!(agent.download("garage", sample.id()).await.unwrap().body == sample.tar);
 }
 
 #[tokio::test]
 async fn upload_resumes_after_agent_restart() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Killed", 20 * MIB);
-    let stored = killed_in_the_middle(&mut agent, &sample).await;
-    let sent_before = proxy.part_bytes();
-    let agent = Agent::restarted(agent).await;
-    assert!(agent.listed("garage").await.is_empty());
-    let created = agent.create("garage", &sample).await.json();
-    assert!(
-        created["stored_bytes"].as_u64() >= Some(stored),
-        "{created} {stored}"
-    );
-    complete(&agent, &sample, created["upload_id"].as_str().unwrap()).await;
-    let sent_again = sent_before + proxy.part_bytes() - 20 * MIB;
-    // Only the parts in flight at the kill are sent again.
-    assert!(
-        sent_again <= 20 * MIB - stored,
-        "{sent_again} bytes were sent twice, {stored} were stored"
-    );
-    stored_whole(&bucket, &sample).await;
-    assert_eq!(journals(&agent), Vec::<PathBuf>::new());
-    assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+    let stored = agent.killed_half_way(&sample).await;
+    assert_resumes(agent, &proxy, &bucket, &sample, stored).await;
 }
 
 #[tokio::test]
@@ -99,9 +68,9 @@ async fn upload_of_version_0_1_resumes() {
     for has_size in [true, false] {
         let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
         let sample = Sample::new("a1", "Upgraded", 20 * MIB);
-        let stored = killed_in_the_middle(&mut agent, &sample).await;
+        let stored = agent.killed_half_way(&sample).await;
         let place = format!("bucket \"{}\" at {}/", bucket.name, proxy.endpoint());
-        let journal = journals(&agent).pop().unwrap();
+        let journal = agent.journals().pop().unwrap();
         let text = as_of_0_1(
             &fs::read_to_string(&journal).unwrap(),
             &place,
@@ -109,21 +78,7 @@ async fn upload_of_version_0_1_resumes() {
             &sample,
         );
         fs::write(&journal, text).unwrap();
-        let sent_before = proxy.part_bytes();
-        let agent = Agent::restarted(agent).await;
-        let created = agent.create("garage", &sample).await.json();
-        assert!(
-            created["stored_bytes"].as_u64() >= Some(stored),
-            "{created} {stored}"
-        );
-        complete(&agent, &sample, created["upload_id"].as_str().unwrap()).await;
-        let sent_again = sent_before + proxy.part_bytes() - 20 * MIB;
-        assert!(
-            sent_again <= 20 * MIB - stored,
-            "{sent_again} bytes travelled twice, {stored} were stored"
-        );
-        stored_whole(&bucket, &sample).await;
-        assert_eq!(journals(&agent), Vec::<PathBuf>::new());
+        assert_resumes(agent, &proxy, &bucket, &sample, stored).await;
     }
 }
 
@@ -155,7 +110,7 @@ fn as_of_0_1(journal: &str, place: &str, has_size: bool, sample: &Sample) -> Str
 async fn reencrypted_stream_replaces_changed_parts() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let first = Sample::new("a1", "Encrypted anew", 20 * MIB);
-    killed_in_the_middle(&mut agent, &first).await;
+    agent.killed_half_way(&first).await;
     let agent = Agent::restarted(agent).await;
     // Equal except for one byte in the second part.
     let mut tar = first.tar.to_vec();
@@ -179,7 +134,7 @@ async fn reencrypted_stream_replaces_changed_parts() {
     assert_eq!(said, 1, "{}", agent.printed());
     let sent = proxy.part_bytes() - before;
     assert!((10 * MIB..20 * MIB).contains(&sent), "{sent}");
-    stored_whole(&bucket, &second).await;
+    assert_stored(&bucket, &second).await;
     assert!(agent.download("garage", "a1").await.unwrap().body == second.tar);
 }
 
@@ -187,21 +142,21 @@ async fn reencrypted_stream_replaces_changed_parts() {
 async fn upload_unknown_to_the_bucket_restarts() {
     let (mut agent, _proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Forgotten", 20 * MIB);
-    killed_in_the_middle(&mut agent, &sample).await;
+    agent.killed_half_way(&sample).await;
     bucket.abort_unfinished().await;
     let agent = Agent::restarted(agent).await;
     let created = agent.create("garage", &sample).await.json();
     assert_eq!(created["stored_bytes"], 0);
     complete(&agent, &sample, created["upload_id"].as_str().unwrap()).await;
-    stored_whole(&bucket, &sample).await;
-    assert_eq!(journals(&agent), Vec::<PathBuf>::new());
+    assert_stored(&bucket, &sample).await;
+    assert_eq!(agent.journals(), Vec::<PathBuf>::new());
 }
 
 #[tokio::test]
 async fn cancelled_resumed_upload_leaves_nothing() {
     let (mut agent, _proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Cancelled", 20 * MIB);
-    killed_in_the_middle(&mut agent, &sample).await;
+    agent.killed_half_way(&sample).await;
     let agent = Agent::restarted(agent).await;
     assert_eq!(
         bucket.unfinished().await.len(),
@@ -210,19 +165,15 @@ async fn cancelled_resumed_upload_leaves_nothing() {
     );
     let upload_id = agent.begin("garage", &sample).await;
     assert_eq!(agent.cancel(&upload_id).await.status, 204);
-    bucket.comes_to_be_empty().await;
-    eventually("the journal is gone", async || journals(&agent).is_empty()).await;
+    bucket.wait_until_empty().await;
+    agent.wait_until_no_journal().await;
 }
 
 #[tokio::test]
 async fn own_tar_without_metadata_is_recognised() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     for sample in [Sample::small("a1"), Sample::new("b2", "Large", 12 * MIB)] {
-        let upload_id = agent.begin("garage", &sample).await;
-        assert_eq!(
-            agent.content(&upload_id, sample.tar.clone()).await.status,
-            200
-        );
+        let upload_id = agent.received("garage", &sample).await;
         let _gate = proxy.hold(|request| request.writes(".metadata.json"));
         let (client, id, copy) = (agent.client.clone(), upload_id.clone(), sample.clone());
         let completing = tokio::spawn(async move { client.complete(&id, &copy).await });
@@ -245,7 +196,7 @@ async fn own_tar_without_metadata_is_recognised() {
             "the tar exists under two names"
         );
         assert!(agent.download("garage", sample.id()).await.unwrap().body == sample.tar);
-        assert_eq!(journals(&agent), Vec::<PathBuf>::new());
+        assert_eq!(agent.journals(), Vec::<PathBuf>::new());
     }
 }
 
@@ -253,19 +204,19 @@ async fn own_tar_without_metadata_is_recognised() {
 async fn abandoned_upload_is_removed_after_a_day() {
     let (mut agent, _proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Left", 20 * MIB);
-    killed_in_the_middle(&mut agent, &sample).await;
+    agent.killed_half_way(&sample).await;
     let mut agent = Agent::restarted(agent).await;
     assert_eq!(agent.location("garage").await["id"], "garage");
     assert_eq!(
-        (bucket.unfinished().await.len(), journals(&agent).len()),
+        (bucket.unfinished().await.len(), agent.journals().len()),
         (1, 1),
         "removed too early"
     );
     agent.kill();
-    a_day_passes(&agent);
+    agent.expire_journals();
     let agent = Agent::restarted(agent).await;
-    bucket.comes_to_be_empty().await;
-    eventually("the journal is gone", async || journals(&agent).is_empty()).await;
+    bucket.wait_until_empty().await;
+    agent.wait_until_no_journal().await;
 }
 
 #[tokio::test]
@@ -308,17 +259,16 @@ async fn unwritable_disk_costs_only_the_resume() {
         // The disk fills up in the middle of the first, and before the second.
         for (id, name) in [("a1", "One"), ("b2", "Two")] {
             let sample = Sample::new(id, name, 20 * MIB);
-            let mut events = agent.events().await;
-            let upload_id = agent.begin("garage", &sample).await;
-            let mut sending = agent.sending(&upload_id);
-            sending.send(&sample.tar.slice(..13 << 20)).await;
-            events
-                .until(|event| event["stored_bytes"].as_u64() >= Some(10 * MIB))
-                .await;
+            let HalfSent {
+                upload_id,
+                mut sending,
+                rest,
+                ..
+            } = agent.half_sent("garage", &sample, 10 * MIB).await;
             if is_full && id == "a1" {
                 fill_up(&agent);
             }
-            sending.send(&sample.tar.slice(13 << 20..)).await;
+            sending.send(&rest).await;
             assert_eq!(sending.ended().await.unwrap().status, 200);
             assert_eq!(agent.complete(&upload_id, &sample).await.status, 200);
             assert!(agent.download("garage", id).await.unwrap().body == sample.tar);
@@ -338,12 +288,12 @@ async fn unwritable_disk_costs_only_the_resume() {
             .count();
         assert_eq!(warnings, 1, "{}", agent.printed());
         assert_eq!(bucket.unfinished().await, Vec::<String>::new());
-        what_verifying_finds_is_known_all_the_same(&agent, &bucket).await;
+        assert_damage_is_reported(&agent, &bucket).await;
     }
 }
 
 /// Holds with and without a writable record, and beside a concurrent verification command.
-async fn what_verifying_finds_is_known_all_the_same(agent: &Agent, bucket: &Bucket) {
+async fn assert_damage_is_reported(agent: &Agent, bucket: &Bucket) {
     let sample = Sample::new("b2", "Two", 20 * MIB);
     let mut damaged = sample.tar.to_vec();
     damaged[10_000_000] ^= 1;

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use crate::lab::{
-    Agent, Bucket, Imitation, Location, MIB, Proxy, Quirk, Sample, Server, Setup, eventually,
-    garage,
+    Agent, Bucket, HalfSent, Imitation, Location, MIB, Proxy, Quirk, Sample, Server, Setup,
+    eventually, garage,
 };
 
 /// The agent's last sweep report.
@@ -35,7 +35,7 @@ async fn behind_proxy(server: Server) -> (Proxy, Bucket, Setup) {
     (proxy, bucket, Setup::of(location))
 }
 
-async fn only_our_own_goes(server: Server) {
+async fn only_own_uploads_are_swept(server: Server) {
     let (proxy, bucket, setup) = behind_proxy(server).await;
     let ours = [
         "home/backups/Nightly #1 + ä.tar",
@@ -72,12 +72,12 @@ async fn only_our_own_goes(server: Server) {
 
 #[tokio::test]
 async fn only_own_uploads_are_swept_on_garage() {
-    only_our_own_goes(Server::Garage).await;
+    only_own_uploads_are_swept(Server::Garage).await;
 }
 
 #[tokio::test]
 async fn only_own_uploads_are_swept_on_swift() {
-    only_our_own_goes(Server::Swift).await;
+    only_own_uploads_are_swept(Server::Swift).await;
 }
 
 #[tokio::test]
@@ -106,32 +106,38 @@ async fn upload_in_flight_is_never_swept() {
     let agent = setup.serve().await;
     swept(&agent).await;
     let sample = Sample::new("a1", "Slow", 20 * MIB);
-    let mut events = agent.events().await;
-    let upload_id = agent.begin("home", &sample).await;
-    let mut sending = agent.sending(&upload_id);
-    sending.send(&sample.tar.slice(..13 << 20)).await;
-    events
-        .until(|event| event["stored_bytes"].as_u64() >= Some(10 * MIB))
-        .await;
+    let HalfSent {
+        upload_id,
+        mut sending,
+        rest,
+        ..
+    } = agent.half_sent("home", &sample, 10 * MIB).await;
     bucket.leave_unfinished("home/backups/dead.tar").await;
     proxy.make_older(25, 25);
     // The same folder under another name is a new location, hence swept.
     again["id"] = json!("again");
-    assert_eq!(
-        agent
-            .put("/v1/locations/again", again.to_string())
-            .await
-            .status,
-        200
-    );
+    agent.register("again", &again).await;
     eventually("the dead upload is gone", async || {
         bucket.unfinished().await.len() == 1
     })
     .await;
-    sending.send(&sample.tar.slice(13 << 20..)).await;
+    sending.send(&rest).await;
     assert_eq!(sending.ended().await.unwrap().status, 200);
     assert_eq!(agent.complete(&upload_id, &sample).await.status, 200);
     assert!(agent.download("home", "a1").await.unwrap().body == sample.tar);
+}
+
+/// Starts an agent to which everything on the server looks more than a day old; returns its sweep.
+async fn swept_a_day_later(server: &Imitation) -> (Agent, Proxy, Value) {
+    let proxy = Proxy::before(&server.endpoint()).await;
+    proxy.make_older(25, 25);
+    let location = Location {
+        endpoint: proxy.endpoint(),
+        ..server.location()
+    };
+    let agent = Setup::of(location).serve().await;
+    let sweep = swept(&agent).await;
+    (agent, proxy, sweep)
 }
 
 #[tokio::test]
@@ -143,15 +149,7 @@ async fn sweep_handles_more_than_one_page() {
             .leave_unfinished(&format!("backups/{number} +#.tar"))
             .await;
     }
-    let proxy = Proxy::before(&server.endpoint()).await;
-    proxy.make_older(25, 25);
-    let agent = Setup::of(Location {
-        endpoint: proxy.endpoint(),
-        ..server.location()
-    })
-    .serve()
-    .await;
-    let sweep = swept(&agent).await;
+    let (_agent, _proxy, sweep) = swept_a_day_later(&server).await;
     assert_eq!(
         (&sweep["unfinished"], &sweep["removed"]),
         (&json!(5), &json!(5)),
@@ -170,15 +168,7 @@ async fn sweep_without_list_permission_relies_on_the_journal() {
     ] {
         let server = Imitation::with([Quirk::Denies(denied)]).await;
         server.bucket().leave_unfinished("backups/dead.tar").await;
-        let proxy = Proxy::before(&server.endpoint()).await;
-        proxy.make_older(25, 25);
-        let agent = Setup::of(Location {
-            endpoint: proxy.endpoint(),
-            ..server.location()
-        })
-        .serve()
-        .await;
-        let sweep = swept(&agent).await;
+        let (agent, _proxy, sweep) = swept_a_day_later(&server).await;
         assert_eq!(
             (&sweep["unfinished"], &sweep["removed"]),
             (&expected, &json!(0)),
@@ -201,19 +191,20 @@ async fn abandoned_upload_is_swept_after_the_outage() {
         ..Location::of(&bucket)
     };
     let mut agent = Setup::of(location).serve().await;
-    let mut events = agent.events().await;
     let sample = Sample::new("a1", "Away", 20 * MIB);
-    let upload_id = agent.begin("garage", &sample).await;
-    let mut sending = agent.sending(&upload_id);
-    sending.send(&sample.tar.slice(..13 << 20)).await;
-    events
-        .until(|event| event["stored_bytes"].as_u64() >= Some(10 * MIB))
-        .await;
+    let HalfSent {
+        mut sending,
+        mut events,
+        rest,
+        ..
+    } = agent.half_sent("garage", &sample, 10 * MIB).await;
     proxy.set_away(true);
-    sending.send(&sample.tar.slice(13 << 20..)).await;
+    sending.send(&rest).await;
     events.upload("failed").await;
-    eventually("the upload fails", async || {
-        agent.printed().contains("left behind for now")
+    // The journal's mark follows the log line that the parts are left behind.
+    eventually("the journal marks the parts as discarded", async || {
+        let text = agent.journals().pop().map(fs::read_to_string);
+        text.is_some_and(|text| text.unwrap().contains("unwanted"))
     })
     .await;
     agent.kill();
@@ -225,35 +216,19 @@ async fn abandoned_upload_is_swept_after_the_outage() {
     );
     let agent = Agent::restarted(agent).await;
     // Immediately, although it is not a day old.
-    bucket.comes_to_be_empty().await;
-    eventually("the journal is gone", async || {
-        fs::read_dir(agent.setup.path("state/uploads")).is_ok_and(|files| files.count() == 0)
-    })
-    .await;
+    bucket.wait_until_empty().await;
+    agent.wait_until_no_journal().await;
 }
 
 #[tokio::test]
 async fn stale_temporary_files_are_removed_from_directories() {
     let folder = tempfile::tempdir().unwrap();
-    let endpoint = format!("file://{}", folder.path().display());
-    let location = Location {
-        id: "disk".into(),
-        provider: String::new(),
-        endpoint,
-        region: String::new(),
-        bucket: String::new(),
-        key_id: String::new(),
-        secret: String::new(),
-        ..Location::of(&garage::shared().bucket().await)
-    };
+    let location = Location::directory(folder.path());
     let mut agent = Setup::of(location).serve().await;
     let sample = Sample::new("a1", "Killed", 20 * MIB);
-    let mut events = agent.events().await;
-    let mut sending = agent.sending(&agent.begin("disk", &sample).await);
-    sending.send(&sample.tar.slice(..13 << 20)).await;
-    events
-        .until(|event| event["stored_bytes"].as_u64() >= Some(5 * MIB))
-        .await;
+    let HalfSent {
+        sending: _sending, ..
+    } = agent.half_sent("disk", &sample, 5 * MIB).await;
     agent.kill();
     let left = || {
         let names = fs::read_dir(folder.path().join("backups"))

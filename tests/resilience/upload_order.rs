@@ -6,21 +6,20 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use crate::lab::{
-    Fault, Location, MIB, Request, Sample, Setup, agent_and_bucket, agent_behind_proxy, eventually,
-    garage,
+    Fault, HalfSent, Location, MIB, Request, Sample, Setup, agent_and_bucket, agent_behind_proxy,
+    eventually, garage,
 };
 
 #[tokio::test]
 async fn upload_is_cancelled_in_flight() {
     let (agent, bucket) = agent_and_bucket().await;
-    let mut events = agent.events().await;
     let sample = Sample::new("a1", "Cancelled", 20 * MIB);
-    let upload_id = agent.begin("garage", &sample).await;
-    let mut sending = agent.sending(&upload_id);
-    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
-    events
-        .until(|event| event["stored_bytes"].as_u64() > Some(0))
-        .await;
+    let HalfSent {
+        upload_id,
+        sending,
+        mut events,
+        ..
+    } = agent.half_sent("garage", &sample, 1).await;
     assert_eq!(agent.cancel(&upload_id).await.status, 204);
     if let Ok(answer) = sending.ended().await {
         answer.is_problem(409, "cancelled", &["cancelled"]);
@@ -31,7 +30,7 @@ async fn upload_is_cancelled_in_flight() {
         .cancel(&upload_id)
         .await
         .is_problem(404, "upload_not_found", &[]);
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
     assert!(agent.listed("garage").await.is_empty());
 }
 
@@ -51,7 +50,7 @@ async fn upload_is_cancelled_before_and_after_its_content() {
                 .await
                 .is_problem(404, "upload_not_found", &[]);
         }
-        bucket.comes_to_be_empty().await;
+        bucket.wait_until_empty().await;
     }
 }
 
@@ -77,18 +76,14 @@ async fn upload_cancelled_at_start_leaves_nothing() {
     assert_eq!(answer.status, 204);
     drop(sending.ended().await);
     gate.add_permits(1);
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
 }
 
 #[tokio::test]
 async fn upload_cancelled_during_commit_is_stored_or_gone() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Cancelled", 11 * MIB);
-    let upload_id = agent.begin("garage", &sample).await;
-    assert_eq!(
-        agent.content(&upload_id, sample.tar.clone()).await.status,
-        200
-    );
+    let upload_id = agent.received("garage", &sample).await;
     let gate = proxy.hold(Request::completes_multipart);
     let cancelled = async {
         eventually("the upload completes", async || proxy.faults_left() == 0).await;
@@ -106,21 +101,20 @@ async fn upload_cancelled_during_commit_is_stored_or_gone() {
     if completed {
         assert!(bucket.unfinished().await.is_empty());
     } else {
-        bucket.comes_to_be_empty().await;
+        bucket.wait_until_empty().await;
     }
 }
 
 #[tokio::test]
 async fn second_upload_of_a_backup_supersedes_the_first() {
     let (agent, bucket) = agent_and_bucket().await;
-    let mut events = agent.events().await;
     let sample = Sample::new("a1", "Twice", 20 * MIB);
-    let first = agent.begin("garage", &sample).await;
-    let mut sending = agent.sending(&first);
-    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
-    events
-        .until(|event| event["stored_bytes"].as_u64() > Some(0))
-        .await;
+    let HalfSent {
+        upload_id: first,
+        sending,
+        mut events,
+        ..
+    } = agent.half_sent("garage", &sample, 1).await;
     let second = agent.begin("garage", &sample).await;
     assert_ne!(first, second);
     if let Ok(answer) = sending.ended().await {
@@ -136,7 +130,7 @@ async fn second_upload_of_a_backup_supersedes_the_first() {
     assert_eq!(agent.listed("garage").await, ["a1"]);
     let stem = format!("backups/{}", sample.stem());
     bucket
-        .comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
+        .wait_until_keys_are(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
         .await;
 }
 
@@ -146,11 +140,7 @@ async fn concurrent_backups_of_one_name_are_both_kept() {
     let samples = [Sample::small("a1"), Sample::small("b2")];
     let mut uploads = Vec::new();
     for sample in &samples {
-        let upload_id = agent.begin("garage", sample).await;
-        assert_eq!(
-            agent.content(&upload_id, sample.tar.clone()).await.status,
-            200
-        );
+        let upload_id = agent.received("garage", sample).await;
         uploads.push(upload_id);
     }
     for (sample, upload_id) in samples.iter().zip(&uploads) {
@@ -194,11 +184,7 @@ async fn out_of_order_calls_are_refused_harmlessly() {
 async fn client_disconnect_during_commit_keeps_the_backup() {
     let (agent, proxy, _bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::small("a1");
-    let upload_id = agent.begin("garage", &sample).await;
-    assert_eq!(
-        agent.content(&upload_id, sample.tar.clone()).await.status,
-        200
-    );
+    let upload_id = agent.received("garage", &sample).await;
     let gate = proxy.hold(|request| request.writes(".metadata.json"));
     let body = json!({"size": sample.size(), "crc32": sample.crc32()});
     let request = agent

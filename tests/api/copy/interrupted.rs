@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 
-use super::{hold_the_same, new, old, summary};
+use super::{assert_same_backups, new, old, summary};
 use crate::lab::{Garage, Location, MIB, Proxy, Sample, Setup, garage, sample};
 
 /// Runs a copy and ends it with a signal once `is_enough` holds.
@@ -118,5 +118,5 @@ async fn killed_copy_of_a_thousand_small_backups_resumes() {
         "existing backups were copied again: {skipped}"
     );
     // Same names: the result of a killed copy is recognised.
-    hold_the_same(&from, &to).await;
+    assert_same_backups(&from, &to).await;
 }

@@ -11,7 +11,7 @@ use s3_backup_agent::agent::copy::{
 use s3_backup_agent::config::Config;
 use serde_json::json;
 
-use super::{hold_the_same, lines, new, old, summary, upload};
+use super::{assert_same_backups, lines, new, old, summary, upload};
 use crate::lab::{Bucket, Location, MIB, Proxy, Sample, Server, Setup, eventually, garage};
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn one_server_copies_server_side() {
         (0, 0),
         "a tar was streamed through the agent"
     );
-    hold_the_same(&from, &to).await;
+    assert_same_backups(&from, &to).await;
     let metadata = to
         .json(&format!("now/backups/{}.metadata.json", ours.stem()))
         .await;
@@ -115,8 +115,8 @@ async fn copy_streams_through_the_agent_without_cross_bucket_permission() {
         "{}",
         ran.stderr
     );
-    hold_the_same(&from, &to).await;
-    to.comes_to_hold(
+    assert_same_backups(&from, &to).await;
+    to.wait_until_keys_are(
         &to.keys()
             .await
             .iter()
@@ -190,7 +190,7 @@ async fn large_server_side_copy_uses_parts_and_resumes() {
         [1, 1, 1, 1],
         "copied backups are not copied again"
     );
-    hold_the_same(&from, &to).await;
+    assert_same_backups(&from, &to).await;
     assert!(to.unfinished().await.is_empty());
     let metadata = to
         .json(&format!("now/backups/{}.metadata.json", sample.stem()))

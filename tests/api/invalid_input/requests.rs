@@ -104,11 +104,7 @@ async fn invalid_request_bodies_are_refused() {
         .await
         .is_problem(400, "invalid_request", &["loud", "debug"]);
     let sample = Sample::small("a1");
-    let upload_id = agent.begin("garage", &sample).await;
-    assert_eq!(
-        agent.content(&upload_id, sample.tar.clone()).await.status,
-        200
-    );
+    let upload_id = agent.received("garage", &sample).await;
     let complete = format!("/v1/uploads/{upload_id}/complete");
     agent
         .post(&complete, &json!({"size": "many"}))

@@ -39,7 +39,7 @@ async fn check_does_not_save_settings() {
             .get("/v1/locations/home")
             .await
             .is_problem(404, "location_not_found", &[]);
-        bucket.comes_to_be_empty().await;
+        bucket.wait_until_empty().await;
     }
 }
 
@@ -69,7 +69,7 @@ async fn wrong_region_is_detected_and_corrected() {
             (&json!(true), &json!(bucket.region)),
             "{checked:#}"
         );
-        bucket.comes_to_be_empty().await;
+        bucket.wait_until_empty().await;
     }
 }
 

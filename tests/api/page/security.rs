@@ -171,7 +171,7 @@ async fn cross_site_form_posts_are_refused() {
             .contains("Everything works"),
         "no check was made"
     );
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
 }
 
 #[tokio::test]

@@ -30,11 +30,7 @@ async fn shutdown_is_immediate_when_idle_and_removes_the_socket() {
 async fn shutdown_lets_a_committing_upload_finish() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::small("a1");
-    let upload_id = agent.begin("garage", &sample).await;
-    assert_eq!(
-        agent.content(&upload_id, sample.tar.clone()).await.status,
-        200
-    );
+    let upload_id = agent.received("garage", &sample).await;
     let gate = proxy.hold(|request| request.writes(".metadata.json"));
     let stop = async {
         eventually("the metadata is written", async || proxy.faults_left() == 0).await;

@@ -14,11 +14,7 @@ async fn recovery_ignores_uploads_in_flight() {
         Sample::small("a1"),
         format!("backups/{}.tar", Sample::small("a1").stem()),
     );
-    let upload_id = agent.begin("garage", &sample).await;
-    assert_eq!(
-        agent.content(&upload_id, sample.tar.clone()).await.status,
-        200
-    );
+    let upload_id = agent.received("garage", &sample).await;
     bucket.put("backups/copy.tar", sample.tar.clone()).await;
     let gate = proxy.hold(|request| request.writes(".metadata.json"));
     let look = async {

@@ -6,8 +6,8 @@ use s3_backup_agent::agent::model::VerifyMode;
 use serde_json::{Value, json};
 
 use super::{
-    damage, holding, inside, look_at, restarted_after, settings, verification, verified,
-    verified_again, verifying,
+    damage, holding, inside, restarted_after, settings, verification, verified, verified_again,
+    verify_now, verifying,
 };
 use crate::lab::{Fault, Location, Sample, eventually, time_passes};
 
@@ -97,7 +97,7 @@ async fn outage_is_reported_and_the_verification_stays_due() {
 async fn manual_verification_result_is_recorded() {
     let (agent, _proxy, bucket) = verifying(&[], &["a1"]).await;
     damage(&bucket, "a1").await;
-    look_at(&agent, "a1", "full").await;
+    verify_now(&agent, "a1", "full").await;
     let found = verification(&agent).await;
     assert_eq!(
         (&found["damaged"], &found["next_at"]),
@@ -121,7 +121,7 @@ async fn manual_result_during_a_verification_run_is_kept() {
         .upload("garage", &Sample::new("new", "new", 40_960))
         .await;
     damage(&bucket, "new").await;
-    look_at(&agent, "new", "full").await;
+    verify_now(&agent, "new", "full").await;
     assert_eq!(verification(&agent).await["damaged"], json!(["new"]));
     gate.add_permits(1);
     verified_again(&agent).await;
@@ -140,7 +140,7 @@ async fn verification_results_survive_unreadable_metadata() {
     let (agent, proxy, bucket) = verifying(&every, &["bad", "good"]).await;
     verified(&agent).await;
     damage(&bucket, "bad").await;
-    look_at(&agent, "bad", "full").await;
+    verify_now(&agent, "bad", "full").await;
     assert_eq!(verification(&agent).await["damaged"], json!(["bad"]));
     let metadata = format!("{}.metadata.json", Sample::new("bad", "bad", 40_960).stem());
     for _ in 0..100 {
@@ -171,7 +171,7 @@ async fn tar_overwritten_after_listing_is_reported_damaged() {
         let sample = Sample::new("a1", "a1", 40_960);
         let key = format!("backups/{}.tar", sample.stem());
         bucket.put(&key, Sample::new("b2", "b2", 40_960).tar).await;
-        look_at(&agent, "a1", mode).await;
+        verify_now(&agent, "a1", mode).await;
         assert_eq!(
             verification(&agent).await["damaged"],
             json!(["a1"]),

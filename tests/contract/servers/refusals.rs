@@ -34,7 +34,7 @@ pub(super) async fn encryption_key_is_applied_or_refused(server: Server) {
                 );
             }
         } else {
-            bucket.comes_to_be_empty().await;
+            bucket.wait_until_empty().await;
         }
     }
 }
@@ -45,13 +45,8 @@ pub(super) async fn unsupported_encryption_is_refused_immediately(server: Server
     let setup = Setup::of(server.location(&bucket).with("encryption", "AES256"));
     let file = setup.path("backup.tar");
     std::fs::write(&file, &Sample::small("a1").tar).unwrap();
-    let start = std::time::Instant::now();
     let ran = setup.run(&["upload", "home", file.to_str().unwrap()]).await;
-    assert!(
-        start.elapsed() < std::time::Duration::from_secs(5),
-        "{}",
-        ran.stderr
-    );
+    assert!(!ran.stderr.contains("retrying"), "{}", ran.stderr);
     assert!(
         ran.code == 0 || ran.stderr.contains("ncryption"),
         "{}",

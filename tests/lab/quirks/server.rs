@@ -267,7 +267,7 @@ impl Imitation {
     }
 
     /// Waits until the bucket holds exactly these keys and no unfinished upload.
-    pub(crate) async fn comes_to_hold(&self, keys: &[&str]) {
+    pub(crate) async fn wait_until_keys_are(&self, keys: &[&str]) {
         let what = format!("the bucket holds {keys:?} and nothing else");
         eventually(&what, async || {
             self.unfinished().is_empty() && self.keys() == keys

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::lab::{Agent, Bucket, Location, MIB, Sample, Setup, garage};
+use crate::lab::{Agent, Bucket, HalfSent, Location, MIB, Sample, Setup, garage};
 
 /// Two agents with separate state directories on one bucket.
 async fn two_agents(prefixes: [&str; 2]) -> ([Agent; 2], Bucket) {
@@ -18,7 +18,7 @@ async fn two_agents(prefixes: [&str; 2]) -> ([Agent; 2], Bucket) {
     (agents, bucket)
 }
 
-pub(super) async fn comes_back(agent: &Agent, sample: &Sample) {
+pub(super) async fn assert_downloads(agent: &Agent, sample: &Sample) {
     let answer = agent.download("garage", sample.id()).await.unwrap();
     assert!(
         answer.status == 200 && answer.body == sample.tar,
@@ -36,11 +36,11 @@ async fn two_prefixes_of_one_bucket_are_independent() {
         ["home", "home/backups"],
         ["", "backups/cabin"],
     ] {
-        know_nothing_of_each_other(prefixes).await;
+        prefixes_are_independent(prefixes).await;
     }
 }
 
-async fn know_nothing_of_each_other(prefixes: [&str; 2]) {
+async fn prefixes_are_independent(prefixes: [&str; 2]) {
     let ([one, other], bucket) = two_agents(prefixes).await;
     // Equal id and name, as from a copied Home Assistant.
     let samples = [Sample::small("a1"), Sample::new("a1", "Nightly", 12 * MIB)];
@@ -53,16 +53,16 @@ async fn know_nothing_of_each_other(prefixes: [&str; 2]) {
         (vec!["a1".into()], vec!["a1".into()])
     );
     tokio::join!(
-        comes_back(&one, &samples[0]),
-        comes_back(&other, &samples[1])
+        assert_downloads(&one, &samples[0]),
+        assert_downloads(&other, &samples[1])
     );
     assert_eq!(one.delete_backup("garage", "a1").await.status, 204);
     assert_eq!(one.listed("garage").await, Vec::<String>::new());
-    comes_back(&other, &samples[1]).await;
+    assert_downloads(&other, &samples[1]).await;
     assert_eq!(one.refreshed("garage").await["skipped"], json!([]));
     let stem = format!("{}/backups/{}", prefixes[1], samples[1].stem());
     bucket
-        .comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
+        .wait_until_keys_are(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
         .await;
 }
 
@@ -80,7 +80,7 @@ async fn two_agents_share_one_prefix() {
     for agent in [&one, &other] {
         assert_eq!(agent.listed("garage").await, ["a1", "b2"]);
         for sample in &samples {
-            comes_back(agent, sample).await;
+            assert_downloads(agent, sample).await;
         }
     }
     // Each may delete the other's backups. A stale list leads to "not found" or to a repeated
@@ -135,15 +135,15 @@ async fn two_agents_with_one_name_do_not_overwrite_each_other() {
         );
         for agent in [&one, &other] {
             assert_eq!(agent.listed("garage").await, [second.id()]);
-            comes_back(agent, &second).await;
+            assert_downloads(agent, &second).await;
         }
         let stem = format!("home/backups/{}", second.stem());
         bucket
-            .comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
+            .wait_until_keys_are(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
             .await;
         // The hint's remedy.
         one.upload("garage", &first).await;
-        comes_back(&one, &first).await;
+        assert_downloads(&one, &first).await;
         assert!(bucket.unfinished().await.is_empty());
     }
 }
@@ -152,20 +152,19 @@ async fn two_agents_with_one_name_do_not_overwrite_each_other() {
 async fn starting_agent_leaves_uploads_of_another_alone() {
     let ([one, mut other], bucket) = two_agents(["home", "home"]).await;
     let sample = Sample::new("a1", "Under way", 20 * MIB);
-    let mut events = one.events().await;
-    let upload_id = one.begin("garage", &sample).await;
-    let mut sending = one.sending(&upload_id);
-    sending.send(&sample.tar.slice(..13 << 20)).await;
-    events
-        .until(|event| event["stored_bytes"].as_u64() >= Some(10 * MIB))
-        .await;
+    let HalfSent {
+        upload_id,
+        mut sending,
+        rest,
+        ..
+    } = one.half_sent("garage", &sample, 10 * MIB).await;
     other.kill();
     let other = Agent::restarted(other).await;
     assert_eq!(other.listed("garage").await, Vec::<String>::new());
     assert_eq!(bucket.unfinished().await.len(), 1);
-    sending.send(&sample.tar.slice(13 << 20..)).await;
+    sending.send(&rest).await;
     assert_eq!(sending.ended().await.unwrap().status, 200);
     assert_eq!(one.complete(&upload_id, &sample).await.status, 200);
     assert_eq!(other.listed("garage").await, ["a1"]);
-    comes_back(&other, &sample).await;
+    assert_downloads(&other, &sample).await;
 }

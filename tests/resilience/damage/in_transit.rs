@@ -29,15 +29,9 @@ async fn changed_byte_breaks_the_download_before_its_end() {
     }
 }
 
-async fn stored_whole(bucket: &Bucket, sample: &Sample) {
+async fn assert_stored(bucket: &Bucket, sample: &Sample) {
     let stem = format!("backups/{}", sample.stem());
-    bucket
-        .comes_to_hold(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])
-        .await;
-    assert!(
-        bucket.get(&format!("{stem}.tar")).await == sample.tar,
-        "the tar in the bucket differs"
-    );
+    bucket.wait_until_only(&stem, sample).await;
 }
 
 /// The provider verifies a checksum, or the agent verifies the `ETag`: no byte stays unverified.
@@ -65,7 +59,7 @@ async fn bit_flip_on_the_uplink_is_detected_and_resent() {
                 "{checksum}: part {part}"
             );
         }
-        stored_whole(&bucket, &large).await;
+        assert_stored(&bucket, &large).await;
         assert_eq!(agent.delete_backup("garage", "a1").await.status, 204);
         let small = Sample::small("b2");
         proxy.fault(|request| request.writes(".tar"), Fault::FlipRequest(20_000));
@@ -75,7 +69,7 @@ async fn bit_flip_on_the_uplink_is_detected_and_resent() {
         );
         agent.upload("garage", &small).await;
         assert_eq!(proxy.faults_left(), 0, "test precondition not met");
-        stored_whole(&bucket, &small).await;
+        assert_stored(&bucket, &small).await;
         assert_eq!(
             bucket
                 .json(&format!("backups/{}.metadata.json", small.stem()))
@@ -105,10 +99,10 @@ async fn persistently_damaging_connection_fails_the_upload_cleanly() {
             .content(&agent.begin("garage", &sample).await, sample.tar.clone())
             .await;
         arrived.is_problem(409, "checksum_mismatch", &["part 2", &sample.stem()]);
-        bucket.comes_to_be_empty().await;
+        bucket.wait_until_empty().await;
         proxy.forget_faults();
         agent.upload("garage", &sample).await;
-        stored_whole(&bucket, &sample).await;
+        assert_stored(&bucket, &sample).await;
     }
 }
 
@@ -151,6 +145,6 @@ async fn bit_flip_on_the_socket_is_detected_before_commit() {
         );
         let answer = agent.complete(&upload_id, &sample).await;
         answer.is_problem(409, "checksum_mismatch", &["CRC-32", &sample.crc32()]);
-        bucket.comes_to_be_empty().await;
+        bucket.wait_until_empty().await;
     }
 }

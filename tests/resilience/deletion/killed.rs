@@ -2,12 +2,11 @@
 
 use serde_json::json;
 
-use super::{keys, nothing_is_left, only_this_is_left};
+use super::{assert_nothing_left, assert_only_backup, keys};
 use crate::lab::{
     Agent, Bucket, Fault, Location, MIB, Proxy, Request, Sample, Setup, agent_behind_proxy,
-    eventually, garage,
+    eventually, garage, make_day_old,
 };
-use crate::resilience::resume::ages;
 
 /// Kills the agent in the middle of a deletion, before the request that `matches`.
 async fn killed_while_deleting(
@@ -30,7 +29,7 @@ async fn started_deletion_finishes_after_kill() {
     let sample = Sample::small("a1");
     let (agent, _proxy, bucket) =
         killed_while_deleting(&sample, |request| request.deletes(".tar")).await;
-    nothing_is_left(&agent, &bucket).await;
+    assert_nothing_left(&agent, &bucket).await;
 }
 
 #[tokio::test]
@@ -38,18 +37,14 @@ async fn unstarted_deletion_keeps_the_backup() {
     let sample = Sample::small("a1");
     let (agent, _proxy, bucket) =
         killed_while_deleting(&sample, |request| request.deletes(".metadata.json")).await;
-    only_this_is_left(&agent, &bucket, &sample).await;
+    assert_only_backup(&agent, &bucket, &sample).await;
     assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
 }
 
 /// Restarts an agent that was killed between the tar's completion and the metadata write.
 async fn killed_before_the_metadata(sample: &Sample) -> (Agent, Proxy, Bucket) {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
-    let upload_id = agent.begin("garage", sample).await;
-    assert_eq!(
-        agent.content(&upload_id, sample.tar.clone()).await.status,
-        200
-    );
+    let upload_id = agent.received("garage", sample).await;
     let _gate = proxy.hold(|request| request.writes(".metadata.json"));
     tokio::select! {
         answer = agent.complete(&upload_id, sample) => panic!("{answer:?}"),
@@ -68,11 +63,7 @@ async fn killed_before_the_metadata(sample: &Sample) -> (Agent, Proxy, Bucket) {
 async fn resumed_upload_does_not_overwrite_another_backup_under_its_name() {
     let (sample, other) = (Sample::small("a1"), Sample::small("b2"));
     let (agent, _proxy, bucket) = killed_before_the_metadata(&sample).await;
-    let upload_id = agent.begin("garage", &sample).await;
-    assert_eq!(
-        agent.content(&upload_id, sample.tar.clone()).await.status,
-        200
-    );
+    let upload_id = agent.received("garage", &sample).await;
     bucket.put_backup("", &sample.stem(), &other).await;
     agent.complete(&upload_id, &sample).await.is_problem(
         502,
@@ -85,7 +76,7 @@ async fn resumed_upload_does_not_overwrite_another_backup_under_its_name() {
             .map(Vec::len),
         Some(1)
     );
-    only_this_is_left(&agent, &bucket, &other).await;
+    assert_only_backup(&agent, &bucket, &other).await;
     assert_eq!(agent.get("/v1/uploads").await.json()["uploads"], json!([]));
 }
 
@@ -104,7 +95,7 @@ async fn killed_upload_is_repaired_without_list_parts_permission() {
     );
     agent.upload("garage", &sample).await;
     assert_eq!(proxy.faults_left(), 0, "test precondition not met");
-    only_this_is_left(&agent, &bucket, &sample).await;
+    assert_only_backup(&agent, &bucket, &sample).await;
 }
 
 /// The setup of a command killed in the middle of an upload, with one part stored.
@@ -134,7 +125,7 @@ async fn a_command_was_killed(sample: &Sample) -> (Setup, Proxy, Bucket) {
         1,
         "test precondition not met"
     );
-    ages(&setup.path("state/uploads"));
+    make_day_old(&setup.path("state/uploads"));
     (setup, proxy, bucket)
 }
 
@@ -165,7 +156,7 @@ async fn leftovers_of_a_killed_command_are_swept_by_the_agent() {
     let (setup, _proxy, bucket) =
         a_command_was_killed(&Sample::new("a1", "Killed", 11 * MIB)).await;
     let agent = setup.serve().await;
-    nothing_is_left(&agent, &bucket).await;
+    assert_nothing_left(&agent, &bucket).await;
 }
 
 /// The same state directory, concurrently: each leaves the other's uploads alone.
@@ -202,6 +193,6 @@ async fn command_leaves_the_upload_of_the_agent_alone() {
     let (arrived, ()) = tokio::join!(agent.content(&upload_id, ours.tar.clone()), other);
     assert_eq!(arrived.status, 200, "{arrived:?}");
     assert_eq!(agent.complete(&upload_id, &ours).await.status, 200);
-    only_this_is_left(&agent, &bucket, &ours).await;
+    assert_only_backup(&agent, &bucket, &ours).await;
     assert!(agent.download("garage", "a1").await.unwrap().body == ours.tar);
 }

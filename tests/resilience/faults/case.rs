@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::state::{Whole, lists_what_is_there, sound};
-use super::{Deed, Failure, Imitation, Span};
+use super::state::{Whole, assert_list_matches_bucket, sound};
+use super::{Deed, Failure, Span};
 use crate::lab::call::{Answer, ids};
-use crate::lab::{Agent, Location, MIB, Sample, Setup, eventually};
-use crate::resilience::resume::{a_day_passes, journals};
+use crate::lab::{Agent, Imitation, Location, MIB, Sample, Setup, eventually};
 
 /// A case and its server.
 pub(super) struct Case {
@@ -98,13 +97,13 @@ impl Cases {
     /// The same after the agent was killed and its journals are more than a day old.
     pub(super) async fn a_day_later(mut self) -> Self {
         self.agent.kill();
-        a_day_passes(&self.agent);
+        self.agent.expire_journals();
         for case in &self.cases {
             case.server.make_older(Duration::from_hours(25));
         }
         let agent = Agent::restarted(self.agent).await;
         eventually("all journals are gone", async || {
-            journals(&agent).is_empty()
+            agent.journals().is_empty()
         })
         .await;
         Self {
@@ -210,18 +209,18 @@ impl Case {
     /// Invariants regardless of the answer; then the server is healed.
     pub(super) async fn holds(&self, ended: &Result<(), String>) {
         let (whole, _) = sound(&self.server, &self.samples, &self.name());
-        self.is_what_was_said(&whole, ended);
+        self.assert_matches_answer(&whole, ended);
         self.server.heal();
         if self.span == Span::Once {
-            self.is_as_it_should(ended.is_ok()).await;
+            self.assert_consistent(ended.is_ok()).await;
         }
         let (whole, _) = sound(&self.server, &self.samples, &self.name());
-        self.is_what_was_said(&whole, ended);
+        self.assert_matches_answer(&whole, ended);
     }
 
     /// An acknowledged backup exists, a deleted one does not; a previous one exists or was
     /// replaced.
-    fn is_what_was_said(&self, whole: &Whole, ended: &Result<(), String>) {
+    fn assert_matches_answer(&self, whole: &Whole, ended: &Result<(), String>) {
         let is_there = |sample: &Sample| whole.contains(&(sample.id().to_owned(), sample.sha256()));
         let said = (self.deed, ended);
         let holds = match said {
@@ -239,7 +238,7 @@ impl Case {
 
     /// After one failed request, no trace of the failure remains; `is_done` tells whether the
     /// operation succeeded.
-    pub(super) async fn is_as_it_should(&self, is_done: bool) {
+    pub(super) async fn assert_consistent(&self, is_done: bool) {
         let there = match (self.deed, is_done) {
             (Deed::UploadSmall | Deed::UploadLarge, false) => &self.samples[..0],
             (Deed::UploadAgain, false) | (Deed::Delete, true) => &self.samples[..1],
@@ -277,8 +276,8 @@ impl Case {
         let what = format!("{}: no parts are left", self.name());
         eventually(&what, async || self.server.unfinished().is_empty()).await;
         let (whole, alone) = sound(&self.server, &self.samples, &self.name());
-        self.is_what_was_said(&whole, ended);
-        lists_what_is_there(agent, &self.location, &whole, &self.name()).await;
+        self.assert_matches_answer(&whole, ended);
+        assert_list_matches_bucket(agent, &self.location, &whole, &self.name()).await;
         let may_be_alone = self.span == Span::Lasting
             || self.deed == Deed::UploadAgain && !self.failure.is_transient();
         assert!(
@@ -297,7 +296,7 @@ impl Case {
             );
         }
         let whole = sound(&self.server, &self.samples, &self.name()).0;
-        self.is_what_was_said(&whole, &Ok(()));
+        self.assert_matches_answer(&whole, &Ok(()));
         (!alone.is_empty()).then(|| format!("{}: {alone:?} without metadata", self.name()))
     }
 }

@@ -65,7 +65,12 @@ fn look(server: &Imitation, samples: &[Sample]) -> Result<Found, (String, String
 }
 
 /// Asserts that every listed backup exists and downloads unchanged.
-pub(super) async fn lists_what_is_there(agent: &Agent, location: &str, whole: &Whole, case: &str) {
+pub(super) async fn assert_list_matches_bucket(
+    agent: &Agent,
+    location: &str,
+    whole: &Whole,
+    case: &str,
+) {
     let listed = agent.listed(location).await;
     let mut ids: Vec<_> = whole.iter().map(|(id, _)| id.clone()).collect();
     ids.sort();

@@ -4,21 +4,19 @@ use std::fs;
 
 use serde_json::json;
 
-use super::{half_sent, interrupted, journals};
-use crate::lab::{Location, MIB, Sample, Setup, agent_behind_proxy, eventually, garage};
+use crate::lab::{HalfSent, Location, MIB, Sample, Setup, agent_behind_proxy, eventually, garage};
 
 #[tokio::test]
 async fn invalid_upload_is_discarded_immediately() {
     let (agent, _proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Wrong", 20 * MIB);
     let is_gone = async || {
-        bucket.comes_to_be_empty().await;
-        eventually("the journal is gone", async || journals(&agent).is_empty()).await;
+        bucket.wait_until_empty().await;
+        agent.wait_until_no_journal().await;
     };
     for is_resumed in [false, true] {
         if is_resumed {
-            half_sent(&agent, "garage", &sample).await.1.gone().await;
-            interrupted(&agent).await;
+            agent.disconnected_half_way("garage", &sample).await;
             assert_eq!(
                 bucket.unfinished().await.len(),
                 1,
@@ -32,11 +30,7 @@ async fn invalid_upload_is_discarded_immediately() {
             .await;
         short.is_problem(409, "size_mismatch", &["Nothing was kept"]);
         is_gone().await;
-        let upload_id = agent.begin("garage", &sample).await;
-        assert_eq!(
-            agent.content(&upload_id, sample.tar.clone()).await.status,
-            200
-        );
+        let upload_id = agent.received("garage", &sample).await;
         let other = Sample::new("a1", "Another", 20 * MIB);
         agent.complete(&upload_id, &other).await.is_problem(
             409,
@@ -45,8 +39,7 @@ async fn invalid_upload_is_discarded_immediately() {
         );
         is_gone().await;
     }
-    half_sent(&agent, "garage", &sample).await.1.gone().await;
-    interrupted(&agent).await;
+    agent.disconnected_half_way("garage", &sample).await;
     let upload_id = agent.begin("garage", &sample).await;
     agent
         .content(&upload_id, "")
@@ -59,11 +52,13 @@ async fn invalid_upload_is_discarded_immediately() {
 async fn cancelled_upload_is_discarded_immediately() {
     let (agent, _proxy, bucket) = agent_behind_proxy(|_| {}).await;
     let sample = Sample::new("a1", "Cancelled", 20 * MIB);
-    let (upload_id, sending, _) = half_sent(&agent, "garage", &sample).await;
+    let HalfSent {
+        upload_id, sending, ..
+    } = agent.half_sent("garage", &sample, 10 * MIB).await;
     assert_eq!(agent.cancel(&upload_id).await.status, 204);
     sending.gone().await;
-    bucket.comes_to_be_empty().await;
-    eventually("the journal is gone", async || journals(&agent).is_empty()).await;
+    bucket.wait_until_empty().await;
+    agent.wait_until_no_journal().await;
 }
 
 /// Without a journal, a later run could neither resume nor sweep it.
@@ -75,8 +70,13 @@ async fn unjournaled_upload_is_discarded_on_disconnect() {
     fs::write(setup.path("state/uploads"), "a file in the folder's place").unwrap();
     let agent = setup.serve().await;
     let sample = Sample::new("a1", "Unnoted", 20 * MIB);
-    half_sent(&agent, "garage", &sample).await.1.gone().await;
-    bucket.comes_to_be_empty().await;
+    agent
+        .half_sent("garage", &sample, 10 * MIB)
+        .await
+        .sending
+        .gone()
+        .await;
+    bucket.wait_until_empty().await;
 }
 
 #[tokio::test]
@@ -108,27 +108,20 @@ async fn removed_location_discards_interrupted_uploads() {
     let agent = Setup::with([]).keeping_secret(&bucket.secret).serve().await;
     let settings = Location::of(&bucket).json();
     let register = async || {
-        assert_eq!(
-            agent
-                .put("/v1/locations/garage", settings.to_string())
-                .await
-                .status,
-            200
-        );
+        agent.register("garage", &settings).await;
     };
     register().await;
     let sample = Sample::new("a1", "Forgotten", 20 * MIB);
-    half_sent(&agent, "garage", &sample).await.1.gone().await;
-    interrupted(&agent).await;
+    agent.disconnected_half_way("garage", &sample).await;
     // Registered again, as Home Assistant does on every connection.
     register().await;
     assert_eq!(
-        (bucket.unfinished().await.len(), journals(&agent).len()),
+        (bucket.unfinished().await.len(), agent.journals().len()),
         (1, 1)
     );
     assert_eq!(agent.delete("/v1/locations/garage").await.status, 204);
-    bucket.comes_to_be_empty().await;
-    eventually("the journal is gone", async || journals(&agent).is_empty()).await;
+    bucket.wait_until_empty().await;
+    agent.wait_until_no_journal().await;
 }
 
 #[tokio::test]
@@ -136,30 +129,17 @@ async fn moved_location_leaves_nothing_behind() {
     let bucket = garage::shared().bucket().await;
     let agent = Setup::with([]).keeping_secret(&bucket.secret).serve().await;
     let mut settings = Location::of(&bucket).json();
-    assert_eq!(
-        agent
-            .put("/v1/locations/garage", settings.to_string())
-            .await
-            .status,
-        200
-    );
+    agent.register("garage", &settings).await;
     let sample = Sample::new("a1", "Moved", 20 * MIB);
-    half_sent(&agent, "garage", &sample).await.1.gone().await;
-    interrupted(&agent).await;
+    agent.disconnected_half_way("garage", &sample).await;
     assert_eq!(
-        (bucket.unfinished().await.len(), journals(&agent).len()),
+        (bucket.unfinished().await.len(), agent.journals().len()),
         (1, 1)
     );
     settings["prefix"] = json!("elsewhere");
-    assert_eq!(
-        agent
-            .put("/v1/locations/garage", settings.to_string())
-            .await
-            .status,
-        200
-    );
-    bucket.comes_to_be_empty().await;
-    eventually("the journal is gone", async || journals(&agent).is_empty()).await;
+    agent.register("garage", &settings).await;
+    bucket.wait_until_empty().await;
+    agent.wait_until_no_journal().await;
 }
 
 #[tokio::test]
@@ -167,27 +147,15 @@ async fn interrupted_upload_of_a_moved_location_is_discarded() {
     let bucket = garage::shared().bucket().await;
     let agent = Setup::with([]).keeping_secret(&bucket.secret).serve().await;
     let mut settings = Location::of(&bucket).json();
-    assert_eq!(
-        agent
-            .put("/v1/locations/garage", settings.to_string())
-            .await
-            .status,
-        200
-    );
+    agent.register("garage", &settings).await;
     let sample = Sample::new("a1", "Moved", 20 * MIB);
-    let (_, sending, _) = half_sent(&agent, "garage", &sample).await;
+    let HalfSent { sending, .. } = agent.half_sent("garage", &sample, 10 * MIB).await;
     settings["prefix"] = json!("elsewhere");
-    assert_eq!(
-        agent
-            .put("/v1/locations/garage", settings.to_string())
-            .await
-            .status,
-        200
-    );
+    agent.register("garage", &settings).await;
     assert_eq!(bucket.unfinished().await.len(), 1, "it resumes");
     sending.gone().await;
-    bucket.comes_to_be_empty().await;
-    eventually("the journal is gone", async || journals(&agent).is_empty()).await;
+    bucket.wait_until_empty().await;
+    agent.wait_until_no_journal().await;
 }
 
 #[tokio::test]
@@ -214,7 +182,7 @@ async fn interrupted_command_leaves_nothing() {
             .success()
     );
     assert_eq!(process.wait().unwrap().code(), Some(1));
-    bucket.comes_to_be_empty().await;
+    bucket.wait_until_empty().await;
     // The event may precede the journal.
     assert_eq!(
         fs::read_dir(setup.path("state/uploads")).map_or(0, Iterator::count),

@@ -41,7 +41,7 @@ impl Map {
     }
 
     /// Forgets older lists.
-    pub(super) fn all_is_fresh(&mut self) {
+    pub(super) fn mark_all_fresh(&mut self) {
         self.since.clear();
     }
 

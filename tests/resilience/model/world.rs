@@ -73,7 +73,7 @@ impl World {
     }
 
     /// Performs all steps, and compares everything at the end.
-    pub(super) fn goes_through(mut self, steps: &[Step]) {
+    pub(super) fn run_steps(mut self, steps: &[Step]) {
         for step in steps {
             self.does(*step);
             self.server.heal();
@@ -93,7 +93,7 @@ impl World {
                 trouble: Trouble::None,
             });
         }
-        self.looks_into_the_bucket();
+        self.assert_bucket_content();
     }
 
     fn start(&mut self) {
@@ -120,7 +120,7 @@ impl World {
     fn crash(&mut self) {
         self.kill();
         self.start();
-        self.map.all_is_fresh();
+        self.map.mark_all_fresh();
     }
 
     /// Calls the agent; a kill ends the call.
@@ -238,7 +238,7 @@ impl World {
             Step::Crash => self.crash(),
             Step::Wait { seconds } => self.wait(seconds),
             Step::Day => self.day(),
-            Step::SetBack => self.set_back(),
+            Step::SetBack => self.set_clock_back(),
         }
     }
 
@@ -320,7 +320,7 @@ impl World {
             return;
         }
         if refresh {
-            self.map.all_is_fresh();
+            self.map.mark_all_fresh();
         }
         for id in OWN.iter().chain(&FOREIGN) {
             self.map.is_seen(id, view.listing.find(id).is_some());

@@ -4,23 +4,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::time::Instant;
 
-use crate::lab::{Fault, MIB, Request, Sample, agent_behind_proxy};
+use crate::lab::{Fault, HalfSent, MIB, Request, Sample, Stopwatch, agent_behind_proxy};
 
 #[tokio::test]
 async fn waiting_upload_is_shown_as_waiting() {
     let (agent, proxy, _bucket) = agent_behind_proxy(|_| {}).await;
-    let mut events = agent.events().await;
     let sample = Sample::new("a1", "Waiting", 30 * MIB);
-    let upload_id = agent.begin("garage", &sample).await;
-    let mut sending = agent.sending(&upload_id);
-    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
-    events
-        .until(|event| event["stored_bytes"].as_u64() > Some(0))
-        .await;
+    let HalfSent {
+        upload_id,
+        mut sending,
+        mut events,
+        rest,
+        ..
+    } = agent.half_sent("garage", &sample, 1).await;
     proxy.set_away(true);
-    let rest = sample.tar.slice(12 * 1024 * 1024..);
     let back = async {
         let waits = events
             .until(|event| event["upload_id"] == upload_id && !event["waiting"].is_null())
@@ -57,18 +55,17 @@ async fn waiting_upload_is_shown_as_waiting() {
 }
 
 /// The storage is healthy, but a proxy answers for it: the upload waits, a list fails at once.
-/// list does not.
-async fn is_waited_for(answer: Fault, code: &str) {
+async fn upload_waits_for(answer: Fault, code: &str) {
     let (agent, proxy, _bucket) = agent_behind_proxy(|_| {}).await;
     assert_eq!(agent.list("garage").await["stale"], false);
-    let mut events = agent.events().await;
     let sample = Sample::new("a1", "Waiting", 30 * MIB);
-    let upload_id = agent.begin("garage", &sample).await;
-    let mut sending = agent.sending(&upload_id);
-    sending.send(&sample.tar.slice(..12 * 1024 * 1024)).await;
-    events
-        .until(|event| event["stored_bytes"].as_u64() > Some(0))
-        .await;
+    let HalfSent {
+        upload_id,
+        mut sending,
+        mut events,
+        rest,
+        ..
+    } = agent.half_sent("garage", &sample, 1).await;
     for _ in 0..100 {
         proxy.fault(
             |request| request.path.contains("partNumber="),
@@ -76,15 +73,14 @@ async fn is_waited_for(answer: Fault, code: &str) {
         );
         proxy.fault(Request::is_list, answer.clone());
     }
-    let rest = sample.tar.slice(12 * 1024 * 1024..);
     let back = async {
         let waits = events
             .until(|event| event["upload_id"] == upload_id && !event["waiting"].is_null())
             .await;
         assert_eq!(waits.last().unwrap()["waiting"]["code"], code, "{waits:#?}");
-        let (start, asked) = (Instant::now(), proxy.count(Request::is_list));
+        let (watch, asked) = (Stopwatch::start(&agent), proxy.count(Request::is_list));
         let list = agent.refreshed("garage").await;
-        assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+        watch.assert_below(Duration::from_secs(5), "a list that fails at once");
         assert_eq!(
             (&list["stale"], &list["error"]["code"]),
             (&json!(true), &json!(code))
@@ -102,13 +98,13 @@ async fn is_waited_for(answer: Fault, code: &str) {
 async fn clock_skew_is_waited_out() {
     let skewed = "<Error><Code>RequestTimeTooSkewed</Code><Message>The difference between the request time and the \
         current time is too large.</Message></Error>";
-    is_waited_for(Fault::Answer("403 Forbidden", skewed), "clock_skew").await;
+    upload_waits_for(Fault::Answer("403 Forbidden", skewed), "clock_skew").await;
 }
 
 /// The answer of a reverse proxy that lost its server.
 #[tokio::test]
 async fn web_page_in_place_of_storage_is_waited_out() {
-    is_waited_for(
+    upload_waits_for(
         Fault::Answer("404 Not Found", "404 page not found"),
         "storage_error",
     )
@@ -139,11 +135,7 @@ async fn fresh_object_missing_at_first_is_looked_up_again() {
     let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
     for (id, size) in [("a1", 12 * MIB), ("b2", 40_960)] {
         let sample = Sample::new(id, id, size);
-        let upload_id = agent.begin("garage", &sample).await;
-        assert_eq!(
-            agent.content(&upload_id, sample.tar.clone()).await.status,
-            200
-        );
+        let upload_id = agent.received("garage", &sample).await;
         // The first lookup tests whether the name is free.
         let looks = AtomicUsize::new(0);
         let is_second = move |request: &Request| {

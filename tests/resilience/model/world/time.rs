@@ -14,7 +14,7 @@ impl World {
         let (runtime, _) = self.running.as_ref().unwrap();
         runtime.block_on(time_passes(Duration::from_secs(seconds)));
         if seconds > 300 {
-            self.map.all_is_fresh();
+            self.map.mark_all_fresh();
         }
     }
 
@@ -24,18 +24,18 @@ impl World {
         self.server.make_older(DAY);
         self.moves_journals(|time| time - DAY);
         self.start();
-        self.map.all_is_fresh();
+        self.map.mark_all_fresh();
         self.until("no parts are left", |world| {
             world.server.unfinished().is_empty()
         });
     }
 
     /// Existing files are from the future until the next sweep.
-    pub(super) fn set_back(&mut self) {
+    pub(super) fn set_clock_back(&mut self) {
         self.kill();
         self.moves_journals(|time| time + 30 * DAY);
         self.start();
-        self.map.all_is_fresh();
+        self.map.mark_all_fresh();
         self.until("no journal is of the future", |world| {
             world
                 .journals()
@@ -89,7 +89,7 @@ impl World {
     }
 
     /// Asserts that the bucket holds only uploaded or foreign content.
-    pub(super) fn looks_into_the_bucket(&self) {
+    pub(super) fn assert_bucket_content(&self) {
         for key in self.server.keys() {
             if !key.ends_with(".metadata.json") && !key.contains("garbage") {
                 let tar = self.server.get(&key);
