@@ -1,4 +1,4 @@
-//! The command line: `serve`, and the agent's calls for people and scripts, one file a command.
+//! The command line: `serve`, and the agent's calls for users and scripts, one file per command.
 //!
 //! Exit codes: 0 done, 1 failed, 2 invalid usage or configuration, 3 not found, 4 storage unavailable for now, 5 damaged
 //! data.
@@ -22,14 +22,21 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use tracing::warn;
 
 use crate::agent::Agent;
 use crate::config::{Config, Origin, Problems};
 use crate::error::{Error, Kind};
 use crate::logging::{self, Level};
+use copy::CopyArgs;
+use delete::DeleteArgs;
+use download::DownloadArgs;
+use import::ImportArgs;
 use output::Output;
+use recover::RecoverArgs;
+use upload::UploadArgs;
+use verify::VerifyArgs;
 
 /// Deadline for the clean-up at a command's end.
 const CLEAN_UP_LIMIT: Duration = Duration::from_mins(1);
@@ -63,106 +70,37 @@ enum Command {
     /// Run the agent
     Serve,
     /// Check a location, or all of them: list, write, read, delete
-    Check {
-        /// Id of a location
-        #[arg(value_name = "LOC")]
-        location: Option<String>,
-    },
+    Check(LocationArgs),
     /// List the backups of a location, or of all of them
-    List {
-        /// Id of a location
-        #[arg(value_name = "LOC")]
-        location: Option<String>,
-    },
+    List(LocationArgs),
     /// Upload a backup's tar
-    Upload {
-        /// Id of a location
-        #[arg(value_name = "LOC")]
-        location: String,
-        /// The tar that Home Assistant made
-        #[arg(value_name = "FILE.tar")]
-        file: PathBuf,
-    },
+    Upload(UploadArgs),
     /// Download a backup
-    Download {
-        /// Id of a location
-        #[arg(value_name = "LOC")]
-        location: String,
-        /// Id of the backup, as shown by `list`
-        backup_id: String,
-        /// File to write, or `-` for standard output [default: the name that Home Assistant suggests]
-        #[arg(short, long, value_name = "FILE")]
-        output: Option<PathBuf>,
-        /// Replace an existing file
-        #[arg(long)]
-        force: bool,
-    },
+    Download(DownloadArgs),
     /// Delete a backup
-    Delete {
-        /// Id of a location
-        #[arg(value_name = "LOC")]
-        location: String,
-        /// Id of the backup, as shown by `list`
-        backup_id: String,
-    },
+    Delete(DeleteArgs),
     /// Copy backups to another location; backups that exist there are skipped
-    Copy {
-        /// Id of the source location
-        from: String,
-        /// Id of the target location
-        to: String,
-        /// Ids of backups, as shown by `list` [default: all]
-        #[arg(value_name = "BACKUP_ID")]
-        backup_ids: Vec<String>,
-        /// Print what would be done, and change nothing
-        #[arg(long)]
-        dry_run: bool,
-    },
+    Copy(CopyArgs),
     /// Import backups of Home Assistant's own S3 integrations; the originals stay
-    Import {
-        /// Id of the target location
-        #[arg(value_name = "LOC")]
-        to: String,
-        /// Id of the source location [default: the target]
-        #[arg(long, value_name = "LOC")]
-        from: Option<String>,
-        /// Folder of the originals, which may be "" [default: the source location's prefix]
-        #[arg(long, value_name = "PREFIX")]
-        from_prefix: Option<String>,
-        /// Print what would be done, and change nothing
-        #[arg(long)]
-        dry_run: bool,
-    },
+    Import(ImportArgs),
     /// Verify that backups are complete and undamaged
-    Verify {
-        /// Id of a location [default: all]
-        #[arg(value_name = "LOC")]
-        location: Option<String>,
-        /// Id of the backup, as shown by `list` [default: all]
-        backup_id: Option<String>,
-        /// Download each backup and compare its SHA-256, instead of a few small requests
-        #[arg(long)]
-        full: bool,
-    },
+    Verify(VerifyArgs),
     /// Adopt tars without metadata as backups; the tars stay unchanged
-    Recover {
-        /// Id of a location
-        #[arg(value_name = "LOC")]
-        location: String,
-        /// Keys of tars, as shown by `list` [default: all]
-        #[arg(value_name = "KEY")]
-        keys: Vec<String>,
-        /// Print what would be done, and change nothing
-        #[arg(long)]
-        dry_run: bool,
-    },
+    Recover(RecoverArgs),
     /// Ask the running agent whether it is healthy
     Healthcheck,
 }
 
-/// Reason for a command's failure.
+#[derive(Debug, Args)]
+struct LocationArgs {
+    /// Id of a location
+    #[arg(value_name = "LOC")]
+    location: Option<String>,
+}
+
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+enum CommandError {
     #[error(transparent)]
     Configuration(#[from] Problems),
     #[error(transparent)]
@@ -182,8 +120,8 @@ enum Failure {
     ReportedDamaged,
 }
 
-impl Failure {
-    /// Code in `--json` for failures outside the agent.
+impl CommandError {
+    /// Code in `--json` for errors outside the agent.
     fn name(&self) -> &'static str {
         if self.code() == 2 {
             "configuration"
@@ -213,9 +151,9 @@ pub async fn run(cli: Cli) -> ExitCode {
     let output = Output { json: cli.json };
     match dispatch(&cli, output).await {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            output.failure(&failure);
-            ExitCode::from(failure.code())
+        Err(error) => {
+            output.error(&error);
+            ExitCode::from(error.code())
         }
     }
 }
@@ -225,26 +163,21 @@ impl Command {
     const fn writes(&self) -> bool {
         matches!(
             self,
-            Self::Upload { .. }
-                | Self::Delete { .. }
-                | Self::Copy { .. }
-                | Self::Import { .. }
-                | Self::Recover { .. }
+            Self::Upload(_) | Self::Delete(_) | Self::Copy(_) | Self::Import(_) | Self::Recover(_)
         )
     }
 
     /// Whether the command reports on all locations.
     const fn is_about_all(&self) -> bool {
-        matches!(
-            self,
-            Self::Check { location: None }
-                | Self::List { location: None }
-                | Self::Verify { location: None, .. }
-        )
+        match self {
+            Self::Check(args) | Self::List(args) => args.location.is_none(),
+            Self::Verify(args) => args.location.is_none(),
+            _ => false,
+        }
     }
 }
 
-async fn dispatch(cli: &Cli, output: Output) -> Result<(), Failure> {
+async fn dispatch(cli: &Cli, output: Output) -> Result<(), CommandError> {
     // First of all: process 1 of a container has no default signal handlers.
     let stop_signal = serve::stop_signal()?;
     let config = Config::load(cli.config.as_deref())?;
@@ -275,7 +208,7 @@ async fn dispatch(cli: &Cli, output: Output) -> Result<(), Failure> {
     let agent = Agent::new(config.locations, &config.state_dir)?;
     let result = tokio::select! {
         result = ask(&agent, &cli.command, output) => result,
-        () = stop_signal => Err(Failure::Interrupted),
+        () = stop_signal => Err(CommandError::Interrupted),
     };
     if cli.command.writes() {
         // No `serve` may be running to do it.
@@ -285,74 +218,29 @@ async fn dispatch(cli: &Cli, output: Output) -> Result<(), Failure> {
     agent.stop(CLEAN_UP_LIMIT).await;
     // A location with invalid settings was not reported on, so the command did not succeed.
     result.and(if is_partial {
-        Err(Failure::Reported)
+        Err(CommandError::Reported)
     } else {
         Ok(())
     })
 }
 
-async fn ask(agent: &Arc<Agent>, command: &Command, output: Output) -> Result<(), Failure> {
+async fn ask(agent: &Arc<Agent>, command: &Command, output: Output) -> Result<(), CommandError> {
     match command {
-        Command::Check { location } => check::check(agent, location.as_deref(), output).await,
-        Command::List { location } => list::list(agent, location.as_deref(), output).await,
-        Command::Upload { location, file } => upload::upload(agent, location, file, output).await,
-        Command::Download {
-            location,
-            backup_id,
-            output: file,
-            force,
-        } => download::download(agent, location, backup_id, file.as_deref(), *force, output).await,
-        Command::Delete {
-            location,
-            backup_id,
-        } => delete::delete(agent, location, backup_id, output).await,
-        Command::Copy {
-            from,
-            to,
-            backup_ids,
-            dry_run,
-        } => copy::copy(agent, from, to, backup_ids, *dry_run, output).await,
-        Command::Import {
-            to,
-            from,
-            from_prefix,
-            dry_run,
-        } => {
-            import::import(
-                agent,
-                to,
-                from.as_deref(),
-                from_prefix.as_deref(),
-                *dry_run,
-                output,
-            )
-            .await
-        }
-        Command::Verify {
-            location,
-            backup_id,
-            full,
-        } => {
-            verify::verify(
-                agent,
-                location.as_deref(),
-                backup_id.as_deref(),
-                *full,
-                output,
-            )
-            .await
-        }
-        Command::Recover {
-            location,
-            keys,
-            dry_run,
-        } => recover::recover(agent, location, keys, *dry_run, output).await,
+        Command::Check(args) => check::check(agent, args, output).await,
+        Command::List(args) => list::list(agent, args, output).await,
+        Command::Upload(args) => upload::upload(agent, args, output).await,
+        Command::Download(args) => download::download(agent, args, output).await,
+        Command::Delete(args) => delete::delete(agent, args, output).await,
+        Command::Copy(args) => copy::copy(agent, args, output).await,
+        Command::Import(args) => import::import(agent, args, output).await,
+        Command::Verify(args) => verify::verify(agent, args, output).await,
+        Command::Recover(args) => recover::recover(agent, args, output).await,
         Command::Serve | Command::Healthcheck => Ok(()),
     }
 }
 
 /// Returns the ids of the named location, or of all.
-fn chosen(agent: &Arc<Agent>, location: Option<&str>) -> Result<Vec<String>, Error> {
+fn chosen(agent: &Agent, location: Option<&String>) -> Result<Vec<String>, Error> {
     match location {
         Some(id) => agent
             .location(id)
@@ -368,10 +256,10 @@ fn chosen(agent: &Arc<Agent>, location: Option<&str>) -> Result<Vec<String>, Err
 }
 
 /// Maps the first failure, if any, to an exit code; the failure is known by whether it is retryable.
-fn exit_code_of(failed: Option<bool>) -> Result<(), Failure> {
+fn exit_code_of(failed: Option<bool>) -> Result<(), CommandError> {
     match failed {
         None => Ok(()),
-        Some(true) => Err(Failure::ReportedAway),
-        Some(false) => Err(Failure::Reported),
+        Some(true) => Err(CommandError::ReportedAway),
+        Some(false) => Err(CommandError::Reported),
     }
 }

@@ -6,27 +6,27 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::output::{Output, lines};
-use super::{Failure, chosen, exit_code_of};
+use super::{CommandError, LocationArgs, chosen, exit_code_of};
 use crate::agent::Agent;
-use crate::agent::model::{CheckReport as Checked, CheckStep as Step, Failure as Report};
+use crate::agent::model::{CheckReport, CheckStep, Failure};
 use crate::error::Reason;
 
 /// Checks locations; fails when one of them fails.
 pub(super) async fn check(
     agent: &Arc<Agent>,
-    location: Option<&str>,
+    args: &LocationArgs,
     output: Output,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let mut failed = None;
-    for id in chosen(agent, location)? {
+    for id in chosen(agent, args.location.as_ref())? {
         let checked = agent.check(&id).await?;
-        failed = failed.or(checked.error().map(Report::retryable));
+        failed = failed.or(checked.error().map(Failure::retryable));
         output.result(&text(&id, &checked), &value(&id, &checked))?;
     }
     exit_code_of(failed)
 }
 
-fn text(id: &str, checked: &Checked) -> String {
+fn text(id: &str, checked: &CheckReport) -> String {
     let mut lines = vec![id.to_owned()];
     lines.extend(checked.steps.iter().map(step_line));
     let settings = |settings: &BTreeMap<String, String>| {
@@ -63,13 +63,13 @@ fn text(id: &str, checked: &Checked) -> String {
     lines.join("\n")
 }
 
-fn value(id: &str, checked: &Checked) -> Value {
+fn value(id: &str, checked: &CheckReport) -> Value {
     let mut value = json!(checked);
     value["location"] = json!(id);
     value
 }
 
-fn step_line(step: &Step) -> String {
+fn step_line(step: &CheckStep) -> String {
     match &step.error {
         None => format!("  {:<9} ok      {:>6} ms", step.step, step.duration_ms),
         Some(report) => format!(

@@ -4,49 +4,59 @@ use std::fmt::Write;
 use std::pin::pin;
 use std::sync::Arc;
 
+use clap::Args;
 use futures_util::StreamExt;
 use indicatif::ProgressBar;
 use serde_json::json;
 
-use super::Failure;
-use super::output::{Output, lines, size};
+use super::CommandError;
+use super::output::{Output, left_out, lines, size};
 use super::progress::follow_uploads;
 use crate::agent::Agent;
-use crate::agent::copy::{
-    CopyOutcome as Outcome, CopyPlan as Plan, CopyRequest as Request, Done, Layout,
-};
-use crate::agent::model::{Failure as Report, Skipped};
+use crate::agent::copy::{CopyOutcome, CopyPlan, CopyRequest, Done, Layout};
+use crate::agent::model::{Failure, Skipped};
+
+#[derive(Debug, Args)]
+pub(super) struct CopyArgs {
+    /// Id of the source location
+    from: String,
+    /// Id of the target location
+    to: String,
+    /// Ids of backups, as shown by `list` [default: all]
+    #[arg(value_name = "BACKUP_ID")]
+    backup_ids: Vec<String>,
+    /// Print what would be done, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
 
 /// Copies backups from one location to another.
 pub(super) async fn copy(
     agent: &Arc<Agent>,
-    from: &str,
-    to: &str,
-    backup_ids: &[String],
-    dry_run: bool,
+    args: &CopyArgs,
     output: Output,
-) -> Result<(), Failure> {
-    let request = Request {
-        from: from.to_owned(),
+) -> Result<(), CommandError> {
+    let request = CopyRequest {
+        from: args.from.clone(),
         layout: Layout::Agent,
-        to: to.to_owned(),
-        backup_ids: backup_ids.to_vec(),
+        to: args.to.clone(),
+        backup_ids: args.backup_ids.clone(),
         inside: <_>::default(),
     };
-    run(agent, &request, dry_run, output).await
+    run(agent, &request, args.dry_run, output).await
 }
 
 /// Runs a copy, or prints what it would do.
 pub(super) async fn run(
     agent: &Arc<Agent>,
-    request: &Request,
+    request: &CopyRequest,
     dry_run: bool,
     output: Output,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let plan = agent.plan_copy(request).await?;
-    let mut summary = Summary {
+    let mut summary = CopySummary {
         dry_run,
-        ..Summary::default()
+        ..CopySummary::default()
     };
     for skipped in &plan.left_out {
         summary.leave_out(skipped, output)?;
@@ -63,11 +73,11 @@ pub(super) async fn run(
 
 async fn carry_out(
     agent: &Arc<Agent>,
-    plan: Plan,
+    plan: CopyPlan,
     to: &str,
-    summary: &mut Summary,
+    summary: &mut CopySummary,
     output: Output,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let bar = output.progress(plan.bytes());
     let target = to.to_owned();
     let _following = follow_uploads(agent, &bar, move |upload| upload.location == target);
@@ -81,7 +91,7 @@ async fn carry_out(
 
 /// Totals of a copy.
 #[derive(Default)]
-struct Summary {
+struct CopySummary {
     dry_run: bool,
     copied: u64,
     skipped: u64,
@@ -91,23 +101,21 @@ struct Summary {
     is_away: bool,
 }
 
-impl Summary {
-    fn leave_out(&mut self, skipped: &Skipped, output: Output) -> Result<(), Failure> {
+impl CopySummary {
+    fn leave_out(&mut self, skipped: &Skipped, output: Output) -> Result<(), CommandError> {
         self.left_out += 1;
-        let line = format!("left out: \"{}\", {}", skipped.key, skipped.reason);
         output.result(
-            &line,
+            &left_out(skipped),
             &json!({"result": "left_out", "key": skipped.key, "reason": skipped.reason}),
-        )?;
-        Ok(())
+        )
     }
 
     fn take(
         &mut self,
-        outcome: &Outcome,
+        outcome: &CopyOutcome,
         bar: &ProgressBar,
         output: Output,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CommandError> {
         let id = &outcome.backup_id;
         let bytes = size(outcome.size);
         let value =
@@ -115,12 +123,12 @@ impl Summary {
         let (line, value) = match &outcome.result {
             Ok(done) => (format!("{id}: {} ({bytes})", words(*done)), value),
             Err(error) => {
-                let report = Report::from(error);
-                self.is_away |= Failure::Agent(error.clone()).code() == 4;
-                let line = format!("{id}: {}", lines(&report));
+                let failure = Failure::from(error);
+                self.is_away |= CommandError::Agent(error.clone()).code() == 4;
+                let line = format!("{id}: {}", lines(&failure));
                 (
                     line,
-                    json!({"backup_id": id, "size": outcome.size, "result": "failed", "error": report}),
+                    json!({"backup_id": id, "size": outcome.size, "result": "failed", "error": failure}),
                 )
             }
         };
@@ -132,11 +140,10 @@ impl Summary {
             }
             Err(_) => self.failed += 1,
         }
-        bar.suspend(|| output.result(&line, &value))?;
-        Ok(())
+        bar.suspend(|| output.result(&line, &value))
     }
 
-    fn end(self, request: &Request, output: Output) -> Result<(), Failure> {
+    fn end(self, request: &CopyRequest, output: Output) -> Result<(), CommandError> {
         let Self {
             dry_run,
             copied,
@@ -168,8 +175,8 @@ impl Summary {
         output.result(&line, &totals)?;
         match (failed, is_away) {
             (0, _) => Ok(()),
-            (_, true) => Err(Failure::ReportedAway),
-            (_, false) => Err(Failure::Reported),
+            (_, true) => Err(CommandError::ReportedAway),
+            (_, false) => Err(CommandError::Reported),
         }
     }
 }

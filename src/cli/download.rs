@@ -4,30 +4,51 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 
+use clap::Args;
 use futures_util::StreamExt;
 use indicatif::ProgressBar;
 use serde_json::json;
 use tokio::fs::{self, OpenOptions};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::Failure;
+use super::CommandError;
 use super::output::{Output, size};
 use crate::agent::Agent;
 use crate::agent::catalog::Entry;
 use crate::agent::download::Download;
 use crate::backup::StoredBackup;
 
+#[derive(Debug, Args)]
+pub(super) struct DownloadArgs {
+    /// Id of a location
+    #[arg(value_name = "LOC")]
+    location: String,
+    /// Id of the backup, as shown by `list`
+    backup_id: String,
+    /// File to write, or `-` for standard output [default: the name that Home Assistant suggests]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Replace an existing file
+    #[arg(long)]
+    force: bool,
+}
+
 /// Downloads a backup into a file, atomically.
 pub(super) async fn download(
     agent: &Agent,
-    location: &str,
-    backup_id: &str,
-    file: Option<&Path>,
-    force: bool,
+    args: &DownloadArgs,
     output: Output,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
+    let DownloadArgs {
+        location,
+        backup_id,
+        output: file,
+        force,
+    } = args;
     let entry = agent.find(location, backup_id).await?;
-    let file = file.map_or_else(|| suggested_file(&entry, backup_id), PathBuf::from);
+    let file = file
+        .clone()
+        .unwrap_or_else(|| suggested_file(&entry, backup_id));
     if file == Path::new("-") {
         let download = agent.download(location, &entry, None).await?;
         write_all(download, tokio::io::stdout(), &ProgressBar::hidden()).await?;
@@ -70,8 +91,7 @@ pub(super) async fn download(
     output.result(
         &line,
         &json!({"file": file.display().to_string(), "size": bytes, "verified": verified}),
-    )?;
-    Ok(())
+    )
 }
 
 /// An incomplete file of one download, removed on drop.
@@ -92,7 +112,11 @@ fn cannot_write(file: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), why)
 }
 
-async fn write_file(download: Download, path: &Path, bar: &ProgressBar) -> Result<(), Failure> {
+async fn write_file(
+    download: Download,
+    path: &Path,
+    bar: &ProgressBar,
+) -> Result<(), CommandError> {
     // A backup may hold every password of a house. An existing file could be readable by others, or a link.
     let file = OpenOptions::new()
         .write(true)
@@ -110,7 +134,7 @@ async fn write_all<W: AsyncWrite + Unpin>(
     download: Download,
     mut to: W,
     bar: &ProgressBar,
-) -> Result<W, Failure> {
+) -> Result<W, CommandError> {
     let mut pieces = pin!(download.into_stream());
     while let Some(piece) = pieces.next().await {
         let piece = piece?;

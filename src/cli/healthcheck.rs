@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::Failure;
+use super::CommandError;
 use super::output::Output;
 use crate::config::Config;
 use crate::error::{Error, Kind};
@@ -22,7 +22,7 @@ use crate::error::{Error, Kind};
 const HEALTHY_WITHIN: Duration = Duration::from_secs(3);
 
 /// Asks the agent on the configured socket for its health.
-pub(super) async fn healthcheck(config: &Config, output: Output) -> Result<(), Failure> {
+pub(super) async fn healthcheck(config: &Config, output: Output) -> Result<(), CommandError> {
     let socket = &config.listen.socket;
     let answer = timeout(HEALTHY_WITHIN, health(socket)).await;
     let status = answer
@@ -45,7 +45,7 @@ pub(super) async fn healthcheck(config: &Config, output: Output) -> Result<(), F
     if healthy {
         Ok(())
     } else {
-        Err(Failure::Reported)
+        Err(CommandError::Reported)
     }
 }
 

@@ -5,43 +5,40 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::output::{Output, lines, size};
-use super::{Failure, chosen, exit_code_of};
+use super::output::{Output, left_out, size};
+use super::{CommandError, LocationArgs, chosen, exit_code_of};
 use crate::agent::Agent;
 use crate::agent::catalog::View;
-use crate::agent::model::Failure as Report;
+use crate::agent::model::Failure;
 
 /// Lists backups, newest first. An unreachable location does not hide the others.
 pub(super) async fn list(
     agent: &Arc<Agent>,
-    location: Option<&str>,
+    args: &LocationArgs,
     output: Output,
-) -> Result<(), Failure> {
-    let ids = chosen(agent, location)?;
+) -> Result<(), CommandError> {
+    let ids = chosen(agent, args.location.as_ref())?;
     let mut failed = None;
     for id in &ids {
-        let report = match agent.list(id, false).await {
+        let failure = match agent.list(id, false).await {
             Ok(view) => {
                 show(id, &view, output)?;
                 // The storage refused some metadata objects, so the list is incomplete.
                 let Some(unread) = &view.listing.unread else {
                     continue;
                 };
-                Report::from(unread)
+                Failure::from(unread)
             }
             Err(error) if ids.len() == 1 => return Err(error.into()),
-            Err(error) => Report::from(&error),
+            Err(error) => Failure::from(&error),
         };
-        output.result(
-            &format!("{id}\n{}", lines(&report)),
-            &json!({"location": id, "error": report}),
-        )?;
-        failed = failed.or(Some(report.retryable()));
+        output.location_failure(id, &failure)?;
+        failed = failed.or(Some(failure.retryable()));
     }
     exit_code_of(failed)
 }
 
-fn show(id: &str, view: &View, output: Output) -> Result<(), Failure> {
+fn show(id: &str, view: &View, output: Output) -> Result<(), CommandError> {
     let rows = view.listing.rows();
     let mut text = format!(
         "{id}: {} backup{}",
@@ -58,17 +55,12 @@ fn show(id: &str, view: &View, output: Output) -> Result<(), Failure> {
         );
     }
     for skipped in &view.listing.skipped {
-        let _ = write!(
-            text,
-            "\n  left out: \"{}\", {}",
-            skipped.key, skipped.reason
-        );
+        let _ = write!(text, "\n  {}", left_out(skipped));
     }
     let entries = &view.listing.entries;
     let backups: Vec<_> = entries.iter().map(|entry| &entry.metadata.json).collect();
     output.result(
         &text,
         &json!({"location": id, "backups": backups, "skipped": view.listing.skipped}),
-    )?;
-    Ok(())
+    )
 }

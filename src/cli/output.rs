@@ -1,4 +1,4 @@
-//! Output of commands: lines for people, or one JSON object each for scripts.
+//! Output of commands: lines for users, or one JSON object each for scripts.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
@@ -7,8 +7,8 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::Failure;
-use crate::agent::model::Failure as Report;
+use super::CommandError;
+use crate::agent::model::{Failure, Skipped};
 
 /// The chosen form of output.
 #[derive(Debug, Clone, Copy)]
@@ -18,21 +18,32 @@ pub(super) struct Output {
 
 impl Output {
     /// Prints a result, as `line` or as `value`.
-    pub(super) fn result(self, line: &str, value: &Value) -> io::Result<()> {
+    pub(super) fn result(self, line: &str, value: &Value) -> Result<(), CommandError> {
         let mut out = io::stdout().lock();
         if self.json {
-            writeln!(out, "{value}")
+            writeln!(out, "{value}")?;
         } else {
-            writeln!(out, "{}", printable(line))
+            writeln!(out, "{}", printable(line))?;
         }
+        Ok(())
     }
 
-    /// Prints a failure and its hint.
-    pub(super) fn failure(self, failure: &Failure) {
-        let report = match failure {
-            Failure::Reported | Failure::ReportedAway | Failure::ReportedDamaged => return,
-            Failure::Agent(error) => Report::from(error),
-            other => Report {
+    /// Prints the failure of a location.
+    pub(super) fn location_failure(self, id: &str, failure: &Failure) -> Result<(), CommandError> {
+        self.result(
+            &format!("{id}\n{}", lines(failure)),
+            &json!({"location": id, "error": failure}),
+        )
+    }
+
+    /// Prints an error and its hint.
+    pub(super) fn error(self, error: &CommandError) {
+        let failure = match error {
+            CommandError::Reported | CommandError::ReportedAway | CommandError::ReportedDamaged => {
+                return;
+            }
+            CommandError::Agent(error) => Failure::from(error),
+            other => Failure {
                 code: other.name(),
                 reason: other.name(),
                 detail: other.to_string(),
@@ -43,9 +54,9 @@ impl Output {
         };
         // A closed standard error cannot be reported anywhere.
         drop(if self.json {
-            writeln!(io::stdout(), "{}", json!({"error": report}))
+            writeln!(io::stdout(), "{}", json!({"error": failure}))
         } else {
-            writeln!(io::stderr(), "{}", printable(&lines(&report)))
+            writeln!(io::stderr(), "{}", printable(&lines(&failure)))
         });
     }
 
@@ -75,19 +86,24 @@ fn printable(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Formats an error for people.
-pub(super) fn lines(report: &Report) -> String {
-    let provider = report
+/// Formats a failure for people.
+pub(super) fn lines(failure: &Failure) -> String {
+    let provider = failure
         .provider_code
         .as_ref()
         .map(|code| format!(" ({code})"))
         .unwrap_or_default();
-    let hint = if report.hint.is_empty() {
+    let hint = if failure.hint.is_empty() {
         String::new()
     } else {
-        format!("\n  {}", report.hint)
+        format!("\n  {}", failure.hint)
     };
-    format!("error: {}{provider}{hint}", report.detail)
+    format!("error: {}{provider}{hint}", failure.detail)
+}
+
+/// Formats an object that a list skips.
+pub(super) fn left_out(skipped: &Skipped) -> String {
+    format!("left out: \"{}\", {}", skipped.key, skipped.reason)
 }
 
 /// Formats a size in bytes for people.

@@ -2,55 +2,77 @@
 
 use std::sync::Arc;
 
+use clap::Args;
 use serde_json::json;
 
-use super::Failure;
+use super::CommandError;
 use super::output::{Output, size};
 use crate::agent::Agent;
-use crate::agent::model::{FailedRecovery as Failed, Recovery};
+use crate::agent::model::{FailedRecovery, Recovery};
 use crate::error::Kind;
+
+#[derive(Debug, Args)]
+pub(super) struct RecoverArgs {
+    /// Id of a location
+    #[arg(value_name = "LOC")]
+    location: String,
+    /// Keys of tars, as shown by `list` [default: all]
+    #[arg(value_name = "KEY")]
+    keys: Vec<String>,
+    /// Print what would be done, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
 
 /// Adopts tars without metadata: the named ones, or all.
 pub(super) async fn recover(
     agent: &Arc<Agent>,
-    location: &str,
-    keys: &[String],
-    dry_run: bool,
+    args: &RecoverArgs,
     output: Output,
-) -> Result<(), Failure> {
-    let keys = (!keys.is_empty()).then(|| keys.to_vec());
-    let recovery = agent.recover(location, keys, dry_run).await?;
-    show(location, &recovery, dry_run, output)?;
+) -> Result<(), CommandError> {
+    let RecoverArgs {
+        location,
+        keys,
+        dry_run,
+    } = args;
+    let keys = (!keys.is_empty()).then(|| keys.clone());
+    let recovery = agent.recover(location, keys, *dry_run).await?;
+    show(location, &recovery, *dry_run, output)?;
     let Some(worst) = recovery.failed.iter().map(code).max() else {
         return Ok(());
     };
     Err(match worst {
-        Worst::Away => Failure::ReportedAway,
-        Worst::Damaged => Failure::ReportedDamaged,
-        Worst::Refused => Failure::Reported,
+        WorstFailure::Away => CommandError::ReportedAway,
+        WorstFailure::Damaged => CommandError::ReportedDamaged,
+        WorstFailure::Refused => CommandError::Reported,
     })
 }
 
 /// The failure that decides the exit code, in rising order.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Worst {
+enum WorstFailure {
     Refused,
     Damaged,
     Away,
 }
 
-fn code(failed: &Failed) -> Worst {
+fn code(failed: &FailedRecovery) -> WorstFailure {
     match Kind::ALL
         .into_iter()
         .find(|kind| kind.code() == failed.code)
     {
-        Some(kind) if kind.facts().retryable => Worst::Away,
-        Some(Kind::InvalidMetadata) => Worst::Damaged,
-        _ => Worst::Refused,
+        Some(kind) if kind.facts().retryable => WorstFailure::Away,
+        Some(Kind::InvalidMetadata) => WorstFailure::Damaged,
+        _ => WorstFailure::Refused,
     }
 }
 
-fn show(location: &str, recovery: &Recovery, dry_run: bool, output: Output) -> Result<(), Failure> {
+fn show(
+    location: &str,
+    recovery: &Recovery,
+    dry_run: bool,
+    output: Output,
+) -> Result<(), CommandError> {
     let verb = if dry_run {
         "would be adopted"
     } else {
@@ -77,6 +99,5 @@ fn show(location: &str, recovery: &Recovery, dry_run: bool, output: Output) -> R
     let line = format!("{location}: {recovered} {verb}, {failed} failed.");
     let totals =
         json!({"location": location, "dry_run": dry_run, "recovered": recovered, "failed": failed});
-    output.result(&line, &totals)?;
-    Ok(())
+    output.result(&line, &totals)
 }

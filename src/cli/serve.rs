@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::Failure;
+use super::CommandError;
 use crate::agent::{Agent, identity};
 use crate::api::{State, router};
 use crate::config::{Config, Listen, Origin, Problem};
@@ -31,7 +31,7 @@ const CLEAN_UP_LIMIT: Duration = Duration::from_secs(5);
 pub(super) async fn serve(
     mut config: Config,
     stop_signal: impl Future<Output = ()>,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     if config.supervisor.is_some() {
         config.drop_unusable_locations();
     }

@@ -1,10 +1,11 @@
 //! `upload`.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use clap::Args;
 use crc_fast::{CrcAlgorithm, Digest};
 use futures_util::TryStreamExt;
 use parking_lot::Mutex;
@@ -12,7 +13,7 @@ use serde_json::json;
 use tokio::fs::File;
 use tokio_util::io::ReaderStream;
 
-use super::Failure;
+use super::CommandError;
 use super::output::{Output, size};
 use super::progress::follow_uploads;
 use crate::agent::Agent;
@@ -23,13 +24,23 @@ use crate::error::{Error, Kind};
 /// Bytes per read of the file.
 const READ_BYTES: usize = 1024 * 1024;
 
+#[derive(Debug, Args)]
+pub(super) struct UploadArgs {
+    /// Id of a location
+    #[arg(value_name = "LOC")]
+    location: String,
+    /// The tar that Home Assistant made
+    #[arg(value_name = "FILE.tar")]
+    file: PathBuf,
+}
+
 /// Uploads a tar, described by its own manifest.
 pub(super) async fn upload(
     agent: &Arc<Agent>,
-    location: &str,
-    file: &Path,
+    args: &UploadArgs,
     output: Output,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
+    let UploadArgs { location, file } = args;
     let backup = describe(file).await?;
     let filename = format!("{}.tar", backup.suggested_stem());
     let upload = agent
@@ -60,11 +71,10 @@ pub(super) async fn upload(
     output.result(
         &line,
         &json!({"location": location, "key": upload.key(), "backup": stored}),
-    )?;
-    Ok(())
+    )
 }
 
-async fn describe(file: &Path) -> Result<AgentBackup, Failure> {
+async fn describe(file: &Path) -> Result<AgentBackup, CommandError> {
     let path = file.to_owned();
     let name = file.display();
     let read = move || -> Result<AgentBackup, archive::Error> {

@@ -2,33 +2,45 @@
 
 use std::sync::Arc;
 
+use clap::Args;
 use indicatif::ProgressBar;
 use serde_json::json;
 
-use super::output::{Output, lines, size};
-use super::{Failure, chosen};
+use super::output::{Output, left_out, lines, size};
+use super::{CommandError, chosen};
 use crate::agent::Agent;
-use crate::agent::model::{
-    Failure as Report, SkipCode, Skipped, VerifyMode as Mode, VerifyReport as Verified,
-    VerifyStep as Step,
-};
+use crate::agent::model::{Failure, SkipCode, Skipped, VerifyMode, VerifyReport, VerifyStep};
 use crate::error::{Error, Kind, Result};
+
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// Id of a location [default: all]
+    #[arg(value_name = "LOC")]
+    pub(super) location: Option<String>,
+    /// Id of the backup, as shown by `list` [default: all]
+    backup_id: Option<String>,
+    /// Download each backup and compare its SHA-256, instead of a few small requests
+    #[arg(long)]
+    full: bool,
+}
 
 /// Verifies backups; damage of one does not hide the others.
 pub(super) async fn verify(
     agent: &Arc<Agent>,
-    location: Option<&str>,
-    backup_id: Option<&str>,
-    full: bool,
+    args: &VerifyArgs,
     output: Output,
-) -> Result<(), Failure> {
-    let mode = if full { Mode::Full } else { Mode::Quick };
-    let mut summary = Summary::default();
-    for id in chosen(agent, location)? {
-        match backup_id {
+) -> Result<(), CommandError> {
+    let mode = if args.full {
+        VerifyMode::Full
+    } else {
+        VerifyMode::Quick
+    };
+    let mut summary = VerifySummary::default();
+    for id in chosen(agent, args.location.as_ref())? {
+        match &args.backup_id {
             Some(backup_id) => {
                 let bytes = agent.find(&id, backup_id).await?.tar.size;
-                let bar = output.progress(if full { bytes } else { 0 });
+                let bar = output.progress(if args.full { bytes } else { 0 });
                 let verified = run(agent, &id, backup_id, mode, &bar).await;
                 bar.finish_and_clear();
                 summary.take(&id, backup_id, verified, output)?;
@@ -42,21 +54,17 @@ pub(super) async fn verify(
 async fn all(
     agent: &Arc<Agent>,
     id: &str,
-    mode: Mode,
-    summary: &mut Summary,
+    mode: VerifyMode,
+    summary: &mut VerifySummary,
     output: Output,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let view = match agent.list(id, true).await {
-        Ok(view) if view.error.is_none() => view,
-        Ok(view) => {
-            return summary.away(
-                id,
-                &view.error.unwrap_or_else(|| Error::new(Kind::Internal, "")),
-                output,
-            );
-        }
+        Ok(view) => view,
         Err(error) => return summary.away(id, &error, output),
     };
+    if let Some(error) = &view.error {
+        return summary.away(id, error, output);
+    }
     let entries = &view.listing.entries;
     let unread = view.listing.unread.as_ref();
     for skipped in &view.listing.skipped {
@@ -65,7 +73,7 @@ async fn all(
     if let Some(unread) = unread {
         summary.away(id, unread, output)?;
     }
-    let total = if mode == Mode::Full {
+    let total = if mode == VerifyMode::Full {
         entries.iter().map(|entry| entry.tar.size).sum()
     } else {
         0
@@ -88,15 +96,15 @@ async fn run(
     agent: &Arc<Agent>,
     id: &str,
     backup_id: &str,
-    mode: Mode,
+    mode: VerifyMode,
     bar: &ProgressBar,
-) -> Result<Verified> {
+) -> Result<VerifyReport> {
     let mut verification = agent.verify(id, backup_id, mode).await?;
     let start = bar.position();
     while let Some(step) = verification.next().await {
         match step? {
-            Step::Progress { read_bytes, .. } => bar.set_position(start + read_bytes),
-            Step::Result(verified) => return Ok(verified),
+            VerifyStep::Progress { read_bytes, .. } => bar.set_position(start + read_bytes),
+            VerifyStep::Result(verified) => return Ok(verified),
         }
     }
     Err(Error::new(
@@ -107,21 +115,21 @@ async fn run(
 
 /// Totals of a verification.
 #[derive(Default)]
-struct Summary {
+struct VerifySummary {
     good: u64,
     damaged: u64,
     failed: u64,
     is_away: bool,
 }
 
-impl Summary {
+impl VerifySummary {
     fn take(
         &mut self,
         id: &str,
         backup_id: &str,
-        verified: Result<Verified>,
+        verified: Result<VerifyReport>,
         output: Output,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CommandError> {
         let (line, value) = match &verified {
             Ok(verified) => {
                 let mut value = json!(verified);
@@ -130,11 +138,11 @@ impl Summary {
                 (text(backup_id, verified), value)
             }
             Err(error) => {
-                let report = Report::from(error);
-                let line = format!("{backup_id}: {}", lines(&report));
+                let failure = Failure::from(error);
+                let line = format!("{backup_id}: {}", lines(&failure));
                 (
                     line,
-                    json!({"location": id, "backup_id": backup_id, "error": report}),
+                    json!({"location": id, "backup_id": backup_id, "error": failure}),
                 )
             }
         };
@@ -143,7 +151,7 @@ impl Summary {
             Ok(_) => self.damaged += 1,
             Err(error) => self.fail(&error),
         }
-        Ok(output.result(&line, &value)?)
+        output.result(&line, &value)
     }
 
     /// Counts a skipped object as damaged when its tar is missing or its metadata invalid. Metadata that the storage
@@ -154,24 +162,22 @@ impl Summary {
         skipped: &Skipped,
         is_unread: bool,
         output: Output,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CommandError> {
         let is_damaged = match skipped.code {
             SkipCode::TarMissing => true,
             SkipCode::InvalidMetadata => !is_unread,
             _ => false,
         };
         self.damaged += u64::from(is_damaged);
-        let line = format!("left out: \"{}\", {}", skipped.key, skipped.reason);
-        Ok(output.result(&line, &json!({"location": id, "skipped": skipped}))?)
+        output.result(
+            &left_out(skipped),
+            &json!({"location": id, "skipped": skipped}),
+        )
     }
 
-    fn away(&mut self, id: &str, error: &Error, output: Output) -> Result<(), Failure> {
+    fn away(&mut self, id: &str, error: &Error, output: Output) -> Result<(), CommandError> {
         self.fail(error);
-        let report = Report::from(error);
-        Ok(output.result(
-            &format!("{id}\n{}", lines(&report)),
-            &json!({"location": id, "error": report}),
-        )?)
+        output.location_failure(id, &Failure::from(error))
     }
 
     fn fail(&mut self, error: &Error) {
@@ -179,7 +185,7 @@ impl Summary {
         self.is_away |= error.kind().facts().retryable;
     }
 
-    fn end(self, mode: Mode, output: Output) -> Result<(), Failure> {
+    fn end(self, mode: VerifyMode, output: Output) -> Result<(), CommandError> {
         let Self {
             good,
             damaged,
@@ -193,14 +199,14 @@ impl Summary {
         )?;
         match (damaged, failed, is_away) {
             (0, 0, _) => Ok(()),
-            (0, _, true) => Err(Failure::ReportedAway),
-            (0, _, false) => Err(Failure::Reported),
-            _ => Err(Failure::ReportedDamaged),
+            (0, _, true) => Err(CommandError::ReportedAway),
+            (0, _, false) => Err(CommandError::Reported),
+            _ => Err(CommandError::ReportedDamaged),
         }
     }
 }
 
-fn text(backup_id: &str, verified: &Verified) -> String {
+fn text(backup_id: &str, verified: &VerifyReport) -> String {
     let bytes = size(verified.size_bytes);
     if verified.ok {
         let sha256 = verified
