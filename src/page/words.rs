@@ -228,6 +228,7 @@ fn wanted(item: &str) -> Option<(&str, f32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::model::CheckStep;
     use crate::error::Kind;
 
     fn language(wanted: &str) -> &'static str {
@@ -263,20 +264,8 @@ mod tests {
 
     #[test]
     fn every_language_covers_all_steps_and_errors() {
-        let steps = include_str!("../agent/check/steps.rs")
-            .lines()
-            .next()
-            .unwrap();
-        let steps = steps
-            .split_once(": ")
-            .unwrap()
-            .1
-            .split_once('.')
-            .unwrap()
-            .0
-            .split(", ");
         for words in Languages::read().unwrap().0 {
-            for step in steps.clone() {
+            for step in CheckStep::NAMES.into_iter().chain(["settings"]) {
                 assert!(words.steps.contains_key(step), "{}: {step}", words.language);
             }
             for kind in Kind::ALL

@@ -1,6 +1,4 @@
-//! Steps of a check: resolve, connect, tls, clock, signature, region, bucket, list, write, multipart, read, delete.
-//!
-//! A directory has the last five. An endpoint without TLS has no tls step, and answers within connect.
+//! Steps of a check, in the order of [`CheckStep::NAMES`].
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -261,6 +259,7 @@ impl Trial {
         took: Duration,
         result: Result<()>,
     ) -> Result<(), Stopped> {
+        debug_assert!(CheckStep::NAMES.contains(&step), "{step}");
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let error = result.err().map(|error| Failure::from(&error));
         let ok = error.is_none();

@@ -66,6 +66,25 @@ pub struct LastCheck {
     pub report: CheckReport,
 }
 
+impl CheckStep {
+    /// Names of the steps in their order, without `settings`. A directory has the last five. An endpoint without TLS has no
+    /// `tls` step, and answers within `connect`.
+    pub const NAMES: [&str; 12] = [
+        "resolve",
+        "connect",
+        "tls",
+        "clock",
+        "signature",
+        "region",
+        "bucket",
+        "list",
+        "write",
+        "multipart",
+        "read",
+        "delete",
+    ];
+}
+
 impl CheckReport {
     /// Error of the first step that failed.
     #[must_use]
