@@ -21,7 +21,7 @@ use tracing::{debug, info, warn};
 
 use crate::config::{Listen, Secret, Supervisor};
 
-/// The integration's domain, and what `discovery` in `addon/config.yaml` says.
+/// The integration's domain, as under `discovery` in `addon/config.yaml`.
 const SERVICE: &str = "s3_backup_agent";
 
 /// Back-off between attempts, doubled each time.
@@ -37,12 +37,12 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// Size limit of an answer.
 const MAX_ANSWER_BYTES: usize = 16 * 1024;
 
-/// Why Supervisor did not accept the message.
+/// Why the announcement failed.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
-    #[error("it cannot be reached: {0}")]
+    #[error("Supervisor is unreachable: {0}")]
     Unreachable(#[from] io::Error),
-    #[error("it answers {0}: {1}")]
+    #[error("Supervisor answered {0}: {1}")]
     Answer(StatusCode, String),
 }
 
@@ -75,19 +75,18 @@ async fn keep_announcing(supervisor: &Supervisor, message: &Value) {
         match send(supervisor, message).await {
             Ok(()) => {
                 if said.as_deref() != Some("") {
-                    info!("Home Assistant is told of this agent");
+                    info!("announced the agent to Home Assistant");
                     said = Some(String::new());
                 }
                 pause = FIRST_PAUSE;
                 sleep(REPEATED_AFTER).await;
             }
             Err(refusal) => {
-                let refusal =
-                    format!("Supervisor does not tell Home Assistant of this agent: {refusal}");
+                let refusal = format!("cannot announce the agent to Home Assistant: {refusal}");
                 if said.as_deref() == Some(&refusal) {
                     debug!("{refusal}");
                 } else {
-                    warn!("{refusal}; trying again");
+                    warn!("{refusal}; retrying");
                     said = Some(refusal);
                 }
                 sleep(pause).await;

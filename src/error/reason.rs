@@ -1,139 +1,91 @@
-//! What exactly went wrong, where that changes what a person has to do.
+//! Exact reasons of errors, where the reason changes what the user has to do.
 //!
-//! A [`Kind`] is what programs act on; a reason is what people read. `docs/troubleshooting.md` is made from this table
-//! and from the tests that produce each case.
+//! Programs act on the [`Kind`], users on the reason. `docs/troubleshooting.md` is generated from this table and from the
+//! tests that reproduce each case.
 
 use super::Kind;
 
-/// One cause among those that share a [`Kind`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
-    /// The provider does not know the access key ID.
-    UnknownKey,
-    /// The secret does not belong to the access key ID.
-    WrongSecret,
-    /// The session token of a temporary key is no longer good.
-    ExpiredToken,
-    /// The session token is none that the provider knows.
-    InvalidToken,
-    /// The key may not do this one thing.
-    ActionDenied,
-    /// The endpoint's host has no address.
-    HostUnknown,
-    /// Nothing listens at the endpoint's port.
-    ConnectionRefused,
-    /// The certificate's issuer is not trusted here.
-    CertificateUnknown,
-    /// The certificate is too old, or not good yet.
-    CertificateExpired,
-    /// The certificate is for another host name.
-    CertificateOtherName,
-    /// `https://` was asked of a port that speaks plain HTTP.
-    NoTls,
-    /// `http://` was asked of a server that wants TLS.
-    TlsNeeded,
-    /// What answers is no S3 server.
-    NotS3,
-    /// The provider does not encrypt as it is asked to.
-    NoEncryption,
-    /// The object is encrypted with a key that was not given.
-    EncryptionKeyNeeded,
-    /// Something before the server takes no request of this size.
-    BodyTooLarge,
-    /// The proxy does not answer, or does not let this machine through.
-    ProxyFailed,
-    /// The provider does not know this storage class.
-    UnknownStorageClass,
-    /// The tar is in an archive class and must be restored at the provider before it can be read.
-    Archived,
-    /// The endpoint starts with no `http://` or `https://`.
-    EndpointWithoutScheme,
-    /// The endpoint holds the bucket's name.
-    EndpointWithBucket,
-    /// The endpoint has a path.
-    EndpointWithPath,
-    /// A pasted value had spaces or line ends around it.
-    SpacesRemoved,
-    /// A value has a character inside that no key or name has.
-    StrangeCharacter,
+/// Defines [`Reason`] by its table: variant = code, kind, hint.
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $reason:ident = $code:literal, $kind:ident, $hint:literal;)*) => {
+        /// One of the causes that share a [`Kind`].
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $($(#[$doc])* $reason,)*
+        }
+
+        impl Reason {
+            /// Every reason, for tables and tests.
+            pub const ALL: [Self; [$($code),*].len()] = [$(Self::$reason),*];
+
+            /// The code.
+            #[must_use]
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$reason => $code,)* }
+            }
+
+            /// The kind that it refines.
+            #[must_use]
+            pub const fn kind(self) -> Kind {
+                match self { $(Self::$reason => Kind::$kind,)* }
+            }
+
+            /// Advice for the user.
+            #[must_use]
+            pub const fn hint(self) -> &'static str {
+                match self { $(Self::$reason => $hint,)* }
+            }
+        }
+    };
 }
 
-impl Reason {
-    /// Every reason, for tables and tests.
-    pub const ALL: [Self; 24] = [
-        Self::UnknownKey,
-        Self::WrongSecret,
-        Self::ExpiredToken,
-        Self::InvalidToken,
-        Self::ActionDenied,
-        Self::HostUnknown,
-        Self::ConnectionRefused,
-        Self::CertificateUnknown,
-        Self::CertificateExpired,
-        Self::CertificateOtherName,
-        Self::NoTls,
-        Self::TlsNeeded,
-        Self::NotS3,
-        Self::NoEncryption,
-        Self::EncryptionKeyNeeded,
-        Self::BodyTooLarge,
-        Self::ProxyFailed,
-        Self::UnknownStorageClass,
-        Self::Archived,
-        Self::EndpointWithoutScheme,
-        Self::EndpointWithBucket,
-        Self::EndpointWithPath,
-        Self::SpacesRemoved,
-        Self::StrangeCharacter,
-    ];
-
-    /// Its code, its kind and what to do.
-    #[must_use]
-    #[rustfmt::skip] // one row a line, so that it reads as the table it is
-    pub const fn facts(self) -> (&'static str, Kind, &'static str) {
-        match self {
-            Self::UnknownKey => ("unknown_key", Kind::StorageAuth, "Check the access key ID: is a character missing, is it from another provider, or are ID and secret swapped? Or make a new key."),
-            Self::WrongSecret => ("wrong_secret", Kind::StorageAuth, "Check the secret access key, and that it belongs to this access key ID: copy both once more, or make a new key."),
-            Self::ExpiredToken => ("expired_token", Kind::StorageAuth, "The session token has expired. Use a lasting access key, or a new token with its key and secret."),
-            Self::InvalidToken => ("invalid_token", Kind::StorageAuth, "The session token is not right: leave session_token empty unless the key came with one."),
-            Self::ActionDenied => ("action_denied", Kind::StorageForbidden, "Give the key permission to list, read, write and delete in this bucket."),
-            Self::HostUnknown => ("host_unknown", Kind::StorageUnreachable, "Check the endpoint's spelling, and this machine's DNS."),
-            Self::ConnectionRefused => ("connection_refused", Kind::StorageUnreachable, "Check the endpoint's port, and that the server runs."),
-            Self::CertificateUnknown => ("certificate_unknown", Kind::StorageCertificate, "Set ca_certificate to the certificate of the authority that signed the server's."),
-            Self::CertificateExpired => ("certificate_expired", Kind::StorageCertificate, "Renew the server's certificate, or set this machine's clock."),
-            Self::CertificateOtherName => ("certificate_other_name", Kind::StorageCertificate, "Use the host name that the certificate is for in the endpoint."),
-            Self::NoTls => ("no_tls", Kind::StorageCertificate, "The port speaks no TLS. Write http:// instead of https://, or use the server's TLS port."),
-            Self::TlsNeeded => ("tls_needed", Kind::StorageError, "The server wants TLS, or SSE-C does. Write https:// instead of http://."),
-            Self::NotS3 => ("not_s3", Kind::StorageError, "Check the endpoint: what answers there is not an S3 server. It may be the provider's web page."),
-            Self::NoEncryption => ("no_encryption", Kind::StorageError, "Remove encryption from the location: this provider does not do it. Home Assistant can encrypt the backup itself."),
-            Self::EncryptionKeyNeeded => ("encryption_key_needed", Kind::StorageError, "Set encryption and encryption_key as they were when the backup was uploaded."),
-            Self::BodyTooLarge => ("body_too_large", Kind::StorageError, "A proxy before the server limits the size of requests: raise its limit, nginx calls it client_max_body_size, above part_size."),
-            Self::ProxyFailed => ("proxy_failed", Kind::StorageUnreachable, "Check proxy: its address, and the user and password in it if it wants them."),
-            Self::UnknownStorageClass => ("unknown_storage_class", Kind::StorageError, "Remove storage_class, or set one that the provider has."),
-            Self::Archived => ("archived", Kind::StorageError, "Restore the object at the provider first; that takes hours. Use a storage class that can be read at once."),
-            Self::EndpointWithoutScheme => ("endpoint_without_scheme", Kind::InvalidRequest, "Write https:// before the endpoint's host, or http:// for a server without TLS."),
-            Self::EndpointWithBucket => ("endpoint_with_bucket", Kind::InvalidRequest, "Take the bucket out of the endpoint; it has a field of its own."),
-            Self::EndpointWithPath => ("endpoint_with_path", Kind::InvalidRequest, "Cut the endpoint after the host and port."),
-            Self::SpacesRemoved => ("spaces_removed", Kind::InvalidRequest, "Nothing to do: spaces around a pasted value are left out."),
-            Self::StrangeCharacter => ("strange_character", Kind::InvalidRequest, "Copy the value from the provider once more; it holds a space or a character that cannot be right."),
-        }
-    }
-
-    /// The code alone.
-    #[must_use]
-    pub const fn code(self) -> &'static str {
-        self.facts().0
-    }
-
-    /// The kind that it belongs to.
-    #[must_use]
-    pub const fn kind(self) -> Kind {
-        self.facts().1
-    }
-
-    /// What a person can do.
-    #[must_use]
-    pub const fn hint(self) -> &'static str {
-        self.facts().2
-    }
+reasons! {
+    /// The provider does not know the access key ID.
+    UnknownKey = "unknown_key", StorageAuth, "Check the access key ID: a character may be missing, it may belong to another provider, or ID and secret may be swapped. Or create a new key.";
+    /// The secret does not belong to the access key ID.
+    WrongSecret = "wrong_secret", StorageAuth, "Check the secret access key, and that it belongs to this access key ID: copy both again, or create a new key.";
+    /// The session token of a temporary key has expired.
+    ExpiredToken = "expired_token", StorageAuth, "The session token has expired. Use a permanent access key, or a new token with its key and secret.";
+    /// The provider does not know the session token.
+    InvalidToken = "invalid_token", StorageAuth, "The session token is invalid. Leave session_token empty unless the key came with one.";
+    /// The key lacks the permission for one action.
+    ActionDenied = "action_denied", StorageForbidden, "Give the key permission to list, read, write and delete in this bucket.";
+    /// The endpoint's host name does not resolve.
+    HostUnknown = "host_unknown", StorageUnreachable, "Check the endpoint's spelling, and this machine's DNS.";
+    /// Nothing listens on the endpoint's port.
+    ConnectionRefused = "connection_refused", StorageUnreachable, "Check the endpoint's port, and that the server is running.";
+    /// The certificate's issuer is not trusted.
+    CertificateUnknown = "certificate_unknown", StorageCertificate, "Set ca_certificate to the certificate of the authority that signed the server's certificate.";
+    /// The certificate has expired, or is not valid yet.
+    CertificateExpired = "certificate_expired", StorageCertificate, "Renew the server's certificate, or set this machine's clock.";
+    /// The certificate is for another host name.
+    CertificateOtherName = "certificate_other_name", StorageCertificate, "In the endpoint, use a host name that the certificate covers.";
+    /// The endpoint is `https://`, and the port speaks plain HTTP.
+    NoTls = "no_tls", StorageCertificate, "The port doesn't use TLS. Write http:// instead of https://, or use the server's TLS port.";
+    /// The endpoint is `http://`, and the server requires TLS.
+    TlsNeeded = "tls_needed", StorageError, "The server requires TLS, or SSE-C does. Write https:// instead of http://.";
+    /// The server at the endpoint is not an S3 server.
+    NotS3 = "not_s3", StorageError, "Check the endpoint: the server there is not an S3 server. It may be the provider's web page.";
+    /// The provider does not support the requested encryption.
+    NoEncryption = "no_encryption", StorageError, "Remove encryption from the location: this provider doesn't support it. Home Assistant can encrypt the backup itself.";
+    /// The object is encrypted with a key that the settings lack.
+    EncryptionKeyNeeded = "encryption_key_needed", StorageError, "Set encryption and encryption_key to the values with which the backup was uploaded.";
+    /// A proxy before the server rejects requests of this size.
+    BodyTooLarge = "body_too_large", StorageError, "A proxy before the server limits the size of requests. Raise its limit above part_size; nginx calls it client_max_body_size.";
+    /// The proxy does not answer, or rejects the agent.
+    ProxyFailed = "proxy_failed", StorageUnreachable, "Check proxy: its address, and its user and password if it requires them.";
+    /// The provider does not know this storage class.
+    UnknownStorageClass = "unknown_storage_class", StorageError, "Remove storage_class, or set one that the provider offers.";
+    /// The tar is in an archive class and must be restored at the provider before it can be read.
+    Archived = "archived", StorageError, "Restore the object at the provider first, which takes hours. For new backups, use a storage class that needs no restore.";
+    /// The endpoint lacks `http://` or `https://`.
+    EndpointWithoutScheme = "endpoint_without_scheme", InvalidRequest, "Write https:// before the endpoint's host, or http:// for a server without TLS.";
+    /// The endpoint contains the bucket's name.
+    EndpointWithBucket = "endpoint_with_bucket", InvalidRequest, "Remove the bucket from the endpoint; it has its own field.";
+    /// The endpoint has a path.
+    EndpointWithPath = "endpoint_with_path", InvalidRequest, "Remove everything after the host and port from the endpoint.";
+    /// A pasted value had spaces or line breaks around it.
+    SpacesRemoved = "spaces_removed", InvalidRequest, "Nothing to do: the agent removed the spaces around the pasted value.";
+    /// A value contains a character that keys and names cannot have.
+    StrangeCharacter = "strange_character", InvalidRequest, "Copy the value from the provider again: it contains a space or an invalid character.";
 }

@@ -49,21 +49,21 @@ async def test_agent_announces_itself_at_start() -> None:
         assert modes == [0o600, 0o700, 0o600]
         assert (await app.get("/v1/info"))["problems"] == []
         assert (await app.get("/v1/locations"))["locations"] == []
-        assert "Home Assistant is told of this agent" in app.log()
+        assert "announced the agent to Home Assistant" in app.log()
 
 
 async def test_announcement_waits_for_supervisor() -> None:
     """It is up immediately, and logs once that it waits."""
     port = free_port()
     async with App(NOTHING, supervisor=f"127.0.0.1:{port}") as app:
-        await until(lambda: "does not tell Home Assistant" in app.log())
+        await until(lambda: "cannot announce the agent to Home Assistant" in app.log())
         assert (await app.get("/v1/health"))["status"] == "ok"
         async with Supervisor(port=port, tokens={TOKEN: SLUG}) as supervisor:
             supervisor.is_broken = True
             await until(lambda: "not ready with state: setup" in app.log())
             supervisor.is_broken = False
             await until(lambda: supervisor.messages)
-        assert app.log().count("it cannot be reached") == 1
+        assert app.log().count("Supervisor is unreachable") == 1
 
 
 async def test_new_token_replaces_the_announced_one() -> None:
