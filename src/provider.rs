@@ -1,10 +1,10 @@
-//! The providers that people keep their buckets at, as data: `provider/table.toml` says how each is reached and what
-//! is peculiar about it. The agent, Home Assistant's config flow and `docs/providers.md` all use this one table.
+//! The providers, as data: `provider/table.toml` holds each provider's endpoint, regions and quirks. The agent, Home
+//! Assistant's config flow and `docs/providers.md` use this one table.
 
 mod field;
-mod form;
 mod nearest;
 mod row;
+mod template;
 #[cfg(test)]
 mod tests;
 
@@ -18,102 +18,102 @@ use url::Url;
 use utoipa::ToSchema;
 
 pub use field::{Field, Pattern};
-pub use form::Form;
 pub use row::{Alias, Example, Keys, Permissions, Region, Source};
+pub use template::UrlTemplate;
 
-/// A provider, or a kind of server that people run themselves.
+/// A provider, or a self-hosted server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Provider {
-    /// What a location's `provider` says.
+    /// ID, as in a location's `provider`.
     #[schema(min_length = 1)]
     pub id: String,
-    /// As the provider writes itself.
+    /// Name, as the provider writes it.
     pub name: String,
-    /// Where its S3 API is documented.
+    /// Documentation of its S3 API.
     #[schema(format = Uri)]
     pub docs: String,
-    /// Form of the endpoint; none where only the person knows it.
+    /// Template of the endpoint; null if only the user knows the endpoint.
     #[schema(value_type = Option<String>)]
-    pub endpoint: Option<Form>,
-    /// Other endpoints of this provider that people may have.
+    pub endpoint: Option<UrlTemplate>,
+    /// Other endpoints of this provider.
     #[serde(default, skip_serializing)]
     #[schema(ignore)]
     pub aliases: Vec<Alias>,
-    /// An endpoint as people would write it.
+    /// An example of an endpoint.
     #[schema(format = Uri)]
     pub endpoint_example: String,
-    /// What the form of the endpoint needs besides the region.
+    /// Fields of the endpoint's template besides the region.
     #[serde(default)]
     pub fields: Vec<Field>,
-    /// Region to sign for where neither the person nor the endpoint names one.
+    /// Region to sign for if neither the user nor the endpoint names one.
     #[schema(min_length = 1)]
     pub region: String,
-    /// Whether the endpoint cannot be made without being told the region.
+    /// Whether the endpoint requires a region from the user.
     #[serde(default)]
     pub region_required: bool,
     /// Regions to offer; others are allowed too.
     #[serde(default)]
     pub regions: Vec<Region>,
-    /// Where the bucket's name goes.
+    /// Place of the bucket's name in a request.
     #[serde(default)]
     pub addressing: Addressing,
-    /// How the provider checks what arrives.
+    /// Checksum that the provider verifies.
     #[serde(default)]
     pub checksum: Checksum,
-    /// Most parts of one upload.
+    /// Maximum number of parts of an upload.
     #[serde(default = "s3_parts")]
     #[schema(minimum = 1)]
     pub max_parts: u64,
-    /// Storage classes that can be read at once; empty where there is nothing to choose.
+    /// Storage classes that need no restore before reading; empty if there is no choice.
     #[serde(default)]
     pub storage_classes: Vec<String>,
-    /// Storage classes that must be thawed before they can be read: no restore in Home Assistant before that.
+    /// Storage classes whose objects must be restored at the provider before reading.
     #[serde(default)]
     pub archive_classes: Vec<String>,
-    /// What people should know, a sentence each.
+    /// Quirks that users should know, a sentence each.
     #[serde(default)]
     pub quirks: Vec<String>,
-    /// How to get a key.
+    /// How to create a key.
     pub keys: Keys,
-    /// What the key must be allowed to do.
+    /// Permissions that the key needs.
     pub permissions: Permissions,
-    /// Where all this is from.
+    /// Sources of these facts.
     pub sources: Vec<Source>,
-    /// Settings and what must come of them, for tests and documentation.
+    /// Settings and the resulting request, for tests and documentation.
     #[serde(skip_serializing)]
     #[schema(ignore)]
     pub example: Example,
 }
 
-/// Where the bucket's name goes in a request.
+/// Place of the bucket's name in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Addressing {
-    /// Into the path.
+    /// In the path.
     #[default]
     Path,
     /// Before the host name.
     Virtual,
 }
 
-/// How a provider checks that what arrives is what was sent.
+/// Checksum by which a provider verifies received content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Checksum {
-    /// By the SHA-256 that is part of the signature. Every provider does it.
+    /// The SHA-256 in the signature, which every provider verifies.
     #[default]
     Sha256,
-    /// By a CRC-32C in a signed header, over content that is not hashed for the signature.
+    /// A CRC-32C in a signed header; the signature does not cover the content.
     Crc32c,
-    /// By a CRC-64/NVME in such a header.
+    /// A CRC-64/NVME in such a header.
     Crc64Nvme,
-    /// Not at all.
+    /// None.
     Off,
 }
 
 impl Addressing {
-    /// As settings write it.
+    /// The value in settings.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -124,7 +124,7 @@ impl Addressing {
 }
 
 impl Checksum {
-    /// As settings write it.
+    /// The value in settings.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -160,7 +160,7 @@ struct Table {
 
 static TABLE: LazyLock<Vec<Provider>> = LazyLock::new(|| read().unwrap_or_default());
 
-/// A test sees that it can be read.
+/// A test ensures that the table is valid.
 fn read() -> Result<Vec<Provider>, toml::de::Error> {
     Ok(toml::from_str::<Table>(include_str!("provider/table.toml"))?.provider)
 }
@@ -176,19 +176,19 @@ pub fn all() -> &'static [Provider] {
     &TABLE
 }
 
-/// The provider with this id.
+/// Returns the provider with this ID.
 #[must_use]
 pub fn find(id: &str) -> Option<&'static Provider> {
     all().iter().find(|provider| provider.id == id)
 }
 
-/// The row for everything that is in no other; a test sees that it is there.
+/// The row for providers without their own row; a test ensures that it exists.
 #[must_use]
 pub fn other() -> Option<&'static Provider> {
     find("other")
 }
 
-/// The provider whose host this is, even with a bucket's name before it.
+/// Returns the provider of an endpoint, whose host may start with a bucket's name.
 #[must_use]
 pub fn of_endpoint(endpoint: &Url) -> Option<&'static Provider> {
     all()
@@ -196,28 +196,27 @@ pub fn of_endpoint(endpoint: &Url) -> Option<&'static Provider> {
         .find(|provider| provider.recognize(endpoint).is_some())
 }
 
-/// Returns the provider whose id is closest to a misspelt one.
+/// Returns the provider whose ID is closest to a misspelt one.
 #[must_use]
 pub fn nearest(id: &str) -> Option<&'static Provider> {
     nearest::nearest(id, all())
 }
 
-/// An endpoint that has the form of a provider's.
+/// An endpoint that matches a template of a provider.
 struct Recognized<'p> {
-    form: &'p Form,
-    parts: form::Parts,
-    /// The region that the endpoint stands for without naming it.
+    template: &'p UrlTemplate,
+    parts: template::Parts,
+    /// Region of an endpoint that does not name it.
     implied: Option<&'p str>,
 }
 
 impl Provider {
-    /// The endpoint that comes of a location's settings; `value` gives one by its name.
+    /// Builds the endpoint from a location's settings; `value` returns a setting by its name.
     ///
     /// # Errors
-    ///
-    /// The names of the settings that are missing or do not fit; `endpoint` where only the person knows it.
+    /// The names of missing or invalid settings; `endpoint` if only the user knows it.
     pub fn endpoint_for(&self, value: impl Fn(&str) -> Option<String>) -> Result<Url, Vec<String>> {
-        let form = self
+        let template = self
             .endpoint
             .as_ref()
             .ok_or_else(|| vec!["endpoint".to_owned()])?;
@@ -228,13 +227,13 @@ impl Provider {
                 .map(|text| text.trim().to_owned())
                 .filter(|text| !text.is_empty())
         };
-        form.fill(
+        template.expand(
             |name| given(name).or_else(|| default(name)),
             |name, text| self.fits(name, text),
         )
     }
 
-    /// The region inside an endpoint of this provider.
+    /// Returns the region of an endpoint of this provider.
     #[must_use]
     pub fn region_in(&self, endpoint: &Url) -> Option<String> {
         let recognized = self.recognize(endpoint)?;
@@ -245,20 +244,20 @@ impl Provider {
             .map(str::to_owned)
     }
 
-    /// The same endpoint for another region, where the endpoint depends on the region.
+    /// Returns the same endpoint for another region, if it depends on the region.
     #[must_use]
     pub fn moved_to(&self, endpoint: &Url, region: &str) -> Option<Url> {
         let Recognized {
-            form,
+            template,
             parts,
             implied,
         } = self.recognize(endpoint)?;
-        let form = if implied.is_some() {
+        let template = if implied.is_some() {
             self.endpoint.as_ref()?
         } else {
-            form
+            template
         };
-        if !form.fields().any(|name| name == "region") {
+        if !template.fields().any(|name| name == "region") {
             return None;
         }
         let value = |name: &str| {
@@ -268,31 +267,31 @@ impl Provider {
                 parts.value(name)
             }
         };
-        let filled = form
-            .fill(
+        let expanded = template
+            .expand(
                 |name| value(name).map(str::to_owned),
                 |name, text| self.fits(name, text),
             )
             .ok()?;
         let mut moved = endpoint.clone();
         moved
-            .set_host(Some(&format!("{}{}", parts.before, filled.host_str()?)))
+            .set_host(Some(&format!("{}{}", parts.before, expanded.host_str()?)))
             .ok()?;
         Some(moved)
     }
 
     fn recognize(&self, endpoint: &Url) -> Option<Recognized<'_>> {
         let host = endpoint.host_str()?;
-        // An alias is one host, or nearly, which may have the form of the others as well.
+        // First, because an alias may match the provider's own template as well.
         let aliases = self
             .aliases
             .iter()
             .map(|alias| (&alias.endpoint, alias.region.as_deref()));
-        let own = self.endpoint.iter().map(|form| (form, None));
-        aliases.chain(own).find_map(|(form, implied)| {
-            let parts = form.take_apart(host, |name, text| self.fits(name, text))?;
+        let own = self.endpoint.iter().map(|template| (template, None));
+        aliases.chain(own).find_map(|(template, implied)| {
+            let parts = template.parse(host, |name, text| self.fits(name, text))?;
             Some(Recognized {
-                form,
+                template,
                 parts,
                 implied,
             })

@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Reason};
 /// Size limit of the router's own refusals, which are a sentence.
 const MAX_REFUSAL_BYTES: usize = 4096;
 
-/// An error on its way to the client.
+/// An error that a call answers with.
 #[derive(Debug)]
 pub(crate) struct Problem {
     error: Error,
@@ -43,7 +43,7 @@ pub(super) struct ProblemBody {
     request_id: Option<String>,
     /// Whether the same call may succeed later without a change.
     retryable: bool,
-    /// What to change; empty if the detail says it all.
+    /// What to change; empty if the detail is enough.
     hint: String,
     /// Invalid settings of a location, if they are the reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]

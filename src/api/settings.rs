@@ -12,7 +12,7 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 use super::Problem;
 use super::openapi::Problems;
 use crate::config::settings::form::{FormField, fields};
-use crate::config::settings::{Kind as SettingKind, LOCATION};
+use crate::config::settings::{LOCATION, SettingKind};
 use crate::error::{Error, Kind};
 use crate::provider;
 

@@ -69,7 +69,7 @@ fn read_variable(section: &mut Reader<'_>, name: &str, is_required: bool) -> Opt
             let message = format!(
                 "is \"environment\", and {name} holds a space or a character that is not printable ASCII"
             );
-            section.problem_with("credentials", Some(Reason::StrangeCharacter), message, None);
+            section.problem("credentials", message).reason = Some(Reason::StrangeCharacter);
             return None;
         }
         _ => {}

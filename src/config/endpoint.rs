@@ -1,4 +1,4 @@
-//! The endpoint: written out, copied from a provider's page with the bucket in it, or built from the provider's form.
+//! The endpoint: written out, copied from a provider's page with the bucket in it, or built from the provider's template.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ pub(super) struct Place<'s> {
     pub(super) bucket: Option<&'s str>,
 }
 
-/// Reads the endpoint, or builds it from the provider's form and the fields of that form.
+/// Reads the endpoint, or builds it from the provider's template and fields.
 pub(super) fn read(
     section: &mut Reader<'_>,
     endpoint: Option<String>,
@@ -79,12 +79,9 @@ fn written(section: &mut Reader<'_>, text: &str, bucket: Option<&str>) -> Option
     }
     if let Some(without) = bucket.and_then(|bucket| without_bucket(&url, bucket)) {
         let message = format!("has the bucket before the host: write \"{without}\"");
-        section.problem_with(
-            "endpoint",
-            Some(Reason::EndpointWithBucket),
-            message,
-            Some(without),
-        );
+        let problem = section.problem("endpoint", message);
+        problem.reason = Some(Reason::EndpointWithBucket);
+        problem.suggestion = Some(without);
         return None;
     }
     Some(url)
@@ -98,26 +95,17 @@ fn note_no_url(section: &mut Reader<'_>, text: &str) {
         .ok()
         .filter(|url| !has_scheme && url.has_host() && text.contains(['.', ':']));
     let message = format!("must be a URL that starts with https:// or http://, not \"{text}\"");
-    match guess {
-        Some(_) => section.problem_with(
-            "endpoint",
-            Some(Reason::EndpointWithoutScheme),
-            message,
-            Some(completed),
-        ),
-        None => section.problem("endpoint", message),
+    let problem = section.problem("endpoint", message);
+    if guess.is_some() {
+        problem.reason = Some(Reason::EndpointWithoutScheme);
+        problem.suggestion = Some(completed);
     }
 }
 
 fn note_path(section: &mut Reader<'_>, url: &Url, bucket: Option<&str>) {
     let origin = url.origin().ascii_serialization();
-    let first = url
-        .path()
-        .trim_matches('/')
-        .split('/')
-        .next()
-        .unwrap_or_default();
-    let (reason, what) = if bucket.is_some_and(|bucket| bucket == first) {
+    let first = url.path().trim_matches('/').split('/').next();
+    let (reason, what) = if bucket.is_some() && bucket == first {
         (Reason::EndpointWithBucket, "has the bucket in it")
     } else {
         (
@@ -125,12 +113,9 @@ fn note_path(section: &mut Reader<'_>, url: &Url, bucket: Option<&str>) {
             "must be scheme, host and port only; the bucket and the folder go into bucket and prefix",
         )
     };
-    section.problem_with(
-        "endpoint",
-        Some(reason),
-        format!("{what}: write \"{origin}\""),
-        Some(origin),
-    );
+    let problem = section.problem("endpoint", format!("{what}: write \"{origin}\""));
+    problem.reason = Some(reason);
+    problem.suggestion = Some(origin);
 }
 
 /// The endpoint without the bucket before its host, if that is a known provider's.
@@ -142,12 +127,10 @@ fn without_bucket(url: &Url, bucket: &str) -> Option<String> {
         .to_owned();
     let mut without = url.clone();
     without.set_host(Some(&host)).ok()?;
-    let is_known = provider::of_endpoint(&without).is_some()
-        && provider::of_endpoint(url).is_none_or(|provider| {
-            // A form such as `https://{field}.example.com` may match the bucket as its field.
-            provider::of_endpoint(&without).is_some_and(|other| other.id == provider.id)
-        });
-    is_known.then(|| without.origin().ascii_serialization())
+    let provider = provider::of_endpoint(&without)?;
+    // A template such as `https://{field}.example.com` may match the bucket as its field.
+    let is_same = provider::of_endpoint(url).is_none_or(|other| other.id == provider.id);
+    is_same.then(|| without.origin().ascii_serialization())
 }
 
 /// A URL may hold a password: messages never repeat the part before an `@`.

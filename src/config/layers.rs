@@ -51,26 +51,24 @@ pub(super) fn merged(
                 "is larger than {} KiB, too large for a configuration",
                 MAX_FILE_BYTES / 1024
             );
-            let source = Some(path.display().to_string());
-            problems.push(Problem {
-                source,
-                ..Problem::new("configuration", message)
-            });
+            problems.push(Problem::of_file(path, "configuration", message));
             continue;
         }
         match file.collect() {
             Ok(mut values) => {
+                let unknown = values.extract_if(|key, _| !is_name(key));
                 problems.extend(
-                    values
-                        .extract_if(|key, _| !is_name(key))
-                        .map(|(key, _)| unknown_key(&key, path)),
+                    unknown.map(|(key, _)| Problem::of_file(path, &key, "is not a known key")),
                 );
                 builder = builder.add_source(Values(values));
             }
-            Err(error) => problems.push(unreadable(&error, path)),
+            Err(error) => {
+                problems.push(Problem::of_file(path, "configuration", unreadable(&error)));
+            }
         }
     }
-    match builder.add_source(Variables(environment.clone())).build() {
+    let variables = variables(environment);
+    match variables.and_then(|variables| builder.add_source(Values(variables)).build()) {
         Ok(config) => (config.cache, problems),
         Err(error) => {
             problems.push(Problem::new("configuration", error.to_string()));
@@ -85,14 +83,7 @@ fn is_name(key: &str) -> bool {
         .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
-fn unknown_key(key: &str, file: &Path) -> Problem {
-    Problem {
-        source: Some(file.display().to_string()),
-        ..Problem::new(key, "is not a known key")
-    }
-}
-
-/// The values of a file.
+/// The values of a source.
 #[derive(Debug, Clone)]
 struct Values(Map<String, Value>);
 
@@ -106,16 +97,12 @@ impl Source for Values {
     }
 }
 
-fn unreadable(error: &ConfigError, file: &Path) -> Problem {
-    let message = match error {
+fn unreadable(error: &ConfigError) -> String {
+    match error {
         ConfigError::FileParse { cause, .. } => {
             format!("cannot be read: {}", without_excerpt(&cause.to_string()))
         }
         other => other.to_string(),
-    };
-    Problem {
-        source: Some(file.display().to_string()),
-        ..Problem::new("configuration", message)
     }
 }
 
@@ -134,27 +121,18 @@ fn without_excerpt(message: &str) -> String {
 }
 
 /// `S3_BACKUP_AGENT__LOCATIONS__0__BUCKET` sets `locations[0].bucket`.
-#[derive(Debug, Clone)]
-struct Variables(Environment);
-
-impl Source for Variables {
-    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
-        Box::new(self.clone())
-    }
-
-    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
-        let set = self.0.iter().filter_map(|(name, value)| {
-            let path = name.strip_prefix(ENVIRONMENT_PREFIX)?;
-            let origin = format!("environment variable {name}");
-            let value = Value::new(Some(&origin), value.as_str());
-            Some(
-                key_of(path)
-                    .map(|key| (key, value))
-                    .ok_or_else(|| too_many(name)),
-            )
-        });
-        set.collect()
-    }
+fn variables(environment: &Environment) -> Result<Map<String, Value>, ConfigError> {
+    let set = environment.iter().filter_map(|(name, value)| {
+        let path = name.strip_prefix(ENVIRONMENT_PREFIX)?;
+        let origin = format!("environment variable {name}");
+        let value = Value::new(Some(&origin), value.as_str());
+        Some(
+            key_of(path)
+                .map(|key| (key, value))
+                .ok_or_else(|| too_many(name)),
+        )
+    });
+    set.collect()
 }
 
 fn too_many(name: &str) -> ConfigError {

@@ -17,7 +17,7 @@ const MAX_PARTS: u64 = 10_000;
 const MODEST_PARTS: u64 = 1000;
 const LARGEST_MODEST_PART: u64 = 48 * MIB;
 
-/// Bytes a second that justify a part in flight.
+/// Bytes per second that justify a part in flight.
 const WORTH_A_PART: u64 = 256 * 1024;
 
 /// Where a location is defined.
@@ -165,18 +165,6 @@ impl Location {
         }
     }
 
-    /// Whether both are the same folder of the same bucket, however it is reached.
-    #[must_use]
-    pub fn is_same_place(&self, other: &Self) -> bool {
-        self.place() == other.place()
-    }
-
-    /// Names the folder of the bucket, however it is reached.
-    #[must_use]
-    pub fn place(&self) -> String {
-        place(&self.backend, &self.prefix)
-    }
-
     /// Parts of an upload in flight. Under a low limit, many parts would only be slow together.
     #[must_use]
     pub fn parts_in_flight(&self) -> usize {
@@ -265,14 +253,11 @@ fn is_valid_id(id: &str) -> bool {
 
 /// The same endpoint, bucket and prefix always give the same id, so that Home Assistant keeps its settings for it.
 fn derived_id(backend: &Backend, prefix: &str) -> String {
-    format!("loc-{}", &sha256(place(backend, prefix).as_bytes())[..12])
-}
-
-fn place(backend: &Backend, prefix: &str) -> String {
-    match backend {
+    let folder = match backend {
         Backend::S3(s3) => format!("{}\n{}\n{prefix}", s3.endpoint, s3.bucket),
         Backend::Directory(path) => format!("{}\n{prefix}", path.display()),
-    }
+    };
+    format!("loc-{}", &sha256(folder.as_bytes())[..12])
 }
 
 fn default_name(backend: &Backend, prefix: &str) -> String {

@@ -1,6 +1,7 @@
-//! What is wrong in a configuration.
+//! Problems of a configuration.
 
 use std::fmt;
+use std::path::Path;
 
 use crate::error::Reason;
 
@@ -27,6 +28,14 @@ impl Problem {
             message: message.into(),
             reason: None,
             suggestion: None,
+        }
+    }
+
+    /// A problem of a whole file.
+    pub(super) fn of_file(file: &Path, key: &str, message: impl Into<String>) -> Self {
+        Self {
+            source: Some(file.display().to_string()),
+            ..Self::new(key, message)
         }
     }
 }

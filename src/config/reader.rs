@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use config::{Value, ValueKind};
 
+use super::layers::Environment;
 use super::problem::Problem;
 use super::secret::Secret;
-use super::settings::{Default, GENERAL, Kind, LOCATION, PLAIN, Setting};
+use super::settings::{DefaultValue, GENERAL, LOCATION, PLAIN, Setting, SettingKind};
 use crate::error::Reason;
 
 /// Reads one table. A key that was never read is a problem: usually a typing error.
@@ -20,14 +21,14 @@ pub(super) struct Reader<'e> {
     table: HashMap<String, Value>,
     path: String,
     /// None for settings that arrive over the protocol: variables in them stay as they are.
-    environment: Option<&'e HashMap<String, String>>,
+    environment: Option<&'e Environment>,
     read: BTreeSet<String>,
     problems: Vec<Problem>,
     notes: Vec<Problem>,
 }
 
 impl<'e> Reader<'e> {
-    pub(super) fn new(value: Value, environment: &'e HashMap<String, String>) -> Self {
+    pub(super) fn new(value: Value, environment: &'e Environment) -> Self {
         Self::at(GENERAL, String::new(), value, Some(environment))
     }
 
@@ -45,28 +46,29 @@ impl<'e> Reader<'e> {
         settings: &'static [Setting],
         path: String,
         value: Value,
-        environment: Option<&'e HashMap<String, String>>,
+        environment: Option<&'e Environment>,
     ) -> Self {
-        let origin = value.origin().map(str::to_owned);
-        let (table, problem) = match value.kind {
-            ValueKind::Table(table) => (table.into_iter().collect(), None),
-            _ => (
-                HashMap::new(),
-                Some(Problem {
-                    source: origin,
-                    ..Problem::new(path.as_str(), "must be a section with keys of its own")
-                }),
-            ),
-        };
-        Self {
+        let mut reader = Self {
             settings,
-            table,
+            table: HashMap::new(),
             path,
             environment,
             read: BTreeSet::new(),
-            problems: problem.into_iter().collect(),
+            problems: Vec::new(),
             notes: Vec::new(),
+        };
+        let source = value.origin().map(str::to_owned);
+        match value.kind {
+            ValueKind::Table(table) => reader.table.extend(table),
+            _ => reader.problems.push(Problem {
+                source,
+                ..Problem::new(
+                    reader.path.as_str(),
+                    "must be a section with keys of its own",
+                )
+            }),
         }
+        reader
     }
 
     /// Problems, unknown keys included, and notes on what the reader corrected.
@@ -82,25 +84,14 @@ impl<'e> Reader<'e> {
         self.table.contains_key(key)
     }
 
-    pub(super) fn problem(&mut self, key: &str, message: impl Into<String>) {
-        self.problem_with(key, None, message, None);
-    }
-
-    /// A problem with a reason code, or with a value that works instead.
-    pub(super) fn problem_with(
-        &mut self,
-        key: &str,
-        reason: Option<Reason>,
-        message: impl Into<String>,
-        suggestion: Option<String>,
-    ) {
+    /// Adds a problem; callers may add its reason and a suggestion.
+    pub(super) fn problem(&mut self, key: &str, message: impl Into<String>) -> &mut Problem {
         let source = self.table.get(key).and_then(Value::origin);
-        self.problems.push(Problem {
+        let problem = Problem {
             source: source.map(str::to_owned),
-            reason,
-            suggestion,
             ..Problem::new(self.key(key), message)
-        });
+        };
+        self.problems.push_mut(problem)
     }
 
     /// A text that is no value of the setting's kind.
@@ -156,14 +147,14 @@ impl<'e> Reader<'e> {
         self.expanded(key, text)
     }
 
-    fn accepts(&mut self, key: &str, kind: Kind, text: &str) -> bool {
+    fn accepts(&mut self, key: &str, kind: SettingKind, text: &str) -> bool {
         match kind {
-            Kind::Word if !is_word(text) => {
+            SettingKind::Word if !is_word(text) => {
                 let message = "holds a space or a character that is not ASCII: copy it from the provider again";
-                self.problem_with(key, Some(Reason::StrangeCharacter), message, None);
+                self.problem(key, message).reason = Some(Reason::StrangeCharacter);
                 false
             }
-            Kind::Choice(choices) if !choices.contains(&text) => {
+            SettingKind::Choice(choices) if !choices.contains(&text) => {
                 self.refuse(key, text);
                 false
             }
@@ -216,7 +207,7 @@ impl<'e> Reader<'e> {
 
     /// The number of a setting, or its default; in bytes or seconds where it has a unit.
     pub(super) fn number(&mut self, key: &str) -> Option<u64> {
-        let Kind::Number(number) = self.setting(key).kind else {
+        let SettingKind::Number(number) = self.setting(key).kind else {
             return None;
         };
         self.value(key, |text| number.parse(text).ok()).flatten()
@@ -312,7 +303,7 @@ impl<'e> Reader<'e> {
 impl Setting {
     fn default_text(&self) -> Option<&'static str> {
         match self.default {
-            Default::Value(text) => Some(text),
+            DefaultValue::Value(text) => Some(text),
             _ => None,
         }
     }
@@ -329,7 +320,7 @@ pub(super) fn is_word(text: &str) -> bool {
 }
 
 /// Replaces each `${VAR}`; `$${` stands for a plain `${`.
-fn expand(text: &str, environment: &HashMap<String, String>) -> Result<String, String> {
+fn expand(text: &str, environment: &Environment) -> Result<String, String> {
     let mut result = String::new();
     let mut rest = text;
     while let Some(start) = rest.find("${") {

@@ -161,7 +161,7 @@ fn read_provider(section: &mut Reader<'_>) -> Option<&'static Provider> {
         let message = format!(
             "\"{id}\" is not a known provider: {question}\"other\" works with any endpoint"
         );
-        section.problem_with("provider", None, message, nearest);
+        section.problem("provider", message).suggestion = nearest;
         provider::other()
     })
 }
@@ -174,7 +174,7 @@ fn read_storage_class(section: &mut Reader<'_>, provider: &Provider) -> Option<S
         let message = format!(
             "\"{class}\" must be restored at the provider for hours before a backup can be read"
         );
-        section.problem_with("storage_class", Some(Reason::Archived), message, None);
+        section.problem("storage_class", message).reason = Some(Reason::Archived);
     }
     Some(class)
 }

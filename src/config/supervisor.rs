@@ -17,9 +17,6 @@ const SOCKET: &str = "/share/s3_backup_agent/agent.sock";
 /// Supervisor forwards the page's requests from this address, after Home Assistant's login.
 const INGRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 30, 32, 2));
 
-/// `ingress_port` in `addon/config.yaml`.
-const PAGE_PORT: u16 = 8099;
-
 /// The Supervisor that runs this agent.
 #[derive(Debug, Clone)]
 pub struct Supervisor {
@@ -40,6 +37,9 @@ pub(super) struct Defaults {
 }
 
 impl Supervisor {
+    /// Port of the page, `ingress_port` in `addon/config.yaml`.
+    pub const PAGE_PORT: u16 = 8099;
+
     /// The Supervisor, if this process is one of its apps.
     pub(super) fn of(environment: &Environment) -> Option<Self> {
         let token = environment
@@ -62,7 +62,10 @@ impl Defaults {
             state_dir: PathBuf::from(STATE_DIR),
             socket: Some(PathBuf::from(SOCKET)),
             has_token_file: true,
-            page: Some(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), PAGE_PORT)),
+            page: Some(SocketAddr::new(
+                Ipv4Addr::UNSPECIFIED.into(),
+                Supervisor::PAGE_PORT,
+            )),
             page_from: vec![INGRESS],
         }
     }

@@ -1,9 +1,9 @@
-//! What an endpoint's form asks people for.
+//! Fields of an endpoint's template.
 
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
-/// A setting that one provider has and others do not.
+/// A setting that only one provider has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ProviderField)]
@@ -11,25 +11,25 @@ pub struct Field {
     /// Name of the setting.
     #[schema(min_length = 1)]
     pub id: String,
-    /// What people see before it.
+    /// Label in forms.
     pub label: String,
     /// Where to find the value.
     pub help: String,
-    /// What a value looks like.
+    /// Pattern of a value.
     #[schema(value_type = String, format = Regex)]
     pub pattern: Pattern,
-    /// A value as it might be.
+    /// An example.
     pub example: String,
-    /// Whether it may be left out.
+    /// Whether it may be empty.
     #[serde(default)]
     pub optional: bool,
-    /// The only values there are; empty where any is allowed that fits the pattern.
+    /// The only values; empty if any value that matches the pattern is allowed.
     #[serde(default)]
     pub choices: Vec<String>,
 }
 
 impl Field {
-    /// Whether `text` can be the value.
+    /// Whether `text` is a valid value.
     #[must_use]
     pub fn accepts(&self, text: &str) -> bool {
         self.pattern.fits(text)
@@ -37,18 +37,18 @@ impl Field {
     }
 }
 
-/// What a value looks like. Written out as a regular expression, which Home Assistant's forms understand.
+/// Pattern of a value, serialised as a regular expression for Home Assistant's forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pattern {
     /// 32 hexadecimal digits.
     Hex32,
-    /// Part of a host name between two dots.
+    /// A label of a host name (RFC 1123).
     HostLabel,
 }
 
 impl Pattern {
-    /// The regular expression, which Python and JavaScript understand alike.
+    /// The regular expression, in the common syntax of Python and JavaScript.
     #[must_use]
     pub const fn regex(self) -> &'static str {
         match self {
@@ -57,7 +57,7 @@ impl Pattern {
         }
     }
 
-    /// What the regular expression says, without a library for it.
+    /// Matches like the regular expression, without a library for it.
     #[must_use]
     pub fn fits(self, text: &str) -> bool {
         let is_outer = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_say_the_same_as_their_regular_expressions() {
+    fn patterns_match_like_their_regular_expressions() {
         let hex = "0123456789abcdefABCDEF0123456789";
         for (pattern, good, bad) in [
             (

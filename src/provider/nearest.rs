@@ -1,8 +1,8 @@
-//! "Did you mean": the provider closest to a misspelt id.
+//! "Did you mean": the provider closest to a misspelt ID.
 
 use super::Provider;
 
-/// A provider with the same letters, then one that has the word in its id or name, then one that is a slip away.
+/// Prefers a provider with the same letters, then one with the word in its ID or name, then one within the edit distance.
 pub(super) fn nearest<'p>(id: &str, providers: &'p [Provider]) -> Option<&'p Provider> {
     let wanted = letters(id);
     let slips = if wanted.len() < 6 { 1 } else { 2 };
@@ -39,12 +39,12 @@ fn words(provider: &Provider) -> impl Iterator<Item = String> {
         .map(letters)
 }
 
-/// A short word must be the whole word: "s" means nothing.
+/// A short word must match a whole word: "s" alone is no hint.
 fn is_meant(wanted: &str, word: &str) -> bool {
     !word.is_empty() && (wanted == word || (wanted.len() >= 3 && word.starts_with(wanted)))
 }
 
-/// How many letters must be put in, taken out or changed (Levenshtein's distance).
+/// Levenshtein distance: insertions, deletions and substitutions of letters.
 fn distance(from: &str, to: &str) -> usize {
     let to = to.as_bytes();
     let mut row: Vec<usize> = (0..=to.len()).collect();
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn letters_that_differ_are_counted() {
+    fn distance_counts_different_letters() {
         for (from, to, expected) in [
             ("", "", 0),
             ("a", "", 1),

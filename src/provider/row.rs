@@ -1,19 +1,19 @@
-//! What a row of the table holds besides plain values.
+//! Structured values of a row of the table.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Form;
+use super::UrlTemplate;
 
 /// Another endpoint of a provider.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Alias {
-    /// Its form.
-    pub endpoint: Form,
-    /// The region it stands for, where it has none inside.
+    /// Its template.
+    pub endpoint: UrlTemplate,
+    /// Its region, if the host does not name one.
     pub region: Option<String>,
 }
 
@@ -21,56 +21,56 @@ pub struct Alias {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Region {
-    /// What requests are signed for.
+    /// ID that requests are signed for.
     pub id: String,
-    /// Where it is.
+    /// Place.
     pub name: String,
 }
 
-/// How to get a key.
+/// How to create a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Keys {
-    /// Where the provider describes it.
+    /// The provider's own description.
     #[schema(format = Uri)]
     pub url: String,
-    /// The way in short.
+    /// A short description.
     pub help: String,
 }
 
-/// What a key must be allowed to do.
+/// Permissions that a key needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Permissions {
-    /// In the provider's own words.
+    /// In the provider's terms.
     pub help: String,
     /// A policy in JSON for the bucket `my-bucket`.
     pub policy: Option<String>,
 }
 
-/// Where facts are from.
+/// A source of facts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// Which facts.
+    /// The facts.
     pub about: String,
     /// A public page.
     #[schema(format = Uri)]
     pub url: String,
 }
 
-/// Settings of a location, and where a request for `backups/home.tar` in `my-bucket` must then go.
+/// Settings of a location, and the resulting request for `backups/home.tar` in `my-bucket`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Example {
-    /// Settings beside `provider`, `bucket` and the key.
+    /// Settings besides `provider`, `bucket` and the key.
     #[serde(default)]
     pub settings: BTreeMap<String, String>,
     /// The endpoint.
     pub endpoint: String,
-    /// The region that is signed for.
+    /// Region of the signature.
     pub region: String,
-    /// Host, with the port where there is one.
+    /// Host, with the port if it is not the default.
     pub host: String,
     /// Path.
     pub path: String,

@@ -31,9 +31,11 @@ DOCS = (ADDON / "DOCS.md").read_text()
 CARGO = tomllib.loads((REPOSITORY / "Cargo.toml").read_text())
 INTEGRATION = REPOSITORY / "hacs" / "custom_components" / "s3_backup_agent"
 MANIFEST = json.loads((INTEGRATION / "manifest.json").read_text())
-SOURCE = REPOSITORY / "src"
+SETTINGS: dict[str, Any] = json.loads(
+    (REPOSITORY / "docs" / "settings.json").read_text()
+)
 PROVIDERS: list[dict[str, Any]] = tomllib.loads(
-    (SOURCE / "provider" / "table.toml").read_text()
+    (REPOSITORY / "src" / "provider" / "table.toml").read_text()
 )["provider"]
 LANGUAGES = sorted(path.stem for path in (REPOSITORY / "translations").glob("*.yaml"))
 
@@ -126,12 +128,9 @@ def test_version_and_image_match_the_agent() -> None:
 
 def test_supervisor_and_the_agent_agree_on_the_page() -> None:
     """Ingress and watchdog use the agent's port."""
-    page = re.search(
-        r"PAGE_PORT: u16 = (\d+);", (SOURCE / "config" / "supervisor.rs").read_text()
-    )
-    assert page is not None
-    assert CONFIG["ingress_port"] == int(page[1])
-    assert CONFIG["watchdog"].endswith(f":{page[1]}")
+    port = SETTINGS["page_port"]
+    assert CONFIG["ingress_port"] == port
+    assert CONFIG["watchdog"].endswith(f":{port}")
 
 
 def test_repository_has_one_app() -> None:
@@ -206,9 +205,9 @@ def test_every_setting_is_an_option_or_excluded_with_a_reason() -> None:
 
 def settings() -> set[str]:
     """Return all settings of the agent."""
-    table = json.loads((REPOSITORY / "docs" / "settings.json").read_text())
     return {
-        f"{row['section']}.{row['name']}".removeprefix(".") for row in table["settings"]
+        f"{row['section']}.{row['name']}".removeprefix(".")
+        for row in SETTINGS["settings"]
     }
 
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use s3_backup_agent::config::Supervisor;
 use s3_backup_agent::config::settings::form::fields;
 use s3_backup_agent::config::settings::{
-    Default, Kind, Number, Secrecy, Section, Setting, TABLES, Unit,
+    DefaultValue, Number, Secrecy, Section, Setting, SettingKind, TABLES, Unit,
 };
 use s3_backup_agent::provider;
 use serde_json::{Value, json};
@@ -136,7 +137,10 @@ fn list_of_settings_is_current() {
             }));
         }
     }
-    let list = serde_json::to_string_pretty(&json!({"settings": settings})).unwrap();
+    let list = serde_json::to_string_pretty(
+        &json!({"page_port": Supervisor::PAGE_PORT, "settings": settings}),
+    )
+    .unwrap();
     assert_up_to_date("docs/settings.json", |_| list + "\n");
 }
 
@@ -208,25 +212,25 @@ fn reference(settings: &[Setting]) -> String {
 
 fn default(setting: &Setting) -> String {
     match setting.default {
-        Default::Value(text) => format!("`{text}`"),
-        Default::Derived(words) => words.to_owned(),
-        Default::None if setting.is_required => "required".to_owned(),
-        Default::None => "none".to_owned(),
+        DefaultValue::Value(text) => format!("`{text}`"),
+        DefaultValue::Derived(words) => words.to_owned(),
+        DefaultValue::None if setting.is_required => "required".to_owned(),
+        DefaultValue::None => "none".to_owned(),
     }
 }
 
-fn values(kind: Kind) -> String {
+fn values(kind: SettingKind) -> String {
     match kind {
-        Kind::Text | Kind::Word => "text".to_owned(),
-        Kind::Path => "path".to_owned(),
-        Kind::Address => "address and port".to_owned(),
-        Kind::Addresses => "list of IP addresses".to_owned(),
-        Kind::Boolean => "`true`, `false`".to_owned(),
-        Kind::Choice(choices) => codes(choices),
-        Kind::Provider => "[provider](providers.md)".to_owned(),
-        Kind::Number(number) => numbers(number),
-        Kind::Pem => "PEM".to_owned(),
-        Kind::Proxy => "URL".to_owned(),
+        SettingKind::Text | SettingKind::Word => "text".to_owned(),
+        SettingKind::Path => "path".to_owned(),
+        SettingKind::Address => "address and port".to_owned(),
+        SettingKind::Addresses => "list of IP addresses".to_owned(),
+        SettingKind::Boolean => "`true`, `false`".to_owned(),
+        SettingKind::Choice(choices) => codes(choices),
+        SettingKind::Provider => "[provider](providers.md)".to_owned(),
+        SettingKind::Number(number) => numbers(number),
+        SettingKind::Pem => "PEM".to_owned(),
+        SettingKind::Proxy => "URL".to_owned(),
     }
 }
 
@@ -258,13 +262,13 @@ fn codes(words: &[&str]) -> String {
 /// value would quote all options with their secrets.
 fn option_type(setting: &Setting) -> String {
     match setting.kind {
-        Kind::Choice(choices) => format!("list({})", choices.join("|")),
-        Kind::Provider => {
+        SettingKind::Choice(choices) => format!("list({})", choices.join("|")),
+        SettingKind::Provider => {
             let ids: Vec<_> = provider::all().iter().map(|row| row.id.as_str()).collect();
             format!("list({})", ids.join("|"))
         }
-        Kind::Boolean => "bool".to_owned(),
-        Kind::Number(number) if number.is_integer() => "int".to_owned(),
+        SettingKind::Boolean => "bool".to_owned(),
+        SettingKind::Number(number) if number.is_integer() => "int".to_owned(),
         _ if setting.secrecy == Secrecy::Secret => "password".to_owned(),
         _ => "str".to_owned(),
     }

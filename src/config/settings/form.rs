@@ -3,8 +3,8 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Default, Kind, LOCATION, Number, Secrecy, Section, Setting, Unit};
-use crate::provider::{self, Form, Provider};
+use super::{DefaultValue, LOCATION, Number, Secrecy, Section, Setting, SettingKind, Unit};
+use crate::provider::{self, Provider, UrlTemplate};
 
 /// A field of the form.
 #[derive(Debug, Serialize, ToSchema)]
@@ -89,7 +89,7 @@ pub fn fields(provider: &'static Provider) -> Vec<FormField> {
     fields.into_iter().map(|(_, field)| field).collect()
 }
 
-/// First the fields that locate the bucket, and last the name, which few people need.
+/// First the fields that locate the bucket, and last the name, which few users need.
 fn rank(name: &str) -> u8 {
     match name {
         "endpoint" => 1,
@@ -101,7 +101,7 @@ fn rank(name: &str) -> u8 {
 
 fn field(setting: &Setting, provider: &'static Provider) -> FormField {
     let number = match setting.kind {
-        Kind::Number(number) => Some(number),
+        SettingKind::Number(number) => Some(number),
         _ => None,
     };
     let field = FormField {
@@ -118,7 +118,7 @@ fn field(setting: &Setting, provider: &'static Provider) -> FormField {
             .filter(|number| number.unit == Unit::Seconds)
             .map(|_| "s"),
         choices: match setting.kind {
-            Kind::Choice(choices) => choices,
+            SettingKind::Choice(choices) => choices,
             _ => &[],
         },
         suggestions: Vec::new(),
@@ -145,7 +145,7 @@ fn at_provider(field: FormField, provider: &'static Provider) -> FormField {
             let is_in_endpoint = provider
                 .endpoint
                 .iter()
-                .flat_map(Form::fields)
+                .flat_map(UrlTemplate::fields)
                 .any(|name| name == "region");
             FormField {
                 section: section(is_in_endpoint || !provider.regions.is_empty()),
@@ -197,19 +197,19 @@ fn words(words: &'static [String]) -> Vec<Suggestion> {
 
 fn field_type(setting: &Setting) -> FieldType {
     match setting.kind {
-        Kind::Proxy => FieldType::Proxy,
-        Kind::Pem => FieldType::Pem,
+        SettingKind::Proxy => FieldType::Proxy,
+        SettingKind::Pem => FieldType::Pem,
         _ if setting.secrecy == Secrecy::Secret => FieldType::Secret,
-        Kind::Choice(_) => FieldType::Choice,
-        Kind::Boolean => FieldType::Boolean,
-        Kind::Number(number) if number.is_integer() => FieldType::Integer,
-        Kind::Number(Number {
+        SettingKind::Choice(_) => FieldType::Choice,
+        SettingKind::Boolean => FieldType::Boolean,
+        SettingKind::Number(number) if number.is_integer() => FieldType::Integer,
+        SettingKind::Number(Number {
             unit: Unit::Bytes, ..
         }) => FieldType::Size,
-        Kind::Number(Number {
+        SettingKind::Number(Number {
             unit: Unit::Rate, ..
         }) => FieldType::Rate,
-        Kind::Number(Number {
+        SettingKind::Number(Number {
             unit: Unit::Hours, ..
         }) => FieldType::Duration,
         _ => FieldType::Text,
@@ -217,7 +217,7 @@ fn field_type(setting: &Setting) -> FieldType {
 }
 
 fn default(setting: &Setting) -> Option<FieldValue> {
-    let Default::Value(text) = setting.default else {
+    let DefaultValue::Value(text) = setting.default else {
         return None;
     };
     match field_type(setting) {

@@ -2,9 +2,9 @@
 
 use crate::units::{format_bytes, format_hours, parse_bytes, parse_hours};
 
-/// The values of a setting.
+/// The type of a setting's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum SettingKind {
     /// Any text.
     Text,
     /// A text for request headers and URLs: printable ASCII without spaces.
@@ -42,7 +42,7 @@ pub struct Number {
     pub none: &'static [&'static str],
 }
 
-/// The unit of a number, and how people write it.
+/// The unit of a number, and how users write it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// `4`
@@ -57,7 +57,7 @@ pub enum Unit {
     Rate,
 }
 
-impl Kind {
+impl SettingKind {
     /// Completes the sentence "must be …" about a value of this kind.
     #[must_use]
     pub fn wanted(&self) -> String {
@@ -96,7 +96,7 @@ impl Number {
         }
     }
 
-    /// A number as people write it.
+    /// Formats a number as users write it.
     #[must_use]
     pub fn format(&self, number: u64) -> String {
         match self.unit {

@@ -1,19 +1,19 @@
-//! The form of an endpoint: a URL with fields in braces, such as `https://s3.{region}.example.com`.
+//! The template of an endpoint: a URL with fields in braces, such as `https://s3.{region}.example.com`.
 //!
-//! It is a small part of RFC 6570: `{name}` stands for a value, `{.name}` for a dot and a value, or for nothing.
+//! A small part of RFC 6570: `{name}` expands to a value, `{.name}` to a dot and a value, or to nothing.
 
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-/// A form; it fits host names only, whatever the scheme, port and path.
+/// A template. It matches host names, and ignores scheme, port and path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Form {
+pub struct UrlTemplate {
     text: String,
     labels: Vec<Label>,
 }
 
-/// What is between two dots of the host name: text, and at most one field after it.
+/// A label of the host name: text, and at most one field after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Label {
     text: String,
@@ -21,10 +21,10 @@ struct Label {
     optional: bool,
 }
 
-/// A host name, taken apart.
+/// A parsed host name.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Parts {
-    /// What stands before the form, up to and with the dot: a bucket's name, or nothing.
+    /// The prefix before the template, with its dot: a bucket's name, or nothing.
     pub(super) before: String,
     values: Vec<(String, String)>,
 }
@@ -61,7 +61,7 @@ impl Label {
         })
     }
 
-    /// The field's value in a part of a host name; empty where there is no field.
+    /// Returns the field's value in a label of a host name; empty without a field.
     fn value<'h>(&self, part: &'h str, fits: &impl Fn(&str, &str) -> bool) -> Option<&'h str> {
         let rest = part.strip_prefix(&self.text)?;
         match &self.field {
@@ -71,7 +71,7 @@ impl Label {
     }
 }
 
-impl Form {
+impl UrlTemplate {
     /// Names of the fields.
     pub fn fields(&self) -> impl Iterator<Item = &str> {
         self.labels
@@ -79,8 +79,11 @@ impl Form {
             .filter_map(|label| label.field.as_deref())
     }
 
-    /// The URL with these values, or the names of the fields whose values are missing or do not fit.
-    pub(super) fn fill(
+    /// Builds the URL from the fields' values.
+    ///
+    /// # Errors
+    /// The names of fields whose values are missing or invalid.
+    pub(super) fn expand(
         &self,
         value: impl Fn(&str) -> Option<String>,
         fits: impl Fn(&str, &str) -> bool,
@@ -105,23 +108,15 @@ impl Form {
             .map_err(|_| self.fields().map(str::to_owned).collect())
     }
 
-    /// The values in a host name of this form, which may have a bucket's name before it.
-    pub(super) fn take_apart(
-        &self,
-        host: &str,
-        fits: impl Fn(&str, &str) -> bool,
-    ) -> Option<Parts> {
+    /// Parses a host name of this template, which may start with a bucket's name.
+    pub(super) fn parse(&self, host: &str, fits: impl Fn(&str, &str) -> bool) -> Option<Parts> {
         let host: Vec<&str> = host.split('.').collect();
-        take_apart(&self.labels, &host, &fits)
+        parse(&self.labels, &host, &fits)
     }
 }
 
-/// From the end, since what is before the form is not known.
-fn take_apart(
-    labels: &[Label],
-    host: &[&str],
-    fits: &impl Fn(&str, &str) -> bool,
-) -> Option<Parts> {
+/// Matches from the end, because the prefix before the template is unknown.
+fn parse(labels: &[Label], host: &[&str], fits: &impl Fn(&str, &str) -> bool) -> Option<Parts> {
     let Some((label, labels)) = labels.split_last() else {
         let before = host.iter().flat_map(|part| [part, "."]).collect();
         return Some(Parts {
@@ -131,7 +126,7 @@ fn take_apart(
     };
     let with = host.split_last().and_then(|(part, host)| {
         let value = label.value(part, fits)?;
-        let mut parts = take_apart(labels, host, fits)?;
+        let mut parts = parse(labels, host, fits)?;
         parts.values.extend(
             label
                 .field
@@ -141,13 +136,13 @@ fn take_apart(
         Some(parts)
     });
     if label.optional {
-        with.or_else(|| take_apart(labels, host, fits))
+        with.or_else(|| parse(labels, host, fits))
     } else {
         with
     }
 }
 
-impl TryFrom<String> for Form {
+impl TryFrom<String> for UrlTemplate {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -155,18 +150,19 @@ impl TryFrom<String> for Form {
             .strip_prefix("https://")
             .map(|host| host.replace("{.", ".{?"));
         let labels = host.and_then(|host| host.split('.').map(Label::read).collect());
-        let labels = labels.ok_or_else(|| format!("\"{text}\" is not the form of an endpoint"))?;
+        let labels =
+            labels.ok_or_else(|| format!("\"{text}\" is not the template of an endpoint"))?;
         Ok(Self { text, labels })
     }
 }
 
-impl From<Form> for String {
-    fn from(form: Form) -> Self {
-        form.text
+impl From<UrlTemplate> for String {
+    fn from(template: UrlTemplate) -> Self {
+        template.text
     }
 }
 
-impl std::fmt::Display for Form {
+impl std::fmt::Display for UrlTemplate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.text)
     }
@@ -176,12 +172,12 @@ impl std::fmt::Display for Form {
 mod tests {
     use super::*;
 
-    fn form(text: &str) -> Form {
-        Form::try_from(text.to_owned()).unwrap()
+    fn template(text: &str) -> UrlTemplate {
+        UrlTemplate::try_from(text.to_owned()).unwrap()
     }
 
     #[test]
-    fn what_is_not_a_form_is_refused() {
+    fn invalid_template_is_rejected() {
         for text in [
             "",
             "https://",
@@ -191,7 +187,7 @@ mod tests {
             "https://a.b}",
             "https://a..b",
         ] {
-            assert!(Form::try_from(text.to_owned()).is_err(), "{text}");
+            assert!(UrlTemplate::try_from(text.to_owned()).is_err(), "{text}");
         }
         for text in [
             "https://{}.x",
@@ -201,16 +197,16 @@ mod tests {
             "https://x:1",
             "https://{a b}.x",
         ] {
-            assert!(Form::try_from(text.to_owned()).is_err(), "{text}");
+            assert!(UrlTemplate::try_from(text.to_owned()).is_err(), "{text}");
         }
     }
 
     #[test]
-    fn a_part_may_be_left_out() {
-        let form = form("https://{a}{.b}.example.com");
+    fn optional_field_may_be_absent() {
+        let template = template("https://{a}{.b}.example.com");
         let fits = |name: &str, text: &str| name == "a" || text == "eu";
         let fill = |b: Option<&str>| {
-            form.fill(
+            template.expand(
                 |name| {
                     if name == "a" {
                         Some("x".into())
@@ -227,7 +223,7 @@ mod tests {
             "https://x.eu.example.com/"
         );
         assert_eq!(fill(Some("us")).unwrap_err(), ["b"]);
-        let parts = |host: &str| form.take_apart(host, fits).unwrap();
+        let parts = |host: &str| template.parse(host, fits).unwrap();
         assert_eq!(
             (
                 parts("x.eu.example.com").value("a"),
@@ -247,6 +243,6 @@ mod tests {
             (with_bucket.before.as_str(), with_bucket.value("a")),
             ("my.bucket.", Some("x"))
         );
-        assert_eq!(form.take_apart("example.com", fits), None);
+        assert_eq!(template.parse("example.com", fits), None);
     }
 }

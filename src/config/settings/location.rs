@@ -1,0 +1,251 @@
+//! The settings of a location.
+
+use super::{
+    ADVANCED, AGENT, APP, DefaultValue, MAIN, Number, Secrecy, Section, Setting, SettingKind, Unit,
+};
+use crate::units::{DAY, HOUR, KIB, MIB};
+
+/// `[[locations]]`, in the order of the app's options. The first two are the heading of a location there.
+pub const LOCATION: &[Setting] = &[
+    Setting {
+        name: "name",
+        default: DefaultValue::Derived("bucket and prefix"),
+        help: "name in Home Assistant",
+        ..MAIN
+    },
+    Setting {
+        name: "provider",
+        kind: SettingKind::Provider,
+        default: DefaultValue::Value("other"),
+        help: "one of [the providers](providers.md), which sets the endpoint's form, the region and the provider's \
+               quirks; its own fields, such as `account_id`, stand beside it",
+        places: APP.places,
+        ..MAIN
+    },
+    Setting {
+        name: "bucket",
+        is_required: true,
+        help: "the bucket's name; the bucket must already exist",
+        ..MAIN
+    },
+    Setting {
+        name: "prefix",
+        help: "folder in the bucket; two prefixes of one bucket are two locations",
+        ..MAIN
+    },
+    Setting {
+        name: "access_key_id",
+        kind: SettingKind::Word,
+        is_required: true,
+        secrecy: Secrecy::Private,
+        help: "ID of the access key, which needs permission to list, read, write and delete objects",
+        ..MAIN
+    },
+    Setting {
+        name: "secret_access_key",
+        kind: SettingKind::Word,
+        is_required: true,
+        secrecy: Secrecy::Secret,
+        help: "secret of the access key",
+        ..MAIN
+    },
+    Setting {
+        name: "region",
+        kind: SettingKind::Word,
+        default: DefaultValue::Derived("the endpoint's, or the provider's"),
+        help: "region that requests are signed for; without one, the agent uses the region that the server names",
+        ..ADVANCED
+    },
+    Setting {
+        name: "endpoint",
+        default: DefaultValue::Derived("the provider's"),
+        help: "URL of the S3 API without the bucket; or, in the agent's own configuration, `file:///a/directory`, \
+               readable by the agent's own user alone",
+        ..ADVANCED
+    },
+    Setting {
+        name: "session_token",
+        kind: SettingKind::Word,
+        secrecy: Secrecy::Secret,
+        help: "token of a temporary access key",
+        ..ADVANCED
+    },
+    Setting {
+        name: "credentials",
+        kind: SettingKind::Choice(&["key", "environment"]),
+        default: DefaultValue::Value("key"),
+        help: "`environment` reads the key from `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and \
+               `AWS_SESSION_TOKEN`",
+        ..AGENT
+    },
+    Setting {
+        name: "addressing",
+        kind: SettingKind::Choice(&["auto", "path", "virtual"]),
+        default: DefaultValue::Value("auto"),
+        help: "URL style: bucket in the `path`, or `virtual` for the host name",
+        ..ADVANCED
+    },
+    Setting {
+        name: "checksum",
+        kind: SettingKind::Choice(&["auto", "sha256", "crc64nvme", "crc32c", "off"]),
+        default: DefaultValue::Value("auto"),
+        help: "[the checksum of a part](concepts/integrity.md#the-checksum-of-a-part). `sha256` works everywhere; \
+               `crc64nvme` and `crc32c` halve the CPU time; `auto` uses `crc64nvme` for AWS and Garage, otherwise \
+               `sha256`; `off` relies on TLS alone",
+        ..ADVANCED
+    },
+    Setting {
+        name: "storage_class",
+        kind: SettingKind::Word,
+        default: DefaultValue::Derived("the bucket's"),
+        help: "storage class of the backups, such as `STANDARD_IA`; archive classes that must be restored before \
+               reading are refused",
+        ..ADVANCED
+    },
+    Setting {
+        name: "encryption",
+        kind: SettingKind::Choice(&["none", "AES256", "aws:kms", "SSE-C"]),
+        default: DefaultValue::Value("none"),
+        help: "encryption at the provider, in addition to Home Assistant's own; `SSE-C` uses a key of your own",
+        ..ADVANCED
+    },
+    Setting {
+        name: "encryption_key",
+        kind: SettingKind::Word,
+        secrecy: Secrecy::Secret,
+        help: "for `aws:kms`, the ID or ARN of the key; for `SSE-C`, 32 bytes in Base64 (`openssl rand -base64 \
+               32`). Keep a copy: without it, the backups can't be read",
+        ..ADVANCED
+    },
+    Setting {
+        name: "part_size",
+        kind: SettingKind::Number(PART_SIZE),
+        default: DefaultValue::Value("8 MiB"),
+        help: "size of a part; it grows automatically for a very large backup. Larger parts need more memory",
+        ..ADVANCED
+    },
+    Setting {
+        name: "concurrency",
+        kind: SettingKind::Number(Number {
+            unit: Unit::Count,
+            min: 1,
+            max: 16,
+            none: &[],
+        }),
+        default: DefaultValue::Value("4"),
+        help: "parts or reads in flight. 8 fills a gigabit line with a round trip of 50 ms, and takes 94 MiB of \
+               memory instead of 63",
+        ..ADVANCED
+    },
+    Setting {
+        name: "upload_limit",
+        kind: SettingKind::Number(RATE),
+        help: "speed limit per second for all uploads to this location, such as `2 MiB`; 0 means none",
+        ..ADVANCED
+    },
+    Setting {
+        name: "download_limit",
+        kind: SettingKind::Number(RATE),
+        help: "speed limit per second for all downloads from this location, such as `2 MiB`; 0 means none",
+        ..ADVANCED
+    },
+    Setting {
+        name: "outage_seconds",
+        kind: SettingKind::Number(Number {
+            unit: Unit::Seconds,
+            min: 0,
+            max: u64::MAX,
+            none: &[],
+        }),
+        default: DefaultValue::Value("900"),
+        help: "seconds that a transfer waits for unreachable storage",
+        ..ADVANCED
+    },
+    Setting {
+        name: "idle_seconds",
+        kind: SettingKind::Number(Number {
+            unit: Unit::Seconds,
+            min: 1,
+            max: 3600,
+            none: &[],
+        }),
+        default: DefaultValue::Value("60"),
+        help: "seconds without data before a request is retried; longer on slow lines, and ten times as long for \
+               server-side copies",
+        ..ADVANCED
+    },
+    Setting {
+        name: "verify_every",
+        kind: SettingKind::Number(Number {
+            unit: Unit::Hours,
+            min: HOUR,
+            max: 366 * DAY,
+            none: &["off", "0"],
+        }),
+        default: DefaultValue::Value("off"),
+        help: "interval of automatic verification, such as `7d`",
+        ..ADVANCED
+    },
+    Setting {
+        name: "verify_sample",
+        kind: SettingKind::Number(Number {
+            unit: Unit::Count,
+            min: 1,
+            max: u64::MAX,
+            none: &["all"],
+        }),
+        default: DefaultValue::Value("1"),
+        help: "backups per run, oldest verification first",
+        ..ADVANCED
+    },
+    Setting {
+        name: "verify_mode",
+        kind: SettingKind::Choice(&["quick", "full"]),
+        default: DefaultValue::Value("full"),
+        help: "`full` downloads each backup, which [costs egress](guides/verify.md); `quick` reads headers and \
+               sizes",
+        ..ADVANCED
+    },
+    Setting {
+        name: "ca_certificate",
+        kind: SettingKind::Pem,
+        secrecy: Secrecy::Private,
+        help: "PEM of a certificate authority to trust in addition to the system's: the PEM itself, also on one \
+               line; or, in the agent's own configuration, a file such as `/share/house.pem`",
+        ..ADVANCED
+    },
+    Setting {
+        name: "proxy",
+        kind: SettingKind::Proxy,
+        secrecy: Secrecy::Secret,
+        help: "URL of an HTTP proxy, such as `http://proxy.example.com:3128`",
+        ..ADVANCED
+    },
+    Setting {
+        name: "id",
+        default: DefaultValue::Derived("derived from endpoint, bucket and prefix"),
+        help: "stable ID that Home Assistant uses for this location; lower-case letters, digits, `-`, `_`; at most \
+               64",
+        section: Section::Advanced,
+        ..APP
+    },
+];
+
+/// Bounds of a part.
+///
+/// The minimum is S3's own; the last part of an upload may be smaller. Source: "Amazon S3 multipart upload limits" in
+/// Amazon's user guide. Parts above the maximum only cost memory: 10,000 of these hold 5 TB, S3's largest object.
+pub const PART_SIZE: Number = Number {
+    unit: Unit::Bytes,
+    min: 5 * MIB,
+    max: 512 * MIB,
+    none: &[],
+};
+
+/// A limit of transfers. Less than the minimum takes a day for a gigabyte.
+const RATE: Number = Number {
+    unit: Unit::Rate,
+    min: 16 * KIB,
+    max: u64::MAX,
+    none: &["0"],
+};
