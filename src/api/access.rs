@@ -1,4 +1,4 @@
-//! The token, asked for before every route but `/v1/health`.
+//! The token, which every route but `/v1/health` requires.
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -14,10 +14,7 @@ pub(super) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    let peer = request.extensions().get::<Peer>();
-    let checked = state
-        .gate
-        .check_api(peer.copied().unwrap_or_default(), request.headers());
+    let checked = state.gate.check_api(Peer::of(&request), request.headers());
     let detail = match checked {
         Ok(()) => return next.run(request).await,
         Err(TokenRefusal::Missing) => "The token is missing.",

@@ -17,8 +17,7 @@ pub(super) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    let peer = request.extensions().get::<Peer>();
-    let peer = peer.copied().unwrap_or_default();
+    let peer = Peer::of(&request);
     match state.api.gate.check_page(peer, request.headers()) {
         Ok(()) => next.run(request).await,
         Err(refusal) => answer(refusal, peer.0, state.languages.of(request.headers())),

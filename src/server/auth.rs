@@ -12,6 +12,7 @@ mod throttle;
 use std::net::IpAddr;
 
 use aws_lc_rs::digest::{Digest, SHA256, digest};
+use axum::extract::Request;
 use axum::http::header::{AUTHORIZATION, HOST, HeaderMap};
 use axum::http::uri::Authority;
 use base64::Engine;
@@ -27,6 +28,13 @@ pub struct Peer(
     /// The client's address; a client of the Unix socket has none.
     pub Option<IpAddr>,
 );
+
+impl Peer {
+    /// Returns the client of a request.
+    pub(crate) fn of(request: &Request) -> Self {
+        request.extensions().get().copied().unwrap_or_default()
+    }
+}
 
 /// Addresses that may open the page without the token.
 #[derive(Debug, Default)]

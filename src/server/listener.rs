@@ -86,7 +86,7 @@ impl Listener {
                 Ok(stream) => return Ok(stream),
                 // Out of file descriptors, or the client disconnected: the next call may succeed.
                 Err(error) => {
-                    warn!("cannot accept a connection, trying again: {error}");
+                    warn!("cannot accept a connection, retrying: {error}");
                     sleep(Duration::from_millis(100)).await;
                 }
             }
