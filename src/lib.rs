@@ -4,17 +4,17 @@
 //!
 //! | module | knows |
 //! |---|---|
-//! | [`config`] | what the person wrote, checked |
-//! | [`cli`] | the command line, a second front on the agent |
-//! | [`supervisor`] | how Home Assistant learns of the agent, when it is an app |
+//! | [`config`] | settings: read, merged, validated |
+//! | [`cli`] | the command line, beside the API |
+//! | [`supervisor`] | the announcement to Home Assistant, for the app |
 //! | [`server`] | sockets |
-//! | [`page`] | HTTP and HTML: the page for people |
+//! | [`page`] | HTTP and HTML: the page for users |
 //! | [`api`] | HTTP and JSON |
 //! | [`agent`] | locations, backups and uploads |
 //! | [`archive`] | the inside of a backup's tar |
 //! | [`store`] | objects, keys, retries |
 //! | [`backup`] | Home Assistant's `AgentBackup` |
-//! | [`provider`] | the providers: endpoints, regions, what is peculiar about each |
+//! | [`provider`] | the providers: endpoints, regions, quirks |
 //! | [`system`] | the process, as the kernel shows it |
 //! | [`logging`], [`error`], `units` | what every module shares |
 //!
