@@ -148,7 +148,7 @@ impl Store {
 
     /// The bucket or directory, for messages. It is no identity.
     #[must_use]
-    pub fn place(&self) -> &str {
+    pub fn description(&self) -> &str {
         &self.description
     }
 

@@ -102,7 +102,7 @@ fn duplicate(backup: &AgentBackup, location: &Location) -> Refusal {
     Refusal::Duplicate(format!(
         "The backup \"{}\" is in {} already.",
         backup.backup_id,
-        location.store.place()
+        location.store.description()
     ))
 }
 
@@ -159,7 +159,7 @@ fn named(location: &Location, listing: &Listing, key: &str) -> Result<Object, Re
     }
     let detail = format!(
         "There is no tar \"{key}\" in {}, or it is in another folder.",
-        location.store.place()
+        location.store.description()
     );
     Err(Error::new(Kind::BackupNotFound, detail).into())
 }

@@ -121,7 +121,7 @@ impl Upload {
             resumed_bytes,
             "uploading to \"{}\" in {}",
             plan.tar,
-            plan.location.store.place()
+            plan.location.store.description()
         );
         let status = UploadStatus {
             upload_id: plan.id.clone(),

@@ -103,8 +103,8 @@ impl Catalog {
             }
             Err(_) => {
                 let seconds = ANSWER_WITHIN.as_secs();
-                let place = store.place();
-                let detail = format!("Could not list {place}: no answer within {seconds} s");
+                let storage = store.description();
+                let detail = format!("Could not list {storage}: no answer within {seconds} s");
                 Error::new(Kind::StorageTimeout, detail)
             }
         };

@@ -72,7 +72,7 @@ async fn list(
         skipped = listing.skipped.len(),
         duration_ms = start.elapsed().as_millis(),
         "listed {}",
-        store.place()
+        store.description()
     );
     Ok((listing, orphans))
 }
@@ -177,7 +177,7 @@ fn warn_of_new(store: &Store, listing: &Listing, known: Option<&Listing>) {
             warn!(
                 key = skipped.key,
                 "left out of the list of {}: {}",
-                store.place(),
+                store.description(),
                 skipped.reason
             );
         }
@@ -193,7 +193,7 @@ fn warn_of_new(store: &Store, listing: &Listing, known: Option<&Listing>) {
             warn!(
                 key = entry.key.as_str(),
                 "the metadata of a backup in {} is damaged: {damage}; it is listed as it is",
-                store.place()
+                store.description()
             );
         }
     }

@@ -239,7 +239,7 @@ async fn delete_found(
             location = location.id(),
             duration_ms = start.elapsed().as_millis(),
             "deleted \"{tar}\" from {}",
-            location.store.place()
+            location.store.description()
         );
     }
     location.note(failed.map_or(Ok(existed), |error| Err(error.into())))

@@ -168,7 +168,8 @@ async fn remove_expired(
         let Some(age) = expired_age(journals, location, leftover, &found).await else {
             continue;
         };
-        let (key, place, age_hours) = (&leftover.key, location.store.place(), age.num_hours());
+        let (key, storage, age_hours) =
+            (&leftover.key, location.store.description(), age.num_hours());
         match location
             .store
             .remove_leftover(leftover, Patience::INTERACTIVE)
@@ -178,13 +179,13 @@ async fn remove_expired(
                 removed += 1;
                 info!(
                     age_hours,
-                    "swept an unfinished upload of \"{key}\" in {place}"
+                    "swept an unfinished upload of \"{key}\" in {storage}"
                 );
             }
             Err(error) => {
                 warn!(
                     age_hours,
-                    "an unfinished upload of \"{key}\" stays in {place}: {error}"
+                    "an unfinished upload of \"{key}\" stays in {storage}: {error}"
                 );
                 failed = Some(error.to_string());
             }

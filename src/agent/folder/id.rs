@@ -189,7 +189,7 @@ mod tests {
         ] {
             let id = FolderId::from(&location);
             let keys = Keys::new(&location.prefix);
-            let place = Store::open(&location).unwrap().place().to_owned();
+            let place = Store::open(&location).unwrap().description().to_owned();
             for name in ["Nightly.tar", "sub/folder/Nightly.tar"] {
                 let key = format!("{}{name}", keys.folder());
                 assert!(keys.may_be_ours(&Key::new(&key)), "{key}");

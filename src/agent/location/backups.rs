@@ -103,8 +103,8 @@ impl Location {
     }
 
     pub(in crate::agent) fn no_such_backup(&self, backup_id: &str) -> Error {
-        let place = self.store.place();
-        let detail = format!("There is no backup \"{backup_id}\" in {place}.");
+        let storage = self.store.description();
+        let detail = format!("There is no backup \"{backup_id}\" in {storage}.");
         Error::new(Kind::BackupNotFound, detail)
     }
 

@@ -102,7 +102,7 @@ pub(super) async fn adopt(
         backup_id = backup.backup_id,
         "adopted \"{}\" in {}",
         tar.key,
-        location.store.place()
+        location.store.description()
     );
     location.changed(&backup.backup_id);
     Ok(backup)

@@ -327,7 +327,7 @@ async fn check(plan: Arc<Plan>) -> Attempt<Done> {
     let detail = format!(
         "Something else wrote \"{}\" to {} while this backup was on its way.",
         plan.tar,
-        plan.location.store.place()
+        plan.location.store.description()
     );
     let error =
         Error::new(Kind::StorageError, detail).with_hint("Upload it again: it gets another name.");

@@ -147,7 +147,7 @@ pub(super) async fn choose_stem(
     }
     let detail = format!(
         "All names for the backup \"{backup_id}\" are taken in {}.",
-        location.store.place()
+        location.store.description()
     );
     Err(Error::new(Kind::StorageError, detail)
         .with_hint("Remove copies of it that are no longer needed."))

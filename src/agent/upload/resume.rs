@@ -289,7 +289,7 @@ async fn resumable(
         parts = parts.len(),
         "resuming the upload of \"{}\" in {}",
         header.key,
-        location.store.place()
+        location.store.description()
     );
     Ok(Some((multipart, parts)))
 }

@@ -171,7 +171,7 @@ impl Scheduler {
             backups = run.backups,
             read_bytes = run.read_bytes,
             "verified backups in {}",
-            location.store.place()
+            location.store.description()
         );
         records.end_run(folder, run, gone).await;
         Ok(progress.unread)

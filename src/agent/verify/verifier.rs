@@ -104,16 +104,16 @@ impl Verifier {
     }
 
     fn announce(location: &Location, entry: &Entry, report: &VerifyReport) {
-        let (key, place) = (entry.tar.key.as_str(), location.store.place());
+        let (key, storage) = (entry.tar.key.as_str(), location.store.description());
         let backup_id = &entry.metadata.backup_id;
         for finding in &report.problems {
-            warn!(backup_id, key, "{place} {}", finding.detail);
+            warn!(backup_id, key, "{storage} {}", finding.detail);
         }
         if report.ok {
             info!(
                 size_bytes = report.size_bytes,
                 read_bytes = report.read_bytes,
-                "verified \"{key}\" in {place}: no problem found"
+                "verified \"{key}\" in {storage}: no problem found"
             );
         } else if report
             .problems
