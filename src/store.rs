@@ -28,19 +28,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use backend::{Backend, Payload};
+use backend::{Backend, Content, Payload};
 pub use backend::{Body, ContentType, CopySource, HeldPart, Leftover, Object, Objects, Part, Stat};
 pub use digest::{Algorithm, Hasher, InvalidDigest, PartDigest};
 use directory::Directory;
 pub use error::{AtOnce, Error, Outcome, clock_offset};
 pub use key::{Key, Keys, Role, Stem, flat_folder};
-use layers::{Limited, Limits, Paced};
+use layers::{Layered, Limits};
 pub use leftover::Leftovers;
 pub use multipart::Multipart;
 use pace::Pace;
 use retry::Retry;
 pub use retry::{Backoff, Patience, Watch};
-use s3::S3;
+use s3::Client;
 pub use s3::{Dialect, Route, Traffic};
 
 use crate::config::{self, Location};
@@ -48,11 +48,9 @@ use crate::config::{self, Location};
 /// A bucket or a directory.
 #[derive(Debug, Clone)]
 pub struct Store {
-    backend: Arc<dyn Backend>,
+    backend: Layered,
     /// The bucket itself, for questions that need no request.
-    s3: Option<S3>,
-    limits: Limits,
-    pace: Pace,
+    s3: Option<Arc<Client>>,
     description: Arc<str>,
     watch: Option<Arc<dyn Watch>>,
 }
@@ -78,13 +76,13 @@ impl Store {
     /// Composes the layers: `retry(limit(pace(backend)))`. Retries are outermost, in [`Store::write_retry`] and
     /// [`Store::read_retry`], so that each attempt waits for its turn anew.
     fn compose(location: &Location, previous: Option<&Self>) -> Result<Self, Error> {
+        let previous_s3 = previous.and_then(|previous| previous.s3.as_deref());
         let (s3, backend, description): (_, Arc<dyn Backend>, String) = match &location.backend {
             config::Backend::S3(settings) => {
-                let previous = previous.and_then(|previous| previous.s3.as_ref());
-                let s3 = S3::open(settings, &location.id, previous)?;
+                let s3 = Arc::new(Client::open(settings, &location.id, previous_s3)?);
                 let description =
                     format!("bucket \"{}\" at {}", settings.bucket, settings.endpoint);
-                (Some(s3.clone()), Arc::new(s3), description)
+                (Some(Arc::clone(&s3)), s3, description)
             }
             config::Backend::Directory(path) => {
                 let description = format!("directory \"{}\"", path.display());
@@ -92,24 +90,26 @@ impl Store {
             }
         };
         // A directory takes over nothing from a bucket.
-        let previous = previous.filter(|previous| previous.s3.is_some() == s3.is_some());
-        let limits = previous.map_or_else(Limits::default, |previous| previous.limits.clone());
+        let layers = previous
+            .filter(|previous| previous.s3.is_some() == s3.is_some())
+            .map(|previous| {
+                (
+                    previous.backend.limits.clone(),
+                    previous.backend.pace.clone(),
+                )
+            });
+        let (limits, pace): (Limits, Pace) = layers.unwrap_or_default();
         if let config::Backend::S3(settings) = &location.backend {
             limits.upload.set(settings.wire.upload_limit);
             limits.download.set(settings.wire.download_limit);
         }
-        let pace = previous.map_or_else(Pace::default, |previous| previous.pace.clone());
         Ok(Self {
-            backend: Arc::new(Limited {
-                limits: limits.clone(),
-                inner: Arc::new(Paced {
-                    pace: pace.clone(),
-                    inner: backend,
-                }),
-            }),
+            backend: Layered {
+                limits,
+                pace,
+                backend,
+            },
             s3,
-            limits,
-            pace,
             description: description.into(),
             watch: None,
         })
@@ -155,13 +155,13 @@ impl Store {
     /// The dialect as far as it is known; a directory has none.
     #[must_use]
     pub fn dialect(&self) -> Option<Dialect> {
-        self.s3.as_ref().map(S3::dialect)
+        self.s3.as_deref().map(Client::dialect)
     }
 
     /// Counters of the requests; a directory has none.
     #[must_use]
     pub fn traffic(&self) -> Option<Traffic> {
-        self.s3.as_ref().map(S3::traffic)
+        self.s3.as_deref().map(Client::traffic)
     }
 
     /// Number of parts in flight when a location asks for `wanted`: fewer while the provider throttles, one in a directory.
@@ -173,23 +173,15 @@ impl Store {
     /// Number of parts in flight while the provider throttles.
     #[must_use]
     pub fn slowed_to(&self) -> Option<usize> {
-        self.pace.slowed_to()
+        self.backend.pace.slowed_to()
     }
 
     /// Computes the one digest of a part: the provider verifies it, [`Multipart::put_part`] sends it, and the journal
     /// recognises the part by it.
     #[must_use]
     pub fn part_digest(&self, bytes: &Bytes) -> PartDigest {
-        let algorithm = self.s3.as_ref().map(S3::algorithm);
+        let algorithm = self.s3.as_deref().map(Client::algorithm);
         algorithm.unwrap_or(Algorithm::Crc64Nvme).digest(bytes)
-    }
-
-    fn payload(&self, bytes: Bytes) -> Payload {
-        Payload {
-            digest: self.s3.as_ref().map(|_| self.part_digest(&bytes)),
-            bytes,
-            ..Payload::default()
-        }
     }
 
     /// Writes an object in one request, atomically.
@@ -203,13 +195,12 @@ impl Store {
         kind: ContentType,
         patience: Patience,
     ) -> Result<(), Error> {
-        let payload = self.payload(data);
-        self.write_retry(patience)
-            .run(self.action("write", key), |call| {
-                let payload = payload.clone();
-                async move { self.backend.put(&call, key, payload, kind).await }
-            })
-            .await
+        let content = Content::Payload(Payload {
+            digest: self.s3.as_ref().map(|_| self.part_digest(&data)),
+            bytes: data,
+            ..Payload::default()
+        });
+        self.put("write", key, &content, kind, patience).await
     }
 
     /// Deletes an object. Idempotent: an object that does not exist counts as deleted.
@@ -249,9 +240,22 @@ impl Store {
         key: &Key,
         patience: Patience,
     ) -> Result<(), Error> {
+        let content = Content::Copy(source.clone(), None);
+        self.put("copy", key, &content, ContentType::Tar, patience)
+            .await
+    }
+
+    async fn put(
+        &self,
+        verb: &str,
+        key: &Key,
+        content: &Content,
+        kind: ContentType,
+        patience: Patience,
+    ) -> Result<(), Error> {
         self.write_retry(patience)
-            .run(self.action("copy", key), |call| async move {
-                self.backend.copy(&call, source, key).await
+            .run(self.action(verb, key), |call| async move {
+                self.backend.put(&call, key, content, kind).await
             })
             .await
     }

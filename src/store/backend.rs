@@ -92,6 +92,15 @@ pub(super) struct Payload {
     pub(super) limit: Limit,
 }
 
+/// Content of an object or a part.
+#[derive(Debug, Clone)]
+pub(super) enum Content {
+    /// Bytes from the agent.
+    Payload(Payload),
+    /// Another object inside the storage, or a range of it.
+    Copy(CopySource, Option<Range<u64>>),
+}
+
 /// Content type of an object that the agent writes.
 #[derive(Debug, Clone, Copy)]
 pub enum ContentType {
@@ -133,9 +142,9 @@ pub(super) enum SessionId {
     File(PathBuf),
 }
 
-impl Session {
+impl SessionId {
     pub(super) fn upload_id(&self) -> Option<&str> {
-        match &self.id {
+        match self {
             SessionId::Upload(id) => Some(id),
             SessionId::Writing(_) | SessionId::File(_) => None,
         }
@@ -190,10 +199,7 @@ impl Leftover {
     /// Id of a multipart upload.
     #[must_use]
     pub fn upload_id(&self) -> Option<&str> {
-        match &self.id {
-            SessionId::Upload(id) => Some(id),
-            SessionId::Writing(_) | SessionId::File(_) => None,
-        }
+        self.id.upload_id()
     }
 
     pub(super) fn session(&self) -> Session {
@@ -231,16 +237,9 @@ pub(super) fn path_of(key: &Key) -> Result<Path, Error> {
         .map_err(|error| Error::new(super::error::Outcome::Refused, error.to_string()))
 }
 
-/// A bucket, a directory, or a layer around one. Each method makes one attempt.
-///
-/// A layer overrides what it changes; the rest goes to [`inner`](Self::inner). A backend without an operation refuses it.
+/// A bucket or a directory. Each method makes one attempt.
 #[async_trait]
 pub(super) trait Backend: fmt::Debug + Send + Sync {
-    /// Returns the wrapped backend.
-    fn inner(&self, call: &Call) -> Result<&dyn Backend, Error> {
-        Err(Error::refused(&call.action, "a directory cannot"))
-    }
-
     /// Number of parts in flight when a location asks for `wanted`.
     fn parts_in_flight(&self, wanted: usize) -> usize {
         wanted
@@ -251,16 +250,12 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
         &self,
         call: &Call,
         folder: &str,
-        after: Option<&Cursor>,
+        after: Option<Cursor>,
         max_keys: Option<u32>,
-    ) -> Result<Page<Listed>, Error> {
-        self.inner(call)?.list(call, folder, after, max_keys).await
-    }
+    ) -> Result<Page<Listed>, Error>;
 
     /// Reads an object's metadata, and its checksums where the server gives them.
-    async fn head(&self, call: &Call, key: &Key, with_checksums: bool) -> Result<Stat, Error> {
-        self.inner(call)?.head(call, key, with_checksums).await
-    }
+    async fn head(&self, call: &Call, key: &Key, with_checksums: bool) -> Result<Stat, Error>;
 
     /// Opens a range of an object, or the whole; `e_tag` refuses another version.
     async fn get_range(
@@ -269,35 +264,22 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
         key: &Key,
         range: Option<Range<u64>>,
         e_tag: Option<&str>,
-    ) -> Result<Body, Error> {
-        self.inner(call)?.get_range(call, key, range, e_tag).await
-    }
+    ) -> Result<Body, Error>;
 
     /// Writes an object atomically.
     async fn put(
         &self,
         call: &Call,
         key: &Key,
-        payload: Payload,
+        content: &Content,
         kind: ContentType,
-    ) -> Result<(), Error> {
-        self.inner(call)?.put(call, key, payload, kind).await
-    }
-
-    /// Copies an object inside the storage.
-    async fn copy(&self, call: &Call, source: &CopySource, key: &Key) -> Result<(), Error> {
-        self.inner(call)?.copy(call, source, key).await
-    }
+    ) -> Result<(), Error>;
 
     /// Deletes an object.
-    async fn delete(&self, call: &Call, key: &Key) -> Result<(), Error> {
-        self.inner(call)?.delete(call, key).await
-    }
+    async fn delete(&self, call: &Call, key: &Key) -> Result<(), Error>;
 
     /// Starts a multipart upload of a tar.
-    async fn start(&self, call: &Call, key: &Key) -> Result<Session, Error> {
-        self.inner(call)?.start(call, key).await
-    }
+    async fn start(&self, call: &Call, key: &Key) -> Result<Session, Error>;
 
     /// Stores part `number`, from 0. Returns its `ETag`.
     async fn put_part(
@@ -305,54 +287,28 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
         call: &Call,
         session: &Session,
         number: usize,
-        payload: Payload,
-    ) -> Result<String, Error> {
-        self.inner(call)?
-            .put_part(call, session, number, payload)
-            .await
-    }
-
-    /// Copies a range of another object into part `number`. Returns its `ETag`.
-    async fn copy_part(
-        &self,
-        call: &Call,
-        session: &Session,
-        number: usize,
-        source: &CopySource,
-        range: Range<u64>,
-    ) -> Result<String, Error> {
-        self.inner(call)?
-            .copy_part(call, session, number, source, range)
-            .await
-    }
+        content: &Content,
+    ) -> Result<String, Error>;
 
     /// Completes a multipart upload from all its parts, in order.
-    async fn complete(&self, call: &Call, session: &Session, parts: &[Part]) -> Result<(), Error> {
-        self.inner(call)?.complete(call, session, parts).await
-    }
+    async fn complete(&self, call: &Call, session: &Session, parts: &[Part]) -> Result<(), Error>;
 
     /// Aborts an upload and discards its parts.
-    async fn abort(&self, call: &Call, session: &Session) -> Result<(), Error> {
-        self.inner(call)?.abort(call, session).await
-    }
+    async fn abort(&self, call: &Call, session: &Session) -> Result<(), Error>;
 
     /// Lists one page of an upload's stored parts.
     async fn parts(
         &self,
         call: &Call,
         session: &Session,
-        after: Option<&Cursor>,
-    ) -> Result<Page<HeldPart>, Error> {
-        self.inner(call)?.parts(call, session, after).await
-    }
+        after: Option<Cursor>,
+    ) -> Result<Page<HeldPart>, Error>;
 
     /// Lists one page of the unfinished uploads under `folder`.
     async fn unfinished(
         &self,
         call: &Call,
         folder: &str,
-        after: Option<&Cursor>,
-    ) -> Result<Page<Leftover>, Error> {
-        self.inner(call)?.unfinished(call, folder, after).await
-    }
+        after: Option<Cursor>,
+    ) -> Result<Page<Leftover>, Error>;
 }

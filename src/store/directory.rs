@@ -10,7 +10,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,12 +22,12 @@ use object_store::{
     GetOptions, GetRange, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload,
 };
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Mutex;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::timeout;
 
 use super::backend::{
-    Backend, Body, ContentType, HeldPart, Leftover, Listed, Object, Part, Payload, Session,
+    Backend, Body, Content, ContentType, HeldPart, Leftover, Listed, Object, Part, Session,
     SessionId, Stat, path_of,
 };
 use super::error::{Error, Outcome};
@@ -41,36 +41,33 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Timeout for a look through all folders.
 const WORK_WITHIN: Duration = Duration::from_mins(1);
 
-/// A directory, which is created when it is first needed.
-#[derive(Debug, Clone)]
-pub(super) struct Directory(Arc<Shared>);
+type Files = Option<Arc<LocalFileSystem>>;
 
+/// A directory, which is created when it is first needed.
 #[derive(Debug)]
-struct Shared {
-    path: PathBuf,
-    objects: OnceLock<Arc<LocalFileSystem>>,
-    /// Held by the one probe.
-    probing: Arc<Semaphore>,
+pub(super) struct Directory {
+    path: Arc<FilePath>,
+    /// Its files once it answered; locked by the one probe.
+    files: Arc<Mutex<Files>>,
 }
 
 impl Directory {
     pub(super) fn new(path: &FilePath) -> Self {
-        Self(Arc::new(Shared {
-            path: path.to_owned(),
-            objects: OnceLock::new(),
-            probing: Arc::new(Semaphore::new(1)),
-        }))
+        Self {
+            path: path.into(),
+            files: Arc::default(),
+        }
     }
 
     /// Returns its files as objects, once it answers.
     async fn objects(&self, call: &Call) -> Result<Arc<LocalFileSystem>, Error> {
-        let directory = self.clone();
+        let path = Arc::clone(&self.path);
         let probing = async {
             // The thread releases it, even when its caller timed out long before.
-            let turn = Arc::clone(&self.0.probing).acquire_owned().await;
-            spawn_blocking(move || (directory.open(), turn)).await
+            let mut files = Arc::clone(&self.files).lock_owned().await;
+            spawn_blocking(move || open(&path, &mut files)).await
         };
-        let (opened, _turn) = in_time(ANSWER_WITHIN, probing, call).await?;
+        let opened = in_time(ANSWER_WITHIN, probing, call).await?;
         opened.map_err(failed(call))
     }
 
@@ -81,29 +78,9 @@ impl Directory {
         work: impl FnOnce(&FilePath) -> T + Send + 'static,
     ) -> Result<T, Error> {
         self.objects(call).await?;
-        let directory = self.clone();
-        let work = spawn_blocking(move || work(&directory.0.path));
+        let path = Arc::clone(&self.path);
+        let work = spawn_blocking(move || work(&path));
         in_time(WORK_WITHIN, work, call).await
-    }
-
-    fn open(&self) -> object_store::Result<Arc<LocalFileSystem>> {
-        let failed = |source: io::Error| object_store::Error::Generic {
-            store: "directory",
-            source: Box::new(source),
-        };
-        if let Some(objects) = self.0.objects.get() {
-            // Any answer is one; the call itself reports a missing file.
-            drop(fs::metadata(&self.0.path));
-            return Ok(Arc::clone(objects));
-        }
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.0.path)
-            .map_err(failed)?;
-        let objects = LocalFileSystem::new_with_prefix(&self.0.path)?;
-        let objects = Arc::new(objects.with_fsync(true).with_automatic_cleanup(false));
-        Ok(Arc::clone(self.0.objects.get_or_init(|| objects)))
     }
 
     async fn remove(&self, path: PathBuf, call: &Call) -> Result<(), Error> {
@@ -130,7 +107,7 @@ impl Backend for Directory {
         &self,
         call: &Call,
         folder: &str,
-        _: Option<&Cursor>,
+        _: Option<Cursor>,
         _: Option<u32>,
     ) -> Result<Page<Listed>, Error> {
         let folder =
@@ -181,11 +158,11 @@ impl Backend for Directory {
         &self,
         call: &Call,
         key: &Key,
-        payload: Payload,
+        content: &Content,
         _: ContentType,
     ) -> Result<(), Error> {
+        let payload = bytes_of(content, call)?;
         let objects = self.objects(call).await?;
-        let payload = PutPayload::from(payload.bytes);
         let written = objects.put(&path_of(key)?, payload).await;
         written.map(drop).map_err(failed(call))
     }
@@ -214,12 +191,12 @@ impl Backend for Directory {
         call: &Call,
         session: &Session,
         _: usize,
-        payload: Payload,
+        content: &Content,
     ) -> Result<String, Error> {
         let SessionId::Writing(upload) = &session.id else {
             return Err(not_open(call));
         };
-        let payload = PutPayload::from(payload.bytes);
+        let payload = bytes_of(content, call)?;
         let written = upload.lock().await.put_part(payload);
         written.await.map(|()| String::new()).map_err(failed(call))
     }
@@ -259,7 +236,7 @@ impl Backend for Directory {
         &self,
         call: &Call,
         session: &Session,
-        _: Option<&Cursor>,
+        _: Option<Cursor>,
     ) -> Result<Page<HeldPart>, Error> {
         let SessionId::File(path) = session.id.clone() else {
             return Ok(page(Vec::new()));
@@ -279,7 +256,7 @@ impl Backend for Directory {
         &self,
         call: &Call,
         folder: &str,
-        _: Option<&Cursor>,
+        _: Option<Cursor>,
     ) -> Result<Page<Leftover>, Error> {
         let folder = folder.to_owned();
         let items = self
@@ -287,6 +264,26 @@ impl Backend for Directory {
             .await?;
         Ok(page(items))
     }
+}
+
+fn open(path: &FilePath, files: &mut Files) -> object_store::Result<Arc<LocalFileSystem>> {
+    let failed = |source: io::Error| object_store::Error::Generic {
+        store: "directory",
+        source: Box::new(source),
+    };
+    if let Some(objects) = files {
+        // Any answer is one; the call itself reports a missing file.
+        drop(fs::metadata(path));
+        return Ok(Arc::clone(objects));
+    }
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(failed)?;
+    let objects = LocalFileSystem::new_with_prefix(path)?;
+    let objects = Arc::new(objects.with_fsync(true).with_automatic_cleanup(false));
+    Ok(Arc::clone(files.insert(objects)))
 }
 
 fn page<T>(items: Vec<T>) -> Page<T> {
@@ -326,6 +323,13 @@ fn failed(call: &Call) -> impl Fn(object_store::Error) -> Error + use<> {
     }
 }
 
+fn bytes_of(content: &Content, call: &Call) -> Result<PutPayload, Error> {
+    match content {
+        Content::Payload(payload) => Ok(payload.bytes.clone().into()),
+        Content::Copy(..) => Err(Error::refused(&call.action, "a directory cannot")),
+    }
+}
+
 fn not_open(call: &Call) -> Error {
     Error::could_not(&call.action, Outcome::NoSuchUpload, "the file is not open")
 }
@@ -353,7 +357,7 @@ mod tests {
         let directory = Directory::new(&folder.path().join("a/b"));
         let call = &Call::new("list it");
         // As a thread holds it that hangs.
-        let hanging = Arc::clone(&directory.0.probing).acquire_owned().await;
+        let hanging = Arc::clone(&directory.files).lock_owned().await;
         for _ in 0..3 {
             let error = directory.objects(call).await.unwrap_err();
             assert_eq!(error.outcome, Outcome::Timeout, "{error}");
@@ -370,6 +374,6 @@ mod tests {
         drop(hanging);
         directory.objects(call).await.unwrap();
         assert!(directory.with_files(call, FilePath::exists).await.unwrap());
-        assert_eq!(directory.0.probing.available_permits(), 1);
+        assert!(directory.files.try_lock().is_ok());
     }
 }

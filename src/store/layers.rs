@@ -1,12 +1,11 @@
 //! Layers around a backend: the limit of bytes per second, and the pace at which parts are sent.
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use futures_util::StreamExt;
 
-use super::backend::{Backend, Body, ContentType, CopySource, Payload, Session};
+use super::backend::{Backend, Body, Content, ContentType, Payload, Session};
 use super::error::Error;
 use super::key::{Key, Role};
 use super::limit::Limit;
@@ -20,43 +19,40 @@ pub(super) struct Limits {
     pub(super) download: Limit,
 }
 
-/// Keeps backups within the limits. Lists and metadata objects never wait behind one.
-#[derive(Debug)]
-pub(super) struct Limited {
-    pub(super) inner: Arc<dyn Backend>,
+/// A backend within the limits and the pace of its location: `limit(pace(backend))`.
+///
+/// Only backups wait; all other calls go to the backend as they are, so that lists and metadata objects never wait behind
+/// a backup.
+#[derive(Debug, Clone)]
+pub(super) struct Layered {
     pub(super) limits: Limits,
+    pub(super) pace: Pace,
+    pub(super) backend: Arc<dyn Backend>,
 }
 
-impl Limited {
-    fn limited(&self, key: &Key, payload: Payload) -> Payload {
-        if key.role() != Role::Tar {
-            return payload;
-        }
-        Payload {
-            limit: self.limits.upload.clone(),
-            ..payload
-        }
+impl Deref for Layered {
+    type Target = dyn Backend;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.backend
     }
 }
 
-#[async_trait]
-impl Backend for Limited {
-    fn inner(&self, _: &Call) -> Result<&dyn Backend, Error> {
-        Ok(&*self.inner)
+impl Layered {
+    /// Sends fewer parts concurrently while the provider throttles.
+    pub(super) fn parts_in_flight(&self, wanted: usize) -> usize {
+        self.backend
+            .parts_in_flight(wanted.min(self.pace.allowed()))
     }
 
-    fn parts_in_flight(&self, wanted: usize) -> usize {
-        self.inner.parts_in_flight(wanted)
-    }
-
-    async fn get_range(
+    pub(super) async fn get_range(
         &self,
         call: &Call,
         key: &Key,
         range: Option<Range<u64>>,
         e_tag: Option<&str>,
     ) -> Result<Body, Error> {
-        let body = self.inner.get_range(call, key, range, e_tag).await?;
+        let body = self.backend.get_range(call, key, range, e_tag).await?;
         if key.role() != Role::Tar {
             return Ok(body);
         }
@@ -83,67 +79,36 @@ impl Backend for Limited {
         })
     }
 
-    async fn put(
+    pub(super) async fn put(
         &self,
         call: &Call,
         key: &Key,
-        payload: Payload,
+        content: &Content,
         kind: ContentType,
     ) -> Result<(), Error> {
-        let payload = self.limited(key, payload);
-        self.inner.put(call, key, payload, kind).await
+        let content = self.limited(key, content);
+        self.backend.put(call, key, &content, kind).await
     }
 
-    async fn put_part(
+    pub(super) async fn put_part(
         &self,
         call: &Call,
         session: &Session,
         number: usize,
-        payload: Payload,
+        content: &Content,
     ) -> Result<String, Error> {
-        let payload = self.limited(&session.key, payload);
-        self.inner.put_part(call, session, number, payload).await
-    }
-}
-
-/// Sends fewer parts concurrently while the provider throttles.
-#[derive(Debug)]
-pub(super) struct Paced {
-    pub(super) inner: Arc<dyn Backend>,
-    pub(super) pace: Pace,
-}
-
-#[async_trait]
-impl Backend for Paced {
-    fn inner(&self, _: &Call) -> Result<&dyn Backend, Error> {
-        Ok(&*self.inner)
-    }
-
-    fn parts_in_flight(&self, wanted: usize) -> usize {
-        let wanted = wanted.min(self.pace.allowed());
-        self.inner.parts_in_flight(wanted)
-    }
-
-    async fn put_part(
-        &self,
-        call: &Call,
-        session: &Session,
-        number: usize,
-        payload: Payload,
-    ) -> Result<String, Error> {
-        let part = self.inner.put_part(call, session, number, payload);
+        let content = self.limited(&session.key, content);
+        let part = self.backend.put_part(call, session, number, &content);
         self.pace.run(part).await
     }
 
-    async fn copy_part(
-        &self,
-        call: &Call,
-        session: &Session,
-        number: usize,
-        source: &CopySource,
-        range: Range<u64>,
-    ) -> Result<String, Error> {
-        let part = self.inner.copy_part(call, session, number, source, range);
-        self.pace.run(part).await
+    fn limited(&self, key: &Key, content: &Content) -> Content {
+        match content.clone() {
+            Content::Payload(payload) if key.role() == Role::Tar => Content::Payload(Payload {
+                limit: self.limits.upload.clone(),
+                ..payload
+            }),
+            content => content,
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::Store;
 use super::backend::Leftover;
 use super::error::Error;
 use super::multipart::Multipart;
-use super::pages::{self, Bounds};
+use super::pages::Bounds;
 use super::retry::Patience;
 
 /// Unfinished uploads: pages of a thousand.
@@ -37,12 +37,8 @@ impl Store {
     pub async fn leftovers(&self, folder: &str, patience: Patience) -> Result<Leftovers, Error> {
         let patience = self.remote(patience);
         let action = &format!("list the unfinished uploads in {}", self.description);
-        let listed = pages::all(&UPLOADS, action, |after| async move {
-            let after = after.as_ref();
-            let page = self.read_retry(patience).run(action, |call| async move {
-                self.backend.unfinished(&call, folder, after).await
-            });
-            page.await
+        let listed = self.pages(&UPLOADS, action, patience, |call, after| async move {
+            self.backend.unfinished(&call, folder, after).await
         });
         let (all, date) = listed.await?;
         // Without the server's clock, ages are unknown.

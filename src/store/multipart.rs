@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 
 use super::Store;
-use super::backend::{CopySource, HeldPart, Part, Payload, Session, SessionId, path_of};
+use super::backend::{Content, CopySource, HeldPart, Part, Payload, Session, SessionId, path_of};
 use super::digest::PartDigest;
 use super::error::{Error, Outcome};
 use super::key::Key;
-use super::pages::{self, Bounds};
+use super::pages::Bounds;
 use super::retry::{Patience, Retry};
 
 /// Parts of an upload. Source: "Multipart upload limits" in Amazon's user guide. Some servers list a hundred at a time.
@@ -74,7 +74,7 @@ impl Multipart {
     /// Id by which it can be resumed.
     #[must_use]
     pub fn upload_id(&self) -> Option<&str> {
-        self.session.upload_id()
+        self.session.id.upload_id()
     }
 
     /// Lists the parts that the server holds.
@@ -84,12 +84,8 @@ impl Multipart {
     pub async fn stored_parts(&self, patience: Patience) -> Result<Vec<HeldPart>, Error> {
         let (store, session) = (&self.store, &self.session);
         let action = &store.action("resume the upload of", &session.key);
-        let parts = pages::all(&PARTS, action, |after| async move {
-            let after = after.as_ref();
-            let page = store.read_retry(patience).run(action, |call| async move {
-                store.backend.parts(&call, session, after).await
-            });
-            page.await
+        let parts = store.pages(&PARTS, action, patience, |call, after| async move {
+            store.backend.parts(&call, session, after).await
         });
         Ok(parts.await?.0)
     }
@@ -106,26 +102,13 @@ impl Multipart {
         digest: &PartDigest,
         patience: Patience,
     ) -> Result<Part, Error> {
-        let payload = Payload {
+        let content = Content::Payload(Payload {
             bytes: data,
             digest: Some(digest.clone()),
             ..Payload::default()
-        };
-        let (store, session) = (&self.store, &self.session);
-        let patience = store.remote(patience).without_deadline();
-        let stored = store
-            .write_retry(patience)
-            .run(self.action("store", number), |call| {
-                let payload = payload.clone();
-                async move {
-                    store
-                        .backend
-                        .put_part(&call, session, number, payload)
-                        .await
-                }
-            });
-        let e_tag = stored.await?;
-        Ok(Part { number, e_tag })
+        });
+        let patience = self.store.remote(patience).without_deadline();
+        self.store_part("store", number, &content, patience).await
     }
 
     /// Copies a range of another object at the same endpoint into part `number`, inside the storage.
@@ -139,19 +122,31 @@ impl Multipart {
         range: Range<u64>,
         patience: Patience,
     ) -> Result<Part, Error> {
+        let content = Content::Copy(source.clone(), Some(range));
+        self.store_part("copy", number, &content, patience).await
+    }
+
+    async fn store_part(
+        &self,
+        verb: &str,
+        number: usize,
+        content: &Content,
+        patience: Patience,
+    ) -> Result<Part, Error> {
         let (store, session) = (&self.store, &self.session);
-        let copied = store
-            .write_retry(patience)
-            .run(self.action("copy", number), |call| {
-                let range = range.clone();
-                async move {
-                    store
-                        .backend
-                        .copy_part(&call, session, number, source, range)
-                        .await
-                }
-            });
-        let e_tag = copied.await?;
+        let action = format!(
+            "{verb} part {} of \"{}\" in {}",
+            number + 1,
+            session.key,
+            store.description
+        );
+        let stored = store.write_retry(patience).run(action, |call| async move {
+            store
+                .backend
+                .put_part(&call, session, number, content)
+                .await
+        });
+        let e_tag = stored.await?;
         Ok(Part { number, e_tag })
     }
 
@@ -224,14 +219,5 @@ impl Multipart {
             }
             aborted => aborted,
         }
-    }
-
-    fn action(&self, verb: &str, number: usize) -> String {
-        format!(
-            "{verb} part {} of \"{}\" in {}",
-            number + 1,
-            self.session.key,
-            self.store.description
-        )
     }
 }

@@ -3,13 +3,14 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 
 use super::Store;
 use super::backend::{Body, Object, Objects, Stat};
 use super::error::{Error, Outcome};
 use super::key::Key;
-use super::pages::{self, Bounds};
-use super::retry::{Patience, Retry};
+use super::pages::{self, Bounds, Cursor, Page};
+use super::retry::{Call, Patience, Retry};
 
 /// Ten million objects, of which a hundred thousand backups take half of the memory.
 const OBJECTS: Bounds = Bounds {
@@ -27,12 +28,8 @@ impl Store {
     pub async fn list(&self, folder: &str, patience: Patience) -> Result<Objects, Error> {
         let patience = self.remote(patience);
         let action = &format!("list {}", self.description);
-        let listed = pages::all(&OBJECTS, action, |after| async move {
-            let after = after.as_ref();
-            let page = self.read_retry(patience).run(action, |call| async move {
-                self.backend.list(&call, folder, after, None).await
-            });
-            page.await
+        let listed = self.pages(&OBJECTS, action, patience, |call, after| async move {
+            self.backend.list(&call, folder, after, None).await
         });
         let mut objects = Objects::default();
         for item in listed.await?.0 {
@@ -42,6 +39,25 @@ impl Store {
             }
         }
         Ok(objects)
+    }
+
+    /// Fetches all pages of a listing, each with retries of its own. Returns the items and the server's clock.
+    pub(super) async fn pages<T, F>(
+        &self,
+        bounds: &Bounds,
+        action: &str,
+        patience: Patience,
+        fetch: impl Fn(Call, Option<Cursor>) -> F,
+    ) -> Result<(Vec<T>, Option<DateTime<Utc>>), Error>
+    where
+        F: Future<Output = Result<Page<T>, Error>>,
+    {
+        let fetch = &fetch;
+        let page = |after: Option<Cursor>| {
+            self.read_retry(patience)
+                .run(action, move |call| fetch(call, after.clone()))
+        };
+        pages::all(bounds, action, page).await
     }
 
     /// Lists at most one object, to see whether that is allowed.

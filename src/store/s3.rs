@@ -10,9 +10,7 @@ mod dialect;
 mod e_tag;
 mod encryption;
 mod failure;
-mod multipart;
 mod object;
-mod pages;
 mod probe;
 mod request;
 mod resolve;
@@ -33,90 +31,64 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::{StreamExt, TryStreamExt};
+use http::Method;
 
 use super::backend::{
-    Backend, Body, ContentType, CopySource, HeldPart, Leftover, Listed, Object, Part, Payload,
-    Session, Stat,
+    Backend, Body, Content, ContentType, HeldPart, Leftover, Listed, Part, Session, SessionId, Stat,
 };
-use super::digest::Algorithm;
-use super::error::Error;
+use super::error::{Error, Outcome};
 use super::key::Key;
 use super::pages::{Cursor, Page};
 use super::retry::Call;
-use crate::config::{Encryption, S3Settings};
-use crate::provider::Checksum;
-use client::Client;
+pub(super) use client::Client;
+use client::MAX_ANSWER_BYTES;
 pub use dialect::Dialect;
 pub use probe::Route;
+use request::Request;
 pub use traffic::Traffic;
+use xml::{Objects, Parts, Uploads};
 
-/// A bucket; clones share the client.
-#[derive(Debug, Clone)]
-pub(super) struct S3(Arc<Client>);
+/// A page of a thousand parts takes a quarter of it.
+const MAX_PARTS_BYTES: usize = 2 * 1024 * 1024;
 
-impl S3 {
-    /// Opens a bucket for the location `id`. `previous` is the same bucket before its settings changed: running transfers
-    /// have the new credential, and the dialect stays while the settings that it depends on do.
-    pub(super) fn open(
-        settings: &S3Settings,
-        id: &str,
-        previous: Option<&Self>,
-    ) -> Result<Self, Error> {
-        let previous = previous.map(|previous| &*previous.0);
-        Ok(Self(Arc::new(Client::open(settings, id, previous)?)))
-    }
-
-    /// The dialect as far as it is known.
-    pub(super) fn dialect(&self) -> Dialect {
-        self.0.dialect()
-    }
-
-    /// Counters of its requests.
-    pub(super) fn traffic(&self) -> Traffic {
-        self.0.traffic()
-    }
-
-    /// Algorithm of the digest that proves the arrival of content.
-    pub(super) fn algorithm(&self) -> Algorithm {
-        match self.dialect().checksum {
-            Checksum::Sha256 => Algorithm::Sha256,
-            Checksum::Crc32c => Algorithm::Crc32c,
-            Checksum::Crc64Nvme => Algorithm::Crc64Nvme,
-            // With a key of the key service or of the customer, no ETag is an MD5: nothing is compared.
-            Checksum::Off => match self.0.encryption {
-                Encryption::Kms(_) | Encryption::Customer(_) => Algorithm::Crc64Nvme,
-                Encryption::None | Encryption::Aes256 => Algorithm::Md5,
-            },
-        }
-    }
-
-    /// Whether objects can be copied to another bucket inside the storage.
-    pub(super) fn can_copy_to(&self, to: &Self) -> bool {
-        self.0.can_copy_to(&to.0)
-    }
-
-    /// An object of this bucket as the source of copies.
-    pub(super) fn copy_source(&self, object: &Object) -> CopySource {
-        self.0.copy_source(object)
-    }
-}
-
+/// Each call is one request of Amazon's API.
 #[async_trait]
-impl Backend for S3 {
+impl Backend for Client {
+    /// `ListObjectsV2`.
     async fn list(
         &self,
         call: &Call,
         folder: &str,
-        after: Option<&Cursor>,
+        after: Option<Cursor>,
         max_keys: Option<u32>,
     ) -> Result<Page<Listed>, Error> {
-        self.0.list(call, folder, after, max_keys).await
+        let limit = max_keys.map(|max| ("max-keys", max.to_string()));
+        let request = Request::of_bucket(Method::GET)
+            .queries(after.unwrap_or_default())
+            .query("encoding-type", "url")
+            .query("list-type", "2")
+            .queries(limit)
+            .query("prefix", folder);
+        let page = self
+            .page::<Objects>(call, request, MAX_ANSWER_BYTES)
+            .await?;
+        self.note_s3();
+        Ok(page)
     }
 
+    /// `HeadObject`.
     async fn head(&self, call: &Call, key: &Key, with_checksums: bool) -> Result<Stat, Error> {
-        self.0.head(call, key, with_checksums).await
+        let mut request = Request::of(Method::HEAD, key).headers(&self.headers.customer);
+        // A provider shows no checksums of an object with a customer's key.
+        if with_checksums && self.headers.customer.is_empty() {
+            request = request.header("x-amz-checksum-mode", "ENABLED");
+        }
+        let reply = self.send(call, request).await?;
+        object::stat(&reply).ok_or_else(|| Error::refused(&call.action, "the answer has no size"))
     }
 
+    /// `GetObject`.
     async fn get_range(
         &self,
         call: &Call,
@@ -124,75 +96,139 @@ impl Backend for S3 {
         range: Option<Range<u64>>,
         e_tag: Option<&str>,
     ) -> Result<Body, Error> {
-        self.0.get(call, key, range, e_tag).await
+        let mut request = Request::of(Method::GET, key)
+            .headers(&self.headers.customer)
+            .range("range", range.as_ref());
+        if let Some(e_tag) = e_tag {
+            request = request.header("if-match", e_tag);
+        }
+        let reply = self.send(call, request).await?;
+        let object_size = match range {
+            None => reply
+                .header("content-length")
+                .and_then(|size| size.parse().ok()),
+            Some(range) => object::size_in_range(&reply, &range),
+        };
+        let object_size = object_size.ok_or_else(|| {
+            let why = "the answer is not the range that was asked for";
+            Error::refused(&call.action, why)
+        })?;
+        let found = reply.header("etag").map(str::to_owned);
+        // Some servers ignore If-Match.
+        if e_tag.is_some() && found.as_deref() != e_tag {
+            let why = "it was replaced in the meantime";
+            return Err(Error::could_not(&call.action, Outcome::Changed, why));
+        }
+        let action = Arc::clone(&call.action);
+        let stream = reply.body.map_err(move |error| error.error(&action));
+        Ok(Body {
+            object_size,
+            e_tag: found,
+            stream: stream.boxed(),
+        })
     }
 
+    /// `PutObject` or `CopyObject`. A copy is encrypted as the request says, not as its source is.
     async fn put(
         &self,
         call: &Call,
         key: &Key,
-        payload: Payload,
+        content: &Content,
         kind: ContentType,
     ) -> Result<(), Error> {
-        self.0.put(call, key, payload, kind).await
+        let mut request = self.begin(Method::PUT, key, kind);
+        if matches!(content, Content::Payload(_)) {
+            request = request.header("content-type", kind.as_str());
+        }
+        self.fill(call, key, request, content).await.map(drop)
     }
 
-    async fn copy(&self, call: &Call, source: &CopySource, key: &Key) -> Result<(), Error> {
-        self.0.copy(call, source, key).await
-    }
-
+    /// `DeleteObject`.
     async fn delete(&self, call: &Call, key: &Key) -> Result<(), Error> {
-        self.0.delete(call, key).await
+        let request = Request::of(Method::DELETE, key);
+        self.send(call, request).await.map(drop)
     }
 
+    /// `CreateMultipartUpload`.
     async fn start(&self, call: &Call, key: &Key) -> Result<Session, Error> {
-        self.0.start(call, key).await
+        let request = self
+            .begin(Method::POST, key, ContentType::Tar)
+            .query("uploads", "")
+            .header("content-type", ContentType::Tar.as_str());
+        let (_, text) = self.document(call, request, MAX_ANSWER_BYTES).await?;
+        let id = xml::upload_id(&text)
+            .ok_or_else(|| Error::refused(&call.action, "the answer has no upload id"))?;
+        Ok(Session {
+            key: key.clone(),
+            id: SessionId::Upload(id),
+        })
     }
 
+    /// `UploadPart` or `UploadPartCopy`.
     async fn put_part(
         &self,
         call: &Call,
         session: &Session,
         number: usize,
-        payload: Payload,
+        content: &Content,
     ) -> Result<String, Error> {
-        self.0.put_part(call, session, number, payload).await
+        let request = Request::of(Method::PUT, &session.key)
+            .query("partNumber", (number + 1).to_string())
+            .of_upload(session)
+            .headers(&self.headers.customer);
+        self.fill(call, &session.key, request, content).await
     }
 
-    async fn copy_part(
-        &self,
-        call: &Call,
-        session: &Session,
-        number: usize,
-        source: &CopySource,
-        range: Range<u64>,
-    ) -> Result<String, Error> {
-        self.0.copy_part(call, session, number, source, range).await
-    }
-
+    /// `CompleteMultipartUpload`.
     async fn complete(&self, call: &Call, session: &Session, parts: &[Part]) -> Result<(), Error> {
-        self.0.complete(call, session, parts).await
+        let body = xml::completion(parts).map_err(|error| Error::refused(&call.action, error))?;
+        let request = Request::of(Method::POST, &session.key)
+            .of_upload(session)
+            .headers(&self.headers.customer)
+            .body(body);
+        let why = "the answer is not that of a completed upload";
+        self.made(call, request, why).await.map(drop)
     }
 
+    /// `AbortMultipartUpload`.
     async fn abort(&self, call: &Call, session: &Session) -> Result<(), Error> {
-        self.0.abort(call, session).await
+        let request = Request::of(Method::DELETE, &session.key).of_upload(session);
+        self.send(call, request).await.map(drop)
     }
 
+    /// `ListParts`.
     async fn parts(
         &self,
         call: &Call,
         session: &Session,
-        after: Option<&Cursor>,
+        after: Option<Cursor>,
     ) -> Result<Page<HeldPart>, Error> {
-        self.0.parts(call, session, after).await
+        let first = || vec![("part-number-marker", "0".to_owned())];
+        let request = Request::of(Method::GET, &session.key)
+            .queries(after.unwrap_or_else(first))
+            .of_upload(session)
+            .headers(&self.headers.customer);
+        self.page::<Parts>(call, request, MAX_PARTS_BYTES).await
     }
 
+    /// `ListMultipartUploads`.
     async fn unfinished(
         &self,
         call: &Call,
         folder: &str,
-        after: Option<&Cursor>,
+        after: Option<Cursor>,
     ) -> Result<Page<Leftover>, Error> {
-        self.0.unfinished(call, folder, after).await
+        let request = Request::of_bucket(Method::GET)
+            .queries(after.unwrap_or_default())
+            .query("encoding-type", "url")
+            .query("prefix", folder)
+            .query("uploads", "");
+        let mut page = self
+            .page::<Uploads>(call, request, MAX_ANSWER_BYTES)
+            .await?;
+        // Some servers take the prefix loosely.
+        page.items
+            .retain(|leftover| leftover.key.as_str().starts_with(folder));
+        Ok(page)
     }
 }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use chrono::DateTime;
 use http::HeaderMap;
 use object_store::aws::AwsCredential;
 use parking_lot::Mutex;
@@ -20,18 +21,21 @@ use super::request::Request;
 use super::sign;
 use super::traffic::{Counters, Traffic};
 use super::transport::{Reply, Transport};
-use super::xml;
+use super::xml::{self, List};
 use crate::config::{Encryption, S3Settings, Secret};
 use crate::logging::scrub::HIDDEN;
+use crate::provider::Checksum;
 use crate::store::backend::path_of;
+use crate::store::digest::Algorithm;
 use crate::store::error::{AtOnce, Error, Outcome, innermost};
+use crate::store::pages::Page;
 use crate::store::retry::Call;
 
 /// Largest answer that is no content of an object: a page of a listing, with its keys escaped.
 pub(super) const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
 /// Client of one bucket.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::store) struct Client {
     transport: Transport,
     pub(super) bucket: String,
@@ -40,7 +44,8 @@ pub(in crate::store) struct Client {
     pub(super) headers: Headers,
     initial: Dialect,
     freedom: Freedom,
-    dialect: Mutex<Dialect>,
+    /// Number of its dialect among those learned.
+    dialect: usize,
     shared: Arc<Shared>,
 }
 
@@ -56,6 +61,8 @@ struct Shared {
 
 #[derive(Debug)]
 struct Learned {
+    /// One for each time that the settings of the dialect changed: running transfers keep theirs.
+    dialects: Vec<Dialect>,
     credential: Arc<AwsCredential>,
     /// Secrets that no message may repeat: a provider names the key that it does not know, and people swap the two.
     secrets: Vec<Secret>,
@@ -76,7 +83,9 @@ struct Trial {
 
 impl Client {
     /// Opens a bucket; `previous` is the client with the settings before.
-    pub(super) fn open(
+    ///
+    /// Running transfers have the new credential, and the dialect stays while the settings that it depends on do.
+    pub(in crate::store) fn open(
         settings: &S3Settings,
         location: &str,
         previous: Option<&Self>,
@@ -96,7 +105,10 @@ impl Client {
         let (initial, freedom) = (Dialect::of(settings), Freedom::of(settings));
         let alike =
             previous.filter(|previous| previous.initial == initial && previous.freedom == freedom);
-        let dialect = alike.map_or_else(|| initial.clone(), Self::dialect);
+        let dialect = alike.map_or_else(
+            || shared.new_dialect(initial.clone()),
+            |previous| previous.dialect,
+        );
         Ok(Self {
             transport,
             bucket: settings.bucket.clone(),
@@ -105,18 +117,32 @@ impl Client {
             headers: Headers::of(&settings.encryption),
             initial,
             freedom,
-            dialect: Mutex::new(dialect),
+            dialect,
             shared,
         })
     }
 
     /// The dialect as far as it is known.
-    pub(super) fn dialect(&self) -> Dialect {
-        self.dialect.lock().clone()
+    pub(in crate::store) fn dialect(&self) -> Dialect {
+        self.shared.learned.lock().dialects[self.dialect].clone()
     }
 
-    pub(super) fn traffic(&self) -> Traffic {
+    pub(in crate::store) fn traffic(&self) -> Traffic {
         self.transport.traffic()
+    }
+
+    /// Algorithm of the digest that proves the arrival of content.
+    pub(in crate::store) fn algorithm(&self) -> Algorithm {
+        match self.dialect().checksum {
+            Checksum::Sha256 => Algorithm::Sha256,
+            Checksum::Crc32c => Algorithm::Crc32c,
+            Checksum::Crc64Nvme => Algorithm::Crc64Nvme,
+            // With a key of the key service or of the customer, no ETag is an MD5: nothing is compared.
+            Checksum::Off => match self.encryption {
+                Encryption::Kms(_) | Encryption::Customer(_) => Algorithm::Crc64Nvme,
+                Encryption::None | Encryption::Aes256 => Algorithm::Md5,
+            },
+        }
     }
 
     pub(super) fn e_tags(&self) -> &ETags {
@@ -173,6 +199,23 @@ impl Client {
         Ok((headers, text.map_err(|error| error.error(&call.action))?))
     }
 
+    /// Makes one attempt and reads a page of a list, of at most `max` bytes.
+    pub(super) async fn page<L: List>(
+        &self,
+        call: &Call,
+        request: Request,
+        max: usize,
+    ) -> Result<Page<L::Item>, Error> {
+        let (headers, text) = self.document(call, request, max).await?;
+        let page = L::read(&text).map_err(|why| self.not_s3(call, &why))?;
+        let date = headers.get("date").and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok());
+        Ok(Page {
+            date: date.map(|date| date.to_utc()),
+            ..page
+        })
+    }
+
     fn next_attempt(
         &self,
         request: &Request,
@@ -223,7 +266,7 @@ impl Client {
         for (setting, value) in learned.difference(known) {
             info!("the provider wants {setting} \"{value}\"");
         }
-        self.dialect.lock().take_from(known, learned);
+        self.shared.learned.lock().dialects[self.dialect].take_from(known, learned);
     }
 
     /// Refuses an answer without the encryption that was asked for, and deletes what was begun or written in the clear.
@@ -267,11 +310,18 @@ impl Shared {
             counters: Counters::default(),
             e_tags: ETags::default(),
             learned: Mutex::new(Learned {
+                dialects: Vec::new(),
                 credential: Arc::new(sign::credential(settings)),
                 secrets: Vec::new(),
                 was_s3: false,
             }),
         }
+    }
+
+    fn new_dialect(&self, initial: Dialect) -> usize {
+        let dialects = &mut self.learned.lock().dialects;
+        dialects.push(initial);
+        dialects.len() - 1
     }
 
     /// Signs with the credential of these settings from now on, and keeps their secrets beside the earlier ones.

@@ -26,7 +26,7 @@ pub struct Dialect {
 }
 
 /// Settings on `auto`, which may change.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Freedom {
     region: bool,
     addressing: bool,

@@ -19,7 +19,7 @@ const REPEATED: [&str; 2] = [
 ];
 
 /// Headers of one location's encryption.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Headers {
     /// For requests that begin an object.
     pub(super) begin: HeaderMap,

@@ -1,19 +1,19 @@
-//! Calls on one object: read, write, delete.
+//! Objects: the requests that write them, the proof that they arrived, the answers about them.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use futures_util::{StreamExt, TryStreamExt};
 use http::Method;
 use tracing::{debug, info, warn};
 
-use super::client::Client;
+use super::client::{Client, MAX_ANSWER_BYTES};
+use super::copy::copying;
 use super::e_tag::{Kind, Verdict};
 use super::request::Request;
 use super::transport::Reply;
-use crate::store::backend::{Body, ContentType, Payload, Stat};
+use super::xml;
+use crate::store::backend::{Backend, Content, ContentType, Stat};
 use crate::store::digest::{Algorithm, PartDigest};
 use crate::store::error::{Error, Outcome};
 use crate::store::key::Key;
@@ -27,107 +27,55 @@ const CHECKSUMS: [(Algorithm, &str); 3] = [
 ];
 
 impl Client {
-    /// Makes one `HeadObject` request.
-    pub(super) async fn head(
+    /// A request that begins an object.
+    pub(super) fn begin(&self, method: Method, key: &Key, kind: ContentType) -> Request {
+        let request = Request::of(method, key).headers(&self.headers.begin);
+        match (&self.storage_class, kind) {
+            (Some(class), ContentType::Tar) => request.header("x-amz-storage-class", class),
+            _ => request,
+        }
+    }
+
+    /// Sends the content of an object or a part, which the provider or its `ETag` verifies. Returns the `ETag`.
+    pub(super) async fn fill(
         &self,
         call: &Call,
         key: &Key,
-        with_checksums: bool,
-    ) -> Result<Stat, Error> {
-        let mut request = Request::of(Method::HEAD, key).headers(&self.headers.customer);
-        // A provider shows no checksums of an object with a customer's key.
-        if with_checksums && self.headers.customer.is_empty() {
-            request = request.header("x-amz-checksum-mode", "ENABLED");
-        }
-        let reply = self.send(call, request).await?;
-        stat(&reply).ok_or_else(|| Error::refused(&call.action, "the answer has no size"))
-    }
-
-    /// Makes one `GetObject` request.
-    pub(super) async fn get(
-        &self,
-        call: &Call,
-        key: &Key,
-        range: Option<Range<u64>>,
-        e_tag: Option<&str>,
-    ) -> Result<Body, Error> {
-        let mut request = Request::of(Method::GET, key).headers(&self.headers.customer);
-        if let Some(range) = &range {
-            let bytes = format!("bytes={}-{}", range.start, range.end - 1);
-            request = request.header("range", &bytes);
-        }
-        if let Some(e_tag) = e_tag {
-            request = request.header("if-match", e_tag);
-        }
-        let reply = self.send(call, request).await?;
-        let object_size = match range {
-            None => reply
-                .header("content-length")
-                .and_then(|size| size.parse().ok()),
-            Some(range) => size_in_range(&reply, &range),
-        };
-        let object_size = object_size.ok_or_else(|| {
-            Error::refused(
-                &call.action,
-                "the answer is not the range that was asked for",
-            )
-        })?;
-        let found = reply.header("etag").map(str::to_owned);
-        // Some servers ignore If-Match.
-        if e_tag.is_some() && found.as_deref() != e_tag {
-            let why = "it was replaced in the meantime";
-            return Err(Error::could_not(&call.action, Outcome::Changed, why));
-        }
-        let action = Arc::clone(&call.action);
-        let stream = reply.body.map_err(move |error| error.error(&action));
-        Ok(Body {
-            object_size,
-            e_tag: found,
-            stream: stream.boxed(),
-        })
-    }
-
-    /// Makes one `PutObject` request, whose content the provider or its `ETag` verifies.
-    pub(super) async fn put(
-        self: &Arc<Self>,
-        call: &Call,
-        key: &Key,
-        payload: Payload,
-        kind: ContentType,
-    ) -> Result<(), Error> {
-        let digest = payload.digest.clone();
-        let e_tag = self.put_unverified(call, key, payload, kind).await?;
-        self.verify(call, key, &e_tag, digest.as_ref()).await
-    }
-
-    async fn put_unverified(
-        &self,
-        call: &Call,
-        key: &Key,
-        payload: Payload,
-        kind: ContentType,
+        request: Request,
+        content: &Content,
     ) -> Result<String, Error> {
-        let mut request = Request::of(Method::PUT, key)
-            .header("content-type", kind.as_str())
-            .headers(&self.headers.begin)
-            .payload(payload);
-        if let (Some(class), ContentType::Tar) = (&self.storage_class, kind) {
-            request = request.header("x-amz-storage-class", class);
+        match content {
+            Content::Payload(payload) => {
+                let reply = self.send(call, request.payload(payload.clone())).await?;
+                let e_tag = e_tag_of(&reply);
+                self.verify(call, key, &e_tag, payload.digest.as_ref())
+                    .await?;
+                Ok(e_tag)
+            }
+            Content::Copy(source, range) => {
+                // A server without copies ignores the header, stores an empty object and answers without a document.
+                let why = "the answer is not that of a copy";
+                let request = copying(request, source, range.as_ref());
+                self.made(call, request, why).await
+            }
         }
-        let reply = self.send(call, request).await?;
-        Ok(e_tag_of(&reply))
     }
 
-    /// Makes one `DeleteObject` request.
-    pub(super) async fn delete(&self, call: &Call, key: &Key) -> Result<(), Error> {
-        self.send(call, Request::of(Method::DELETE, key))
-            .await
-            .map(drop)
+    /// Makes a request that may fail late. Returns the `ETag` of what it made; an answer without one fails with `why`.
+    pub(super) async fn made(
+        &self,
+        call: &Call,
+        request: Request,
+        why: &str,
+    ) -> Result<String, Error> {
+        let request = request.may_fail_late();
+        let (_, text) = self.document(call, request, MAX_ANSWER_BYTES).await?;
+        xml::e_tag(&text).ok_or_else(|| Error::refused(&call.action, why))
     }
 
     /// Compares an `ETag` where the content's digest is an MD5, which no provider verifies.
-    pub(super) async fn verify(
-        self: &Arc<Self>,
+    async fn verify(
+        &self,
         call: &Call,
         key: &Key,
         e_tag: &str,
@@ -138,7 +86,7 @@ impl Client {
         };
         let mut verdict = self.e_tags().judge(e_tag, md5);
         if verdict == Verdict::Unclear {
-            let (client, key) = (Arc::clone(self), key.clone());
+            let (client, key) = (self.clone(), key.clone());
             // A task of its own: an upload that is cancelled meanwhile leaves no probe behind.
             let found = tokio::spawn(async move { Box::pin(client.find_out_e_tags(&key)).await });
             drop(found.await);
@@ -174,19 +122,19 @@ impl Client {
     async fn probe(&self, probe: &Key, id: String) -> Result<Kind, Error> {
         let md5 = Algorithm::Md5.digest(id.as_bytes());
         let action = format!("probe \"{probe}\"");
-        let payload = Payload {
-            bytes: id.clone().into(),
-            ..Payload::default()
-        };
+        let kind = ContentType::Text;
+        let request = self
+            .begin(Method::PUT, probe, kind)
+            .header("content-type", kind.as_str())
+            .body(id.clone());
         let call = &Call::new(&action);
-        let written = self.put_unverified(call, probe, payload, ContentType::Text);
         let kind = async {
-            let e_tag = written.await?;
+            let e_tag = e_tag_of(&self.send(call, request).await?);
             if self.e_tags().judge(&e_tag, &md5) == Verdict::Fine {
                 return Ok(Kind::Md5);
             }
             let read = Retry::with(Patience::INTERACTIVE).run(&action, |call| async move {
-                let body = self.get(&call, probe, None, None).await?;
+                let body = self.get_range(&call, probe, None, None).await?;
                 body.collect(1024).await
             });
             if read.await? == id {
@@ -206,7 +154,7 @@ impl Client {
     }
 }
 
-pub(super) fn e_tag_of(reply: &Reply) -> String {
+fn e_tag_of(reply: &Reply) -> String {
     reply.header("etag").unwrap_or_default().to_owned()
 }
 
@@ -214,7 +162,7 @@ pub(super) fn e_tag_of(reply: &Reply) -> String {
 ///
 /// Source: "Checking object integrity in Amazon S3" in Amazon's user guide. A composite checksum, of the parts' checksums,
 /// is none of the bytes.
-fn stat(reply: &Reply) -> Option<Stat> {
+pub(super) fn stat(reply: &Reply) -> Option<Stat> {
     let is_composite = reply.header("x-amz-checksum-type") == Some("COMPOSITE");
     let checksum = |(algorithm, name): (Algorithm, &str)| {
         let value = BASE64_STANDARD.decode(reply.header(name)?).ok()?;
@@ -231,7 +179,7 @@ fn stat(reply: &Reply) -> Option<Stat> {
 }
 
 /// Size of the object in the answer to a request for `range`, when it is of that range: `bytes START-END/SIZE`.
-fn size_in_range(reply: &Reply, range: &Range<u64>) -> Option<u64> {
+pub(super) fn size_in_range(reply: &Reply, range: &Range<u64>) -> Option<u64> {
     let content_range = reply
         .header("content-range")?
         .trim()
@@ -246,6 +194,8 @@ fn size_in_range(reply: &Reply, range: &Range<u64>) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt;
+
     use super::*;
 
     fn reply(status: u16, headers: &[(&'static str, &'static str)]) -> Reply {

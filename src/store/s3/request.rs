@@ -1,10 +1,12 @@
 //! Requests to a bucket, before they are aimed and signed.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::store::backend::Payload;
+use crate::store::backend::{Payload, Session};
 use crate::store::key::Key;
 
 /// Characters that a query may hold unescaped, so that the signature's canonical form and the request are the same text.
@@ -69,6 +71,22 @@ impl Request {
             self.headers.insert(HeaderName::from_static(name), value);
         }
         self
+    }
+
+    /// Adds a range of bytes.
+    pub(super) fn range(self, name: &'static str, range: Option<&Range<u64>>) -> Self {
+        match range {
+            Some(range) => {
+                let bytes = format!("bytes={}-{}", range.start, range.end - 1);
+                self.header(name, &bytes)
+            }
+            None => self,
+        }
+    }
+
+    /// Makes it a request of this upload.
+    pub(super) fn of_upload(self, session: &Session) -> Self {
+        self.query("uploadId", session.id.upload_id().unwrap_or_default())
     }
 
     pub(super) fn headers(mut self, headers: &HeaderMap) -> Self {
