@@ -6,6 +6,7 @@ use url::Url;
 
 use super::reader::Reader;
 use crate::error::Reason;
+use crate::logging::scrub::without_credentials;
 use crate::provider::{self, Provider};
 
 /// The settings that an endpoint depends on.
@@ -88,7 +89,7 @@ fn written(section: &mut Reader<'_>, text: &str, bucket: Option<&str>) -> Option
 }
 
 fn note_no_url(section: &mut Reader<'_>, text: &str) {
-    let text = redact(text);
+    let text = without_credentials(text);
     let completed = format!("https://{text}");
     let has_scheme = text.contains("://");
     let guess = Url::parse(&completed)
@@ -131,9 +132,4 @@ fn without_bucket(url: &Url, bucket: &str) -> Option<String> {
     // A template such as `https://{field}.example.com` may match the bucket as its field.
     let is_same = provider::of_endpoint(url).is_none_or(|other| other.id == provider.id);
     is_same.then(|| without.origin().ascii_serialization())
-}
-
-/// A URL may hold a password: messages never repeat the part before an `@`.
-fn redact(text: &str) -> &str {
-    text.rsplit_once('@').map_or(text, |(_, host)| host)
 }

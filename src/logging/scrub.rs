@@ -60,14 +60,28 @@ pub fn scrub(text: &str) -> Cow<'_, str> {
     scrubbed
 }
 
+/// Replaces secrets in a text, and `others`: values that are hidden only there, such as the ID of a key.
+pub fn scrub_with<'o>(text: &mut String, others: impl IntoIterator<Item = &'o str>) {
+    for other in others {
+        if text.contains(other) {
+            *text = text.replace(other, HIDDEN);
+        }
+    }
+    if let Cow::Owned(scrubbed) = scrub(text) {
+        *text = scrubbed;
+    }
+}
+
+/// Cuts the credentials from a text that may be a URL, so that a message can repeat it.
+#[must_use]
+pub fn without_credentials(text: &str) -> &str {
+    text.rsplit_once('@').map_or(text, |(_, host)| host)
+}
+
 /// Replaces secrets in every text of a JSON value.
 pub fn scrub_json(value: &mut serde_json::Value) {
     match value {
-        serde_json::Value::String(text) => {
-            if let Cow::Owned(scrubbed) = scrub(text) {
-                *text = scrubbed;
-            }
-        }
+        serde_json::Value::String(text) => scrub_with(text, []),
         serde_json::Value::Array(values) => values.iter_mut().for_each(scrub_json),
         serde_json::Value::Object(values) => values.values_mut().for_each(scrub_json),
         _ => {}

@@ -23,7 +23,7 @@ use super::traffic::{Counters, Traffic};
 use super::transport::{Reply, Transport};
 use super::xml::{self, List};
 use crate::config::{Encryption, S3Settings, Secret};
-use crate::logging::scrub::HIDDEN;
+use crate::logging::scrub::scrub_with;
 use crate::provider::Checksum;
 use crate::store::backend::path_of;
 use crate::store::digest::Algorithm;
@@ -344,11 +344,7 @@ impl Shared {
         learned.was_s3 |= answer.is_s3 && !answer.code.is_empty();
         answer.was_s3 = learned.was_s3;
         for text in answer.texts() {
-            for secret in &learned.secrets {
-                if text.contains(secret.expose()) {
-                    *text = text.replace(secret.expose(), HIDDEN);
-                }
-            }
+            scrub_with(text, learned.secrets.iter().map(Secret::expose));
         }
         answer
     }
