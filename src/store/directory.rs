@@ -288,10 +288,8 @@ fn open(path: &FilePath, files: &mut Files) -> object_store::Result<Arc<LocalFil
 
 fn page<T>(items: Vec<T>) -> Page<T> {
     Page {
-        items,
-        next: None,
-        weight: 0,
         date: Some(Utc::now()),
+        ..Page::of(items, None, |_| 0)
     }
 }
 

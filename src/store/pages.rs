@@ -21,6 +21,19 @@ pub(super) struct Page<T> {
     pub(super) date: Option<DateTime<Utc>>,
 }
 
+impl<T> Page<T> {
+    /// Builds a page of items with `text` bytes beside their own size.
+    pub(super) fn of(items: Vec<T>, next: Option<Cursor>, text: impl Fn(&T) -> usize) -> Self {
+        let weight = items.iter().map(|item| size_of::<T>() + text(item)).sum();
+        Self {
+            items,
+            next,
+            weight,
+            date: None,
+        }
+    }
+}
+
 /// Bounds of a listing.
 pub(super) struct Bounds {
     /// Name of the list in messages.

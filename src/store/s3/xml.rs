@@ -89,16 +89,8 @@ impl List for Objects {
             Ok(object) => object.key.as_str().len() + object.version.len(),
             Err(key) => key.len(),
         };
-        let weight = items
-            .iter()
-            .map(|item| size_of::<Listed>() + text(item))
-            .sum();
-        Ok(Page {
-            items,
-            next: token.map(|token| vec![("continuation-token", token)]),
-            weight,
-            date: None,
-        })
+        let next = token.map(|token| vec![("continuation-token", token)]);
+        Ok(Page::of(items, next, text))
     }
 }
 
@@ -123,11 +115,10 @@ impl List for Parts {
         let next = self
             .next_part_number_marker
             .filter(|next| self.is_truncated && next != "0");
+        let next = next.map(|next| vec![("part-number-marker", next)]);
         Ok(Page {
-            items: self.held,
-            next: next.map(|next| vec![("part-number-marker", next)]),
             weight,
-            date: None,
+            ..Page::of(self.held, next, |_| 0)
         })
     }
 }
@@ -189,18 +180,9 @@ impl List for Uploads {
                 id: SessionId::Upload(Some(upload.upload_id).filter(|id| !id.is_empty())?),
             })
         };
-        let items: Vec<Leftover> = self.begun.into_iter().filter_map(leftover).collect();
+        let items = self.begun.into_iter().filter_map(leftover).collect();
         let text = |item: &Leftover| item.key.as_str().len() + item.upload_id().map_or(0, str::len);
-        let weight = items
-            .iter()
-            .map(|item| size_of::<Leftover>() + text(item))
-            .sum();
-        Ok(Page {
-            items,
-            next,
-            weight,
-            date: None,
-        })
+        Ok(Page::of(items, next, text))
     }
 }
 
