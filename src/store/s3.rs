@@ -155,7 +155,7 @@ impl Backend for Client {
             .begin(Method::POST, key, ContentType::Tar)
             .query("uploads", "")
             .header("content-type", ContentType::Tar.as_str());
-        let (_, text) = self.document(call, request, MAX_ANSWER_BYTES).await?;
+        let text = self.document(call, request).await?;
         let id = xml::upload_id(&text)
             .ok_or_else(|| Error::refused(&call.action, "the answer has no upload id"))?;
         Ok(Session {

@@ -6,8 +6,7 @@
 
 use std::sync::Arc;
 
-use chrono::DateTime;
-use http::HeaderMap;
+use bytes::Bytes;
 use object_store::aws::AwsCredential;
 use parking_lot::Mutex;
 use tracing::{info, warn};
@@ -186,17 +185,10 @@ impl Client {
         })
     }
 
-    /// Makes one attempt and reads the answer, a document of at most `max` bytes.
-    pub(super) async fn document(
-        &self,
-        call: &Call,
-        request: Request,
-        max: usize,
-    ) -> Result<(HeaderMap, bytes::Bytes), Error> {
+    /// Makes one attempt and reads the answer, a document.
+    pub(super) async fn document(&self, call: &Call, request: Request) -> Result<Bytes, Error> {
         let reply = self.send(call, request).await?;
-        let headers = reply.headers.clone();
-        let text = reply.read(max).await;
-        Ok((headers, text.map_err(|error| error.error(&call.action))?))
+        read(call, reply, MAX_ANSWER_BYTES).await
     }
 
     /// Makes one attempt and reads a page of a list, of at most `max` bytes.
@@ -206,14 +198,11 @@ impl Client {
         request: Request,
         max: usize,
     ) -> Result<Page<L::Item>, Error> {
-        let (headers, text) = self.document(call, request, max).await?;
+        let reply = self.send(call, request).await?;
+        let date = reply.time("date");
+        let text = read(call, reply, max).await?;
         let page = L::read(&text).map_err(|why| self.not_s3(call, &why))?;
-        let date = headers.get("date").and_then(|date| date.to_str().ok());
-        let date = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok());
-        Ok(Page {
-            date: date.map(|date| date.to_utc()),
-            ..page
-        })
+        Ok(Page { date, ..page })
     }
 
     fn next_attempt(
@@ -281,8 +270,7 @@ impl Client {
             return Ok(reply);
         }
         let started = request.starts_multipart();
-        let text = reply.read(MAX_ANSWER_BYTES).await;
-        let text = text.map_err(|error| error.error(&call.action))?;
+        let text = read(call, reply, MAX_ANSWER_BYTES).await?;
         let upload_id = started.then(|| xml::upload_id(&text)).flatten();
         if upload_id.is_some() || !started {
             let undo = request.undo(upload_id);
@@ -348,6 +336,11 @@ impl Shared {
         }
         answer
     }
+}
+
+async fn read(call: &Call, reply: Reply, max: usize) -> Result<Bytes, Error> {
+    let text = reply.read(max).await;
+    text.map_err(|error| error.error(&call.action))
 }
 
 fn secrets(settings: &S3Settings) -> Vec<Secret> {

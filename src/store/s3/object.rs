@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use http::Method;
 use tracing::{debug, info, warn};
 
-use super::client::{Client, MAX_ANSWER_BYTES};
+use super::client::Client;
 use super::copy::copying;
 use super::e_tag::{Kind, Verdict};
 use super::request::Request;
@@ -69,7 +69,7 @@ impl Client {
         why: &str,
     ) -> Result<String, Error> {
         let request = request.may_fail_late();
-        let (_, text) = self.document(call, request, MAX_ANSWER_BYTES).await?;
+        let text = self.document(call, request).await?;
         xml::e_tag(&text).ok_or_else(|| Error::refused(&call.action, why))
     }
 
@@ -168,12 +168,10 @@ pub(super) fn stat(reply: &Reply) -> Option<Stat> {
         let value = BASE64_STANDARD.decode(reply.header(name)?).ok()?;
         (!is_composite && value.len() == algorithm.length()).then_some((algorithm, value))
     };
-    let modified = reply.header("last-modified");
-    let modified = modified.and_then(|date| chrono::DateTime::parse_from_rfc2822(date).ok());
     Some(Stat {
         size: reply.header("content-length")?.parse().ok()?,
         version: reply.header("etag").map(str::to_owned),
-        modified: modified.map(|date| date.to_utc()),
+        modified: reply.time("last-modified"),
         checksums: CHECKSUMS.into_iter().filter_map(checksum).collect(),
     })
 }

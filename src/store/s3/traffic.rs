@@ -59,33 +59,30 @@ impl Counters {
         let size_bytes = request.payload.bytes.len();
         let duration_ms = start.elapsed().as_millis();
         let location = Some(location).filter(|location| !location.is_empty());
+        let refusal = result.err().and_then(Failure::refused);
+        let status = result.ok().map(|status| status.as_u16());
+        let status = status.or(refusal.map(|answer| answer.status));
+        let code = refusal.map(|answer| &*answer.code);
+        let mut request_id = None;
         let mut traffic = self.0.lock();
-        let refusal = match result {
-            Ok(status) => {
-                let status = status.as_u16();
-                debug!(location, %method, path, part, size_bytes, status, duration_ms, "the storage answered");
-                traffic.answered += 1;
-                return;
+        let (count, outcome) = match result {
+            // Each upload asks first whether its name is taken.
+            Err(Failure::Refused(answer)) if answer.status != 404 => {
+                request_id = answer.request_id.as_deref();
+                let outcome = format!("the storage refused: {}", answer.message);
+                (&mut traffic.refused, outcome)
             }
-            Err(Failure::Refused(answer)) => answer,
+            Ok(_) | Err(Failure::Refused(_)) => {
+                (&mut traffic.answered, "the storage answered".to_owned())
+            }
             Err(error) => {
-                let error = innermost(error);
-                debug!(location, %method, path, part, size_bytes, duration_ms, "no answer from the storage: {error}");
-                traffic.failed += 1;
-                return;
+                let outcome = format!("no answer from the storage: {}", innermost(error));
+                (&mut traffic.failed, outcome)
             }
         };
-        let (status, code) = (refusal.status, &*refusal.code);
-        // Each upload asks first whether its name is taken.
-        if status == 404 {
-            debug!(location, %method, path, part, size_bytes, status, code, duration_ms, "the storage answered");
-            traffic.answered += 1;
-        } else {
-            debug!(
-                location, %method, path, part, size_bytes, status, code, duration_ms,
-                request_id = refusal.request_id, "the storage refused: {}", refusal.message
-            );
-            traffic.refused += 1;
-        }
+        *count += 1;
+        debug!(
+            location, %method, path, part, size_bytes, status, code, duration_ms, request_id, "{outcome}"
+        );
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -72,6 +73,11 @@ pub(super) struct Reply {
 impl Reply {
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
+    }
+
+    pub(super) fn time(&self, name: &str) -> Option<DateTime<Utc>> {
+        let time = DateTime::parse_from_rfc2822(self.header(name)?).ok()?;
+        Some(time.to_utc())
     }
 
     /// Reads a document of at most `max` bytes.
