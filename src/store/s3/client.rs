@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tracing::{info, warn};
 
 use super::answer::Answer;
-use super::dialect::{Dialect, Freedom, Lesson, Subject};
+use super::dialect::{Dialect, Lesson, Subject, are_alike};
 use super::e_tag::ETags;
 use super::encryption::{self, Headers};
 use super::failure::Failure;
@@ -37,12 +37,8 @@ pub(super) const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub(in crate::store) struct Client {
     transport: Transport,
-    pub(super) bucket: String,
-    pub(super) storage_class: Option<String>,
-    pub(super) encryption: Encryption,
+    pub(super) settings: S3Settings,
     pub(super) headers: Headers,
-    initial: Dialect,
-    freedom: Freedom,
     /// Number of its dialect among those learned.
     dialect: usize,
     shared: Arc<Shared>,
@@ -101,21 +97,15 @@ impl Client {
         let transport = transport
             .map_err(|error| Error::refused("set up the HTTP client", innermost(&error)))?;
         shared.use_settings(settings);
-        let (initial, freedom) = (Dialect::of(settings), Freedom::of(settings));
-        let alike =
-            previous.filter(|previous| previous.initial == initial && previous.freedom == freedom);
+        let alike = previous.filter(|previous| are_alike(&previous.settings, settings));
         let dialect = alike.map_or_else(
-            || shared.new_dialect(initial.clone()),
+            || shared.new_dialect(Dialect::of(settings)),
             |previous| previous.dialect,
         );
         Ok(Self {
             transport,
-            bucket: settings.bucket.clone(),
-            storage_class: settings.storage_class.clone(),
-            encryption: settings.encryption.clone(),
+            settings: settings.clone(),
             headers: Headers::of(&settings.encryption),
-            initial,
-            freedom,
             dialect,
             shared,
         })
@@ -137,7 +127,7 @@ impl Client {
             Checksum::Crc32c => Algorithm::Crc32c,
             Checksum::Crc64Nvme => Algorithm::Crc64Nvme,
             // With a key of the key service or of the customer, no ETag is an MD5: nothing is compared.
-            Checksum::Off => match self.encryption {
+            Checksum::Off => match self.settings.encryption {
                 Encryption::Kms(_) | Encryption::Customer(_) => Algorithm::Crc64Nvme,
                 Encryption::None | Encryption::Aes256 => Algorithm::Md5,
             },
@@ -218,7 +208,7 @@ impl Client {
         }
         let mut learned = trial.map(|trial| trial.learned.clone()).unwrap_or_default();
         let lesson = dialect
-            .lesson(&self.freedom, answer, request)
+            .lesson(&self.settings, answer, request)
             .filter(|lesson| !learned.contains(&lesson.subject))?;
         learned.push(lesson.subject);
         Some(AtOnce::with(Trial {
@@ -236,7 +226,7 @@ impl Client {
         dialect: &Dialect,
         credential: &AwsCredential,
     ) -> Result<Reply, Failure> {
-        let signed = sign::signed(request, &self.bucket, dialect, credential)?;
+        let signed = sign::signed(request, &self.settings.bucket, dialect, credential)?;
         let sent = self
             .transport
             .send(&signed.request, signed.url, call.is_hedge, |answer| {

@@ -13,7 +13,8 @@ use crate::store::backend::{CopySource, Object};
 impl Client {
     /// Whether both buckets are at one endpoint, and the server can read what it copies: not with a customer's key.
     pub(in crate::store) fn can_copy_to(&self, to: &Self) -> bool {
-        let has_own_key = |client: &Self| matches!(client.encryption, Encryption::Customer(_));
+        let has_own_key =
+            |client: &Self| matches!(client.settings.encryption, Encryption::Customer(_));
         self.dialect().endpoint.origin() == to.dialect().endpoint.origin()
             && !has_own_key(self)
             && !has_own_key(to)
@@ -24,7 +25,7 @@ impl Client {
         // Where a server gives no ETag in a listing, the version is a time.
         let e_tag = Some(&object.version).filter(|version| version.starts_with('"'));
         CopySource {
-            bucket: self.bucket.clone(),
+            bucket: self.settings.bucket.clone(),
             key: object.key.clone(),
             e_tag: e_tag.cloned(),
         }

@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::request::Request;
 use super::transport::Reply;
 use crate::config::S3Settings;
-use crate::provider::{Addressing, Checksum, Provider};
+use crate::provider::{Addressing, Checksum};
 
 /// Dialect: how requests are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,15 +23,6 @@ pub struct Dialect {
     pub addressing: Addressing,
     /// How the provider verifies content.
     pub checksum: Checksum,
-}
-
-/// Settings on `auto`, which may change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Freedom {
-    region: bool,
-    addressing: bool,
-    checksum: bool,
-    provider: &'static Provider,
 }
 
 /// A change of dialect that a refusal asks for.
@@ -74,7 +65,7 @@ impl Dialect {
     /// Returns the change that a refusal asks for.
     pub(super) fn lesson(
         &self,
-        freedom: &Freedom,
+        settings: &S3Settings,
         answer: &Answer,
         request: &Request,
     ) -> Option<Lesson> {
@@ -83,17 +74,20 @@ impl Dialect {
             subject,
             is_guess: false,
         };
-        if let Some(dialect) = self.other_region(freedom, answer) {
+        if let Some(dialect) = self.other_region(settings, answer) {
             return Some(lesson(Subject::Region, dialect));
         }
-        if self.addressing == Addressing::Path && freedom.addressing && self.may_go_before_host() {
+        if self.addressing == Addressing::Path
+            && !settings.addressing.is_given
+            && self.may_go_before_host()
+        {
             let dialect = Self {
                 addressing: Addressing::Virtual,
                 ..self.clone()
             };
             let is_guess = !wants_virtual(answer);
             // A guess is only for providers that the table does not know, and only for reads.
-            let may_guess = freedom.provider.id == "other" && request.reads();
+            let may_guess = settings.provider.id == "other" && request.reads();
             if !is_guess || (may_guess && may_want_virtual(answer)) {
                 return Some(Lesson {
                     is_guess,
@@ -103,7 +97,7 @@ impl Dialect {
         }
         let has_checksum = matches!(self.checksum, Checksum::Crc32c | Checksum::Crc64Nvme)
             && (request.has_content() || request.starts_multipart());
-        (has_checksum && freedom.checksum && refuses_checksum(answer)).then(|| {
+        (has_checksum && !settings.checksum.is_given && refuses_checksum(answer)).then(|| {
             let checksum = Checksum::Sha256;
             lesson(
                 Subject::Checksum,
@@ -115,13 +109,13 @@ impl Dialect {
         })
     }
 
-    fn other_region(&self, freedom: &Freedom, answer: &Answer) -> Option<Self> {
+    fn other_region(&self, settings: &S3Settings, answer: &Answer) -> Option<Self> {
         let region = answer
             .region
             .clone()
             .filter(|region| *region != self.region && is_region(region))
-            .filter(|_| freedom.region && names_region(answer))?;
-        let endpoint = freedom.provider.moved_to(&self.endpoint, &region);
+            .filter(|_| !settings.region.is_given && names_region(answer))?;
+        let endpoint = settings.provider.moved_to(&self.endpoint, &region);
         Some(Self {
             endpoint: endpoint.unwrap_or_else(|| self.endpoint.clone()),
             region,
@@ -172,15 +166,13 @@ impl Dialect {
     }
 }
 
-impl Freedom {
-    pub(super) fn of(settings: &S3Settings) -> Self {
-        Self {
-            region: !settings.region.is_given,
-            addressing: !settings.addressing.is_given,
-            checksum: !settings.checksum.is_given,
-            provider: settings.provider,
-        }
-    }
+/// Whether both settings start from the same dialect and leave the same open to change.
+pub(super) fn are_alike(one: &S3Settings, other: &S3Settings) -> bool {
+    one.provider == other.provider
+        && one.endpoint == other.endpoint
+        && one.region == other.region
+        && one.addressing == other.addressing
+        && one.checksum == other.checksum
 }
 
 impl Lesson {
@@ -261,27 +253,26 @@ fn refuses_checksum(answer: &Answer) -> bool {
 #[cfg(test)]
 mod tests {
     use http::Method;
+    use serde_json::json;
 
     use super::*;
-    use crate::provider;
+    use crate::config::{Backend, Location};
 
     fn lesson_for(endpoint: &str, method: Method, answer: &Answer) -> Option<Dialect> {
-        let provider = provider::other().unwrap();
+        let settings = json!({"endpoint": endpoint, "bucket": "my-bucket", "access_key_id": "a", "secret_access_key": "s"});
+        let (location, _) = Location::from_json(&settings).unwrap();
+        let Backend::S3(settings) = location.backend else {
+            panic!("not a bucket")
+        };
         let dialect = Dialect {
             endpoint: endpoint.parse().unwrap(),
             region: "us-east-1".into(),
             addressing: Addressing::Path,
             checksum: Checksum::Crc32c,
         };
-        let freedom = Freedom {
-            region: true,
-            addressing: true,
-            checksum: true,
-            provider,
-        };
         let request = Request::of_bucket(method);
         dialect
-            .lesson(&freedom, answer, &request)
+            .lesson(&settings, answer, &request)
             .map(|lesson| lesson.dialect)
     }
 

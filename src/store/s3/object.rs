@@ -30,7 +30,7 @@ impl Client {
     /// A request that begins an object.
     pub(super) fn begin(&self, method: Method, key: &Key, kind: ContentType) -> Request {
         let request = Request::of(method, key).headers(&self.headers.begin);
-        match (&self.storage_class, kind) {
+        match (&self.settings.storage_class, kind) {
             (Some(class), ContentType::Tar) => request.header("x-amz-storage-class", class),
             _ => request,
         }
@@ -111,7 +111,7 @@ impl Client {
         {
             Ok(Kind::Opaque) => info!(
                 "the ETags of bucket \"{}\" are no MD5 and are not compared",
-                self.bucket
+                self.settings.bucket
             ),
             Ok(Kind::Md5) => {}
             Err(error) => debug!("the kind of ETags is unknown: {error}"),
