@@ -18,11 +18,6 @@ impl Secret {
         Self(value)
     }
 
-    /// Wraps a value that messages must not repeat although it is no secret, such as the ID of a key.
-    pub fn of_id(value: impl Into<Arc<str>>) -> Self {
-        Self(value.into())
-    }
-
     /// The value itself, for the one call that needs it.
     #[must_use]
     pub fn expose(&self) -> &str {

@@ -60,12 +60,10 @@ pub fn scrub(text: &str) -> Cow<'_, str> {
     scrubbed
 }
 
-/// Replaces secrets in a text, and `others`: values that are hidden only there, such as the ID of a key.
-pub fn scrub_with<'o>(text: &mut String, others: impl IntoIterator<Item = &'o str>) {
-    for other in others {
-        if text.contains(other) {
-            *text = text.replace(other, HIDDEN);
-        }
+/// Replaces secrets in a text, and `id`, which is no secret elsewhere; an empty one stands for none.
+pub fn scrub_with(text: &mut String, id: &str) {
+    if !id.is_empty() && text.contains(id) {
+        *text = text.replace(id, HIDDEN);
     }
     if let Cow::Owned(scrubbed) = scrub(text) {
         *text = scrubbed;
@@ -81,7 +79,7 @@ pub fn without_credentials(text: &str) -> &str {
 /// Replaces secrets in every text of a JSON value.
 pub fn scrub_json(value: &mut serde_json::Value) {
     match value {
-        serde_json::Value::String(text) => scrub_with(text, []),
+        serde_json::Value::String(text) => scrub_with(text, ""),
         serde_json::Value::Array(values) => values.iter_mut().for_each(scrub_json),
         serde_json::Value::Object(values) => values.values_mut().for_each(scrub_json),
         _ => {}

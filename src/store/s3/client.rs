@@ -21,7 +21,7 @@ use super::sign;
 use super::traffic::{Counters, Traffic};
 use super::transport::{Reply, Transport};
 use super::xml::{self, List};
-use crate::config::{Encryption, S3Settings, Secret};
+use crate::config::{Encryption, S3Settings};
 use crate::logging::scrub::scrub_with;
 use crate::provider::Checksum;
 use crate::store::backend::path_of;
@@ -59,8 +59,6 @@ struct Learned {
     /// One for each time that the settings of the dialect changed: running transfers keep theirs.
     dialects: Vec<Dialect>,
     credential: Arc<AwsCredential>,
-    /// Secrets that no message may repeat: a provider names the key that it does not know, and people swap the two.
-    secrets: Vec<Secret>,
     /// Whether an S3 server answered: another answer comes from a server between.
     was_s3: bool,
 }
@@ -230,7 +228,7 @@ impl Client {
         let sent = self
             .transport
             .send(&signed.request, signed.url, call.is_hedge, |answer| {
-                self.shared.noted(answer)
+                self.shared.noted(answer, credential)
             });
         let result = sent.await;
         call.answered();
@@ -290,7 +288,6 @@ impl Shared {
             learned: Mutex::new(Learned {
                 dialects: Vec::new(),
                 credential: Arc::new(sign::credential(settings)),
-                secrets: Vec::new(),
                 was_s3: false,
             }),
         }
@@ -302,27 +299,20 @@ impl Shared {
         dialects.len() - 1
     }
 
-    /// Signs with the credential of these settings from now on, and keeps their secrets beside the earlier ones.
+    /// Signs with the credential of these settings from now on.
     fn use_settings(&self, settings: &S3Settings) {
-        let mut learned = self.learned.lock();
-        learned.credential = Arc::new(sign::credential(settings));
-        let new = secrets(settings)
-            .into_iter()
-            .filter(|secret| !secret.expose().is_empty());
-        for secret in new {
-            if !learned.secrets.contains(&secret) {
-                learned.secrets.push(secret);
-            }
-        }
+        self.learned.lock().credential = Arc::new(sign::credential(settings));
     }
 
-    /// Adds to an answer whether an S3 server answered before, and removes secrets.
-    fn noted(&self, mut answer: Answer) -> Answer {
+    /// Adds to an answer whether an S3 server answered before, and removes secrets and the ID of the key: a provider names
+    /// the key that it does not know, and people swap the two.
+    fn noted(&self, mut answer: Answer, credential: &AwsCredential) -> Answer {
         let mut learned = self.learned.lock();
         learned.was_s3 |= answer.is_s3 && !answer.code.is_empty();
         answer.was_s3 = learned.was_s3;
+        drop(learned);
         for text in answer.texts() {
-            scrub_with(text, learned.secrets.iter().map(Secret::expose));
+            scrub_with(text, &credential.key_id);
         }
         answer
     }
@@ -331,16 +321,4 @@ impl Shared {
 async fn read(call: &Call, reply: Reply, max: usize) -> Result<Bytes, Error> {
     let text = reply.read(max).await;
     text.map_err(|error| error.error(&call.action))
-}
-
-fn secrets(settings: &S3Settings) -> Vec<Secret> {
-    let mut secrets = vec![
-        Secret::of_id(settings.access_key_id.as_str()),
-        settings.secret_access_key.clone(),
-    ];
-    secrets.extend(settings.session_token.clone());
-    if let Encryption::Customer(key) = &settings.encryption {
-        secrets.push(key.clone());
-    }
-    secrets
 }
