@@ -115,19 +115,19 @@ async def test_in_german(stage: Stage, frontend: Frontend) -> None:
         {
             "Endpunkt": stage.garage.endpoint,
             "Bucket": CELLAR_BUCKET,
-            "Zugangsschlüssel-ID": stage.garage.key_id,
-            "Geheimer Zugangsschlüssel": "falsch",
+            "Zugriffsschlüssel-ID": stage.garage.key_id,
+            "Geheimer Zugriffsschlüssel": "falsch",
         }
     )
     await frontend.flow.press("Erweitert")
     await frontend.shot("41-german-settings")
     await frontend.flow.press("OK")
-    await frontend.flow.shows("lehnt den Zugangsschlüssel ab")
+    await frontend.flow.shows("lehnt den Zugriffsschlüssel ab")
     await frontend.shot("42-german-wrong-key")
     await frontend.flow.close(name="Schließen")
     await frontend.open("/config/devices/dashboard")
     await frontend.text("Cellar").click()
-    await expect(frontend.text("Fortschritt beim Hochladen")).to_be_visible()
+    await expect(frontend.text("Upload-Fortschritt")).to_be_visible()
     await frontend.shot("43-german-device")
     await frontend.open("/config/backup/settings")
     await frontend.shot("44-german-picker", of=frontend.text("S3 Backup Agent: Cellar"))
