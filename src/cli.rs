@@ -73,7 +73,7 @@ enum Command {
     Check(LocationArgs),
     /// List the backups of a location, or of all of them
     List(LocationArgs),
-    /// Upload a backup's tar
+    /// Upload a backup's archive
     Upload(UploadArgs),
     /// Download a backup
     Download(DownloadArgs),
@@ -85,7 +85,7 @@ enum Command {
     Import(ImportArgs),
     /// Verify that backups are complete and undamaged
     Verify(VerifyArgs),
-    /// Adopt tars without metadata as backups; the tars stay unchanged
+    /// Restore the metadata of archives without it; the archives stay unchanged
     Recover(RecoverArgs),
     /// Ask the running agent whether it is healthy
     Healthcheck,
@@ -93,7 +93,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct LocationArgs {
-    /// Id of a location
+    /// ID of a location
     #[arg(value_name = "LOC")]
     location: Option<String>,
 }

@@ -62,9 +62,9 @@ kinds! {
     /// Home Assistant would reject this `AgentBackup`, or the tar is not the announced backup.
     InvalidMetadata = "invalid_metadata", 422, false, "";
     /// The received size differs from the announced one, or from the sender's count.
-    SizeMismatch = "size_mismatch", 409, true, "Nothing was kept. Create the backup again.";
+    SizeMismatch = "size_mismatch", 409, true, "The agent discarded the backup. Create a new one.";
     /// The received bytes differ from the sent ones.
-    ChecksumMismatch = "checksum_mismatch", 409, true, "Nothing was kept. Create the backup again.";
+    ChecksumMismatch = "checksum_mismatch", 409, true, "The agent discarded the backup. Create a new one.";
     /// The token is missing or wrong.
     Unauthorized = "unauthorized", 401, false, "Use the token from the agent's token file.";
     /// Too many calls without the right token.
@@ -72,7 +72,7 @@ kinds! {
     /// The provider rejects the key or its signature.
     StorageAuth = "storage_auth", 502, false, "Check the access key ID and the secret access key: a character may be missing, or the two may be swapped. Or create a new key.";
     /// The key lacks a permission.
-    StorageForbidden = "storage_forbidden", 502, false, "Give the key permission to list, read, write and delete in this bucket.";
+    StorageForbidden = "storage_forbidden", 502, false, "Give the key permission to list, read, write and delete objects in this bucket, and to abort multipart uploads.";
     /// The bucket does not exist.
     BucketNotFound = "bucket_not_found", 502, false, "Check the bucket's name, or create the bucket at the provider.";
     /// The bucket is in another region.
@@ -80,7 +80,7 @@ kinds! {
     /// This machine's clock is off.
     ClockSkew = "clock_skew", 502, false, "Set this machine's clock: S3 rejects requests that are off by more than 15 minutes.";
     /// The provider's certificate is rejected, or the TLS handshake fails.
-    StorageCertificate = "storage_certificate", 502, false, "Check the endpoint. If your own authority signed the server's certificate, set ca_certificate.";
+    StorageCertificate = "storage_certificate", 502, false, "Check the endpoint. If your own CA signed the server's certificate, set ca_certificate.";
     /// No connection to the provider.
     StorageUnreachable = "storage_unreachable", 503, true, "Check the endpoint and this machine's network.";
     /// The provider did not answer in time.
@@ -90,7 +90,7 @@ kinds! {
     /// No space or quota left.
     StorageFull = "storage_full", 507, false, "Free space or raise the quota at the provider.";
     /// Retention or object lock forbids the change.
-    ObjectLocked = "object_locked", 409, false, "Wait until the object's retention or lock expires.";
+    ObjectLocked = "object_locked", 409, false, "Wait until the object's retention or lock expires, or change the rule at the provider.";
     /// Any other error of the provider.
     StorageError = "storage_error", 502, false, "";
     /// The upload was cancelled.
@@ -98,7 +98,7 @@ kinds! {
     /// The agent is shutting down.
     ShuttingDown = "shutting_down", 503, true, "Try again when the agent runs again.";
     /// A bug in the agent.
-    Internal = "internal", 500, false, "This is a bug in the agent. Check the agent's log for details, and report it.";
+    Internal = "internal", 500, false, "This is a bug in the agent. Report it with the diagnostics and the agent's log.";
 }
 
 impl Kind {

@@ -18,11 +18,11 @@ use crate::agent::model::{Failure, Skipped};
 
 #[derive(Debug, Args)]
 pub(super) struct CopyArgs {
-    /// Id of the source location
+    /// ID of the source location
     from: String,
-    /// Id of the target location
+    /// ID of the target location
     to: String,
-    /// Ids of backups, as shown by `list` [default: all]
+    /// IDs of backups, as shown by `list` [default: all]
     #[arg(value_name = "BACKUP_ID")]
     backup_ids: Vec<String>,
     /// Print what would be done, and change nothing

@@ -9,10 +9,10 @@ use crate::agent::Agent;
 
 #[derive(Debug, Args)]
 pub(super) struct DeleteArgs {
-    /// Id of a location
+    /// ID of a location
     #[arg(value_name = "LOC")]
     location: String,
-    /// Id of the backup, as shown by `list`
+    /// ID of the backup, as shown by `list`
     backup_id: String,
 }
 

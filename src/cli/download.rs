@@ -20,10 +20,10 @@ use crate::backup::StoredBackup;
 
 #[derive(Debug, Args)]
 pub(super) struct DownloadArgs {
-    /// Id of a location
+    /// ID of a location
     #[arg(value_name = "LOC")]
     location: String,
-    /// Id of the backup, as shown by `list`
+    /// ID of the backup, as shown by `list`
     backup_id: String,
     /// File to write, or `-` for standard output [default: the name that Home Assistant suggests]
     #[arg(short, long, value_name = "FILE")]

@@ -12,10 +12,10 @@ use crate::agent::copy::{CopyRequest, Layout};
 
 #[derive(Debug, Args)]
 pub(super) struct ImportArgs {
-    /// Id of the target location
+    /// ID of the target location
     #[arg(value_name = "LOC")]
     to: String,
-    /// Id of the source location [default: the target]
+    /// ID of the source location [default: the target]
     #[arg(long, value_name = "LOC")]
     from: Option<String>,
     /// Folder of the originals, which may be "" [default: the source location's prefix]

@@ -13,10 +13,10 @@ use crate::error::Kind;
 
 #[derive(Debug, Args)]
 pub(super) struct RecoverArgs {
-    /// Id of a location
+    /// ID of a location
     #[arg(value_name = "LOC")]
     location: String,
-    /// Keys of tars, as shown by `list` [default: all]
+    /// Keys of archives, as shown by `list` [default: all]
     #[arg(value_name = "KEY")]
     keys: Vec<String>,
     /// Print what would be done, and change nothing
@@ -74,9 +74,9 @@ fn show(
     output: Output,
 ) -> Result<(), CommandError> {
     let verb = if dry_run {
-        "would be adopted"
+        "metadata would be restored"
     } else {
-        "adopted"
+        "metadata restored"
     };
     for recovered in &recovery.recovered {
         let bytes = size(recovered.size_bytes);

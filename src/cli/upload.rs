@@ -26,10 +26,10 @@ const READ_BYTES: usize = 1024 * 1024;
 
 #[derive(Debug, Args)]
 pub(super) struct UploadArgs {
-    /// Id of a location
+    /// ID of a location
     #[arg(value_name = "LOC")]
     location: String,
-    /// The tar that Home Assistant made
+    /// Archive (.tar) that Home Assistant created
     #[arg(value_name = "FILE.tar")]
     file: PathBuf,
 }

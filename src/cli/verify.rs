@@ -14,10 +14,10 @@ use crate::error::{Error, Kind, Result};
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// Id of a location [default: all]
+    /// ID of a location [default: all]
     #[arg(value_name = "LOC")]
     pub(super) location: Option<String>,
-    /// Id of the backup, as shown by `list` [default: all]
+    /// ID of the backup, as shown by `list` [default: all]
     backup_id: Option<String>,
     /// Download each backup and compare its SHA-256, instead of a few small requests
     #[arg(long)]

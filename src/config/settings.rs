@@ -146,7 +146,7 @@ pub const LOG: &[Setting] = &[
         name: "level",
         kind: SettingKind::Choice(&["error", "warn", "info", "debug", "trace"]),
         default: DefaultValue::Value("info"),
-        help: "records below this level are left out; `debug` shows each request to the storage",
+        help: "the agent logs records of this level and above; `debug` shows each request to the storage",
         ..APP
     },
     Setting {
@@ -195,7 +195,7 @@ pub const LISTEN: &[Setting] = &[
     Setting {
         name: "page",
         kind: SettingKind::Address,
-        help: "address and port of [the agent's page](#the-page), such as `\"127.0.0.1:8099\"`",
+        help: "address and port of [the agent's page](#the-page), such as `\"127.0.0.1:8098\"`",
         ..AGENT
     },
     Setting {

@@ -49,13 +49,13 @@ reasons! {
     /// The provider does not know the session token.
     InvalidToken = "invalid_token", StorageAuth, "The session token is invalid. Leave session_token empty unless the key came with one.";
     /// The key lacks the permission for one action.
-    ActionDenied = "action_denied", StorageForbidden, "Give the key permission to list, read, write and delete in this bucket.";
+    ActionDenied = "action_denied", StorageForbidden, "Give the key permission to list, read, write and delete objects in this bucket, and to abort multipart uploads.";
     /// The endpoint's host name does not resolve.
     HostUnknown = "host_unknown", StorageUnreachable, "Check the endpoint's spelling, and this machine's DNS.";
     /// Nothing listens on the endpoint's port.
     ConnectionRefused = "connection_refused", StorageUnreachable, "Check the endpoint's port, and that the server is running.";
     /// The certificate's issuer is not trusted.
-    CertificateUnknown = "certificate_unknown", StorageCertificate, "Set ca_certificate to the certificate of the authority that signed the server's certificate.";
+    CertificateUnknown = "certificate_unknown", StorageCertificate, "Set ca_certificate to the certificate of the CA that signed the server's certificate.";
     /// The certificate has expired, or is not valid yet.
     CertificateExpired = "certificate_expired", StorageCertificate, "Renew the server's certificate, or set this machine's clock.";
     /// The certificate is for another host name.
@@ -63,17 +63,17 @@ reasons! {
     /// The endpoint is `https://`, and the port speaks plain HTTP.
     NoTls = "no_tls", StorageCertificate, "The port doesn't use TLS. Write http:// instead of https://, or use the server's TLS port.";
     /// The endpoint is `http://`, and the server requires TLS.
-    TlsNeeded = "tls_needed", StorageError, "The server requires TLS, or SSE-C does. Write https:// instead of http://.";
+    TlsNeeded = "tls_needed", StorageError, "The server, or the encryption SSE-C, requires TLS. Write https:// instead of http://.";
     /// The server at the endpoint is not an S3 server.
     NotS3 = "not_s3", StorageError, "Check the endpoint: the server there is not an S3 server. It may be the provider's web page.";
     /// The provider does not support the requested encryption.
-    NoEncryption = "no_encryption", StorageError, "Remove encryption from the location: this provider doesn't support it. Home Assistant can encrypt the backup itself.";
+    NoEncryption = "no_encryption", StorageError, "This provider doesn't support this encryption. Set the location's encryption to none; Home Assistant can still encrypt the backup.";
     /// The object is encrypted with a key that the settings lack.
     EncryptionKeyNeeded = "encryption_key_needed", StorageError, "Set encryption and encryption_key to the values with which the backup was uploaded.";
     /// A proxy before the server rejects requests of this size.
-    BodyTooLarge = "body_too_large", StorageError, "A proxy before the server limits the size of requests. Raise its limit above part_size; nginx calls it client_max_body_size.";
+    BodyTooLarge = "body_too_large", StorageError, "A proxy in front of the server limits the size of requests. Raise its limit above part_size; nginx calls it client_max_body_size.";
     /// The proxy does not answer, or rejects the agent.
-    ProxyFailed = "proxy_failed", StorageUnreachable, "Check proxy: its address, and its user and password if it requires them.";
+    ProxyFailed = "proxy_failed", StorageUnreachable, "Check the proxy URL: its address, and the user and password if the proxy requires them.";
     /// The provider does not know this storage class.
     UnknownStorageClass = "unknown_storage_class", StorageError, "Remove storage_class, or set one that the provider offers.";
     /// The tar is in an archive class and must be restored at the provider before it can be read.
@@ -81,7 +81,7 @@ reasons! {
     /// The endpoint lacks `http://` or `https://`.
     EndpointWithoutScheme = "endpoint_without_scheme", InvalidRequest, "Write https:// before the endpoint's host, or http:// for a server without TLS.";
     /// The endpoint contains the bucket's name.
-    EndpointWithBucket = "endpoint_with_bucket", InvalidRequest, "Remove the bucket from the endpoint; it has its own field.";
+    EndpointWithBucket = "endpoint_with_bucket", InvalidRequest, "Remove the bucket from the endpoint, and enter it as the bucket.";
     /// The endpoint has a path.
     EndpointWithPath = "endpoint_with_path", InvalidRequest, "Remove everything after the host and port from the endpoint.";
     /// A pasted value had spaces or line breaks around it.

@@ -41,7 +41,7 @@ async fn short_upload_is_refused() {
         answer.is_problem(
             409,
             "size_mismatch",
-            &[&announced, &arrived, "Nothing was kept"],
+            &[&announced, &arrived, "The agent discarded the backup"],
         );
         agent.complete(&upload_id, &sample).await.is_problem(
             404,
@@ -116,7 +116,7 @@ async fn upload_with_wrong_sha256_is_refused() {
             let answer = agent
                 .post(&format!("/v1/uploads/{upload_id}/complete"), &body)
                 .await;
-            answer.is_problem(409, code, &["Nothing was kept"]);
+            answer.is_problem(409, code, &["The agent discarded the backup"]);
             agent
                 .complete(&upload_id, &sample)
                 .await

@@ -339,7 +339,8 @@ async fn command_line_recovers_on_swift() {
         .await
         .ended_with(0);
     assert!(
-        ran.text().contains("a1: would be adopted (6.00 MiB), Lost"),
+        ran.text()
+            .contains("a1: metadata would be restored (6.00 MiB), Lost"),
         "{}",
         ran.text()
     );

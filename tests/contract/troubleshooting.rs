@@ -29,15 +29,15 @@ const HEAD: &str = "\
 # Troubleshooting
 
 What goes wrong when a bucket is set up, and what helps. `s3-backup-agent check`, and every form that saves a location,
-shows the step that fails, the provider's own words and the hint. Each case is tried by the tests, against a real server or
-one that imitates the provider.
+shows the step that fails, the provider's own words and the hint. The project's tests produce each case, on a real or a
+simulated server.
 
 | what is wrong | fails at | code | reason | what helps |
 |---|---|---|---|---|
 ";
 
 const NOTED: &str = "
-This is put right without asking:
+The agent corrects these values itself:
 
 | what is wrong | setting | reason | what helps |
 |---|---|---|---|

@@ -138,8 +138,8 @@ fn region(provider: &Provider) -> String {
 
 fn addressing(addressing: Addressing) -> &'static str {
     match addressing {
-        Addressing::Path => "The bucket goes into the path",
-        Addressing::Virtual => "The bucket goes before the host name",
+        Addressing::Path => "Addressing `path` (bucket in the path)",
+        Addressing::Virtual => "Addressing `virtual` (bucket in the host name)",
     }
 }
 

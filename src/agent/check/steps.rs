@@ -143,7 +143,7 @@ impl Trial {
         let deleted = limited(STEP_LIMIT, async { deleted.await.map_err(refused) }).await;
         if deleted.is_err() && self.may_have_written() {
             self.note_left_behind(format!(
-                "The check could not remove its object \"{probe}\"; it may be deleted by hand."
+                "The check could not delete its object \"{probe}\". Delete it at the provider."
             ));
         }
         tried?;
@@ -196,7 +196,7 @@ impl Trial {
         let aborted = limited(STEP_LIMIT, async { aborted.await.map_err(refused) }).await;
         if aborted.is_err() {
             self.note_left_behind(format!(
-                "The check could not abort its unfinished upload of \"{key}\"; it may be aborted by hand."
+                "The check could not abort its unfinished upload of \"{key}\". Abort it at the provider."
             ));
         }
         self.push("multipart", start.elapsed(), stored.and(aborted))
@@ -373,9 +373,11 @@ async fn read_back(store: &Store, probe: &Key) -> Result<()> {
     if read == PROBE[range] {
         return Ok(());
     }
-    let detail = format!("\"{probe}\" came back with other bytes than were written.");
-    Err(Error::new(Kind::StorageError, detail)
-        .with_hint("Something on the way changes what it carries: a proxy, or the server."))
+    let detail =
+        format!("The object \"{probe}\" was damaged: the agent read other bytes than it wrote.");
+    Err(Error::new(Kind::StorageError, detail).with_hint(
+        "A proxy or the server changes the data in transit. Bypass the proxy, or check the server.",
+    ))
 }
 
 /// Names the missing permission in the hint.

@@ -17,8 +17,8 @@ pub const LOCATION: &[Setting] = &[
         name: "provider",
         kind: SettingKind::Provider,
         default: DefaultValue::Value("other"),
-        help: "one of [the providers](providers.md), which sets the endpoint's form, the region and the provider's \
-               quirks; its own fields, such as `account_id`, stand beside it",
+        help: "one of [the providers](providers.md), which sets the endpoint, the region and other defaults. Some \
+               providers have settings of their own, such as `account_id`",
         places: APP.places,
         ..MAIN
     },
@@ -38,7 +38,8 @@ pub const LOCATION: &[Setting] = &[
         kind: SettingKind::Word,
         is_required: true,
         secrecy: Secrecy::Private,
-        help: "ID of the access key, which needs permission to list, read, write and delete objects",
+        help: "ID of the access key, which needs permission to list, read, write and delete objects, and to abort \
+               multipart uploads",
         ..MAIN
     },
     Setting {
@@ -59,8 +60,8 @@ pub const LOCATION: &[Setting] = &[
     Setting {
         name: "endpoint",
         default: DefaultValue::Derived("the provider's"),
-        help: "URL of the S3 API without the bucket; or, in the agent's own configuration, `file:///a/directory`, \
-               readable by the agent's own user alone",
+        help: "URL of the S3 API without the bucket. In the agent's own configuration outside the app, \
+               `file:///a/directory` stores backups in a directory that only the agent's user can read",
         ..ADVANCED
     },
     Setting {
@@ -133,8 +134,8 @@ pub const LOCATION: &[Setting] = &[
             none: &[],
         }),
         default: DefaultValue::Value("4"),
-        help: "parts or reads in flight. 8 fills a gigabit line with a round trip of 50 ms, and takes 94 MiB of \
-               memory instead of 63",
+        help: "parts or reads in flight. With 8, a transfer fills a gigabit line with a round trip of 50 ms. It takes \
+               about 95 MiB of memory instead of about 60",
         ..ADVANCED
     },
     Setting {
@@ -195,15 +196,15 @@ pub const LOCATION: &[Setting] = &[
             none: &["all"],
         }),
         default: DefaultValue::Value("1"),
-        help: "backups per run, oldest verification first",
+        help: "backups per run; the agent starts with those verified longest ago",
         ..ADVANCED
     },
     Setting {
         name: "verify_mode",
         kind: SettingKind::Choice(&["quick", "full"]),
         default: DefaultValue::Value("full"),
-        help: "`full` downloads each backup, which [costs egress](guides/verify.md); `quick` reads headers and \
-               sizes",
+        help: "`full` downloads each backup, which [costs egress](guides/verify.md); `quick` checks the metadata, the \
+               size and the headers",
         ..ADVANCED
     },
     Setting {

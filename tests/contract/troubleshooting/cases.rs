@@ -113,7 +113,7 @@ pub(super) const CASES: &[Case] = &[
         hint: &["clock"],
     },
     Case {
-        title: "The server's certificate is signed by an authority of one's own, or by itself",
+        title: "The server's certificate is self-signed, or signed by your own CA",
         made: &[
             Made::Tls(Certificate::Good, not_trusting),
             Made::Tls(Certificate::SelfSigned, NO_CHANGE),
@@ -155,7 +155,7 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         // These have no TLS, and `check` suggests only working settings.
-        title: "The same, and the server answers that it wants HTTPS, as nginx and MinIO do",
+        title: "The endpoint starts with http://, and the server's error says that it requires HTTPS (nginx, MinIO)",
         made: &[
             Made::WebServer(NGINX_WANTS_TLS),
             Made::WebServer(GO_WANTS_TLS),
@@ -207,14 +207,14 @@ pub(super) const CASES: &[Case] = &[
         hint: &["proxy"],
     },
     Case {
-        title: "The proxy wants a user and a password, or others",
+        title: "The proxy requires a user and a password, or rejects the given ones",
         made: &[Made::Answering(PROXY_WANTS_PASSWORD, through_it)],
         outcome: fails("connect", "storage_error", "proxy_failed"),
         offers: None,
         hint: &["proxy", "password"],
     },
     Case {
-        title: "The same, on the way to an endpoint with TLS",
+        title: "The proxy requires a user and a password, and the endpoint uses TLS",
         made: &[Made::Answering(PROXY_WANTS_PASSWORD, through_it_with_tls)],
         outcome: fails("tls", "storage_error", "proxy_failed"),
         offers: None,
@@ -228,7 +228,7 @@ pub(super) const CASES: &[Case] = &[
         hint: &["slow"],
     },
     Case {
-        title: "What answers at the endpoint is a web page, not an S3 server",
+        title: "The server at the endpoint returns a web page and is not an S3 server",
         made: &[
             Made::WebServer(WEB_PAGE),
             Made::WebServer(NOT_FOUND),
@@ -239,7 +239,7 @@ pub(super) const CASES: &[Case] = &[
         hint: &["endpoint"],
     },
     Case {
-        title: "The provider asks to slow down, again and again",
+        title: "The provider throttles every attempt",
         made: &[Made::Imitation(&[Quirk::SlowDownEvery(1)], NO_CHANGE)],
         outcome: fails("list", "storage_throttled", "storage_throttled"),
         offers: None,

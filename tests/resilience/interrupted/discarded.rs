@@ -28,14 +28,14 @@ async fn invalid_upload_is_discarded_immediately() {
         let short = agent
             .content(&upload_id, sample.tar.slice(..12 << 20))
             .await;
-        short.is_problem(409, "size_mismatch", &["Nothing was kept"]);
+        short.is_problem(409, "size_mismatch", &["The agent discarded the backup"]);
         is_gone().await;
         let upload_id = agent.received("garage", &sample).await;
         let other = Sample::new("a1", "Another", 20 * MIB);
         agent.complete(&upload_id, &other).await.is_problem(
             409,
             "checksum_mismatch",
-            &["Nothing was kept"],
+            &["The agent discarded the backup"],
         );
         is_gone().await;
     }
