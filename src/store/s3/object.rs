@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use http::Method;
+use http::{Method, StatusCode};
 use tracing::{debug, info, warn};
 
 use super::client::Client;
@@ -177,6 +177,8 @@ pub(super) fn stat(reply: &Reply) -> Option<Stat> {
 }
 
 /// Size of the object in the answer to a request for `range`, when it is of that range: `bytes START-END/SIZE`.
+///
+/// rclone 1.75 `serve s3` sends the range with status 200, so that only the length tells it from the whole object.
 pub(super) fn size_in_range(reply: &Reply, range: &Range<u64>) -> Option<u64> {
     let content_range = reply
         .header("content-range")?
@@ -187,7 +189,15 @@ pub(super) fn size_in_range(reply: &Reply, range: &Range<u64>) -> Option<u64> {
     let sent = start.parse().ok()?..end.parse::<u64>().ok()?.checked_add(1)?;
     let size: u64 = size.parse().ok()?;
     let expected = range.start..range.end.min(size);
-    (reply.status == http::StatusCode::PARTIAL_CONTENT && sent == expected).then_some(size)
+    let is_of_range = match reply.status {
+        StatusCode::PARTIAL_CONTENT => true,
+        StatusCode::OK => {
+            let length = reply.header("content-length")?.parse::<u64>().ok()?;
+            length == expected.end.checked_sub(expected.start)?
+        }
+        _ => false,
+    };
+    (is_of_range && sent == expected).then_some(size)
 }
 
 #[cfg(test)]
@@ -255,6 +265,23 @@ mod tests {
         ] {
             let reply = reply(status, &[("content-range", content_range)]);
             assert_eq!(size_in_range(&reply, &(5..10)), expected, "{content_range}");
+        }
+    }
+
+    #[test]
+    fn range_with_status_200_needs_its_own_length() {
+        for (status, length, expected) in [
+            (200, "5", Some(100)),
+            (200, "100", None),
+            (200, "4", None),
+            (204, "5", None),
+        ] {
+            let headers = [
+                ("content-range", "bytes 5-9/100"),
+                ("content-length", length),
+            ];
+            let found = size_in_range(&reply(status, &headers), &(5..10));
+            assert_eq!(found, expected, "{status}, {length} bytes");
         }
     }
 }
