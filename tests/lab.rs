@@ -3,6 +3,8 @@
 pub(crate) mod agent;
 pub(crate) mod bucket;
 pub(crate) mod call;
+pub(crate) mod capability;
+pub(crate) mod daemon;
 pub(crate) mod discard;
 pub(crate) mod events;
 pub(crate) mod garage;

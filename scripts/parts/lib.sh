@@ -50,6 +50,23 @@ architecture() {
     esac
 }
 
+# Prints the path of PROGRAM, which the Python package PACKAGE brings along; installs VERSION when it is missing.
+install_program() {
+    local package=$1 version=$2 program=$3 root=$CACHE/$1-$2 uv
+    if [[ ! -x $root/bin/$program ]]; then
+        uv=$("$REPOSITORY/scripts/parts/uv")
+        lock_part "$package"
+    fi
+    if [[ ! -x $root/bin/$program ]]; then
+        say "installing $package $version"
+        rm -rf "$root" "$root.partial"
+        "$REPOSITORY/scripts/in-python" "$uv" pip install --quiet --native-tls --no-deps \
+            --target "$root.partial" "$package==$version" >&2
+        mv "$root.partial" "$root"
+    fi
+    echo "$root/bin/$program"
+}
+
 # Creates a Debian forky root file system at ROOT with PACKAGES (with commas between) and what they depend on.
 make_debian() {
     local root=$1 packages=$2 script=/usr/share/debootstrap/scripts/forky

@@ -171,7 +171,18 @@ impl Bucket {
 
     /// Keys of unfinished multipart uploads.
     pub(crate) async fn unfinished(&self) -> Vec<String> {
-        let page = self.page("/?encoding-type=url&uploads=").await;
+        let query = "/?encoding-type=url&uploads=";
+        let (status, text) = self
+            .attempt(Method::GET, query, Bytes::new())
+            .await
+            .unwrap();
+        // rclone's answer while there is none.
+        if status == StatusCode::NOT_FOUND
+            && str::from_utf8(&text).unwrap().contains("NoSuchUpload")
+        {
+            return Vec::new();
+        }
+        let page = self.page(query).await;
         assert!(!page.is_truncated, "more than one page");
         let mut keys: Vec<_> = page.contents.iter().map(Entry::decoded).collect();
         keys.sort();

@@ -1,7 +1,8 @@
-//! Real S3 servers of two vendors, so that the agent is not tuned to one.
+//! Real S3 servers of several vendors, so that the agent is not tuned to one.
 
 use serde_json::json;
 
+use super::daemon::{Daemon, ceph, juicefs, moto, rclone, seaweedfs};
 use super::{Agent, Bucket, Location, Setup, garage, swift};
 
 /// A real S3 server.
@@ -9,6 +10,11 @@ use super::{Agent, Bucket, Location, Setup, garage, swift};
 pub(crate) enum Server {
     Garage,
     Swift,
+    Ceph,
+    SeaweedFs,
+    Rclone,
+    JuiceFs,
+    Moto,
 }
 
 /// A bucket, and an agent with the location `home` on it.
@@ -23,6 +29,7 @@ impl Server {
         match self {
             Self::Garage => garage::shared().bucket().await,
             Self::Swift => swift::shared().bucket().await,
+            _ => self.daemon().bucket().await,
         }
     }
 
@@ -31,6 +38,9 @@ impl Server {
         let provider = match self {
             Self::Garage => "garage",
             Self::Swift => "swift",
+            Self::Ceph => "ceph",
+            Self::SeaweedFs => "seaweedfs",
+            Self::Rclone | Self::JuiceFs | Self::Moto => "other",
         };
         Location {
             id: "home".into(),
@@ -61,6 +71,7 @@ impl Server {
         match self {
             Self::Garage => garage::shared().key_for(bucket, json!({})).await,
             Self::Swift => swift::shared().guest(),
+            _ => self.daemon().guest(),
         }
     }
 
@@ -68,6 +79,18 @@ impl Server {
         match self {
             Self::Garage => garage::shared().log_about(bucket),
             Self::Swift => swift::shared().log_about(bucket),
+            _ => self.daemon().log_about(&bucket.name),
+        }
+    }
+
+    fn daemon(self) -> &'static Daemon {
+        match self {
+            Self::Ceph => ceph::shared(),
+            Self::SeaweedFs => seaweedfs::shared(),
+            Self::Rclone => rclone::shared(),
+            Self::JuiceFs => juicefs::shared(),
+            Self::Moto => moto::shared(),
+            Self::Garage | Self::Swift => unreachable!("{self:?} has its own module"),
         }
     }
 }
