@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use http::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::*;
 use crate::store::error::innermost;
@@ -67,6 +67,7 @@ async fn silent_server_times_out() {
 #[tokio::test]
 async fn slow_line_is_not_silent() {
     const SIZE: usize = 8 << 20;
+    const NANOS_PER_BYTE: u64 = 400;
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(64 * 1024).unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -75,9 +76,11 @@ async fn slow_line_is_not_silent() {
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let (mut piece, mut taken) = (vec![0; 32 * 1024], 0);
+        let start = Instant::now();
         while taken < SIZE {
             taken += stream.read(&mut piece).await.unwrap();
-            sleep(Duration::from_millis(15)).await;
+            // By the clock: a busy machine must not make the line slower.
+            sleep_until(start + Duration::from_nanos(NANOS_PER_BYTE * taken as u64)).await;
         }
         stream
             .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
