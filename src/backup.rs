@@ -1,82 +1,119 @@
-//! Home Assistant's `AgentBackup`, parsed as strictly as by HA's own `from_dict`.
+//! Home Assistant's `AgentBackup`: what the agent needs is checked, and everything else is kept as it came.
 //!
-//! Source: `homeassistant/components/backup/models.py`. `from_dict` raises on an unknown add-on key,
-//! an unknown folder or a missing key. One such object would break HA's whole list, so this module refuses it.
+//! Source of the fields: `homeassistant/components/backup/models.py`. A later Home Assistant may add fields, add-on keys
+//! and folders. A backup that has them is still a backup, so this module keeps them for the Home Assistant that knows them.
 
+mod date;
 mod object;
+mod shape;
 
-use serde::de::Deserializer;
+use serde::de::{Deserializer, Error as _};
+use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+pub use date::parse_date;
 pub use object::{Damage, FORMAT, Read};
 
-/// One add-on inside a backup.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = Addon)]
-pub struct AddonInfo {
-    /// Display name.
-    #[serde(deserialize_with = "required")]
-    pub name: Option<String>,
-    /// The add-on's slug.
-    pub slug: String,
-    /// Version at the time of the backup.
-    #[serde(deserialize_with = "required")]
-    pub version: Option<String>,
-}
+/// The key of the agent's additions, which is never one of HA's fields.
+const ADDITIONS: &str = "s3_backup_agent";
 
-/// A folder inside a backup. HA raises on any other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub enum Folder {
-    /// `/share`
-    #[serde(rename = "share")]
-    Share,
-    /// `/addons`
-    #[serde(rename = "addons/local")]
-    Addons,
-    /// `/ssl`
-    #[serde(rename = "ssl")]
-    Ssl,
-    /// `/media`
-    #[serde(rename = "media")]
-    Media,
-}
-
-/// A backup in the form of HA's backup manager, with fields in HA's own order.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+/// A backup in the form of HA's backup manager.
+#[derive(Debug, Clone, PartialEq)]
 pub struct AgentBackup {
-    /// Add-ons in the backup.
-    pub addons: Vec<AddonInfo>,
-    /// The backup's id: the `slug` in its manifest.
-    #[schema(min_length = 1)]
+    /// The backup's id: the `slug` in its manifest. Never empty.
     pub backup_id: String,
-    /// Time of the backup, ISO 8601.
+    /// Time of the backup, ISO 8601; see [`parse_date`].
     pub date: String,
-    /// Whether the backup holds HA's database.
-    pub database_included: bool,
-    /// HA's own additions, such as `instance_id`.
-    #[schema(value_type = Object)]
-    pub extra_metadata: Map<String, Value>,
-    /// Folders in the backup.
-    pub folders: Vec<Folder>,
-    /// Whether the backup holds HA's configuration.
-    pub homeassistant_included: bool,
-    /// HA's version, when the backup holds HA's configuration.
-    #[serde(deserialize_with = "required")]
-    pub homeassistant_version: Option<String>,
     /// Display name.
     pub name: String,
-    /// Whether the backup is encrypted.
-    pub protected: bool,
     /// Size of the tar in bytes.
     pub size: u64,
+    /// All fields in the order they came. The four above have their place here, with the value null.
+    pub(crate) fields: Map<String, Value>,
 }
 
-/// Deserializes a key that may be null but not absent, as in HA.
-fn required<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Option::deserialize(deserializer)
+impl AgentBackup {
+    /// Whether the backup is encrypted, if it says so.
+    #[must_use]
+    pub fn is_protected(&self) -> Option<bool> {
+        self.fields.get("protected")?.as_bool()
+    }
+
+    /// Whether the backup holds the configuration of this version of HA, or of none, if it says so.
+    #[must_use]
+    pub fn is_of_version(&self, version: Option<&str>) -> Option<bool> {
+        match self.fields.get("homeassistant_version")? {
+            Value::Null => Some(version.is_none()),
+            Value::String(own) => Some(version == Some(own)),
+            _ => None,
+        }
+    }
+
+    /// Returns the file name that HA suggests, without `.tar`: name and date with white space folded to `_`.
+    ///
+    /// Source: `suggested_filename` in `homeassistant/components/backup/util.py`. Falls back to the
+    /// backup id when the date is invalid; HA would raise.
+    #[must_use]
+    pub fn suggested_stem(&self) -> String {
+        let Some(date) = parse_date(&self.date) else {
+            return self.backup_id.clone();
+        };
+        let text = format!("{} {}", self.name, date.format("%Y-%m-%d %H.%M %S%6f"));
+        text.split_whitespace().collect::<Vec<_>>().join("_")
+    }
+}
+
+impl TryFrom<Map<String, Value>> for AgentBackup {
+    type Error = serde_json::Error;
+
+    fn try_from(mut fields: Map<String, Value>) -> Result<Self, Self::Error> {
+        #[derive(Deserialize)]
+        struct Required {
+            backup_id: String,
+            date: String,
+            name: String,
+            size: u64,
+        }
+        fields.shift_remove(ADDITIONS);
+        let required = Required::deserialize(&fields)?;
+        if required.backup_id.is_empty() {
+            return Err(Self::Error::custom("`backup_id` is empty"));
+        }
+        for key in ["backup_id", "date", "name", "size"] {
+            fields.insert(key.to_owned(), Value::Null);
+        }
+        Ok(Self {
+            backup_id: required.backup_id,
+            date: required.date,
+            name: required.name,
+            size: required.size,
+            fields,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for AgentBackup {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::try_from(Map::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for AgentBackup {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.fields.len()))?;
+        for (key, value) in &self.fields {
+            match key.as_str() {
+                "backup_id" => map.serialize_entry(key, &self.backup_id)?,
+                "date" => map.serialize_entry(key, &self.date)?,
+                "name" => map.serialize_entry(key, &self.name)?,
+                "size" => map.serialize_entry(key, &self.size)?,
+                _ => map.serialize_entry(key, value)?,
+            }
+        }
+        map.end()
+    }
 }
 
 /// The agent's additions to a metadata object, under the key `s3_backup_agent`, which HA ignores. The digest at the
@@ -121,21 +158,6 @@ pub struct StoredBackup {
     pub agent: Option<AgentMetadata>,
 }
 
-impl AgentBackup {
-    /// Returns the file name that HA suggests, without `.tar`: name and date with white space folded to `_`.
-    ///
-    /// Source: `suggested_filename` in `homeassistant/components/backup/util.py`. Falls back to the
-    /// backup id when the date is invalid; HA would raise.
-    #[must_use]
-    pub fn suggested_stem(&self) -> String {
-        let Ok(date) = chrono::DateTime::parse_from_rfc3339(&self.date) else {
-            return self.backup_id.clone();
-        };
-        let text = format!("{} {}", self.name, date.format("%Y-%m-%d %H.%M %S%6f"));
-        text.split_whitespace().collect::<Vec<_>>().join("_")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,39 +191,83 @@ mod tests {
     }
 
     #[test]
-    fn backup_that_home_assistant_refuses_is_refused() {
+    fn missing_empty_or_malformed_required_field_is_refused() {
+        let mut broken = Vec::new();
         for (key, value) in [
-            ("folders", json!(["homeassistant"])),
-            (
-                "addons",
-                json!([{"name": "a", "slug": "b", "version": "c", "icon": "d"}]),
-            ),
-            ("addons", json!([{"name": "a", "slug": "b"}])),
+            ("backup_id", json!("")),
+            ("backup_id", json!(7)),
+            ("date", json!(null)),
+            ("name", json!(["a"])),
             ("size", json!("10240")),
             ("size", json!(-1)),
-            ("extra_metadata", json!([])),
+            ("size", json!(1.5)),
         ] {
-            let mut broken = sample();
-            broken[key] = value;
-            assert!(parse(&broken).is_err(), "{broken}");
+            let mut changed = sample();
+            changed[key] = value;
+            broken.push(changed);
         }
-        for key in sample().as_object().unwrap().keys() {
-            let mut broken = sample();
-            broken.as_object_mut().unwrap().remove(key);
-            assert!(parse(&broken).is_err(), "without {key}");
+        for key in ["backup_id", "date", "name", "size"] {
+            let mut changed = sample();
+            changed.as_object_mut().unwrap().shift_remove(key);
+            broken.push(changed);
+        }
+        for backup in broken {
+            assert!(parse(&backup).is_err(), "{backup}");
         }
     }
 
     #[test]
-    fn unknown_keys_of_other_tools_are_ignored() {
+    fn unknown_fields_and_values_are_kept_in_their_place() {
+        for (key, value) in [
+            ("folders", json!(["media", "attic", {"name": "cellar"}])),
+            ("folders", json!(null)),
+            (
+                "addons",
+                json!([{"name": "a", "slug": "b", "version": "c", "icon": {"d": [1.0, 1e300]}}]),
+            ),
+            ("addons", json!([{"slug": "b"}, "core_ssh"])),
+            ("protected", json!("aes256")),
+            ("homeassistant_version", json!({"core": "2027.1.0"})),
+            ("extra_metadata", json!([{"instance_id": "x"}])),
+            ("cloud", json!({"region": "eu", "copies": 2})),
+        ] {
+            let mut later = sample();
+            later[key] = value;
+            let stored = parse(&later).unwrap();
+            assert_eq!(serde_json::to_string(&stored).unwrap(), later.to_string());
+        }
+        for key in ["folders", "addons", "protected", "extra_metadata"] {
+            let mut other = sample();
+            other.as_object_mut().unwrap().shift_remove(key);
+            let stored = parse(&other).unwrap();
+            assert_eq!(serde_json::to_string(&stored).unwrap(), other.to_string());
+        }
+    }
+
+    #[test]
+    fn other_size_is_written_in_its_place() {
+        let backup = AgentBackup {
+            size: 20_480,
+            ..parse(&sample()).unwrap().backup
+        };
+        let mut expected = sample();
+        expected["size"] = json!(20_480);
+        assert_eq!(
+            serde_json::to_string(&backup).unwrap(),
+            expected.to_string()
+        );
+    }
+
+    #[test]
+    fn only_the_additions_of_an_agent_are_dropped() {
         let mut foreign = sample();
         foreign["made_by"] = json!("another tool");
+        let kept = foreign.to_string();
         foreign["s3_backup_agent"] = json!("nonsense");
         let stored = parse(&foreign).unwrap();
         assert_eq!(stored.agent, None);
-        assert_eq!(
-            serde_json::to_string(&stored).unwrap(),
-            sample().to_string()
-        );
+        assert_eq!(serde_json::to_string(&stored).unwrap(), kept);
+        let announced: AgentBackup = serde_json::from_value(foreign).unwrap();
+        assert_eq!(serde_json::to_string(&announced).unwrap(), kept);
     }
 }

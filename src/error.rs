@@ -59,7 +59,7 @@ kinds! {
     NotFound = "not_found", 404, false, "Find the protocol's paths in /v1/openapi.json.";
     /// The request is malformed.
     InvalidRequest = "invalid_request", 400, false, "";
-    /// Home Assistant would reject this `AgentBackup`, or the tar is not the announced backup.
+    /// The `AgentBackup` lacks what the agent needs, or the tar is not the announced backup.
     InvalidMetadata = "invalid_metadata", 422, false, "";
     /// The received size differs from the announced one, or from the sender's count.
     SizeMismatch = "size_mismatch", 409, true, "The agent discarded the backup. Create a new one.";

@@ -9,6 +9,7 @@ mod events;
 mod hostile_client;
 mod identity;
 mod invalid_input;
+mod later_home_assistant;
 mod limits;
 mod listing;
 mod locations;

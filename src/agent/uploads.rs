@@ -13,8 +13,8 @@ use super::catalog::refuse_oversized;
 use super::location::Location;
 use super::model::UploadStatus;
 use super::task::shutting_down;
-use super::upload::{Announcement, Context, Reason, Received, Upload, not_found};
-use crate::backup::StoredBackup;
+use super::upload::{Announcement, Context, Origin, Reason, Received, Upload, not_found};
+use crate::backup::{StoredBackup, parse_date};
 use crate::error::{Error, Kind, Result};
 
 /// Maximum number of uploads; each may hold a few parts in memory.
@@ -41,13 +41,15 @@ impl Uploads {
     /// Begins an upload. It supersedes an active upload of the same backup to the same location.
     ///
     /// # Errors
-    /// [`Kind::ShuttingDown`], [`Kind::StorageThrottled`] beyond the limits, and errors of the storage.
+    /// [`Kind::InvalidMetadata`], [`Kind::ShuttingDown`], [`Kind::StorageThrottled`] beyond the limits, and errors of the
+    /// storage.
     pub(super) async fn begin(
         &self,
         location: Arc<Location>,
         announced: Announcement,
     ) -> Result<Upload> {
         refuse_oversized(&announced.backup)?;
+        refuse_unreadable_date(&announced)?;
         loop {
             self.refuse_when_stopping()?;
             // One at a time: the key of an upload that began a moment ago still looks free in the bucket.
@@ -194,4 +196,20 @@ impl Uploads {
         );
         Err(Error::new(Kind::StorageThrottled, detail))
     }
+}
+
+/// Refuses a backup whose date Home Assistant cannot parse: one such date breaks its retention for all backups.
+/// A copy of one that is stored already is made as it is.
+///
+/// Source: `homeassistant/components/backup/config.py`, `raise_on_error`.
+fn refuse_unreadable_date(announced: &Announcement) -> Result<()> {
+    let date = &announced.backup.date;
+    if announced.origin == Origin::Copy || parse_date(date).is_some() {
+        return Ok(());
+    }
+    let detail = format!(
+        "The backup's date \"{}\" cannot be parsed.",
+        date.escape_debug()
+    );
+    Err(Error::new(Kind::InvalidMetadata, detail))
 }

@@ -12,8 +12,14 @@ use utoipa::{IntoResponses, OpenApi, PartialSchema, ToSchema};
 
 use crate::error::Kind;
 
-/// Request bodies, whose schemas stay as derived.
-const REQUESTS: [&str; 3] = ["LocationSettings", "RecoverRequest", "WantedLog"];
+/// Request bodies, whose schemas stay as derived. A backup is returned as it came.
+const REQUESTS: [&str; 5] = [
+    "Addon",
+    "AgentBackup",
+    "LocationSettings",
+    "RecoverRequest",
+    "WantedLog",
+];
 
 /// Keys that an answer may lack, by schema.
 const OPTIONAL: [(&str, &str); 6] = [
@@ -45,7 +51,7 @@ const PROBLEMS: [(u16, &str, &str); 11] = [
     (
         422,
         "InvalidMetadata",
-        "Home Assistant would reject this backup, or the tar is not the announced backup.",
+        "The backup lacks a valid ID, name, date or size, or the tar is not the announced backup.",
     ),
     (
         429,

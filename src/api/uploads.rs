@@ -90,7 +90,7 @@ pub(super) async fn create(
     let backup: AgentBackup = serde_json::from_value(backup).map_err(|error| {
         Error::new(
             Kind::InvalidMetadata,
-            format!("Home Assistant would refuse this backup: {error}."),
+            format!("The backup's metadata cannot be used: {error}."),
         )
     })?;
     let upload = state.agent.create_upload(&loc, backup, &filename).await?;

@@ -2,12 +2,12 @@
 //!
 //! Source of the mapping: `read_backup` in `homeassistant/components/backup/util.py`.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::Error;
-use crate::backup::{AddonInfo, AgentBackup, Folder};
+use crate::backup::AgentBackup;
 
 /// Limit for `extra` in bytes, a hundred times a real one. Parsed, it takes forty times as much memory.
 const MAX_EXTRA_BYTES: usize = 256 * 1024;
@@ -30,7 +30,7 @@ pub struct Manifest {
     extra: Option<Box<RawValue>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Addon {
     #[serde(default)]
     name: Option<String>,
@@ -73,48 +73,34 @@ impl Manifest {
     /// Converts to the form that HA's backup manager uses; `size` is the tar's, in bytes.
     ///
     /// # Errors
-    /// When HA does not know a folder, or `extra` is too large or deep.
+    /// When the slug is empty, or `extra` is too large or deep.
     pub fn into_agent_backup(self, size: u64) -> Result<AgentBackup, Error> {
         let folders = self
             .folders
             .into_iter()
-            .filter(|folder| folder != "homeassistant")
-            .map(Value::from);
-        let folders: Vec<Folder> = folders
-            .map(serde_json::from_value)
-            .collect::<Result<_, _>>()?;
-        let addons = self.addons.into_iter();
+            .filter(|folder| folder != "homeassistant");
+        let folders: Vec<String> = folders.collect();
         let extra = read_extra(self.extra.as_deref())?;
         let requested = extra
             .get("supervisor.backup_request_date")
             .and_then(Value::as_str)
             .map(str::to_owned);
-        let version = self
+        let (version, is_excluded) = self
             .homeassistant
-            .as_ref()
-            .and_then(|homeassistant| homeassistant.version.clone());
-        let excluded = self
-            .homeassistant
-            .is_some_and(|homeassistant| homeassistant.exclude_database);
-        Ok(AgentBackup {
-            addons: addons
-                .map(|a| AddonInfo {
-                    name: a.name,
-                    slug: a.slug,
-                    version: a.version,
-                })
-                .collect(),
-            backup_id: self.slug,
-            date: requested.unwrap_or(self.date),
-            database_included: version.is_some() && !excluded,
-            extra_metadata: extra,
-            folders,
-            homeassistant_included: version.is_some(),
-            homeassistant_version: version,
-            name: self.name,
-            protected: self.protected,
-            size,
-        })
+            .map_or((None, false), |core| (core.version, core.exclude_database));
+        Ok(serde_json::from_value(json!({
+            "addons": self.addons,
+            "backup_id": self.slug,
+            "date": requested.unwrap_or(self.date),
+            "database_included": version.is_some() && !is_excluded,
+            "extra_metadata": extra,
+            "folders": folders,
+            "homeassistant_included": version.is_some(),
+            "homeassistant_version": version,
+            "name": self.name,
+            "protected": self.protected,
+            "size": size,
+        }))?)
     }
 }
 
@@ -153,9 +139,16 @@ mod tests {
         .unwrap();
         assert_eq!((backup.backup_id.as_str(), backup.size), ("ab12", 7));
         assert_eq!(backup.date, "2026-11-20T02:00:00+01:00");
-        assert_eq!(backup.folders, [Folder::Media, Folder::Addons]);
-        assert!(backup.homeassistant_included && !backup.database_included && backup.protected);
-        assert_eq!(backup.addons[0].slug, "core_ssh");
+        assert_eq!(
+            serde_json::to_value(&backup).unwrap(),
+            json!({
+                "addons": [{"name": "Terminal", "slug": "core_ssh", "version": "9"}],
+                "backup_id": "ab12", "date": "2026-11-20T02:00:00+01:00", "database_included": false,
+                "extra_metadata": {"supervisor.backup_request_date": "2026-11-20T02:00:00+01:00", "instance_id": "i"},
+                "folders": ["media", "addons/local"], "homeassistant_included": true,
+                "homeassistant_version": "2026.11.0", "name": "Nightly", "protected": true, "size": 7
+            })
+        );
     }
 
     #[test]
@@ -181,7 +174,16 @@ mod tests {
     }
 
     #[test]
-    fn unknown_folder_is_refused() {
-        assert!(read(r#"{"slug": "a", "name": "n", "date": "d", "folders": ["attic"]}"#).is_err());
+    fn folder_of_a_later_home_assistant_is_kept() {
+        let backup = read(
+            r#"{"slug": "a", "name": "n", "date": "d", "folders": ["attic", "homeassistant"]}"#,
+        );
+        let backup = serde_json::to_value(backup.unwrap()).unwrap();
+        assert_eq!(backup["folders"], json!(["attic"]));
+    }
+
+    #[test]
+    fn empty_slug_is_refused() {
+        assert!(read(r#"{"slug": "", "name": "n", "date": "d"}"#).is_err());
     }
 }

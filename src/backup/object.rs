@@ -8,7 +8,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{AgentBackup, AgentMetadata, StoredBackup};
+use super::{ADDITIONS, AgentBackup, AgentMetadata, StoredBackup, parse_date};
 use crate::units::sha256;
 
 /// Version of the agent's additions. Format 1 has no digest.
@@ -39,6 +39,16 @@ pub enum Damage {
     OtherDigest,
     /// The agent's additions stand under this key instead of their own.
     OtherKey(String),
+    /// The object is as it was written, but nobody can parse this date.
+    Date(String),
+}
+
+impl Damage {
+    /// Whether the object may differ from what was written.
+    #[must_use]
+    pub const fn is_change(&self) -> bool {
+        !matches!(self, Self::Date(_))
+    }
 }
 
 impl fmt::Display for Damage {
@@ -54,6 +64,7 @@ impl fmt::Display for Damage {
                     key.escape_debug()
                 )
             }
+            Self::Date(date) => write!(f, "its date \"{}\" cannot be parsed", date.escape_debug()),
         }
     }
 }
@@ -62,7 +73,7 @@ impl StoredBackup {
     /// Parses a metadata object, damaged or not.
     ///
     /// # Errors
-    /// When HA's `from_dict` would refuse the object. Invalid additions of the agent are dropped.
+    /// When `backup_id`, `name`, `date` or `size` is missing or invalid. Invalid additions of the agent are dropped.
     pub fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
         Self::read(json).map(|read| read.stored)
     }
@@ -70,33 +81,13 @@ impl StoredBackup {
     /// Parses a metadata object and checks its digest.
     ///
     /// # Errors
-    /// When HA's `from_dict` would refuse the object.
+    /// As [`Self::parse`].
     pub fn read(json: &[u8]) -> Result<Read, serde_json::Error> {
-        #[derive(Deserialize)]
-        struct Document {
-            #[serde(flatten)]
-            backup: AgentBackup,
-            #[serde(default)]
-            s3_backup_agent: Option<Value>,
-            #[serde(flatten)]
-            others: Map<String, Value>,
-        }
-        let document: Document = serde_json::from_slice(json)?;
-        let (additions, damage) = match document.s3_backup_agent {
-            Some(additions) => {
-                let damage = damage(json, &additions);
-                (Some(additions), damage)
-            }
-            None => document
-                .others
-                .into_iter()
-                .find(|(_, value)| agent_metadata(value).is_some())
-                .map_or((None, None), |(key, additions)| {
-                    (Some(additions), Some(Damage::OtherKey(key)))
-                }),
-        };
+        let mut fields: Map<String, Value> = serde_json::from_slice(json)?;
+        let (additions, changed) = take_additions(&mut fields, json);
+        let backup = AgentBackup::try_from(fields)?;
         let mut agent = additions.as_ref().and_then(agent_metadata);
-        if let Some(agent) = agent.as_mut().filter(|_| damage.is_some()) {
+        if let Some(agent) = agent.as_mut().filter(|_| changed.is_some()) {
             // A downloader that compares a damaged CRC-32 would refuse an intact tar.
             agent.crc32 = None;
         }
@@ -104,13 +95,15 @@ impl StoredBackup {
         let sha256 = agent
             .as_ref()
             .map_or_else(|| garbled.and_then(sha256_of), |agent| agent.sha256.clone());
+        let no_date = || {
+            parse_date(&backup.date)
+                .is_none()
+                .then(|| Damage::Date(backup.date.clone()))
+        };
         Ok(Read {
-            stored: Self {
-                backup: document.backup,
-                agent,
-            },
+            damage: changed.or_else(no_date),
+            stored: Self { backup, agent },
             sha256,
-            damage,
         })
     }
 
@@ -128,6 +121,25 @@ impl StoredBackup {
         }
         Ok(json)
     }
+}
+
+/// Removes the agent's additions from the fields of a metadata object, and returns them with their damage.
+fn take_additions(fields: &mut Map<String, Value>, json: &[u8]) -> (Option<Value>, Option<Damage>) {
+    if let Some(additions) = fields
+        .shift_remove(ADDITIONS)
+        .filter(|value| !value.is_null())
+    {
+        let damage = damage(json, &additions);
+        return (Some(additions), damage);
+    }
+    let key = fields
+        .iter()
+        .find(|(_, value)| agent_metadata(value).is_some())
+        .map(|(key, _)| key.clone());
+    let Some((key, additions)) = key.and_then(|key| fields.shift_remove_entry(&key)) else {
+        return (None, None);
+    };
+    (Some(additions), Some(Damage::OtherKey(key)))
 }
 
 fn agent_metadata(additions: &Value) -> Option<AgentMetadata> {
@@ -323,6 +335,30 @@ mod tests {
             Some(Damage::OtherDigest),
             "saved by an editor"
         );
+    }
+
+    #[test]
+    fn unreadable_date_is_reported_and_changes_nothing() {
+        let mut other = stored();
+        other.backup.date = "last\u{7} night".to_owned();
+        let object = other.to_object().unwrap();
+        let read = StoredBackup::read(&object).unwrap();
+        let damage = Damage::Date(other.backup.date.clone());
+        assert!(!damage.is_change() && Damage::NoDigest.is_change());
+        assert_eq!(
+            damage.to_string(),
+            "its date \"last\\u{7} night\" cannot be parsed"
+        );
+        assert_eq!(
+            read,
+            Read {
+                stored: other,
+                sha256: Some(TAR.to_owned()),
+                damage: Some(damage)
+            }
+        );
+        let changed = String::from_utf8(object).unwrap().replace("Öl", "Ol");
+        assert_eq!(self::read(&changed).damage, Some(Damage::OtherDigest));
     }
 
     #[test]

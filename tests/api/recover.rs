@@ -189,6 +189,19 @@ async fn foreign_and_encrypted_tars_are_recovered() {
 }
 
 #[tokio::test]
+async fn folder_of_a_later_home_assistant_is_recovered() {
+    let (agent, _proxy, bucket) = late().await;
+    let manifest = manifest(&json!({"folders": ["attic", "media"]}));
+    bucket
+        .put("backups/a.tar", tar_of(&[("./backup.json", &manifest)]))
+        .await;
+    let (keys, _) = recovered(&agent, &json!({})).await;
+    assert_eq!(keys, ["backups/a.tar"]);
+    let list = agent.list("garage").await;
+    assert_eq!(list["backups"][0]["folders"], json!(["attic", "media"]));
+}
+
+#[tokio::test]
 async fn unrelated_tars_are_not_recovered() {
     let (agent, proxy, bucket) = late().await;
     let good = Sample::new("a1", "Good", 40_960).tar;
@@ -204,7 +217,6 @@ async fn unrelated_tars_are_not_recovered() {
             tar_of(&[("./backup.json", &vec![b' '; 5 * 1024 * 1024])]),
         ),
         ("backups/no json.tar", tar_of(&[("./backup.json", b"{")])),
-        ("backups/folder.tar", of(json!({"folders": ["attic"]}))),
         ("backups/no id.tar", of(json!({"slug": ""}))),
         ("backups/path.tar", of(json!({"slug": "../../a1"}))),
         ("backups/no date.tar", of(json!({"date": "yesterday"}))),

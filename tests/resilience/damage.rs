@@ -38,21 +38,10 @@ async fn invalid_metadata_is_skipped_and_reported() {
         ("garbage", "{\"backup_id\": ".to_owned(), "EOF"),
         ("binary", "\u{0}\u{7f}".to_owned(), "expected value"),
         ("empty", String::new(), "EOF"),
-        ("list", "[]".to_owned(), "Home Assistant would refuse it"),
-        ("folder", change("folders", json!(["attic"])), "attic"),
-        (
-            "addon",
-            change(
-                "addons",
-                json!([{"name": "a", "slug": "a", "version": "1", "color": 1}]),
-            ),
-            "color",
-        ),
-        (
-            "types",
-            change("protected", json!("yes")),
-            "expected a boolean",
-        ),
+        ("list", "[]".to_owned(), "it is no metadata of a backup"),
+        ("id", change("backup_id", json!("")), "`backup_id` is empty"),
+        ("types", change("size", json!("big")), "big"),
+        ("name", change("name", json!(7)), "expected a string"),
         ("missing", without.to_string(), "date"),
         (
             "huge",
@@ -80,7 +69,7 @@ async fn invalid_metadata_is_skipped_and_reported() {
     let warned = agent
         .printed()
         .lines()
-        .filter(|line| line.contains("backups/folder.metadata.json"))
+        .filter(|line| line.contains("backups/types.metadata.json"))
         .count();
     assert_eq!(warned, 1, "logged once, not at every list");
     let shown = agent.location("garage").await;
@@ -220,11 +209,12 @@ async fn changed_metadata_byte_is_named_and_hides_nothing() {
     );
     for (from, to, is_listed) in [
         ("{\"addons", "[\"addons", false),
-        ("\"addons", "\"bddons", false),
+        ("\"addons", "\"bddons", true),
+        ("\"backup_id", "\"backup-id", false),
         ("Mosquitto", "Mosquitdo", true),
         ("-11-20T", "-12-20T", true),
         ("instance_id", "instance id", true),
-        ("\"media\"", "\"mebia\"", false),
+        ("\"media\"", "\"mebia\"", true),
         ("2026.11.0", "2026.10.0", true),
         ("Nightly", "Nightlz", true),
         ("\"size\":40960,\"s3", "\"size\":40961,\"s3", true),
@@ -242,7 +232,7 @@ async fn changed_metadata_byte_is_named_and_hides_nothing() {
         if !is_listed {
             assert_eq!(ids(&list), Vec::<String>::new(), "{case}");
             assert!(
-                reason(&list, &key).contains("Home Assistant would refuse it"),
+                reason(&list, &key).contains("it is no metadata of a backup"),
                 "{case}: {list:#}"
             );
             continue;

@@ -69,7 +69,7 @@ impl Metadata {
 
     pub(super) fn parse(json: &[u8], version: &str) -> Result<Self, StoreError> {
         let invalid = |error: serde_json::Error| {
-            let message = format!("Home Assistant would refuse it: {error}");
+            let message = format!("it is no metadata of a backup: {error}");
             StoreError::new(Outcome::Refused, message)
         };
         let Read {

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::entry::{Entry, Metadata};
 use crate::agent::model::{Numbers, SkipCode, SkipCounts, Skipped};
+use crate::backup::Damage;
 use crate::error::Error;
 use crate::store::{Key, Object};
 
@@ -64,7 +65,7 @@ impl Listing {
             let metadata = &entry.metadata;
             metadata.backup_id == backup_id
                 && metadata.sha256().is_some()
-                && metadata.damage.is_none()
+                && !metadata.damage.as_ref().is_some_and(Damage::is_change)
         };
         let copies = self.copies.iter().filter(is_copy).cloned().collect();
         Some((self.find(backup_id)?, copies))

@@ -1,10 +1,10 @@
 //! A list as a table.
 
-use chrono::DateTime;
 use serde::Deserialize;
 
 use super::entry::Entry;
 use super::listing::Listing;
+use crate::backup::parse_date;
 
 /// A backup as one row.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -32,12 +32,7 @@ impl Listing {
             })
         };
         let mut rows: Vec<Row> = self.entries.iter().filter_map(row).collect();
-        rows.sort_by_cached_key(|row| {
-            std::cmp::Reverse((
-                DateTime::parse_from_rfc3339(&row.date).ok(),
-                row.date.clone(),
-            ))
-        });
+        rows.sort_by_cached_key(|row| std::cmp::Reverse((parse_date(&row.date), row.date.clone())));
         rows
     }
 }

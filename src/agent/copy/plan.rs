@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::agent::catalog::{Entry, Listing, scan_flat};
 use crate::agent::location::Location;
 use crate::agent::model::Skipped;
+use crate::backup::Damage;
 use crate::error::{Error, Kind, Result};
 use crate::store::flat_folder;
 
@@ -238,7 +239,12 @@ fn steps(found: &Listing, held: &Listing, wanted: &[String], from: &Location) ->
 fn step(entry: &Entry, held: &Listing) -> CopyStep {
     let backup_id = entry.metadata.backup_id.clone();
     let action = match held.find(&backup_id) {
-        None if entry.metadata.damage.is_some() => {
+        None if entry
+            .metadata
+            .damage
+            .as_ref()
+            .is_some_and(Damage::is_change) =>
+        {
             let detail = format!(
                 "The metadata \"{}\" is damaged: a copy would pass for a good one.",
                 entry.key

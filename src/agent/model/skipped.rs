@@ -11,7 +11,7 @@ pub enum SkipCode {
     TarMissing,
     /// Orphaned tar, which `recover` can adopt.
     MetadataMissing,
-    /// Metadata that Home Assistant would reject, that is unreadable, or that does not match its tar.
+    /// Metadata without a valid id, name, date or size, that is unreadable, or that does not match its tar.
     InvalidMetadata,
     /// Another object has the same backup id.
     Duplicate,

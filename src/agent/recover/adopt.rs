@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use tracing::info;
 
 use super::refusal::Refusal;
 use crate::agent::catalog::refuse_oversized;
 use crate::agent::cleanup::retract_metadata;
 use crate::agent::location::Location;
-use crate::backup::{AgentBackup, AgentMetadata, FORMAT, StoredBackup};
+use crate::backup::{AgentBackup, AgentMetadata, FORMAT, StoredBackup, parse_date};
 use crate::error::{Error, Kind, Result};
 use crate::store::{ContentType, Error as StoreError, Key, Object, Outcome, Patience};
 use crate::units::{rfc3339_millis, sha256};
@@ -26,10 +26,10 @@ pub(super) fn refuse_unusable(backup: &AgentBackup, tar: &Object) -> Result<()> 
         && id.len() <= MAX_ID_BYTES
         && !id.chars().any(|c| c.is_control() || c == '/');
     refuse_oversized(backup)?;
-    let wrong = match (is_id, DateTime::parse_from_rfc3339(&backup.date)) {
-        (true, Ok(_)) => return Ok(()),
+    let wrong = match (is_id, parse_date(&backup.date)) {
+        (true, Some(_)) => return Ok(()),
         (false, _) => "its backup.json has no usable slug",
-        (true, Err(_)) => "the date in its backup.json cannot be read",
+        (true, None) => "the date in its backup.json cannot be read",
     };
     Err(Error::new(
         Kind::InvalidMetadata,

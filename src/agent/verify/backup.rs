@@ -102,7 +102,7 @@ impl<'l> Inspection<'l> {
                 Ok(Some(read))
             }
             Err(error) => {
-                let detail = format!("Home Assistant would refuse \"{key}\": {error}.");
+                let detail = format!("The metadata \"{key}\" cannot be used: {error}.");
                 self.add(FindingCode::InvalidMetadata, detail);
                 Ok(None)
             }
@@ -237,10 +237,10 @@ impl<'l> Inspection<'l> {
             );
             return self.add(FindingCode::OtherBackup, detail);
         }
-        if manifest.is_protected() != backup.protected {
+        if backup.is_protected() == Some(!manifest.is_protected()) {
             self.add_difference("whether it is encrypted");
         }
-        if manifest.homeassistant_version() != backup.homeassistant_version.as_deref() {
+        if backup.is_of_version(manifest.homeassistant_version()) == Some(false) {
             self.add_difference("the version of Home Assistant");
         }
     }
