@@ -167,14 +167,14 @@ async def test_damaged_content_breaks_download(
         await collect(await backup_agent.async_download_backup(backup.backup_id))
 
 
-async def test_unknown_format_hides_no_other_backup(
+async def test_unreadable_backup_hides_no_other_backup(
     backup_agent: BackupAgent, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A backup that Home Assistant cannot parse is skipped, and the others are listed."""
+    """A backup that Home Assistant cannot have is skipped, and the others are listed."""
     backup, tar = make_backup()
     await upload(backup_agent, backup, streaming(tar))
     client = backup_agent._client  # type: ignore[attr-defined]
-    strange = {**backup.as_dict(), "backup_id": "strange", "folders": ["attic"]}
+    strange = {**backup.as_dict(), "backup_id": "strange", "date": "last night"}
     listing = await client.backups("local")
     listing["backups"].insert(0, strange)
 

@@ -301,7 +301,7 @@ async def test_errors_match_document(call: Checked) -> None:
     uploads = f"{local}/uploads"
     for garbage in (b"", b"{", b"[]", b'{"backup": {}}'):
         await refused("invalid_request", "POST", uploads, 400, data=garbage)
-    strange = {**backup.as_dict(), "folders": ["attic"]}
+    strange = {**backup.as_dict(), "date": "last night"}
     await refused(
         "invalid_metadata",
         "POST",

@@ -11,6 +11,7 @@ from .client import Backup, Download, Turn
 from .const import DATA_BACKUP_AGENT_LISTENERS, DOMAIN
 from .coordinator import AgentCoordinator, S3BackupAgentConfigEntry
 from .errors import agent_errors_as, backup_error
+from .parse import parse_backup
 from .upload import upload_resuming
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ class S3BackupAgent(BackupAgent):
     def _parse(self, backup: Backup) -> AgentBackup | None:
         """Return a backup as Home Assistant's type, None if this version rejects it."""
         try:
-            return AgentBackup.from_dict(backup)
+            return parse_backup(backup)
         except (KeyError, TypeError, ValueError) as err:
             _LOGGER.warning(
                 "Home Assistant cannot parse backup %s in %s: %r",
