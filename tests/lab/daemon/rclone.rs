@@ -24,6 +24,7 @@ fn command(place: &Place) -> Command {
             "--auth-key={},{}",
             place.owner.id, place.owner.secret
         ))
-        .arg(data);
+        .arg(data)
+        .env("XDG_CONFIG_HOME", &place.folder);
     command
 }

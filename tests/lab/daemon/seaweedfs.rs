@@ -1,13 +1,14 @@
 //! `SeaweedFS`: master, volume server, filer and S3 gateway in one process.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
 use super::{Daemon, Key, Place};
-use crate::lab::{part, port};
+use crate::lab::{guard, part, port};
 
 /// The shared server.
 pub(crate) fn shared() -> &'static Daemon {
@@ -30,16 +31,19 @@ fn command(place: &Place) -> Command {
     command.args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1"]);
     command.arg(format!("-s3.config={}", config.display()));
     command.arg(format!("-s3.port={}", place.port));
-    for option in [
-        "master.port",
-        "master.port.grpc",
-        "volume.port",
-        "volume.port.grpc",
-        "filer.port",
-        "filer.port.grpc",
-        "s3.port.grpc",
-    ] {
-        command.arg(format!("-{option}={}", port::free()));
+    for service in ["master", "volume", "filer"] {
+        command.arg(format!("-{service}.port={}", port::free()));
+    }
+    for service in ["master", "volume", "filer", "s3"] {
+        let port = port::free();
+        command.arg(format!("-{service}.port.grpc={port}"));
+        // It leaves this socket behind.
+        let socket = format!("/tmp/seaweedfs-{service}-grpc-{port}.sock");
+        guard::folder(Path::new(&socket));
+    }
+    for service in ["filer", "s3"] {
+        let socket = place.folder.join(service).with_extension("sock");
+        command.arg(format!("-{service}.localSocket={}", socket.display()));
     }
     // Zero switches a service off.
     command.args(["-s3.port.iceberg=0", "-s3.port.lance=0"]);
