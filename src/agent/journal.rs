@@ -13,14 +13,14 @@ mod overview;
 mod tombstone;
 
 use std::collections::{BTreeMap, HashSet};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
-use std::{io, mem};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinError, spawn_blocking};
 use tracing::warn;
 
 use super::folder::FolderId;
@@ -90,16 +90,11 @@ enum Line {
 #[derive(Debug)]
 pub(super) struct Journals {
     folder: PathBuf,
-    logged: Mutex<Logged>,
-    /// Held while files are opened to find interrupted uploads, so that no other search takes them for active ones.
-    searching: tokio::sync::Mutex<()>,
-}
-
-/// Problems that are logged once.
-#[derive(Debug, Default)]
-struct Logged {
-    is_unwritable: bool,
-    ignored: HashSet<PathBuf>,
+    /// Files that are not readable journals; each is logged once. Locked during a search, so that no other search takes the
+    /// files that it opens for active ones; in a blocking thread only.
+    ignored: Mutex<HashSet<PathBuf>>,
+    /// Logs once that the folder cannot be written.
+    unwritable: Once,
 }
 
 /// The journal of an active upload. Dropping the last clone leaves it for a resume.
@@ -151,8 +146,8 @@ impl Journals {
     pub(super) fn new(state_dir: &Path) -> Arc<Self> {
         Arc::new(Self {
             folder: state_dir.join("uploads"),
-            logged: Mutex::default(),
-            searching: tokio::sync::Mutex::default(),
+            ignored: Mutex::default(),
+            unwritable: Once::new(),
         })
     }
 
@@ -165,7 +160,7 @@ impl Journals {
             JournalFile::create(&journals.folder, &first)
         })
         .await;
-        let file = self.noted(begun.map_err(io::Error::other).flatten())?;
+        let file = self.noted(begun)?;
         Some(Journal {
             file: Arc::new(file),
             journals: Arc::clone(self),
@@ -178,34 +173,43 @@ impl Journals {
         folder: &FolderId,
         backup_id: &str,
     ) -> Vec<Interrupted> {
-        let mut uploads = self.interrupted_in(folder).await;
-        uploads.retain(|upload| upload.header.backup_id == backup_id);
-        uploads
+        let (folder, backup_id) = (folder.clone(), backup_id.to_owned());
+        self.search(move |Interrupted { header, .. }| {
+            header.folder == folder && header.backup_id == backup_id
+        })
+        .await
     }
 
     /// Interrupted uploads to a folder.
     pub(super) async fn interrupted_in(self: &Arc<Self>, folder: &FolderId) -> Vec<Interrupted> {
-        let _searching = self.searching.lock().await;
-        let mut uploads = self.all().await;
-        uploads.retain(|upload| upload.header.folder == *folder);
-        uploads
+        let folder = folder.clone();
+        self.search(move |upload| upload.header.folder == folder)
+            .await
     }
 
     /// Interrupted uploads to be swept: a day old, discarded, or with a tombstone.
     pub(super) async fn expired(self: &Arc<Self>) -> Vec<Interrupted> {
-        let _searching = self.searching.lock().await;
-        let mut uploads = self.all().await;
-        uploads.retain(|upload| upload.is_discarded() || upload.age >= KEPT_FOR);
-        uploads
+        self.search(|upload| upload.is_discarded() || upload.age >= KEPT_FOR)
+            .await
     }
 
-    async fn all(self: &Arc<Self>) -> Vec<Interrupted> {
+    async fn search(
+        self: &Arc<Self>,
+        is_wanted: impl Fn(&Interrupted) -> bool + Send + 'static,
+    ) -> Vec<Interrupted> {
         let journals = Arc::clone(self);
-        let read = spawn_blocking(move || file::unlocked(&journals.folder, migrate::upgraded))
-            .await
-            .unwrap_or_default();
+        let searched = spawn_blocking(move || {
+            let mut ignored = journals.ignored.lock();
+            let mut uploads = journals.all(&mut ignored);
+            uploads.retain(is_wanted);
+            uploads
+        });
+        searched.await.unwrap_or_default()
+    }
+
+    fn all(self: &Arc<Self>, ignored: &mut HashSet<PathBuf>) -> Vec<Interrupted> {
         let mut uploads = Vec::new();
-        for (path, opened) in read {
+        for (path, opened) in file::unlocked(&self.folder, migrate::upgraded) {
             match opened.map(|opened| Some((parse(&opened.text)?, opened))) {
                 Ok(Some((parsed, opened))) => uploads.push(Interrupted {
                     header: parsed.header,
@@ -218,7 +222,7 @@ impl Journals {
                     age: opened.age,
                     is_discarded: parsed.is_discarded,
                 }),
-                _ if self.is_known(&path) => {}
+                _ if !ignored.insert(path.clone()) => {}
                 Ok(None) => warn!(
                     "\"{}\" is ignored: it is not a journal that this version reads",
                     path.display()
@@ -229,24 +233,16 @@ impl Journals {
         uploads
     }
 
-    /// Whether this file was ignored before; each is logged once.
-    fn is_known(&self, path: &Path) -> bool {
-        !self.logged.lock().ignored.insert(path.to_owned())
-    }
-
     /// Logs a full or read-only state directory once.
-    fn noted<T>(&self, result: io::Result<T>) -> Option<T> {
-        let error = match result {
-            Ok(value) => return Some(value),
-            Err(error) => error,
-        };
-        if !mem::replace(&mut self.logged.lock().is_unwritable, true) {
+    fn noted<T>(&self, ended: Result<io::Result<T>, JoinError>) -> Option<T> {
+        let result = ended.map_err(io::Error::other).flatten();
+        if let Err(error) = &result {
             let folder = self.folder.display();
-            warn!(
-                "\"{folder}\" cannot be written: {error}; uploads go on, but cannot be resumed after an interruption"
-            );
+            self.unwritable.call_once(|| warn!(
+                "\"{folder}\" cannot be written: {error}; uploads continue, but cannot be resumed after an interruption"
+            ));
         }
-        None
+        result.ok()
     }
 }
 
@@ -280,15 +276,13 @@ impl Journal {
     pub(super) async fn end(self) {
         let file = Arc::clone(&self.file);
         let removed = spawn_blocking(move || file.remove()).await;
-        self.journals
-            .noted(removed.map_err(io::Error::other).flatten());
+        self.journals.noted(removed);
     }
 
     async fn add(&self, added: Line) {
         let file = Arc::clone(&self.file);
         let written = spawn_blocking(move || file.add(&line(&added)?)).await;
-        self.journals
-            .noted(written.map_err(io::Error::other).flatten());
+        self.journals.noted(written);
     }
 }
 

@@ -284,7 +284,7 @@ async fn unwritable_disk_costs_only_the_resume() {
         let warnings = agent
             .printed()
             .lines()
-            .filter(|line| line.contains("uploads go on"))
+            .filter(|line| line.contains("uploads continue"))
             .count();
         assert_eq!(warnings, 1, "{}", agent.printed());
         assert_eq!(bucket.unfinished().await, Vec::<String>::new());

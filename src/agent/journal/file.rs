@@ -30,6 +30,11 @@ pub(super) struct JournalFile {
 }
 
 impl JournalFile {
+    fn new(path: PathBuf, file: File) -> Self {
+        let file = Mutex::new(file);
+        Self { path, file }
+    }
+
     /// Creates a file that holds `first`. It gets its name once that line is on the disk.
     pub(super) fn create(folder: &Path, first: &[u8]) -> io::Result<Self> {
         if !folder.exists() {
@@ -47,10 +52,7 @@ impl JournalFile {
         match written {
             Ok(file) => {
                 sync_folder(&path)?;
-                Ok(Self {
-                    path,
-                    file: Mutex::new(file),
-                })
+                Ok(Self::new(path, file))
             }
             Err(error) => {
                 // A full disk leaves an empty file.
@@ -112,36 +114,33 @@ fn replace(path: &Path, text: &[u8], modified: SystemTime) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether a path has the name of a journal.
-pub(super) fn is_journal(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| extension == EXTENSION)
-}
-
 /// Rewrites text of an earlier version; none if it is current.
 type Upgrade = fn(&[u8]) -> Option<Vec<u8>>;
 
 /// Opens the files that no process has locked, and rewrites those of an earlier version.
 pub(super) fn unlocked(folder: &Path, upgrade: Upgrade) -> Vec<(PathBuf, io::Result<Opened>)> {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return Vec::new();
-    };
-    let (new, others): (Vec<_>, Vec<_>) = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .partition(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == NEW_EXTENSION)
-        });
-    for path in new {
+    for path in with_extension(folder, NEW_EXTENSION) {
         drop(remove_stale(&path));
     }
-    let ours = others.into_iter().filter(|path| is_journal(path));
-    ours.filter_map(|path| {
-        open(&path, upgrade)
-            .transpose()
-            .map(|opened| (path, opened))
-    })
-    .collect()
+    journals(folder)
+        .filter_map(|path| {
+            open(&path, upgrade)
+                .transpose()
+                .map(|opened| (path, opened))
+        })
+        .collect()
+}
+
+/// Paths of all journals, locked or not.
+pub(super) fn journals(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    with_extension(folder, EXTENSION)
+}
+
+fn with_extension(folder: &Path, extension: &'static str) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(move |path| path.extension().is_some_and(|found| found == extension))
 }
 
 /// Number of bytes before the first torn line: a power cut may leave half a line, zeros, or both before the rest of it.
@@ -195,9 +194,6 @@ fn open(path: &Path, upgrade: Upgrade) -> io::Result<Option<Opened>> {
         }
         text = upgraded;
     }
-    let file = JournalFile {
-        path: path.to_owned(),
-        file: Mutex::new(file),
-    };
+    let file = JournalFile::new(path.to_owned(), file);
     Ok(Some(Opened { file, text, age }))
 }

@@ -34,39 +34,37 @@ pub(in crate::agent) struct JournalStatus {
 impl Journals {
     /// Headers of all uploads of this key, active or interrupted.
     pub(in crate::agent) async fn of_key(&self, folder: &FolderId, key: &str) -> Vec<Header> {
-        let headers = self
+        let mut headers: Vec<_> = self
             .read_all()
             .await
-            .into_iter()
-            .map(|(parsed, _)| parsed.header);
+            .map(|(parsed, _)| parsed.header)
+            .collect();
+        headers.retain(|header| header.folder == *folder && header.key == key);
         headers
-            .filter(|header| header.folder == *folder && header.key == key)
-            .collect()
     }
 
     /// All readable journals, those of active uploads included.
     pub(in crate::agent) async fn overview(&self) -> Vec<JournalStatus> {
-        let mut statuses: Vec<_> = self
-            .read_all()
-            .await
-            .into_iter()
-            .map(|(parsed, age)| JournalStatus::of(parsed, age))
-            .collect();
+        let all = self.read_all().await;
+        let mut statuses: Vec<_> = all.map(JournalStatus::from).collect();
         statuses.sort_by(|one, other| (&one.place, &one.key).cmp(&(&other.place, &other.key)));
         statuses
     }
 
     /// All readable journals with the time since their last line.
-    async fn read_all(&self) -> Vec<(Parsed, Duration)> {
+    async fn read_all(&self) -> impl Iterator<Item = (Parsed, Duration)> + use<> {
         let folder = self.folder.clone();
-        spawn_blocking(move || all(&folder))
-            .await
-            .unwrap_or_default()
+        let read = spawn_blocking(move || {
+            file::journals(&folder)
+                .filter_map(|path| read(&path).ok().flatten())
+                .collect::<Vec<_>>()
+        });
+        read.await.unwrap_or_default().into_iter()
     }
 }
 
-impl JournalStatus {
-    fn of(Parsed { header, parts, .. }: Parsed, age: Duration) -> Self {
+impl From<(Parsed, Duration)> for JournalStatus {
+    fn from((Parsed { header, parts, .. }, age): (Parsed, Duration)) -> Self {
         Self {
             place: header.folder.to_string(),
             key: header.key,
@@ -79,17 +77,7 @@ impl JournalStatus {
     }
 }
 
-fn all(folder: &Path) -> Vec<(Parsed, Duration)> {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return Vec::new();
-    };
-    let paths = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| file::is_journal(path));
-    paths.filter_map(|path| one(&path).ok().flatten()).collect()
-}
-
-fn one(path: &Path) -> io::Result<Option<(Parsed, Duration)>> {
+fn read(path: &Path) -> io::Result<Option<(Parsed, Duration)>> {
     let file = fs::File::open(path)?;
     let age = file.metadata()?.modified()?.elapsed().unwrap_or_default();
     let mut text = Vec::new();
