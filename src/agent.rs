@@ -22,7 +22,6 @@ mod uploads;
 pub mod verify;
 
 use std::io;
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,18 +38,17 @@ use crate::backup::{AgentBackup, StoredBackup};
 use crate::config;
 use crate::error::Result;
 use catalog::{Entry, View};
-use cleanup::{Sweeper, abandon};
+use cleanup::Sweeper;
 use copy::{CopyOutcome, CopyPlan, CopyRequest};
 use diagnostics::{Diagnostics, Figures, Limits};
-use download::Download;
 use events::Events;
 use journal::Journals;
 use location::Location;
 use model::{CheckReport, CheckStep, LocationStatus, Recovery, UploadStatus, VerifyMode};
 use registry::Registry;
 pub(crate) use task::shutting_down;
-use task::stopped;
-use upload::{Announcement, Context, Origin, Received, Upload};
+use task::to_end;
+use upload::{Announcement, Context, Received, Upload, Uploader};
 use uploads::Uploads;
 use verify::schedule::Scheduler;
 use verify::{Verification, Verifier};
@@ -63,9 +61,7 @@ pub struct Agent {
     locations: Arc<Registry>,
     uploads: Arc<Uploads>,
     events: Events,
-    stopping: CancellationToken,
-    tasks: TaskTracker,
-    journals: Arc<Journals>,
+    context: Context,
     verifier: Verifier,
 }
 
@@ -87,10 +83,8 @@ impl Agent {
             verifier: Verifier::new(Arc::clone(&locations), state_dir),
             locations,
             events,
-            stopping: context.stopping.clone(),
-            tasks: context.tasks.clone(),
-            journals: Arc::clone(&context.journals),
-            uploads: Arc::new(Uploads::new(context)),
+            uploads: Arc::new(Uploads::new(context.clone())),
+            context,
         });
         for location in agent.locations.all() {
             agent.verifier.show(&location);
@@ -107,7 +101,7 @@ impl Agent {
     /// Cancelled when the agent begins to shut down; new work is refused then.
     #[must_use]
     pub fn stopping(&self) -> &CancellationToken {
-        &self.stopping
+        &self.context.stopping
     }
 
     /// Status of all locations, in the order of the configuration.
@@ -137,7 +131,7 @@ impl Agent {
         let before = self.locations.find(&settings.id).ok();
         let location = self.locations.put(settings)?;
         if let Some(before) = before {
-            self.abandon_left(&before).await;
+            self.sweeper().sweep_abandoned(&before).await;
         }
         self.verifier.show(&location);
         Ok(location)
@@ -151,18 +145,8 @@ impl Agent {
         let location = self.location(id)?;
         self.locations.remove(id)?;
         self.uploads.remove_location(id).await;
-        self.abandon_left(&location).await;
+        self.sweeper().sweep_abandoned(&location).await;
         Ok(())
-    }
-
-    /// Discards interrupted uploads to a folder that no location leads to any more: they cannot be resumed.
-    async fn abandon_left(&self, location: &Arc<Location>) {
-        if self.locations.at(&location.folder.id).is_some() {
-            return;
-        }
-        for upload in self.journals.interrupted_in(&location.folder.id).await {
-            abandon(location, upload, &self.tasks);
-        }
     }
 
     /// Lists the backups of a location, within 20 seconds. `refresh` bypasses the cache.
@@ -199,19 +183,6 @@ impl Agent {
         location.open_backup(backup_id, open).await
     }
 
-    /// Opens a listed backup, or a range of it.
-    ///
-    /// # Errors
-    /// `Kind::LocationNotFound`, and those of [`Download::open`].
-    pub async fn download(
-        &self,
-        location: &str,
-        entry: &Entry,
-        range: Option<Range<u64>>,
-    ) -> Result<Download> {
-        Download::open(self.location(location)?, entry, range).await
-    }
-
     /// Starts to verify a backup.
     ///
     /// # Errors
@@ -240,11 +211,10 @@ impl Agent {
         self.uploads.refuse_when_stopping()?;
         let location = self.location(location)?;
         let uploads = Arc::clone(&self.uploads);
-        // Its own task: a client that disconnects leaves no tar half adopted.
-        let recovering = self
-            .tasks
-            .spawn(async move { recover::recover(&location, keys, dry_run, &uploads).await });
-        recovering.await.map_err(stopped)?
+        to_end(&self.context.tasks, async move {
+            recover::recover(&location, keys, dry_run, &uploads).await
+        })
+        .await?
     }
 
     /// Plans a copy. Nothing is written.
@@ -252,12 +222,8 @@ impl Agent {
     /// # Errors
     /// `Kind::LocationNotFound`; `Kind::InvalidRequest` if both sides are the same folder; errors of a scan.
     pub async fn plan_copy(&self, request: &CopyRequest) -> Result<CopyPlan> {
-        copy::plan(
-            self.location(&request.from)?,
-            self.location(&request.to)?,
-            request,
-        )
-        .await
+        let (from, to) = (self.location(&request.from)?, self.location(&request.to)?);
+        copy::plan(from, to, request).await
     }
 
     /// Carries out a plan.
@@ -269,12 +235,9 @@ impl Agent {
     pub async fn diagnostics(&self) -> Diagnostics {
         let locations = self.locations.all();
         Diagnostics {
-            locations: locations
-                .iter()
-                .map(|location| (&**location).into())
-                .collect(),
+            locations: locations.iter().map(|location| location.into()).collect(),
             uploads: self.uploads.status(),
-            journal: self.journals.overview().await,
+            journal: self.context.journals.overview().await,
             limits: Limits::default(),
         }
     }
@@ -283,10 +246,7 @@ impl Agent {
     #[must_use]
     pub fn figures(&self) -> Vec<Figures> {
         let locations = self.locations.all();
-        locations
-            .iter()
-            .map(|location| (&**location).into())
-            .collect()
+        locations.iter().map(|location| location.into()).collect()
     }
 
     /// Deletes a backup: its metadata first, so that it is invisible before its tar is gone. Once the metadata is
@@ -297,40 +257,29 @@ impl Agent {
     /// same backup is still being committed after 12 seconds. Deletions of other backups never wait for a commit.
     pub async fn delete(&self, location: &str, backup_id: &str) -> Result<()> {
         let location = self.location(location)?;
-        let backup_id = backup_id.to_owned();
-        let (journals, tasks) = (Arc::clone(&self.journals), self.tasks.clone());
-        // Its own task: a client that disconnects does not interrupt the deletion.
-        let deleting = self
-            .tasks
-            .spawn(async move { cleanup::delete(&location, &backup_id, &journals, &tasks).await });
-        deleting.await.map_err(stopped)?
-    }
-
-    /// Checks a location.
-    ///
-    /// # Errors
-    /// `Kind::LocationNotFound`.
-    pub async fn check(&self, location: &str) -> Result<CheckReport> {
-        self.check_watched(location, None).await
+        let (backup_id, context) = (backup_id.to_owned(), self.context.clone());
+        to_end(&self.context.tasks, async move {
+            cleanup::delete(&location, &backup_id, &context.journals, &context.tasks).await
+        })
+        .await?
     }
 
     /// Checks a location, and sends each step to `watcher` as it ends.
     ///
     /// # Errors
-    /// As [`Self::check`].
-    pub async fn check_watched(
+    /// `Kind::LocationNotFound`.
+    pub async fn check(
         &self,
         location: &str,
         watcher: Option<UnboundedSender<CheckStep>>,
     ) -> Result<CheckReport> {
         let location = self.location(location)?;
-        // Its own task: a client that disconnects does not leave probes behind.
-        let checking = self.tasks.spawn(async move {
+        to_end(&self.context.tasks, async move {
             let report = check::check(&location.settings, watcher).await;
             location.history().checked(report.clone());
             report
-        });
-        checking.await.map_err(stopped)
+        })
+        .await
     }
 
     /// Checks settings without storing them.
@@ -339,13 +288,11 @@ impl Agent {
     /// `Kind::ShuttingDown`. Errors of the settings are in the report.
     pub async fn check_settings(&self, settings: serde_json::Value) -> Result<CheckReport> {
         self.uploads.refuse_when_stopping()?;
-        let checking = self
-            .tasks
-            .spawn(async move { check::check_json(&settings).await });
-        checking.await.map_err(stopped)
+        let checking = async move { check::check_json(&settings).await };
+        to_end(&self.context.tasks, checking).await
     }
 
-    /// Begins an upload from Home Assistant. It supersedes an active upload of the same backup to the same location.
+    /// Begins an upload. It supersedes an active upload of the same backup to the same location.
     ///
     /// # Errors
     /// `Kind::ShuttingDown`, and errors of the storage.
@@ -354,45 +301,22 @@ impl Agent {
         location: &str,
         backup: AgentBackup,
         filename: &str,
-    ) -> Result<Upload> {
-        self.announce(location, backup, filename, Origin::HomeAssistant)
-            .await
-    }
-
-    /// Begins an upload that is not resumed after an interruption.
-    ///
-    /// # Errors
-    /// As [`Self::create_upload`].
-    pub async fn create_upload_once(
-        &self,
-        location: &str,
-        backup: AgentBackup,
-        filename: &str,
-    ) -> Result<Upload> {
-        self.announce(location, backup, filename, Origin::Command)
-            .await
-    }
-
-    async fn announce(
-        &self,
-        location: &str,
-        backup: AgentBackup,
-        filename: &str,
-        origin: Origin,
+        uploader: Uploader,
     ) -> Result<Upload> {
         let announced = Announcement {
             backup,
             filename: filename.to_owned(),
-            origin,
+            uploader,
             part_size: None,
         };
-        let location = self.location(location)?;
-        self.uploads.begin(location, announced).await
+        self.uploads
+            .begin(self.location(location)?, announced)
+            .await
     }
 
     /// Status of all active uploads, the oldest first.
     #[must_use]
-    pub fn uploads_under_way(&self) -> Vec<UploadStatus> {
+    pub fn uploads(&self) -> Vec<UploadStatus> {
         self.uploads.status()
     }
 
@@ -429,43 +353,48 @@ impl Agent {
     }
 
     /// Sweeps leftovers of interrupted uploads and runs scheduled verifications, until the agent stops.
-    pub fn keep_tidy(&self) {
-        self.tasks.spawn(self.sweeper().run(self.stopping.clone()));
+    pub fn start_maintenance(&self) {
+        let Context {
+            tasks, stopping, ..
+        } = &self.context;
         let scheduler = Scheduler::new(self.verifier.clone(), Arc::clone(&self.uploads));
-        self.tasks.spawn(scheduler.run(self.stopping.clone()));
+        tasks.spawn(self.sweeper().run(stopping.clone()));
+        tasks.spawn(scheduler.run(stopping.clone()));
     }
 
     /// Sweeps the journals of interrupted uploads and deletions once.
-    pub async fn end_what_was_left(&self) {
+    pub async fn sweep_journals(&self) {
         self.sweeper().sweep_journals().await;
     }
 
     /// Begins a graceful shutdown: refuses new work and interrupts uploads that receive content. Their stored parts are
     /// kept for the next attempt.
-    pub fn begin_to_stop(&self) {
-        self.stopping.cancel();
+    pub fn begin_shutdown(&self) {
+        self.context.stopping.cancel();
     }
 
     /// Ends all uploads and waits for their cleanup, within `limit`.
     pub async fn stop(&self, limit: Duration) {
-        self.stopping.cancel();
+        self.begin_shutdown();
         let cleaned = timeout(limit, async {
             self.uploads.shut_down().await;
-            self.tasks.close();
-            self.tasks.wait().await;
+            self.context.tasks.close();
+            self.context.tasks.wait().await;
         });
         if cleaned.await.is_err() {
+            let limit_seconds = limit.as_secs();
             warn!(
-                "stopping with work left; unfinished multipart uploads may be left in the bucket"
+                limit_seconds,
+                "stopping before all cleanup ended; the next start sweeps what is left"
             );
         }
     }
 
     fn sweeper(&self) -> Sweeper {
         Sweeper::new(
-            Arc::clone(&self.journals),
+            Arc::clone(&self.context.journals),
             Arc::clone(&self.locations),
-            self.tasks.clone(),
+            self.context.tasks.clone(),
         )
     }
 }

@@ -212,7 +212,7 @@ async fn dispatch(cli: &Cli, output: Output) -> Result<(), CommandError> {
     };
     if cli.command.writes() {
         // No `serve` may be running to do it.
-        agent.end_what_was_left().await;
+        agent.sweep_journals().await;
     }
     // Waits for the clean-up of failed uploads.
     agent.stop(CLEAN_UP_LIMIT).await;

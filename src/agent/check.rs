@@ -44,7 +44,7 @@ pub async fn check(
     watcher: Option<UnboundedSender<CheckStep>>,
 ) -> CheckReport {
     let start = Instant::now();
-    let mut trial = Trial::watched(location.clone(), None, watcher).await;
+    let mut trial = Trial::run(location.clone(), None, watcher).await;
     let corrected = match &location.backend {
         Backend::S3(settings) if !trial.ok() => correct(location, settings, &mut trial).await,
         _ => None,
@@ -90,7 +90,7 @@ async fn correct(
             backend: Backend::S3(Box::new(changed)),
             ..location.clone()
         };
-        let trial = Trial::of(location, Some(until)).await;
+        let trial = Trial::run(location, Some(until), None).await;
         if let (true, Some(dialect)) = (trial.ok(), &trial.dialect) {
             let changes = dialect.difference(&Dialect::of(settings));
             return Some(

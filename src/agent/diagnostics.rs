@@ -1,5 +1,7 @@
 //! The agent's state as a bug report and metrics show it.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -70,8 +72,8 @@ pub struct Figures {
     pub requests: Option<Traffic>,
 }
 
-impl From<&Location> for Figures {
-    fn from(location: &Location) -> Self {
+impl From<&Arc<Location>> for Figures {
+    fn from(location: &Arc<Location>) -> Self {
         let listing = location.catalog.last();
         Self {
             status: location.status(),
@@ -82,8 +84,8 @@ impl From<&Location> for Figures {
     }
 }
 
-impl From<&Location> for LocationDiagnostics {
-    fn from(location: &Location) -> Self {
+impl From<&Arc<Location>> for LocationDiagnostics {
+    fn from(location: &Arc<Location>) -> Self {
         let wanted = location.settings.parts_in_flight();
         let slowed_to = location.store.slowed_to();
         let last_sweep = location.history().last_sweep.clone();

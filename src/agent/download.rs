@@ -17,7 +17,7 @@ use tracing::{debug, error};
 
 use super::catalog::Entry;
 use super::location::Location;
-use super::peek::tar_is_gone;
+use super::peek::read_error;
 use crate::error::{Error, Kind, Result};
 use crate::store::{Backoff, Body, Error as StoreError, Key, Outcome, Store};
 use crate::units::hex;
@@ -233,11 +233,9 @@ impl Source {
         let body = self
             .store
             .open_range(&self.key, range, self.e_tag.as_deref(), patience);
-        let body = body.await.map_err(|error| match error.outcome {
-            Outcome::NotFound => tar_is_gone(&self.key),
-            _ => error.into(),
-        });
-        self.location.note(body)
+        let body = body.await;
+        self.location
+            .note(body.map_err(|error| read_error(&self.key, error)))
     }
 
     /// Starts to read a range; `body` is its first answer if there is one already.
@@ -278,9 +276,7 @@ impl Source {
                 // A body that is empty each time would be resumed forever.
                 Ok(()) => return Err(self.wrong_length()),
                 // A pause is no success yet, so only its error is noted.
-                Err(error) => self
-                    .location
-                    .note_error(resumes.pause(error).await.map_err(Error::from))?,
+                Err(error) => self.location.note_error(resumes.pause(error).await)?,
             }
         }
         Ok(())

@@ -43,7 +43,8 @@ pub struct Folder {
 
 #[derive(Debug, Default)]
 struct State {
-    claims: HashMap<Key, Claims>,
+    /// One key may have several: an upload may begin before the claim of an ended one is dropped.
+    claims: Vec<(Key, ClaimKind)>,
     /// Locks of backups that are committed or deleted, by id.
     changing: HashMap<String, Weak<tokio::sync::RwLock<()>>>,
     record: Record,
@@ -51,16 +52,11 @@ struct State {
     rests_since: Option<Instant>,
 }
 
-/// Number of claims on one key: an upload may begin before the claim of an ended one is dropped.
-#[derive(Debug, Default)]
-struct Claims {
-    uploads: usize,
-    deletions: usize,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum ClaimKind {
+/// Owner of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ClaimKind {
     Upload,
+    /// No upload may choose the key meanwhile.
     Deletion,
 }
 
@@ -68,8 +64,7 @@ enum ClaimKind {
 #[derive(Debug)]
 pub(super) struct Claim {
     folder: Arc<Folder>,
-    key: Key,
-    kind: ClaimKind,
+    claim: (Key, ClaimKind),
 }
 
 impl Folder {
@@ -95,37 +90,33 @@ impl Folder {
         lock
     }
 
-    /// Claims a key for an upload.
-    pub(super) fn claim(self: &Arc<Self>, key: &Key) -> Claim {
-        self.claim_as(key, ClaimKind::Upload)
+    /// Claims a key for an upload or a deletion of this agent.
+    pub(super) fn claim(self: &Arc<Self>, key: &Key, kind: ClaimKind) -> Claim {
+        let claim = (key.clone(), kind);
+        self.state.lock().claims.push(claim.clone());
+        Claim {
+            folder: Arc::clone(self),
+            claim,
+        }
     }
 
-    /// Claims a key for a deletion: no upload may choose it meanwhile.
-    pub(super) fn claim_deletion(self: &Arc<Self>, key: &Key) -> Claim {
-        self.claim_as(key, ClaimKind::Deletion)
-    }
-
-    /// Whether an upload of this agent has claimed this key.
-    pub(super) fn has_upload(&self, key: &Key) -> bool {
-        let state = self.state.lock();
-        state
-            .claims
-            .get(key)
-            .is_some_and(|claims| claims.uploads > 0)
-    }
-
-    /// Whether a deletion has claimed this key.
-    pub(super) fn has_deletion(&self, key: &Key) -> bool {
-        let state = self.state.lock();
-        state
-            .claims
-            .get(key)
-            .is_some_and(|claims| claims.deletions > 0)
+    /// Whether an upload, or a deletion, of this agent has claimed this key.
+    pub(super) fn is_claimed(&self, key: &Key, kind: ClaimKind) -> bool {
+        let claims = &self.state.lock().claims;
+        claims
+            .iter()
+            .any(|claim| (&claim.0, claim.1) == (key, kind))
     }
 
     /// Whether this tar without metadata is an orphan: this agent has no claim on it, and it is too old for another's.
     pub(super) fn is_orphan(&self, tar: &Object) -> bool {
-        is_settled(tar) && !self.state.lock().claims.contains_key(&tar.key)
+        is_settled(tar)
+            && !self
+                .state
+                .lock()
+                .claims
+                .iter()
+                .any(|(key, _)| *key == tar.key)
     }
 
     /// The verification record, as last read or written.
@@ -151,35 +142,13 @@ impl Folder {
         let since = self.state.lock().rests_since;
         since.is_some_and(|since| since.elapsed() < REST)
     }
-
-    fn claim_as(self: &Arc<Self>, key: &Key, kind: ClaimKind) -> Claim {
-        let mut state = self.state.lock();
-        *state.claims.entry(key.clone()).or_default().count(kind) += 1;
-        Claim {
-            folder: Arc::clone(self),
-            key: key.clone(),
-            kind,
-        }
-    }
-}
-
-impl Claims {
-    fn count(&mut self, kind: ClaimKind) -> &mut usize {
-        match kind {
-            ClaimKind::Upload => &mut self.uploads,
-            ClaimKind::Deletion => &mut self.deletions,
-        }
-    }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let mut state = self.folder.state.lock();
-        if let Some(claims) = state.claims.get_mut(&self.key) {
-            *claims.count(self.kind) -= 1;
-            if claims.uploads + claims.deletions == 0 {
-                state.claims.remove(&self.key);
-            }
+        let claims = &mut self.folder.state.lock().claims;
+        if let Some(index) = claims.iter().position(|claim| *claim == self.claim) {
+            claims.swap_remove(index);
         }
     }
 }

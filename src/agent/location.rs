@@ -130,29 +130,38 @@ impl Location {
         MutexGuard::map(self.state.lock(), |state| &mut state.history)
     }
 
-    /// Notes a result that may come from the cache: only its error says something about the storage.
-    ///
-    /// # Errors
-    /// The error in `result`.
-    pub fn note_error<T>(&self, result: Result<T>) -> Result<T> {
-        if result.is_err() {
-            self.note(result)
-        } else {
-            result
-        }
-    }
-
     /// Notes the result of a request to the storage, and sends an event if the status changes by it.
     ///
     /// # Errors
     /// The error in `result`.
-    pub fn note<T>(&self, result: Result<T>) -> Result<T> {
-        match &result {
-            Ok(_) => self.set_error(None),
-            Err(error) if concerns_storage(error.kind()) => self.set_error(Some(error.into())),
-            Err(_) => {}
+    pub fn note<T, E: Into<Error>>(&self, result: Result<T, E>) -> Result<T> {
+        let result = self.note_error(result);
+        if result.is_ok() {
+            self.note_success();
         }
         result
+    }
+
+    /// Notes a result that may come from the cache: only its error says something about the storage.
+    ///
+    /// # Errors
+    /// The error in `result`.
+    pub fn note_error<T, E: Into<Error>>(&self, result: Result<T, E>) -> Result<T> {
+        result
+            .map_err(Into::into)
+            .inspect_err(|error| self.note_failure(error))
+    }
+
+    /// Notes that the storage answered a request.
+    pub(super) fn note_success(&self) {
+        self.set_error(None);
+    }
+
+    /// Notes why a request failed, if that concerns the storage.
+    pub(super) fn note_failure(&self, error: &Error) {
+        if concerns_storage(error.kind()) {
+            self.set_error(Some(error.into()));
+        }
     }
 
     fn set_error(&self, error: Option<Failure>) {
@@ -189,10 +198,15 @@ impl Location {
     fn update(&self, change: impl FnOnce(&mut State) -> bool) {
         let has_changed = change(&mut self.state.lock());
         if has_changed {
-            self.events.send(Event::Location {
-                location: Box::new(self.status()),
-            });
+            self.announce();
         }
+    }
+
+    /// Sends the status.
+    pub(super) fn announce(&self) {
+        self.events.send(Event::Location {
+            location: Box::new(self.status()),
+        });
     }
 
     /// Its status.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::location::Location;
 use crate::archive::{self, Manifest, Walker};
 use crate::error::{Error, Kind, Result};
-use crate::store::{Key, Outcome, Patience};
+use crate::store::{Error as StoreError, Key, Outcome, Patience};
 
 /// Size of one read: a header with its neighbours, and most manifests.
 const READ_BYTES: u64 = 32 * 1024;
@@ -68,10 +68,7 @@ async fn read(
         .store
         .read_range(key, range, e_tag.as_deref(), Patience::INTERACTIVE)
         .await
-        .map_err(|error| match error.outcome {
-            Outcome::NotFound => tar_is_gone(key),
-            _ => error.into(),
-        });
+        .map_err(|error| read_error(key, error));
     let (bytes, version) = location.note_error(read)?;
     if e_tag.is_none() {
         *e_tag = version;
@@ -79,8 +76,11 @@ async fn read(
     Ok(bytes)
 }
 
-/// Error for a tar that was deleted since the scan.
-pub(super) fn tar_is_gone(key: &Key) -> Error {
+/// Error of reading a tar, which may have been deleted since the scan.
+pub(super) fn read_error(key: &Key, error: StoreError) -> Error {
+    if error.outcome != Outcome::NotFound {
+        return error.into();
+    }
     let detail = format!("The tar \"{key}\" is gone from the bucket.");
     Error::new(Kind::BackupNotFound, detail)
 }

@@ -13,7 +13,6 @@ use tracing::info;
 use super::events::Events;
 use super::folder::{Folder, FolderId};
 use super::location::{Location, not_found};
-use super::model::Event;
 use crate::config::{self, Origin};
 use crate::error::{Error, Kind, Result};
 
@@ -84,9 +83,7 @@ impl Registry {
                 id = location.id(),
                 "registered location \"{}\"", location.settings.name
             );
-            self.events.send(Event::Location {
-                location: Box::new(location.status()),
-            });
+            location.announce();
             self.changes.send_replace(());
         }
         Ok(location)

@@ -1,8 +1,17 @@
-//! Errors of tasks that do not reach their end.
+//! Tasks that outlive their caller, and their errors.
 
 use tokio::task::JoinError;
+use tokio_util::task::TaskTracker;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
+
+/// Runs work as a task of its own: a client that disconnects does not interrupt it.
+pub(super) async fn to_end<T: Send + 'static>(
+    tasks: &TaskTracker,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T> {
+    tasks.spawn(work).await.map_err(stopped)
+}
 
 /// Error of work that is refused or aborted because the agent shuts down.
 pub(crate) fn shutting_down() -> Error {
@@ -11,5 +20,5 @@ pub(crate) fn shutting_down() -> Error {
 
 /// Error of a task that panicked.
 pub(super) fn stopped(panicked: JoinError) -> Error {
-    Error::new(Kind::Internal, "The work stopped in the middle.").with_source(panicked)
+    Error::new(Kind::Internal, "The task panicked.").with_source(panicked)
 }

@@ -27,8 +27,10 @@ use tracing::info;
 pub(super) use inside::Inside;
 pub use intake::Received;
 pub(super) use plan::{Announcement, Context};
-pub(super) use retention::{Origin, Reason};
+pub(super) use retention::Reason;
+pub use retention::Uploader;
 
+use super::folder::ClaimKind;
 use super::location::Location;
 use super::model::{UploadState, UploadStatus};
 use crate::backup::StoredBackup;
@@ -79,7 +81,7 @@ impl Upload {
             location.note(choose_stem(&location, &announced, taken, &interrupted).await)?;
         let tar = location.keys.tar(&choice.stem);
         let is_own_tar = is_own(&interrupted, &tar);
-        let claim = location.folder.claim(&tar);
+        let claim = location.folder.claim(&tar, ClaimKind::Upload);
         let wanted = Wanted {
             location: &location,
             tar: &tar,
@@ -93,7 +95,7 @@ impl Upload {
             id: uuid::Uuid::new_v4().simple().to_string(),
             store: location.store.watched(watch),
             backup: announced.backup,
-            origin: announced.origin,
+            uploader: announced.uploader,
             part_size,
             metadata: location.keys.metadata(&choice.stem),
             tar,

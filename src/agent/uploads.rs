@@ -13,7 +13,7 @@ use super::catalog::refuse_oversized;
 use super::location::Location;
 use super::model::UploadStatus;
 use super::task::shutting_down;
-use super::upload::{Announcement, Context, Origin, Reason, Received, Upload, not_found};
+use super::upload::{Announcement, Context, Reason, Received, Upload, Uploader, not_found};
 use crate::backup::{StoredBackup, parse_date};
 use crate::error::{Error, Kind, Result};
 
@@ -66,7 +66,7 @@ impl Uploads {
             }
             drop(creating);
             for upload in same {
-                self.discard(&upload, Reason::Superseded).await;
+                upload.discard(Reason::Superseded).await;
             }
         }
     }
@@ -77,9 +77,7 @@ impl Uploads {
     where
         S: Stream<Item = io::Result<Bytes>> + Send + 'static,
     {
-        let result = self.find(id)?.receive(body).await;
-        self.forget_ended(id);
-        result
+        self.find(id)?.receive(body).await
     }
 
     /// # Errors
@@ -90,27 +88,21 @@ impl Uploads {
         size: u64,
         crc32: String,
     ) -> Result<StoredBackup> {
-        let result = self.find(id)?.complete(size, crc32).await;
-        self.forget_ended(id);
-        result
+        self.find(id)?.complete(size, crc32).await
     }
 
     /// # Errors
     /// [`Kind::UploadNotFound`], also if the backup exists already.
     pub(super) async fn cancel(&self, id: &str) -> Result<()> {
-        let upload = self.find(id)?;
-        if self.discard(&upload, Reason::Cancelled).await {
-            Ok(())
-        } else {
-            Err(not_found(id))
-        }
+        let is_discarded = self.find(id)?.discard(Reason::Cancelled).await;
+        is_discarded.then_some(()).ok_or_else(|| not_found(id))
     }
 
     /// Discards all uploads to a location that was removed.
     pub(super) async fn remove_location(&self, id: &str) {
         for upload in self.active() {
             if upload.location().id() == id {
-                self.discard(&upload, Reason::LocationRemoved).await;
+                upload.discard(Reason::LocationRemoved).await;
             }
         }
     }
@@ -153,13 +145,7 @@ impl Uploads {
         }
     }
 
-    /// Forgets an upload that has ended.
-    pub(super) fn forget_ended(&self, id: &str) {
-        self.by_id
-            .lock()
-            .retain(|other, upload| other != id || !upload.has_ended());
-    }
-
+    /// All active uploads; forgets those that have ended.
     fn active(&self) -> Vec<Upload> {
         let mut uploads = self.by_id.lock();
         uploads.retain(|_, upload| !upload.has_ended());
@@ -177,14 +163,10 @@ impl Uploads {
     }
 
     fn find(&self, id: &str) -> Result<Upload> {
-        let upload = self.by_id.lock().get(id).cloned();
-        upload.ok_or_else(|| not_found(id))
-    }
-
-    async fn discard(&self, upload: &Upload, reason: Reason) -> bool {
-        let is_discarded = upload.discard(reason).await;
-        self.by_id.lock().remove(&upload.id);
-        is_discarded
+        let mut uploads = self.active().into_iter();
+        uploads
+            .find(|upload| upload.id == id)
+            .ok_or_else(|| not_found(id))
     }
 
     fn refuse_when_full(&self, here: usize) -> Result<()> {
@@ -204,7 +186,7 @@ impl Uploads {
 /// Source: `homeassistant/components/backup/config.py`, `raise_on_error`.
 fn refuse_unreadable_date(announced: &Announcement) -> Result<()> {
     let date = &announced.backup.date;
-    if announced.origin == Origin::Copy || parse_date(date).is_some() {
+    if announced.uploader == Uploader::Copy || parse_date(date).is_some() {
         return Ok(());
     }
     let detail = format!(

@@ -98,7 +98,7 @@ impl Lines {
         let hello = Event::Hello {
             instance_id: agent.instance_id.clone(),
         };
-        let uploads = agent.uploads_under_way().into_iter();
+        let uploads = agent.uploads().into_iter();
         let locations = agent.locations().into_iter();
         let first = std::iter::once(hello)
             .chain(uploads.map(|upload| Event::Upload(upload.into())))

@@ -100,7 +100,7 @@ pub(super) async fn check(
     State(state): State<super::State>,
     Path(LocationPath { loc }): Path<LocationPath>,
 ) -> Result<Json<CheckReport>, Problem> {
-    Ok(Json(state.agent.check(&loc).await?))
+    Ok(Json(state.agent.check(&loc, None).await?))
 }
 
 /// Check settings without keeping them

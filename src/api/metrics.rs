@@ -123,7 +123,7 @@ pub(super) async fn metrics(State(state): State<super::State>) -> Response {
     status(&mut page, &locations);
     work(&mut page, &locations);
     traffic(&mut page, &locations);
-    let uploads = state.agent.uploads_under_way();
+    let uploads = state.agent.uploads();
     let mut unfinished = page.gauge("s3_backup_agent_uploads_under_way", "Uploads in progress.");
     for id in locations.iter().map(|figures| &figures.status.id) {
         let here = uploads.iter().filter(|upload| upload.location == *id);

@@ -24,6 +24,7 @@ use super::openapi::{Problems, StorageProblems};
 use super::{LocationPath, Problem, UploadPath};
 use crate::agent::model::UploadStatus;
 use crate::agent::upload::Received;
+use crate::agent::upload::Uploader;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::error::{Error, Kind};
 
@@ -42,7 +43,7 @@ pub(super) struct Uploads {
 )]
 pub(super) async fn list(State(state): State<super::State>) -> Json<Uploads> {
     Json(Uploads {
-        uploads: state.agent.uploads_under_way(),
+        uploads: state.agent.uploads(),
     })
 }
 
@@ -93,7 +94,10 @@ pub(super) async fn create(
             format!("The backup's metadata cannot be used: {error}."),
         )
     })?;
-    let upload = state.agent.create_upload(&loc, backup, &filename).await?;
+    let upload = state
+        .agent
+        .create_upload(&loc, backup, &filename, Uploader::HomeAssistant)
+        .await?;
     let address = format!("/v1/uploads/{}", upload.id);
     let created = Created {
         upload_id: upload.id.clone(),

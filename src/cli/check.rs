@@ -19,7 +19,7 @@ pub(super) async fn check(
 ) -> Result<(), CommandError> {
     let mut failed = None;
     for id in chosen(agent, args.location.as_ref())? {
-        let checked = agent.check(&id).await?;
+        let checked = agent.check(&id, None).await?;
         failed = failed.or(checked.error().map(Failure::retryable));
         output.result(&text(&id, &checked), &value(&id, &checked))?;
     }

@@ -50,7 +50,7 @@ pub(super) async fn download(
         .clone()
         .unwrap_or_else(|| suggested_file(&entry, backup_id));
     if file == Path::new("-") {
-        let download = agent.download(location, &entry, None).await?;
+        let download = Download::open(agent.location(location)?, &entry, None).await?;
         write_all(download, tokio::io::stdout(), &ProgressBar::hidden()).await?;
         return Ok(());
     }
@@ -65,7 +65,7 @@ pub(super) async fn download(
         );
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, taken).into());
     }
-    let download = agent.download(location, &entry, None).await?;
+    let download = Download::open(agent.location(location)?, &entry, None).await?;
     let bytes = download.size;
     let bar = output.progress(bytes);
     let partial = Partial(with_ending(

@@ -39,7 +39,7 @@ pub(super) async fn serve(
     let _lock = state_dir::lock(&config.state_dir)?;
     let token = token::of(&config.listen, config.supervisor.is_some())?;
     let agent = Agent::new(config.locations.clone(), &config.state_dir)?;
-    agent.keep_tidy();
+    agent.start_maintenance();
     let shutdown = CancellationToken::new();
     let allowed = Allowed {
         addresses: config.listen.page_from.clone(),
@@ -76,7 +76,7 @@ pub(super) async fn serve(
     };
     shutdown.cancel();
     // Interrupts uploads, so that their requests end and the servers can drain.
-    agent.begin_to_stop();
+    agent.begin_shutdown();
     while servers.join_next().await.is_some() {}
     agent.stop(CLEAN_UP_LIMIT).await;
     info!("stopped");

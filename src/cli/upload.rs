@@ -17,6 +17,7 @@ use super::CommandError;
 use super::output::{Output, size};
 use super::progress::follow_uploads;
 use crate::agent::Agent;
+use crate::agent::upload::Uploader;
 use crate::archive;
 use crate::backup::AgentBackup;
 use crate::error::{Error, Kind};
@@ -44,7 +45,7 @@ pub(super) async fn upload(
     let backup = describe(file).await?;
     let filename = format!("{}.tar", backup.suggested_stem());
     let upload = agent
-        .create_upload_once(location, backup.clone(), &filename)
+        .create_upload(location, backup.clone(), &filename, Uploader::Command)
         .await?;
     let bar = output.progress(backup.size);
     let upload_id = upload.id.clone();

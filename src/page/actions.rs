@@ -25,7 +25,7 @@ pub(super) async fn check(
     if !is_accepted(&headers) {
         return back(
             &format!("location-{loc}"),
-            state.api.agent.check(&loc).await.map(drop),
+            state.api.agent.check(&loc, None).await.map(drop),
         );
     }
     match state.api.agent.location(&loc) {
@@ -38,7 +38,7 @@ pub(super) async fn check(
 fn lines(state: &super::State, loc: String, headers: HeaderMap) -> Body {
     let (watcher, mut told) = mpsc::unbounded_channel::<CheckStep>();
     let agent = state.api.agent.clone();
-    let checking = tokio::spawn(async move { agent.check_watched(&loc, Some(watcher)).await });
+    let checking = tokio::spawn(async move { agent.check(&loc, Some(watcher)).await });
     let steps = stream::poll_fn(move |context| told.poll_recv(context));
     let running = steps.scan(Vec::new(), |done: &mut Vec<CheckStep>, step| {
         done.push(step);

@@ -80,7 +80,7 @@ pub(super) async fn page(
         words,
         problems: &state.api.problems,
         uploads: agent
-            .uploads_under_way()
+            .uploads()
             .into_iter()
             .map(|upload| UploadView::of(upload, &locations))
             .collect(),

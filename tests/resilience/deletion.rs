@@ -89,7 +89,7 @@ async fn fail_in_outage(
     let (answer, ()) = tokio::join!(agent.complete(&upload_id, sample), away);
     answer.is_problem(503, "storage_unreachable", &[]);
     eventually("the upload fails", async || {
-        agent.printed().contains("left behind for now")
+        agent.printed().contains("the sweep will retry")
     })
     .await;
     proxy.set_away(false);

@@ -215,7 +215,12 @@ async fn idle_upload_expires_after_ten_minutes() {
     for (before, after, is_in_time) in [(9, 9, true), (0, 11, false), (11, 0, false)] {
         let backup = serde_json::from_value(sample.metadata.clone()).unwrap();
         let upload = agent
-            .create_upload("other", backup, &sample.filename())
+            .create_upload(
+                "other",
+                backup,
+                &sample.filename(),
+                agent::upload::Uploader::HomeAssistant,
+            )
             .await
             .unwrap();
         time_passes(Duration::from_mins(before)).await;

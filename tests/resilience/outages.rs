@@ -169,7 +169,7 @@ async fn upload_fails_after_outage() {
 
     // An object that the agent cannot delete during the outage stays unlisted afterwards, and
     // blocks nothing.
-    let parts = "are left behind";
+    let parts = "could not abort the parts";
     eventually("it fails and reports it", async || {
         agent.printed().contains(parts)
     })

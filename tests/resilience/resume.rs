@@ -129,7 +129,7 @@ async fn reencrypted_stream_replaces_changed_parts() {
     let said = agent
         .printed()
         .lines()
-        .filter(|line| line.contains("another stream than before"))
+        .filter(|line| line.contains("changed parts are stored again"))
         .count();
     assert_eq!(said, 1, "{}", agent.printed());
     let sent = proxy.part_bytes() - before;

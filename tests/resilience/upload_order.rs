@@ -165,7 +165,7 @@ async fn out_of_order_calls_are_refused_harmlessly() {
     let mut sending = agent.sending(&upload_id);
     sending.send(&sample.tar.slice(..6 * 1024 * 1024)).await;
     let again = agent.content(&upload_id, "x").await;
-    again.is_problem(400, "invalid_request", &["already on its way"]);
+    again.is_problem(400, "invalid_request", &["being received already"]);
     sending.send(&sample.tar.slice(6 * 1024 * 1024..)).await;
     assert_eq!(sending.ended().await.unwrap().status, 200);
     agent

@@ -48,13 +48,8 @@ pub(super) struct Trial {
 struct Stopped;
 
 impl Trial {
-    /// Tries the settings up to the first step that fails.
-    pub(super) async fn of(location: Location, until: Option<Instant>) -> Self {
-        Self::watched(location, until, None).await
-    }
-
-    /// The same, and sends each step to `watcher`.
-    pub(super) async fn watched(
+    /// Tries the settings up to the first step that fails, and sends each step to `watcher`.
+    pub(super) async fn run(
         location: Location,
         until: Option<Instant>,
         watcher: Option<UnboundedSender<CheckStep>>,
@@ -69,7 +64,7 @@ impl Trial {
             watcher,
         };
         // A failed step is recorded already.
-        drop(trial.run().await);
+        drop(trial.all_steps().await);
         // A folder that is no longer empty stays.
         in_thread(move || {
             for folder in made {
@@ -88,7 +83,7 @@ impl Trial {
         self.steps.iter().find_map(|step| step.error.as_ref())
     }
 
-    async fn run(&mut self) -> Result<(), Stopped> {
+    async fn all_steps(&mut self) -> Result<(), Stopped> {
         if let Backend::S3(settings) = self.location.backend.clone() {
             let route = match Route::of(&settings) {
                 Ok(route) => route,
@@ -123,11 +118,7 @@ impl Trial {
     fn note_clock(&mut self, ahead: Option<chrono::Duration>) {
         if let Some(ahead) = ahead.filter(|ahead| ahead.abs() > CLOCK_TOLERANCE) {
             let message = format!("This machine's clock is {} the provider's.", offset(ahead));
-            self.notes.push(CheckNote {
-                code: Kind::ClockSkew.code(),
-                key: None,
-                message,
-            });
+            self.note(Kind::ClockSkew.code(), message);
         }
     }
 
@@ -142,9 +133,10 @@ impl Trial {
         // Whatever arrived goes again, however the rest went.
         let deleted = limited(STEP_LIMIT, async { deleted.await.map_err(refused) }).await;
         if deleted.is_err() && self.may_have_written() {
-            self.note_left_behind(format!(
+            let message = format!(
                 "The check could not delete its object \"{probe}\". Delete it at the provider."
-            ));
+            );
+            self.note(LEFT_BEHIND, message);
         }
         tried?;
         self.push("delete", start.elapsed(), deleted)
@@ -160,9 +152,9 @@ impl Trial {
         failed.is_none_or(|error| error.retryable() || error.reason == Reason::NoEncryption.code())
     }
 
-    fn note_left_behind(&mut self, message: String) {
+    fn note(&mut self, code: &'static str, message: String) {
         self.notes.push(CheckNote {
-            code: LEFT_BEHIND,
+            code,
             key: None,
             message,
         });
@@ -195,9 +187,10 @@ impl Trial {
         let aborted = multipart.abort(Patience::INTERACTIVE);
         let aborted = limited(STEP_LIMIT, async { aborted.await.map_err(refused) }).await;
         if aborted.is_err() {
-            self.note_left_behind(format!(
+            let message = format!(
                 "The check could not abort its unfinished upload of \"{key}\". Abort it at the provider."
-            ));
+            );
+            self.note(LEFT_BEHIND, message);
         }
         self.push("multipart", start.elapsed(), stored.and(aborted))
     }
@@ -235,13 +228,12 @@ impl Trial {
         work: impl Future<Output = Result<T>>,
     ) -> Result<T, Stopped> {
         let start = Instant::now();
-        match limited(self.limit(), work).await {
-            Ok(value) => self.push(name, start.elapsed(), Ok(())).map(|()| value),
-            Err(error) => Err(self
-                .push(name, start.elapsed(), Err(error))
-                .err()
-                .unwrap_or(Stopped)),
-        }
+        let (value, result) = match limited(self.limit(), work).await {
+            Ok(value) => (Some(value), Ok(())),
+            Err(error) => (None, Err(error)),
+        };
+        self.push(name, start.elapsed(), result)?;
+        value.ok_or(Stopped)
     }
 
     /// Time limit of the next step.

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::tombstone::{apply, described};
 use crate::agent::catalog::Entry;
-use crate::agent::folder::Claim;
+use crate::agent::folder::{Claim, ClaimKind};
 use crate::agent::journal::{Header, Journal, Journals, Tombstone};
 use crate::agent::location::Location;
 use crate::error::{Error, Kind, Result};
@@ -32,7 +32,7 @@ pub(in crate::agent) struct Deletion {
 
 /// The objects of a backup to delete.
 #[derive(Debug)]
-struct Doomed<'a> {
+struct Target<'a> {
     tar: &'a Key,
     metadata: &'a Key,
     /// The tar's version.
@@ -67,13 +67,13 @@ impl Deletion {
         };
         match described(location, &metadata, patience).await? {
             Some(described) if described.backup_id.as_deref() == Some(backup_id) => {
-                let doomed = Doomed {
+                let target = Target {
                     tar,
                     metadata: &metadata,
                     version,
                     backup_id,
                 };
-                Self::of(location, doomed, patience, journals)
+                Self::of(location, target, patience, journals)
                     .await
                     .map(Some)
             }
@@ -102,34 +102,34 @@ impl Deletion {
         let tar = location.keys.tar(&copy.stem);
         let metadata = location.keys.metadata(&copy.stem);
         // From here on no upload of this agent chooses the name.
-        let _claim = location.folder.claim_deletion(&tar);
+        let _claim = location.folder.claim(&tar, ClaimKind::Deletion);
         let found = location.store.object_if_any(&tar, patience).await?;
         let described = described(location, &metadata, patience).await?;
         if described.is_none_or(|described| described.sha256 != copy.metadata) {
             return Ok(None);
         }
-        let doomed = Doomed {
+        let target = Target {
             tar: &tar,
             metadata: &metadata,
             version: &found.map(|found| found.version).unwrap_or_default(),
             backup_id,
         };
-        Self::of(location, doomed, patience, journals)
+        Self::of(location, target, patience, journals)
             .await
             .map(Some)
     }
 
     async fn of(
         location: &Arc<Location>,
-        doomed: Doomed<'_>,
+        target: Target<'_>,
         patience: Patience,
         journals: &Arc<Journals>,
     ) -> StoreResult<Self> {
-        let claim = location.folder.claim_deletion(doomed.tar);
+        let claim = location.folder.claim(target.tar, ClaimKind::Deletion);
         let header = Header {
             folder: location.folder.id.clone(),
-            key: doomed.tar.to_string(),
-            backup_id: doomed.backup_id.to_owned(),
+            key: target.tar.to_string(),
+            backup_id: target.backup_id.to_owned(),
             upload_id: None,
             part_size: 0,
             size: None,
@@ -137,13 +137,13 @@ impl Deletion {
         };
         let journal = journals.begin(header).await;
         if let Some(journal) = &journal {
-            let version = doomed.version.to_owned();
+            let version = target.version.to_owned();
             journal.bury(Tombstone::Deleted { version }).await;
         }
-        location.store.delete(doomed.metadata, patience).await?;
+        location.store.delete(target.metadata, patience).await?;
         Ok(Self {
             location: Arc::clone(location),
-            tar: doomed.tar.clone(),
+            tar: target.tar.clone(),
             journal,
             _claim: claim,
         })
@@ -154,12 +154,17 @@ impl Deletion {
         match self.location.store.delete(&self.tar, patience).await {
             Ok(()) => self.end().await,
             Err(error) => {
-                warn!("{error}; its metadata is gone, so the deletion continues in the background");
+                warn!(
+                    "{error}; its metadata is deleted, so the deletion continues in the background"
+                );
                 tasks.spawn(async move {
                     let patience = self.location.patience();
                     match self.location.store.delete(&self.tar, patience).await {
                         Ok(()) => self.end().await,
-                        Err(error) => warn!("\"{}\" is left behind for now: {error}", self.tar),
+                        Err(error) => warn!(
+                            "could not delete \"{}\"; the sweep will retry: {error}",
+                            self.tar
+                        ),
                     }
                 });
             }
@@ -242,5 +247,5 @@ async fn delete_found(
             location.store.description()
         );
     }
-    location.note(failed.map_or(Ok(existed), |error| Err(error.into())))
+    location.note(failed.map_or(Ok(existed), Err))
 }

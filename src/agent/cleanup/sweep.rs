@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use super::tombstone::abandon;
-use crate::agent::folder::FolderId;
+use crate::agent::folder::{ClaimKind, FolderId};
 use crate::agent::journal::{self, Journals};
 use crate::agent::location::Location;
 use crate::agent::registry::Registry;
@@ -90,7 +90,7 @@ impl Sweeper {
         for upload in self.journals.expired().await {
             let (folder, key) = (&upload.header.folder, &upload.header.key);
             if let Some(location) = self.locations.at(folder) {
-                info!("sweeping what an interrupted upload of \"{key}\" left in {folder}");
+                info!("sweeping an interrupted upload of \"{key}\" in {folder}");
                 abandon(&location, upload, &self.tasks);
             } else {
                 let since = self
@@ -103,6 +103,15 @@ impl Sweeper {
                         "an interrupted upload of \"{key}\" stays: no location leads to {folder}"
                     );
                 }
+            }
+        }
+    }
+
+    /// Discards interrupted uploads to a folder that no location leads to any more: they cannot be resumed.
+    pub(in crate::agent) async fn sweep_abandoned(&self, location: &Arc<Location>) {
+        if self.locations.at(&location.folder.id).is_none() {
+            for upload in self.journals.interrupted_in(&location.folder.id).await {
+                abandon(location, upload, &self.tasks);
             }
         }
     }
@@ -185,7 +194,7 @@ async fn remove_expired(
             Err(error) => {
                 warn!(
                     age_hours,
-                    "an unfinished upload of \"{key}\" stays in {storage}: {error}"
+                    "could not sweep an unfinished upload of \"{key}\" in {storage}: {error}"
                 );
                 failed = Some(error.to_string());
             }
@@ -216,7 +225,7 @@ async fn expired_age(
         Some(id) if !known.is_empty() => known
             .iter()
             .any(|header| header.upload_id.as_deref() == Some(id)),
-        _ => !known.is_empty() || location.folder.has_upload(&leftover.key),
+        _ => !known.is_empty() || location.folder.is_claimed(&leftover.key, ClaimKind::Upload),
     };
     (age >= KEPT_FOR && !is_known).then_some(age)
 }

@@ -6,7 +6,7 @@ use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use crate::agent::catalog::MAX_METADATA_BYTES;
-use crate::agent::folder::is_settled;
+use crate::agent::folder::{ClaimKind, is_settled};
 use crate::agent::journal::{Header, Interrupted, Tombstone};
 use crate::agent::location::Location;
 use crate::backup::StoredBackup;
@@ -54,7 +54,7 @@ pub(in crate::agent) async fn erase_failed(
     apply(location, tar, tombstone, location.patience(), is_ours)
         .await
         .unwrap_or_else(|error| {
-            warn!("\"{tar}\" is left behind for now: {error}");
+            warn!("could not delete \"{tar}\"; the sweep will retry: {error}");
             false
         })
 }
@@ -86,17 +86,17 @@ pub(in crate::agent) fn abandon(
         let claim = {
             // No upload of this agent may choose the name meanwhile. An upload that already claimed it goes first.
             let _creating = location.folder.creating.lock().await;
-            if location.folder.has_upload(&key) {
+            if location.folder.is_claimed(&key, ClaimKind::Upload) {
                 return;
             }
-            location.folder.claim_deletion(&key)
+            location.folder.claim(&key, ClaimKind::Deletion)
         };
         let gone = apply(&location, &key, &tombstone, location.patience(), is_settled).await;
         drop(claim);
         match gone {
             Ok(true) => journal.end().await,
             Ok(false) => {}
-            Err(error) => warn!("\"{key}\" is left behind for now: {error}"),
+            Err(error) => warn!("could not delete \"{key}\"; the sweep will retry: {error}"),
         }
     });
 }
@@ -109,7 +109,9 @@ pub(in crate::agent) async fn abort_parts(
 ) -> bool {
     let aborted = multipart.abort(location.patience()).await;
     aborted
-        .inspect_err(|error| warn!("the parts of \"{key}\" are left behind for now: {error}"))
+        .inspect_err(|error| {
+            warn!("could not abort the parts of \"{key}\"; the sweep will retry: {error}")
+        })
         .is_ok()
 }
 

@@ -10,7 +10,7 @@ use super::plan::{Done, InsideLimits};
 use crate::agent::catalog::Entry;
 use crate::agent::download::Download;
 use crate::agent::location::Location;
-use crate::agent::upload::{Announcement, Inside, Origin, Reason, Upload};
+use crate::agent::upload::{Announcement, Inside, Reason, Upload, Uploader};
 use crate::agent::uploads::Uploads;
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::error::{Error, Kind, Result};
@@ -77,9 +77,7 @@ impl Copying {
             crc32,
             single_limit,
         };
-        let copied = upload.copy_inside(inside).await;
-        self.uploads.forget_ended(&upload.id);
-        copied.map(drop)
+        upload.copy_inside(inside).await.map(drop)
     }
 
     /// Downloads, verifies and uploads it, without a file in between.
@@ -89,7 +87,6 @@ impl Copying {
             Ok(download) => download,
             Err(error) => {
                 upload.discard(Reason::SenderLeft).await;
-                self.uploads.forget_ended(&upload.id);
                 return Err(error);
             }
         };
@@ -122,7 +119,7 @@ impl Copying {
         let announced = Announcement {
             backup,
             filename: format!("{stem}.tar"),
-            origin: Origin::Copy,
+            uploader: Uploader::Copy,
             part_size,
         };
         self.uploads.begin(Arc::clone(&self.to), announced).await

@@ -33,9 +33,9 @@ impl Location {
         let start = Instant::now();
         let view = self.note_error(self.list(refresh).await)?;
         match &view.error {
-            Some(error) => drop(self.note::<()>(Err(error.clone()))),
+            Some(error) => self.note_failure(error),
             // An older list says nothing about the storage now.
-            None if view.listing.taken >= start => self.note(Ok(()))?,
+            None if view.listing.taken >= start => self.note_success(),
             None => {}
         }
         Ok(view)

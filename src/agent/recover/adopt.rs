@@ -8,10 +8,11 @@ use tracing::info;
 use super::refusal::Refusal;
 use crate::agent::catalog::refuse_oversized;
 use crate::agent::cleanup::retract_metadata;
+use crate::agent::folder::ClaimKind;
 use crate::agent::location::Location;
 use crate::backup::{AgentBackup, AgentMetadata, FORMAT, StoredBackup, parse_date};
 use crate::error::{Error, Kind, Result};
-use crate::store::{ContentType, Error as StoreError, Key, Object, Outcome, Patience};
+use crate::store::{ContentType, Key, Object, Outcome, Patience};
 use crate::units::{rfc3339_millis, sha256};
 
 /// Longest backup id in a tar, in bytes; Home Assistant's have eight.
@@ -56,17 +57,14 @@ pub(super) async fn adopt(
         if !location.folder.is_orphan(tar) {
             return Err(Refusal::under_way(tar.key.as_str()));
         }
-        location.folder.claim(&tar.key)
+        location.folder.claim(&tar.key, ClaimKind::Upload)
     };
-    confirm(location, tar).await?;
-    match size(location, &metadata).await? {
-        None => {}
-        Some(_) => {
-            return Err(Refusal::HasMetadata(format!(
-                "\"{}\" got metadata in the meantime.",
-                tar.key
-            )));
-        }
+    if size(location, &tar.key).await? != Some(tar.size) {
+        return Err(gone(tar));
+    }
+    if size(location, &metadata).await?.is_some() {
+        let detail = format!("\"{}\" got metadata in the meantime.", tar.key);
+        return Err(Refusal::HasMetadata(detail));
     }
     let json = describe(&backup, tar)
         .to_object()
@@ -82,11 +80,7 @@ pub(super) async fn adopt(
         )
         .await;
     // It may exist although the answer was lost.
-    location.note(
-        written
-            .inspect_err(|_| location.outdated())
-            .map_err(Error::from),
-    )?;
+    location.note(written.inspect_err(|_| location.outdated()))?;
     // If this request fails, the metadata stays: a tar without metadata is the greater harm.
     if let Ok(now) = size(location, &tar.key).await
         && now != Some(tar.size)
@@ -94,7 +88,7 @@ pub(super) async fn adopt(
         // Another agent deleted or replaced the tar in a race.
         let retracted =
             retract_metadata(location, &metadata, Some(&ours), Patience::INTERACTIVE).await;
-        location.note(retracted.map_err(Error::from))?;
+        location.note(retracted)?;
         return Err(gone(tar));
     }
     info!(
@@ -108,14 +102,6 @@ pub(super) async fn adopt(
     Ok(backup)
 }
 
-/// Confirms that the tar still has the size that was read.
-async fn confirm(location: &Location, tar: &Object) -> Result<(), Refusal> {
-    if size(location, &tar.key).await? == Some(tar.size) {
-        return Ok(());
-    }
-    Err(gone(tar))
-}
-
 fn gone(tar: &Object) -> Refusal {
     let detail = format!("\"{}\" was replaced or deleted in the meantime.", tar.key);
     Error::new(Kind::BackupNotFound, detail).into()
@@ -123,11 +109,8 @@ fn gone(tar: &Object) -> Refusal {
 
 async fn size(location: &Location, key: &Key) -> Result<Option<u64>> {
     match location.store.size(key, Patience::INTERACTIVE).await {
-        Err(StoreError {
-            outcome: Outcome::NotFound,
-            ..
-        }) => Ok(None),
-        found => location.note(found.map(Some).map_err(Error::from)),
+        Err(error) if error.outcome == Outcome::NotFound => Ok(None),
+        found => location.note(found.map(Some)),
     }
 }
 

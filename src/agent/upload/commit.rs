@@ -4,6 +4,7 @@
 //! commit that ends early leaves a tombstone for what its steps may have written.
 
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -173,13 +174,11 @@ impl Commit {
             };
             let done = step.await;
             self.step = None;
-            let next = match done {
-                Ok(Done::Described(stored)) => return Ok(stored),
-                Ok(done) => self.next(done, ledger),
-                Err(failed) => Err(failed),
-            };
-            let next = next.map_err(|failed| (self.reason(&failed), *failed.error))?;
-            self.step = Some(next);
+            match done.and_then(|done| self.next(done, ledger)) {
+                Ok(ControlFlow::Continue(next)) => self.step = Some(next),
+                Ok(ControlFlow::Break(stored)) => return Ok(stored),
+                Err(failed) => return Err((self.reason(&failed), *failed.error)),
+            }
         }
     }
 
@@ -201,29 +200,33 @@ impl Commit {
         self.multipart
     }
 
-    /// Begins the step that follows.
-    fn next(&mut self, done: Done, ledger: &mut Ledger) -> Attempt<StepFuture> {
+    /// Begins the step that follows, or returns the backup after the last one.
+    fn next(
+        &mut self,
+        done: Done,
+        ledger: &mut Ledger,
+    ) -> Attempt<ControlFlow<Box<StoredBackup>, StepFuture>> {
         let plan = Arc::clone(&self.plan);
-        match done {
+        let step = match done {
             Done::Checked(lock, before) => {
                 self.lock = Some(lock);
                 self.before = before.map(|tar| tar.version);
                 if self.multipart.is_some() {
-                    return self.store();
+                    return self.store().map(ControlFlow::Continue);
                 }
                 ledger.decline(&plan);
                 self.stage = Stage::Claim;
                 let header = plan.header(None);
                 let journals = Arc::clone(&plan.context.journals);
-                Ok(async move { Ok(Done::Claimed(journals.begin(header).await)) }.boxed())
+                async move { Ok(Done::Claimed(journals.begin(header).await)) }.boxed()
             }
             Done::Claimed(journal) => {
                 ledger.own(journal);
-                self.store()
+                self.store()?
             }
             Done::Stored => {
                 self.stage = Stage::Confirm;
-                Ok(confirm(plan, self.content.size).boxed())
+                confirm(plan, self.content.size).boxed()
             }
             Done::Confirmed(tar) => {
                 self.stage = Stage::Describe;
@@ -235,21 +238,18 @@ impl Commit {
                     metadata: Some(sha256(&json)),
                     version: Some(tar.version),
                 };
-                Ok(async move {
-                    plan.store
-                        .write(
-                            &plan.metadata,
-                            json.into(),
-                            ContentType::Json,
-                            plan.patience(),
-                        )
+                async move {
+                    let (store, patience) = (&plan.store, plan.patience());
+                    store
+                        .write(&plan.metadata, json.into(), ContentType::Json, patience)
                         .await?;
                     Ok(Done::Described(Box::new(stored)))
                 }
-                .boxed())
+                .boxed()
             }
-            Done::Described(stored) => Ok(async { Ok(Done::Described(stored)) }.boxed()),
-        }
+            Done::Described(stored) => return Ok(ControlFlow::Break(stored)),
+        };
+        Ok(ControlFlow::Continue(step))
     }
 
     fn store(&mut self) -> Attempt<StepFuture> {
@@ -313,11 +313,8 @@ async fn check(plan: Arc<Plan>) -> Attempt<Done> {
     let is_free = match &found {
         None => true,
         Some(_) if plan.is_own_tar => {
-            let metadata = plan
-                .store
-                .object_if_any(&plan.metadata, plan.patience())
-                .await?;
-            metadata.is_none()
+            let metadata = plan.store.object_if_any(&plan.metadata, plan.patience());
+            metadata.await?.is_none()
         }
         Some(_) => false,
     };
@@ -325,7 +322,7 @@ async fn check(plan: Arc<Plan>) -> Attempt<Done> {
         return Ok(Done::Checked(lock, found));
     }
     let detail = format!(
-        "Something else wrote \"{}\" to {} while this backup was on its way.",
+        "Another program wrote \"{}\" to {} during this upload.",
         plan.tar,
         plan.location.store.description()
     );
@@ -381,7 +378,7 @@ pub(super) fn delete_replaced(plan: &Arc<Plan>) {
         plan.context.tasks.clone().spawn(async move {
             if let Err(error) = delete_copy(&plan, &copy).await {
                 let tar = plan.location.keys.tar(&copy.stem);
-                warn!("an earlier copy of the backup, \"{tar}\", is left behind: {error}");
+                warn!("could not delete \"{tar}\", an earlier copy of the backup: {error}");
             }
         });
     }

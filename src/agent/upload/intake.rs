@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::parts::{Parts, Piece, Step};
 use super::plan::Plan;
 use super::resume::Ledger;
-use super::retention::Origin;
+use super::retention::Uploader;
 use crate::archive::{self, Walker};
 use crate::error::{Error, Kind, Result};
 use crate::units::hex;
@@ -100,7 +100,7 @@ impl Intake {
     /// When the sender has been silent for too long.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let since = self.waiting_since?;
-        (self.plan.origin != Origin::Copy).then(|| since + SENDER_IDLE_LIMIT)
+        (self.plan.uploader != Uploader::Copy).then(|| since + SENDER_IDLE_LIMIT)
     }
 
     /// Takes in content until there is progress to tell. Cancel safe.

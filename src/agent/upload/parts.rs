@@ -128,8 +128,7 @@ impl Parts {
         if let Start::Starting(starting) = &mut self.start {
             let started = starting.await;
             self.start = Start::NotBegun;
-            let started = started.map_err(panicked)?.map_err(Error::from);
-            let begun = self.plan.location.note(started)?;
+            let begun = self.plan.location.note(started.map_err(panicked)?)?;
             ledger.own(begun.journal.clone());
             self.start = Start::Begun(begun);
         }
@@ -212,8 +211,7 @@ impl Parts {
         let Some(joined) = self.running.join_next().await else {
             return Ok(Step::default());
         };
-        let stored = joined.map_err(panicked)?.map_err(Error::from);
-        let (part, stored_bytes) = self.plan.location.note(stored)?;
+        let (part, stored_bytes) = self.plan.location.note(joined.map_err(panicked)?)?;
         self.stored.push(part);
         Ok(Step {
             stored_bytes,

@@ -7,9 +7,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::retention::Origin;
+use super::retention::Uploader;
 use crate::agent::catalog::MAX_METADATA_BYTES;
 use crate::agent::cleanup::EarlierCopy;
+use crate::agent::folder::ClaimKind;
 use crate::agent::journal::{Header, Interrupted, Journals};
 use crate::agent::location::Location;
 use crate::backup::{AgentBackup, StoredBackup};
@@ -37,7 +38,7 @@ pub(in crate::agent) struct Context {
 pub(in crate::agent) struct Announcement {
     pub(in crate::agent) backup: AgentBackup,
     pub(in crate::agent) filename: String,
-    pub(in crate::agent) origin: Origin,
+    pub(in crate::agent) uploader: Uploader,
     /// Part size in bytes, instead of the location's.
     pub(in crate::agent) part_size: Option<u64>,
 }
@@ -50,7 +51,7 @@ pub(super) struct Plan {
     /// The location's storage; reports outages to the upload.
     pub(super) store: Store,
     pub(super) backup: AgentBackup,
-    pub(super) origin: Origin,
+    pub(super) uploader: Uploader,
     pub(super) part_size: u64,
     pub(super) tar: Key,
     pub(super) metadata: Key,
@@ -109,7 +110,7 @@ pub(super) async fn choose_stem(
     for attempt in 0..MAX_STEMS {
         let stem = first.attempt(attempt, backup_id);
         let (tar, metadata) = (location.keys.tar(&stem), location.keys.metadata(&stem));
-        if taken.contains(&tar) || location.folder.has_deletion(&tar) {
+        if taken.contains(&tar) || location.folder.is_claimed(&tar, ClaimKind::Deletion) {
             continue;
         }
         match location

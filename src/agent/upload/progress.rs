@@ -97,7 +97,7 @@ impl Progress {
         }
         info!(
             upload_id = status.upload_id,
-            "\"{}\" comes as another stream than before: parts that differ are stored again",
+            "the content of \"{}\" differs from the earlier attempt's: changed parts are stored again",
             self.key
         );
         drop(status);
@@ -136,7 +136,7 @@ impl Progress {
                 self.wait = None;
                 if was_shown {
                     info!("the upload of \"{}\" continues", self.key);
-                    drop(self.location.note(Ok(())));
+                    self.location.note_success();
                     self.tell(|status| status.waiting = None);
                 }
             }
@@ -164,7 +164,7 @@ impl Progress {
             "the upload of \"{}\" waits for its storage: {error}",
             self.key
         );
-        drop(self.location.note::<()>(Err(error)));
+        self.location.note_failure(&error);
         self.tell(|status| status.waiting = Some(report));
     }
 

@@ -9,10 +9,10 @@ use tracing::info;
 
 use super::plan::Plan;
 use crate::agent::cleanup::{abandon, abort_parts, erase_failed, unfinished};
-use crate::agent::folder::Claim;
+use crate::agent::folder::{Claim, ClaimKind};
 use crate::agent::journal::{Interrupted, Journal, StoredPart, Tombstone};
 use crate::agent::location::Location;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::store::{Key, Multipart, Outcome, Patience};
 
 /// The journals of an upload.
@@ -188,7 +188,7 @@ impl Ledger {
             .any(|earlier| earlier.tombstone.is_some());
         // No upload may choose the key meanwhile: a deletion whose answer was lost must not hit its tar.
         let _claim = (tombstone.is_some() || has_tombstone)
-            .then(|| plan.location.folder.claim_deletion(&plan.tar));
+            .then(|| plan.location.folder.claim(&plan.tar, ClaimKind::Deletion));
         let _own_claim = self.claim;
         if let Some(multipart) = multipart
             && !abort_parts(&plan.location, &multipart, plan.tar.as_str()).await
@@ -272,7 +272,7 @@ async fn resumable(
         Err(error) if matches!(error.outcome, Outcome::NoSuchUpload | Outcome::NotFound) => {
             return Ok(None);
         }
-        Err(error) if error.outcome.is_transient() => return location.note(Err(error.into())),
+        Err(error) if error.outcome.is_transient() => return location.note(Err(error)),
         // A key without ListParts may still store parts. The journal was right when it was written, but a tar under the
         // key was made of its parts since.
         Err(_) => {
@@ -280,7 +280,7 @@ async fn resumable(
                 .store
                 .object_if_any(wanted.tar, Patience::INTERACTIVE)
                 .await;
-            if location.note(tar.map_err(Error::from))?.is_some() {
+            if location.note(tar)?.is_some() {
                 return Ok(None);
             }
         }

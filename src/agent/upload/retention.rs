@@ -4,7 +4,7 @@ use crate::error::{Error, Kind};
 
 /// Sender of an upload, which decides whether there is a next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::agent) enum Origin {
+pub enum Uploader {
     /// Home Assistant, which uploads a backup again after an interruption.
     HomeAssistant,
     /// A copy between locations, which is repeated after any failure.
@@ -61,11 +61,11 @@ impl Reason {
 }
 
 /// Decides whether the stored parts are kept.
-pub(super) const fn retention(reason: Reason, origin: Origin) -> Retention {
+pub(super) const fn retention(reason: Reason, uploader: Uploader) -> Retention {
     use Reason::{Expired, SenderLeft, ShuttingDown, Storage, Superseded};
-    match (reason, origin) {
-        (_, Origin::Command) => Retention::Discard,
-        (Superseded | Expired | ShuttingDown | SenderLeft, _) | (Storage, Origin::Copy) => {
+    match (reason, uploader) {
+        (_, Uploader::Command) => Retention::Discard,
+        (Superseded | Expired | ShuttingDown | SenderLeft, _) | (Storage, Uploader::Copy) => {
             Retention::Keep
         }
         _ => Retention::Discard,
@@ -83,8 +83,8 @@ mod tests {
             ShuttingDown, Storage, Superseded,
         };
         let kept = |reason| {
-            [Origin::HomeAssistant, Origin::Copy, Origin::Command]
-                .map(|origin| retention(reason, origin) == Retention::Keep)
+            [Uploader::HomeAssistant, Uploader::Copy, Uploader::Command]
+                .map(|uploader| retention(reason, uploader) == Retention::Keep)
         };
         for reason in [Superseded, Expired, ShuttingDown, SenderLeft] {
             assert_eq!(kept(reason), [true, true, false], "{reason:?}");

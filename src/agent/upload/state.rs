@@ -95,7 +95,7 @@ impl State {
 
     pub(super) const fn why_no_content(&self) -> &'static str {
         match self {
-            Self::Receiving(..) | Self::Copying(..) => "its content is already on its way",
+            Self::Receiving(..) | Self::Copying(..) => "its content is being received already",
             _ => "its content has arrived already",
         }
     }

@@ -234,7 +234,7 @@ impl Task {
 
     async fn complete(mut self, state: State, stored: StoredBackup) {
         let (plan, size_bytes) = (&self.plan, stored.backup.size);
-        drop(plan.location.note(Ok(())));
+        plan.location.note_success();
         delete_replaced(plan);
         self.ledger.complete(&plan.context.tasks).await;
         info!(
@@ -259,7 +259,7 @@ impl Task {
         let plan = Arc::clone(&self.plan);
         let (caller, remains) = state.split();
         if let Remains::Commit(_) = &remains {
-            drop(plan.location.note::<()>(Err(error.clone())));
+            plan.location.note_failure(&error);
         }
         let reason = if plan.location.is_gone() {
             Reason::LocationRemoved
@@ -275,7 +275,7 @@ impl Task {
             error,
             discards: self.discards,
         };
-        match retention(reason, plan.origin) {
+        match retention(reason, plan.uploader) {
             Retention::Keep => {
                 if let Remains::Parts(parts) = remains {
                     parts.drain().await;

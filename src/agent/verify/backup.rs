@@ -18,7 +18,7 @@ use crate::agent::peek::peek_manifest;
 use crate::archive::{self, Manifest, Walker};
 use crate::backup::{Read, StoredBackup};
 use crate::error::Result;
-use crate::store::{Algorithm, Object, Outcome, Patience, Stat};
+use crate::store::{Algorithm, Error as StoreError, Object, Outcome, Patience, Stat};
 use crate::units::hex;
 
 /// Interval of progress steps.
@@ -35,20 +35,31 @@ pub(super) async fn verify_backup(
     steps: mpsc::Sender<VerifyStep>,
 ) -> Result<(String, VerifyReport)> {
     let mut inspection = Inspection::new(location, entry, mode);
-    let metadata = inspection.read_metadata().await?;
-    if let Some(stat) = inspection.stat_tar(metadata.as_ref()).await? {
+    inspection.read_metadata().await?;
+    if let Some(stat) = inspection.stat_tar().await? {
         let manifest = match mode {
-            VerifyMode::Quick => inspection.read_headers(&stat, metadata.as_ref()).await?,
-            VerifyMode::Full => inspection.read_tar(&stat, metadata.as_ref(), steps).await?,
+            VerifyMode::Quick => inspection.read_headers(&stat).await?,
+            VerifyMode::Full => inspection.read_tar(&stat, steps).await?,
         };
-        inspection.compare_manifest(manifest, metadata.as_ref());
+        match manifest {
+            Ok(manifest) => inspection.compare_manifest(&manifest),
+            Err(error) => {
+                let detail = format!("\"{}\" cannot be restored: {error}.", entry.tar.key);
+                inspection.add(FindingCode::InvalidTar, detail);
+            }
+        }
     }
     Ok((inspection.version, inspection.report))
 }
 
+/// The tar's manifest, or why the tar cannot be restored.
+type ReadManifest = std::result::Result<Manifest, archive::Error>;
+
 struct Inspection<'l> {
     location: &'l Arc<Location>,
     entry: &'l Entry,
+    /// The metadata as it is now; none if it is missing or invalid.
+    metadata: Option<Read>,
     /// Version of the tar that is verified.
     version: String,
     report: VerifyReport,
@@ -59,6 +70,7 @@ impl<'l> Inspection<'l> {
         Self {
             location,
             entry,
+            metadata: None,
             version: entry.tar.version.clone(),
             report: VerifyReport {
                 ok: true,
@@ -77,21 +89,28 @@ impl<'l> Inspection<'l> {
         self.report.problems.push(Finding { code, detail });
     }
 
-    /// Reads the metadata as it is now.
-    async fn read_metadata(&mut self) -> Result<Option<Read>> {
-        let key = &self.entry.key;
-        let read = self
-            .location
-            .store
-            .read(key, MAX_METADATA_BYTES, Patience::INTERACTIVE);
-        let json = match read.await {
-            Ok(json) => json,
+    /// Adds a finding if the object is missing.
+    fn found<T>(
+        &mut self,
+        result: Result<T, StoreError>,
+        code: FindingCode,
+        missing: String,
+    ) -> Result<Option<T>> {
+        match result {
             Err(error) if error.outcome == Outcome::NotFound => {
-                let detail = format!("The metadata \"{key}\" is gone.");
-                self.add(FindingCode::MetadataMissing, detail);
-                return Ok(None);
+                self.add(code, missing);
+                Ok(None)
             }
-            Err(error) => return self.location.note(Err(error.into())),
+            result => self.location.note_error(result.map(Some)),
+        }
+    }
+
+    async fn read_metadata(&mut self) -> Result<()> {
+        let (key, store) = (&self.entry.key, &self.location.store);
+        let read = store.read(key, MAX_METADATA_BYTES, Patience::INTERACTIVE);
+        let missing = format!("The metadata \"{key}\" is gone.");
+        let Some(json) = self.found(read.await, FindingCode::MetadataMissing, missing)? else {
+            return Ok(());
         };
         match StoredBackup::read(&json) {
             Ok(read) => {
@@ -99,30 +118,27 @@ impl<'l> Inspection<'l> {
                     let detail = format!("The metadata \"{key}\" is damaged: {damage}.");
                     self.add(FindingCode::MetadataDamaged, detail);
                 }
-                Ok(Some(read))
+                self.metadata = Some(read);
             }
             Err(error) => {
                 let detail = format!("The metadata \"{key}\" cannot be used: {error}.");
                 self.add(FindingCode::InvalidMetadata, detail);
-                Ok(None)
             }
         }
+        Ok(())
     }
 
-    async fn stat_tar(&mut self, metadata: Option<&Read>) -> Result<Option<Stat>> {
+    async fn stat_tar(&mut self) -> Result<Option<Stat>> {
         let key = &self.entry.tar.key;
-        let stat = match self.location.store.stat(key, Patience::INTERACTIVE).await {
-            Ok(stat) => stat,
-            Err(error) if error.outcome == Outcome::NotFound => {
-                let detail = format!("The tar \"{key}\" is gone.");
-                self.add(FindingCode::TarMissing, detail);
-                return Ok(None);
-            }
-            Err(error) => return self.location.note(Err(error.into())),
+        let stat = self.location.store.stat(key, Patience::INTERACTIVE);
+        let missing = format!("The tar \"{key}\" is gone.");
+        let Some(stat) = self.found(stat.await, FindingCode::TarMissing, missing)? else {
+            return Ok(None);
         };
         self.report.size_bytes = stat.size;
         self.set_version(stat.version.as_deref());
-        if let Some(expected) = metadata.and_then(|metadata| wrong_size(metadata, stat.size)) {
+        let expected = self.metadata.as_ref();
+        if let Some(expected) = expected.and_then(|metadata| wrong_size(metadata, stat.size)) {
             let size = stat.size;
             let detail =
                 format!("The tar \"{key}\" has {size} bytes, but its metadata says {expected}.");
@@ -138,38 +154,31 @@ impl<'l> Inspection<'l> {
         self.version = version.unwrap_or(listed).to_owned();
     }
 
-    async fn read_headers(
-        &mut self,
-        stat: &Stat,
-        metadata: Option<&Read>,
-    ) -> Result<Option<Manifest>> {
+    async fn read_headers(&mut self, stat: &Stat) -> Result<ReadManifest> {
         let key = &self.entry.tar.key;
         let stored = stat
             .checksums
             .iter()
             .find(|(checksum, _)| *checksum == Algorithm::Sha256)
             .map(|(_, stored)| hex(stored));
-        let recorded = recorded_sha256(metadata);
         if stored
-            .zip(recorded)
+            .zip(self.recorded_sha256())
             .is_some_and(|(stored, recorded)| stored != recorded)
         {
-            let detail = format!(
-                "The SHA-256 that the server has of \"{key}\" is not the one of what was uploaded."
-            );
+            let detail =
+                format!("The SHA-256 that the server has of \"{key}\" is not that of the upload.");
             self.add(FindingCode::ChecksumMismatch, detail);
         }
         let peek = peek_manifest(self.location, key, stat.size).await?;
         self.report.read_bytes = peek.read_bytes;
-        Ok(self.check_manifest(peek.manifest))
+        Ok(peek.manifest)
     }
 
     async fn read_tar(
         &mut self,
         stat: &Stat,
-        metadata: Option<&Read>,
         steps: mpsc::Sender<VerifyStep>,
-    ) -> Result<Option<Manifest>> {
+    ) -> Result<ReadManifest> {
         let entry = Entry {
             tar: Object {
                 size: stat.size,
@@ -199,36 +208,26 @@ impl<'l> Inspection<'l> {
                 }
             }
         }
-        let (sha256, mismatches) = hashes.finish(recorded_sha256(metadata));
+        let (sha256, mismatches) = hashes.finish(self.recorded_sha256());
         self.report.sha256 = Some(sha256);
         for hash in mismatches {
             let key = &self.entry.tar.key;
-            let detail = format!("The {hash} of \"{key}\" is not the one of what was uploaded.");
+            let detail = format!("The {hash} of \"{key}\" is not that of the upload.");
             self.add(FindingCode::ChecksumMismatch, detail);
         }
-        Ok(self.check_manifest(walker.and_then(Walker::finish)))
+        Ok(walker.and_then(Walker::finish))
     }
 
-    fn check_manifest(
-        &mut self,
-        manifest: std::result::Result<Manifest, archive::Error>,
-    ) -> Option<Manifest> {
-        manifest
-            .map_err(|error| {
-                let key = &self.entry.tar.key;
-                let detail = format!("\"{key}\" cannot be restored: {error}.");
-                self.add(FindingCode::InvalidTar, detail);
-            })
-            .ok()
+    fn recorded_sha256(&self) -> Option<&str> {
+        self.metadata.as_ref()?.sha256.as_deref()
     }
 
     /// Compares what Home Assistant restores by. A user may change what it only shows, such as the name.
-    fn compare_manifest(&mut self, manifest: Option<Manifest>, metadata: Option<&Read>) {
-        let (Some(manifest), Some(read)) = (manifest, metadata) else {
+    fn compare_manifest(&mut self, manifest: &Manifest) {
+        let Some(Read { stored, .. }) = &self.metadata else {
             return;
         };
-        let backup = &read.stored.backup;
-        let key = &self.entry.tar.key;
+        let (backup, key) = (&stored.backup, &self.entry.tar.key);
         if manifest.backup_id() != backup.backup_id {
             let detail = format!(
                 "The tar \"{key}\" is the backup \"{}\", not \"{}\".",
@@ -237,18 +236,19 @@ impl<'l> Inspection<'l> {
             );
             return self.add(FindingCode::OtherBackup, detail);
         }
-        if backup.is_protected() == Some(!manifest.is_protected()) {
-            self.add_difference("whether it is encrypted");
+        let is_other_version =
+            backup.is_of_version(manifest.homeassistant_version()) == Some(false);
+        let differences = [
+            (
+                "whether it is encrypted",
+                backup.is_protected() == Some(!manifest.is_protected()),
+            ),
+            ("the version of Home Assistant", is_other_version),
+        ];
+        for (subject, _) in differences.iter().filter(|(_, differs)| *differs) {
+            let detail = format!("The tar \"{key}\" and its metadata do not agree on {subject}.");
+            self.add(FindingCode::MetadataDiffers, detail);
         }
-        if backup.is_of_version(manifest.homeassistant_version()) == Some(false) {
-            self.add_difference("the version of Home Assistant");
-        }
-    }
-
-    fn add_difference(&mut self, subject: &str) {
-        let key = &self.entry.tar.key;
-        let detail = format!("The tar \"{key}\" and its metadata do not agree on {subject}.");
-        self.add(FindingCode::MetadataDiffers, detail);
     }
 }
 
@@ -257,10 +257,6 @@ impl<'l> Inspection<'l> {
 fn is_other_version(listed: &str, read: &str) -> bool {
     listed.trim_matches('"') != read.trim_matches('"')
         && DateTime::parse_from_rfc3339(listed).is_err()
-}
-
-fn recorded_sha256(metadata: Option<&Read>) -> Option<&str> {
-    metadata?.sha256.as_deref()
 }
 
 /// The size in the metadata, if a tar of `size` bytes cannot have it. Home Assistant announces fewer bytes than it sends in a

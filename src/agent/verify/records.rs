@@ -148,7 +148,7 @@ impl Records {
         if unwritten.is_empty() && self.state_dir.exists() {
             let state_dir = self.state_dir.display();
             warn!(
-                "\"{state_dir}\" cannot be written: {error}; what verifying finds is forgotten when the agent ends"
+                "\"{state_dir}\" cannot be written: {error}; verification results are lost when the agent stops"
             );
         }
         unwritten.extend(folders.remove_entry(folder));

@@ -101,10 +101,7 @@ impl Scheduler {
             return;
         };
         let error = ended.unwrap_or_else(|error| {
-            warn!(
-                location = location.id(),
-                "verifying backups ended early: {error}"
-            );
+            warn!(location = location.id(), "verification run failed: {error}");
             location.folder.rest();
             Some(error)
         });
@@ -199,7 +196,7 @@ impl Scheduler {
                 warn!(
                     location = location.id(),
                     backup_id = id,
-                    "a backup could not be verified: {error}"
+                    "could not verify a backup: {error}"
                 );
                 let records = &self.verifier.records;
                 records.add_unread(&location.folder.id, &id).await;

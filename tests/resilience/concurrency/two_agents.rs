@@ -131,7 +131,7 @@ async fn two_agents_with_one_name_do_not_overwrite_each_other() {
         one.complete(&begun[0], &first).await.is_problem(
             502,
             "storage_error",
-            &["Something else wrote", "again"],
+            &["Another program wrote", "again"],
         );
         for agent in [&one, &other] {
             assert_eq!(agent.listed("garage").await, [second.id()]);

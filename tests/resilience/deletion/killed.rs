@@ -68,7 +68,7 @@ async fn resumed_upload_does_not_overwrite_another_backup_under_its_name() {
     agent.complete(&upload_id, &sample).await.is_problem(
         502,
         "storage_error",
-        &["Something else wrote"],
+        &["Another program wrote"],
     );
     assert_eq!(
         agent.refreshed("garage").await["backups"]

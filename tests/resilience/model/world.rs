@@ -12,6 +12,8 @@ use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use s3_backup_agent::agent::Agent;
+use s3_backup_agent::agent::download::Download;
+use s3_backup_agent::agent::upload::Uploader;
 use s3_backup_agent::backup::StoredBackup;
 use s3_backup_agent::config;
 use s3_backup_agent::error::{Error, Kind};
@@ -99,7 +101,7 @@ impl World {
     fn start(&mut self) {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let agent = runtime.block_on(async { agent(&self.server, self.state.path()) });
-        runtime.block_on(async { agent.keep_tidy() });
+        runtime.block_on(async { agent.start_maintenance() });
         self.running = Some((runtime, agent));
     }
 
@@ -273,7 +275,9 @@ impl World {
         );
         let half = sample.tar.slice(..(5 << 20) + 100_000);
         let ended = self.call(Trouble::None, |agent| async move {
-            let upload = agent.create_upload(HOME, backup, &filename).await?;
+            let upload = agent
+                .create_upload(HOME, backup, &filename, Uploader::HomeAssistant)
+                .await?;
             let gone = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
             let pieces = futures_util::StreamExt::chain(
                 pieces(&half),
@@ -330,11 +334,11 @@ impl World {
     fn download(&mut self, id: &str, trouble: Trouble) {
         let ended = self.call(trouble, |agent| async move {
             let entry = agent.find(HOME, id).await?;
-            let download = match agent.download(HOME, &entry, None).await {
+            let download = match Download::open(agent.location(HOME)?, &entry, None).await {
                 // Retried with a new list, as the API does.
                 Err(error) if error.kind() == Kind::BackupNotFound => {
                     let entry = agent.find(HOME, id).await?;
-                    agent.download(HOME, &entry, None).await?
+                    Download::open(agent.location(HOME)?, &entry, None).await?
                 }
                 opened => opened?,
             };
@@ -376,7 +380,7 @@ fn agent(server: &Imitation, state: &Path) -> Arc<Agent> {
 async fn uploads(agent: Arc<Agent>, sample: Sample) -> Result<StoredBackup, Error> {
     let backup = serde_json::from_value(sample.metadata.clone()).unwrap();
     let upload = agent
-        .create_upload(HOME, backup, &sample.filename())
+        .create_upload(HOME, backup, &sample.filename(), Uploader::HomeAssistant)
         .await?;
     agent.receive(&upload.id, pieces(&sample.tar)).await?;
     agent

@@ -28,11 +28,12 @@ async fn directory_check_removes_its_folders() {
         "access_key_id": "key", "secret_access_key": "secret", "prefix": "deep/down"});
     let (location, _) = Location::from_json(&section).unwrap();
     let backend = Backend::Directory(folder.path().join("a/b"));
-    let trial = Trial::of(
+    let trial = Trial::run(
         Location {
             backend,
             ..location
         },
+        None,
         None,
     )
     .await;
