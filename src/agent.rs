@@ -235,7 +235,7 @@ impl Agent {
     pub async fn diagnostics(&self) -> Diagnostics {
         let locations = self.locations.all();
         Diagnostics {
-            locations: locations.iter().map(|location| location.into()).collect(),
+            locations: locations.iter().map(Into::into).collect(),
             uploads: self.uploads.status(),
             journal: self.context.journals.overview().await,
             limits: Limits::default(),
@@ -246,7 +246,7 @@ impl Agent {
     #[must_use]
     pub fn figures(&self) -> Vec<Figures> {
         let locations = self.locations.all();
-        locations.iter().map(|location| location.into()).collect()
+        locations.iter().map(Into::into).collect()
     }
 
     /// Deletes a backup: its metadata first, so that it is invisible before its tar is gone. Once the metadata is

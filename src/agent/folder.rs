@@ -110,13 +110,8 @@ impl Folder {
 
     /// Whether this tar without metadata is an orphan: this agent has no claim on it, and it is too old for another's.
     pub(super) fn is_orphan(&self, tar: &Object) -> bool {
-        is_settled(tar)
-            && !self
-                .state
-                .lock()
-                .claims
-                .iter()
-                .any(|(key, _)| *key == tar.key)
+        let claims = &self.state.lock().claims;
+        is_settled(tar) && claims.iter().all(|(key, _)| *key != tar.key)
     }
 
     /// The verification record, as last read or written.

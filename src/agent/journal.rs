@@ -81,7 +81,7 @@ enum Line {
     /// The objects under the key are to be deleted.
     #[serde(rename = "removing")]
     Buried(Tombstone),
-    /// Another attempt resumed the upload, whatever was to become of it.
+    /// Another attempt resumed the upload: revokes the two lines above.
     #[serde(rename = "wanted")]
     Resumed,
 }

@@ -10,19 +10,24 @@ pub(crate) fn keep(path: &Path, text: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
     // The leftover of a killed process is not reused: another user may be able to read it.
     drop(fs::remove_file(&new));
-    let mut file = File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&new)?;
-    let written = file
-        .write_all(text)
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs::rename(&new, path));
+    let written = create(&new, text).and_then(|_| fs::rename(&new, path));
     if written.is_err() {
         drop(fs::remove_file(&new));
     }
     written.and_then(|()| sync_folder(path))
+}
+
+/// Creates a durable file, readable by its owner alone.
+pub(super) fn create(path: &Path, text: &[u8]) -> io::Result<File> {
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    Ok(file)
 }
 
 /// Syncs the folder of a file, so that its name is durable.

@@ -16,7 +16,7 @@ use super::verify::record::Record;
 use super::verify::status::verification_status;
 use crate::config::{self, Backend, Origin};
 use crate::error::{Error, Kind, Result};
-use crate::store::{Keys, Patience, Store};
+use crate::store::{Patience, Store};
 use crate::units::rfc3339;
 use history::History;
 
@@ -29,8 +29,6 @@ pub struct Location {
     pub settings: Arc<config::Location>,
     /// Its storage.
     pub store: Store,
-    /// Keys of its folder.
-    pub keys: Keys,
     /// The folder in its bucket, which other locations may share.
     pub folder: Arc<Folder>,
     /// List of its backups.
@@ -44,7 +42,7 @@ struct State {
     /// Whether a request to the storage has ended.
     is_known: bool,
     error: Option<Failure>,
-    /// As the last event told them.
+    /// As in the last event.
     numbers: Numbers,
     /// Why the last scheduled verification failed.
     verify_error: Option<Failure>,
@@ -66,7 +64,6 @@ impl Location {
         Ok(Self {
             store: Store::open(&settings)?,
             settings: Arc::new(settings),
-            keys: folder.keys.clone(),
             catalog: Arc::new(Catalog::new(Arc::clone(&folder))),
             folder,
             events,

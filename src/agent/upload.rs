@@ -79,7 +79,7 @@ impl Upload {
             .await;
         let choice =
             location.note(choose_stem(&location, &announced, taken, &interrupted).await)?;
-        let tar = location.keys.tar(&choice.stem);
+        let tar = location.folder.keys.tar(&choice.stem);
         let is_own_tar = is_own(&interrupted, &tar);
         let claim = location.folder.claim(&tar, ClaimKind::Upload);
         let wanted = Wanted {
@@ -97,7 +97,7 @@ impl Upload {
             backup: announced.backup,
             uploader: announced.uploader,
             part_size,
-            metadata: location.keys.metadata(&choice.stem),
+            metadata: location.folder.keys.metadata(&choice.stem),
             tar,
             location,
             replaced: choice.replaced,

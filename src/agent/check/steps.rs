@@ -130,7 +130,7 @@ impl Trial {
         let start = Instant::now();
         let refused = |error| not_allowed(error, "delete", "s3:DeleteObject");
         let deleted = store.delete(&probe, Patience::INTERACTIVE);
-        // Whatever arrived goes again, however the rest went.
+        // Also after a failed step: the probe may exist.
         let deleted = limited(STEP_LIMIT, async { deleted.await.map_err(refused) }).await;
         if deleted.is_err() && self.may_have_written() {
             let message = format!(

@@ -99,8 +99,8 @@ impl Deletion {
         journals: &Arc<Journals>,
     ) -> StoreResult<Option<Self>> {
         let patience = location.patience();
-        let tar = location.keys.tar(&copy.stem);
-        let metadata = location.keys.metadata(&copy.stem);
+        let tar = location.folder.keys.tar(&copy.stem);
+        let metadata = location.folder.keys.metadata(&copy.stem);
         // From here on no upload of this agent chooses the name.
         let _claim = location.folder.claim(&tar, ClaimKind::Deletion);
         let found = location.store.object_if_any(&tar, patience).await?;

@@ -142,7 +142,7 @@ fn storage(location: &Location) -> (String, FolderId) {
 async fn sweep_storage(journals: &Journals, location: &Location) -> bool {
     match location
         .store
-        .leftovers(location.keys.folder(), Patience::INTERACTIVE)
+        .leftovers(location.folder.keys.folder(), Patience::INTERACTIVE)
         .await
     {
         Ok(found) => {
@@ -171,7 +171,7 @@ async fn remove_expired(
 ) -> (usize, Option<String>) {
     let (mut removed, mut failed) = (0, None);
     let is_old = |leftover: &&Leftover| {
-        found.now - leftover.begun >= KEPT_FOR && location.keys.may_be_ours(&leftover.key)
+        found.now - leftover.begun >= KEPT_FOR && location.folder.keys.may_be_ours(&leftover.key)
     };
     for leftover in found.all.iter().filter(is_old).take(MAX_EXAMINED) {
         let Some(age) = expired_age(journals, location, leftover, &found).await else {

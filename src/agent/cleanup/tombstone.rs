@@ -84,7 +84,7 @@ pub(in crate::agent) fn abandon(
         };
         let key = Key::new(&header.key);
         let claim = {
-            // No upload of this agent may choose the name meanwhile. An upload that already claimed it goes first.
+            // No upload of this agent may choose the name meanwhile. An upload that has claimed it keeps it.
             let _creating = location.folder.creating.lock().await;
             if location.folder.is_claimed(&key, ClaimKind::Upload) {
                 return;
@@ -110,7 +110,7 @@ pub(in crate::agent) async fn abort_parts(
     let aborted = multipart.abort(location.patience()).await;
     aborted
         .inspect_err(|error| {
-            warn!("could not abort the parts of \"{key}\"; the sweep will retry: {error}")
+            warn!("could not abort the parts of \"{key}\"; the sweep will retry: {error}");
         })
         .is_ok()
 }

@@ -166,10 +166,10 @@ pub(in crate::agent) async fn plan(
     request: &CopyRequest,
 ) -> Result<CopyPlan> {
     let folder = match &request.layout {
-        Layout::Agent => from.keys.folder().to_owned(),
+        Layout::Agent => from.folder.keys.folder().to_owned(),
         Layout::Flat(prefix) => flat_folder(prefix),
     };
-    if from.folder.id.is_same_storage(&to.folder.id) && folder == to.keys.folder() {
+    if from.folder.id.is_same_storage(&to.folder.id) && folder == to.folder.keys.folder() {
         let detail = format!(
             "\"{}\" and \"{}\" are the same folder of the same bucket.",
             from.id(),

@@ -2,14 +2,14 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use serde::de::IgnoredAny;
 
-use crate::agent::kept::sync_folder;
+use crate::agent::kept::{create, sync_folder};
 
 const EXTENSION: &str = "jsonl";
 
@@ -48,7 +48,7 @@ impl JournalFile {
         let new = folder.join(format!("{name}.{NEW_EXTENSION}"));
         let path = folder.join(format!("{name}.{EXTENSION}"));
         let written =
-            write_new(&new, first).and_then(|file| fs::rename(&new, &path).map(|()| file));
+            create_locked(&new, first).and_then(|file| fs::rename(&new, &path).map(|()| file));
         match written {
             Ok(file) => {
                 sync_folder(&path)?;
@@ -90,16 +90,9 @@ pub(super) struct Opened {
     pub(super) age: Duration,
 }
 
-fn write_new(path: &Path, first: &[u8]) -> io::Result<File> {
-    let mut file = File::options()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
+fn create_locked(path: &Path, text: &[u8]) -> io::Result<File> {
+    let file = create(path, text)?;
     file.lock()?;
-    file.write_all(first)?;
-    file.sync_all()?;
     Ok(file)
 }
 
@@ -107,7 +100,7 @@ fn write_new(path: &Path, first: &[u8]) -> io::Result<File> {
 fn replace(path: &Path, text: &[u8], modified: SystemTime) -> io::Result<File> {
     let new = path.with_extension(NEW_EXTENSION);
     drop(fs::remove_file(&new));
-    let file = write_new(&new, text)?;
+    let file = create_locked(&new, text)?;
     file.set_modified(modified)?;
     fs::rename(&new, path)?;
     sync_folder(path)?;
@@ -123,6 +116,7 @@ pub(super) fn unlocked(folder: &Path, upgrade: Upgrade) -> Vec<(PathBuf, io::Res
         drop(remove_stale(&path));
     }
     journals(folder)
+        .into_iter()
         .filter_map(|path| {
             open(&path, upgrade)
                 .transpose()
@@ -132,15 +126,16 @@ pub(super) fn unlocked(folder: &Path, upgrade: Upgrade) -> Vec<(PathBuf, io::Res
 }
 
 /// Paths of all journals, locked or not.
-pub(super) fn journals(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+pub(super) fn journals(folder: &Path) -> Vec<PathBuf> {
     with_extension(folder, EXTENSION)
 }
 
-fn with_extension(folder: &Path, extension: &'static str) -> impl Iterator<Item = PathBuf> + use<> {
+fn with_extension(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten();
     entries
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(move |path| path.extension().is_some_and(|found| found == extension))
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .collect()
 }
 
 /// Number of bytes before the first torn line: a power cut may leave half a line, zeros, or both before the rest of it.

@@ -56,6 +56,7 @@ impl Journals {
         let folder = self.folder.clone();
         let read = spawn_blocking(move || {
             file::journals(&folder)
+                .into_iter()
                 .filter_map(|path| read(&path).ok().flatten())
                 .collect::<Vec<_>>()
         });

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::agent) enum Tombstone {
-    /// Objects of an upload that failed during its commit, after its sender was told so.
+    /// Objects of an upload that failed during its commit, after the sender got the error.
     Failed {
         /// SHA-256 of the metadata object, if the agent may have written it. It identifies the attempt: all attempts may
         /// write the same tar, but no two write the same metadata.

@@ -377,7 +377,7 @@ pub(super) fn delete_replaced(plan: &Arc<Plan>) {
         let plan = Arc::clone(plan);
         plan.context.tasks.clone().spawn(async move {
             if let Err(error) = delete_copy(&plan, &copy).await {
-                let tar = plan.location.keys.tar(&copy.stem);
+                let tar = plan.location.folder.keys.tar(&copy.stem);
                 warn!("could not delete \"{tar}\", an earlier copy of the backup: {error}");
             }
         });

@@ -109,7 +109,10 @@ pub(super) async fn choose_stem(
     let (mut free, mut replaced) = (None, Vec::new());
     for attempt in 0..MAX_STEMS {
         let stem = first.attempt(attempt, backup_id);
-        let (tar, metadata) = (location.keys.tar(&stem), location.keys.metadata(&stem));
+        let (tar, metadata) = (
+            location.folder.keys.tar(&stem),
+            location.folder.keys.metadata(&stem),
+        );
         if taken.contains(&tar) || location.folder.is_claimed(&tar, ClaimKind::Deletion) {
             continue;
         }

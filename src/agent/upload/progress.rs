@@ -130,7 +130,7 @@ impl Progress {
     /// Notes an outage, and shows one that lasts.
     pub(super) fn outage(&mut self, outage: Outage) {
         match outage {
-            Outage::Waiting(error) => self.waits(*error),
+            Outage::Waiting(error) => self.waits(&error),
             Outage::Over => {
                 let was_shown = self.status.borrow().waiting.is_some();
                 self.wait = None;
@@ -143,7 +143,7 @@ impl Progress {
         }
     }
 
-    fn waits(&mut self, error: Error) {
+    fn waits(&mut self, error: &Error) {
         let wait = self.wait.get_or_insert_with(|| Wait {
             begun: Instant::now(),
             since: rfc3339(Utc::now()),
@@ -153,7 +153,7 @@ impl Progress {
         }
         let report = Failure {
             since: Some(wait.since.clone()),
-            ..Failure::from(&error)
+            ..Failure::from(error)
         };
         if self.status.borrow().waiting.is_some() {
             self.status
@@ -164,7 +164,7 @@ impl Progress {
             "the upload of \"{}\" waits for its storage: {error}",
             self.key
         );
-        self.location.note_failure(&error);
+        self.location.note_failure(error);
         self.tell(|status| status.waiting = Some(report));
     }
 

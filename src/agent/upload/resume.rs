@@ -39,7 +39,7 @@ struct Earlier {
     journal: Journal,
     /// Objects to be deleted unless this upload replaces them.
     tombstone: Option<Tombstone>,
-    /// Aborts its parts; tells whether they are gone.
+    /// Aborts its parts; returns whether they are gone.
     abort: Option<JoinHandle<bool>>,
 }
 
@@ -147,7 +147,7 @@ impl Ledger {
         self.own.is_some() || self.resumable.is_some()
     }
 
-    /// Records objects to be deleted, before the sender is told: the agent may be killed at any moment.
+    /// Records objects to be deleted, before the sender gets the error: the agent may be killed at any moment.
     pub(super) async fn bury(&self, tombstone: &Tombstone) {
         let earlier = self.earlier.iter().map(|earlier| &earlier.journal);
         for journal in self.own.iter().chain(earlier) {

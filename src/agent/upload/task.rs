@@ -248,7 +248,7 @@ impl Task {
         plan.location.changed(&plan.backup.backup_id);
         self.progress.complete(size_bytes);
         drop(self.commands);
-        // The commit's lock goes after the list was invalidated: a deletion of this backup waits for it.
+        // The state holds the commit's lock, released after the list was invalidated: a deletion of this backup waits for it.
         if let State::Committing { reply, .. } = state {
             drop(reply.send(Ok(stored)));
         }
@@ -280,7 +280,7 @@ impl Task {
                 if let Remains::Parts(parts) = remains {
                     parts.drain().await;
                 }
-                // The next attempt takes the journals over as soon as it hears of the end.
+                // The next attempt takes the journals over as soon as the sender gets the error.
                 drop(self.ledger);
                 drop(self.commands);
                 ending.tell();
@@ -296,7 +296,7 @@ impl Task {
                     self.ledger.bury(tombstone).await;
                 }
                 drop(self.commands);
-                // A copy that fails is tried in another way, which needs the name: it hears of the end after the cleanup.
+                // The fallback of a failed copy needs the name, so its caller gets the error after the cleanup.
                 let deferred = if is_copy {
                     Some(ending)
                 } else {
@@ -313,7 +313,7 @@ impl Task {
     }
 }
 
-/// Tells everyone that an upload ended without a backup.
+/// An upload that ended without a backup, and the callers to answer.
 struct Ending {
     plan: Arc<Plan>,
     progress: Progress,
