@@ -10,6 +10,7 @@ mod dialect;
 mod e_tag;
 mod encryption;
 mod failure;
+mod names;
 mod object;
 mod probe;
 mod request;
@@ -23,8 +24,9 @@ mod xml;
 #[cfg(any(feature = "fuzzing", test))]
 pub(super) mod fuzzing {
     pub(in crate::store) use super::answer::{Answer, plain};
+    pub(in crate::store) use super::names::Readings;
     pub(in crate::store) use super::request::encode_key;
-    pub(in crate::store) use super::xml::{List, Objects, Parts, Uploads, decode};
+    pub(in crate::store) use super::xml::{List, Objects, Parts, Uploads};
 }
 
 use std::ops::Range;

@@ -74,6 +74,42 @@ async fn provider_misreading_trailers() {
     main_job_succeeds_with([Quirk::MisreadsTrailers]).await;
 }
 
+/// Acknowledged backups are in the list, whatever their names.
+#[tokio::test]
+async fn provider_listing_keys_without_the_encoding_it_claims() {
+    for quirks in [
+        vec![Quirk::LeavesPlusSigns],
+        vec![Quirk::LeavesKeys],
+        vec![Quirk::LeavesKeys, Quirk::PageSize(1)],
+        vec![],
+    ] {
+        let server = Imitation::with(quirks.clone()).await;
+        let agent = Setup::of(server.location()).serve().await;
+        let mut samples = Vec::new();
+        for (id, name) in [
+            ("a1", "C++ 50%"),
+            ("b2", "Größe + Öl"),
+            ("c3", "100%25 a%2Bb"),
+            ("d4", "plain"),
+        ] {
+            let sample = Sample::new(id, name, 40_960);
+            agent.upload("other", &sample).await;
+            samples.push(sample);
+        }
+        let list = agent.refreshed("other").await;
+        assert_eq!(list["skipped"], json!([]), "{quirks:?}");
+        assert_eq!(list["backups"].as_array().unwrap().len(), 4, "{quirks:?}");
+        let again = Setup::of(server.location()).serve().await;
+        for sample in samples {
+            let download = again.download("other", sample.id()).await.unwrap();
+            assert!(download.body == sample.tar, "{quirks:?}: {}", sample.id());
+            let deleted = again.delete_backup("other", sample.id()).await;
+            assert_eq!(deleted.status, 204, "{quirks:?}: {}", sample.id());
+        }
+        server.wait_until_keys_are(&[]).await;
+    }
+}
+
 #[tokio::test]
 async fn provider_requiring_equal_parts() {
     main_job_succeeds_with([Quirk::EqualParts]).await;

@@ -66,6 +66,12 @@ pub(crate) enum Quirk {
     /// request. Source: `MaxKeys` in Amazon's API reference of `ListObjectsV2` ("might contain
     /// fewer keys").
     PageSize(i32),
+    /// Claims in listings that keys are encoded, and leaves plus signs in them. Source: Go's
+    /// `url.PathEscape`, which leaves them, beside `url.QueryEscape`, which does not.
+    LeavesPlusSigns,
+    /// Claims in listings that keys are encoded, and encodes nothing. Source:
+    /// `list_url_encode` in <https://rclone.org/s3/>, which is off for such providers.
+    LeavesKeys,
     /// Has this region, and names it when a request is signed for another. Sources:
     /// <https://github.com/peak/s5cmd/issues/325>,
     /// <https://github.com/aws/aws-sdk-cpp/issues/1339>.

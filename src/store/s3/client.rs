@@ -16,6 +16,7 @@ use super::dialect::{Dialect, Lesson, Subject, are_alike};
 use super::e_tag::ETags;
 use super::encryption::{self, Headers};
 use super::failure::Failure;
+use super::names::Readings;
 use super::request::Request;
 use super::sign;
 use super::traffic::{Counters, Traffic};
@@ -24,7 +25,7 @@ use super::xml::{self, List};
 use crate::config::{Encryption, S3Settings};
 use crate::logging::scrub::scrub_with;
 use crate::provider::Checksum;
-use crate::store::backend::path_of;
+use crate::store::backend::{Backend, path_of};
 use crate::store::digest::Algorithm;
 use crate::store::error::{AtOnce, Error, Outcome, innermost};
 use crate::store::pages::Page;
@@ -32,6 +33,9 @@ use crate::store::retry::Call;
 
 /// Largest answer that is no content of an object: a page of a listing, with its keys escaped.
 pub(super) const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+
+/// Keys of a page that are looked for to learn how keys are read.
+const MAX_DOUBTFUL: usize = 3;
 
 /// Client of one bucket.
 #[derive(Debug, Clone)]
@@ -41,6 +45,8 @@ pub(in crate::store) struct Client {
     pub(super) headers: Headers,
     /// Number of its dialect among those learned.
     dialect: usize,
+    /// How the server's listings are read.
+    readings: Arc<Mutex<Readings>>,
     shared: Arc<Shared>,
 }
 
@@ -102,6 +108,7 @@ impl Client {
         );
         Ok(Self {
             transport,
+            readings: alike.map_or_else(Arc::default, |previous| Arc::clone(&previous.readings)),
             settings: settings.clone(),
             headers: Headers::of(&settings.encryption),
             dialect,
@@ -189,8 +196,37 @@ impl Client {
         let reply = self.send(call, request).await?;
         let date = reply.time("date");
         let text = read(call, reply, max).await?;
-        let page = L::read(&text).map_err(|why| self.not_s3(call, &why))?;
+        let list = L::parse(&text).map_err(|why| self.not_s3(call, &why))?;
+        self.learn_to_read(&list.encoded_keys()).await;
+        let readings = self.readings.lock().clone();
+        let page = list.into_page(&readings, text.len());
+        let page = page.map_err(|why| self.not_s3(call, &why))?;
         Ok(Page { date, ..page })
+    }
+
+    /// Finds out which readings of listed keys exist, unless all that are left agree.
+    async fn learn_to_read(&self, listed: &[&str]) {
+        let open = |shown: &&&str| {
+            let may_be_encoded = shown.contains(['+', '%']);
+            may_be_encoded && self.readings.lock().keys(shown).len() > 1
+        };
+        for shown in listed.iter().filter(open).take(MAX_DOUBTFUL) {
+            let keys = self.readings.lock().keys(shown);
+            for key in keys {
+                let action = format!("look for \"{key}\"");
+                match self.head(&Call::new(&action), &key, false).await {
+                    Ok(_) if self.readings.lock().keep(shown, &key) => {
+                        info!(
+                            "the server lists \"{key}\" as \"{shown}\"; other keys are read alike"
+                        );
+                        break;
+                    }
+                    Err(error) if error.outcome == Outcome::NotFound => {}
+                    // After another error, whether it exists stays open.
+                    Ok(_) | Err(_) => break,
+                }
+            }
+        }
     }
 
     fn next_attempt(

@@ -181,6 +181,11 @@ impl Transport {
             prepared
                 .headers_mut()
                 .insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
+        } else if matches!(request.method, http::Method::PUT | http::Method::POST) {
+            // Some servers and proxies refuse a copy without a length (411).
+            prepared
+                .headers_mut()
+                .insert(http::header::CONTENT_LENGTH, HeaderValue::from(0));
         }
         prepared
     }

@@ -1,13 +1,15 @@
 //! S3's XML documents.
 
 use chrono::{DateTime, Utc};
-use object_store::path::Path;
-use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
+use super::names::{Readings, addressable};
 use crate::store::backend::{HeldPart, Leftover, Listed, Object, Part, SessionId};
 use crate::store::key::Key;
 use crate::store::pages::{Cursor, Page};
+
+/// `EncodingType` of a list with encoded keys.
+const ENCODED: &str = "url";
 
 /// Reads one kind of list.
 pub(in crate::store) trait List: for<'d> Deserialize<'d> {
@@ -17,16 +19,26 @@ pub(in crate::store) trait List: for<'d> Deserialize<'d> {
     type Item;
 
     /// Converts a page; `weight` is the size of the document.
-    fn into_page(self, weight: usize) -> Result<Page<Self::Item>, String>;
+    fn into_page(self, readings: &Readings, weight: usize) -> Result<Page<Self::Item>, String>;
 
-    /// Reads a page. A web page is XML enough for a parser that ignores the root's name, and would be an empty list.
-    fn read(text: &[u8]) -> Result<Page<Self::Item>, String> {
+    /// Keys that the server says are encoded, and that exist.
+    fn encoded_keys(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
+    /// Parses a page. A web page is XML enough for a parser that ignores the root's name, and would be an empty list.
+    fn parse(text: &[u8]) -> Result<Self, String> {
         if !text.windows(Self::ROOT.len()).any(|at| at == Self::ROOT) {
             return Err("the answer is not a listing".to_owned());
         }
-        let list: Self = quick_xml::de::from_reader(text)
-            .map_err(|error| format!("the answer is not a listing: {error}"))?;
-        list.into_page(text.len())
+        quick_xml::de::from_reader(text)
+            .map_err(|error| format!("the answer is not a listing: {error}"))
+    }
+
+    /// Reads a page of a server that encodes keys as specified.
+    #[cfg(any(feature = "fuzzing", test))]
+    fn read(text: &[u8]) -> Result<Page<Self::Item>, String> {
+        Self::parse(text)?.into_page(&Readings::default(), text.len())
     }
 }
 
@@ -60,7 +72,13 @@ impl List for Objects {
 
     type Item = Listed;
 
-    fn into_page(self, _: usize) -> Result<Page<Listed>, String> {
+    fn encoded_keys(&self) -> Vec<&str> {
+        let is_encoded = self.encoding_type.as_deref() == Some(ENCODED);
+        let keys = self.contents.iter().filter(|_| is_encoded);
+        keys.map(|entry| entry.key.as_str()).collect()
+    }
+
+    fn into_page(self, readings: &Readings, _: usize) -> Result<Page<Listed>, String> {
         let token = self
             .next_continuation_token
             .filter(|token| self.is_truncated && !token.is_empty());
@@ -71,7 +89,7 @@ impl List for Objects {
         let items: Vec<Listed> = self
             .contents
             .into_iter()
-            .map(|entry| match addressable(encoding, &entry.key) {
+            .map(|entry| match key_of(readings, encoding, &entry.key) {
                 Some(key) => Ok(Object {
                     key,
                     size: entry.size,
@@ -111,7 +129,7 @@ impl List for Parts {
 
     type Item = HeldPart;
 
-    fn into_page(self, weight: usize) -> Result<Page<HeldPart>, String> {
+    fn into_page(self, _: &Readings, weight: usize) -> Result<Page<HeldPart>, String> {
         let next = self
             .next_part_number_marker
             .filter(|next| self.is_truncated && next != "0");
@@ -150,12 +168,12 @@ struct Begun {
 
 impl Uploads {
     /// Markers of the next page. One without a key leads nowhere.
-    fn next(&self) -> Option<Cursor> {
+    fn next(&self, readings: &Readings) -> Option<Cursor> {
         let key = self
             .next_key_marker
             .as_deref()
             .filter(|key| self.is_truncated && !key.is_empty())?;
-        let key = decode(self.encoding_type.as_deref(), key)?;
+        let key = decode(readings, self.encoding_type.as_deref(), key)?;
         let id = self.next_upload_id_marker.clone();
         let id = id.filter(|id| !id.is_empty());
         let mut cursor = vec![("key-marker", key)];
@@ -170,12 +188,12 @@ impl List for Uploads {
     type Item = Leftover;
 
     /// Uploads without a time are left out: they may have just begun.
-    fn into_page(self, _: usize) -> Result<Page<Leftover>, String> {
-        let (next, encoding) = (self.next(), self.encoding_type.as_deref());
+    fn into_page(self, readings: &Readings, _: usize) -> Result<Page<Leftover>, String> {
+        let (next, encoding) = (self.next(readings), self.encoding_type.as_deref());
         let leftover = |upload: Begun| {
             let begun: DateTime<Utc> = upload.initiated.parse().ok()?;
             Some(Leftover {
-                key: addressable(encoding, &upload.key)?,
+                key: key_of(readings, encoding, &upload.key)?,
                 begun,
                 id: SessionId::Upload(Some(upload.upload_id).filter(|id| !id.is_empty())?),
             })
@@ -186,21 +204,17 @@ impl List for Uploads {
     }
 }
 
-/// Decodes a key of a listing, and drops one that `object_store` would not send back unchanged.
-fn addressable(encoding: Option<&str>, key: &str) -> Option<Key> {
-    let key = decode(encoding, key)?;
-    let is_addressable = Path::parse(&key).is_ok_and(|path| path.as_ref() == key);
-    is_addressable.then(|| Key::new(key))
+/// Decodes a key of a listing, and drops one that no client can address.
+fn key_of(readings: &Readings, encoding: Option<&str>, key: &str) -> Option<Key> {
+    addressable(decode(readings, encoding, key)?)
 }
 
-/// Decodes `encoding-type=url`, which is form encoding: a space may arrive as `+`, a plus sign as `%2B`.
-pub(in crate::store) fn decode(encoding: Option<&str>, key: &str) -> Option<String> {
-    if encoding != Some("url") {
-        return Some(key.to_owned());
+fn decode(readings: &Readings, encoding: Option<&str>, key: &str) -> Option<String> {
+    if encoding == Some(ENCODED) {
+        readings.decode(key)
+    } else {
+        Some(key.to_owned())
     }
-    let key = key.replace('+', " ");
-    let decoded = percent_decode_str(&key).decode_utf8().ok()?;
-    Some(decoded.into_owned())
 }
 
 /// An error document.

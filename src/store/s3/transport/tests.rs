@@ -55,6 +55,38 @@ fn is_silence<T>(result: Result<T, Failure>) -> bool {
     })
 }
 
+/// A copy, the begin of an upload and a deletion have no content.
+#[tokio::test]
+async fn request_without_content_has_length_zero() {
+    for (method, has_length) in [
+        (Method::PUT, true),
+        (Method::POST, true),
+        (Method::GET, false),
+        (Method::DELETE, false),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/bucket/", listener.local_addr().unwrap());
+        let sent = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = vec![0; 4096];
+            let length = stream.read(&mut head).await.unwrap();
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+            String::from_utf8_lossy(&head[..length]).to_lowercase()
+        });
+        let request = Request::of_bucket(method.clone());
+        let url = url.parse().unwrap();
+        let answer = transport(IDLE).send(&request, url, false, identity).await;
+        assert!(answer.is_ok());
+        let sent = sent.await.unwrap();
+        assert_eq!(
+            sent.contains("\r\ncontent-length: 0\r\n"),
+            has_length,
+            "{sent}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn silent_server_times_out() {
     let url = silent_server(false).await;

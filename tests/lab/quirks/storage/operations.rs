@@ -16,7 +16,7 @@ use s3s::dto::{
 };
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
-use super::{Storage, Upload, request};
+use super::{Quirk, Storage, Upload, request};
 
 /// Characters that a listing leaves unescaped. Source: `encoding-type` in Amazon's API reference of
 /// `ListObjectsV2`.
@@ -38,6 +38,19 @@ fn encode(text: &str) -> String {
     utf8_percent_encode(text, UNESCAPED)
         .to_string()
         .replace("%20", "+")
+}
+
+impl Storage {
+    /// The key in a listing that claims to be encoded.
+    fn listed(&self, key: &str) -> String {
+        if self.quirks.has(&Quirk::LeavesKeys) {
+            key.to_owned()
+        } else if self.quirks.has(&Quirk::LeavesPlusSigns) {
+            encode(key).replace('+', "%20").replace("%2B", "+")
+        } else {
+            encode(key)
+        }
+    }
 }
 
 #[async_trait::async_trait]
@@ -85,7 +98,7 @@ impl S3 for Storage {
             == Some(EncodingType::URL)
         {
             for object in answer.output.contents.iter_mut().flatten() {
-                object.key = object.key.as_deref().map(encode);
+                object.key = object.key.as_deref().map(|key| self.listed(key));
             }
             answer.output.prefix = answer.output.prefix.as_deref().map(encode);
         }
@@ -246,7 +259,7 @@ impl S3 for Storage {
         let is_encoded = encoding_type.is_some();
         let shown = |key: &str| {
             Some(if is_encoded {
-                encode(key)
+                self.listed(key)
             } else {
                 key.to_owned()
             })
