@@ -3,8 +3,9 @@
 mod state_dir;
 mod token;
 
-use std::io;
+use std::future::pending;
 use std::time::Duration;
+use std::{fs, io};
 
 use axum::Router;
 use chrono::Utc;
@@ -144,14 +145,35 @@ fn log_start(config: &Config) {
     }
 }
 
-/// Installs the handlers of SIGTERM and SIGINT; the future resolves at the first of them.
+/// Installs the handlers of SIGTERM, SIGINT and SIGHUP; the future resolves at the first of them.
 pub(super) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = if is_hangup_ignored() {
+        None
+    } else {
+        Some(signal(SignalKind::hangup())?)
+    };
+    let hung_up = async move {
+        match &mut hangup {
+            Some(hangup) => drop(hangup.recv().await),
+            None => pending().await,
+        }
+    };
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => info!("shutting down (SIGTERM)"),
             _ = interrupt.recv() => info!("shutting down (SIGINT)"),
+            () = hung_up => info!("shutting down (SIGHUP)"),
         }
     })
+}
+
+/// Whether the process was started to outlive its terminal, as by `nohup`. Source: `SigIgn` in `proc_pid_status(5)`, a mask in
+/// which the lowest bit is signal 1.
+fn is_hangup_ignored() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & 1 == 1)
 }

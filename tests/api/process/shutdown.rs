@@ -1,14 +1,17 @@
 //! Graceful shutdown.
 
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tokio::net::UnixStream;
 
-use crate::lab::{MIB, Sample, agent_and_bucket, agent_behind_proxy, eventually};
+use crate::lab::{
+    Location, MIB, Proxy, Sample, Setup, agent_and_bucket, agent_behind_proxy, eventually, garage,
+};
 
 #[tokio::test]
 async fn shutdown_is_immediate_when_idle_and_removes_the_socket() {
-    for signal in ["TERM", "INT"] {
+    for signal in ["TERM", "INT", "HUP"] {
         let (mut agent, _bucket) = agent_and_bucket().await;
         let mut events = agent.events().await;
         agent.upload("garage", &Sample::small("a1")).await;
@@ -24,6 +27,52 @@ async fn shutdown_is_immediate_when_idle_and_removes_the_socket() {
         );
         assert!(!agent.setup.socket().exists());
     }
+}
+
+/// As `nohup` starts it: the terminal's end is none of its business.
+#[tokio::test]
+async fn ignored_hangup_stops_nothing() {
+    let bucket = garage::shared().bucket().await;
+    let mut setup = Setup::of(Location::of(&bucket));
+    setup.before = "trap '' HUP".into();
+    let mut agent = setup.serve().await;
+    agent.signal("HUP");
+    agent.upload("garage", &Sample::small("a1")).await;
+    assert!(!agent.printed().contains("shutting down"));
+    agent.signal("TERM");
+    assert_eq!(agent.ended().await.code(), Some(0), "{}", agent.printed());
+}
+
+/// A terminal that closes in the middle of a command.
+#[tokio::test]
+async fn hangup_cleans_up_after_a_command() {
+    let bucket = garage::shared().bucket().await;
+    let proxy = Proxy::before(&bucket.endpoint).await;
+    let setup = Setup::of(Location {
+        endpoint: proxy.endpoint(),
+        ..Location::of(&bucket)
+    });
+    let sample = Sample::new("a1", "Left", 30 * MIB);
+    let file = setup.path("a1.tar");
+    std::fs::write(&file, &sample.tar).unwrap();
+    let gate = proxy.hold(|request| request.stores_part(3));
+    let mut command = setup.command();
+    command.args(["upload", "garage", file.to_str().unwrap()]);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut process = command.spawn().unwrap();
+    eventually("a part is in flight", async || proxy.faults_left() == 0).await;
+    assert_eq!(
+        bucket.unfinished().await.len(),
+        1,
+        "test precondition not met"
+    );
+    let hangup = format!("kill -HUP {}", process.id());
+    let sent = Command::new("sh").args(["-c", &hangup]).status();
+    assert!(sent.unwrap().success());
+    let ended = tokio::task::spawn_blocking(move || process.wait().unwrap()).await;
+    assert_eq!(ended.unwrap().code(), Some(1));
+    assert!(bucket.unfinished().await.is_empty());
+    drop(gate);
 }
 
 #[tokio::test]
