@@ -8,7 +8,9 @@ use utoipa::ToSchema;
 use super::catalog;
 use super::journal::JournalStatus;
 use super::location::Location;
-use super::model::{Counts, LastCheck, LastSweep, LocationStatus, Skipped, UploadStatus};
+use super::model::{
+    BrokenDownload, Counts, LastCheck, LastSweep, LocationStatus, Skipped, UploadStatus,
+};
 use super::uploads::{MAX_UPLOADS, MAX_UPLOADS_OF_ONE};
 use crate::store::Traffic;
 
@@ -33,6 +35,7 @@ pub(super) struct LocationDiagnostics {
     settings: serde_json::Value,
     last_check: Option<LastCheck>,
     last_sweep: Option<LastSweep>,
+    last_broken_download: Option<BrokenDownload>,
     list: Option<ListDiagnostics>,
     counts: Counts,
     requests: Option<Traffic>,
@@ -89,11 +92,13 @@ impl From<&Arc<Location>> for LocationDiagnostics {
         let wanted = location.settings.parts_in_flight();
         let slowed_to = location.store.slowed_to();
         let last_sweep = location.history().last_sweep.clone();
+        let last_broken_download = location.history().last_broken_download.clone();
         Self {
             location: location.status(),
             settings: location.settings.report(),
             last_check: location.last_check(),
             last_sweep,
+            last_broken_download,
             list: ListDiagnostics::of(location),
             counts: location.history().counts,
             requests: location.store.traffic(),

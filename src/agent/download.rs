@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
+use chrono::Utc;
 use futures_util::{Stream, TryStreamExt, stream};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -17,10 +18,11 @@ use tracing::{debug, error};
 
 use super::catalog::Entry;
 use super::location::Location;
+use super::model::{BrokenDownload, Event};
 use super::peek::read_error;
 use crate::error::{Error, Kind, Result};
 use crate::store::{Backoff, Body, Error as StoreError, Key, Outcome, Store};
-use crate::units::hex;
+use crate::units::{hex, rfc3339};
 
 /// A download in progress.
 pub struct Download {
@@ -153,6 +155,33 @@ impl Download {
         .try_filter(|piece| std::future::ready(!piece.is_empty()))
     }
 
+    /// Returns the bytes for a client that gets no more than a closed connection when they break off: the error is logged,
+    /// and sent as an event with this id.
+    pub fn into_reported_stream(
+        self,
+        download_id: String,
+    ) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
+        let source = &self.reader.source;
+        let (location, key) = (Arc::clone(&source.location), source.key.clone());
+        let backup_id = self.backup_id.clone();
+        self.into_stream().inspect_err(move |error| {
+            error!(
+                location = location.id(),
+                code = error.kind().code(),
+                "the download of \"{key}\" broke off: {error}"
+            );
+            let broken = BrokenDownload {
+                download_id: download_id.clone(),
+                location: location.id().to_owned(),
+                backup_id: backup_id.clone(),
+                failed_at: rfc3339(Utc::now()),
+                error: error.into(),
+            };
+            location.history().last_broken_download = Some(broken.clone());
+            location.events().send(Event::Download(Box::new(broken)));
+        })
+    }
+
     fn log_end(&self) {
         let source = &self.reader.source;
         debug!(
@@ -179,7 +208,6 @@ impl Download {
             "The backup \"{}\" is damaged: the SHA-256 of \"{key}\" is not the one that was uploaded.",
             self.backup_id
         );
-        error!("{detail}");
         Err(Error::new(Kind::ChecksumMismatch, detail)
             .with_hint("Restore another backup; this one cannot be trusted."))
     }

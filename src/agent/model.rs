@@ -3,6 +3,7 @@
 //! `docs/protocol.md` describes their JSON. They hold no secret, and nothing here imports the machinery that fills them.
 
 mod check;
+mod download;
 mod event;
 mod failure;
 mod location;
@@ -12,6 +13,7 @@ mod upload;
 mod verify;
 
 pub use check::{CheckNote, CheckReport, CheckStep, LastCheck};
+pub use download::BrokenDownload;
 pub use event::Event;
 pub use failure::Failure;
 pub use location::{Counts, LastSweep, LastUpload, LocationStatus, Numbers};

@@ -20,6 +20,9 @@ use crate::error::Result;
 /// CRC-32 of a whole tar, if known, so that the client notices damage on the way from the agent.
 const CRC32: HeaderName = HeaderName::from_static("s3-backup-agent-crc32");
 
+/// Id of a download, by which the event that says why it broke off is recognised.
+const DOWNLOAD: HeaderName = HeaderName::from_static("s3-backup-agent-download");
+
 /// One backup
 #[utoipa::path(
     get, path = "/v1/locations/{loc}/backups/{backup_id}", operation_id = "getBackup", tag = "backups",
@@ -50,7 +53,8 @@ pub(super) async fn delete(
 
 /// The tar of a backup
 ///
-/// When the stored bytes turn out to be corrupted, the connection breaks before the last byte.
+/// When the storage fails, or the stored bytes turn out to be corrupted, the connection breaks before the last byte. An event
+/// of type `download` says why.
 #[utoipa::path(
     get, path = "/v1/locations/{loc}/backups/{backup_id}/content", operation_id = "getBackupContent", tag = "backups",
     params(BackupPath, ("Range" = Option<String>, Header, description = "One range of bytes.", pattern = "^bytes=", example = "bytes=0-1048575")),
@@ -59,6 +63,7 @@ pub(super) async fn delete(
             ("Content-Length" = u64),
             ("ETag" = String),
             ("Accept-Ranges" = String, description = "Always `bytes`."),
+            ("S3-Backup-Agent-Download" = String, description = "Id of this download, for the event that says why it broke off."),
             ("S3-Backup-Agent-CRC32" = String, description = "CRC-32 of the whole tar, eight lower-case hex digits, if known."),
         )),
         (status = 206, description = "The requested range.", content_type = "application/x-tar", headers(
@@ -66,6 +71,7 @@ pub(super) async fn delete(
             ("Content-Range" = String, description = "`bytes FIRST-LAST/SIZE`"),
             ("ETag" = String),
             ("Accept-Ranges" = String, description = "Always `bytes`."),
+            ("S3-Backup-Agent-Download" = String, description = "Id of this download, for the event that says why it broke off."),
         )),
         (status = 416, description = "The range is outside the tar."),
         Problems<400>, Problems<404>, StorageProblems,
@@ -89,13 +95,16 @@ async fn send(location: Arc<Location>, entry: Entry, headers: &HeaderMap) -> Res
     };
     let download = Download::open(location, &entry, range).await?;
     let (sent, e_tag) = (download.range.clone(), download.e_tag.clone());
-    let mut response = Response::new(Body::from_stream(download.into_stream()));
+    let download_id = uuid::Uuid::new_v4().simple().to_string();
+    let stream = download.into_reported_stream(download_id.clone());
+    let mut response = Response::new(Body::from_stream(stream));
     *response.status_mut() = status;
     let mut put_header = |name: HeaderName, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
             response.headers_mut().insert(name, value);
         }
     };
+    put_header(DOWNLOAD, &download_id);
     put_header(header::CONTENT_TYPE, "application/x-tar");
     put_header(header::ACCEPT_RANGES, "bytes");
     put_header(header::CONTENT_LENGTH, &(sent.end - sent.start).to_string());

@@ -158,12 +158,12 @@ async def test_download_can_be_closed_early(backup_agent: BackupAgent) -> None:
 async def test_damaged_content_breaks_download(
     agent: Agent, backup_agent: BackupAgent
 ) -> None:
-    """A download of damaged content raises."""
+    """A download of damaged content raises, and says that the backup is damaged."""
     backup, tar = make_backup(size=20_000_000)
     await upload(backup_agent, backup, streaming(tar))
     (path,) = (path for path in agent.files() if path.suffix == ".tar")
     path.write_bytes(bytes([tar[0] ^ 1]) + tar[1:])
-    with pytest.raises(BackupAgentError):
+    with pytest.raises(BackupAgentError, match="The stored backup is damaged"):
         await collect(await backup_agent.async_download_backup(backup.backup_id))
 
 

@@ -1,5 +1,6 @@
 //! Outages: permanent, short, during lists; and full storage.
 
+mod broken_downloads;
 mod waiting;
 
 use std::fs;

@@ -2,14 +2,15 @@
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 import logging
-from typing import TYPE_CHECKING, Any, Self, override
+from typing import TYPE_CHECKING, Any, override
 
 from homeassistant.components.backup import AgentBackup, BackupAgent, BackupAgentError
 from homeassistant.core import HomeAssistant, callback
 
-from .client import Backup, Download, Turn
+from .client import Backup, Turn
 from .const import DATA_BACKUP_AGENT_LISTENERS, DOMAIN
 from .coordinator import AgentCoordinator, S3BackupAgentConfigEntry
+from .download import download_content
 from .errors import agent_errors_as, backup_error
 from .parse import parse_backup
 from .upload import upload_resuming
@@ -128,7 +129,7 @@ class S3BackupAgent(BackupAgent):
         self, backup_id: str, **kwargs: Any
     ) -> AsyncIterator[bytes]:
         """Download a backup."""
-        return _Content(await self._client.download(self.unique_id, backup_id))
+        return await download_content(self._coordinator, self.unique_id, backup_id)
 
     @override
     @agent_errors_as(backup_error)
@@ -148,24 +149,3 @@ class S3BackupAgent(BackupAgent):
                 err,
             )
             return None
-
-
-class _Content:
-    """Content of a backup, with errors of the backup integration."""
-
-    def __init__(self, download: Download) -> None:
-        """Initialize the content of a download."""
-        self._download = download
-
-    def __aiter__(self) -> Self:
-        """Return the iterator."""
-        return self
-
-    @agent_errors_as(backup_error)
-    async def __anext__(self) -> bytes:
-        """Return the next bytes."""
-        return await anext(self._download)
-
-    async def aclose(self) -> None:
-        """Close the download."""
-        await self._download.aclose()

@@ -27,6 +27,8 @@ STORAGE_ERRORS: Final = frozenset(
         "wrong_region",
     }
 )
+# The error of a download that the agent found damaged; an upload's `checksum_mismatch` has other words.
+CONTENT_DAMAGED: Final = "content_damaged"
 # The errors that a form can show: those of a location, of a call, and of the agent.
 FORM_ERRORS: Final = STORAGE_ERRORS | {
     AGENT_TIMEOUT,
@@ -39,6 +41,7 @@ FORM_ERRORS: Final = STORAGE_ERRORS | {
 }
 # The codes with a translation under `exceptions`.
 TRANSLATED: Final = FORM_ERRORS | {
+    CONTENT_DAMAGED,
     "backup_not_found",
     "cancelled",
     "checksum_mismatch",
@@ -47,6 +50,7 @@ TRANSLATED: Final = FORM_ERRORS | {
     "invalid_response",
     "location_not_found",
     "size_mismatch",
+    "too_many_uploads",
     "unsupported_protocol",
 }
 # The translation key for any other code.

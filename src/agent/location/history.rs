@@ -2,7 +2,7 @@
 
 use chrono::Utc;
 
-use crate::agent::model::{CheckReport, Counts, LastCheck, LastSweep, UploadState};
+use crate::agent::model::{BrokenDownload, CheckReport, Counts, LastCheck, LastSweep, UploadState};
 use crate::units::rfc3339;
 
 /// Counters, the last check and the last sweep.
@@ -11,6 +11,7 @@ pub(in crate::agent) struct History {
     pub(in crate::agent) counts: Counts,
     pub(in crate::agent) last_check: Option<LastCheck>,
     pub(in crate::agent) last_sweep: Option<LastSweep>,
+    pub(in crate::agent) last_broken_download: Option<BrokenDownload>,
 }
 
 impl History {

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::download::BrokenDownload;
 use super::location::LocationStatus;
 use super::upload::UploadStatus;
 
@@ -18,6 +19,8 @@ pub enum Event {
     },
     /// An upload made progress or changed its state.
     Upload(Box<UploadStatus>),
+    /// A download broke off. Its connection is closed after this event.
+    Download(Box<BrokenDownload>),
     /// A location's status changed.
     Location {
         /// The new status.

@@ -261,6 +261,7 @@ class Event(TypedDict):
     type: str
     instance_id: NotRequired[str]
     upload_id: NotRequired[str]
+    download_id: NotRequired[str]
     started_at: NotRequired[str]
     location: NotRequired[str | Location]
     backup_id: NotRequired[str]

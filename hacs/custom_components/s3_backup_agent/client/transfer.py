@@ -20,6 +20,7 @@ except ImportError:
 IDLE_SECONDS: Final = 30 * 60
 _SOCKET_BUFFER_BYTES: Final = 1024 * 1024
 _CRC32_HEADER: Final = "S3-Backup-Agent-CRC32"
+_DOWNLOAD_HEADER: Final = "S3-Backup-Agent-Download"
 
 
 class Download:
@@ -28,6 +29,8 @@ class Download:
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         """Initialize the download of a response."""
         self.size = response.content_length
+        # Identifies the event with the reason of a failure. Absent in older agents.
+        self.id: str | None = response.headers.get(_DOWNLOAD_HEADER)
         self._response = response
         # Absent in older agents, and for backups of other tools.
         self._expected: str | None = response.headers.get(_CRC32_HEADER)

@@ -1,0 +1,116 @@
+//! Downloads that break off in the middle: the cause is logged once, and sent as an event.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::Method;
+use serde_json::json;
+
+use crate::lab::call::content_path;
+use crate::lab::{Bucket, Fault, MIB, Proxy, Request, Sample, agent_behind_proxy, eventually};
+
+const DENIED: &str = "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
+const GONE: &str =
+    "<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>";
+const CHANGED: &str = "<Error><Code>PreconditionFailed</Code><Message>At least one of the pre-conditions you \
+    specified did not hold.</Message></Error>";
+
+/// A download that `breaks` ends in the middle, and what the agent tells about it.
+async fn breaks_off(code: &str, breaks: impl AsyncFnOnce(&Proxy, &Bucket, &str)) {
+    let (agent, proxy, bucket) = agent_behind_proxy(|location| location.concurrency = 1).await;
+    let sample = Sample::new("a1", "Broken", 30 * MIB);
+    agent.upload("garage", &sample).await;
+    let mut events = agent.events().await;
+    breaks(&proxy, &bucket, &format!("backups/{}.tar", sample.stem())).await;
+    let mut answer = agent
+        .request(Method::GET, &content_path("garage", "a1"))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200);
+    let download_id = answer.headers()["s3-backup-agent-download"]
+        .to_str()
+        .unwrap()
+        .to_owned();
+    let is_broken = loop {
+        match answer.chunk().await {
+            Ok(Some(_)) => {}
+            Ok(None) => break false,
+            Err(_) => break true,
+        }
+    };
+    assert!(is_broken, "a broken download looks complete");
+    let told = events.until(|event| event["type"] == "download").await;
+    let told = told.last().unwrap();
+    assert_eq!(
+        (
+            &told["download_id"],
+            &told["location"],
+            &told["backup_id"],
+            &told["error"]["code"]
+        ),
+        (
+            &json!(download_id),
+            &json!("garage"),
+            &json!("a1"),
+            &json!(code)
+        ),
+        "{told}"
+    );
+    let detail = told["error"]["detail"].as_str().unwrap();
+    eventually("the log has the cause", async || {
+        agent.printed().contains(detail)
+    })
+    .await;
+    let printed = agent.printed();
+    assert_eq!(printed.matches(detail).count(), 1, "{detail}\n{printed}");
+    let shown = agent.get("/v1/diagnostics").await.json();
+    let shown = &shown["locations"][0]["last_broken_download"];
+    assert_eq!(
+        (&shown["download_id"], &shown["error"]),
+        (&told["download_id"], &told["error"])
+    );
+}
+
+/// Lets the first range pass, and answers the second.
+fn answer_later(proxy: &Proxy, answer: Fault) {
+    let is_first = AtomicBool::new(true);
+    proxy.fault(
+        move |request: &Request| request.reads(".tar") && !is_first.swap(false, Ordering::SeqCst),
+        answer,
+    );
+}
+
+#[tokio::test]
+async fn revoked_key_is_told() {
+    breaks_off("storage_forbidden", async |proxy, _, _| {
+        answer_later(proxy, Fault::Answer("403 Forbidden", DENIED));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn object_that_is_gone_is_told() {
+    breaks_off("backup_not_found", async |proxy, _, _| {
+        answer_later(proxy, Fault::Answer("404 Not Found", GONE));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn object_that_was_replaced_is_told() {
+    breaks_off("storage_error", async |proxy, _, _| {
+        answer_later(proxy, Fault::Answer("412 Precondition Failed", CHANGED));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn damaged_object_is_told() {
+    breaks_off("checksum_mismatch", async |_, bucket, key| {
+        let mut tar = bucket.get(key).await.to_vec();
+        let middle = tar.len() / 2;
+        tar[middle] ^= 1;
+        bucket.put(key, tar).await;
+    })
+    .await;
+}
