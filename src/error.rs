@@ -87,6 +87,8 @@ kinds! {
     StorageTimeout = "storage_timeout", 504, true, "The provider or the network is slow. Try again later.";
     /// The provider throttles requests.
     StorageThrottled = "storage_throttled", 503, true, "The provider asks to slow down. Try again later.";
+    /// The agent's own limit of concurrent uploads.
+    TooManyUploads = "too_many_uploads", 503, true, "Wait until another upload ends, then try again.";
     /// No space or quota left.
     StorageFull = "storage_full", 507, false, "Free space or raise the quota at the provider.";
     /// Retention or object lock forbids the change.

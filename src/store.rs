@@ -115,7 +115,7 @@ impl Store {
         })
     }
 
-    /// The same storage with an observer, which is told when a write waits.
+    /// The same storage with an observer, which is told when a call waits.
     #[must_use]
     pub fn watched(&self, watch: Arc<dyn Watch>) -> Self {
         Self {
@@ -124,7 +124,7 @@ impl Store {
         }
     }
 
-    /// Retries of one write, which the observer hears of.
+    /// Retries of one write.
     fn write_retry(&self, patience: Patience) -> Retry {
         Retry {
             watch: self.watch.clone(),
@@ -136,7 +136,7 @@ impl Store {
     fn read_retry(&self, patience: Patience) -> Retry {
         Retry {
             hedges: self.s3.is_some(),
-            ..Retry::with(patience)
+            ..self.write_retry(patience)
         }
     }
 

@@ -2,9 +2,9 @@
 //!
 //! Locations that lead to the same folder share it, and it outlives them: a deletion may still run in the background.
 //!
-//! Lock order: `recovering`, then `changing`, then `creating`. A task takes each at most once and never an earlier one
-//! while it holds a later one. `creating` is held for a few requests, `changing`, one per backup, for a commit or a deletion,
-//! `recovering` for as long as tars are adopted. The short lock on the state is never held over an await.
+//! Lock order: `recovering`, then `changing`. A task takes each at most once and never the first while it holds the second.
+//! `recovering` is held for as long as tars are adopted, `changing`, one per backup, for a commit or a deletion. The short
+//! lock on the state is never held over an await. Keys are claimed under it, so that two uploads never choose the same.
 
 mod id;
 
@@ -36,8 +36,6 @@ pub struct Folder {
     pub keys: Keys,
     /// Held while tars are adopted: of two with one backup id, only one becomes the backup.
     pub(super) recovering: tokio::sync::Mutex<()>,
-    /// Held while an upload chooses its key.
-    pub(super) creating: tokio::sync::Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -56,8 +54,22 @@ struct State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ClaimKind {
     Upload,
+    /// An upload that ended and removes what it stored. The next one may choose the key.
+    Cleanup,
+    /// A tar gets its metadata.
+    Adoption,
     /// No upload may choose the key meanwhile.
     Deletion,
+}
+
+impl ClaimKind {
+    /// Whether a new claim of this kind is refused beside `held`.
+    const fn is_refused_beside(self, held: Self) -> bool {
+        !matches!(
+            (self, held),
+            (Self::Upload, Self::Cleanup) | (Self::Deletion, Self::Deletion)
+        )
+    }
 }
 
 /// A claim on a key by an upload or a deletion of this agent. Dropping it releases the key.
@@ -73,7 +85,6 @@ impl Folder {
             id: FolderId::from(settings),
             keys: Keys::new(&settings.prefix),
             recovering: tokio::sync::Mutex::default(),
-            creating: tokio::sync::Mutex::default(),
             state: Mutex::default(),
         })
     }
@@ -100,12 +111,32 @@ impl Folder {
         }
     }
 
-    /// Whether an upload, or a deletion, of this agent has claimed this key.
-    pub(super) fn is_claimed(&self, key: &Key, kind: ClaimKind) -> bool {
+    /// Claims a key, unless a claim of this agent stands against it.
+    pub(super) fn try_claim(self: &Arc<Self>, key: &Key, kind: ClaimKind) -> Option<Claim> {
+        let claim = (key.clone(), kind);
+        let mut state = self.state.lock();
+        if is_refused(&state.claims, key, kind) {
+            return None;
+        }
+        state.claims.push(claim.clone());
+        drop(state);
+        Some(Claim {
+            folder: Arc::clone(self),
+            claim,
+        })
+    }
+
+    /// Whether no upload may choose this key now.
+    pub(super) fn is_taken(&self, key: &Key) -> bool {
+        is_refused(&self.state.lock().claims, key, ClaimKind::Upload)
+    }
+
+    /// Whether an upload of this agent has claimed this key.
+    pub(super) fn is_uploaded(&self, key: &Key) -> bool {
         let claims = &self.state.lock().claims;
         claims
             .iter()
-            .any(|claim| (&claim.0, claim.1) == (key, kind))
+            .any(|(claimed, kind)| claimed == key && *kind != ClaimKind::Deletion)
     }
 
     /// Whether this tar without metadata is an orphan: this agent has no claim on it, and it is too old for another's.
@@ -139,6 +170,18 @@ impl Folder {
     }
 }
 
+impl Claim {
+    /// Lets the next upload choose the key, while this one still removes what it stored.
+    pub(super) fn clean_up(&mut self) {
+        let mut state = self.folder.state.lock();
+        let held = state.claims.iter_mut().find(|claim| **claim == self.claim);
+        self.claim.1 = ClaimKind::Cleanup;
+        if let Some(held) = held {
+            held.1 = ClaimKind::Cleanup;
+        }
+    }
+}
+
 impl Drop for Claim {
     fn drop(&mut self) {
         let claims = &mut self.folder.state.lock().claims;
@@ -146,6 +189,12 @@ impl Drop for Claim {
             claims.swap_remove(index);
         }
     }
+}
+
+fn is_refused(claims: &[(Key, ClaimKind)], key: &Key, kind: ClaimKind) -> bool {
+    claims
+        .iter()
+        .any(|(claimed, held)| claimed == key && kind.is_refused_beside(*held))
 }
 
 /// Whether a tar is too old for an upload of another agent. Unknown age counts as young.

@@ -15,7 +15,7 @@ use super::peek::peek_manifest;
 use super::uploads::Uploads;
 use crate::backup::AgentBackup;
 use crate::error::{Error, Kind, Result};
-use crate::store::Object;
+use crate::store::{Object, Patience};
 use refusal::Refusal;
 
 /// Tars whose headers are read concurrently.
@@ -32,7 +32,7 @@ pub(super) async fn recover(
     uploads: &Uploads,
 ) -> Result<Recovery> {
     let _recovering = location.folder.recovering.lock().await;
-    let listing = location.note(location.scan().await)?;
+    let listing = location.note(location.scan(Patience::INTERACTIVE).await)?;
     let (candidates, failed) = candidates(location, &listing, keys);
     let mut recovery = Recovery {
         recovered: Vec::new(),

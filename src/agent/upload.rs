@@ -8,6 +8,7 @@ mod inside;
 mod intake;
 mod parts;
 mod plan;
+mod planning;
 mod progress;
 mod resume;
 mod retention;
@@ -18,11 +19,9 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chrono::Utc;
 use futures_util::{Stream, StreamExt};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
-use tracing::info;
+use tokio::time::{Instant, timeout};
 
 pub(super) use inside::Inside;
 pub use intake::Received;
@@ -30,18 +29,15 @@ pub(super) use plan::{Announcement, Context};
 pub(super) use retention::Reason;
 pub use retention::Uploader;
 
-use super::folder::ClaimKind;
 use super::location::Location;
 use super::model::{UploadState, UploadStatus};
 use crate::backup::StoredBackup;
 use crate::error::{Error, Kind, Result};
-use crate::store::Key;
-use crate::units::rfc3339;
-use plan::{Plan, choose_stem, is_own, part_size};
-use progress::{Outages, Progress};
-use resume::{Ledger, Wanted};
+use plan::{Outline, part_size};
+use planning::{NAMED_WITHIN, Named, Planning};
+use progress::{Outage, Outages, Progress};
 use state::Reply;
-use task::{Command, Task};
+use task::Command;
 
 /// Handle of an upload.
 #[derive(Debug, Clone)]
@@ -50,128 +46,112 @@ pub struct Upload {
     pub id: String,
     /// Size of its parts in bytes.
     pub part_size: u64,
-    plan: Arc<Plan>,
+    location: Arc<Location>,
+    backup_id: String,
     commands: mpsc::UnboundedSender<Command>,
     status: watch::Receiver<UploadStatus>,
+    named: watch::Receiver<Named>,
 }
 
 impl Upload {
-    /// Begins an upload: chooses its key, takes over interrupted attempts, and starts its task. `taken` are the keys of
-    /// other active uploads to the same folder.
+    /// Begins an upload: starts its task, which chooses its key and takes over interrupted attempts.
     ///
     /// # Errors
-    /// Errors of the storage. Each request is bounded by [`Patience::INTERACTIVE`](crate::store::Patience::INTERACTIVE).
-    pub(super) async fn begin(
+    /// [`Kind::InvalidRequest`] if the backup is larger than the provider's objects.
+    pub(super) fn begin(
         location: Arc<Location>,
         announced: Announcement,
-        taken: &[Key],
         context: Context,
     ) -> Result<Self> {
-        let size = announced.backup.size;
+        let (settings, backup) = (&location.settings, announced.backup);
         let part_size = part_size(
-            announced.part_size.unwrap_or(location.settings.part_size),
-            size,
-            location.settings.max_parts(size),
+            announced.part_size.unwrap_or(settings.part_size),
+            backup.size,
+            settings.max_parts(backup.size),
         )?;
-        let interrupted = context
-            .journals
-            .interrupted(&location.folder.id, &announced.backup.backup_id)
-            .await;
-        let choice =
-            location.note(choose_stem(&location, &announced, taken, &interrupted).await)?;
-        let tar = location.folder.keys.tar(&choice.stem);
-        let is_own_tar = is_own(&interrupted, &tar);
-        let claim = location.folder.claim(&tar, ClaimKind::Upload);
-        let wanted = Wanted {
-            location: &location,
-            tar: &tar,
-            part_size,
-            size,
-            tasks: &context.tasks,
-        };
-        let ledger = Ledger::take_over(interrupted, wanted, claim).await?;
         let (watch, outages) = Outages::channel();
-        let plan = Plan {
+        let outline = Outline {
             id: uuid::Uuid::new_v4().simple().to_string(),
             store: location.store.watched(watch),
-            backup: announced.backup,
+            backup,
+            filename: announced.filename,
             uploader: announced.uploader,
             part_size,
-            metadata: location.folder.keys.metadata(&choice.stem),
-            tar,
             location,
-            replaced: choice.replaced,
-            is_own_tar,
-            started_at: Utc::now(),
             started: Instant::now(),
             context,
         };
-        Ok(Self::start(plan, ledger, outages))
+        Ok(Self::start(outline, outages))
     }
 
-    fn start(
-        plan: Plan,
-        ledger: Ledger,
-        outages: mpsc::UnboundedReceiver<progress::Outage>,
-    ) -> Self {
-        let resumed_bytes = ledger.resumed_bytes();
-        info!(
-            location = plan.location.id(),
-            upload_id = plan.id,
-            size_bytes = plan.backup.size,
-            part_size = plan.part_size,
-            resumed_bytes,
-            "uploading to \"{}\" in {}",
-            plan.tar,
-            plan.location.store.description()
-        );
-        let status = UploadStatus {
-            upload_id: plan.id.clone(),
-            location: plan.location.id().to_owned(),
-            backup_id: plan.backup.backup_id.clone(),
-            name: plan.backup.name.clone(),
-            state: UploadState::Receiving,
-            started_at: rfc3339(plan.started_at),
-            stored_bytes: 0,
-            total_bytes: plan.backup.size,
-            resumed_bytes,
-            differs: false,
-            waiting: None,
-            error: None,
-        };
-        let progress = Progress::new(Arc::clone(&plan.location), plan.tar.to_string(), status);
+    fn start(outline: Outline, outages: mpsc::UnboundedReceiver<Outage>) -> Self {
+        let location = Arc::clone(&outline.location);
+        let progress = Progress::new(Arc::clone(&location), outline.status());
         let status = progress.subscribe();
         let (commands, received) = mpsc::unbounded_channel();
-        let plan = Arc::new(plan);
-        let task = Task::new(Arc::clone(&plan), received, outages, progress, ledger);
-        plan.context.tasks.spawn(task.run());
-        Self {
-            id: plan.id.clone(),
-            part_size: plan.part_size,
-            plan,
+        let (named, is_named) = watch::channel(None);
+        let upload = Self {
+            id: outline.id.clone(),
+            part_size: outline.part_size,
+            location,
+            backup_id: outline.backup.backup_id.clone(),
             commands,
             status,
-        }
+            named: is_named,
+        };
+        let planning = Planning {
+            commands: received,
+            outages,
+            progress,
+            stopping: outline.context.stopping.clone(),
+            named,
+            early: None,
+        };
+        let tasks = outline.context.tasks.clone();
+        tasks.spawn(planning.run(outline));
+        upload
     }
 
-    /// Key of its tar.
+    /// Waits for its name, up to [`NAMED_WITHIN`]: while the storage is away, its task goes on waiting. If this call is
+    /// dropped, the upload is discarded.
+    ///
+    /// # Errors
+    /// Errors of the storage, and [`Kind::Cancelled`]; the upload has ended then.
+    pub(super) async fn named(self) -> Result<Self> {
+        let creating = Creating(Some(&self));
+        let mut named = self.named.clone();
+        let named = async {
+            named
+                .wait_for(Option::is_some)
+                .await
+                .map(|named| named.clone())
+        };
+        let named = timeout(NAMED_WITHIN, named).await;
+        creating.end();
+        let error = match named {
+            Err(_) | Ok(Ok(None | Some(Ok(())))) => return Ok(self),
+            Ok(Ok(Some(Err(error)))) => error,
+            Ok(Err(_)) => not_found(&self.id),
+        };
+        // The caller has the error, so the task need not wait for one.
+        self.discard(Reason::Superseded).await;
+        Err(error)
+    }
+
+    /// Key of its tar; the first choice as long as the storage is away.
     #[must_use]
     pub fn key(&self) -> String {
-        self.plan.tar.to_string()
-    }
-
-    pub(super) fn tar(&self) -> &Key {
-        &self.plan.tar
+        self.status.borrow().key.clone()
     }
 
     /// Its location, with the settings that it began with.
     pub(super) fn location(&self) -> &Location {
-        &self.plan.location
+        &self.location
     }
 
     /// Id of its backup.
     pub(super) fn backup_id(&self) -> &str {
-        &self.plan.backup.backup_id
+        &self.backup_id
     }
 
     /// Its status.
@@ -238,6 +218,28 @@ impl Upload {
         drop(self.commands.send(command(reply)));
         // An upload that ends drops its commands.
         answer.await.unwrap_or_else(|_| Err(not_found(&self.id)))
+    }
+}
+
+/// A call that creates an upload. Dropping it discards the upload: its caller never learns the id.
+struct Creating<'u>(Option<&'u Upload>);
+
+impl Creating<'_> {
+    fn end(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Creating<'_> {
+    fn drop(&mut self) {
+        if let Some(upload) = self.0 {
+            let (reply, _) = oneshot::channel();
+            drop(
+                upload
+                    .commands
+                    .send(Command::Discard(Reason::SenderLeft, reply)),
+            );
+        }
     }
 }
 

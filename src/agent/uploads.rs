@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -38,11 +39,11 @@ impl Uploads {
         }
     }
 
-    /// Begins an upload. It supersedes an active upload of the same backup to the same location.
+    /// Begins an upload, and waits a moment for its name; while the storage is away, the upload's task goes on waiting. It
+    /// supersedes an active upload of the same backup to the same location.
     ///
     /// # Errors
-    /// [`Kind::InvalidMetadata`], [`Kind::ShuttingDown`], [`Kind::StorageThrottled`] beyond the limits, and errors of the
-    /// storage.
+    /// [`Kind::InvalidMetadata`], [`Kind::ShuttingDown`], [`Kind::TooManyUploads`], and errors of the storage.
     pub(super) async fn begin(
         &self,
         location: Arc<Location>,
@@ -52,23 +53,35 @@ impl Uploads {
         refuse_unreadable_date(&announced)?;
         loop {
             self.refuse_when_stopping()?;
-            // One at a time: the key of an upload that began a moment ago still looks free in the bucket.
-            let creating = location.folder.creating.lock().await;
-            let (same, beside) = self.at(&location, &announced.backup.backup_id);
-            if same.is_empty() {
-                self.refuse_when_full(beside.len())?;
-                let taken: Vec<_> = beside.iter().map(|upload| upload.tar().clone()).collect();
-                let context = self.context.clone();
-                let upload =
-                    Upload::begin(Arc::clone(&location), announced, &taken, context).await?;
-                self.by_id.lock().insert(upload.id.clone(), upload.clone());
-                return Ok(upload);
-            }
-            drop(creating);
-            for upload in same {
-                upload.discard(Reason::Superseded).await;
+            match self.start(&location, &announced)? {
+                ControlFlow::Break(upload) => return upload.named().await,
+                ControlFlow::Continue(same) => {
+                    for upload in same {
+                        upload.discard(Reason::Superseded).await;
+                    }
+                }
             }
         }
+    }
+
+    /// Starts an upload, unless uploads of the same backup to the same location are active: those are returned.
+    fn start(
+        &self,
+        location: &Arc<Location>,
+        announced: &Announcement,
+    ) -> Result<ControlFlow<Upload, Vec<Upload>>> {
+        let mut uploads = self.by_id.lock();
+        let (same, beside) = at(&mut uploads, location, &announced.backup.backup_id);
+        if !same.is_empty() {
+            return Ok(ControlFlow::Continue(same));
+        }
+        if beside.len() >= MAX_UPLOADS_OF_ONE || uploads.len() >= MAX_UPLOADS {
+            return Err(too_many());
+        }
+        let context = self.context.clone();
+        let upload = Upload::begin(Arc::clone(location), announced.clone(), context)?;
+        uploads.insert(upload.id.clone(), upload.clone());
+        Ok(ControlFlow::Break(upload))
     }
 
     /// # Errors
@@ -132,7 +145,8 @@ impl Uploads {
 
     /// Whether this backup is being uploaded to this location.
     pub(super) fn is_active(&self, location: &Location, backup_id: &str) -> bool {
-        !self.at(location, backup_id).0.is_empty()
+        let uploads = &mut self.by_id.lock();
+        !at(uploads, location, backup_id).0.is_empty()
     }
 
     /// # Errors
@@ -147,19 +161,7 @@ impl Uploads {
 
     /// All active uploads; forgets those that have ended.
     fn active(&self) -> Vec<Upload> {
-        let mut uploads = self.by_id.lock();
-        uploads.retain(|_, upload| !upload.has_ended());
-        uploads.values().cloned().collect()
-    }
-
-    /// Active uploads to the folder of a location: those of this backup to this location, and the others.
-    fn at(&self, location: &Location, backup_id: &str) -> (Vec<Upload>, Vec<Upload>) {
-        self.active()
-            .into_iter()
-            .filter(|upload| upload.location().folder.id == location.folder.id)
-            .partition(|upload| {
-                upload.backup_id() == backup_id && upload.location().id() == location.id()
-            })
+        active(&mut self.by_id.lock())
     }
 
     fn find(&self, id: &str) -> Result<Upload> {
@@ -168,16 +170,32 @@ impl Uploads {
             .find(|upload| upload.id == id)
             .ok_or_else(|| not_found(id))
     }
+}
 
-    fn refuse_when_full(&self, here: usize) -> Result<()> {
-        if here < MAX_UPLOADS_OF_ONE && self.by_id.lock().len() < MAX_UPLOADS {
-            return Ok(());
-        }
-        let detail = format!(
-            "Too many uploads are under way: {MAX_UPLOADS_OF_ONE} may be to one location, {MAX_UPLOADS} to all together."
-        );
-        Err(Error::new(Kind::StorageThrottled, detail))
-    }
+fn active(uploads: &mut HashMap<String, Upload>) -> Vec<Upload> {
+    uploads.retain(|_, upload| !upload.has_ended());
+    uploads.values().cloned().collect()
+}
+
+/// Active uploads to the folder of a location: those of this backup to this location, and the others.
+fn at(
+    uploads: &mut HashMap<String, Upload>,
+    location: &Location,
+    backup_id: &str,
+) -> (Vec<Upload>, Vec<Upload>) {
+    active(uploads)
+        .into_iter()
+        .filter(|upload| upload.location().folder.id == location.folder.id)
+        .partition(|upload| {
+            upload.backup_id() == backup_id && upload.location().id() == location.id()
+        })
+}
+
+fn too_many() -> Error {
+    let detail = format!(
+        "Too many uploads are in progress: the agent allows {MAX_UPLOADS_OF_ONE} to one location, {MAX_UPLOADS} in total."
+    );
+    Error::new(Kind::TooManyUploads, detail)
 }
 
 /// Refuses a backup whose date Home Assistant cannot parse: one such date breaks its retention for all backups.

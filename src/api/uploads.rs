@@ -66,20 +66,21 @@ pub(super) struct Created {
     part_size: u64,
     /// Bytes already stored when this upload resumes an interrupted one of the same backup and size.
     stored_bytes: u64,
-    /// Key of the tar in the bucket.
+    /// Key of the tar in the bucket; the first choice while the storage is away.
     key: String,
 }
 
 /// Create an upload
 ///
-/// A second upload of the same backup to the same location replaces the first one, which ends as `cancelled`.
+/// A second upload of the same backup to the same location replaces the first one, which ends as `cancelled`. While the storage
+/// is away, the answer comes after 20 seconds, and the upload waits for the storage; its key and stored bytes may change then.
 #[utoipa::path(
     post, path = "/v1/locations/{loc}/uploads", operation_id = "createUpload", tag = "uploads",
     params(LocationPath),
     request_body = CreateUpload,
     responses(
         (status = 201, description = "The upload to send the content to.", body = Created),
-        Problems<400>, Problems<404>, Problems<422>, StorageProblems,
+        Problems<400>, Problems<404>, Problems<409>, Problems<422>, StorageProblems,
     ),
 )]
 pub(super) async fn create(

@@ -10,7 +10,7 @@ use super::backend::{Body, Object, Objects, Stat};
 use super::error::{Error, Outcome};
 use super::key::Key;
 use super::pages::{self, Bounds, Cursor, Page};
-use super::retry::{Call, Patience, Retry};
+use super::retry::{Call, Patience};
 
 /// Ten million objects, of which a hundred thousand backups take half of the memory.
 const OBJECTS: Bounds = Bounds {
@@ -163,11 +163,8 @@ impl Store {
     /// # Errors
     /// As [`Self::size`].
     pub async fn object(&self, key: &Key, patience: Patience) -> Result<Object, Error> {
-        let retry = Retry {
-            hedges: self.s3.is_some(),
-            ..self.write_retry(patience)
-        };
-        let found = retry.run(self.action("find", key), |call| async move {
+        let action = self.action("find", key);
+        let found = self.read_retry(patience).run(action, |call| async move {
             self.backend.head(&call, key, false).await
         });
         let found = found.await?;

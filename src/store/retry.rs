@@ -16,6 +16,7 @@ use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
@@ -91,8 +92,8 @@ impl Patience {
 
 /// Observer of a call that waits for storage.
 pub trait Watch: fmt::Debug + Send + Sync {
-    /// An attempt failed and is retried after a pause.
-    fn waits(&self, error: &Error);
+    /// An attempt failed and is retried after a pause, or has no answer yet. The first of its call failed then.
+    fn waits(&self, error: &Error, since: Instant);
 
     /// A retried call succeeded.
     fn goes_on(&self);
@@ -176,9 +177,18 @@ impl Retry {
             ..Backoff::new(self.patience)
         };
         let (mut call, mut at_once) = (Call::new(action), 0);
+        let was_silent = AtomicBool::new(false);
         let mut last = None;
         loop {
-            let attempted = hedged(&attempt, call.clone(), self.hedges);
+            let silent = || {
+                if let Some(watch) = &backoff.watch {
+                    let why = format!("no answer within {} s", HEDGE_AFTER.as_secs());
+                    let error = Error::could_not(action, Outcome::Timeout, why);
+                    watch.waits(&error, Instant::now() - HEDGE_AFTER);
+                    was_silent.store(true, Ordering::Relaxed);
+                }
+            };
+            let attempted = hedged(&attempt, call.clone(), self.hedges, silent);
             let result = match end {
                 None => attempted.await,
                 Some(end) => timeout_at(end, attempted).await.unwrap_or_else(|_| {
@@ -191,7 +201,7 @@ impl Retry {
             };
             let mut error = match result {
                 Ok(value) => {
-                    backoff.succeeded();
+                    backoff.succeeded(was_silent.into_inner());
                     return Ok(value);
                 }
                 Err(error) => error,
@@ -207,9 +217,14 @@ impl Retry {
     }
 }
 
-/// Makes one attempt, and a second one on a new connection when the first is silent. One that fails leaves the decision to
-/// the other.
-async fn hedged<T, F>(attempt: &impl Fn(Call) -> F, call: Call, hedges: bool) -> Result<T, Error>
+/// Makes one attempt, and a second one on a new connection when the first is silent, which `silent` is told. One that fails
+/// leaves the decision to the other.
+async fn hedged<T, F>(
+    attempt: &impl Fn(Call) -> F,
+    call: Call,
+    hedges: bool,
+    silent: impl Fn(),
+) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {
@@ -224,6 +239,7 @@ where
     if call.answered.is_cancelled() {
         return first.await;
     }
+    silent();
     let mut second = pin!(attempt(Call {
         is_hedge: true,
         ..call
@@ -288,14 +304,15 @@ impl Backoff {
             "{error}; retrying"
         );
         if let Some(watch) = self.watch.as_ref().filter(|_| waits) {
-            watch.waits(&error);
+            watch.waits(&error, failing_since);
         }
         sleep(pause).await;
         Ok(error)
     }
 
-    fn succeeded(self) {
-        if let Some(watch) = self.watch.filter(|_| self.retries > 0) {
+    fn succeeded(self, was_silent: bool) {
+        let has_waited = self.retries > 0 || was_silent;
+        if let Some(watch) = self.watch.filter(|_| has_waited) {
             watch.goes_on();
         }
     }

@@ -63,8 +63,12 @@ async fn many_uploads_of_one_backup_store_one_backup() {
         .collect();
     let uploads = samples.iter().map(async |sample| {
         let created = agent.create("garage", sample).await;
-        let upload_id = created.json()["upload_id"].as_str().unwrap().to_owned();
         // A superseded sender receives an error or is disconnected.
+        if created.status != 201 {
+            created.is_problem(409, "cancelled", &[]);
+            return false;
+        }
+        let upload_id = created.json()["upload_id"].as_str().unwrap().to_owned();
         let arrived = agent.send(
             agent
                 .request(Method::PUT, &format!("/v1/uploads/{upload_id}/content"))

@@ -1,5 +1,6 @@
 //! Outages: permanent, short, during lists; and full storage.
 
+mod beginning;
 mod broken_downloads;
 mod waiting;
 

@@ -231,8 +231,8 @@ async fn uploads_beyond_the_limit_are_refused_until_one_ends() {
     for location in ["f0", "f4"] {
         agent.create(location, &next).await.is_problem(
             503,
-            "storage_throttled",
-            &["4 may be to one", "16 to all"],
+            "too_many_uploads",
+            &["4 to one location", "16 in total", "another upload"],
         );
     }
     assert_eq!(agent.cancel(&begun[3]).await.status, 204);

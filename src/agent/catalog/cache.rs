@@ -12,7 +12,7 @@ use super::listing::{Listing, View};
 use super::scan::scan;
 use crate::agent::folder::Folder;
 use crate::error::{Error, Kind, Result};
-use crate::store::Store;
+use crate::store::{Patience, Store};
 
 /// Lifetime of a cached list.
 pub const LIFETIME: Duration = Duration::from_mins(5);
@@ -58,12 +58,17 @@ impl Catalog {
         }
     }
 
-    /// Scans the folder, however long it takes.
+    /// Scans the folder, however long it takes; each request is retried for as long as `patience` lasts.
     ///
     /// # Errors
     /// When the storage cannot be listed.
-    pub(in crate::agent) async fn scan(&self, store: &Store) -> Result<Arc<Listing>> {
-        self.scan_generation(store, self.generation()).await
+    pub(in crate::agent) async fn scan(
+        &self,
+        store: &Store,
+        patience: Patience,
+    ) -> Result<Arc<Listing>> {
+        let generation = self.generation();
+        self.scan_generation(store, generation, patience).await
     }
 
     /// Serves the cached list, or scans the folder; `refresh` always scans. Answers within [`ANSWER_WITHIN`], with the
@@ -85,7 +90,7 @@ impl Catalog {
         let scanned = store.clone();
         // Its own task: a scan that takes longer than this caller waits is cached for the next one.
         let scan = tokio::spawn(async move {
-            let scan = catalog.scan_generation(&scanned, generation);
+            let scan = catalog.scan_generation(&scanned, generation, Patience::INTERACTIVE);
             let listing = catalog.cache.try_get_with(generation, scan).await;
             on_list();
             listing.map_err(|error| (*error).clone())
@@ -191,9 +196,15 @@ impl Catalog {
         state.generation
     }
 
-    async fn scan_generation(&self, store: &Store, generation: u64) -> Result<Arc<Listing>> {
+    async fn scan_generation(
+        &self,
+        store: &Store,
+        generation: u64,
+        patience: Patience,
+    ) -> Result<Arc<Listing>> {
         let known = self.last();
-        let listing = Arc::new(scan(store, &self.folder, known.as_deref()).await?);
+        let listing = scan(store, &self.folder, known.as_deref(), patience).await?;
+        let listing = Arc::new(listing);
         let mut state = self.state.lock();
         state.failed = None;
         // A scan that raced with a change may lack it.

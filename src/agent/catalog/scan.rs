@@ -26,8 +26,9 @@ pub(super) async fn scan(
     store: &Store,
     folder: &Folder,
     known: Option<&Listing>,
+    patience: Patience,
 ) -> Result<Listing> {
-    let (mut listing, orphans) = list(store, folder.keys.folder(), known).await?;
+    let (mut listing, orphans) = list(store, folder.keys.folder(), known, patience).await?;
     for tar in orphans.iter().filter(|tar| folder.is_orphan(tar)) {
         let reason = "it has no metadata; recover adopts it";
         listing.skip(&tar.key, SkipCode::MetadataMissing, reason);
@@ -41,8 +42,12 @@ pub(super) async fn scan(
 ///
 /// # Errors
 /// When the storage cannot be listed.
-pub(in crate::agent) async fn scan_flat(store: &Store, folder: &str) -> Result<Listing> {
-    let (listing, _) = list(store, folder, None).await?;
+pub(in crate::agent) async fn scan_flat(
+    store: &Store,
+    folder: &str,
+    patience: Patience,
+) -> Result<Listing> {
+    let (listing, _) = list(store, folder, None, patience).await?;
     warn_of_new(store, &listing, None);
     Ok(listing)
 }
@@ -52,9 +57,10 @@ async fn list(
     store: &Store,
     folder: &str,
     known: Option<&Listing>,
+    patience: Patience,
 ) -> Result<(Listing, Vec<Object>)> {
     let start = Instant::now();
-    let mut objects = store.list(folder, Patience::INTERACTIVE).await?;
+    let mut objects = store.list(folder, patience).await?;
     objects
         .objects
         .retain(|object| !object.key.is_in_location_below(folder));
@@ -64,7 +70,7 @@ async fn list(
         skipped,
     } = Sorted::from(objects);
     let mut listing = Listing::new(skipped, start);
-    read_metadata(store, &mut listing, pairs, known).await?;
+    read_metadata(store, &mut listing, pairs, known, patience).await?;
     listing.skip_duplicates();
     debug!(
         folder,
@@ -82,6 +88,7 @@ async fn read_metadata(
     listing: &mut Listing,
     pairs: Vec<(Object, Object)>,
     known: Option<&Listing>,
+    patience: Patience,
 ) -> Result<(), StoreError> {
     let known: HashMap<&Key, &Arc<Metadata>> = known
         .into_iter()
@@ -97,7 +104,7 @@ async fn read_metadata(
             async move {
                 let metadata = match known {
                     Some(metadata) => Ok(metadata),
-                    None => read_one(store, &object).await?,
+                    None => read_one(store, &object, patience).await?,
                 };
                 Ok::<_, StoreError>((object.key, tar, metadata))
             }
@@ -135,10 +142,9 @@ async fn read_metadata(
 async fn read_one(
     store: &Store,
     object: &Object,
+    patience: Patience,
 ) -> Result<Result<Arc<Metadata>, StoreError>, StoreError> {
-    let read = store
-        .read(&object.key, MAX_METADATA_BYTES, Patience::INTERACTIVE)
-        .await;
+    let read = store.read(&object.key, MAX_METADATA_BYTES, patience).await;
     match read {
         Ok(json) => Ok(Metadata::parse(&json, &object.version).map(Arc::new)),
         Err(error) if concerns_object(error.outcome) || may_concern_object(error.outcome) => {

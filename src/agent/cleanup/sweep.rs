@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use super::tombstone::abandon;
-use crate::agent::folder::{ClaimKind, FolderId};
+use crate::agent::folder::FolderId;
 use crate::agent::journal::{self, Journals};
 use crate::agent::location::Location;
 use crate::agent::registry::Registry;
@@ -225,7 +225,7 @@ async fn expired_age(
         Some(id) if !known.is_empty() => known
             .iter()
             .any(|header| header.upload_id.as_deref() == Some(id)),
-        _ => !known.is_empty() || location.folder.is_claimed(&leftover.key, ClaimKind::Upload),
+        _ => !known.is_empty() || location.folder.is_uploaded(&leftover.key),
     };
     (age >= KEPT_FOR && !is_known).then_some(age)
 }

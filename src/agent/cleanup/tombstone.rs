@@ -83,13 +83,9 @@ pub(in crate::agent) fn abandon(
             return journal.end().await;
         };
         let key = Key::new(&header.key);
-        let claim = {
-            // No upload of this agent may choose the name meanwhile. An upload that has claimed it keeps it.
-            let _creating = location.folder.creating.lock().await;
-            if location.folder.is_claimed(&key, ClaimKind::Upload) {
-                return;
-            }
-            location.folder.claim(&key, ClaimKind::Deletion)
+        // No upload of this agent may choose the name meanwhile. An upload that has claimed it keeps it.
+        let Some(claim) = location.folder.try_claim(&key, ClaimKind::Deletion) else {
+            return;
         };
         let gone = apply(&location, &key, &tombstone, location.patience(), is_settled).await;
         drop(claim);

@@ -156,7 +156,7 @@ impl CopyStep {
     }
 }
 
-/// Plans a copy. Nothing is written.
+/// Plans a copy. Nothing is written. A copy runs unattended, so both scans sit out an outage as an upload does.
 ///
 /// # Errors
 /// [`Kind::InvalidRequest`] if both sides are the same folder; errors of a scan.
@@ -179,11 +179,13 @@ pub(in crate::agent) async fn plan(
     }
     let source = async {
         match &request.layout {
-            Layout::Agent => from.scan().await,
-            Layout::Flat(_) => scan_flat(&from.store, &folder).await.map(Arc::new),
+            Layout::Agent => from.scan(from.patience()).await,
+            Layout::Flat(_) => scan_flat(&from.store, &folder, from.patience())
+                .await
+                .map(Arc::new),
         }
     };
-    let (source, target) = tokio::join!(source, to.scan());
+    let (source, target) = tokio::join!(source, to.scan(to.patience()));
     let (source, target) = (from.note(source)?, to.note(target)?);
     for (location, listing) in [(&from, &source), (&to, &target)] {
         // Metadata that could not be read may belong to a requested backup.

@@ -9,6 +9,7 @@ use super::Location;
 use crate::agent::catalog::{Catalog, Entry, Listing, View};
 use crate::agent::model::Event;
 use crate::error::{Error, Kind, Result};
+use crate::store::Patience;
 
 /// Delay between a change and the scan for subscribers, so that several changes cost one scan.
 const SCAN_DELAY: Duration = Duration::from_secs(1);
@@ -63,12 +64,13 @@ impl Location {
         }
     }
 
-    /// Scans the folder, however long it takes: for work in the background.
+    /// Scans the folder, however long it takes: for work in the background. Each request is retried for as long as
+    /// `patience` lasts.
     ///
     /// # Errors
     /// When the storage cannot be listed.
-    pub(in crate::agent) async fn scan(&self) -> Result<Arc<Listing>> {
-        let listing = self.catalog.scan(&self.store).await?;
+    pub(in crate::agent) async fn scan(&self, patience: Patience) -> Result<Arc<Listing>> {
+        let listing = self.catalog.scan(&self.store, patience).await?;
         self.announce_numbers();
         Ok(listing)
     }

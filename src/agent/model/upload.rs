@@ -32,6 +32,8 @@ pub struct UploadStatus {
     pub backup_id: String,
     /// Name of the backup.
     pub name: String,
+    /// Key of the tar in the bucket; the first choice as long as the storage is away.
+    pub key: String,
     /// Its state.
     pub state: UploadState,
     /// When it was created, RFC 3339.

@@ -8,7 +8,7 @@ use tracing::info;
 use super::refusal::Refusal;
 use crate::agent::catalog::refuse_oversized;
 use crate::agent::cleanup::retract_metadata;
-use crate::agent::folder::ClaimKind;
+use crate::agent::folder::{ClaimKind, is_settled};
 use crate::agent::location::Location;
 use crate::backup::{AgentBackup, AgentMetadata, FORMAT, StoredBackup, parse_date};
 use crate::error::{Error, Kind, Result};
@@ -51,13 +51,10 @@ pub(super) async fn adopt(
         .key
         .metadata_of_tar()
         .ok_or_else(|| Error::new(Kind::Internal, "The tar is none."))?;
-    let _claim = {
-        // The scan is older than the reads of the tars before this one.
-        let _choosing = location.folder.creating.lock().await;
-        if !location.folder.is_orphan(tar) {
-            return Err(Refusal::under_way(tar.key.as_str()));
-        }
-        location.folder.claim(&tar.key, ClaimKind::Upload)
+    // The scan is older than the reads of the tars before this one.
+    let claim = is_settled(tar).then(|| location.folder.try_claim(&tar.key, ClaimKind::Adoption));
+    let Some(_claim) = claim.flatten() else {
+        return Err(Refusal::under_way(tar.key.as_str()));
     };
     if size(location, &tar.key).await? != Some(tar.size) {
         return Err(gone(tar));

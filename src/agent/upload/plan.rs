@@ -2,22 +2,24 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::resume::{Ledger, Wanted};
 use super::retention::Uploader;
 use crate::agent::catalog::MAX_METADATA_BYTES;
 use crate::agent::cleanup::EarlierCopy;
-use crate::agent::folder::ClaimKind;
+use crate::agent::folder::{Claim, ClaimKind};
 use crate::agent::journal::{Header, Interrupted, Journals};
 use crate::agent::location::Location;
+use crate::agent::model::{UploadState, UploadStatus};
 use crate::backup::{AgentBackup, StoredBackup};
 use crate::config::settings::PART_SIZE;
 use crate::error::{Error, Kind, Result};
 use crate::store::{Key, Outcome, Patience, Stem, Store};
-use crate::units::sha256;
+use crate::units::{rfc3339, sha256};
 
 /// Names to try for one backup.
 const MAX_STEMS: usize = 20;
@@ -34,13 +36,28 @@ pub(in crate::agent) struct Context {
 }
 
 /// Request for an upload.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::agent) struct Announcement {
     pub(in crate::agent) backup: AgentBackup,
     pub(in crate::agent) filename: String,
     pub(in crate::agent) uploader: Uploader,
     /// Part size in bytes, instead of the location's.
     pub(in crate::agent) part_size: Option<u64>,
+}
+
+/// What is known of an upload before it has a name.
+#[derive(Debug)]
+pub(super) struct Outline {
+    pub(super) id: String,
+    pub(super) location: Arc<Location>,
+    /// The location's storage; reports outages to the upload.
+    pub(super) store: Store,
+    pub(super) backup: AgentBackup,
+    pub(super) filename: String,
+    pub(super) uploader: Uploader,
+    pub(super) part_size: u64,
+    pub(super) started: Instant,
+    pub(super) context: Context,
 }
 
 /// Constants of one upload.
@@ -59,16 +76,83 @@ pub(super) struct Plan {
     pub(super) replaced: Vec<EarlierCopy>,
     /// Whether a tar under the key is an earlier attempt's.
     pub(super) is_own_tar: bool,
-    pub(super) started_at: DateTime<Utc>,
     pub(super) started: Instant,
     pub(super) context: Context,
 }
 
 /// A name for a backup.
-pub(super) struct Choice {
-    pub(super) stem: Stem,
+struct Choice {
+    stem: Stem,
+    /// The key is this upload's until the claim is dropped.
+    claim: Claim,
     /// Copies of the same backup under other names.
-    pub(super) replaced: Vec<EarlierCopy>,
+    replaced: Vec<EarlierCopy>,
+}
+
+impl Outline {
+    /// The key that the tar gets if nothing has it.
+    fn first_key(&self) -> Key {
+        let stem = Stem::from_filename(&self.filename);
+        self.location.folder.keys.tar(&stem)
+    }
+
+    /// The status that an upload begins with.
+    pub(super) fn status(&self) -> UploadStatus {
+        UploadStatus {
+            upload_id: self.id.clone(),
+            location: self.location.id().to_owned(),
+            backup_id: self.backup.backup_id.clone(),
+            name: self.backup.name.clone(),
+            key: self.first_key().to_string(),
+            state: UploadState::Receiving,
+            started_at: rfc3339(Utc::now()),
+            stored_bytes: 0,
+            total_bytes: self.backup.size,
+            resumed_bytes: 0,
+            differs: false,
+            waiting: None,
+            error: None,
+        }
+    }
+
+    /// Makes the plan: chooses the key, and takes over interrupted attempts. Cancel safe.
+    ///
+    /// # Errors
+    /// Errors of the storage. Each request is retried for the location's outage time.
+    pub(super) async fn plan(self) -> Result<(Plan, Ledger)> {
+        let location = Arc::clone(&self.location);
+        let journals = &self.context.journals;
+        let interrupted = journals
+            .interrupted(&location.folder.id, &self.backup.backup_id)
+            .await;
+        let choice = location.note(self.choose_stem(&interrupted).await)?;
+        let tar = location.folder.keys.tar(&choice.stem);
+        let is_own_tar = is_own(&interrupted, &tar);
+        let wanted = Wanted {
+            location: &location,
+            store: &self.store,
+            tar: &tar,
+            part_size: self.part_size,
+            size: self.backup.size,
+            tasks: &self.context.tasks,
+        };
+        let ledger = Ledger::take_over(interrupted, wanted, choice.claim).await?;
+        let plan = Plan {
+            id: self.id,
+            metadata: location.folder.keys.metadata(&choice.stem),
+            location,
+            store: self.store,
+            backup: self.backup,
+            uploader: self.uploader,
+            part_size: self.part_size,
+            tar,
+            replaced: choice.replaced,
+            is_own_tar,
+            started: self.started,
+            context: self.context,
+        };
+        Ok((plan, ledger))
+    }
 }
 
 impl Plan {
@@ -91,83 +175,83 @@ impl Plan {
     }
 }
 
-/// Chooses a free name and finds the earlier copies of this backup.
-///
-/// A backup that is uploaded repeatedly alternates between its first two names, so both are examined.
-///
-/// A key is never overwritten: not another backup's, not this backup's earlier copy before the new one is complete, and
-/// not an orphaned tar, which may wait to be adopted. The exception is the tar of an earlier attempt at this backup that
-/// was killed just before it wrote the metadata.
-pub(super) async fn choose_stem(
-    location: &Location,
-    announced: &Announcement,
-    taken: &[Key],
-    interrupted: &[Interrupted],
-) -> Result<Choice> {
-    let backup_id = &announced.backup.backup_id;
-    let first = Stem::from_filename(&announced.filename);
-    let (mut free, mut replaced) = (None, Vec::new());
-    for attempt in 0..MAX_STEMS {
-        let stem = first.attempt(attempt, backup_id);
-        let (tar, metadata) = (
-            location.folder.keys.tar(&stem),
-            location.folder.keys.metadata(&stem),
-        );
-        if taken.contains(&tar) || location.folder.is_claimed(&tar, ClaimKind::Deletion) {
-            continue;
-        }
-        match location
-            .store
-            .read(&metadata, MAX_METADATA_BYTES, Patience::INTERACTIVE)
-            .await
-        {
-            Ok(json) => {
-                let stored = StoredBackup::parse(&json).ok();
-                if stored.is_some_and(|stored| stored.backup.backup_id == *backup_id) {
-                    replaced.push(EarlierCopy {
-                        stem,
-                        metadata: sha256(&json),
-                    });
+impl Outline {
+    /// Chooses and claims a free name, and finds the earlier copies of this backup.
+    ///
+    /// A backup that is uploaded repeatedly alternates between its first two names, so both are examined.
+    ///
+    /// A key is never overwritten: not another backup's, not this backup's earlier copy before the new one is complete, and
+    /// not an orphaned tar, which may wait to be adopted. The exception is the tar of an earlier attempt at this backup that
+    /// was killed just before it wrote the metadata.
+    async fn choose_stem(&self, interrupted: &[Interrupted]) -> Result<Choice> {
+        let (backup_id, folder) = (&self.backup.backup_id, &self.location.folder);
+        let (store, patience) = (&self.store, self.location.patience());
+        let first = Stem::from_filename(&self.filename);
+        let (mut free, mut replaced) = (None, Vec::new());
+        for attempt in 0..MAX_STEMS {
+            let stem = first.attempt(attempt, backup_id);
+            let (tar, metadata) = (folder.keys.tar(&stem), folder.keys.metadata(&stem));
+            if folder.is_taken(&tar) {
+                continue;
+            }
+            match store.read(&metadata, MAX_METADATA_BYTES, patience).await {
+                Ok(json) => {
+                    let stored = StoredBackup::parse(&json).ok();
+                    if stored.is_some_and(|stored| stored.backup.backup_id == *backup_id) {
+                        replaced.push(EarlierCopy {
+                            stem,
+                            metadata: sha256(&json),
+                        });
+                    }
+                }
+                // No list shows such an object, but it takes the name.
+                Err(error)
+                    if error.outcome == Outcome::Refused && self.is_too_large(&metadata).await => {}
+                Err(error) if error.outcome != Outcome::NotFound => return Err(error.into()),
+                Err(_) if free.is_some() => {}
+                Err(_) => {
+                    let found = store.object_if_any(&tar, patience).await?;
+                    if found.is_none() || is_own(interrupted, &tar) {
+                        let claim = folder.try_claim(&tar, ClaimKind::Upload);
+                        free = claim.map(|claim| (stem, claim));
+                    }
                 }
             }
-            // No list shows such an object, but it takes the name.
-            Err(error)
-                if error.outcome == Outcome::Refused && is_too_large(location, &metadata).await => {
+            if attempt >= NAMES_OF_COPIES - 1
+                && let Some((stem, claim)) = free.take()
+            {
+                return Ok(Choice {
+                    stem,
+                    claim,
+                    replaced,
+                });
             }
-            Err(error) if error.outcome != Outcome::NotFound => return Err(error.into()),
-            Err(_) if free.is_some() => {}
-            Err(_) => match location.store.size(&tar, Patience::INTERACTIVE).await {
-                Err(error) if error.outcome == Outcome::NotFound => free = Some(stem),
-                Err(error) => return Err(error.into()),
-                Ok(_) if is_own(interrupted, &tar) => free = Some(stem),
-                Ok(_) => {}
-            },
         }
-        if attempt >= NAMES_OF_COPIES - 1
-            && let Some(stem) = free.take()
-        {
-            return Ok(Choice { stem, replaced });
-        }
+        Err(self.all_names_taken())
     }
-    let detail = format!(
-        "All names for the backup \"{backup_id}\" are taken in {}.",
-        location.store.description()
-    );
-    Err(Error::new(Kind::StorageError, detail)
-        .with_hint("Remove copies of it that are no longer needed."))
+
+    /// Whether an object is larger than any metadata that this agent reads.
+    async fn is_too_large(&self, metadata: &Key) -> bool {
+        let size = self.store.size(metadata, self.location.patience()).await;
+        size.is_ok_and(|size| size > MAX_METADATA_BYTES)
+    }
+
+    fn all_names_taken(&self) -> Error {
+        let detail = format!(
+            "All names for the backup \"{}\" are taken in {}.",
+            self.backup.backup_id,
+            self.location.store.description()
+        );
+        Error::new(Kind::StorageError, detail)
+            .with_hint("Remove copies of it that are no longer needed.")
+    }
 }
 
 /// Whether an interrupted upload claims this key.
-pub(super) fn is_own(interrupted: &[Interrupted], tar: &Key) -> bool {
+fn is_own(interrupted: &[Interrupted], tar: &Key) -> bool {
     interrupted
         .iter()
         .any(|upload| upload.header.key == tar.as_str())
-}
-
-/// Whether an object is larger than any metadata that this agent reads.
-async fn is_too_large(location: &Location, metadata: &Key) -> bool {
-    let size = location.store.size(metadata, Patience::INTERACTIVE).await;
-    size.is_ok_and(|size| size > MAX_METADATA_BYTES)
 }
 
 /// The smallest part size that keeps a backup within the number of parts, with room for a backup that turns out larger.

@@ -1,17 +1,18 @@
 //! Status of an upload, as events and handles show it; outages of its storage included.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use crate::agent::location::Location;
 use crate::agent::model::{Event, Failure, UploadState, UploadStatus};
-use crate::error::Error;
-use crate::store::{Error as StoreError, Watch};
+use crate::error::{Error, Kind};
+use crate::store::{Error as StoreError, Key, Watch};
 use crate::units::rfc3339;
 
 /// An outage is shown once it lasts this long: a single failed attempt is normal.
@@ -20,8 +21,8 @@ const SHOWN_AFTER: Duration = Duration::from_secs(5);
 /// News of an upload's storage.
 #[derive(Debug)]
 pub(super) enum Outage {
-    /// A request failed and will be retried.
-    Waiting(Box<Error>),
+    /// A request failed or is silent, since then, and will be retried.
+    Waiting(Box<Error>, Instant),
     /// A retried request succeeded.
     Over,
 }
@@ -34,7 +35,6 @@ pub(super) struct Outages(mpsc::UnboundedSender<Outage>);
 #[derive(Debug)]
 pub(super) struct Progress {
     location: Arc<Location>,
-    key: String,
     status: watch::Sender<UploadStatus>,
     wait: Option<Wait>,
 }
@@ -43,7 +43,9 @@ pub(super) struct Progress {
 #[derive(Debug)]
 struct Wait {
     begun: Instant,
-    since: String,
+    /// The last error, with the time of the first one.
+    failure: Failure,
+    error: Box<Error>,
 }
 
 impl Outages {
@@ -56,11 +58,9 @@ impl Outages {
 
 // Sending fails only after the upload has ended.
 impl Watch for Outages {
-    fn waits(&self, error: &StoreError) {
-        drop(
-            self.0
-                .send(Outage::Waiting(Box::new(error.replica().into()))),
-        );
+    fn waits(&self, error: &StoreError, since: Instant) {
+        let error = Box::new(error.replica().into());
+        drop(self.0.send(Outage::Waiting(error, since)));
     }
 
     fn goes_on(&self) {
@@ -69,10 +69,9 @@ impl Watch for Outages {
 }
 
 impl Progress {
-    pub(super) fn new(location: Arc<Location>, key: String, status: UploadStatus) -> Self {
+    pub(super) fn new(location: Arc<Location>, status: UploadStatus) -> Self {
         Self {
             location,
-            key,
             status: watch::Sender::new(status),
             wait: None,
         }
@@ -80,6 +79,19 @@ impl Progress {
 
     pub(super) fn subscribe(&self) -> watch::Receiver<UploadStatus> {
         self.status.subscribe()
+    }
+
+    /// Id of the upload.
+    pub(super) fn upload_id(&self) -> String {
+        self.status.borrow().upload_id.clone()
+    }
+
+    /// Notes the upload's key, and what an earlier attempt stored.
+    pub(super) fn named(&self, key: &Key, resumed_bytes: u64) {
+        self.status.send_modify(|status| {
+            status.key = key.to_string();
+            status.resumed_bytes = resumed_bytes;
+        });
     }
 
     /// Counts stored bytes.
@@ -98,7 +110,7 @@ impl Progress {
         info!(
             upload_id = status.upload_id,
             "the content of \"{}\" differs from the earlier attempt's: changed parts are stored again",
-            self.key
+            status.key
         );
         drop(status);
         self.tell(|status| status.differs = true);
@@ -113,6 +125,24 @@ impl Progress {
     pub(super) fn complete(&mut self, size: u64) {
         self.status.send_modify(|status| status.stored_bytes = size);
         self.end(UploadState::Complete, None);
+    }
+
+    /// Notes that the upload ends with an error, and logs it.
+    pub(super) fn fail(&mut self, error: &Error) {
+        {
+            let status = self.status.borrow();
+            warn!(
+                upload_id = status.upload_id,
+                code = error.kind().code(),
+                "the upload of \"{}\" ended: {error}",
+                status.key
+            );
+        }
+        let state = match error.kind() {
+            Kind::Cancelled => UploadState::Cancelled,
+            _ => UploadState::Failed,
+        };
+        self.end(state, Some(error.into()));
     }
 
     /// Notes the upload's end.
@@ -130,12 +160,12 @@ impl Progress {
     /// Notes an outage, and shows one that lasts.
     pub(super) fn outage(&mut self, outage: Outage) {
         match outage {
-            Outage::Waiting(error) => self.waits(&error),
+            Outage::Waiting(error, since) => self.waits(error, since),
             Outage::Over => {
-                let was_shown = self.status.borrow().waiting.is_some();
+                let was_shown = self.is_shown();
                 self.wait = None;
                 if was_shown {
-                    info!("the upload of \"{}\" continues", self.key);
+                    info!("the upload of \"{}\" continues", self.status.borrow().key);
                     self.location.note_success();
                     self.tell(|status| status.waiting = None);
                 }
@@ -143,29 +173,48 @@ impl Progress {
         }
     }
 
-    fn waits(&mut self, error: &Error) {
-        let wait = self.wait.get_or_insert_with(|| Wait {
-            begun: Instant::now(),
-            since: rfc3339(Utc::now()),
-        });
-        if wait.begun.elapsed() < SHOWN_AFTER {
-            return;
+    /// Waits until an outage has lasted long enough to be shown; without one, forever. Cancel safe.
+    pub(super) async fn outage_lasts(&self) {
+        match &self.wait {
+            Some(wait) if !self.is_shown() => sleep_until(wait.begun + SHOWN_AFTER).await,
+            _ => pending().await,
         }
-        let report = Failure {
-            since: Some(wait.since.clone()),
-            ..Failure::from(error)
-        };
-        if self.status.borrow().waiting.is_some() {
-            self.status
-                .send_modify(|status| status.waiting = Some(report));
-            return;
-        }
+    }
+
+    /// Shows an outage.
+    pub(super) fn show_outage(&mut self) {
+        let Some(wait) = &self.wait else { return };
         warn!(
-            "the upload of \"{}\" waits for its storage: {error}",
-            self.key
+            "the upload of \"{}\" waits for its storage: {}",
+            self.status.borrow().key,
+            wait.error
         );
-        self.location.note_failure(error);
-        self.tell(|status| status.waiting = Some(report));
+        self.location.note_failure(&wait.error);
+        let failure = wait.failure.clone();
+        self.tell(|status| status.waiting = Some(failure));
+    }
+
+    fn is_shown(&self) -> bool {
+        self.status.borrow().waiting.is_some()
+    }
+
+    fn waits(&mut self, error: Box<Error>, begun: Instant) {
+        let mut failure = Failure::from(&*error);
+        let wait = self.wait.get_or_insert_with(|| Wait {
+            begun,
+            failure: Failure {
+                since: Some(rfc3339(Utc::now() - begun.elapsed())),
+                ..failure.clone()
+            },
+            error: error.clone(),
+        });
+        failure.since.clone_from(&wait.failure.since);
+        wait.failure = failure.clone();
+        wait.error = error;
+        if self.is_shown() {
+            self.status
+                .send_modify(|status| status.waiting = Some(failure));
+        }
     }
 
     fn tell(&self, change: impl FnOnce(&mut UploadStatus)) {
@@ -199,6 +248,7 @@ mod tests {
             location: "disk".into(),
             backup_id: "a1".into(),
             name: "Nightly".into(),
+            key: "a.tar".into(),
             state: UploadState::Receiving,
             started_at: String::new(),
             stored_bytes: 0,
@@ -208,19 +258,21 @@ mod tests {
             waiting: None,
             error: None,
         };
-        let mut progress = Progress::new(location, "a.tar".into(), status);
+        let mut progress = Progress::new(location, status);
         let status = progress.subscribe();
         let away = || {
             let error = Error::new(Kind::StorageUnreachable, "away");
-            Outage::Waiting(Box::new(error))
+            Outage::Waiting(Box::new(error), Instant::now())
         };
         progress.outage(away());
         progress.outage(Outage::Over);
         progress.outage(away());
         assert!(events_seen.try_recv().is_err());
-        tokio::time::sleep(SHOWN_AFTER).await;
         assert!(status.borrow().waiting.is_none());
-        progress.outage(away());
+        let shown_after = Instant::now() + SHOWN_AFTER;
+        progress.outage_lasts().await;
+        assert_eq!(Instant::now(), shown_after);
+        progress.show_outage();
         let shown = status.borrow().waiting.clone().unwrap();
         assert!(
             shown.code == "storage_unreachable" && shown.since.is_some(),

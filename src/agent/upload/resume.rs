@@ -13,7 +13,7 @@ use crate::agent::folder::{Claim, ClaimKind};
 use crate::agent::journal::{Interrupted, Journal, StoredPart, Tombstone};
 use crate::agent::location::Location;
 use crate::error::Result;
-use crate::store::{Key, Multipart, Outcome, Patience};
+use crate::store::{Key, Multipart, Outcome, Store};
 
 /// The journals of an upload.
 #[derive(Debug)]
@@ -47,6 +47,8 @@ struct Earlier {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted<'a> {
     pub(super) location: &'a Arc<Location>,
+    /// The location's storage; reports outages to the upload.
+    pub(super) store: &'a Store,
     pub(super) tar: &'a Key,
     pub(super) part_size: u64,
     pub(super) size: u64,
@@ -101,6 +103,11 @@ impl Ledger {
             });
         }
         Ok(ledger)
+    }
+
+    /// Lets the next attempt choose the key, while this one's leftovers are removed.
+    pub(super) fn clean_up(&mut self) {
+        self.claim.clean_up();
     }
 
     /// Bytes that an earlier attempt stored.
@@ -257,14 +264,16 @@ async fn resumable(
     upload: &Interrupted,
     wanted: Wanted<'_>,
 ) -> Result<Option<(Multipart, BTreeMap<usize, StoredPart>)>> {
-    let Wanted { location, .. } = wanted;
-    let header = &upload.header;
+    let Wanted {
+        location, store, ..
+    } = wanted;
+    let (header, patience) = (&upload.header, location.patience());
     let is_of = header.is_of(wanted.part_size, wanted.size, &location.settings.keeps());
     let Some(multipart) = unfinished(location, header).filter(|_| is_of) else {
         return Ok(None);
     };
     let mut parts = upload.parts.clone();
-    match multipart.stored_parts(Patience::INTERACTIVE).await {
+    match multipart.in_store(store).stored_parts(patience).await {
         Ok(held) => parts.retain(|_, part| {
             held.iter()
                 .any(|held| held.part_number == part.number + 1 && held.is(&part.e_tag, part.size))
@@ -276,10 +285,7 @@ async fn resumable(
         // A key without ListParts may still store parts. The journal was right when it was written, but a tar under the
         // key was made of its parts since.
         Err(_) => {
-            let tar = location
-                .store
-                .object_if_any(wanted.tar, Patience::INTERACTIVE)
-                .await;
+            let tar = store.object_if_any(wanted.tar, patience).await;
             if location.note(tar)?.is_some() {
                 return Ok(None);
             }

@@ -16,7 +16,8 @@ use super::progress::{Outage, Progress};
 use super::resume::Ledger;
 use super::retention::{Reason, Retention, retention};
 use super::state::{Caller, IDLE_LIMIT, News, Remains, Reply, State};
-use crate::agent::model::{Failure, UploadState};
+use crate::agent::model::UploadState;
+use crate::agent::task::shutting_down;
 use crate::backup::StoredBackup;
 use crate::error::{Error, Kind};
 
@@ -34,6 +35,20 @@ pub(super) enum Command {
     },
     /// Answered with false if the backup exists.
     Discard(Reason, oneshot::Sender<bool>),
+}
+
+impl Command {
+    /// Answers a call with why it cannot be carried out; an upload to discard has no backup.
+    pub(super) fn refuse(self, error: &Error) {
+        // A caller that left needs no answer.
+        match self {
+            Self::Content(_, reply) => drop(reply.send(Err(error.clone()))),
+            Self::CopyInside(_, reply) | Self::Complete { reply, .. } => {
+                drop(reply.send(Err(error.clone())));
+            }
+            Self::Discard(_, reply) => drop(reply.send(true)),
+        }
+    }
 }
 
 /// End of an upload.
@@ -55,14 +70,24 @@ pub(super) struct Task {
 
 impl Task {
     pub(super) fn new(
-        plan: Arc<Plan>,
+        plan: Plan,
         commands: mpsc::UnboundedReceiver<Command>,
         outages: mpsc::UnboundedReceiver<Outage>,
         progress: Progress,
         ledger: Ledger,
     ) -> Self {
+        info!(
+            location = plan.location.id(),
+            upload_id = plan.id,
+            size_bytes = plan.backup.size,
+            part_size = plan.part_size,
+            resumed_bytes = ledger.resumed_bytes(),
+            "uploading to \"{}\" in {}",
+            plan.tar,
+            plan.location.store.description()
+        );
         Self {
-            plan,
+            plan: Arc::new(plan),
             commands,
             outages,
             progress,
@@ -71,17 +96,25 @@ impl Task {
         }
     }
 
-    /// Runs the upload to its end, its cleanup included.
-    pub(super) async fn run(mut self) {
+    /// Runs the upload to its end, its cleanup included; `early` is the call that waited for its name.
+    pub(super) async fn run(mut self, early: Option<Command>) {
         let mut state = State::Waiting {
-            since: self.plan.started,
+            since: Instant::now(),
         };
+        if let Some(early) = early {
+            // Content and copies end nothing.
+            let _ = self.command(&mut state, early);
+        }
         let end = loop {
             let deadline = state.deadline();
             let end = tokio::select! {
                 Some(command) = self.commands.recv() => self.command(&mut state, command),
                 Some(outage) = self.outages.recv() => {
                     self.progress.outage(outage);
+                    None
+                }
+                () = self.progress.outage_lasts() => {
+                    self.progress.show_outage();
                     None
                 }
                 () = self.plan.context.stopping.cancelled(), if state.is_receiving() => {
@@ -228,8 +261,7 @@ impl Task {
     }
 
     fn refuse<T>(&self, reply: Reply<T>, why: &str) {
-        let detail = format!("The upload {} cannot do this now: {why}.", self.plan.id);
-        drop(reply.send(Err(Error::new(Kind::InvalidRequest, detail))));
+        drop(reply.send(Err(cannot_now(&self.plan.id, why))));
     }
 
     async fn complete(mut self, state: State, stored: StoredBackup) {
@@ -269,7 +301,6 @@ impl Task {
             reason
         };
         let ending = Ending {
-            plan: Arc::clone(&plan),
             progress: self.progress,
             caller,
             error,
@@ -295,6 +326,7 @@ impl Task {
                 if let Some(tombstone) = &tombstone {
                     self.ledger.bury(tombstone).await;
                 }
+                self.ledger.clean_up();
                 drop(self.commands);
                 // The fallback of a failed copy needs the name, so its caller gets the error after the cleanup.
                 let deferred = if is_copy {
@@ -315,7 +347,6 @@ impl Task {
 
 /// An upload that ended without a backup, and the callers to answer.
 struct Ending {
-    plan: Arc<Plan>,
     progress: Progress,
     caller: Caller,
     error: Error,
@@ -324,24 +355,10 @@ struct Ending {
 
 impl Ending {
     fn tell(mut self) {
-        let report = Failure::from(&self.error);
-        let is_cancelled = self.error.kind() == Kind::Cancelled;
         if matches!(self.caller, Caller::None) {
             self.progress.end(UploadState::Cancelled, None);
         } else {
-            warn!(
-                upload_id = self.plan.id,
-                code = self.error.kind().code(),
-                "the upload of \"{}\" ended: {}",
-                self.plan.tar,
-                self.error
-            );
-            let state = if is_cancelled {
-                UploadState::Cancelled
-            } else {
-                UploadState::Failed
-            };
-            self.progress.end(state, Some(report));
+            self.progress.fail(&self.error);
         }
         match self.caller {
             Caller::Content(reply) => drop(reply.send(Err(self.error))),
@@ -361,10 +378,20 @@ fn answer(discards: Vec<oneshot::Sender<bool>>, is_discarded: bool) {
 
 impl End {
     fn of(reason: Reason) -> Self {
-        let error = match reason {
-            Reason::ShuttingDown => Error::new(Kind::ShuttingDown, "The agent is stopping."),
-            _ => Error::new(Kind::Cancelled, "The upload was cancelled."),
-        };
-        Self::Discarded(reason, error)
+        Self::Discarded(reason, ended_by(reason))
     }
+}
+
+/// The error for callers of an upload that was ended.
+pub(super) fn ended_by(reason: Reason) -> Error {
+    match reason {
+        Reason::ShuttingDown => shutting_down(),
+        _ => Error::new(Kind::Cancelled, "The upload was cancelled."),
+    }
+}
+
+/// The error for a call that comes at the wrong time.
+pub(super) fn cannot_now(upload_id: &str, why: &str) -> Error {
+    let detail = format!("The upload {upload_id} cannot do this now: {why}.");
+    Error::new(Kind::InvalidRequest, detail)
 }

@@ -27,6 +27,7 @@ use crate::agent::model::{Failure, VerifyMode, VerifyReport};
 use crate::agent::uploads::Uploads;
 use crate::config::Verify;
 use crate::error::{Error, Kind, Result};
+use crate::store::Patience;
 
 /// How often the schedules are checked.
 const INTERVAL: Duration = Duration::from_mins(1);
@@ -131,7 +132,7 @@ impl Scheduler {
         let records = &self.verifier.records;
         let folder = &location.folder.id;
         let known = records.of(folder);
-        let listing = location.note(location.scan().await)?;
+        let listing = location.note(location.scan(Patience::INTERACTIVE).await)?;
         let ids = newest_first(&listing);
         // Metadata that could not be read may belong to a known backup.
         let gone = match listing.unread {
@@ -192,7 +193,7 @@ impl Scheduler {
             Err(error) if error.kind() == Kind::BackupNotFound => {}
             Err(error) => {
                 // Storage that is away says nothing about this backup.
-                location.scan().await?;
+                location.scan(Patience::INTERACTIVE).await?;
                 warn!(
                     location = location.id(),
                     backup_id = id,

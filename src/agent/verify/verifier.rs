@@ -15,6 +15,7 @@ use crate::agent::model::{Failure, VerifyMode, VerifyReport, VerifyStep};
 use crate::agent::registry::Registry;
 use crate::agent::task::stopped;
 use crate::error::Result;
+use crate::store::Patience;
 
 /// Verification of one backup in progress. Dropping it cancels it.
 #[derive(Debug)]
@@ -90,7 +91,7 @@ impl Verifier {
         Self::announce(location, &entry, &report);
         if version != entry.tar.version {
             // A status reports damage only of tars in the list.
-            drop(location.scan().await);
+            drop(location.scan(Patience::INTERACTIVE).await);
         }
         let backup_id = &entry.metadata.backup_id;
         self.records
