@@ -4,6 +4,7 @@
 //! endpoint that needs TLS), a second trial uses it. A correction is offered only if all of its steps succeed. No trial
 //! drops TLS: an endpoint without TLS is offered if it answers, but no signed request is sent to it.
 
+mod probe;
 mod steps;
 
 use std::collections::BTreeMap;
@@ -100,12 +101,11 @@ async fn correct(
                     .collect(),
             );
         }
-        failed.notes.extend(
-            trial
-                .notes
-                .into_iter()
-                .filter(|note| note.code == LEFT_BEHIND),
-        );
+        for note in trial.notes {
+            if note.code == LEFT_BEHIND && !failed.notes.contains(&note) {
+                failed.notes.push(note);
+            }
+        }
     }
     None
 }

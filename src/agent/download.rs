@@ -1,7 +1,8 @@
 //! Downloads a backup: concurrent ranges, handed on in order, verified before the last piece is released.
 //!
 //! Each range is read by its own task into a queue that holds at most that range, so memory is bounded by the number of
-//! ranges times their size. A range whose body breaks resumes where it stopped.
+//! ranges times their size. A range whose body breaks resumes where it stopped. From a server that ignores ranges, the tar
+//! is read as one range, and the queue is bounded as before.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -11,7 +12,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use chrono::Utc;
 use futures_util::{Stream, TryStreamExt, stream};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error};
@@ -55,16 +56,69 @@ struct Reader {
     running: VecDeque<Running>,
 }
 
+/// Sending end of a range's queue.
+struct Queue {
+    sender: mpsc::UnboundedSender<Result<Bytes>>,
+    room: Room,
+}
+
 struct Running {
     chunks: mpsc::UnboundedReceiver<Result<Bytes>>,
+    room: Room,
     // Aborts when the client disconnects.
     _task: AbortOnDropHandle<()>,
+}
+
+/// Room in a queue, in bytes.
+#[derive(Clone)]
+struct Room {
+    free: Arc<Semaphore>,
+    all: u32,
+}
+
+impl Room {
+    fn of(bytes: u64) -> Self {
+        let all = u32::try_from(bytes).unwrap_or(u32::MAX >> 3).max(1);
+        Self {
+            free: Arc::new(Semaphore::new(usize::try_from(all).unwrap_or(1))),
+            all,
+        }
+    }
+
+    fn share(&self, piece: &Bytes) -> u32 {
+        u32::try_from(piece.len()).unwrap_or(self.all).min(self.all)
+    }
+
+    /// Waits until the queue has room for a piece.
+    async fn take(&self, piece: &Bytes) {
+        if let Ok(permit) = self.free.acquire_many(self.share(piece)).await {
+            permit.forget();
+        }
+    }
+
+    /// Returns the room of a piece that left the queue.
+    fn free(&self, piece: &Bytes) {
+        let share = usize::try_from(self.share(piece)).unwrap_or_default();
+        self.free.add_permits(share);
+    }
 }
 
 /// The hash so far, and the expected one.
 struct Check {
     hash: Context,
     expected: String,
+}
+
+impl Check {
+    /// The check of a download of this range: only the whole tar has a known hash.
+    fn of(entry: &Entry, range: &Range<u64>) -> Option<Self> {
+        let is_whole = *range == (0..entry.tar.size);
+        let expected = entry.metadata.sha256().filter(|_| is_whole)?;
+        Some(Self {
+            hash: Context::new(&SHA256),
+            expected: expected.to_owned(),
+        })
+    }
 }
 
 impl Download {
@@ -98,8 +152,12 @@ impl Download {
         };
         let body = source.open_first(entry, first.clone()).await?;
         source.e_tag.clone_from(&body.e_tag);
-        let is_whole = range == (0..tar.size);
-        let expected = entry.metadata.sha256().filter(|_| is_whole);
+        let (first, body) = if body.ignores_range {
+            waiting.clear();
+            (range.clone(), None)
+        } else {
+            (first, Some(body))
+        };
         debug!(
             location = source.location.id(),
             size_bytes = tar.size,
@@ -111,13 +169,10 @@ impl Download {
         Ok(Self {
             size: tar.size,
             e_tag: source.e_tag.clone(),
+            check: Check::of(entry, &range),
             range,
-            check: expected.map(|expected| Check {
-                hash: Context::new(&SHA256),
-                expected: expected.to_owned(),
-            }),
             reader: Reader {
-                running: VecDeque::from([source.clone().read(first, Some(body))]),
+                running: VecDeque::from([source.clone().read(first, body)]),
                 source,
                 waiting,
             },
@@ -227,7 +282,11 @@ impl Reader {
                 return Ok(None);
             };
             match first.chunks.recv().await {
-                Some(chunk) => return chunk.map(Some),
+                Some(chunk) => {
+                    let piece = chunk?;
+                    first.room.free(&piece);
+                    return Ok(Some(piece));
+                }
                 None => self.running.pop_front(),
             };
         }
@@ -269,14 +328,20 @@ impl Source {
     /// Starts to read a range; `body` is its first answer if there is one already.
     fn read(self, range: Range<u64>, body: Option<Body>) -> Running {
         let (sender, chunks) = mpsc::unbounded_channel();
+        let room = Room::of(self.location.settings.part_size);
+        let queue = Queue {
+            sender,
+            room: room.clone(),
+        };
         let task = tokio::spawn(async move {
-            if let Err(error) = self.forward_range(range, body, &sender).await {
+            if let Err(error) = self.forward_range(range, body, &queue).await {
                 // Fails only after the client has disconnected.
-                drop(sender.send(Err(error)));
+                drop(queue.sender.send(Err(error)));
             }
         });
         Running {
             chunks,
+            room,
             _task: AbortOnDropHandle::new(task),
         }
     }
@@ -285,7 +350,7 @@ impl Source {
         &self,
         mut range: Range<u64>,
         mut body: Option<Body>,
-        sender: &mpsc::UnboundedSender<Result<Bytes>>,
+        queue: &Queue,
     ) -> Result<()> {
         let mut resumes = Backoff::new(self.location.patience());
         while !range.is_empty() {
@@ -294,7 +359,7 @@ impl Source {
                 None => self.open(range.clone()).await?,
             };
             let before = range.start;
-            let ended = self.forward_body(&mut current, &mut range, sender).await;
+            let ended = self.forward_body(&mut current, &mut range, queue).await;
             let has_progress = range.start > before;
             if has_progress {
                 resumes = Backoff::new(self.location.patience());
@@ -315,7 +380,7 @@ impl Source {
         &self,
         body: &mut Body,
         range: &mut Range<u64>,
-        sender: &mpsc::UnboundedSender<Result<Bytes>>,
+        queue: &Queue,
     ) -> Result<(), StoreError> {
         while let Some(chunk) = body.stream.try_next().await? {
             let length = chunk.len() as u64;
@@ -324,8 +389,9 @@ impl Source {
                 return Err(StoreError::new(Outcome::Refused, message));
             }
             range.start += length;
+            queue.room.take(&chunk).await;
             // Fails only after the client has disconnected; this task is aborted then.
-            drop(sender.send(Ok(chunk)));
+            drop(queue.sender.send(Ok(chunk)));
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use super::model::{Event, Failure, LastCheck, LocationStatus, Numbers};
 use super::verify::record::Record;
 use super::verify::status::verification_status;
 use crate::config::{self, Backend, Origin};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Reason, Result};
 use crate::store::{Patience, Store};
 use crate::units::rfc3339;
 use history::History;
@@ -156,7 +156,8 @@ impl Location {
 
     /// Notes why a request failed, if that concerns the storage.
     pub(super) fn note_failure(&self, error: &Error) {
-        if concerns_storage(error.kind()) {
+        let is_of_a_name = error.reason() == Reason::NameChanged.code();
+        if concerns_storage(error.kind()) && !is_of_a_name {
             self.set_error(Some(error.into()));
         }
     }

@@ -70,6 +70,8 @@ reasons! {
     NoEncryption = "no_encryption", StorageError, "This provider doesn't support this encryption. Set the location's encryption to none; Home Assistant can still encrypt the backup.";
     /// The object is encrypted with a key that the settings lack.
     EncryptionKeyNeeded = "encryption_key_needed", StorageError, "Set encryption and encryption_key to the values with which the backup was uploaded.";
+    /// A proxy before the server rewrites the paths of some keys.
+    NameChanged = "name_changed", StorageError, "A proxy in front of the server changes this name, so the signature doesn't match. Let the proxy pass paths unchanged; with nginx, write proxy_pass without a path.";
     /// A proxy before the server rejects requests of this size.
     BodyTooLarge = "body_too_large", StorageError, "A proxy in front of the server limits the size of requests. Raise its limit above part_size; nginx calls it client_max_body_size.";
     /// The proxy does not answer, or rejects the agent.

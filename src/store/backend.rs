@@ -65,6 +65,8 @@ pub struct Body {
     pub object_size: u64,
     /// The object's `ETag`, for the next range of the same object.
     pub e_tag: Option<String>,
+    /// Whether the server sent the whole object instead of the range: reading on is cheaper than the next range.
+    pub ignores_range: bool,
     /// Bytes.
     pub stream: BoxStream<'static, Result<Bytes, Error>>,
 }
@@ -99,6 +101,15 @@ pub(super) enum Content {
     Payload(Payload),
     /// Another object inside the storage, or a range of it.
     Copy(CopySource, Option<Range<u64>>),
+}
+
+/// Answer to the completion of a multipart upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Completion {
+    /// The server describes the object.
+    Confirmed,
+    /// The answer says nothing: the object's size tells.
+    Unclear,
 }
 
 /// Content type of an object that the agent writes.
@@ -291,7 +302,12 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
     ) -> Result<String, Error>;
 
     /// Completes a multipart upload from all its parts, in order.
-    async fn complete(&self, call: &Call, session: &Session, parts: &[Part]) -> Result<(), Error>;
+    async fn complete(
+        &self,
+        call: &Call,
+        session: &Session,
+        parts: &[Part],
+    ) -> Result<Completion, Error>;
 
     /// Aborts an upload and discards its parts.
     async fn abort(&self, call: &Call, session: &Session) -> Result<(), Error>;

@@ -27,8 +27,8 @@ use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::timeout;
 
 use super::backend::{
-    Backend, Body, Content, ContentType, HeldPart, Leftover, Listed, Object, Part, Session,
-    SessionId, Stat, path_of,
+    Backend, Body, Completion, Content, ContentType, HeldPart, Leftover, Listed, Object, Part,
+    Session, SessionId, Stat, path_of,
 };
 use super::error::{Error, Outcome};
 use super::key::Key;
@@ -150,6 +150,7 @@ impl Backend for Directory {
         Ok(Body {
             object_size,
             e_tag,
+            ignores_range: false,
             stream: stream.boxed(),
         })
     }
@@ -201,12 +202,19 @@ impl Backend for Directory {
         written.await.map(|()| String::new()).map_err(failed(call))
     }
 
-    async fn complete(&self, call: &Call, session: &Session, _: &[Part]) -> Result<(), Error> {
+    async fn complete(
+        &self,
+        call: &Call,
+        session: &Session,
+        _: &[Part],
+    ) -> Result<Completion, Error> {
         let SessionId::Writing(upload) = &session.id else {
             return Err(not_open(call));
         };
         let completed = upload.lock().await.complete().await;
-        completed.map(drop).map_err(failed(call))
+        completed
+            .map(|_| Completion::Confirmed)
+            .map_err(failed(call))
     }
 
     async fn abort(&self, call: &Call, session: &Session) -> Result<(), Error> {

@@ -8,7 +8,15 @@ use std::fmt;
 const FOLDER: &str = "backups/";
 const TAR: &str = ".tar";
 const METADATA: &str = ".metadata.json";
-const PROBE: &str = ".s3-backup-agent-check-";
+/// Name of a check's probe: like a backup's, with characters that some proxies change, and without the dot at the start that
+/// some refuse. Each folder has one, so that no number of checks leaves more than one object.
+const PROBE: &str = "s3-backup-agent-check \u{e4}+(1)#.tar";
+
+/// Name of the probe that tells the kind of `ETag`s.
+const E_TAG_PROBE: &str = "s3-backup-agent-probe.tar";
+
+/// Start of the name of a probe of agents of version 0.1.
+const OLD_PROBE: &str = ".s3-backup-agent-check-";
 
 /// Longest stem that the agent writes: S3 allows keys of 1,024 bytes, with the prefix and the ending. File systems allow
 /// 255 bytes for one name.
@@ -44,7 +52,9 @@ impl Key {
     /// Role of the object, by its ending.
     #[must_use]
     pub fn role(&self) -> Role {
-        if self.0.ends_with(METADATA) {
+        if self.is_probe() {
+            Role::Foreign
+        } else if self.0.ends_with(METADATA) {
             Role::Metadata
         } else if self.0.ends_with(TAR) {
             Role::Tar
@@ -60,8 +70,13 @@ impl Key {
     }
 
     /// Key of a probe in the same folder.
-    pub(super) fn probe_beside(&self, id: &str) -> Self {
-        Self(format!("{}{PROBE}{id}", self.folder()))
+    pub(super) fn probe_beside(&self) -> Self {
+        Self(format!("{}{E_TAG_PROBE}", self.folder()))
+    }
+
+    fn is_probe(&self) -> bool {
+        let name = &self.0[self.folder().len()..];
+        [PROBE, E_TAG_PROBE].contains(&name) || name.starts_with(OLD_PROBE)
     }
 
     /// Its folder, with a slash at the end.
@@ -145,8 +160,8 @@ impl Keys {
 
     /// Key of a check's probe.
     #[must_use]
-    pub fn probe(&self, id: &str) -> Key {
-        Key(format!("{}{PROBE}{id}", self.folder))
+    pub fn probe(&self) -> Key {
+        Key(format!("{}{PROBE}", self.folder))
     }
 
     /// Whether an agent writes such a key for this location: neither foreign nor of a location below.
@@ -155,7 +170,7 @@ impl Keys {
         let Some(name) = key.0.strip_prefix(&self.folder) else {
             return false;
         };
-        let is_probe = name.starts_with(PROBE) && !name.contains('/');
+        let is_probe = key.is_probe() && !name.contains('/');
         (is_probe || key.role() != Role::Foreign) && !key.is_in_location_below(&self.folder)
     }
 }
@@ -234,6 +249,7 @@ mod tests {
             "home/backups/a.tar",
             "home/backups/a/b.metadata.json",
             "home/backups/.s3-backup-agent-check-1",
+            keys.probe().as_str(),
         ] {
             assert!(keys.may_be_ours(&Key::new(ours)), "{ours}");
         }
@@ -289,9 +305,19 @@ mod tests {
         );
         assert_eq!(key.tar_of_metadata().unwrap().metadata_of_tar(), Some(key));
         assert_eq!(Key::new("p/backups/x.tar").tar_of_metadata(), None);
-        assert_eq!(
-            Key::new("p/backups/.s3-backup-agent-check-1").role(),
-            Role::Foreign
-        );
+    }
+
+    /// A probe that is left behind is no backup without its description.
+    #[test]
+    fn probe_is_named_like_a_backup_and_is_none() {
+        let probe = Keys::new("p").probe();
+        assert!(probe.as_str().starts_with("p/backups/s3-"));
+        assert!(probe.as_str().strip_suffix(TAR).is_some());
+        let beside = Key::new("p/backups/a.tar").probe_beside();
+        let old = Key::new("p/backups/.s3-backup-agent-check-1");
+        for probe in [probe, beside, old, Keys::new("").probe()] {
+            assert_eq!(probe.role(), Role::Foreign, "{probe}");
+        }
+        assert_eq!(Key::new("p/backups/a #.tar").role(), Role::Tar);
     }
 }

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 
 use super::Store;
-use super::backend::{Content, CopySource, HeldPart, Part, Payload, Session, SessionId, path_of};
+use super::backend::{
+    Completion, Content, CopySource, HeldPart, Part, Payload, Session, SessionId, path_of,
+};
 use super::digest::PartDigest;
 use super::error::{Error, Outcome};
 use super::key::Key;
@@ -175,6 +177,12 @@ impl Multipart {
             })
         });
         match completed.await {
+            Ok(Completion::Confirmed) => Ok(()),
+            Ok(Completion::Unclear) => {
+                let why = "the answer is not that of a completed upload";
+                let error = Error::refused(&action, why);
+                self.confirm_completed(size, before, error).await
+            }
             // Without a lost answer, another party ended the upload, and the object is not of these parts.
             Err(error)
                 if error.outcome == Outcome::NoSuchUpload
@@ -182,7 +190,7 @@ impl Multipart {
             {
                 self.confirm_completed(size, before, error).await
             }
-            completed => completed,
+            Err(error) => Err(error),
         }
     }
 
@@ -194,7 +202,7 @@ impl Multipart {
     ) -> Result<(), Error> {
         let found = self
             .store
-            .object(&self.session.key, Patience::INTERACTIVE)
+            .object_or_listed(&self.session.key, Patience::INTERACTIVE)
             .await;
         match found {
             Ok(stored) if stored.size == size && before != Some(&stored.version) => Ok(()),

@@ -177,6 +177,33 @@ impl Store {
         })
     }
 
+    /// Returns an object as a listing would, also when a cache still answers that it does not exist: the listing tells.
+    ///
+    /// # Errors
+    /// As [`Self::size`].
+    pub async fn object_or_listed(&self, key: &Key, patience: Patience) -> Result<Object, Error> {
+        match self.object(key, patience).await {
+            Err(error) if error.outcome == Outcome::NotFound && self.s3.is_some() => {
+                self.listed(key, patience).await?.ok_or(error)
+            }
+            found => found,
+        }
+    }
+
+    /// Returns an object by the listing of its own key.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn listed(&self, key: &Key, patience: Patience) -> Result<Option<Object>, Error> {
+        let action = self.action("list", key);
+        let patience = self.remote(patience);
+        let page = self.read_retry(patience).run(&action, |call| async move {
+            self.backend.list(&call, key.as_str(), None, Some(1)).await
+        });
+        let mut objects = page.await?.items.into_iter().flatten();
+        Ok(objects.find(|object| object.key == *key))
+    }
+
     /// Returns an object, or nothing when it does not exist.
     ///
     /// # Errors

@@ -102,7 +102,7 @@ async fn storage_class_applies_to_tars_only() {
     let last = checked["steps"].as_array().unwrap().last().unwrap();
     assert_eq!(
         (&last["step"], &last["error"]["reason"]),
-        (&"multipart".into(), &"unknown_storage_class".into())
+        (&"write".into(), &"unknown_storage_class".into())
     );
 
     let thawing = garage().await.1.with("storage_class", "DEEP_ARCHIVE");

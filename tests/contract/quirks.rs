@@ -1,7 +1,9 @@
 //! Deviating providers: a round trip succeeds on each with only endpoint, bucket and key
 //! configured.
 
+mod between;
 mod imitations;
+mod promise;
 
 use std::sync::OnceLock;
 
@@ -25,8 +27,12 @@ async fn main_job_succeeds_with(quirks: impl IntoIterator<Item = Quirk>) -> Imit
 }
 
 async fn main_job_succeeds_at(server: &Imitation, location: Location) {
+    main_job_succeeds_for(sample(), server, location).await;
+}
+
+async fn main_job_succeeds_for(sample: &Sample, server: &Imitation, location: Location) {
     let agent = Setup::of(location).serve().await;
-    let (sample, stem) = (sample(), format!("backups/{}", sample().stem()));
+    let stem = format!("backups/{}", sample.stem());
     agent.upload("other", sample).await;
     server
         .wait_until_keys_are(&[&format!("{stem}.metadata.json"), &format!("{stem}.tar")])

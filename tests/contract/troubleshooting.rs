@@ -36,6 +36,13 @@ simulated server.
 |---|---|---|---|---|
 ";
 
+const WARNED: &str = "
+These don't forbid a location: backups can be stored and restored. The check warns of them, with the provider's own words:
+
+| what is wrong | note |
+|---|---|
+";
+
 const NOTED: &str = "
 The agent corrects these values itself:
 
@@ -67,6 +74,16 @@ fn differs_in_failure(said: &Value, expected: [&str; 3], hint: &[&str]) -> Optio
     let words = error["hint"].as_str().unwrap_or_default();
     let missing = hint.iter().find(|word| !words.contains(**word))?;
     Some(format!("\"{missing}\" is not in the hint"))
+}
+
+fn differs_in_warning(said: &Value, code: &str, words: &[&str]) -> Option<String> {
+    let notes = said["notes"].as_array()?;
+    let is_warned = said["ok"] == true
+        && notes.iter().any(|note| {
+            let message = note["message"].as_str().unwrap_or_default();
+            note["code"] == code && words.iter().all(|word| message.contains(word))
+        });
+    (!is_warned).then(|| format!("no warning {code} with {words:?}"))
 }
 
 fn differs_in_note(said: &Value, key: &str, reason: &str) -> Option<String> {
@@ -120,6 +137,7 @@ async fn differences(agent: &Agent, case: &Case) -> Vec<String> {
             Outcome::Fails { step, code, reason } => {
                 differs_in_failure(&said, [step, code, reason], case.hint)
             }
+            Outcome::Warns { code } => differs_in_warning(&said, code, case.hint),
             Outcome::Notes { key, reason } => differs_in_note(&said, key, reason),
         };
         if differs.is_none() {
@@ -186,7 +204,7 @@ fn hint_of(reason: &str) -> &'static str {
 }
 
 fn document() -> String {
-    let (mut failures, mut notes) = (String::new(), String::new());
+    let [mut failures, mut warnings, mut notes] = [const { String::new() }; 3];
     for Case {
         title,
         outcome,
@@ -206,6 +224,9 @@ fn document() -> String {
                 )
                 .unwrap();
             }
+            Outcome::Warns { code } => {
+                writeln!(warnings, "| {title} | `{code}` |").unwrap();
+            }
             Outcome::Notes { key, reason } => {
                 writeln!(
                     notes,
@@ -216,7 +237,7 @@ fn document() -> String {
             }
         }
     }
-    format!("{HEAD}{failures}{NOTED}{notes}")
+    format!("{HEAD}{failures}{WARNED}{warnings}{NOTED}{notes}")
 }
 
 #[test]

@@ -2,8 +2,10 @@
 //!
 //! `s3s` reads requests and checks signatures, `s3s-fs` stores objects in a folder. [`front`]
 //! answers before any object is touched, [`storage`] deviates in operations on objects, [`server`]
-//! in connections and certificates; [`failing`] breaks requests by number.
+//! in connections and certificates, [`between`] is a proxy or a cache; [`failing`] breaks requests
+//! by number.
 
+mod between;
 mod failing;
 mod front;
 mod server;
@@ -55,6 +57,47 @@ pub(crate) enum Quirk {
     /// Returns `ETag`s that look like an MD5 but are none, as encrypted buckets do. Source:
     /// `ETag` in Amazon's API reference of `Object`.
     OpaqueETags,
+    /// The same for objects only: parts have an MD5.
+    OpaqueObjectETags,
+    /// The same for parts only: objects have an MD5.
+    OpaquePartETags,
+    /// Answers a completion with 200 and nothing else.
+    CompletesSilently,
+    /// Never deletes an object, as a bucket with a lock. Source: "How S3 Object Lock works" in
+    /// Amazon's user guide.
+    KeepsObjects,
+    /// Neither deletes an object nor writes over one, in `MinIO`'s words. Source: `ErrObjectLocked`
+    /// in `cmd/api-errors.go` of <https://github.com/minio/minio>.
+    WriteOnce,
+    /// Is behind a cache for tars: HEAD arrives as GET, the cache has the whole object and answers
+    /// ranges and `If-Match` itself, and it keeps a 404. Source: `proxy_cache`,
+    /// `proxy_cache_convert_head` in nginx's `ngx_http_proxy_module`.
+    CachesTars,
+    /// Is behind a cache that keeps a 404 of a tar.
+    CachesNotFound,
+    /// Is behind a proxy that sends GET for HEAD. Source: as [`Quirk::CachesTars`].
+    HeadAsGet,
+    /// Is behind a proxy that drops `Range`, so that the whole object comes back.
+    DropsRange,
+    /// Is behind a proxy that drops `If-Match`.
+    DropsIfMatch,
+    /// Is behind a proxy that compresses: its `ETag`s are weak, and none matches. Source:
+    /// `ngx_http_weak_etag` in nginx's `ngx_http_gzip_filter_module`.
+    WeakETags,
+    /// Sends a range with status 200. Source: `serve s3` of <https://github.com/rclone/rclone>.
+    RangeAs200,
+    /// Is behind a proxy that changes the type of content.
+    ChangesContentType,
+    /// Is behind a proxy that encodes paths a second time. Source: `proxy_pass` with a path, in
+    /// nginx's `ngx_http_proxy_module`.
+    EncodesTwice,
+    /// Is behind a proxy that denies names with a dot at the start.
+    DeniesDotfiles,
+    /// Is behind a proxy that refuses bodies above this many bytes. Source: `client_max_body_size`
+    /// in nginx's `ngx_http_core_module`.
+    MaxBody(usize),
+    /// Is behind a proxy that cuts bodies above this many bytes.
+    CutsBodiesAbove(usize),
     /// Refuses multi-object deletion, in Google's words. Source:
     /// <https://github.com/minio/mc/issues/4778>.
     NoBulkDelete,

@@ -3,18 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
+use super::probe::{Probe, Warning, abort};
 use crate::agent::model::{CheckNote, CheckStep, Failure};
 use crate::config::{Backend, Location};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::store::{
-    ContentType, Dialect, Error as StoreError, Key, Keys, Multipart, Outcome, Patience, Route,
-    Store, clock_offset,
+    Dialect, Error as StoreError, Keys, Outcome, Patience, Route, Store, clock_offset,
 };
 
 /// Time limit of one step; a user waits.
@@ -23,13 +22,11 @@ const STEP_LIMIT: Duration = Duration::from_secs(30);
 /// Code of the warning that a probe was left behind.
 pub(super) const LEFT_BEHIND: &str = "left_behind";
 
+/// Code of the warning that the uplink is too slow for a whole part.
+const SLOW_UPLINK: &str = "slow_uplink";
+
 /// Clock skew that is not warned of; Amazon refuses 15 minutes.
 const CLOCK_TOLERANCE: chrono::Duration = chrono::Duration::minutes(5);
-
-/// Size of a part that is aborted.
-const PART_BYTES: usize = 64 * 1024;
-
-const PROBE: &[u8] = b"A check of the S3 Backup Agent wrote this. It may be deleted.\n";
 
 /// A trial of settings.
 pub(super) struct Trial {
@@ -125,21 +122,30 @@ impl Trial {
     async fn storage(&mut self, store: &Store) -> Result<(), Stopped> {
         let keys = Keys::new(&self.location.prefix);
         self.listing(store, keys.folder()).await?;
-        let probe = keys.probe(&uuid::Uuid::new_v4().simple().to_string());
-        let tried = self.write_and_read(store, &probe).await;
-        let start = Instant::now();
-        let refused = |error| not_allowed(error, "delete", "s3:DeleteObject");
-        let deleted = store.delete(&probe, Patience::INTERACTIVE);
+        let mut probe = Probe::new(store, keys.probe(), self.location.part_size);
+        let tried = self.write_and_read(&mut probe).await;
         // Also after a failed step: the probe may exist.
-        let deleted = limited(STEP_LIMIT, async { deleted.await.map_err(refused) }).await;
-        if deleted.is_err() && self.may_have_written() {
-            let message = format!(
-                "The check could not delete its object \"{probe}\". Delete it at the provider."
-            );
-            self.note(LEFT_BEHIND, message);
+        let start = Instant::now();
+        let deleted = limited(STEP_LIMIT, probe.delete()).await;
+        let took = start.elapsed();
+        if let Err(error) = &deleted
+            && self.may_have_written()
+        {
+            self.note_kept(&probe, error);
         }
         tried?;
-        self.push("delete", start.elapsed(), deleted)
+        // A backup needs no deletion: a key or a bucket that keeps everything can be used.
+        deleted.map_or(Ok(()), |()| self.push("delete", took, Ok(())))
+    }
+
+    fn note_kept(&mut self, probe: &Probe<'_>, error: &Error) {
+        let message = format!(
+            "The check could not delete its object \"{}\", which stays: {error} {} Backups can be stored and restored, but \
+             those that Home Assistant deletes stay in the bucket, and cost.",
+            probe.key,
+            error.hint()
+        );
+        self.note(LEFT_BEHIND, message);
     }
 
     /// Whether the probe may exist: a refused write left nothing, an unanswered one may have.
@@ -160,39 +166,73 @@ impl Trial {
         });
     }
 
-    async fn write_and_read(&mut self, store: &Store, probe: &Key) -> Result<(), Stopped> {
-        let refused = |error| not_allowed(error, "write", "s3:PutObject");
-        let written = store.write(
-            probe,
-            Bytes::from_static(PROBE),
-            ContentType::Text,
-            Patience::INTERACTIVE,
-        );
-        self.step("write", async { written.await.map_err(refused) })
-            .await?;
-        let part = Key::new(format!("{probe}.tar"));
-        self.multipart(store, &part).await?;
-        self.step("read", read_back(store, probe)).await
+    async fn write_and_read(&mut self, probe: &mut Probe<'_>) -> Result<(), Stopped> {
+        self.step("write", probe.write()).await?;
+        self.multipart(probe).await?;
+        let start = Instant::now();
+        let read = limited(self.limit(), probe.read()).await;
+        match read {
+            Err(error) if error.reason() == Reason::Archived.code() => {
+                self.note(Reason::Archived.code(), format!("{error} {}", error.hint()));
+                self.push("read", start.elapsed(), Ok(()))
+            }
+            read => self.push("read", start.elapsed(), read),
+        }
     }
 
-    /// Stores two parts and aborts, also if a part fails. A directory uses a file instead.
-    async fn multipart(&mut self, store: &Store, key: &Key) -> Result<(), Stopped> {
+    /// Completes an upload in parts, and aborts another one.
+    async fn multipart(&mut self, probe: &mut Probe<'_>) -> Result<(), Stopped> {
         let start = Instant::now();
         let mut started = None;
-        let stored = limited(self.limit(), two_parts(store, key, &mut started)).await;
-        let Some(multipart) = started else {
-            return self.push("multipart", start.elapsed(), stored);
-        };
-        let refused = |error| not_allowed(error, "abort an upload", "s3:AbortMultipartUpload");
-        let aborted = multipart.abort(Patience::INTERACTIVE);
-        let aborted = limited(STEP_LIMIT, async { aborted.await.map_err(refused) }).await;
-        if aborted.is_err() {
-            let message = format!(
-                "The check could not abort its unfinished upload of \"{key}\". Abort it at the provider."
-            );
-            self.note(LEFT_BEHIND, message);
+        let stored = probe.write_in_parts(self.limit(), &mut started).await;
+        match &stored {
+            Ok(Some(proven)) => {
+                let message = format!(
+                    "The uplink is slow: it took {} KiB within {} s, so that no larger request was tried. A part of a backup \
+                     has {} KiB.",
+                    proven / 1024,
+                    STEP_LIMIT.as_secs(),
+                    self.location.part_size / 1024
+                );
+                self.note(SLOW_UPLINK, message);
+            }
+            Ok(None) => {}
+            Err(_) => {
+                if let Some(multipart) = started {
+                    let aborted = limited(STEP_LIMIT, async { Ok(abort(&multipart).await) }).await;
+                    self.warn(probe, aborted.unwrap_or(Err(Warning::NoAbort(None))));
+                }
+            }
         }
-        self.push("multipart", start.elapsed(), stored.and(aborted))
+        self.push("multipart", start.elapsed(), stored.map(drop))?;
+        if matches!(self.location.backend, Backend::S3(_)) {
+            let aborted = limited(STEP_LIMIT, async { Ok(probe.abort_another().await) }).await;
+            self.warn(probe, aborted.unwrap_or(Ok(())));
+        }
+        Ok(())
+    }
+
+    /// Notes a permission that no backup needs every night.
+    fn warn(&mut self, probe: &Probe<'_>, result: Result<(), Warning>) {
+        let message = match result {
+            Ok(()) => return,
+            Err(Warning::NoList) => {
+                "The key may not list unfinished uploads (Amazon calls it s3:ListBucketMultipartUploads). Parts of uploads \
+                 that break off stay until the bucket's own rules remove them."
+                    .to_owned()
+            }
+            Err(Warning::NoAbort(error)) => {
+                let why = error.map(|error| format!(": {error} {}", error.hint()));
+                let another = ". Another check is running, or its key may not abort (Amazon calls it s3:AbortMultipartUpload).";
+                format!(
+                    "An unfinished upload of \"{}\" stays, which the check could not abort{} Parts of uploads that are \
+                     cancelled stay, and cost, until the bucket's own rules remove them.",
+                    probe.key,
+                    why.unwrap_or_else(|| another.to_owned())
+                )
+            }
+        };
+        self.note(LEFT_BEHIND, message);
     }
 
     /// Runs five steps with one signed request: the provider's answer tells which of them failed.
@@ -292,29 +332,14 @@ fn proven(outcome: Option<Outcome>) -> (usize, &'static str) {
     }
 }
 
-async fn limited<T>(limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+pub(super) async fn limited<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
     timeout(limit, work).await.unwrap_or_else(|_| {
         let detail = format!("The provider did not finish within {} s.", limit.as_secs());
         Err(Error::new(Kind::StorageTimeout, detail))
     })
-}
-
-/// Sets `started`, also if a part fails.
-async fn two_parts(store: &Store, key: &Key, started: &mut Option<Multipart>) -> Result<()> {
-    let refused = |error| not_allowed(error, "upload in parts", "s3:PutObject");
-    let multipart = Multipart::start(store, key, Patience::INTERACTIVE)
-        .await
-        .map_err(refused)?;
-    let multipart = started.insert(multipart);
-    let part = Bytes::from(vec![0; PART_BYTES]);
-    let digest = store.part_digest(&part);
-    for number in 0..2 {
-        multipart
-            .put_part(number, part.clone(), &digest, Patience::INTERACTIVE)
-            .await
-            .map_err(refused)?;
-    }
-    Ok(())
 }
 
 /// Returns the folders that the check of a directory creates, deepest first.
@@ -352,28 +377,8 @@ fn offset(ahead: chrono::Duration) -> String {
     clock_offset(ahead) + of
 }
 
-/// Reads the probe by a ranged read, as a download does.
-async fn read_back(store: &Store, probe: &Key) -> Result<()> {
-    let refused = |error| not_allowed(error, "read", "s3:GetObject");
-    let range = 2..PROBE.len() - 1;
-    let bytes = u64::try_from(range.start).unwrap_or_default()
-        ..u64::try_from(range.end).unwrap_or_default();
-    let (read, _) = store
-        .read_range(probe, bytes, None, Patience::INTERACTIVE)
-        .await
-        .map_err(refused)?;
-    if read == PROBE[range] {
-        return Ok(());
-    }
-    let detail =
-        format!("The object \"{probe}\" was damaged: the agent read other bytes than it wrote.");
-    Err(Error::new(Kind::StorageError, detail).with_hint(
-        "A proxy or the server changes the data in transit. Bypass the proxy, or check the server.",
-    ))
-}
-
 /// Names the missing permission in the hint.
-fn not_allowed(error: StoreError, what: &str, action: &str) -> Error {
+pub(super) fn not_allowed(error: StoreError, what: &str, action: &str) -> Error {
     let is_forbidden = error.outcome == Outcome::Forbidden;
     let error = Error::from(error);
     if !is_forbidden {

@@ -140,8 +140,9 @@ pub(super) async fn apply(
         // A backup has this name now.
         return Ok(true);
     }
-    let Some(found) = location.store.object_if_any(tar, patience).await? else {
-        return Ok(true);
+    let found = match location.store.object_or_listed(tar, patience).await {
+        Err(error) if error.outcome == Outcome::NotFound => return Ok(true),
+        found => found?,
     };
     match version {
         Some(version) if !is_same_version(version, &found.version) => return Ok(true),
@@ -171,7 +172,13 @@ pub(in crate::agent) async fn retract_metadata(
     }
 }
 
-/// Servers quote one object's `ETag` in some answers and not in others.
+/// Servers quote one object's `ETag` in some answers and not in others, and proxies make some weak.
 fn is_same_version(one: &str, other: &str) -> bool {
-    one.trim_matches('"') == other.trim_matches('"')
+    let tag = |version: &str| {
+        version
+            .trim_start_matches("W/")
+            .trim_matches('"')
+            .to_owned()
+    };
+    tag(one) == tag(other)
 }

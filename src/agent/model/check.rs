@@ -45,7 +45,7 @@ pub struct CheckReport {
 }
 
 /// A warning of a check.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct CheckNote {
     /// Its code.
     pub code: &'static str,

@@ -345,12 +345,16 @@ async fn store_tar(plan: Arc<Plan>, tar: Tar, size: u64, before: Option<String>)
     Ok(Done::Stored)
 }
 
-/// Confirms that the tar has the size that was sent.
+/// Confirms that the tar has the size that was sent. A cache may keep the 404 of the question whether the name was free.
 async fn confirm(plan: Arc<Plan>, size: u64) -> Attempt<Done> {
     let wait = plan.location.settings.outage.min(NOT_FOUND_FOR);
     let mut backoff = Backoff::new(Patience::lasting(wait));
     let tar = loop {
-        match plan.store.object(&plan.tar, plan.patience()).await {
+        match plan
+            .store
+            .object_or_listed(&plan.tar, plan.patience())
+            .await
+        {
             Err(error) if error.outcome == Outcome::NotFound => {
                 let error = StoreError {
                     may_pass: true,

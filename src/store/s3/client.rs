@@ -7,11 +7,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::Method;
+use http::header::CONTENT_TYPE;
 use object_store::aws::AwsCredential;
 use parking_lot::Mutex;
 use tracing::{info, warn};
 
 use super::answer::Answer;
+use super::detour::Detours;
 use super::dialect::{Dialect, Lesson, Subject, are_alike};
 use super::e_tag::ETags;
 use super::encryption::{self, Headers};
@@ -23,6 +26,7 @@ use super::traffic::{Counters, Traffic};
 use super::transport::{Reply, Transport};
 use super::xml::{self, List};
 use crate::config::{Encryption, S3Settings};
+use crate::error::Reason;
 use crate::logging::scrub::scrub_with;
 use crate::provider::Checksum;
 use crate::store::backend::{Backend, path_of};
@@ -56,7 +60,8 @@ struct Shared {
     /// The location's id, for the log.
     location: Arc<str>,
     counters: Counters,
-    e_tags: ETags,
+    e_tags_of_objects: ETags,
+    e_tags_of_parts: ETags,
     learned: Mutex<Learned>,
 }
 
@@ -67,6 +72,7 @@ struct Learned {
     credential: Arc<AwsCredential>,
     /// Whether an S3 server answered: another answer comes from a server between.
     was_s3: bool,
+    detours: Detours,
 }
 
 /// The trial of a lesson by the next attempt.
@@ -95,6 +101,7 @@ impl Client {
         );
         let transport = Transport::new(
             &settings.wire,
+            &settings.endpoint,
             Arc::clone(&shared.location),
             shared.counters.clone(),
         );
@@ -139,8 +146,20 @@ impl Client {
         }
     }
 
-    pub(super) fn e_tags(&self) -> &ETags {
-        &self.shared.e_tags
+    pub(super) fn e_tags(&self, of_parts: bool) -> &ETags {
+        if of_parts {
+            &self.shared.e_tags_of_parts
+        } else {
+            &self.shared.e_tags_of_objects
+        }
+    }
+
+    pub(super) fn known_detours(&self) -> Detours {
+        self.shared.learned.lock().detours
+    }
+
+    pub(super) fn set_detours(&self, detours: Detours) {
+        self.shared.learned.lock().detours = detours;
     }
 
     /// Whether an S3 server answered before.
@@ -154,9 +173,13 @@ impl Client {
     }
 
     /// Makes one attempt. Its error may ask the retry layer for the next one at once.
-    pub(super) async fn send(&self, call: &Call, request: Request) -> Result<Reply, Error> {
+    pub(super) async fn send(&self, call: &Call, mut request: Request) -> Result<Reply, Error> {
         // A URL would resolve the dots of an unaddressable key.
         request.key.as_ref().map(path_of).transpose()?;
+        let detours = self.detours(call);
+        if detours.no_content_type {
+            request.headers.remove(CONTENT_TYPE);
+        }
         let trial = call.learned::<Trial>();
         let dialect = trial.map_or_else(|| self.dialect(), |trial| trial.lesson.dialect.clone());
         let credential = self.credential();
@@ -168,16 +191,45 @@ impl Client {
             self.remember(&trial.known, &trial.lesson.dialect);
         }
         let failure = match result {
-            Ok(reply) => return self.encrypted(call, &request, reply, &dialect).await,
+            Ok(reply) => {
+                if detours.no_content_type {
+                    self.keep(detours);
+                }
+                return self.encrypted(call, &request, reply, &dialect).await;
+            }
             Err(failure) => failure,
         };
-        let at_once = failure
+        let next = failure
             .refused()
-            .and_then(|answer| self.next_attempt(&request, answer, dialect, &credential, trial));
+            .and_then(|answer| self.next_attempt(&request, answer, &dialect, &credential, trial));
+        let error = failure.error(&call.action);
+        let is_signature = error.reason == Some(Reason::WrongSecret) && next.is_none();
+        if is_signature && request.headers.contains_key(CONTENT_TYPE) {
+            return Err(detours.without_content_type(error));
+        }
+        if is_signature && request.key.is_some() && self.signs_well(&dialect, &credential).await {
+            return Err(Error {
+                outcome: Outcome::Refused,
+                reason: Some(Reason::NameChanged),
+                ..error
+            });
+        }
         Err(Error {
-            at_once,
-            ..failure.error(&call.action)
+            at_once: next,
+            ..error
         })
+    }
+
+    /// Whether the bucket itself accepts the signature: then something on the way changes one key.
+    async fn signs_well(&self, dialect: &Dialect, credential: &AwsCredential) -> bool {
+        let call = Call::new("list the bucket");
+        let request = Request::of_bucket(Method::GET)
+            .query("list-type", "2")
+            .query("max-keys", "1");
+        match self.sent(&call, &request, dialect, credential).await {
+            Ok(_) => true,
+            Err(failure) => failure.error(&call.action).outcome == Outcome::Forbidden,
+        }
     }
 
     /// Makes one attempt and reads the answer, a document.
@@ -233,7 +285,7 @@ impl Client {
         &self,
         request: &Request,
         answer: &Answer,
-        dialect: Dialect,
+        dialect: &Dialect,
         credential: &Arc<AwsCredential>,
         trial: Option<&Trial>,
     ) -> Option<AtOnce> {
@@ -247,7 +299,7 @@ impl Client {
         learned.push(lesson.subject);
         Some(AtOnce::with(Trial {
             lesson,
-            known: dialect,
+            known: dialect.clone(),
             refused: answer.clone(),
             learned,
         }))
@@ -308,7 +360,7 @@ impl Client {
     /// Builds the error of an answer that is no S3 document.
     pub(super) fn not_s3(&self, call: &Call, why: &str) -> Error {
         Error {
-            reason: Some(crate::error::Reason::NotS3),
+            reason: Some(Reason::NotS3),
             may_pass: self.was_s3(),
             ..Error::could_not(&call.action, Outcome::NotS3, why)
         }
@@ -320,11 +372,13 @@ impl Shared {
         Self {
             location: location.into(),
             counters: Counters::default(),
-            e_tags: ETags::default(),
+            e_tags_of_objects: ETags::default(),
+            e_tags_of_parts: ETags::default(),
             learned: Mutex::new(Learned {
                 dialects: Vec::new(),
                 credential: Arc::new(sign::credential(settings)),
                 was_s3: false,
+                detours: Detours::default(),
             }),
         }
     }

@@ -3,7 +3,8 @@
 //! Many providers give the MD5, and none promises it. Source: `ETag` in Amazon's API reference of `Object`. So the agent
 //! finds out: one `ETag` that agrees makes all later ones count, for as long as the agent runs. One that disagrees before
 //! any agreed proves nothing, because a path that damages all content looks the same. Then a probe decides: only when its
-//! bytes are read back intact, and its `ETag` is not their MD5, are this location's `ETag`s opaque.
+//! bytes are read back intact, and its `ETag` is not their MD5, are this location's `ETag`s opaque. Objects and parts are
+//! judged apart: some providers give the MD5 for one of them only.
 
 use std::sync::Arc;
 
@@ -33,12 +34,23 @@ pub(super) enum Verdict {
     Unclear,
 }
 
+/// The tag without the mark of a weak one, which a proxy adds when it compresses (RFC 9110, section 8.8.3).
+pub(super) fn opaque(e_tag: &str) -> &str {
+    e_tag.strip_prefix("W/").unwrap_or(e_tag)
+}
+
+/// Whether the tag promises no more than the same meaning.
+pub(super) fn is_weak(e_tag: &str) -> bool {
+    opaque(e_tag) != e_tag
+}
+
 impl ETags {
     /// Compares an `ETag` with the MD5 of the content.
     pub(super) fn judge(&self, e_tag: &str, md5: &PartDigest) -> Verdict {
         let known = self.0.get();
         // Another kind of hash, or an id, shows by its length.
-        let digits = bytes_of_hex(e_tag.trim_matches('"')).filter(|digits| digits.len() == 16);
+        let digits =
+            bytes_of_hex(opaque(e_tag).trim_matches('"')).filter(|digits| digits.len() == 16);
         let Some(digits) = digits.filter(|_| known != Some(&Kind::Opaque)) else {
             return Verdict::Fine;
         };

@@ -1,10 +1,8 @@
 //! Objects: the requests that write them, the proof that they arrived, the answers about them.
 
-use std::ops::Range;
-
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use http::{Method, StatusCode};
+use http::Method;
 use tracing::{debug, info, warn};
 
 use super::client::Client;
@@ -13,7 +11,7 @@ use super::e_tag::{Kind, Verdict};
 use super::request::Request;
 use super::transport::Reply;
 use super::xml;
-use crate::store::backend::{Backend, Content, ContentType, Stat};
+use crate::store::backend::{Backend, Content, ContentType, Part, Session, Stat};
 use crate::store::digest::{Algorithm, PartDigest};
 use crate::store::error::{Error, Outcome};
 use crate::store::key::Key;
@@ -26,7 +24,18 @@ const CHECKSUMS: [(Algorithm, &str); 3] = [
     (Algorithm::Crc64Nvme, "x-amz-checksum-crc64nvme"),
 ];
 
+/// Content of the probe of `ETag`s.
+const PROBE: &[u8] = b"A probe of the S3 Backup Agent. It may be deleted.\n";
+
 impl Client {
+    /// A request that stores part `number`, from 0.
+    pub(super) fn part(&self, session: &Session, number: usize) -> Request {
+        Request::of(Method::PUT, &session.key)
+            .query("partNumber", (number + 1).to_string())
+            .of_upload(session)
+            .headers(&self.headers.customer)
+    }
+
     /// A request that begins an object.
     pub(super) fn begin(&self, method: Method, key: &Key, kind: ContentType) -> Request {
         let request = Request::of(method, key).headers(&self.headers.begin);
@@ -44,12 +53,14 @@ impl Client {
         request: Request,
         content: &Content,
     ) -> Result<String, Error> {
+        let is_part = request.is_of_upload();
         match content {
             Content::Payload(payload) => {
                 let reply = self.send(call, request.payload(payload.clone())).await?;
                 let e_tag = e_tag_of(&reply);
-                self.verify(call, key, &e_tag, payload.digest.as_ref())
-                    .await?;
+                if let Some(digest) = &payload.digest {
+                    self.verify(call, key, &e_tag, is_part, digest).await?;
+                }
                 Ok(e_tag)
             }
             Content::Copy(source, range) => {
@@ -79,18 +90,21 @@ impl Client {
         call: &Call,
         key: &Key,
         e_tag: &str,
-        digest: Option<&PartDigest>,
+        is_part: bool,
+        md5: &PartDigest,
     ) -> Result<(), Error> {
-        let Some(md5) = digest.filter(|digest| digest.algorithm() == Algorithm::Md5) else {
+        if md5.algorithm() != Algorithm::Md5 {
             return Ok(());
-        };
-        let mut verdict = self.e_tags().judge(e_tag, md5);
+        }
+        let e_tags = self.e_tags(is_part);
+        let mut verdict = e_tags.judge(e_tag, md5);
         if verdict == Verdict::Unclear {
             let (client, key) = (self.clone(), key.clone());
             // A task of its own: an upload that is cancelled meanwhile leaves no probe behind.
-            let found = tokio::spawn(async move { Box::pin(client.find_out_e_tags(&key)).await });
+            let found =
+                tokio::spawn(async move { Box::pin(client.find_out_e_tags(&key, is_part)).await });
             drop(found.await);
-            verdict = self.e_tags().judge(e_tag, md5);
+            verdict = e_tags.judge(e_tag, md5);
         }
         match verdict {
             Verdict::Fine => Ok(()),
@@ -101,17 +115,15 @@ impl Client {
         }
     }
 
-    async fn find_out_e_tags(&self, key: &Key) {
-        let id = uuid::Uuid::new_v4().simple().to_string();
-        let probe = key.probe_beside(&id);
-        match self
-            .e_tags()
-            .find_out(Box::pin(self.probe(&probe, id)))
-            .await
-        {
+    async fn find_out_e_tags(&self, key: &Key, is_part: bool) {
+        let probe = key.probe_beside();
+        let found = self
+            .e_tags(is_part)
+            .find_out(Box::pin(self.probe(&probe, is_part)));
+        match found.await {
             Ok(Kind::Opaque) => info!(
-                "the ETags of bucket \"{}\" are no MD5 and are not compared",
-                self.settings.bucket
+                of_parts = is_part,
+                "the ETags of bucket \"{}\" are no MD5 and are not compared", self.settings.bucket
             ),
             Ok(Kind::Md5) => {}
             Err(error) => debug!("the kind of ETags is unknown: {error}"),
@@ -119,25 +131,25 @@ impl Client {
     }
 
     /// Writes a probe and reads it back. Fails when the bytes differ: the path may damage all content.
-    async fn probe(&self, probe: &Key, id: String) -> Result<Kind, Error> {
-        let md5 = Algorithm::Md5.digest(id.as_bytes());
+    async fn probe(&self, probe: &Key, is_part: bool) -> Result<Kind, Error> {
+        let md5 = Algorithm::Md5.digest(PROBE);
         let action = format!("probe \"{probe}\"");
-        let kind = ContentType::Text;
-        let request = self
-            .begin(Method::PUT, probe, kind)
-            .header("content-type", kind.as_str())
-            .body(id.clone());
         let call = &Call::new(&action);
         let kind = async {
-            let e_tag = e_tag_of(&self.send(call, request).await?);
-            if self.e_tags().judge(&e_tag, &md5) == Verdict::Fine {
+            let e_tag = if is_part {
+                self.write_probe_in_a_part(call, probe).await?
+            } else {
+                let request = self.begin(Method::PUT, probe, ContentType::Text);
+                e_tag_of(&self.send(call, request.body(PROBE)).await?)
+            };
+            if self.e_tags(is_part).judge(&e_tag, &md5) == Verdict::Fine {
                 return Ok(Kind::Md5);
             }
             let read = Retry::with(Patience::INTERACTIVE).run(&action, |call| async move {
                 let body = self.get_range(&call, probe, None, None).await?;
                 body.collect(1024).await
             });
-            if read.await? == id {
+            if read.await? == PROBE {
                 Ok(Kind::Opaque)
             } else {
                 Err(Error::refused(&action, "it came back with other bytes"))
@@ -151,6 +163,28 @@ impl Client {
             warn!("\"{probe}\" is left behind: {error}");
         }
         kind
+    }
+
+    /// Writes a probe as the only part of a multipart upload. Returns the part's `ETag`.
+    async fn write_probe_in_a_part(&self, call: &Call, probe: &Key) -> Result<String, Error> {
+        let session = self.start(call, probe).await?;
+        let stored = async {
+            let request = self.part(&session, 0).body(PROBE);
+            let e_tag = e_tag_of(&self.send(call, request).await?);
+            let part = Part {
+                number: 0,
+                e_tag: e_tag.clone(),
+            };
+            self.complete(call, &session, &[part]).await?;
+            Ok(e_tag)
+        };
+        let stored = stored.await;
+        if stored.is_err()
+            && let Err(error) = self.abort(call, &session).await
+        {
+            warn!("an unfinished upload of \"{probe}\" is left behind: {error}");
+        }
+        stored
     }
 }
 
@@ -174,30 +208,6 @@ pub(super) fn stat(reply: &Reply) -> Option<Stat> {
         modified: reply.time("last-modified"),
         checksums: CHECKSUMS.into_iter().filter_map(checksum).collect(),
     })
-}
-
-/// Size of the object in the answer to a request for `range`, when it is of that range: `bytes START-END/SIZE`.
-///
-/// rclone 1.75 `serve s3` sends the range with status 200, so that only the length tells it from the whole object.
-pub(super) fn size_in_range(reply: &Reply, range: &Range<u64>) -> Option<u64> {
-    let content_range = reply
-        .header("content-range")?
-        .trim()
-        .strip_prefix("bytes ")?;
-    let (sent, size) = content_range.split_once('/')?;
-    let (start, end) = sent.split_once('-')?;
-    let sent = start.parse().ok()?..end.parse::<u64>().ok()?.checked_add(1)?;
-    let size: u64 = size.parse().ok()?;
-    let expected = range.start..range.end.min(size);
-    let is_of_range = match reply.status {
-        StatusCode::PARTIAL_CONTENT => true,
-        StatusCode::OK => {
-            let length = reply.header("content-length")?.parse::<u64>().ok()?;
-            length == expected.end.checked_sub(expected.start)?
-        }
-        _ => false,
-    };
-    (is_of_range && sent == expected).then_some(size)
 }
 
 #[cfg(test)]
@@ -250,38 +260,5 @@ mod tests {
             stat(&reply(200, &[("x-amz-checksum-crc32c", "AAAAAQ==")])),
             None
         );
-    }
-
-    #[test]
-    fn only_the_requested_range_is_accepted() {
-        for (status, content_range, expected) in [
-            (206, "bytes 5-9/100", Some(100)),
-            (206, "bytes 5-7/8", Some(8)),
-            (200, "bytes 5-9/100", None),
-            (206, "bytes 4-9/100", None),
-            (206, "bytes 5-8/100", None),
-            (206, "bytes 5-18446744073709551615/100", None),
-            (206, "5-9/100", None),
-        ] {
-            let reply = reply(status, &[("content-range", content_range)]);
-            assert_eq!(size_in_range(&reply, &(5..10)), expected, "{content_range}");
-        }
-    }
-
-    #[test]
-    fn range_with_status_200_needs_its_own_length() {
-        for (status, length, expected) in [
-            (200, "5", Some(100)),
-            (200, "100", None),
-            (200, "4", None),
-            (204, "5", None),
-        ] {
-            let headers = [
-                ("content-range", "bytes 5-9/100"),
-                ("content-length", length),
-            ];
-            let found = size_in_range(&reply(status, &headers), &(5..10));
-            assert_eq!(found, expected, "{status}, {length} bytes");
-        }
     }
 }

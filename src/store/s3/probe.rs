@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::Method;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::Url;
 
 use super::answer::ahead_of;
+use super::connect::connect_first;
 use super::dialect::Dialect;
 use super::failure::Failure;
 use super::request::Request;
@@ -92,12 +92,12 @@ impl Route {
         })
     }
 
-    /// Connects to the first of these addresses that accepts.
+    /// Connects to the first of these addresses that accepts, as transfers do.
     ///
     /// # Errors
     /// [`Outcome::Unreachable`] or [`Outcome::Timeout`].
     pub async fn connect(&self, addresses: &[SocketAddr]) -> Result<(), Error> {
-        let connected = timeout(CONNECT_TIMEOUT, TcpStream::connect(addresses)).await;
+        let connected = timeout(CONNECT_TIMEOUT, connect_first(addresses)).await;
         let connected = connected.map_err(|_| self.no_connection("connect to"))?;
         connected.map(drop).map_err(|error| {
             let is_refused = error.kind() == io::ErrorKind::ConnectionRefused;
@@ -135,8 +135,8 @@ impl Route {
 
     /// Returns the `Date` of an answer to an unsigned request.
     async fn ask(&self, endpoint: &Url) -> Result<Option<String>, Failure> {
-        let transport =
-            Transport::new(&self.wire, "".into(), Counters::default()).map_err(Failure::invalid)?;
+        let transport = Transport::new(&self.wire, endpoint, "".into(), Counters::default());
+        let transport = transport.map_err(Failure::invalid)?;
         let request = Request::of_bucket(Method::GET);
         match transport
             .send(&request, endpoint.clone(), false, convert::identity)

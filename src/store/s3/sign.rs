@@ -23,6 +23,10 @@ pub(super) struct Signed {
 /// Aims `request` at `bucket` in this dialect, adds its checksum and signs it.
 ///
 /// The digest that the payload comes with is used as it is: in a header, or as the hash that the signature covers.
+///
+/// The signature covers the host, `x-amz-*` and `Content-Type`, without which Ceph refuses. Caches and proxies rewrite other
+/// headers: nginx drops `Range` and `If-Match` from a request that it caches. Sources: "Create a signed request" in Amazon's
+/// user guide of IAM; `proxy_cache` in nginx's documentation of `ngx_http_proxy_module`.
 pub(super) fn signed(
     request: &Request,
     bucket: &str,
@@ -40,12 +44,19 @@ pub(super) fn signed(
     *signing.uri_mut() = address
         .parse()
         .map_err(|error: http::uri::InvalidUri| Failure::invalid(error))?;
-    *signing.headers_mut() = request.headers;
+    *signing.headers_mut() = request
+        .headers
+        .iter()
+        .filter(|(name, _)| {
+            name.as_str().starts_with("x-amz-") || *name == http::header::CONTENT_TYPE
+        })
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
     AwsAuthorizer::new(credential, "s3", &dialect.region)
         .with_sign_payload(is_signed)
         .try_authorize(&mut signing, hash.as_deref())
         .map_err(Failure::invalid)?;
-    request.headers = signing.into_parts().0.headers;
+    request.headers.extend(signing.into_parts().0.headers);
     Ok(Signed { url, request })
 }
 

@@ -51,6 +51,8 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 pub(super) struct Transport {
     pool: Arc<Mutex<Pool>>,
     wire: Wire,
+    /// Port that connections are opened to, unless a proxy opens them.
+    port: Option<u16>,
     pub(super) idle: Duration,
     counters: Counters,
     /// The location's id, for the log.
@@ -89,15 +91,20 @@ impl Reply {
 impl Transport {
     pub(super) fn new(
         wire: &Wire,
+        endpoint: &Url,
         location: Arc<str>,
         counters: Counters,
     ) -> Result<Self, reqwest::Error> {
+        let port = endpoint
+            .port_or_known_default()
+            .filter(|_| wire.proxy.is_none());
         Ok(Self {
             pool: Arc::new(Mutex::new(Pool {
-                client: client(wire)?,
+                client: client(wire, port)?,
                 generation: 0,
             })),
             wire: wire.clone(),
+            port,
             idle: wire.idle.unwrap_or(IDLE_TIMEOUT),
             counters,
             location,
@@ -200,7 +207,7 @@ impl Transport {
     fn renew(&self, generation: u64) {
         let mut pool = self.pool.lock();
         if pool.generation == generation
-            && let Ok(client) = client(&self.wire)
+            && let Ok(client) = client(&self.wire, self.port)
         {
             debug!(
                 location = &*self.location,
@@ -246,13 +253,13 @@ async fn late(reply: Reply) -> Result<Reply, Failure> {
     }
 }
 
-fn client(wire: &Wire) -> Result<reqwest::Client, reqwest::Error> {
+fn client(wire: &Wire, port: Option<u16>) -> Result<reqwest::Client, reqwest::Error> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("s3-backup-agent/", env!("CARGO_PKG_VERSION")))
         .http1_only()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
-        .dns_resolver(Arc::new(SystemResolver))
+        .dns_resolver(Arc::new(SystemResolver::new(port)))
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .tcp_keepalive(KEEPALIVE)

@@ -159,18 +159,20 @@ async fn check_names_undeletable_objects() {
             .filter(|note| note["code"] == "left_behind")
             .count()
     };
-    let is_probe = |request: &Request| request.path.contains("s3-backup-agent-check-");
+    let is_probe = |request: &Request| request.path.contains("s3-backup-agent-check");
     // The read fails, and then the deletion of the object.
     proxy.fault(
-        move |request| is_probe(request) && request.method == "GET",
+        move |request| is_probe(request) && !request.path.contains('?') && request.method == "GET",
         refused.clone(),
     );
-    proxy.fault(
-        move |request| {
-            is_probe(request) && !request.path.contains('?') && request.method == "DELETE"
-        },
-        refused.clone(),
-    );
+    for _ in 0..2 {
+        proxy.fault(
+            move |request| {
+                is_probe(request) && !request.path.contains('?') && request.method == "DELETE"
+            },
+            refused.clone(),
+        );
+    }
     assert_eq!(noted().await, 1);
     // Storing a part fails, and then aborting the upload.
     proxy.fault(|request| request.stores_part(2), refused.clone());

@@ -24,6 +24,8 @@ pub(super) enum Outcome {
         code: &'static str,
         reason: &'static str,
     },
+    /// It succeeds with a warning, whose words include those of the hint.
+    Warns { code: &'static str },
     /// It succeeds with a note about a setting.
     Notes {
         key: &'static str,

@@ -1,6 +1,6 @@
 //! The table.
 
-use super::case::{Case, Made, fails, notes};
+use super::case::{Case, Made, Outcome, fails, notes};
 use super::causes::{
     GO_WANTS_TLS, LOGIN, NGINX_WANTS_TLS, NO_CHANGE, NOT_FOUND, NOWHERE, PROXY_WANTS_PASSWORD,
     REDIRECTS_TO_TLS, WEB_PAGE, bucket_before_host, no_such_bucket, not_trusting, other_scheme,
@@ -81,7 +81,9 @@ pub(super) const CASES: &[Case] = &[
             &[Quirk::Denies("s3:AbortMultipartUpload")],
             NO_CHANGE,
         )],
-        outcome: fails("multipart", "storage_forbidden", "action_denied"),
+        outcome: Outcome::Warns {
+            code: "left_behind",
+        },
         offers: None,
         hint: &["permission to abort", "s3:AbortMultipartUpload"],
     },
@@ -98,9 +100,40 @@ pub(super) const CASES: &[Case] = &[
             &[Quirk::Denies("s3:DeleteObject")],
             NO_CHANGE,
         )],
-        outcome: fails("delete", "storage_forbidden", "action_denied"),
+        outcome: Outcome::Warns {
+            code: "left_behind",
+        },
         offers: None,
         hint: &["permission to delete", "s3:DeleteObject"],
+    },
+    Case {
+        title: "The bucket keeps what it has: it has a lock or a retention",
+        made: &[
+            Made::Imitation(&[Quirk::KeepsObjects], NO_CHANGE),
+            Made::Imitation(&[Quirk::WriteOnce], NO_CHANGE),
+        ],
+        outcome: Outcome::Warns {
+            code: "left_behind",
+        },
+        offers: None,
+        hint: &["stay in the bucket"],
+    },
+    Case {
+        title: "A proxy limits the size of requests, as nginx does to 1 MiB",
+        made: &[
+            Made::Imitation(&[Quirk::MaxBody(1 << 20)], NO_CHANGE),
+            Made::Imitation(&[Quirk::CutsBodiesAbove(4 << 20)], NO_CHANGE),
+        ],
+        outcome: fails("multipart", "storage_error", "body_too_large"),
+        offers: None,
+        hint: &["client_max_body_size", "part_size"],
+    },
+    Case {
+        title: "A proxy encodes names a second time, as nginx does with a path in proxy_pass",
+        made: &[Made::Imitation(&[Quirk::EncodesTwice], NO_CHANGE)],
+        outcome: fails("write", "storage_error", "name_changed"),
+        offers: None,
+        hint: &["proxy_pass"],
     },
     Case {
         title: "This machine's clock is off by more than 15 minutes",
@@ -261,7 +294,7 @@ pub(super) const CASES: &[Case] = &[
             &[Quirk::StorageClasses(&["STANDARD"])],
             |location| location.with("storage_class", "STANDARD_IA"),
         )],
-        outcome: fails("multipart", "storage_error", "unknown_storage_class"),
+        outcome: fails("write", "storage_error", "unknown_storage_class"),
         offers: None,
         hint: &["storage_class"],
     },

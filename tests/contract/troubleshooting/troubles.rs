@@ -94,8 +94,11 @@ impl Trouble {
         let Server::Imitation(server) = &self.server else {
             return None;
         };
-        let cannot_remove = ["s3:DeleteObject", "s3:AbortMultipartUpload"].map(Quirk::Denies);
-        if cannot_remove.iter().any(|quirk| server.has(quirk)) {
+        let denied = ["s3:DeleteObject", "s3:AbortMultipartUpload"].map(Quirk::Denies);
+        let mut cannot_remove = denied
+            .into_iter()
+            .chain([Quirk::KeepsObjects, Quirk::WriteOnce]);
+        if cannot_remove.any(|quirk| server.has(&quirk)) {
             return None;
         }
         let traces: Vec<_> = server

@@ -16,6 +16,7 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::between::Between;
 use super::failing::{Failing, Failure};
 use super::front::Counts;
 use super::storage::{Keys, Permissions, Storage, Uploads};
@@ -45,6 +46,7 @@ struct Shared {
     service: S3Service,
     counts: Counts,
     failing: Failing,
+    between: Between,
     requests: Mutex<Vec<Parts>>,
     quirks_shown: AtomicUsize,
     /// Parts in flight.

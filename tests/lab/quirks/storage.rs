@@ -149,10 +149,29 @@ impl Storage {
 
     /// The `ETag` shown by the server; reversed, it is not an MD5 any more.
     fn shown(&self, e_tag: ETag) -> ETag {
-        if self.quirks.has(&Quirk::OpaqueETags) {
+        self.reversed(e_tag, &Quirk::OpaqueObjectETags)
+    }
+
+    /// The `ETag` of a part.
+    fn shown_of_part(&self, e_tag: ETag) -> ETag {
+        self.reversed(e_tag, &Quirk::OpaquePartETags)
+    }
+
+    fn reversed(&self, e_tag: ETag, quirk: &Quirk) -> ETag {
+        if self.quirks.has(&Quirk::OpaqueETags) || self.quirks.has(quirk) {
             return ETag::Strong(e_tag.value().chars().rev().collect());
         }
         e_tag
+    }
+
+    /// Whether the bucket keeps what it has.
+    async fn check_kept(&self, bucket: &str, key: &str) -> S3Result<()> {
+        let is_kept = self.quirks.has(&Quirk::WriteOnce) && self.e_tag(bucket, key).await.is_ok();
+        if is_kept {
+            let message = "Object is WORM protected and cannot be overwritten";
+            return Err(error("InvalidRequest", 400, message));
+        }
+        Ok(())
     }
 
     fn shown_if_any(&self, e_tag: Option<ETag>) -> Option<ETag> {

@@ -13,13 +13,14 @@ pub(super) fn outcome_of(answer: &Answer) -> Outcome {
         // Proxies answer with a page of their own.
         408 | 504 => Outcome::Timeout,
         407 | 413 | 501 => Outcome::Refused,
+        // A proxy compares the tag of what it compressed.
+        412 => Outcome::Changed,
         // A web page, or another kind of service.
         200..=428 if !answer.is_s3 => Outcome::NotS3,
         401 => Outcome::Auth,
         403 => Outcome::Forbidden,
         301 | 307 | 308 => Outcome::WrongRegion,
         404 => Outcome::NotFound,
-        412 => Outcome::Changed,
         429 | 503 => Outcome::Throttled,
         507 => Outcome::Full,
         500..=599 => Outcome::ServerError,

@@ -13,7 +13,8 @@ use crate::store::retry::{Patience, Retry};
 const IDLE: Duration = Duration::from_millis(300);
 
 fn transport(idle: Duration) -> Transport {
-    let transport = Transport::new(&Wire::default(), "".into(), Counters::default());
+    let endpoint = "http://storage".parse().unwrap();
+    let transport = Transport::new(&Wire::default(), &endpoint, "".into(), Counters::default());
     Transport {
         idle,
         ..transport.unwrap()

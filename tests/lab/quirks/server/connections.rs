@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::Shared;
+use crate::lab::quirks::between::{Between, Passes};
 use crate::lab::quirks::failing::{Failing, Failure};
 use crate::lab::quirks::front::{Counts, Refusal, Turn, refusal};
 use crate::lab::quirks::tls::Identity;
@@ -124,12 +125,14 @@ impl Shared {
         let (counts, requests, quirks_shown) =
             (Counts::default(), Mutex::default(), AtomicUsize::new(0));
         let (failing, busy) = (Failing::default(), AtomicUsize::new(0));
+        let between = Between::default();
         let (at_work, hanging) = (Arc::default(), Arc::default());
         Self {
             quirks,
             service,
             counts,
             failing,
+            between,
             requests,
             quirks_shown,
             busy,
@@ -139,8 +142,16 @@ impl Shared {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<Body>, HangsUp> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         self.requests.lock().unwrap().push(parts.clone());
+        let length = parts.headers.get(CONTENT_LENGTH);
+        let length = length.map_or(0, |length| length.to_str().unwrap().parse().unwrap());
+        let back = Between::back(&parts, &self.quirks);
+        let on_the_way = match self.between.passes(&mut parts, length, &self.quirks) {
+            Passes::On => None,
+            Passes::Answered(answer) => Some(answer),
+            Passes::Broken => return self.hang_up(),
+        };
         let turn = self.counts.turn(&parts, &self.quirks);
         if turn == Turn::HangUpBefore {
             return self.hang_up();
@@ -159,6 +170,10 @@ impl Shared {
         // Read completely, so that the client has sent everything before it reads a
         // refusal.
         let body = body.collect().await.map_err(|_| HangsUp)?.to_bytes();
+        if let Some(answer) = on_the_way {
+            self.quirks_shown.fetch_add(1, Ordering::SeqCst);
+            return Ok(answer);
+        }
         let is_too_busy = self.has_taken(before).await;
         let is_to_slow_down = turn == Turn::SlowDown || is_too_busy;
         let refused = match failure {
@@ -177,6 +192,7 @@ impl Shared {
                     .await?
             }
         };
+        answer = self.between.answers(answer, back, &self.quirks).await;
         if turn == Turn::HangUpAfter {
             return self.hang_up();
         }

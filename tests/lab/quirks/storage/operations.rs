@@ -111,6 +111,8 @@ impl S3 for Storage {
     ) -> S3Result<S3Response<PutObjectOutput>> {
         self.check_room()?;
         self.check_class(request.input.storage_class.as_ref())?;
+        self.check_kept(&request.input.bucket, &request.input.key)
+            .await?;
         let mut answer = self.fs.put_object(request).await?;
         answer.output.e_tag = self.shown_if_any(answer.output.e_tag);
         Ok(answer)
@@ -156,6 +158,9 @@ impl S3 for Storage {
         &self,
         request: S3Request<DeleteObjectInput>,
     ) -> S3Result<S3Response<DeleteObjectOutput>> {
+        if self.quirks.has(&Quirk::KeepsObjects) || self.quirks.has(&Quirk::WriteOnce) {
+            return Err(s3_error!(AccessDenied, "The object is locked."));
+        }
         self.fs.delete_object(request).await
     }
 
@@ -200,7 +205,8 @@ impl S3 for Storage {
         self.check_number(number)?;
         let size = request.input.content_length;
         let mut answer = self.fs.upload_part(request).await?;
-        answer.output.e_tag = self.shown_if_any(answer.output.e_tag);
+        let e_tag = answer.output.e_tag.take();
+        answer.output.e_tag = e_tag.map(|e_tag| self.shown_of_part(e_tag));
         let (e_tag, last_modified) = (
             answer.output.e_tag.clone(),
             Some(Timestamp::from(SystemTime::now())),
@@ -319,6 +325,7 @@ impl S3 for Storage {
             request.input.bucket.clone(),
             request.input.key.clone(),
         );
+        self.check_kept(&bucket, &key).await?;
         self.fs.complete_multipart_upload(request).await?;
         self.uploads.lock().remove(&id);
         let e_tag = self.e_tag(&bucket, &key).await?;

@@ -1,0 +1,141 @@
+//! Detours around caches and proxies that change requests or answers.
+
+use super::client::Client;
+use super::e_tag::is_weak;
+use super::object::stat;
+use super::range;
+use super::request::Request;
+use crate::store::backend::Stat;
+use crate::store::error::{AtOnce, Error, Outcome};
+use crate::store::key::{Key, Role};
+use crate::store::retry::Call;
+
+/// Detours that the next attempt takes, or that a location always needs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each detour is taken or not, independently of the others"
+)]
+pub(super) struct Detours {
+    /// Leaves `If-Match` out and compares the `ETag` of the answer: a proxy that compresses makes tags weak, and a weak tag
+    /// never matches. Source: RFC 9110, section 13.1.1.
+    no_condition: bool,
+    /// Reads by GET what HEAD would tell: nginx and Cloudflare send a GET to the server for a HEAD that they cache, which
+    /// has another signature. Source: `proxy_cache_convert_head` in nginx's documentation of `ngx_http_proxy_module`.
+    pub(super) get_for_head: bool,
+    /// Leaves `Content-Type` out, which is signed: a proxy changes it.
+    pub(super) no_content_type: bool,
+    /// Reads by another URL, because a cache may still answer that the object does not exist. The AWS SDKs send `x-id`
+    /// with each GET, so servers know and ignore it.
+    pub(super) past_cache: bool,
+}
+
+impl Detours {
+    /// Whether `If-Match` may carry this tag.
+    pub(super) fn may_compare(self, e_tag: &str) -> bool {
+        !self.no_condition && !is_weak(e_tag)
+    }
+
+    /// Adds the next attempt to the error of a GET that a cache may have answered.
+    pub(super) fn after_get(self, error: Error, key: &Key, e_tag: Option<&str>) -> Error {
+        let had_condition = e_tag.is_some_and(|e_tag| self.may_compare(e_tag));
+        let next = match error.outcome {
+            Outcome::Changed if had_condition => Self {
+                no_condition: true,
+                ..self
+            },
+            Outcome::NotFound if key.role() == Role::Tar && !self.past_cache => Self {
+                past_cache: true,
+                ..self
+            },
+            _ => return error,
+        };
+        next.due_after(error)
+    }
+
+    /// Adds the next attempt to the error of a HEAD: its answer has no document, so a refusal has no reason.
+    pub(super) fn after_head(self, error: Error) -> Error {
+        let is_unexplained = error.provider_code.is_none()
+            && matches!(
+                error.outcome,
+                Outcome::Forbidden | Outcome::Auth | Outcome::Refused
+            );
+        if !is_unexplained {
+            return error;
+        }
+        let next = Self {
+            get_for_head: true,
+            ..self
+        };
+        next.due_after(error)
+    }
+
+    /// Adds the next attempt to the error of a request whose `Content-Type` a proxy may have changed.
+    pub(super) fn without_content_type(self, error: Error) -> Error {
+        let next = Self {
+            no_content_type: true,
+            ..self
+        };
+        next.due_after(error)
+    }
+
+    fn due_after(self, error: Error) -> Error {
+        let at_once = error.at_once.or_else(|| Some(AtOnce::with(self)));
+        Error { at_once, ..error }
+    }
+
+    /// Those that all later requests of a location need, too.
+    fn lasting(self) -> Self {
+        Self {
+            past_cache: false,
+            ..self
+        }
+    }
+}
+
+impl Client {
+    /// Detours of this attempt.
+    pub(super) fn detours(&self, call: &Call) -> Detours {
+        let known = self.known_detours();
+        call.learned::<Detours>().copied().unwrap_or(known)
+    }
+
+    /// Keeps detours that led to an answer.
+    pub(super) fn keep(&self, detours: Detours) {
+        let lasting = detours.lasting();
+        if lasting != self.known_detours() {
+            self.set_detours(lasting);
+        }
+    }
+
+    /// Reads an object's metadata with the first byte of its content.
+    pub(super) async fn head_by_get(&self, call: &Call, key: &Key) -> Result<Stat, Error> {
+        let first = 0..1;
+        let request = Request::of(http::Method::GET, key)
+            .headers(&self.headers.customer)
+            .range("range", Some(&first));
+        let reply = match self.send(call, request).await {
+            // An empty object has no first byte.
+            Err(error) if error.provider_code.as_deref() == Some("InvalidRange") => {
+                return Ok(Stat {
+                    size: 0,
+                    version: None,
+                    modified: None,
+                    checksums: Vec::new(),
+                });
+            }
+            reply => reply?,
+        };
+        let sent = range::sent(&reply, Some(&first));
+        let sent = sent.ok_or_else(|| Error::refused(&call.action, "the answer has no size"))?;
+        self.keep(self.detours(call));
+        let found = stat(&reply);
+        Ok(Stat {
+            size: sent.object_size,
+            // A checksum may be that of the range.
+            checksums: Vec::new(),
+            version: found.as_ref().and_then(|found| found.version.clone()),
+            modified: found.and_then(|found| found.modified),
+        })
+    }
+}

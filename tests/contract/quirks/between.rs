@@ -1,0 +1,158 @@
+//! Caches, proxies and buckets that do less than Amazon S3: the check and backups agree.
+
+use http::Method;
+use http::request::Parts;
+use serde_json::json;
+
+use super::{main_job_succeeds_at, main_job_succeeds_for, main_job_succeeds_with};
+use crate::lab::{Imitation, MIB, Quirk, Sample, Setup};
+
+#[tokio::test]
+async fn provider_with_md5_etags_of_one_kind_only() {
+    for quirk in [Quirk::OpaqueObjectETags, Quirk::OpaquePartETags] {
+        let server = Imitation::with([quirk]).await;
+        let location = server.location().with("checksum", "off");
+        let large = Sample::new("1f2e3d4c", "Before the update", 22 * MIB);
+        for sample in [large, Sample::small("1f2e3d4c")] {
+            main_job_succeeds_for(&sample, &server, location.clone()).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn provider_completing_without_a_document() {
+    main_job_succeeds_with([Quirk::CompletesSilently]).await;
+}
+
+#[tokio::test]
+async fn cache_before_the_provider() {
+    let server = Imitation::with([Quirk::CachesTars]).await;
+    // The imitation reads the whole tar for each range.
+    let sample = Sample::new("1f2e3d4c", "Before the update", 22 * MIB);
+    main_job_succeeds_for(&sample, &server, server.location()).await;
+}
+
+#[tokio::test]
+async fn cache_keeping_a_404() {
+    let server = main_job_succeeds_with([Quirk::CachesNotFound]).await;
+    assert!(server.quirks_shown() > 0, "the cache answered nothing");
+}
+
+#[tokio::test]
+async fn proxy_sending_get_for_head() {
+    main_job_succeeds_with([Quirk::HeadAsGet]).await;
+}
+
+#[tokio::test]
+async fn proxy_dropping_ranges_and_conditions() {
+    let server = main_job_succeeds_with([Quirk::DropsRange, Quirk::DropsIfMatch]).await;
+    let reads = server.count(|request| request.method == Method::GET && is_tar(request));
+    assert!(reads <= 4, "the tar was read {reads} times");
+}
+
+#[tokio::test]
+async fn proxy_with_weak_etags() {
+    let server = main_job_succeeds_with([Quirk::WeakETags]).await;
+    let sent_weak = server.count(|request| {
+        let e_tag = request.headers.get("if-match");
+        e_tag.is_some_and(|e_tag| e_tag.as_bytes().starts_with(b"W/"))
+    });
+    assert_eq!(sent_weak, 0);
+}
+
+#[tokio::test]
+async fn provider_sending_ranges_with_status_200() {
+    main_job_succeeds_with([Quirk::RangeAs200]).await;
+}
+
+#[tokio::test]
+async fn proxy_changing_content_types() {
+    main_job_succeeds_with([Quirk::ChangesContentType]).await;
+}
+
+#[tokio::test]
+async fn proxy_denying_dotfiles() {
+    let server = Imitation::with([Quirk::DeniesDotfiles, Quirk::OpaqueETags]).await;
+    let location = server.location().with("checksum", "off");
+    main_job_succeeds_at(&server, location).await;
+    assert_eq!(server.quirks_shown(), 0, "a name starts with a dot");
+}
+
+fn is_tar(request: &Parts) -> bool {
+    request.uri.path().strip_suffix(".tar").is_some()
+}
+
+/// One name that a proxy changes is no reason to replace the key of the whole location.
+#[tokio::test]
+async fn changed_name_is_not_blamed_on_the_access_key() {
+    let server = Imitation::with([Quirk::EncodesTwice]).await;
+    let agent = Setup::of(server.location()).serve().await;
+    agent.upload("other", &Sample::small("a1")).await;
+    let sample = Sample::new("b2", "Nächtlich", 40_960);
+    let created = agent.create("other", &sample).await;
+    created.is_problem(502, "storage_error", &["proxy", "changes this name"]);
+    let status = agent.location("other").await;
+    assert!(status["error"].is_null(), "{status:#}");
+    assert!(agent.download("other", "a1").await.unwrap().body == Sample::small("a1").tar);
+}
+
+/// A bucket that keeps everything can be used, and no number of checks leaves more than one object.
+#[tokio::test]
+async fn check_warns_where_nothing_can_be_deleted() {
+    let agent = Setup::with([]).serve().await;
+    for (quirk, words) in [
+        (Quirk::Denies("s3:DeleteObject"), "s3:DeleteObject"),
+        (
+            Quirk::Denies("s3:AbortMultipartUpload"),
+            "s3:AbortMultipartUpload",
+        ),
+        (
+            Quirk::Denies("s3:ListBucketMultipartUploads"),
+            "s3:ListBucketMultipartUploads",
+        ),
+        (Quirk::KeepsObjects, "cost"),
+        (Quirk::WriteOnce, "cost"),
+    ] {
+        let server = Imitation::with([quirk.clone()]).await;
+        for _ in 0..3 {
+            let settings = server.location().json();
+            let checked = agent.post("/v1/locations/check", &settings).await.json();
+            assert_eq!(checked["ok"], true, "{quirk:?}: {checked:#}");
+            let notes = checked["notes"].as_array().unwrap();
+            let is_noted = notes.iter().any(|note| {
+                note["code"] == "left_behind" && note["message"].as_str().unwrap().contains(words)
+            });
+            assert!(is_noted, "{quirk:?}: {checked:#}");
+        }
+        let left = server.keys().len() + server.unfinished().len();
+        assert!(
+            left <= 1,
+            "{quirk:?}: {:?} {:?}",
+            server.keys(),
+            server.unfinished()
+        );
+    }
+}
+
+#[tokio::test]
+async fn check_finds_limits_of_body_size() {
+    let agent = Setup::with([]).serve().await;
+    for quirk in [
+        Quirk::MaxBody(1 << 20),
+        Quirk::MaxBody(4 << 20),
+        Quirk::CutsBodiesAbove(1 << 20),
+    ] {
+        let server = Imitation::with([quirk.clone()]).await;
+        let settings = server.location().json();
+        let checked = agent.post("/v1/locations/check", &settings).await.json();
+        let failed = checked["steps"].as_array().unwrap().last().unwrap();
+        assert_eq!(
+            (&failed["step"], &failed["error"]["reason"]),
+            (&json!("multipart"), &json!("body_too_large")),
+            "{quirk:?}: {checked:#}"
+        );
+        let hint = failed["error"]["hint"].as_str().unwrap();
+        assert!(hint.contains("client_max_body_size") && hint.contains("part_size"));
+        assert_eq!((server.keys().len(), server.unfinished().len()), (0, 0));
+    }
+}
