@@ -12,7 +12,9 @@ pub mod identity;
 mod journal;
 pub(crate) mod kept;
 pub mod location;
+pub mod location_ids;
 pub mod model;
+pub mod nearby;
 mod peek;
 pub mod recover;
 mod registry;
@@ -210,9 +212,9 @@ impl Agent {
     ) -> Result<Recovery> {
         self.uploads.refuse_when_stopping()?;
         let location = self.location(location)?;
-        let uploads = Arc::clone(&self.uploads);
+        let (uploads, verifier) = (Arc::clone(&self.uploads), self.verifier.clone());
         to_end(&self.context.tasks, async move {
-            recover::recover(&location, keys, dry_run, &uploads).await
+            recover::recover(&location, keys, dry_run, &uploads, &verifier).await
         })
         .await?
     }

@@ -25,7 +25,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use tracing::warn;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, location_ids};
 use crate::config::{Config, Origin, Problems};
 use crate::error::{Error, Kind};
 use crate::logging::{self, Level};
@@ -115,6 +115,9 @@ enum CommandError {
     /// The same; the storage is unavailable for now.
     #[error("failed")]
     ReportedAway,
+    /// The same; what was asked for does not exist.
+    #[error("failed")]
+    ReportedMissing,
     /// The same; data is damaged.
     #[error("failed")]
     ReportedDamaged,
@@ -139,6 +142,7 @@ impl CommandError {
                 kind if kind.facts().retryable => 4,
                 _ => 1,
             },
+            Self::ReportedMissing => 3,
             Self::ReportedAway => 4,
             Self::ReportedDamaged => 5,
             Self::Io(_) | Self::Interrupted | Self::Reported => 1,
@@ -180,7 +184,7 @@ impl Command {
 async fn dispatch(cli: &Cli, output: Output) -> Result<(), CommandError> {
     // First of all: process 1 of a container has no default signal handlers.
     let stop_signal = serve::stop_signal()?;
-    let config = Config::load(cli.config.as_deref())?;
+    let mut config = Config::load(cli.config.as_deref())?;
     if matches!(cli.command, Command::Serve) {
         return serve::serve(config, stop_signal).await;
     }
@@ -205,6 +209,7 @@ async fn dispatch(cli: &Cli, output: Output) -> Result<(), CommandError> {
         warn!("no location is configured: using a directory on this machine. {ADDED_ELSEWHERE}");
     }
     let is_partial = !config.problems.is_empty() && cli.command.is_about_all();
+    location_ids::recall(&mut config.locations, &config.state_dir);
     let agent = Agent::new(config.locations, &config.state_dir)?;
     let result = tokio::select! {
         result = ask(&agent, &cli.command, output) => result,

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 pub use credentials::Encryption;
 pub(crate) use layers::Environment;
-pub use listen::{Listen, Tcp, TlsFiles};
+pub use listen::{Listen, SocketAccess, Tcp, TlsFiles};
 pub use location::{Backend, Location, Origin};
 pub use problem::{Problem, Problems};
 pub use report::Written;

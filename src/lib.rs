@@ -16,7 +16,7 @@
 //! | [`backup`] | Home Assistant's `AgentBackup` |
 //! | [`provider`] | the providers: endpoints, regions, quirks |
 //! | [`system`] | the process, as the kernel shows it |
-//! | [`logging`], [`error`], `units` | what every module shares |
+//! | [`logging`], [`error`], `similar`, `units` | what every module shares |
 //!
 //! The feature `fuzzing` adds `fuzzing`: entry points to all parsers of foreign input, for `fuzz/`.
 
@@ -33,6 +33,7 @@ pub mod logging;
 pub mod page;
 pub mod provider;
 pub mod server;
+mod similar;
 pub mod store;
 pub mod supervisor;
 pub mod system;

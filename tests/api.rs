@@ -14,6 +14,7 @@ mod limits;
 mod listing;
 mod locations;
 mod log;
+mod nearby;
 mod options;
 mod page;
 mod privacy;

@@ -18,4 +18,4 @@ pub use entry::{Entry, Metadata};
 pub(super) use entry::{MAX_METADATA_BYTES, refuse_oversized};
 pub use listing::{Listing, View};
 pub use rows::Row;
-pub(super) use scan::scan_flat;
+pub(super) use scan::{scan_flat, why_not_a_backup};

@@ -11,18 +11,22 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::info;
 use url::Host;
 
 use super::model::{CheckNote, CheckReport, CheckStep, Failure};
+use super::nearby::find as find_nearby;
 use crate::config::{Backend, Choice, Encryption, Location, Problem, S3Settings};
 use crate::error::{Error, Kind, Reason};
-use crate::store::{Dialect, Route};
+use crate::store::{Dialect, Route, Store};
 use steps::{LEFT_BEHIND, Trial};
 
 /// Time limit of all corrections together; a user waits.
 const CORRECTION_LIMIT: Duration = Duration::from_mins(1);
+
+/// Time limit of the look at other folders.
+const NEARBY_LIMIT: Duration = Duration::from_secs(15);
 
 /// Default regions of self-hosted servers.
 const USUAL_REGIONS: [&str; 3] = ["us-east-1", "auto", "garage"];
@@ -56,6 +60,9 @@ pub async fn check(
     };
     if let Backend::S3(settings) = &location.backend {
         trial.notes.extend(note_plain_http(settings));
+    }
+    if trial.ok() {
+        trial.notes.extend(note_nearby(location).await);
     }
     info!(
         location = location.id,
@@ -138,6 +145,19 @@ fn secret_on_the_wire(settings: &S3Settings) -> Option<&'static str> {
     }
 }
 
+/// Notes backups in another folder when this one has none.
+async fn note_nearby(location: &Location) -> Option<CheckNote> {
+    let store = Store::open(location).ok()?;
+    let looking = find_nearby(&store, &location.prefix);
+    let nearby = timeout(NEARBY_LIMIT, looking).await.ok()??;
+    Some(CheckNote {
+        code: "backups_elsewhere",
+        key: Some("prefix".to_owned()),
+        message: nearby.sentence(),
+        suggestion: Some(nearby.prefix),
+    })
+}
+
 fn note_plain_http(settings: &S3Settings) -> Option<CheckNote> {
     let secret = secret_on_the_wire(settings).filter(|_| settings.endpoint.scheme() == "http")?;
     let is_loopback = match settings.endpoint.host()? {
@@ -152,6 +172,7 @@ fn note_plain_http(settings: &S3Settings) -> Option<CheckNote> {
         code: "plain_http",
         key: Some("endpoint".to_owned()),
         message,
+        suggestion: None,
     })
 }
 
@@ -259,6 +280,7 @@ impl From<Problem> for CheckNote {
             code,
             key: Some(note.key),
             message: note.message,
+            suggestion: None,
         }
     }
 }

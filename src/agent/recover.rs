@@ -1,20 +1,24 @@
 //! Adopts orphans: reads the manifest of a tar without metadata, and writes its metadata. Tars are never changed or deleted.
+//! A named tar may be anywhere in the bucket; one outside the folder is copied into it.
 
 mod adopt;
+mod elsewhere;
 mod refusal;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 
-use super::catalog::Listing;
+use super::catalog::{Listing, why_not_a_backup};
 use super::location::Location;
 use super::model::{FailedRecovery, Recovered, Recovery};
 use super::peek::peek_manifest;
 use super::uploads::Uploads;
+use super::verify::Verifier;
+use super::verify::record::NotABackup;
 use crate::backup::AgentBackup;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::store::{Object, Patience};
 use refusal::Refusal;
 
@@ -30,13 +34,19 @@ pub(super) async fn recover(
     keys: Option<Vec<String>>,
     dry_run: bool,
     uploads: &Uploads,
+    verifier: &Verifier,
 ) -> Result<Recovery> {
     let _recovering = location.folder.recovering.lock().await;
     let listing = location.note(location.scan(Patience::INTERACTIVE).await)?;
-    let (candidates, failed) = candidates(location, &listing, keys);
+    let too_young = match &keys {
+        Some(_) => 0,
+        None => count_young(location, &listing),
+    };
+    let (candidates, failed) = candidates(location, &listing, keys).await;
     let mut recovery = Recovery {
         recovered: Vec::new(),
         failed,
+        too_young,
     };
     let mut reads = stream::iter(candidates)
         .map(|tar| async move {
@@ -44,24 +54,22 @@ pub(super) async fn recover(
             (tar, described)
         })
         .buffered(READS_IN_FLIGHT);
-    let mut adopted = HashSet::new();
+    let (mut adopted, mut not_backups) = (HashSet::new(), BTreeMap::new());
     while let Some((tar, described)) = reads.next().await {
         let settled = match described {
-            Ok(backup)
-                if listing.find(&backup.backup_id).is_some()
-                    || adopted.contains(&backup.backup_id) =>
-            {
-                Err(duplicate(&backup, location))
+            Ok(backup) => {
+                let is_listed = listing.find(&backup.backup_id).is_some()
+                    || adopted.contains(&backup.backup_id);
+                refuse_in_use(location, uploads, &backup, is_listed).map(|()| backup)
             }
-            Ok(backup) if uploads.is_active(location, &backup.backup_id) => {
-                let id = &backup.backup_id;
-                Err(Refusal::UnderWay(format!(
-                    "The backup \"{id}\" is being uploaded."
-                )))
-            }
-            Ok(backup) if dry_run => Ok(backup),
-            Ok(backup) => adopt::adopt(location, &tar, backup).await,
             Err(refusal) => Err(refusal),
+        };
+        let settled = match settled {
+            Ok(backup) if !dry_run && elsewhere::is_in_folder(location, &tar.key) => {
+                adopt::adopt(location, &tar, backup).await
+            }
+            Ok(backup) if !dry_run => elsewhere::take_over(location, uploads, &tar, backup).await,
+            settled => settled,
         };
         match settled {
             Ok(backup) => {
@@ -73,10 +81,51 @@ pub(super) async fn recover(
                     size_bytes: tar.size,
                 });
             }
-            Err(refusal) => recovery.failed.push(refusal.of(tar.key.as_str())),
+            Err(refusal) => {
+                if let Refusal::NotABackup(reason) = &refusal {
+                    not_backups.insert(tar.key.to_string(), NotABackup::of(&tar, reason));
+                }
+                recovery.failed.push(refusal.of(tar.key.as_str()));
+            }
         }
     }
+    if !not_backups.is_empty() {
+        let orphans = listing.orphans.iter().map(|tar| tar.key.to_string());
+        verifier
+            .remember_not_backups(location, not_backups, orphans.collect())
+            .await;
+    }
     Ok(recovery)
+}
+
+/// Number of tars that may be backups, and may belong to an upload.
+fn count_young(location: &Location, listing: &Listing) -> usize {
+    let record = location.folder.record();
+    let is_young =
+        |tar: &&Object| !location.folder.is_orphan(tar) && why_not_a_backup(&record, tar).is_none();
+    listing.orphans.iter().filter(is_young).count()
+}
+
+/// Refuses a backup that is listed or being uploaded.
+fn refuse_in_use(
+    location: &Location,
+    uploads: &Uploads,
+    backup: &AgentBackup,
+    is_listed: bool,
+) -> Result<(), Refusal> {
+    let id = &backup.backup_id;
+    if is_listed {
+        let storage = location.store.description();
+        return Err(Refusal::Duplicate(format!(
+            "The backup \"{id}\" is in {storage} already."
+        )));
+    }
+    if uploads.is_active(location, id) {
+        return Err(Refusal::UnderWay(format!(
+            "The backup \"{id}\" is being uploaded."
+        )));
+    }
+    Ok(())
 }
 
 /// Reads from a tar what Home Assistant's manager would know of the backup.
@@ -90,41 +139,30 @@ async fn describe(
     let backup = peek
         .manifest
         .and_then(|manifest| manifest.into_agent_backup(tar.size))
-        .map_err(|error| {
-            let detail = format!("\"{}\" cannot be adopted: {error}.", tar.key);
-            Error::new(Kind::InvalidMetadata, detail)
-        })?;
-    adopt::refuse_unusable(&backup, tar)?;
+        .map_err(|error| Refusal::NotABackup(error.to_string()))?;
+    adopt::refuse_unusable(&backup)?;
     Ok(backup)
 }
 
-fn duplicate(backup: &AgentBackup, location: &Location) -> Refusal {
-    Refusal::Duplicate(format!(
-        "The backup \"{}\" is in {} already.",
-        backup.backup_id,
-        location.store.description()
-    ))
-}
-
 /// Returns the tars to adopt, newest first, and the requested keys that are none.
-fn candidates(
+async fn candidates(
     location: &Location,
     listing: &Listing,
     keys: Option<Vec<String>>,
 ) -> (Vec<Object>, Vec<FailedRecovery>) {
     let (mut candidates, mut failed) = (Vec::new(), Vec::new());
     match keys {
-        None => candidates.extend(
-            listing
-                .orphans
-                .iter()
-                .filter(|tar| location.folder.is_orphan(tar))
-                .cloned(),
-        ),
+        None => {
+            let record = location.folder.record();
+            let may_be_backup = |tar: &&Object| {
+                location.folder.is_orphan(tar) && why_not_a_backup(&record, tar).is_none()
+            };
+            candidates.extend(listing.orphans.iter().filter(may_be_backup).cloned());
+        }
         Some(keys) => {
             let mut seen = HashSet::new();
             for key in keys.into_iter().filter(|key| seen.insert(key.clone())) {
-                match named(location, listing, &key) {
+                match named(location, listing, &key).await {
                     Ok(tar) => candidates.push(tar),
                     Err(refusal) => failed.push(refusal.of(&key)),
                 }
@@ -135,7 +173,7 @@ fn candidates(
     (candidates, failed)
 }
 
-fn named(location: &Location, listing: &Listing, key: &str) -> Result<Object, Refusal> {
+async fn named(location: &Location, listing: &Listing, key: &str) -> Result<Object, Refusal> {
     if let Some(tar) = listing.orphans.iter().find(|tar| tar.key.as_str() == key) {
         return if location.folder.is_orphan(tar) {
             Ok(tar.clone())
@@ -157,9 +195,5 @@ fn named(location: &Location, listing: &Listing, key: &str) -> Result<Object, Re
             "\"{key}\" has metadata, \"{metadata}\", which cannot be used: remove that object first."
         )));
     }
-    let detail = format!(
-        "There is no tar \"{key}\" in {}, or it is in another folder.",
-        location.store.description()
-    );
-    Err(Error::new(Kind::BackupNotFound, detail).into())
+    elsewhere::find(location, key).await
 }

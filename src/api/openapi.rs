@@ -22,13 +22,14 @@ const REQUESTS: [&str; 5] = [
 ];
 
 /// Keys that an answer may lack, by schema.
-const OPTIONAL: [(&str, &str); 6] = [
+const OPTIONAL: [(&str, &str); 7] = [
     ("AgentMetadata", "crc32"),
     ("AgentMetadata", "duration_ms"),
     ("Backup", "s3_backup_agent"),
     ("Failure", "since"),
     ("Problem", "problems"),
     ("Step", "key"),
+    ("CheckNote", "suggestion"),
 ];
 
 /// Statuses that every call with a token can answer with.

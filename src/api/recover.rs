@@ -14,7 +14,7 @@ use crate::agent::model::Recovery;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RecoverRequest {
-    /// Keys of tars; null for all with the code `metadata_missing`.
+    /// Keys of tars, anywhere in the bucket; null for all with the code `metadata_missing`.
     #[serde(default)]
     keys: Option<Vec<String>>,
     /// Only report what would be done.
@@ -24,7 +24,8 @@ pub(super) struct RecoverRequest {
 
 /// Adopt tars without metadata
 ///
-/// Reads the `backup.json` in each tar without downloading the tar, and writes its metadata. Tars are never changed.
+/// Reads the `backup.json` in each tar without downloading the tar, and writes its metadata. Tars are never changed. A named tar outside the
+/// location's folder is copied into it, inside the storage.
 #[utoipa::path(
     post, path = "/v1/locations/{loc}/recover", operation_id = "recoverBackups", tag = "backups",
     params(LocationPath),

@@ -60,6 +60,10 @@ fn text(id: &str, checked: &CheckReport) -> String {
             .iter()
             .map(|note| format!("  note: {}", note.message)),
     );
+    lines.extend(checked.notes.iter().filter_map(|note| {
+        let (key, value) = (note.key.as_ref()?, note.suggestion.as_ref()?);
+        Some(format!("    {key} = \"{value}\""))
+    }));
     lines.join("\n")
 }
 

@@ -98,6 +98,7 @@ struct CopySummary {
     failed: u64,
     left_out: u64,
     bytes: u64,
+    missing: u64,
     is_away: bool,
 }
 
@@ -124,7 +125,9 @@ impl CopySummary {
             Ok(done) => (format!("{id}: {} ({bytes})", words(*done)), value),
             Err(error) => {
                 let failure = Failure::from(error);
-                self.is_away |= CommandError::Agent(error.clone()).code() == 4;
+                let code = CommandError::Agent(error.clone()).code();
+                self.is_away |= code == 4;
+                self.missing += u64::from(code == 3);
                 let line = format!("{id}: {}", lines(&failure));
                 (
                     line,
@@ -151,6 +154,7 @@ impl CopySummary {
             failed,
             left_out,
             bytes,
+            missing,
             is_away,
         } = self;
         let verb = if dry_run { "to copy" } else { "copied" };
@@ -176,6 +180,7 @@ impl CopySummary {
         match (failed, is_away) {
             (0, _) => Ok(()),
             (_, true) => Err(CommandError::ReportedAway),
+            (failed, _) if failed == missing => Err(CommandError::ReportedMissing),
             (_, false) => Err(CommandError::Reported),
         }
     }

@@ -18,6 +18,9 @@ use crate::agent::catalog::Entry;
 use crate::agent::download::Download;
 use crate::backup::StoredBackup;
 
+/// Longest suggested name without its ending: file systems allow 255 bytes.
+const MAX_STEM_BYTES: usize = 255 - ".tar".len();
+
 #[derive(Debug, Args)]
 pub(super) struct DownloadArgs {
     /// ID of a location
@@ -58,7 +61,8 @@ pub(super) async fn download(
         let folder = format!("\"{}\" is a folder: name a file with -o", file.display());
         return Err(io::Error::new(io::ErrorKind::IsADirectory, folder).into());
     }
-    if !force && fs::try_exists(&file).await? {
+    let is_special = is_special(&file).await;
+    if !force && !is_special && fs::try_exists(&file).await? {
         let taken = format!(
             "\"{}\" already exists: replace it with --force, or choose another name with -o",
             file.display()
@@ -68,14 +72,11 @@ pub(super) async fn download(
     let download = Download::open(agent.location(location)?, &entry, None).await?;
     let bytes = download.size;
     let bar = output.progress(bytes);
-    let partial = Partial(with_ending(
-        &file,
-        &format!(".{}.partial", uuid::Uuid::new_v4().simple()),
-    ));
-    write_file(download, &partial.0, &bar).await?;
-    fs::rename(&partial.0, &file)
-        .await
-        .map_err(|error| cannot_write(&file, &error))?;
+    if is_special {
+        write_into(download, &file, &bar).await?;
+    } else {
+        replace(download, &file, &bar).await?;
+    }
     bar.finish_and_clear();
     let verified = entry.metadata.sha256().is_some();
     let note = if verified {
@@ -92,6 +93,30 @@ pub(super) async fn download(
         &line,
         &json!({"file": file.display().to_string(), "size": bytes, "verified": verified}),
     )
+}
+
+/// Whether something is there that is no regular file, such as a device or a pipe: it is written into and never replaced.
+async fn is_special(file: &Path) -> bool {
+    let found = fs::metadata(file).await;
+    found.is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
+async fn write_into(
+    download: Download,
+    file: &Path,
+    bar: &ProgressBar,
+) -> Result<(), CommandError> {
+    let opened = OpenOptions::new().write(true).open(file).await;
+    let opened = opened.map_err(|error| cannot_write(file, &error))?;
+    write_all(download, opened, bar).await.map(drop)
+}
+
+/// Writes beside the file, and renames when all is there.
+async fn replace(download: Download, file: &Path, bar: &ProgressBar) -> Result<(), CommandError> {
+    let partial = Partial(partial_of(file));
+    write_file(download, &partial.0, bar).await?;
+    let renamed = fs::rename(&partial.0, file).await;
+    renamed.map_err(|error| cannot_write(file, &error).into())
 }
 
 /// An incomplete file of one download, removed on drop.
@@ -151,11 +176,12 @@ fn suggested_file(entry: &Entry, backup_id: &str) -> PathBuf {
         |_| backup_id.to_owned(),
         |stored| stored.backup.suggested_stem(),
     );
-    PathBuf::from(format!("{}.tar", stem.replace('/', "_")))
+    let mut stem = stem.replace('/', "_");
+    stem.truncate(stem.floor_char_boundary(MAX_STEM_BYTES));
+    PathBuf::from(format!("{stem}.tar"))
 }
 
-fn with_ending(file: &Path, ending: &str) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(ending);
-    PathBuf::from(name)
+/// A name of its own beside the file, and no longer: that of the file may be as long as a file system allows.
+fn partial_of(file: &Path) -> PathBuf {
+    file.with_file_name(format!(".{}.partial", uuid::Uuid::new_v4().simple()))
 }

@@ -10,6 +10,7 @@ use super::{CommandError, LocationArgs, chosen, exit_code_of};
 use crate::agent::Agent;
 use crate::agent::catalog::View;
 use crate::agent::model::Failure;
+use crate::agent::nearby::{Nearby, nearby};
 
 /// Lists backups, newest first. An unreachable location does not hide the others.
 pub(super) async fn list(
@@ -22,7 +23,12 @@ pub(super) async fn list(
     for id in &ids {
         let failure = match agent.list(id, false).await {
             Ok(view) => {
-                show(id, &view, output)?;
+                let elsewhere = if view.listing.is_empty() {
+                    nearby(&*agent.location(id)?).await
+                } else {
+                    None
+                };
+                show(id, &view, elsewhere.as_ref(), output)?;
                 // The storage refused some metadata objects, so the list is incomplete.
                 let Some(unread) = &view.listing.unread else {
                     continue;
@@ -38,7 +44,12 @@ pub(super) async fn list(
     exit_code_of(failed)
 }
 
-fn show(id: &str, view: &View, output: Output) -> Result<(), CommandError> {
+fn show(
+    id: &str,
+    view: &View,
+    elsewhere: Option<&Nearby>,
+    output: Output,
+) -> Result<(), CommandError> {
     let rows = view.listing.rows();
     let mut text = format!(
         "{id}: {} backup{}",
@@ -57,10 +68,16 @@ fn show(id: &str, view: &View, output: Output) -> Result<(), CommandError> {
     for skipped in &view.listing.skipped {
         let _ = write!(text, "\n  {}", left_out(skipped));
     }
+    if let Some(elsewhere) = elsewhere {
+        let _ = write!(text, "\n  {}", elsewhere.sentence());
+    }
     let entries = &view.listing.entries;
     let backups: Vec<_> = entries.iter().map(|entry| &entry.metadata.json).collect();
     output.result(
         &text,
-        &json!({"location": id, "backups": backups, "skipped": view.listing.skipped}),
+        &json!({
+            "location": id, "backups": backups, "skipped": view.listing.skipped,
+            "elsewhere": elsewhere.map(|nearby| json!({"prefix": nearby.prefix, "backups": nearby.backups})),
+        }),
     )
 }

@@ -10,6 +10,12 @@ use serde_json::{Value, json};
 use super::CommandError;
 use crate::agent::model::{Failure, Skipped};
 
+/// Characters that change the direction of text. Source: Unicode Standard Annex #9, "Directional Formatting Characters".
+const DIRECTIONS: [char; 12] = [
+    '\u{61c}', '\u{200e}', '\u{200f}', '\u{202a}', '\u{202b}', '\u{202c}', '\u{202d}', '\u{202e}',
+    '\u{2066}', '\u{2067}', '\u{2068}', '\u{2069}',
+];
+
 /// The chosen form of output.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Output {
@@ -39,9 +45,10 @@ impl Output {
     /// Prints an error and its hint.
     pub(super) fn error(self, error: &CommandError) {
         let failure = match error {
-            CommandError::Reported | CommandError::ReportedAway | CommandError::ReportedDamaged => {
-                return;
-            }
+            CommandError::Reported
+            | CommandError::ReportedMissing
+            | CommandError::ReportedAway
+            | CommandError::ReportedDamaged => return,
             CommandError::Agent(error) => Failure::from(error),
             other => Failure {
                 code: other.name(),
@@ -76,9 +83,10 @@ impl Output {
     }
 }
 
-/// Replaces control characters, which a backup's name may hold and a terminal would obey.
+/// Replaces control characters, which a backup's name may hold and a terminal would obey: also those that change the
+/// direction of the text and make a name look like another one.
 fn printable(text: &str) -> Cow<'_, str> {
-    let is_control = |c: char| c.is_control() && c != '\n';
+    let is_control = |c: char| (c.is_control() && c != '\n') || DIRECTIONS.contains(&c);
     if text.contains(is_control) {
         text.replace(is_control, "\u{fffd}").into()
     } else {

@@ -1,5 +1,6 @@
 //! `recover`.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use clap::Args;
@@ -16,7 +17,8 @@ pub(super) struct RecoverArgs {
     /// ID of a location
     #[arg(value_name = "LOC")]
     location: String,
-    /// Keys of archives, as shown by `list` [default: all]
+    /// Keys of archives, anywhere in the bucket: one outside the location's folder is copied into it [default: all that
+    /// `list` shows]
     #[arg(value_name = "KEY")]
     keys: Vec<String>,
     /// Print what would be done, and change nothing
@@ -96,8 +98,21 @@ fn show(
     }
     let recovered = recovery.recovered.len();
     let failed = recovery.failed.len();
-    let line = format!("{location}: {recovered} {verb}, {failed} failed.");
-    let totals =
-        json!({"location": location, "dry_run": dry_run, "recovered": recovered, "failed": failed});
+    let mut line = format!("{location}: {recovered} {verb}, {failed} failed.");
+    let young = recovery.too_young;
+    if young > 0 {
+        let (s, they) = if young == 1 {
+            ("", "it")
+        } else {
+            ("s", "they")
+        };
+        let _ = write!(
+            line,
+            "\n{young} archive{s} without metadata left alone: {they} may belong to an upload in progress. Run this again \
+             when no upload is running and {they} {} older than an hour.",
+            if young == 1 { "is" } else { "are" }
+        );
+    }
+    let totals = json!({"location": location, "dry_run": dry_run, "recovered": recovered, "failed": failed, "too_young": young});
     output.result(&line, &totals)
 }

@@ -43,6 +43,11 @@ pub(super) fn merged(
             .required(is_there),
     );
     for (path, file) in file.into_iter().chain([options]) {
+        if path.is_dir() {
+            let message = "is a folder: name the file in it, such as agent.toml";
+            problems.push(Problem::of_file(path, "configuration", message));
+            continue;
+        }
         if path
             .metadata()
             .is_ok_and(|metadata| metadata.len() > MAX_FILE_BYTES)
@@ -51,6 +56,10 @@ pub(super) fn merged(
                 "is larger than {} KiB, too large for a configuration",
                 MAX_FILE_BYTES / 1024
             );
+            problems.push(Problem::of_file(path, "configuration", message));
+            continue;
+        }
+        if let Some(message) = strange_byte(path) {
             problems.push(Problem::of_file(path, "configuration", message));
             continue;
         }
@@ -95,6 +104,18 @@ impl Source for Values {
     fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
         Ok(self.0.clone())
     }
+}
+
+/// Names the first byte of a file that is not UTF-8, and its line. `config` would replace it, in a password too.
+fn strange_byte(path: &Path) -> Option<String> {
+    // A pipe can be read only once.
+    let text = path.is_file().then(|| std::fs::read(path).ok())??;
+    let valid = std::str::from_utf8(&text).err()?.valid_up_to();
+    let byte = text.get(valid)?;
+    let line = text[..valid].split(|byte| *byte == b'\n').count();
+    Some(format!(
+        "is not UTF-8: line {line} has the byte 0x{byte:02X}. Save the file with the encoding UTF-8"
+    ))
 }
 
 fn unreadable(error: &ConfigError) -> String {
@@ -205,6 +226,22 @@ mod tests {
             value.into_table().unwrap().into_keys().collect::<Vec<_>>(),
             ["state_dir"]
         );
+    }
+
+    #[test]
+    fn file_that_is_no_text_is_named_with_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("agent.toml");
+        std::fs::write(&file, b"state_dir = \"/x\"\n# f\xfcr uns\n").unwrap();
+        for (path, expected) in [
+            (file.as_path(), "is not UTF-8: line 2 has the byte 0xFC"),
+            (folder.path(), "is a folder: name the file in it"),
+        ] {
+            let (_, problems) = merged(Some(path), Path::new("/nowhere"), &HashMap::new());
+            assert!(problems[0].to_string().contains(expected), "{problems:?}");
+        }
+        let (_, problems) = merged(None, folder.path(), &HashMap::new());
+        assert!(problems[0].to_string().contains("is a folder"));
     }
 
     #[test]

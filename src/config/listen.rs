@@ -12,6 +12,8 @@ use super::supervisor::Defaults;
 pub struct Listen {
     /// Path of the Unix socket.
     pub socket: PathBuf,
+    /// Who may use it.
+    pub socket_access: SocketAccess,
     /// Address for other hosts, where every call needs a token.
     pub tcp: Option<Tcp>,
     /// Token that every call needs; on the Unix socket only when it is set.
@@ -22,6 +24,15 @@ pub struct Listen {
     pub page: Option<Tcp>,
     /// Addresses that may open the page without the token.
     pub page_from: Vec<IpAddr>,
+}
+
+/// Mode and group of the Unix socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketAccess {
+    /// Mode of the file.
+    pub mode: u32,
+    /// Name or number of its group; none for that of the agent's user.
+    pub group: Option<String>,
 }
 
 /// A TCP listener.
@@ -68,6 +79,7 @@ impl Listen {
         };
         Self {
             socket: socket.unwrap_or_else(|| state_dir.join("agent.sock")),
+            socket_access: SocketAccess::read(section),
             tcp,
             token,
             token_file,
@@ -93,6 +105,26 @@ fn read_addresses(section: &mut Reader<'_>, key: &str) -> Option<Vec<IpAddr>> {
         section.refuse(key, &texts.join(", "));
     }
     Some(parsed)
+}
+
+impl Default for SocketAccess {
+    fn default() -> Self {
+        Self {
+            mode: 0o600,
+            group: None,
+        }
+    }
+}
+
+impl SocketAccess {
+    fn read(section: &mut Reader<'_>) -> Self {
+        let mode = section.text("socket_mode");
+        let mode = mode.and_then(|mode| u32::from_str_radix(&mode, 8).ok());
+        Self {
+            group: section.text("socket_group"),
+            ..mode.map_or_else(Self::default, |mode| Self { mode, group: None })
+        }
+    }
 }
 
 impl TlsFiles {

@@ -36,6 +36,8 @@ pub enum Origin {
 pub struct Location {
     /// Stable, URL-safe, without dots: Home Assistant builds its agent id from it.
     pub id: String,
+    /// Whether the id is derived from the folder, because none is set.
+    pub has_derived_id: bool,
     /// Name to show.
     pub name: String,
     /// A provider's id, such as `garage`; `other` if the table has no row for it, `directory` for `file://`.
@@ -94,6 +96,7 @@ impl Location {
         let outage = section.duration("outage_seconds");
         let verify = Verify::read(section);
         let backend = backend(section)?;
+        let has_derived_id = id.is_none();
         let id = id.unwrap_or_else(|| derived_id(&backend, &prefix));
         if !is_valid_id(&id) {
             section.problem(
@@ -103,6 +106,7 @@ impl Location {
         }
         Some(Self {
             id,
+            has_derived_id,
             name: name.unwrap_or_else(|| default_name(&backend, &prefix)),
             provider: match &backend {
                 Backend::Directory(_) => "directory".to_owned(),

@@ -14,6 +14,7 @@ use super::problem::Problem;
 use super::secret::Secret;
 use super::settings::{DefaultValue, GENERAL, LOCATION, PLAIN, Setting, SettingKind};
 use crate::error::Reason;
+use crate::similar::{distance, slips};
 
 /// Reads one table. A key that was never read is a problem: usually a typing error.
 pub(super) struct Reader<'e> {
@@ -75,9 +76,23 @@ impl<'e> Reader<'e> {
     pub(super) fn finish(mut self) -> (Vec<Problem>, Vec<Problem>) {
         let keys: BTreeSet<String> = self.table.keys().cloned().collect();
         for key in keys.difference(&self.read.clone()) {
-            self.problem(key, "is not a known key");
+            let message = match self.nearest(key) {
+                Some(meant) => format!("is not a known key: did you mean \"{meant}\"?"),
+                None => "is not a known key".to_owned(),
+            };
+            self.problem(key, message);
         }
         (self.problems, self.notes)
+    }
+
+    /// The known key that a misspelt one most likely means.
+    fn nearest(&self, key: &str) -> Option<String> {
+        let letters = |key: &str| key.to_lowercase().replace(['_', '-'], "");
+        let (wanted, names) = (letters(key), self.settings.iter().map(|row| row.name));
+        let known = names.chain(self.read.iter().map(String::as_str));
+        let close = |known: &&str| distance(&wanted, &letters(known));
+        let meant = known.filter(|known| close(known) <= slips(&wanted));
+        meant.min_by_key(close).map(str::to_owned)
     }
 
     pub(super) fn has(&self, key: &str) -> bool {
@@ -96,7 +111,17 @@ impl<'e> Reader<'e> {
 
     /// A text that is no value of the setting's kind.
     pub(super) fn refuse(&mut self, key: &str, text: &str) {
-        let wanted = self.setting(key).kind.wanted();
+        let kind = self.setting(key).kind;
+        let port = text.rsplit_once(':').map_or("", |(_, port)| port);
+        let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        if kind == SettingKind::Address && is_number && port.parse::<u16>().is_err() {
+            self.problem(
+                key,
+                format!("has the port {port}, and the highest is 65535"),
+            );
+            return;
+        }
+        let wanted = kind.wanted();
         self.problem(key, format!("must be {wanted}, not \"{text}\""));
     }
 

@@ -164,7 +164,22 @@ pub const LISTEN: &[Setting] = &[
         name: "socket",
         kind: SettingKind::Path,
         default: DefaultValue::Derived("`agent.sock` in the state directory"),
-        help: "path of the Unix socket, mode 0600",
+        help: "path of the Unix socket",
+        ..AGENT
+    },
+    Setting {
+        name: "socket_mode",
+        kind: SettingKind::Choice(&["0600", "0660", "0666"]),
+        default: DefaultValue::Value("0600"),
+        help: "who may use the socket: the agent's user, its group too, or all users of this machine; they must also be able \
+               to enter its folder",
+        ..AGENT
+    },
+    Setting {
+        name: "socket_group",
+        default: DefaultValue::Derived("the group of the agent's user"),
+        help: "name or number of the group of the socket, for `socket_mode = \"0660\"`; the agent's user must be a member, or \
+               root",
         ..AGENT
     },
     Setting {

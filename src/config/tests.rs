@@ -192,7 +192,7 @@ fn all_problems_are_reported_with_key_and_source() {
         "listen.tcp: needs a token",
         "listen.tcp: would send backups and the token unencrypted",
         "locations[0].endpoint: must be a URL that starts with https:// or http://, not \"s3.example.com\"",
-        "locations[0].bukket: is not a known key",
+        "locations[0].bukket: is not a known key: did you mean \"bucket\"?",
         "locations[0].bucket: is missing",
         "locations[0].part_size: must be a size from 5 MiB to 512 MiB, such as \"16 MiB\", not \"1 MiB\"",
         "locations[0].access_key_id: names the environment variable NOT_SET, which is not set",

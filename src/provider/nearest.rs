@@ -1,11 +1,12 @@
 //! "Did you mean": the provider closest to a misspelt ID.
 
 use super::Provider;
+use crate::similar::{distance, slips};
 
 /// Prefers a provider with the same letters, then one with the word in its ID or name, then one within the edit distance.
 pub(super) fn nearest<'p>(id: &str, providers: &'p [Provider]) -> Option<&'p Provider> {
     let wanted = letters(id);
-    let slips = if wanted.len() < 6 { 1 } else { 2 };
+    let slips = slips(&wanted);
     let close = |provider: &&Provider| distance(&wanted, &letters(&provider.id));
     let same = providers
         .iter()
@@ -42,39 +43,4 @@ fn words(provider: &Provider) -> impl Iterator<Item = String> {
 /// A short word must match a whole word: "s" alone is no hint.
 fn is_meant(wanted: &str, word: &str) -> bool {
     !word.is_empty() && (wanted == word || (wanted.len() >= 3 && word.starts_with(wanted)))
-}
-
-/// Levenshtein distance: insertions, deletions and substitutions of letters.
-fn distance(from: &str, to: &str) -> usize {
-    let to = to.as_bytes();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (index, letter) in from.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = index + 1;
-        for column in 0..to.len() {
-            let changed = diagonal + usize::from(to[column] != letter);
-            diagonal = row[column + 1];
-            row[column + 1] = changed.min(row[column] + 1).min(diagonal + 1);
-        }
-    }
-    row[to.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn distance_counts_different_letters() {
-        for (from, to, expected) in [
-            ("", "", 0),
-            ("a", "", 1),
-            ("", "ab", 2),
-            ("wasabi", "wassabi", 1),
-            ("minio", "mino", 1),
-        ] {
-            assert_eq!(distance(from, to), expected, "{from} {to}");
-        }
-        assert_eq!(distance("kitten", "sitting"), 3);
-    }
 }

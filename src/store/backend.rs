@@ -46,6 +46,19 @@ pub struct Objects {
 /// An entry of a listing: an object, or a key that cannot be addressed.
 pub(super) type Listed = Result<Object, String>;
 
+impl FromIterator<Listed> for Objects {
+    fn from_iter<T: IntoIterator<Item = Listed>>(listed: T) -> Self {
+        let mut objects = Self::default();
+        for item in listed {
+            match item {
+                Ok(object) => objects.objects.push(object),
+                Err(key) => objects.unreachable.push(key),
+            }
+        }
+        objects
+    }
+}
+
 /// Metadata of one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stat {
@@ -264,6 +277,9 @@ pub(super) trait Backend: fmt::Debug + Send + Sync {
         after: Option<Cursor>,
         max_keys: Option<u32>,
     ) -> Result<Page<Listed>, Error>;
+
+    /// Lists the names of the folders directly under `folder`: the first page alone.
+    async fn folders(&self, call: &Call, folder: &str) -> Result<Vec<String>, Error>;
 
     /// Reads an object's metadata, and its checksums where the server gives them.
     async fn head(&self, call: &Call, key: &Key, with_checksums: bool) -> Result<Stat, Error>;

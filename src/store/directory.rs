@@ -118,6 +118,20 @@ impl Backend for Directory {
         Ok(page(items))
     }
 
+    async fn folders(&self, call: &Call, folder: &str) -> Result<Vec<String>, Error> {
+        let folder = folder.to_owned();
+        let names = self.with_files(call, move |root| {
+            let entries = fs::read_dir(root.join(folder)).into_iter().flatten();
+            let folders = entries.filter_map(Result::ok).filter(|entry| {
+                let kind = entry.file_type();
+                kind.is_ok_and(|kind| kind.is_dir())
+            });
+            let names = folders.filter_map(|entry| entry.file_name().into_string().ok());
+            names.collect::<Vec<_>>()
+        });
+        names.await
+    }
+
     async fn head(&self, call: &Call, key: &Key, _: bool) -> Result<Stat, Error> {
         let objects = self.objects(call).await?;
         let meta = objects.head(&path_of(key)?).await;

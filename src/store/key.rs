@@ -63,6 +63,12 @@ impl Key {
         }
     }
 
+    /// Whether this is a companion that macOS writes beside a file on foreign file systems: `._NAME`. It is never a backup.
+    #[must_use]
+    pub fn is_resource_fork(&self) -> bool {
+        self.0[self.folder().len()..].starts_with("._")
+    }
+
     /// Stem of a metadata object in this folder.
     #[must_use]
     pub fn stem_in(&self, folder: &str) -> Option<&str> {

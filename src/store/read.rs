@@ -31,14 +31,7 @@ impl Store {
         let listed = self.pages(&OBJECTS, action, patience, |call, after| async move {
             self.backend.list(&call, folder, after, None).await
         });
-        let mut objects = Objects::default();
-        for item in listed.await?.0 {
-            match item {
-                Ok(object) => objects.objects.push(object),
-                Err(key) => objects.unreachable.push(key),
-            }
-        }
-        Ok(objects)
+        Ok(listed.await?.0.into_iter().collect())
     }
 
     /// Fetches all pages of a listing, each with retries of its own. Returns the items and the server's clock.
@@ -71,6 +64,30 @@ impl Store {
             self.backend.list(&call, folder, None, Some(1)).await
         });
         page.await.map(drop)
+    }
+
+    /// Lists the first page under `folder`, a thousand objects on most servers.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn first_page(&self, folder: &str, patience: Patience) -> Result<Objects, Error> {
+        let action = format!("list {}", self.description);
+        let page = self.read_retry(patience).run(&action, |call| async move {
+            self.backend.list(&call, folder, None, None).await
+        });
+        Ok(page.await?.items.into_iter().collect())
+    }
+
+    /// Lists the names of the folders directly under `folder`; the first page of many.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn folders(&self, folder: &str, patience: Patience) -> Result<Vec<String>, Error> {
+        let action = format!("list the folders of {}", self.description);
+        let found = self.read_retry(patience).run(&action, |call| async move {
+            self.backend.folders(&call, folder).await
+        });
+        found.await
     }
 
     /// Reads a small object whole; one larger than `limit` bytes is refused.

@@ -12,6 +12,7 @@ mod dialect;
 mod e_tag;
 mod encryption;
 mod failure;
+mod folders;
 mod names;
 mod object;
 mod probe;
@@ -81,6 +82,10 @@ impl Backend for Client {
             .await?;
         self.note_s3();
         Ok(page)
+    }
+
+    async fn folders(&self, call: &Call, folder: &str) -> Result<Vec<String>, Error> {
+        self.list_folders(call, folder).await
     }
 
     /// `HeadObject`.

@@ -1,6 +1,7 @@
 //! The command line, which works without a running agent.
 
 mod exit_codes;
+mod special_files;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -159,7 +159,7 @@ async fn only_named_backups_are_copied() {
     let ran = setup
         .run(&["copy", "old", "new", "c3", "zz", "a1", "--json"])
         .await
-        .ended_with(1);
+        .ended_with(3);
     assert_eq!(summary(&ran), [2, 0, 1, 0, 40_960]);
     let failed = lines(&ran)
         .into_iter()

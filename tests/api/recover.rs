@@ -93,7 +93,10 @@ async fn recovered_metadata_equals_the_uploaded_metadata() {
     assert_eq!(recover(&agent, &json!({"dryrun": true})).await.status, 400);
     let dry = recover(&agent, &json!({"dry_run": true})).await.json();
     let entry = json!({"key": tar, "backup_id": "a1", "name": "Lost & found #1", "size_bytes": sample.size()});
-    assert_eq!(dry, json!({"recovered": [entry], "failed": []}));
+    assert_eq!(
+        dry,
+        json!({"recovered": [entry], "failed": [], "too_young": 0})
+    );
     assert_eq!(
         bucket.keys().await,
         [tar.as_str()],
@@ -250,6 +253,92 @@ async fn unrelated_tars_are_not_recovered() {
 }
 
 #[tokio::test]
+async fn foreign_tars_are_remembered_until_they_change() {
+    let (agent, proxy, bucket) = late().await;
+    let key = "backups/sync tool.tar";
+    let codes = async |agent: &Agent| {
+        let list = agent.refreshed("garage").await;
+        let skipped = list["skipped"].as_array().unwrap().clone();
+        skipped
+            .iter()
+            .map(|skipped| (skipped["code"].clone(), skipped["reason"].clone()))
+            .collect::<Vec<_>>()
+    };
+    bucket.put(key, tar_of(&[("./x", b"y")])).await;
+    bucket
+        .put("backups/._sync tool.tar", noise("fork", 4096))
+        .await;
+    assert_eq!(codes(&agent).await[0].0, "metadata_missing");
+    // A dry run reads it as well.
+    let (_, reasons) = recovered(&agent, &json!({"dry_run": true})).await;
+    assert_eq!(reasons, failed(key, "invalid_metadata"));
+    let known = codes(&agent).await;
+    assert_eq!(known.len(), 1, "{known:?}");
+    assert_eq!(known[0].0, "not_a_backup");
+    let reason = known[0].1.as_str().unwrap();
+    assert!(reason.starts_with("it is no backup: "), "{reason}");
+    let reads = proxy.count(|request| request.reads(".tar"));
+    assert_eq!(recovered(&agent, &json!({})).await, (vec![], vec![]));
+    assert_eq!(proxy.count(|request| request.reads(".tar")), reads);
+
+    // Remembered on disk, for commands too.
+    let ran = agent.setup.run(&["list"]).await.ended_with(0);
+    assert!(ran.text().contains("it is no backup"), "{}", ran.text());
+    // Named, it is read again.
+    let (_, reasons) = recovered(&agent, &json!({"keys": [key]})).await;
+    assert_eq!(reasons, failed(key, "invalid_metadata"));
+
+    bucket.put(key, Sample::small("a1").tar).await;
+    assert_eq!(codes(&agent).await[0].0, "metadata_missing");
+    let (keys, _) = recovered(&agent, &json!({})).await;
+    assert_eq!(keys, [key]);
+}
+
+#[tokio::test]
+async fn tar_outside_the_folder_is_copied_into_it() {
+    let (agent, bucket) = agent_and_bucket().await;
+    let sample = Sample::new("a1", "Synced", 6 * MIB);
+    let key = "old/phone sync/Synced ä+1.tar";
+    bucket.put(key, sample.tar.clone()).await;
+    bucket.put("old/notes.tar", noise("no tar", 4096)).await;
+    bucket.put("old/notes.txt", "x").await;
+    let keys = json!({"keys": [key, "old/notes.tar", "old/notes.txt"], "dry_run": true});
+    let expected = [
+        ("old/notes.tar", "invalid_metadata"),
+        ("old/notes.txt", "backup_not_found"),
+    ];
+    let (found, reasons) = recovered(&agent, &keys).await;
+    assert_eq!(found, [key]);
+    for reason in expected {
+        assert!(
+            reasons.contains(&(reason.0.to_owned(), reason.1.to_owned())),
+            "{reasons:?}"
+        );
+    }
+    assert_eq!(bucket.keys().await.len(), 3, "a dry run writes nothing");
+
+    let (found, _) = recovered(&agent, &json!({"keys": [key]})).await;
+    assert_eq!(found, [key]);
+    assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+    assert!(bucket.get(key).await == sample.tar, "the original stays");
+    assert_eq!(
+        recovered(&agent, &json!({"keys": [key]})).await.1,
+        failed(key, "duplicate")
+    );
+    let held = bucket.keys().await;
+    assert!(
+        held.contains(&"backups/Synced ä+1.tar".to_owned()),
+        "{held:?}"
+    );
+    assert_eq!(held.len(), 5);
+    agent
+        .setup
+        .run(&["verify", "garage", "a1", "--full"])
+        .await
+        .ended_with(0);
+}
+
+#[tokio::test]
 async fn recovery_never_duplicates_a_backup() {
     let (agent, _proxy, bucket) = late().await;
     let sample = Sample::small("a1");
@@ -303,7 +392,8 @@ async fn recovery_by_name_reports_by_name() {
         ("backups/bad.tar", "has_metadata"),
         (listed.as_str(), "has_metadata"),
         ("backups/missing.tar", "backup_not_found"),
-        ("elsewhere.tar", "backup_not_found"),
+        ("elsewhere.tar", "duplicate"),
+        ("nowhere.tar", "backup_not_found"),
         ("backups/bad.metadata.json", "backup_not_found"),
         ("", "backup_not_found"),
     ] {
@@ -317,6 +407,13 @@ async fn recovery_by_name_reports_by_name() {
         recovered(&agent, &json!({})).await,
         (vec![], vec![]),
         "a recent tar is not recoverable"
+    );
+    let ran = agent.setup.run(&["recover", "garage"]).await.ended_with(0);
+    assert!(
+        ran.text().contains("1 archive without metadata left alone")
+            && ran.text().contains("older than an hour"),
+        "{}",
+        ran.text()
     );
     agent
         .post("/v1/locations/attic/recover", &json!({}))
@@ -369,7 +466,7 @@ async fn command_line_recovers_on_swift() {
     assert_eq!(lines[0]["recovered"]["backup_id"], "a1");
     assert_eq!(
         lines[1],
-        json!({"location": "home", "dry_run": false, "recovered": 1, "failed": 0})
+        json!({"location": "home", "dry_run": false, "recovered": 1, "failed": 0, "too_young": 0})
     );
     let out = setup.path("out.tar");
     setup
@@ -382,6 +479,12 @@ async fn command_line_recovers_on_swift() {
         .await
         .ended_with(1);
     assert!(ran.text().contains("is a listed backup"), "{}", ran.text());
-    bucket.put("backups/broken.tar", "no tar").await;
+    bucket.put("backups/tiny.tar", "no tar").await;
+    setup.run(&["recover", "home"]).await.ended_with(0);
+    let tiny = ["recover", "home", "backups/tiny.tar"];
+    setup.run(&tiny).await.ended_with(5);
+    bucket
+        .put("backups/broken.tar", "no tar".repeat(1000))
+        .await;
     setup.run(&["recover", "home"]).await.ended_with(5);
 }

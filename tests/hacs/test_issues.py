@@ -215,6 +215,40 @@ async def test_orphaned_metadata_is_named(
     assert shown(hass) == {}
 
 
+async def test_ignored_orphans_come_back_for_another_one(
+    hass: HomeAssistant, loaded: MockConfigEntry, tell: Tell
+) -> None:
+    """An ignored issue stays ignored for the same tars, and comes back for a new one."""
+    client = loaded.runtime_data.client
+
+    async def found(*names: str) -> ir.IssueEntry:
+        """Let the agent find these tars; return the issue."""
+        skipped = [
+            {"key": name, "code": "metadata_missing", "reason": "It has no metadata"}
+            for name in names
+        ]
+        listing = {"skipped": skipped, "backups": []}
+        with patch.object(client, "backups", return_value=listing):
+            tell(skipped={"tar_missing": 0, "metadata_missing": len(names)})
+            await until(lambda: placeholder(hass) == str(len(names)))
+        return shown(hass)["tars_without_metadata"]
+
+    def placeholder(hass: HomeAssistant) -> str | None:
+        issue = shown(hass).get("tars_without_metadata")
+        return ((issue and issue.translation_placeholders) or {}).get("count")
+
+    issue = await found("a.tar", "b.tar")
+    assert issue.is_persistent, "what it is about outlives a restart"
+    ir.async_ignore_issue(hass, DOMAIN, issue.issue_id, True)
+    assert (await found("a.tar")).dismissed_version
+    assert (await found("a.tar", "b.tar")).dismissed_version
+    assert (await found("a.tar", "b.tar", "new.tar")).dismissed_version is None
+
+    ir.async_ignore_issue(hass, DOMAIN, issue.issue_id, True)
+    assert await hass.config_entries.async_unload(loaded.entry_id)
+    assert shown(hass)["tars_without_metadata"].dismissed_version
+
+
 @pytest.mark.usefixtures("impatient")
 async def test_real_agent_reports_wrong_key(
     hass: HomeAssistant, configured: Settings

@@ -3,7 +3,9 @@
 from typing import Any
 from unittest.mock import patch
 
+from lab.garage import Garage
 from lab.process import free_port
+import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.s3_backup_agent.client import AGENT_UNREACHABLE, AgentClient
@@ -113,6 +115,37 @@ async def test_region_correction_is_offered(
     (subentry,) = loaded.subentries.values()
     assert subentry.data["region"] == "garage"
     assert subentry.data["provider"] == "other"
+
+
+@pytest.mark.parametrize("choice", ["use", "keep"])
+async def test_folder_with_backups_is_offered(
+    loaded: MockConfigEntry,
+    *,
+    garage: Garage,
+    bucket: str,
+    fields: Fields,
+    forms: LocationForms,
+    choice: str,
+) -> None:
+    """Where the folder is empty and another one has backups, that one is offered."""
+    for ending in ("tar", "metadata.json"):
+        key = f"home/backups/Nightly.{ending}"
+        garage.client().put_object(Bucket=bucket, Key=key, Body=b"{}")
+    entered = {**fields, "prefix": "Home"}
+    menu = await forms.submit(await forms.begin(loaded), entered)
+    assert menu["type"] is FlowResultType.MENU
+    assert menu["step_id"] == "suggested"
+    assert menu["menu_options"] == ["use", "keep", "location"]
+    details = menu["description_placeholders"]["details"]
+    assert 'one backup in "home/backups/"' in details
+    form = await forms.submit(menu, {"next_step_id": "location"})
+    assert form["errors"] == {}
+
+    menu = await forms.submit(form, {**entered, "secret_access_key": ""})
+    result = await forms.submit(menu, {"next_step_id": choice})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    (subentry,) = loaded.subentries.values()
+    assert subentry.data["prefix"] == {"use": "home", "keep": "Home"}[choice]
 
 
 async def test_plain_http_is_offered(

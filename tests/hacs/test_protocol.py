@@ -178,6 +178,7 @@ async def tars_are_adopted(call: Checked) -> None:
     assert await call("POST", recover, 200, json={"dry_run": True}) == {
         "recovered": [],
         "failed": [],
+        "too_young": 0,
     }
     answer = await call("POST", recover, 200, json={"keys": ["backups/none.tar"]})
     assert [failed["code"] for failed in answer["failed"]] == ["backup_not_found"]

@@ -246,7 +246,7 @@ async def test_tars_are_adopted(
     fix: Fix,
     confirm: Confirm,
 ) -> None:
-    """The tars' backups are shown before they are adopted; invalid tars are named, and stay an issue."""
+    """The tars' backups are shown before they are adopted; a tar that is none is named once, and no issue any more."""
     issue = shown(hass)["tars_without_metadata"]
     assert issue.is_fixable
     assert issue.translation_placeholders is not None
@@ -259,20 +259,40 @@ async def test_tars_are_adopted(
     assert "Broken.tar" in placeholders["rest"]
     assert (await client.backups("local", refresh=True))["backups"] == []
 
+    # The form has named the tar that is none.
     result = await confirm(form)
-    assert result["type"] == "abort"
-    assert result["reason"] == "not_adopted"
-    assert result["description_placeholders"]["count"] == "1"
-    assert "Broken.tar" in result["description_placeholders"]["rest"]
+    assert result["type"] == "create_entry"
     (backup,) = (await client.backups("local", refresh=True))["backups"]
     assert backup["name"] == "Before the update"
+    await until(lambda: not shown(hass))
+    listing = await client.backups("local", refresh=True)
+    (skipped,) = listing["skipped"]
+    assert skipped["code"] == "not_a_backup"
+    assert "Broken.tar" in skipped["key"]
+
+    # Another content under the same name may be a backup.
+    broken = agent.folder / "state" / "local" / "backups" / "Broken.tar"
+    broken.write_bytes(make_backup()[1])
+    os.utime(broken, (time.time() - 7200,) * 2)
+    await ask(forgotten, "local")
+    await until(lambda: "tars_without_metadata" in shown(hass))
+
+
+async def test_foreign_tars_are_named_and_forgotten(
+    hass: HomeAssistant, *, forgotten: MockConfigEntry, agent: Agent, fix: Fix
+) -> None:
+    """Where no tar is a backup, the fix names them, and the issue goes away for good."""
+    (agent.folder / "state" / "local" / "backups" / "Forgotten.tar").unlink()
+    await ask(forgotten, "local")
     result = await fix("tars_without_metadata")
     assert result["reason"] == "not_adopted"
     assert result["description_placeholders"]["count"] == "0"
-
-    (agent.folder / "state" / "local" / "backups" / "Broken.tar").unlink()
-    await ask(forgotten, "local")
     await until(lambda: not shown(hass))
+    await agent.stop()
+    await agent.start()
+    await until(lambda: forgotten.runtime_data.lost_at is None)
+    await ask(forgotten, "local")
+    assert shown(hass) == {}
 
 
 async def test_adopting_all_tars_deletes_issue(

@@ -42,11 +42,16 @@ async fn skipped_objects_have_codes_and_counts() {
         .put("backups/a//b.metadata.json", sample.metadata.to_string())
         .await;
     bucket.put("backups/notes.txt", "not ours").await;
+    bucket.put("backups/empty.tar", "").await;
+    bucket
+        .put("backups/._no metadata.tar", "x".repeat(4096))
+        .await;
     let list = agent.refreshed("garage").await;
     let expected = [
         ("backups%2Fa%2F%2Fb.metadata.json", "unreachable_key"),
         ("backups/copy.metadata.json", "duplicate"),
         ("backups/cut.metadata.json", "invalid_metadata"),
+        ("backups/empty.tar", "not_a_backup"),
         ("backups/no metadata either.tar", "metadata_missing"),
         ("backups/no metadata.tar", "metadata_missing"),
         ("backups/no tar.metadata.json", "tar_missing"),
@@ -56,7 +61,7 @@ async fn skipped_objects_have_codes_and_counts() {
         expected.map(|(key, code)| (key.to_owned(), code.to_owned()))
     );
     let counts = json!({
-        "tar_missing": 1, "metadata_missing": 2, "invalid_metadata": 1, "duplicate": 1, "unreachable_key": 1,
+        "tar_missing": 1, "metadata_missing": 2, "not_a_backup": 1, "invalid_metadata": 1, "duplicate": 1, "unreachable_key": 1,
     });
     assert_eq!(agent.location("garage").await["skipped"], counts);
 }

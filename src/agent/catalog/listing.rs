@@ -49,6 +49,12 @@ impl Listing {
         }
     }
 
+    /// Whether the folder has no backup, neither a listed nor an unusable one.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.skipped.is_empty() && self.unread.is_none()
+    }
+
     /// The backup with this id.
     #[must_use]
     pub fn find(&self, backup_id: &str) -> Option<Entry> {

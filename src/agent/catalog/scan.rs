@@ -12,11 +12,15 @@ use super::listing::Listing;
 use super::sorted::Sorted;
 use crate::agent::folder::Folder;
 use crate::agent::model::SkipCode;
+use crate::agent::verify::record::Record;
 use crate::error::{Error, Result};
 use crate::store::{Error as StoreError, Key, Object, Outcome, Patience, Store};
 
 /// Metadata objects that are read concurrently.
 const READS_IN_FLIGHT: usize = 32;
+
+/// Size of a tar without entries: two empty blocks.
+const MIN_TAR_BYTES: u64 = 1024;
 
 /// Total size of the metadata in a list: enough for tens of thousands of backups.
 const MAX_LIST_BYTES: usize = 128 * 1024 * 1024;
@@ -29,13 +33,27 @@ pub(super) async fn scan(
     patience: Patience,
 ) -> Result<Listing> {
     let (mut listing, orphans) = list(store, folder.keys.folder(), known, patience).await?;
+    let record = folder.record();
     for tar in orphans.iter().filter(|tar| folder.is_orphan(tar)) {
-        let reason = "it has no metadata; recover adopts it";
-        listing.skip(&tar.key, SkipCode::MetadataMissing, reason);
+        let (code, reason) = if let Some(why) = why_not_a_backup(&record, tar) {
+            (SkipCode::NotABackup, format!("it is no backup: {why}"))
+        } else {
+            let reason = "it has no metadata; recover adopts it";
+            (SkipCode::MetadataMissing, reason.to_owned())
+        };
+        listing.skip(&tar.key, code, reason);
     }
     listing.orphans = orphans;
     warn_of_new(store, &listing, known);
     Ok(listing)
+}
+
+/// Why this tar is known to be no backup: it was read once, or is too small for any tar.
+pub(in crate::agent) fn why_not_a_backup<'a>(record: &'a Record, tar: &Object) -> Option<&'a str> {
+    if tar.size < MIN_TAR_BYTES {
+        return Some("it is too small for a tar");
+    }
+    record.why_not_a_backup(tar)
 }
 
 /// Scans a folder of the flat layout, where a tar without metadata may be anything.

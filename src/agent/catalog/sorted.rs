@@ -35,7 +35,7 @@ impl From<Objects> for Sorted {
             .partition(|object| object.key.role() == Role::Metadata);
         let mut tars: HashMap<Key, Object> = others
             .into_iter()
-            .filter(|object| object.key.role() == Role::Tar)
+            .filter(|object| object.key.role() == Role::Tar && !object.key.is_resource_fork())
             .map(|object| (object.key.clone(), object))
             .collect();
         for object in metadata {

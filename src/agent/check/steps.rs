@@ -163,6 +163,7 @@ impl Trial {
             code,
             key: None,
             message,
+            suggestion: None,
         });
     }
 

@@ -53,6 +53,10 @@ pub struct CheckNote {
     pub key: Option<String>,
     /// The warning as a sentence.
     pub message: String,
+    /// A value for that setting that may be meant; it was not tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub suggestion: Option<String>,
 }
 
 /// The last check of a location.

@@ -6,16 +6,19 @@ use utoipa::ToSchema;
 /// Result of a recovery.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Recovery {
-    /// Tars that are backups now, or would be in a dry run.
+    /// Tars that are backups now, or would be in a dry run. Those outside the folder were copied into it.
     pub recovered: Vec<Recovered>,
     /// Tars that were not adopted.
     pub failed: Vec<FailedRecovery>,
+    /// Number of other tars without metadata that may belong to an upload in progress: they are younger than an hour, or
+    /// being uploaded. 0 when tars were named.
+    pub too_young: usize,
 }
 
 /// A tar that was adopted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Recovered {
-    /// Key of the tar.
+    /// Key of the tar that was found.
     pub key: String,
     /// Id of the backup.
     #[schema(min_length = 1)]

@@ -11,6 +11,8 @@ pub enum SkipCode {
     TarMissing,
     /// Orphaned tar, which `recover` can adopt.
     MetadataMissing,
+    /// Tar without metadata that is no backup of Home Assistant.
+    NotABackup,
     /// Metadata without a valid id, name, date or size, that is unreadable, or that does not match its tar.
     InvalidMetadata,
     /// Another object has the same backup id.
@@ -49,8 +51,10 @@ impl Skipped {
 pub struct SkipCounts {
     /// Metadata without a tar.
     pub tar_missing: usize,
-    /// Tars without metadata.
+    /// Tars without metadata that may be backups.
     pub metadata_missing: usize,
+    /// Tars without metadata that are no backups.
+    pub not_a_backup: usize,
     /// Unusable metadata.
     pub invalid_metadata: usize,
     /// Duplicates of a backup.
@@ -68,6 +72,7 @@ impl SkipCounts {
             *match skipped.code {
                 SkipCode::TarMissing => &mut counts.tar_missing,
                 SkipCode::MetadataMissing => &mut counts.metadata_missing,
+                SkipCode::NotABackup => &mut counts.not_a_backup,
                 SkipCode::InvalidMetadata => &mut counts.invalid_metadata,
                 SkipCode::Duplicate => &mut counts.duplicate,
                 SkipCode::UnreachableKey => &mut counts.unreachable_key,

@@ -21,21 +21,18 @@ const MAX_ID_BYTES: usize = 128;
 /// Refuses a backup that Home Assistant could not handle. The metadata is validated elsewhere.
 ///
 /// Home Assistant parses the date of every backup to find those to delete; one invalid date fails that for all. Source: `homeassistant/components/backup/config.py`, `raise_on_error`.
-pub(super) fn refuse_unusable(backup: &AgentBackup, tar: &Object) -> Result<()> {
+pub(super) fn refuse_unusable(backup: &AgentBackup) -> Result<(), Refusal> {
     let id = &backup.backup_id;
     let is_id = !id.is_empty()
         && id.len() <= MAX_ID_BYTES
         && !id.chars().any(|c| c.is_control() || c == '/');
-    refuse_oversized(backup)?;
+    refuse_oversized(backup).map_err(|error| Refusal::NotABackup(error.to_string()))?;
     let wrong = match (is_id, parse_date(&backup.date)) {
         (true, Some(_)) => return Ok(()),
         (false, _) => "its backup.json has no usable slug",
         (true, None) => "the date in its backup.json cannot be read",
     };
-    Err(Error::new(
-        Kind::InvalidMetadata,
-        format!("\"{}\" cannot be adopted: {wrong}.", tar.key),
-    ))
+    Err(Refusal::NotABackup(wrong.to_owned()))
 }
 
 /// Writes the metadata, if the tar still exists and still has none.

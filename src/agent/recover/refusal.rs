@@ -1,7 +1,7 @@
 //! Reasons not to adopt a tar.
 
 use crate::agent::model::FailedRecovery;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 
 /// Why one tar is not adopted.
 #[derive(Debug)]
@@ -12,6 +12,8 @@ pub(super) enum Refusal {
     UnderWay(String),
     /// It has metadata.
     HasMetadata(String),
+    /// It is no backup of Home Assistant, or a damaged one. Contains why.
+    NotABackup(String),
     Error(Error),
 }
 
@@ -21,6 +23,10 @@ impl Refusal {
             Self::Duplicate(detail) => ("duplicate", detail),
             Self::UnderWay(detail) => ("under_way", detail),
             Self::HasMetadata(detail) => ("has_metadata", detail),
+            Self::NotABackup(why) => (
+                Kind::InvalidMetadata.code(),
+                format!("\"{key}\" cannot be adopted: {why}."),
+            ),
             Self::Error(error) => (error.kind().code(), error.to_string()),
         };
         FailedRecovery {

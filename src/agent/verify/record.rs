@@ -1,11 +1,12 @@
-//! Verification record of one folder: what is due, and which backups are damaged.
+//! Record of one folder: what is due to be verified, which backups are damaged, and which tars are no backups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::model::VerifyMode;
+use crate::store::Object;
 
 /// Results of verifying the backups of one folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,18 @@ pub(in crate::agent) struct Record {
     /// When reading a backup last failed, by backup id.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     unread: BTreeMap<String, DateTime<Utc>>,
+    /// Tars without metadata that are no backups, by key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    not_backups: BTreeMap<String, NotABackup>,
+}
+
+/// A tar without metadata that is no backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::agent) struct NotABackup {
+    /// Version of the tar: another version may be a backup.
+    version: String,
+    /// What is wrong with it.
+    reason: String,
 }
 
 /// A scheduled run that reached its end.
@@ -37,6 +50,15 @@ pub(super) struct Seen {
     pub(super) is_damaged: bool,
     /// Version of the tar: another version is another backup.
     pub(super) version: String,
+}
+
+impl NotABackup {
+    pub(in crate::agent) fn of(tar: &Object, reason: &str) -> Self {
+        Self {
+            version: tar.version.clone(),
+            reason: reason.to_owned(),
+        }
+    }
 }
 
 impl Record {
@@ -60,6 +82,22 @@ impl Record {
     /// Adds a backup that could not be read: the others come first in the next run.
     pub(super) fn add_unread(&mut self, id: String) {
         self.unread.insert(id, Utc::now());
+    }
+
+    /// Adds tars that are no backups, and forgets those that are no longer among `orphans`.
+    pub(super) fn add_not_backups(
+        &mut self,
+        found: BTreeMap<String, NotABackup>,
+        orphans: &BTreeSet<String>,
+    ) {
+        self.not_backups.extend(found);
+        self.not_backups.retain(|key, _| orphans.contains(key));
+    }
+
+    /// Why this tar is no backup, if it is known to be none.
+    pub(in crate::agent) fn why_not_a_backup(&self, tar: &Object) -> Option<&str> {
+        let known = self.not_backups.get(tar.key.as_str())?;
+        (known.version == tar.version).then_some(&*known.reason)
     }
 
     /// Ends a run, and forgets the backups in `gone` unless they were verified since.

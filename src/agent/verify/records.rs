@@ -3,7 +3,7 @@
 //! The file is read and written at each change, because a command may verify beside the running agent. A file that
 //! version 0.1 wrote is read, and rewritten at the next change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use tracing::warn;
 
-use super::record::{Record, Run, Seen};
+use super::record::{NotABackup, Record, Run, Seen};
 use crate::agent::folder::FolderId;
 use crate::agent::kept::keep;
 use crate::agent::model::VerifyReport;
@@ -98,6 +98,19 @@ impl Records {
     pub(super) async fn add_unread(&self, folder: &FolderId, backup_id: &str) {
         let id = backup_id.to_owned();
         self.change(folder, |record| record.add_unread(id)).await;
+    }
+
+    /// Adds tars that are no backups; `orphans` are the keys of all tars without metadata.
+    pub(super) async fn add_not_backups(
+        &self,
+        folder: &FolderId,
+        found: BTreeMap<String, NotABackup>,
+        orphans: BTreeSet<String>,
+    ) {
+        self.change(folder, move |record| {
+            record.add_not_backups(found, &orphans);
+        })
+        .await;
     }
 
     /// Ends a run, and forgets the backups in `gone`.

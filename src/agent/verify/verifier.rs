@@ -1,5 +1,6 @@
 //! Verifies backups on request, and persists the results.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use super::backup::verify_backup;
+use super::record::NotABackup;
 use super::records::Records;
 use crate::agent::catalog::Entry;
 use crate::agent::location::Location;
@@ -78,6 +80,22 @@ impl Verifier {
     /// The same after a run, which may have failed.
     pub(super) fn show_with(&self, location: &Location, error: Option<Failure>) {
         location.set_verification(self.records.of(&location.folder.id), error);
+    }
+
+    /// Remembers tars that are no backups, and tells it with a new list; `orphans` are the keys of all tars without metadata.
+    pub(in crate::agent) async fn remember_not_backups(
+        &self,
+        location: &Location,
+        found: BTreeMap<String, NotABackup>,
+        orphans: BTreeSet<String>,
+    ) {
+        self.records
+            .add_not_backups(&location.folder.id, found, orphans)
+            .await;
+        location
+            .folder
+            .set_record(self.records.of(&location.folder.id));
+        location.outdated();
     }
 
     pub(super) async fn verify(

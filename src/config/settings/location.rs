@@ -224,7 +224,7 @@ pub const LOCATION: &[Setting] = &[
     },
     Setting {
         name: "id",
-        default: DefaultValue::Derived("derived from endpoint, bucket and prefix"),
+        default: DefaultValue::Derived("derived once from endpoint, bucket and prefix"),
         help: "stable ID that Home Assistant uses for this location; lower-case letters, digits, `-`, `_`; at most \
                64",
         section: Section::Advanced,

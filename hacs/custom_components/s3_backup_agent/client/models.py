@@ -146,6 +146,8 @@ class Note(TypedDict):
     code: str
     key: str | None
     message: str
+    # A value that may be meant, which was not tried.
+    suggestion: NotRequired[str]
 
 
 class Checked(TypedDict):
@@ -189,6 +191,8 @@ class Recovery(TypedDict):
 
     recovered: list[RecoveredTar]
     failed: list[FailedTar]
+    # Absent in older agents.
+    too_young: NotRequired[int]
 
 
 # Home Assistant's AgentBackup as a dictionary, with the agent's additions under `s3_backup_agent`.

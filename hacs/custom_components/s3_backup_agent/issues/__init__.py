@@ -6,6 +6,7 @@ All issues are derived from the current state at each change; those that no long
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from homeassistant.core import HomeAssistant, callback
@@ -69,6 +70,8 @@ class Issue:
     # Whether it outlives a restart of Home Assistant, because detecting it again takes long.
     is_persistent: bool = False
     page: str | None = None
+    # Digests of what it is about: an ignored issue comes back for anything else.
+    about: frozenset[str] = frozenset()
 
     def issue_id(self, entry: ConfigEntry) -> str:
         """Return the issue's id, which starts with the entry's."""
@@ -88,14 +91,24 @@ def open_issues(hass: HomeAssistant, entry: ConfigEntry) -> dict[str, ir.IssueEn
 @callback
 def show(hass: HomeAssistant, entry: ConfigEntry, issue: Issue) -> None:
     """Create or update an issue."""
+    issue_id, about = issue.issue_id(entry), issue.about
+    shown = ir.async_get(hass).async_get_issue(DOMAIN, issue_id)
+    if shown and shown.dismissed_version and about:
+        # One that version 0.1 showed has no digests, and stays ignored.
+        ignored = set(str((shown.data or {}).get("about", "")).split()) or about
+        if about <= ignored:
+            about = frozenset(ignored)
+        else:
+            ir.async_delete_issue(hass, DOMAIN, issue_id)
     ir.async_create_issue(
         hass,
         DOMAIN,
-        issue.issue_id(entry),
+        issue_id,
         data={
             "entry_id": entry.entry_id,
             "kind": issue.kind,
             "location_id": issue.location_id,
+            "about": " ".join(sorted(about)),
         },
         is_fixable=issue.is_fixable,
         is_persistent=issue.is_persistent,
@@ -210,6 +223,9 @@ def orphan_issue(
         },
         is_error=False,
         is_fixable=is_fixable,
+        # Only a persistent issue keeps what it is about.
+        is_persistent=True,
+        about=frozenset(sha256(key.encode()).hexdigest()[:12] for key in keys),
     )
 
 

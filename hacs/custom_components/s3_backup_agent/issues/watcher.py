@@ -129,7 +129,7 @@ class IssueWatcher:
     def update(self) -> None:
         """Show the issues that apply now, and delete the others.
 
-        Issues of a location in an unknown state stay; without a listing, so do overdue backups.
+        Issues of a location in an unknown state stay; without a listing, so do overdue backups and orphans.
         """
         locations = self._coordinator.locations
         wanted = {
@@ -150,6 +150,12 @@ class IssueWatcher:
             Issue(kind=OVERDUE, location_id=location["id"]).issue_id(self._entry)
             for location in locations.values()
             if location["backups"] is None and location["id"] not in self._settling
+        }
+        kept |= {
+            Issue(kind=kind, location_id=location["id"]).issue_id(self._entry)
+            for kind in _ORPHANS
+            for location in locations.values()
+            if self._lacks_names(location, kind)
         }
         if self._coordinator.lost_at is not None:
             # Only a connected agent tells its protocol version.
@@ -248,6 +254,14 @@ class IssueWatcher:
             is_fixable = kind == TARS_WITHOUT_METADATA
             if keys and counts.get(code) and (can_adopt or not is_fixable):
                 yield orphan_issue(location, kind, keys, is_fixable=is_fixable)
+
+    def _lacks_names(self, location: Location, kind: str) -> bool:
+        """Return whether a location may have orphans that no listing has named yet."""
+        if location["id"] in self._settling:
+            return False
+        counts = location.get("skipped")
+        _, listing = self._lists.get(location["id"], (None, None))
+        return listing is None and (counts is None or bool(counts.get(_ORPHANS[kind])))
 
     def _listing_for(self, location: Location, about: object) -> Listing | None:
         """Return the last listing, and request another one for a new subject."""

@@ -44,6 +44,7 @@ class LocationFlow(ConfigSubentryFlow):
         self._name = ""
         self._settings: Settings = {}
         self._corrected: Settings = {}
+        self._suggested: Settings = {}
         self._errors: dict[str, str] = {}
         self._details = ""
         self._notes = ""
@@ -132,6 +133,30 @@ class LocationFlow(ConfigSubentryFlow):
         self._settings |= self._corrected
         return await self._check()
 
+    async def async_step_suggested(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Offer settings that may be meant, beside those that work."""
+        return self.async_show_menu(
+            step_id="suggested",
+            menu_options=["use", "keep", "location"],
+            description_placeholders={"details": self._notes},
+        )
+
+    async def async_step_use(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Use the suggested settings; an empty one is none."""
+        settings = {**self._settings, **self._suggested}
+        self._settings = {key: value for key, value in settings.items() if value != ""}
+        return await self._check()
+
+    async def async_step_keep(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Keep the entered settings."""
+        return self._finish()
+
     def _connect(self) -> bool:
         """Use the entry's current coordinator; the closed client of an old one fails each call."""
         entry = self._get_entry()
@@ -186,6 +211,9 @@ class LocationFlow(ConfigSubentryFlow):
             self._form.field_of(setting, self._settings): error
             for setting, error in outcome.errors.items()
         }
+        self._suggested = outcome.suggested
+        if outcome.ok and self._suggested:
+            return await self.async_step_suggested()
         if outcome.ok:
             return self._finish()
         if self._corrected:

@@ -39,6 +39,8 @@ class Outcome:
     corrected: Settings = field(default_factory=dict)
     # Notes on settings that work.
     notes: str = ""
+    # Other settings that may be meant.
+    suggested: Settings = field(default_factory=dict)
 
     @classmethod
     def failed(cls, err: AgentError) -> Outcome:
@@ -66,6 +68,11 @@ class Outcome:
             details="\n".join(texts),
             corrected=checked["corrected"] or {},
             notes="\n".join(note["message"] for note in checked["notes"]),
+            suggested={
+                key: note["suggestion"]
+                for note in checked["notes"]
+                if (key := note["key"]) and "suggestion" in note
+            },
         )
 
 
