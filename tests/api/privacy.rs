@@ -206,7 +206,7 @@ async fn terminal_escapes_and_newlines_in_names_are_neutralised() {
     bucket.put_backup("", "a", &sample).await;
     let forged = "x\n2026-11-20T00:00:00Z  WARN s3_backup_agent: forged";
     let mut bad = Sample::small("a2");
-    bad.metadata["folders"] = serde_json::json!([forged]);
+    bad.metadata["size"] = forged.into();
     bucket.put_backup("", "b", &bad).await;
     let ran = setup.run(&["list"]).await.ended_with(0);
     for text in [ran.text(), &ran.stderr] {
