@@ -4,6 +4,7 @@
 //! endpoint that needs TLS), a second trial uses it. A correction is offered only if all of its steps succeed. No trial
 //! drops TLS: an endpoint without TLS is offered if it answers, but no signed request is sent to it.
 
+mod candidates;
 mod probe;
 mod steps;
 
@@ -17,9 +18,10 @@ use url::Host;
 
 use super::model::{CheckNote, CheckReport, CheckStep, Failure};
 use super::nearby::find as find_nearby;
-use crate::config::{Backend, Choice, Encryption, Location, Problem, S3Settings};
+use crate::config::{Backend, Encryption, Location, Problem, S3Settings};
 use crate::error::{Error, Kind, Reason};
 use crate::store::{Dialect, Route, Store};
+use candidates::candidates;
 use steps::{LEFT_BEHIND, Trial};
 
 /// Time limit of all corrections together; a user waits.
@@ -27,9 +29,6 @@ const CORRECTION_LIMIT: Duration = Duration::from_mins(1);
 
 /// Time limit of the look at other folders.
 const NEARBY_LIMIT: Duration = Duration::from_secs(15);
-
-/// Default regions of self-hosted servers.
-const USUAL_REGIONS: [&str; 3] = ["us-east-1", "auto", "garage"];
 
 /// Checks settings as they arrive over the protocol.
 pub async fn check_json(settings: &serde_json::Value) -> CheckReport {
@@ -94,13 +93,17 @@ async fn correct(
         if Instant::now() >= until {
             break;
         }
+        let asks_for_encryption = changed.encryption != settings.encryption;
         let location = Location {
             backend: Backend::S3(Box::new(changed)),
             ..location.clone()
         };
         let trial = Trial::run(location, Some(until), None).await;
         if let (true, Some(dialect)) = (trial.ok(), &trial.dialect) {
-            let changes = dialect.difference(&Dialect::of(settings));
+            let mut changes = dialect.difference(&Dialect::of(settings));
+            if asks_for_encryption {
+                changes.push(("encryption", "AES256".to_owned()));
+            }
             return Some(
                 changes
                     .into_iter()
@@ -176,63 +179,6 @@ fn note_plain_http(settings: &S3Settings) -> Option<CheckNote> {
     })
 }
 
-/// Returns settings to try after this error.
-fn candidates(settings: &S3Settings, error: &Failure) -> Vec<S3Settings> {
-    let open = settings.open_to_change();
-    let is = |reason: Reason| error.reason == reason.code();
-    if is(Reason::TlsNeeded) {
-        let mut endpoint = open.endpoint.clone();
-        let with_tls = endpoint
-            .set_scheme("https")
-            .ok()
-            .map(|()| S3Settings { endpoint, ..open });
-        return with_tls.into_iter().collect();
-    }
-    // Some servers report a signature for another region as wrong, without naming their region.
-    if is(Reason::WrongSecret) {
-        let with_region = |region| S3Settings {
-            region: Choice {
-                value: region,
-                is_given: false,
-            },
-            ..open.clone()
-        };
-        return other_regions(settings)
-            .into_iter()
-            .map(with_region)
-            .collect();
-    }
-    let is_taught = [
-        Kind::WrongRegion,
-        Kind::StorageError,
-        Kind::BucketNotFound,
-        Kind::StorageForbidden,
-    ]
-    .iter()
-    .any(|kind| kind.code() == error.code);
-    let is_virtual = is(Reason::HostUnknown) || error.code == Kind::StorageCertificate.code();
-    let may_help =
-        (is_taught && settings.has_given()) || (is_virtual && settings.addressing.is_given);
-    if may_help { vec![open] } else { Vec::new() }
-}
-
-/// Returns regions to try, without duplicates.
-fn other_regions(settings: &S3Settings) -> Vec<String> {
-    let provider = settings.provider;
-    let own = provider
-        .region_in(&settings.endpoint)
-        .into_iter()
-        .chain([provider.region.clone()]);
-    let mut regions = Vec::new();
-    for region in own.chain(USUAL_REGIONS.map(str::to_owned)) {
-        if region != settings.region.value && !regions.contains(&region) {
-            regions.push(region);
-        }
-    }
-    regions.truncate(USUAL_REGIONS.len());
-    regions
-}
-
 fn words(dialect: &Dialect) -> BTreeMap<String, String> {
     let words = [
         ("region", dialect.region.as_str()),
@@ -289,7 +235,7 @@ impl From<Problem> for CheckNote {
 mod tests {
     use super::*;
 
-    fn settings(more: &[(&str, &str)]) -> S3Settings {
+    pub(super) fn settings(more: &[(&str, &str)]) -> S3Settings {
         let mut section = serde_json::json!({"endpoint": "https://s3.example.com", "bucket": "ha-backups",
             "access_key_id": "key", "secret_access_key": "secret"});
         for (key, value) in more {
@@ -321,18 +267,6 @@ mod tests {
         ] {
             assert_eq!(noted(endpoint, "token"), None, "{endpoint}");
         }
-    }
-
-    #[test]
-    fn other_regions_have_no_duplicates() {
-        assert_eq!(
-            other_regions(&settings(&[("region", "mars-north-1")])),
-            ["us-east-1", "auto", "garage"]
-        );
-        assert_eq!(
-            other_regions(&settings(&[("region", "auto")])),
-            ["us-east-1", "garage"]
-        );
     }
 
     #[test]

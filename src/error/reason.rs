@@ -7,7 +7,7 @@ use super::Kind;
 
 /// Defines [`Reason`] by its table: variant = code, kind, hint.
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $reason:ident = $code:literal, $kind:ident, $hint:literal;)*) => {
+    ($($(#[$doc:meta])* $reason:ident = $code:literal, $kind:ident, $hint:expr;)*) => {
         /// One of the causes that share a [`Kind`].
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Reason {
@@ -39,27 +39,64 @@ macro_rules! reasons {
     };
 }
 
+/// Advice that ends with how to make a right certificate.
+macro_rules! with_new_certificate {
+    ($what:literal) => {
+        concat!(
+            $what,
+            " Create one for the server, and set ca_certificate to it: `openssl req -x509 -newkey rsa:2048 -nodes -days 3650 ",
+            "-keyout server.key -out server.crt -subj /CN=nas -addext \"subjectAltName=DNS:nas.local,IP:192.0.2.7\"`"
+        )
+    };
+}
+
 reasons! {
     /// The provider does not know the access key ID.
     UnknownKey = "unknown_key", StorageAuth, "Check the access key ID: a character may be missing, it may belong to another provider, or ID and secret may be swapped. Or create a new key.";
     /// The secret does not belong to the access key ID.
-    WrongSecret = "wrong_secret", StorageAuth, "Check the secret access key, and that it belongs to this access key ID: copy both again, or create a new key.";
+    WrongSecret = "wrong_secret", StorageAuth, "Check the secret access key, and that it belongs to this access key ID: copy both again, or create a new key. If both are right, a proxy in front of the server changes the Host header or the path: let it pass them unchanged.";
     /// The session token of a temporary key has expired.
     ExpiredToken = "expired_token", StorageAuth, "The session token has expired. Use a permanent access key, or a new token with its key and secret.";
     /// The provider does not know the session token.
     InvalidToken = "invalid_token", StorageAuth, "The session token is invalid. Leave session_token empty unless the key came with one.";
     /// The key lacks the permission for one action.
     ActionDenied = "action_denied", StorageForbidden, "Give the key permission to list, read, write and delete objects in this bucket, and to abort multipart uploads.";
+    /// A policy with a `Deny` overrules every permission.
+    PolicyDenied = "policy_denied", StorageForbidden, "A policy denies this explicitly, whatever else allows it: look for Deny in the policies of the bucket, the user and your organisation. If it demands encryption, set encryption to AES256.";
+    /// The key lacks the permission to use the key of the key service.
+    KmsDenied = "kms_denied", StorageForbidden, "Give the access key the permissions kms:GenerateDataKey and kms:Decrypt for the key in encryption_key, or set encryption to AES256.";
+    /// The object has another encryption key, or the access key may not read.
+    EncryptionKeyOrPermission = "encryption_key_or_permission", StorageForbidden, "Set encryption_key to the key with which the backup was uploaded. If it is that key, give the access key permission to read objects (Amazon calls it s3:GetObject).";
+    /// The provider has suspended the user, the account or the bucket.
+    AccountSuspended = "account_suspended", StorageForbidden, "The provider has suspended this user, account or bucket. Look for its message in the provider's console, or ask its support.";
+    /// The region may be wrong, or the key: the provider's answer is the same.
+    RegionOrKey = "region_or_key", WrongRegion, "Set region to the one in the endpoint's host name. If it's there already, check the access key: the provider answers the same to an unknown key, and for the first minute to a new one.";
+    /// The server had an internal error, again and again.
+    ServerFailed = "server_failed", StorageUnreachable, "The server answers, but reports an internal error. Look at its log or the provider's status page, and try again later.";
+    /// The server had an internal error with each request that asks for encryption.
+    EncryptionFailed = "encryption_failed", StorageUnreachable, "The server reports an internal error, maybe because of the encryption. Set up its encryption keys, or set encryption to none; Home Assistant can still encrypt the backup.";
+    /// A proxy answers in the place of the server.
+    GatewayFailed = "gateway_failed", StorageUnreachable, "A proxy answers, but the S3 server behind it doesn't. Check that the server is running, and that the proxy reaches it.";
     /// The endpoint's host name does not resolve.
     HostUnknown = "host_unknown", StorageUnreachable, "Check the endpoint's spelling, and this machine's DNS.";
     /// Nothing listens on the endpoint's port.
     ConnectionRefused = "connection_refused", StorageUnreachable, "Check the endpoint's port, and that the server is running.";
     /// The certificate's issuer is not trusted.
-    CertificateUnknown = "certificate_unknown", StorageCertificate, "Set ca_certificate to the certificate of the CA that signed the server's certificate.";
+    CertificateUnknown = "certificate_unknown", StorageCertificate, "Set ca_certificate to the certificate of the CA that signed the server's certificate, or to the server's own if it is self-signed.";
     /// The certificate has expired, or is not valid yet.
     CertificateExpired = "certificate_expired", StorageCertificate, "Renew the server's certificate, or set this machine's clock.";
     /// The certificate is for another host name.
     CertificateOtherName = "certificate_other_name", StorageCertificate, "In the endpoint, use a host name that the certificate covers.";
+    /// Another authority signed the certificate than the settings name.
+    CertificateOtherIssuer = "certificate_other_issuer", StorageCertificate, "The certificate in ca_certificate didn't sign the server's certificate. Use the CA's that did, or the server's own, which `openssl s_client -connect HOST:PORT` shows.";
+    /// The certificate has version 1.
+    CertificateVersion1 = "certificate_version_1", StorageCertificate, with_new_certificate!("The server's certificate is of version 1, which clients reject.");
+    /// The certificate has no names that clients read.
+    CertificateWithoutNames = "certificate_without_names", StorageCertificate, with_new_certificate!("The server's certificate names the host in its common name only, which clients ignore.");
+    /// The certificate is for another purpose.
+    CertificateNotForServers = "certificate_not_for_servers", StorageCertificate, with_new_certificate!("The server's certificate is not for servers: its extended key usage lacks serverAuth.");
+    /// The RSA key of the certificate is too short.
+    CertificateWeakKey = "certificate_weak_key", StorageCertificate, with_new_certificate!("The server's certificate has an RSA key of fewer than 2048 bits, which clients reject.");
     /// The endpoint is `https://`, and the port speaks plain HTTP.
     NoTls = "no_tls", StorageCertificate, "The port doesn't use TLS. Write http:// instead of https://, or use the server's TLS port.";
     /// The endpoint is `http://`, and the server requires TLS.
@@ -68,6 +105,8 @@ reasons! {
     NotS3 = "not_s3", StorageError, "Check the endpoint: the server there is not an S3 server. It may be the provider's web page.";
     /// The provider does not support the requested encryption.
     NoEncryption = "no_encryption", StorageError, "This provider doesn't support this encryption. Set the location's encryption to none; Home Assistant can still encrypt the backup.";
+    /// The key of the key service is missing or unknown.
+    KmsKeyNeeded = "kms_key_needed", StorageError, "Set encryption_key to the ID of a key in the provider's key service, or set encryption to AES256.";
     /// The object is encrypted with a key that the settings lack.
     EncryptionKeyNeeded = "encryption_key_needed", StorageError, "Set encryption and encryption_key to the values with which the backup was uploaded.";
     /// A proxy before the server rewrites the paths of some keys.
@@ -78,6 +117,8 @@ reasons! {
     ProxyFailed = "proxy_failed", StorageUnreachable, "Check the proxy URL: its address, and the user and password if the proxy requires them.";
     /// The provider does not know this storage class.
     UnknownStorageClass = "unknown_storage_class", StorageError, "Remove storage_class, or set one that the provider offers.";
+    /// The provider does not know the checksum.
+    ChecksumUnsupported = "checksum_unsupported", StorageError, "This provider doesn't support this checksum. Set checksum to auto.";
     /// The tar is in an archive class and must be restored at the provider before it can be read.
     Archived = "archived", StorageError, "Restore the object at the provider first, which takes hours. For new backups, use a storage class that needs no restore.";
     /// The endpoint lacks `http://` or `https://`.

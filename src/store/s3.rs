@@ -5,6 +5,7 @@
 
 mod answer;
 mod client;
+mod confirm;
 mod connect;
 mod copy;
 mod detour;
@@ -22,6 +23,7 @@ mod resolve;
 mod sign;
 mod traffic;
 mod transport;
+mod trust;
 mod watch;
 mod xml;
 

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use serde_json::json;
 
+use crate::lab::quirks::Certificate;
 use crate::lab::{Imitation, Location, MIB, Quirk, Sample, Setup};
 
 const STORAGE_CLASSES: &[&str] = &["STANDARD", "REDUCED_REDUNDANCY"];
@@ -54,6 +55,13 @@ async fn main_job_succeeds_for(sample: &Sample, server: &Imitation, location: Lo
 async fn provider_without_quirks() {
     let server = main_job_succeeds_with([]).await;
     assert_eq!(server.quirks_shown(), 0);
+}
+
+/// As `openssl req -x509` makes it, and given to the agent byte for byte.
+#[tokio::test]
+async fn certificate_that_is_its_own_authority_is_trusted() {
+    let server = Imitation::with_tls(Certificate::OwnAuthority).await;
+    main_job_succeeds_at(&server, server.location()).await;
 }
 
 #[tokio::test]

@@ -13,9 +13,9 @@ use crate::lab::{
 };
 use refusals::{
     encryption_key_is_applied_or_refused, missing_bucket_is_reported,
-    missing_permission_is_reported, omitted_region_is_detected, unknown_access_key_is_reported,
-    unsupported_encryption_is_refused_immediately, wrong_region_is_reported_or_harmless,
-    wrong_secret_is_reported,
+    missing_encryption_key_is_named, missing_permission_is_reported, omitted_region_is_detected,
+    unknown_access_key_is_reported, unsupported_encryption_is_refused_immediately,
+    wrong_region_is_reported_or_harmless, wrong_secret_is_reported,
 };
 
 /// Runs every test on one server.
@@ -61,6 +61,7 @@ on_each_server! {
     omitted_region_is_detected
     every_checksum_mode_is_accepted
     encryption_key_is_applied_or_refused
+    missing_encryption_key_is_named
     unsupported_encryption_is_refused_immediately
     third_copy_of_a_backup_replaces_the_second
     missing_bucket_is_reported

@@ -4,7 +4,9 @@
 
 mod case;
 mod cases;
+mod cases_of_words;
 mod causes;
+mod sayings;
 mod troubles;
 
 use std::collections::BTreeMap;
@@ -17,7 +19,7 @@ use serde_json::Value;
 use crate::generated::assert_up_to_date;
 use crate::lab::{Agent, Setup};
 use case::{Case, Outcome};
-use cases::CASES;
+use cases::cases;
 use troubles::Trouble;
 
 /// Number of concurrent cases.
@@ -156,7 +158,7 @@ async fn differences(agent: &Agent, case: &Case) -> Vec<String> {
 #[tokio::test]
 async fn check_names_the_failing_step_and_the_fix() {
     let agent = Setup::with([]).serve().await;
-    let tried = futures_util::stream::iter(CASES).map(|case| differences(&agent, case));
+    let tried = futures_util::stream::iter(cases()).map(|case| differences(&agent, case));
     let differences: Vec<String> = tried
         .buffer_unordered(AT_ONCE)
         .flat_map(futures_util::stream::iter)
@@ -172,7 +174,7 @@ async fn check_names_the_failing_step_and_the_fix() {
 
 #[tokio::test]
 async fn non_s3_answer_is_not_an_empty_bucket() {
-    let not_s3 = CASES.iter().filter(|case| {
+    let not_s3 = cases().filter(|case| {
         matches!(
             case.outcome,
             Outcome::Fails {
@@ -210,7 +212,7 @@ fn document() -> String {
         outcome,
         offers,
         ..
-    } in CASES
+    } in cases()
     {
         let offers = offers
             .map(|key| format!(" `check` offers the right `{key}`."))

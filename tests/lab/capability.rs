@@ -1,6 +1,6 @@
 //! What the real servers support: the only table of their differences.
 
-use super::{MIB, Server};
+use super::Server;
 
 /// A server's answers to what S3 servers differ in.
 #[derive(Debug, Clone, Copy)]
@@ -33,23 +33,10 @@ pub(crate) enum Keys {
 pub(crate) enum Encryption {
     /// Encrypts, and confirms it.
     Applied,
-    /// Encrypts all objects, but does not confirm it when a multipart upload begins: the agent refuses large backups.
-    UnconfirmedIfLarge,
     /// Answers with an error, or stores plain bytes without a confirmation: the agent refuses.
     Refused,
     /// Answers with this provider code, and a message that does not name encryption.
     RefusedWithoutReason(&'static str),
-}
-
-impl Encryption {
-    /// Returns whether the agent stores a backup of `size` bytes.
-    pub(crate) fn is_applied_to(self, size: u64) -> bool {
-        match self {
-            Self::Applied => true,
-            Self::UnconfirmedIfLarge => size < 5 * MIB,
-            Self::Refused | Self::RefusedWithoutReason(_) => false,
-        }
-    }
 }
 
 /// Answers of a server that follows Amazon's documentation in everything.
@@ -82,7 +69,6 @@ impl Server {
             Self::SeaweedFs => Capabilities {
                 checks_region: false,
                 keeps_backslashes: false,
-                sse_c: Encryption::UnconfirmedIfLarge,
                 ..AMAZON
             },
             Self::Rclone => Capabilities {

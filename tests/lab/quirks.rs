@@ -140,6 +140,28 @@ pub(crate) enum Quirk {
     StorageFull,
     /// Has an expired session token. Source: <https://github.com/romange/helio/issues/15>.
     TokenExpired,
+    /// Refuses certain requests in a provider's words.
+    Says(&'static Saying),
+    /// Has this region, and blames the key for another one. Source: Oracle Cloud, as quoted in
+    /// <https://github.com/minio/mc/issues/4329>.
+    RegionInWords(&'static str),
+    /// Knows its buckets in this jurisdiction only, as Cloudflare R2. Source:
+    /// <https://github.com/lvillis/s3-rs/issues/2>.
+    Jurisdiction(&'static str),
+    /// Has a bucket policy that denies objects without `AES256`. Source: the message of Amazon in
+    /// <https://github.com/noobaa/noobaa-core/issues/10060>, the policy in "Protecting data with
+    /// server-side encryption" in its user guide.
+    DemandsEncryption,
+}
+
+/// A refusal in a provider's words.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Saying {
+    /// Requests: `any`, or method and level, such as `PUT object`.
+    pub(crate) to: &'static str,
+    pub(crate) status: u16,
+    pub(crate) code: &'static str,
+    pub(crate) message: &'static str,
 }
 
 /// The quirks of one server.

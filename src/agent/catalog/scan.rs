@@ -13,7 +13,7 @@ use super::sorted::Sorted;
 use crate::agent::folder::Folder;
 use crate::agent::model::SkipCode;
 use crate::agent::verify::record::Record;
-use crate::error::{Error, Result};
+use crate::error::{Error, Reason, Result};
 use crate::store::{Error as StoreError, Key, Object, Outcome, Patience, Store};
 
 /// Metadata objects that are read concurrently.
@@ -128,7 +128,7 @@ async fn read_metadata(
             }
         })
         .buffered(READS_IN_FLIGHT);
-    let mut unread = None;
+    let (mut unread, mut locked) = (None, None);
     let mut free_bytes = MAX_LIST_BYTES;
     while let Some((key, tar, metadata)) = reads.try_next().await? {
         let metadata = metadata.and_then(|metadata| {
@@ -141,6 +141,8 @@ async fn read_metadata(
             let reason = error.to_string();
             if !concerns_object(error.outcome) {
                 unread = Some(error);
+            } else if error.reason == Some(Reason::EncryptionKeyNeeded) {
+                locked = Some(error);
             }
             reason
         });
@@ -150,7 +152,8 @@ async fn read_metadata(
     match unread {
         Some(error) if listing.entries.is_empty() => Err(error),
         unread => {
-            listing.unread = unread.map(Error::from);
+            // A backup may be among those whose metadata needs another key: it is not called missing.
+            listing.unread = unread.or(locked).map(Error::from);
             Ok(())
         }
     }

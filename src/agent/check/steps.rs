@@ -245,10 +245,12 @@ impl Trial {
         .await;
         let (outcome, error) = match listed {
             Ok(Ok(())) => (None, None),
-            Ok(Err(error)) => (
-                Some(error.outcome),
-                Some(not_allowed(error, "list", "s3:ListBucket")),
-            ),
+            Ok(Err(error)) => {
+                let condition =
+                    format!("s3:ListBucket; a condition on s3:prefix must allow \"{folder}\"");
+                let outcome = Some(error.outcome);
+                (outcome, Some(not_allowed(error, "list", &condition)))
+            }
             Err(error) => (Some(Outcome::Timeout), Some(error)),
         };
         let is_directory = matches!(self.location.backend, Backend::Directory(_));
@@ -380,7 +382,8 @@ fn offset(ahead: chrono::Duration) -> String {
 
 /// Names the missing permission in the hint.
 pub(super) fn not_allowed(error: StoreError, what: &str, action: &str) -> Error {
-    let is_forbidden = error.outcome == Outcome::Forbidden;
+    let is_forbidden = error.outcome == Outcome::Forbidden
+        && matches!(error.reason, None | Some(Reason::ActionDenied));
     let error = Error::from(error);
     if !is_forbidden {
         return error;

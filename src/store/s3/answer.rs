@@ -1,10 +1,15 @@
 //! Refusals: any status but 2xx, or an error document with status 200.
 
 mod meaning;
+mod sent;
+mod words;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use url::Url;
 
+pub(in crate::store) use sent::Setting;
+
+use super::request::Request;
 use super::xml;
 use crate::error::Reason;
 use crate::store::error::{Error, Outcome, clock_offset};
@@ -31,6 +36,8 @@ pub(in crate::store) struct Answer {
     pub(in crate::store) tls_at: Option<String>,
     /// Whether the request was to write.
     pub(in crate::store) to_write: bool,
+    /// Optional settings that the request carried.
+    pub(in crate::store) sent: Vec<Setting>,
 }
 
 impl Answer {
@@ -110,6 +117,22 @@ impl Answer {
             may_pass: meaning::may_pass(self, outcome),
             ..Error::could_not(action, outcome, said)
         }
+    }
+
+    /// Adds what the refused request was.
+    pub(super) fn to(self, request: &Request) -> Self {
+        Self {
+            to_write: matches!(request.method, Method::PUT | Method::POST),
+            sent: sent::of(&request.headers),
+            ..self
+        }
+    }
+
+    /// Whether the request asked for encryption.
+    fn sent_encryption(&self) -> bool {
+        self.sent
+            .iter()
+            .any(|setting| matches!(setting, Setting::Aes256 | Setting::Kms | Setting::Customer))
     }
 
     /// Whether no request of this kind is answered: without TLS, or with this proxy.

@@ -11,20 +11,20 @@ use http::Method;
 use http::header::CONTENT_TYPE;
 use object_store::aws::AwsCredential;
 use parking_lot::Mutex;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::answer::Answer;
 use super::detour::Detours;
 use super::dialect::{Dialect, Lesson, Subject, are_alike};
 use super::e_tag::ETags;
-use super::encryption::{self, Headers};
+use super::encryption::Headers;
 use super::failure::Failure;
 use super::names::Readings;
 use super::request::Request;
 use super::sign;
 use super::traffic::{Counters, Traffic};
 use super::transport::{Reply, Transport};
-use super::xml::{self, List};
+use super::xml::List;
 use crate::config::{Encryption, S3Settings};
 use crate::error::Reason;
 use crate::logging::scrub::scrub_with;
@@ -106,7 +106,7 @@ impl Client {
             shared.counters.clone(),
         );
         let transport = transport
-            .map_err(|error| Error::refused("set up the HTTP client", innermost(&error)))?;
+            .map_err(|error| Error::refused("set up the HTTP client", innermost(&*error)))?;
         shared.use_settings(settings);
         let alike = previous.filter(|previous| are_alike(&previous.settings, settings));
         let dialect = alike.map_or_else(
@@ -305,7 +305,7 @@ impl Client {
         }))
     }
 
-    async fn sent(
+    pub(super) async fn sent(
         &self,
         call: &Call,
         request: &Request,
@@ -323,7 +323,7 @@ impl Client {
         result
     }
 
-    fn credential(&self) -> Arc<AwsCredential> {
+    pub(super) fn credential(&self) -> Arc<AwsCredential> {
         Arc::clone(&self.shared.learned.lock().credential)
     }
 
@@ -332,29 +332,6 @@ impl Client {
             info!("the provider wants {setting} \"{value}\"");
         }
         self.shared.learned.lock().dialects[self.dialect].take_from(known, learned);
-    }
-
-    /// Refuses an answer without the encryption that was asked for, and deletes what was begun or written in the clear.
-    async fn encrypted(
-        &self,
-        call: &Call,
-        request: &Request,
-        reply: Reply,
-        dialect: &Dialect,
-    ) -> Result<Reply, Error> {
-        if !encryption::is_ignored(request, &reply) {
-            return Ok(reply);
-        }
-        let started = request.starts_multipart();
-        let text = read(call, reply, MAX_ANSWER_BYTES).await?;
-        let upload_id = started.then(|| xml::upload_id(&text)).flatten();
-        if upload_id.is_some() || !started {
-            let undo = request.undo(upload_id);
-            if let Err(error) = self.sent(call, &undo, dialect, &self.credential()).await {
-                warn!("\"{}\" remains without encryption: {error}", call.action);
-            }
-        }
-        Err(Failure::NotEncrypted.error(&call.action))
     }
 
     /// Builds the error of an answer that is no S3 document.
@@ -408,7 +385,7 @@ impl Shared {
     }
 }
 
-async fn read(call: &Call, reply: Reply, max: usize) -> Result<Bytes, Error> {
+pub(super) async fn read(call: &Call, reply: Reply, max: usize) -> Result<Bytes, Error> {
     let text = reply.read(max).await;
     text.map_err(|error| error.error(&call.action))
 }

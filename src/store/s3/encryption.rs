@@ -78,7 +78,12 @@ fn map(headers: &[(&'static str, &str)]) -> HeaderMap {
 /// Whether the provider ignored the encryption that a request asked for, which it confirms when an object begins.
 pub(super) fn is_ignored(request: &Request, reply: &Reply) -> bool {
     let begins = matches!(request.method, Method::PUT | Method::POST) && !request.is_of_upload();
+    begins && !is_confirmed(request, reply)
+}
+
+/// Whether an answer confirms the encryption that `request` asked for.
+pub(super) fn is_confirmed(request: &Request, reply: &Reply) -> bool {
     let is_missing =
         |name: &str| request.headers.contains_key(name) && !reply.headers.contains_key(name);
-    begins && REPEATED.into_iter().any(is_missing)
+    !REPEATED.into_iter().any(is_missing)
 }

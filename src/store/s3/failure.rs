@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::answer::Answer;
 use super::resolve::NoSuchHost;
+use super::trust::Flaw;
 use crate::error::Reason;
 use crate::store::error::{Error, Outcome, find, innermost};
 
@@ -100,7 +101,9 @@ impl Failure {
         } else {
             ""
         };
-        let why = format!("{at}{}", innermost(&self));
+        let flaw = find(&self).and_then(Flaw::of);
+        let why = flaw.map_or_else(|| innermost(&self), |flaw| flaw.to_string());
+        let why = format!("{at}{why}");
         Error {
             reason,
             may_pass: is_not_valid_yet(&self),
@@ -120,6 +123,9 @@ impl Failure {
             return Some(Reason::HostUnknown);
         }
         if let Some(tls) = find::<rustls::Error>(self) {
+            if let Some(flaw) = Flaw::of(tls) {
+                return Some(flaw.reason());
+            }
             return Some(match tls {
                 rustls::Error::InvalidCertificate(
                     Certificate::Expired

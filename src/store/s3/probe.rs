@@ -18,7 +18,7 @@ use super::resolve::addresses;
 use super::traffic::Counters;
 use super::transport::{CONNECT_TIMEOUT, Transport};
 use crate::config::{S3Settings, Wire};
-use crate::error::Reason;
+use crate::error::{Kind, Reason};
 use crate::store::error::{Error, Outcome, innermost};
 
 /// Timeout for the first answer.
@@ -157,14 +157,9 @@ impl Route {
         }
         match timeout(GREETING_LIMIT, self.ask(&endpoint)).await {
             Ok(Ok(_)) => true,
-            Ok(Err(error)) => matches!(
-                error.error("").reason,
-                Some(
-                    Reason::CertificateUnknown
-                        | Reason::CertificateExpired
-                        | Reason::CertificateOtherName
-                )
-            ),
+            Ok(Err(error)) => error.error("").reason.is_some_and(|reason| {
+                reason.kind() == Kind::StorageCertificate && reason != Reason::NoTls
+            }),
             Err(_) => false,
         }
     }

@@ -150,6 +150,18 @@ impl Request {
         }
     }
 
+    /// Stores a few bytes as the first part of the upload that this request began.
+    pub(super) fn first_part(&self, upload_id: &str, headers: &HeaderMap) -> Self {
+        let part = Self {
+            key: self.key.clone(),
+            ..Self::of_bucket(Method::PUT)
+        };
+        part.query("partNumber", "1")
+            .query("uploadId", upload_id)
+            .headers(headers)
+            .body("Does the server encrypt parts?")
+    }
+
     /// Whether it writes content; a copy has none.
     pub(super) fn has_content(&self) -> bool {
         self.method == Method::PUT && !self.payload.bytes.is_empty()

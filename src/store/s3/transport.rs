@@ -12,7 +12,6 @@ use futures_util::{StreamExt, TryStreamExt};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
-use reqwest::Certificate;
 use tokio::time::Instant;
 use tracing::debug;
 use url::Url;
@@ -22,6 +21,7 @@ use super::failure::Failure;
 use super::request::Request;
 use super::resolve::SystemResolver;
 use super::traffic::{Counters, Traffic};
+use super::trust;
 use super::watch::{Activity, incoming, outgoing, read_up_to};
 use crate::config::Wire;
 
@@ -45,6 +45,9 @@ const GONE_AFTER: Duration = Duration::from_secs(30);
 
 /// Interval of keep-alive probes on an idle connection.
 const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// Settings that make no client.
+type Unusable = Box<dyn std::error::Error + Send + Sync>;
 
 /// Client with its own pool of connections; clones share it.
 #[derive(Debug, Clone)]
@@ -94,7 +97,7 @@ impl Transport {
         endpoint: &Url,
         location: Arc<str>,
         counters: Counters,
-    ) -> Result<Self, reqwest::Error> {
+    ) -> Result<Self, Unusable> {
         let port = endpoint
             .port_or_known_default()
             .filter(|_| wire.proxy.is_none());
@@ -172,7 +175,7 @@ impl Transport {
         if !parts.status.is_success() {
             Err(refusal(request, reply, &url).await)
         } else if request.may_fail_late {
-            late(reply).await
+            late(request, reply).await
         } else {
             Ok(reply)
         }
@@ -231,21 +234,20 @@ async fn refusal(request: &Request, mut reply: Reply, url: &Url) -> Failure {
         }
     }
     let answer = Answer::read(reply.status, &reply.headers, &text, url);
-    Failure::Refused(Box::new(Answer {
-        to_write: matches!(request.method, http::Method::PUT | http::Method::POST),
-        ..answer
-    }))
+    Failure::Refused(Box::new(answer.to(request)))
 }
 
 /// Reads the whole answer to a request that may fail although the status is 200.
-async fn late(reply: Reply) -> Result<Reply, Failure> {
+async fn late(request: &Request, reply: Reply) -> Result<Reply, Failure> {
     let text = read_up_to(MAX_ERROR_BYTES, reply.body).await?;
     match Answer::parse(&text) {
-        Some(answer) => Err(Failure::Refused(Box::new(Answer {
-            status: 500,
-            to_write: true,
-            ..answer
-        }))),
+        Some(answer) => {
+            let answer = Answer {
+                status: 500,
+                ..answer
+            };
+            Err(Failure::Refused(Box::new(answer.to(request))))
+        }
         None => Ok(Reply {
             body: stream::iter([Ok(text)]).boxed(),
             ..reply
@@ -253,7 +255,7 @@ async fn late(reply: Reply) -> Result<Reply, Failure> {
     }
 }
 
-fn client(wire: &Wire, port: Option<u16>) -> Result<reqwest::Client, reqwest::Error> {
+fn client(wire: &Wire, port: Option<u16>) -> Result<reqwest::Client, Unusable> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("s3-backup-agent/", env!("CARGO_PKG_VERSION")))
         .http1_only()
@@ -264,14 +266,12 @@ fn client(wire: &Wire, port: Option<u16>) -> Result<reqwest::Client, reqwest::Er
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .tcp_keepalive(KEEPALIVE)
         .tcp_keepalive_interval(KEEPALIVE)
-        .tcp_user_timeout(GONE_AFTER);
-    if let Some(pem) = &wire.ca_certificate {
-        builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem.as_bytes())?);
-    }
+        .tcp_user_timeout(GONE_AFTER)
+        .tls_backend_preconfigured(trust::config(wire.ca_certificate.as_deref())?);
     if let Some(proxy) = &wire.proxy {
         builder = builder.proxy(reqwest::Proxy::all(proxy.expose())?);
     }
-    builder.build()
+    Ok(builder.build()?)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::lab::call::content_path;
 use crate::lab::capability::{Encryption, Keys};
 use crate::lab::{Location, MIB, Sample, Server, Setup};
 
@@ -27,7 +28,7 @@ pub(super) async fn encryption_key_is_applied_or_refused(server: Server) {
         let file = setup.path("backup.tar");
         std::fs::write(&file, &sample.tar).unwrap();
         let ran = setup.run(&["upload", "home", file.to_str().unwrap()]).await;
-        let applied = server.capabilities().sse_c.is_applied_to(sample.size());
+        let applied = server.capabilities().sse_c == Encryption::Applied;
         assert_eq!(ran.code == 0, applied, "{}", ran.stderr);
         if applied {
             for key in bucket.keys().await {
@@ -39,6 +40,32 @@ pub(super) async fn encryption_key_is_applied_or_refused(server: Server) {
         } else {
             bucket.wait_until_empty().await;
         }
+    }
+}
+
+/// A backup whose metadata needs a key is not called missing.
+pub(super) async fn missing_encryption_key_is_named(server: Server) {
+    if server.capabilities().sse_c != Encryption::Applied {
+        return;
+    }
+    let bucket = server.bucket().await;
+    let location = |byte: &str| {
+        let key = format!("{}s=", byte.repeat(42));
+        server
+            .location(&bucket)
+            .with("encryption", "SSE-C")
+            .with("encryption_key", &key)
+    };
+    let agent = Setup::of(location("a")).serve().await;
+    agent.upload("home", &Sample::small("a1")).await;
+    for other in [location("b"), server.location(&bucket)] {
+        let agent = Setup::of(other).serve().await;
+        let answer = agent.get(&content_path("home", "a1")).await;
+        let problem = answer.json();
+        let reason = problem["reason"].as_str().unwrap();
+        assert_eq!(answer.status, 502, "{problem:#}");
+        assert!(reason.starts_with("encryption_key_"), "{problem:#}");
+        assert!(problem["hint"].as_str().unwrap().contains("encryption_key"));
     }
 }
 
@@ -54,12 +81,12 @@ pub(super) async fn unsupported_encryption_is_refused_immediately(server: Server
     let aes256 = server.capabilities().aes256;
     assert_eq!(
         ran.code == 0,
-        aes256.is_applied_to(sample.size()),
+        aes256 == Encryption::Applied,
         "{}",
         ran.stderr
     );
     let word = match aes256 {
-        Encryption::Applied | Encryption::UnconfirmedIfLarge => "",
+        Encryption::Applied => "",
         Encryption::Refused => "ncryption",
         Encryption::RefusedWithoutReason(provider_code) => provider_code,
     };

@@ -1,6 +1,7 @@
 //! The table.
 
 use super::case::{Case, Made, Outcome, fails, notes};
+use super::cases_of_words::OF_WORDS;
 use super::causes::{
     GO_WANTS_TLS, LOGIN, NGINX_WANTS_TLS, NO_CHANGE, NOT_FOUND, NOWHERE, PROXY_WANTS_PASSWORD,
     REDIRECTS_TO_TLS, WEB_PAGE, bucket_before_host, no_such_bucket, not_trusting, other_scheme,
@@ -10,7 +11,12 @@ use super::causes::{
 use crate::lab::quirks::Certificate;
 use crate::lab::{Location, Quirk};
 
-pub(super) const CASES: &[Case] = &[
+/// All cases.
+pub(super) fn cases() -> impl Iterator<Item = &'static Case> {
+    CASES.iter().chain(OF_WORDS)
+}
+
+const CASES: &[Case] = &[
     Case {
         title: "The access key ID is wrong, or deleted at the provider",
         made: &[Made::Garage(unknown_key), Made::Imitation(&[], unknown_key)],
@@ -66,7 +72,12 @@ pub(super) const CASES: &[Case] = &[
         )],
         outcome: fails("list", "storage_forbidden", "action_denied"),
         offers: None,
-        hint: &["permission to list", "s3:ListBucket"],
+        hint: &[
+            "permission to list",
+            "s3:ListBucket",
+            "s3:prefix",
+            "\"backups/\"",
+        ],
     },
     Case {
         title: "The key may not write (`s3:PutObject`)",
@@ -149,11 +160,50 @@ pub(super) const CASES: &[Case] = &[
         title: "The server's certificate is self-signed, or signed by your own CA",
         made: &[
             Made::Tls(Certificate::Good, not_trusting),
-            Made::Tls(Certificate::SelfSigned, NO_CHANGE),
+            Made::Tls(Certificate::SelfSigned, not_trusting),
+            Made::Tls(Certificate::OwnAuthority, not_trusting),
         ],
         outcome: fails("tls", "storage_certificate", "certificate_unknown"),
         offers: None,
         hint: &["ca_certificate"],
+    },
+    Case {
+        title: "Another CA signed the server's certificate than the one in `ca_certificate`",
+        made: &[
+            Made::Tls(Certificate::SelfSigned, NO_CHANGE),
+            Made::Tls(Certificate::OtherAuthority, NO_CHANGE),
+        ],
+        outcome: fails("tls", "storage_certificate", "certificate_other_issuer"),
+        offers: None,
+        hint: &["ca_certificate", "openssl s_client"],
+    },
+    Case {
+        title: "The server's certificate is of version 1",
+        made: &[Made::Tls(Certificate::Version1, NO_CHANGE)],
+        outcome: fails("tls", "storage_certificate", "certificate_version_1"),
+        offers: None,
+        hint: &["version 1", "openssl req -x509"],
+    },
+    Case {
+        title: "The server's certificate has no `subjectAltName`",
+        made: &[Made::Tls(Certificate::WithoutNames, NO_CHANGE)],
+        outcome: fails("tls", "storage_certificate", "certificate_without_names"),
+        offers: None,
+        hint: &["common name", "openssl req -x509"],
+    },
+    Case {
+        title: "The server's certificate is for clients only",
+        made: &[Made::Tls(Certificate::ForClients, NO_CHANGE)],
+        outcome: fails("tls", "storage_certificate", "certificate_not_for_servers"),
+        offers: None,
+        hint: &["serverAuth", "openssl req -x509"],
+    },
+    Case {
+        title: "The server's certificate has an RSA key of 1024 bits",
+        made: &[Made::Tls(Certificate::WeakKey, NO_CHANGE)],
+        outcome: fails("tls", "storage_certificate", "certificate_weak_key"),
+        offers: None,
+        hint: &["2048 bits", "openssl req -x509"],
     },
     Case {
         title: "The server's certificate has expired",
@@ -164,7 +214,10 @@ pub(super) const CASES: &[Case] = &[
     },
     Case {
         title: "The server's certificate is for another host name",
-        made: &[Made::Tls(Certificate::OtherName, NO_CHANGE)],
+        made: &[
+            Made::Tls(Certificate::OtherName, NO_CHANGE),
+            Made::Tls(Certificate::OwnAuthorityOfOtherName, NO_CHANGE),
+        ],
         outcome: fails("tls", "storage_certificate", "certificate_other_name"),
         offers: None,
         hint: &["host name"],

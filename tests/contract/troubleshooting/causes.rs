@@ -33,6 +33,11 @@ pub(super) const GO_WANTS_TLS: &str =
 pub(super) const REDIRECTS_TO_TLS: &str = "HTTP/1.1 301 Moved Permanently\r\nLocation: https://127.0.0.1/\r\n\
     Content-Length: 0\r\nConnection: close\r\n\r\n";
 
+/// Nginx's page while its server is down.
+pub(super) const UNAVAILABLE_PAGE: &str = "HTTP/1.1 503 Service Temporarily Unavailable\r\n\
+    Content-Type: text/html\r\nConnection: close\r\n\r\n\
+    <html><head><title>503 Service Temporarily Unavailable</title></head><body>nginx</body></html>";
+
 /// Keeps requests on this machine: nothing listens on this port.
 pub(super) const NOWHERE: &str = "http://127.0.0.1:9";
 
@@ -126,4 +131,19 @@ pub(super) fn not_trusting(location: Location) -> Location {
         options: Vec::new(),
         ..location
     }
+}
+
+/// Makes the server the proxy for this host.
+pub(super) fn at_host(location: Location, host: &str) -> Location {
+    let location = through_it(location);
+    Location {
+        endpoint: format!("http://{host}"),
+        ..location
+    }
+}
+
+/// An account of Cloudflare R2, whose endpoint lacks the jurisdiction.
+pub(super) fn r2_without_jurisdiction(location: Location) -> Location {
+    let account = "0123456789abcdef0123456789abcdef";
+    at_host(location, &format!("{account}.r2.cloudflarestorage.com"))
 }

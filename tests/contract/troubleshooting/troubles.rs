@@ -5,6 +5,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::case::Made;
+use super::sayings::OBJECT_LOCK;
 use crate::lab::{Imitation, Location, Quirk, garage};
 
 /// A failing location and its server.
@@ -95,9 +96,11 @@ impl Trouble {
             return None;
         };
         let denied = ["s3:DeleteObject", "s3:AbortMultipartUpload"].map(Quirk::Denies);
-        let mut cannot_remove = denied
-            .into_iter()
-            .chain([Quirk::KeepsObjects, Quirk::WriteOnce]);
+        let mut cannot_remove = denied.into_iter().chain([
+            Quirk::KeepsObjects,
+            Quirk::WriteOnce,
+            Quirk::Says(&OBJECT_LOCK),
+        ]);
         if cannot_remove.any(|quirk| server.has(&quirk)) {
             return None;
         }

@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use s3s::Body;
 
-use super::{Quirk, Quirks};
+use super::{Quirk, Quirks, Saying};
 
 /// S3's limit of clock skew. Source: `RequestTimeTooSkewed` in Amazon's API reference, "Error
 /// responses".
@@ -178,6 +178,10 @@ pub(super) fn refusal(request: &Parts, quirks: &Quirks, now: DateTime<Utc>) -> O
         Quirk::RefusesChecksumHeaders => checksum_header(request),
         Quirk::MisreadsTrailers => misread_trailer(request),
         Quirk::NoBulkDelete => bulk_delete(request),
+        Quirk::Says(saying) => said(request, saying),
+        Quirk::RegionInWords(region) => region_in_words(request, region),
+        Quirk::Jurisdiction(name) => other_jurisdiction(request, name),
+        Quirk::DemandsEncryption => plain_object(request),
         _ => None,
     });
     refusal.or_else(|| skewed(request, now))
@@ -262,6 +266,43 @@ fn bulk_delete(request: &Parts) -> Option<Refusal> {
     deletes
         .then(|| Refusal::new(400, "NotImplemented", message))
         .map(|refusal| refusal.with("Details", "POST ?delete is not implemented for objects."))
+}
+
+fn said(request: &Parts, saying: &Saying) -> Option<Refusal> {
+    let is_of_upload = request
+        .uri
+        .query()
+        .is_some_and(|query| query.contains("uploadId"));
+    let level = match bucket_of(request).1 {
+        "" => "bucket",
+        _ if is_of_upload => "upload",
+        _ => "object",
+    };
+    let is_meant = saying.to == "any" || saying.to == format!("{} {level}", request.method);
+    is_meant.then(|| Refusal::new(saying.status, saying.code, saying.message))
+}
+
+fn region_in_words(request: &Parts, region: &str) -> Option<Refusal> {
+    signed_region(request).filter(|signed| *signed != region)?;
+    let message = "The secret key required to complete authentication could not be found. The region must be \
+                   specified if this is not the home region for the tenancy.";
+    Some(Refusal::new(403, "SignatureDoesNotMatch", message))
+}
+
+fn other_jurisdiction(request: &Parts, name: &str) -> Option<Refusal> {
+    let is_there = header(request, "host").contains(&format!(".{name}.r2."));
+    let message = "The specified bucket does not exist.";
+    (!is_there).then(|| Refusal::new(404, "NoSuchBucket", message))
+}
+
+fn plain_object(request: &Parts) -> Option<Refusal> {
+    let query = request.uri.query().unwrap_or_default();
+    let begins =
+        matches!(request.method, Method::PUT | Method::POST) && !query.contains("uploadId");
+    let is_plain = header(request, "x-amz-server-side-encryption") != "AES256";
+    let message = "User: arn:aws:iam::111122223333:user/ha is not authorized to perform: s3:PutObject on resource: \
+                   \"arn:aws:s3:::ha-backups/*\" with an explicit deny in a resource-based policy";
+    (begins && is_plain).then(|| Refusal::new(403, "AccessDenied", message))
 }
 
 fn skewed(request: &Parts, now: DateTime<Utc>) -> Option<Refusal> {

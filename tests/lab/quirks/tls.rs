@@ -3,12 +3,20 @@
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
 };
 use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio_rustls::TlsAcceptor;
+
+/// Made once by `openssl x509 -req -signkey`, without extensions.
+const VERSION_1: &str = include_str!("certificates/version-1.pem");
+
+/// Made once by `openssl req -x509 -newkey rsa:1024`.
+const WEAK_KEY: &str = include_str!("certificates/weak-key.pem");
 
 /// The state of a server's certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +29,20 @@ pub(crate) enum Certificate {
     OtherName,
     /// Self-signed, as on appliances.
     SelfSigned,
+    /// Self-signed as its own authority, as `openssl req -x509` does, and trusted by clients.
+    OwnAuthority,
+    /// The same, issued for another host.
+    OwnAuthorityOfOtherName,
+    /// Signed by another authority than the one that clients trust.
+    OtherAuthority,
+    /// Of version 1, as `openssl x509 -req` makes it, and trusted by clients.
+    Version1,
+    /// With a common name only.
+    WithoutNames,
+    /// For clients, not for servers.
+    ForClients,
+    /// With an RSA key of 1024 bits, and trusted by clients.
+    WeakKey,
 }
 
 /// A server's certificate and key, and the authority that its clients must trust.
@@ -32,28 +54,45 @@ pub(super) struct Identity {
 
 impl Identity {
     pub(super) fn new(certificate: Certificate) -> Self {
-        let authority = authority();
+        let (issuer, other) = (authority(), authority());
         let key = KeyPair::generate().unwrap();
         let params = params(certificate);
         let signed = match certificate {
-            Certificate::SelfSigned => params.self_signed(&key),
-            _ => params.signed_by(&key, &authority),
+            Certificate::SelfSigned
+            | Certificate::OwnAuthority
+            | Certificate::OwnAuthorityOfOtherName => params.self_signed(&key),
+            Certificate::OtherAuthority => params.signed_by(&key, &other),
+            _ => params.signed_by(&key, &issuer),
         };
-        let chain = vec![signed.unwrap().der().clone()];
+        let signed = signed.unwrap();
+        let (shown, authority) = match certificate {
+            Certificate::Version1 => (from_pem(VERSION_1), VERSION_1.to_owned()),
+            Certificate::WeakKey => (from_pem(WEAK_KEY), WEAK_KEY.to_owned()),
+            Certificate::OwnAuthority | Certificate::OwnAuthorityOfOtherName => {
+                (signed.der().clone(), signed.pem())
+            }
+            _ => (signed.der().clone(), issuer.pem()),
+        };
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let key = provider.key_provider.load_private_key(key).unwrap();
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap();
+        // Clients refuse a certificate from a file before they see that the key is another one.
+        let resolver = SingleCertAndKey::from(CertifiedKey::new(vec![shown], key));
         let config = config
             .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap();
+            .with_cert_resolver(Arc::new(resolver));
         Self {
             acceptor: TlsAcceptor::from(Arc::new(config)),
-            authority: authority.pem(),
+            authority,
         }
     }
+}
+
+fn from_pem(pem: &str) -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
 }
 
 fn authority() -> CertifiedIssuer<'static, KeyPair> {
@@ -68,12 +107,22 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
 
 fn params(certificate: Certificate) -> CertificateParams {
     let names: &[&str] = match certificate {
-        Certificate::OtherName => &["storage.example.com"],
+        Certificate::OtherName | Certificate::OwnAuthorityOfOtherName => &["storage.example.com"],
+        Certificate::WithoutNames => &[],
         _ => &["localhost", "*.localhost", "127.0.0.1"],
     };
     let mut params =
         CertificateParams::new(names.iter().copied().map(str::to_owned).collect::<Vec<_>>())
             .unwrap();
+    match certificate {
+        Certificate::OwnAuthority | Certificate::OwnAuthorityOfOtherName => {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
+        Certificate::ForClients => {
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        }
+        _ => {}
+    }
     if certificate == Certificate::Expired {
         (params.not_before, params.not_after) =
             (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));

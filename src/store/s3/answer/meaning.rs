@@ -1,31 +1,36 @@
-//! Meaning of an answer, by the provider's code, its words and its status.
+//! Meaning of an answer, by the provider's words, its code and its status.
 //!
 //! Sources: Amazon S3's list of error codes (API reference, "Error responses"); for the codes of other providers the
 //! comment beside the row.
 
-use super::Answer;
+use super::{Answer, Setting, words};
 use crate::error::Reason;
 use crate::store::error::Outcome;
 
-/// Maps an answer by the provider's code, then by its status.
+/// Maps an answer by the provider's words, then by its code, then by its status.
 pub(super) fn outcome_of(answer: &Answer) -> Outcome {
-    by_code(&answer.code, &answer.message).unwrap_or(match answer.status {
-        // Proxies answer with a page of their own.
-        408 | 504 => Outcome::Timeout,
-        407 | 413 | 501 => Outcome::Refused,
-        // A proxy compares the tag of what it compressed.
-        412 => Outcome::Changed,
-        // A web page, or another kind of service.
-        200..=428 if !answer.is_s3 => Outcome::NotS3,
-        401 => Outcome::Auth,
-        403 => Outcome::Forbidden,
-        301 | 307 | 308 => Outcome::WrongRegion,
-        404 => Outcome::NotFound,
-        429 | 503 => Outcome::Throttled,
-        507 => Outcome::Full,
-        500..=599 => Outcome::ServerError,
-        _ => Outcome::Refused,
-    })
+    let by_code = || by_code(&answer.code, &answer.message);
+    by_words(answer)
+        .or_else(by_code)
+        .unwrap_or(match answer.status {
+            // A proxy's page. A server that throttles says so in a document.
+            503 if !answer.is_s3 => Outcome::Unreachable,
+            // Proxies answer with a page of their own.
+            408 | 504 => Outcome::Timeout,
+            407 | 413 | 501 => Outcome::Refused,
+            // A proxy compares the tag of what it compressed.
+            412 => Outcome::Changed,
+            // A web page, or another kind of service.
+            200..=428 if !answer.is_s3 => Outcome::NotS3,
+            401 => Outcome::Auth,
+            403 => Outcome::Forbidden,
+            301 | 307 | 308 => Outcome::WrongRegion,
+            404 => Outcome::NotFound,
+            429 | 503 => Outcome::Throttled,
+            507 => Outcome::Full,
+            500..=599 => Outcome::ServerError,
+            _ => Outcome::Refused,
+        })
 }
 
 /// Whether the same request may succeed later although the storage itself refuses nothing: this machine's clock is set, or
@@ -38,10 +43,38 @@ pub(super) fn may_pass(answer: &Answer, outcome: Outcome) -> bool {
     }
 }
 
+/// Outcome where the words say more than the code, which is the same for several causes.
+fn by_words(answer: &Answer) -> Option<Outcome> {
+    if !answer.is_s3 || !(400..500).contains(&answer.status) {
+        return None;
+    }
+    let message = answer.message.to_lowercase();
+    if words::name_a_lock(&message) {
+        Some(Outcome::Locked)
+    } else if words::name_the_clock(&message) {
+        Some(Outcome::ClockSkew)
+    } else if answer.code == "SignatureDoesNotMatch" && message.contains("region") {
+        Some(Outcome::WrongRegion)
+    } else {
+        None
+    }
+}
+
 /// Exact reason, beyond the outcome.
+pub(super) fn reason_of(answer: &Answer) -> Option<Reason> {
+    let outcome = outcome_of(answer);
+    let message = answer.message.to_lowercase();
+    match outcome {
+        Outcome::WrongRegion if message.contains("secret key") => Some(Reason::RegionOrKey),
+        Outcome::WrongRegion | Outcome::ClockSkew | Outcome::Locked if answer.is_s3 => None,
+        _ => by_own_code(answer).or_else(|| by_outcome(answer, outcome, &message)),
+    }
+}
+
+/// Reason that the code, or the code with certain words, proves.
 ///
 /// Sources: Amazon's list of error codes; Garage 2.5 answers `AccessDenied` for keys and signatures as well.
-pub(super) fn reason_of(answer: &Answer) -> Option<Reason> {
+fn by_own_code(answer: &Answer) -> Option<Reason> {
     let says = |words: &str| answer.message.contains(words);
     Some(match answer.code.as_str() {
         "InvalidAccessKeyId" => Reason::UnknownKey,
@@ -51,9 +84,6 @@ pub(super) fn reason_of(answer: &Answer) -> Option<Reason> {
         "InvalidArgument" if is_unknown_to_r2(&answer.message) => Reason::UnknownKey,
         "ExpiredToken" | "TokenRefreshRequired" => Reason::ExpiredToken,
         "InvalidToken" => Reason::InvalidToken,
-        "NotImplemented" | "InvalidArgument" | "InvalidRequest" if says("ncryption") => {
-            return encryption_reason(answer);
-        }
         "InvalidStorageClass" => Reason::UnknownStorageClass,
         "InvalidObjectState" => Reason::Archived,
         "" if answer.status == 407 => Reason::ProxyFailed,
@@ -63,29 +93,93 @@ pub(super) fn reason_of(answer: &Answer) -> Option<Reason> {
         _ if says("HTTP request was sent to HTTPS") || says("HTTP request to an HTTPS server") => {
             Reason::TlsNeeded
         }
-        _ => match outcome_of(answer) {
-            Outcome::Forbidden => Reason::ActionDenied,
-            Outcome::NotS3 => Reason::NotS3,
-            _ => return None,
-        },
+        code if words::is_suspension(code, &answer.message) => Reason::AccountSuspended,
+        _ => return None,
     })
+}
+
+/// Reason among those of one outcome. `message` is in lower case.
+fn by_outcome(answer: &Answer, outcome: Outcome, message: &str) -> Option<Reason> {
+    Some(match outcome {
+        Outcome::Forbidden if message.contains("kms:") => Reason::KmsDenied,
+        Outcome::Forbidden if message.contains("explicit deny") => Reason::PolicyDenied,
+        // `SeaweedFS` 4.48 and Amazon say no more about another key.
+        Outcome::Forbidden if !answer.to_write && answer.sent.contains(&Setting::Customer) => {
+            Reason::EncryptionKeyOrPermission
+        }
+        Outcome::Forbidden => Reason::ActionDenied,
+        Outcome::NotS3 => Reason::NotS3,
+        Outcome::Unreachable => Reason::GatewayFailed,
+        Outcome::ServerError if answer.code.is_empty() && answer.status != 500 => {
+            Reason::GatewayFailed
+        }
+        Outcome::ServerError if answer.to_write && answer.sent_encryption() => {
+            Reason::EncryptionFailed
+        }
+        Outcome::ServerError => Reason::ServerFailed,
+        Outcome::Refused => return of_refusal(answer, message),
+        _ => return None,
+    })
+}
+
+/// Reason of a refusal that no repetition changes: the setting that causes it.
+fn of_refusal(answer: &Answer, message: &str) -> Option<Reason> {
+    let has = |setting| answer.sent.contains(&setting);
+    if words::name_a_storage_class(message) && has(Setting::StorageClass) {
+        return Some(Reason::UnknownStorageClass);
+    }
+    if words::name_encryption(&answer.code, message) {
+        return of_encryption(answer, message);
+    }
+    if message.contains("checksum") && has(Setting::Checksum) {
+        return Some(Reason::ChecksumUnsupported);
+    }
+    let is_suspect = answer.to_write && words::name_nothing(&answer.code, message);
+    if !is_suspect {
+        return None;
+    }
+    if answer.sent_encryption() {
+        Some(Reason::NoEncryption)
+    } else if has(Setting::StorageClass) {
+        Some(Reason::UnknownStorageClass)
+    } else if has(Setting::Checksum) {
+        Some(Reason::ChecksumUnsupported)
+    } else {
+        None
+    }
 }
 
 /// Reason of a refusal about encryption.
 ///
-/// Sources: the messages of Amazon and `MinIO` (`cmd/api-errors.go` of `MinIO`).
-fn encryption_reason(answer: &Answer) -> Option<Reason> {
-    let says = |words: &str| answer.message.contains(words);
-    if says("secure connection") {
+/// Sources: the messages of Amazon, of `MinIO` (`cmd/api-errors.go`), of Garage 2.5 (`encryption.rs`: "Object is
+/// encrypted", "Invalid encryption key", "Trying to decrypt a plaintext object") and of Ceph 18 (`rgw_crypt.cc`: "requires
+/// HTTP header x-amz-server-side-encryption-aws-kms-key-id", "The calculated MD5 hash of the key did not match").
+fn of_encryption(answer: &Answer, message: &str) -> Option<Reason> {
+    let says = |words: &str| message.contains(words);
+    if says("secure connection") || says("secure channel") {
         return Some(Reason::TlsNeeded);
     }
     let is_other_key = says("was stored using")
         || says("did not match the ones")
-        || says("not applicable to this");
+        || says("not applicable to this")
+        || says("object is encrypted")
+        || says("invalid encryption key")
+        || says("decrypt a plaintext")
+        || says("hash of the key did not match")
+        || (!answer.to_write && says("customer provided keys must provide"));
     if is_other_key {
         return Some(Reason::EncryptionKeyNeeded);
     }
-    answer.to_write.then_some(Reason::NoEncryption)
+    if !answer.to_write {
+        return None;
+    }
+    let is_of_key = answer.code.to_lowercase().starts_with("kms")
+        || says("kms-key-id")
+        || says("key does not exist");
+    if is_of_key && answer.sent.contains(&Setting::Kms) {
+        return Some(Reason::KmsKeyNeeded);
+    }
+    Some(Reason::NoEncryption)
 }
 
 /// Cloudflare R2 refuses an ID of another provider for its length: "Credential access key has length 20, should be 32".
@@ -103,8 +197,7 @@ fn by_code(code: &str, message: &str) -> Option<Outcome> {
         | "InvalidToken"
         | "ExpiredToken"
         | "TokenRefreshRequired"
-        | "InvalidSecurity"
-        | "NotSignedUp" => Outcome::Auth,
+        | "InvalidSecurity" => Outcome::Auth,
         // Garage answers AccessDenied for an unknown key and for a wrong signature as well.
         "InvalidArgument" if is_unknown_to_r2(message) => Outcome::Auth,
         // Garage's quota ("Bucket size quota is reached"), and Backblaze's cap.
@@ -113,14 +206,13 @@ fn by_code(code: &str, message: &str) -> Option<Outcome> {
         {
             Outcome::Full
         }
-        // Garage, when the clock is more than a day behind.
-        "InvalidRequest" if message.contains("Date is too old") => Outcome::ClockSkew,
         "AccessDenied"
             if message.contains("No such key") || message.contains("nvalid signature") =>
         {
             Outcome::Auth
         }
-        "AccessDenied" | "AllAccessDisabled" | "AccountProblem" | "Forbidden" => Outcome::Forbidden,
+        "AccessDenied" | "Forbidden" => Outcome::Forbidden,
+        code if words::is_suspension(code, message) => Outcome::Forbidden,
         "NoSuchBucket" => Outcome::BucketNotFound,
         "AuthorizationHeaderMalformed"
         | "PermanentRedirect"
@@ -156,159 +248,4 @@ fn by_code(code: &str, message: &str) -> Option<Outcome> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answer(status: u16, code: &str, message: &str) -> Answer {
-        Answer {
-            status,
-            code: code.into(),
-            message: message.into(),
-            is_s3: true,
-            ..Answer::default()
-        }
-    }
-
-    #[test]
-    fn answer_maps_by_code_then_by_status() {
-        for (status, code, message, outcome) in [
-            (
-                403,
-                "AccessDenied",
-                "Forbidden: No such key: GK12",
-                Outcome::Auth,
-            ),
-            (403, "AccessDenied", "", Outcome::Forbidden),
-            (403, "RequestTimeTooSkewed", "", Outcome::ClockSkew),
-            (
-                400,
-                "InvalidRequest",
-                "Bad request: Date is too old",
-                Outcome::ClockSkew,
-            ),
-            (
-                403,
-                "AccessDenied",
-                "Forbidden: Bucket size quota is reached, maximum total size",
-                Outcome::Full,
-            ),
-            (
-                400,
-                "XMinioAdminBucketQuotaExceeded",
-                "Bucket quota exceeded",
-                Outcome::Full,
-            ),
-            (404, "NoSuchBucket", "", Outcome::BucketNotFound),
-            (404, "", "", Outcome::NotFound),
-            (503, "", "", Outcome::Throttled),
-            (502, "", "", Outcome::ServerError),
-            (400, "Strange", "", Outcome::Refused),
-        ] {
-            assert_eq!(
-                outcome_of(&answer(status, code, message)),
-                outcome,
-                "{status} {code}"
-            );
-        }
-    }
-
-    #[test]
-    fn reason_follows_from_the_provider_message() {
-        let stored = "The object was stored using a form of Server Side Encryption.";
-        let insecure = "Requests specifying Server Side Encryption with Customer provided keys must be made over a \
-            secure connection.";
-        for (code, message, reason) in [
-            ("InvalidRequest", stored, Reason::EncryptionKeyNeeded),
-            ("InvalidRequest", insecure, Reason::TlsNeeded),
-            (
-                "InvalidArgument",
-                "Server Side Encryption is not supported",
-                Reason::NoEncryption,
-            ),
-            (
-                "InvalidArgument",
-                "Credential access key has length 20, should be 32",
-                Reason::UnknownKey,
-            ),
-            (
-                "InvalidToken",
-                "The provided token is malformed",
-                Reason::InvalidToken,
-            ),
-            (
-                "ExpiredToken",
-                "The provided token has expired.",
-                Reason::ExpiredToken,
-            ),
-        ] {
-            let answer = Answer {
-                to_write: true,
-                ..answer(400, code, message)
-            };
-            assert_eq!(reason_of(&answer), Some(reason), "{message}");
-        }
-        assert_eq!(
-            reason_of(&answer(400, "InvalidArgument", "Encryption is strange")),
-            None
-        );
-        assert_eq!(
-            outcome_of(&answer(
-                400,
-                "InvalidArgument",
-                "Credential access key has length 3"
-            )),
-            Outcome::Auth
-        );
-    }
-
-    #[test]
-    fn proxy_page_keeps_the_meaning_of_its_status() {
-        let page = |status| Answer {
-            is_s3: false,
-            ..answer(status, "", "Request Entity Too Large nginx")
-        };
-        assert_eq!(
-            (outcome_of(&page(413)), reason_of(&page(413))),
-            (Outcome::Refused, Some(Reason::BodyTooLarge))
-        );
-        assert_eq!(
-            (outcome_of(&page(407)), reason_of(&page(407))),
-            (Outcome::Refused, Some(Reason::ProxyFailed))
-        );
-        assert_eq!(
-            (outcome_of(&page(408)), reason_of(&page(408))),
-            (Outcome::Timeout, None)
-        );
-        assert_eq!(
-            (outcome_of(&page(404)), reason_of(&page(404))),
-            (Outcome::NotS3, Some(Reason::NotS3))
-        );
-    }
-
-    #[test]
-    fn web_page_may_pass_where_s3_answered_before() {
-        let page = Answer {
-            is_s3: false,
-            ..answer(404, "", "404 page not found")
-        };
-        assert!(!may_pass(&page, outcome_of(&page)), "a wrong endpoint");
-        let page = Answer {
-            was_s3: true,
-            ..page
-        };
-        assert!(may_pass(&page, outcome_of(&page)));
-        let page = Answer {
-            tls_at: Some("https://nas".into()),
-            ..page
-        };
-        assert!(
-            !may_pass(&page, outcome_of(&page)),
-            "it says where it is now"
-        );
-        let refused = Answer {
-            was_s3: true,
-            ..answer(403, "AccessDenied", "")
-        };
-        assert!(!may_pass(&refused, outcome_of(&refused)));
-    }
-}
+mod tests;

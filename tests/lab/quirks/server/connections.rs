@@ -36,6 +36,9 @@ const SURPRISE: Duration = Duration::from_millis(20);
 /// Duration of a part on a busy server.
 const TAKES_ITS_TIME: Duration = Duration::from_secs(2);
 
+/// Header that asks for encryption, and confirms it.
+const ENCRYPTION: &str = "x-amz-server-side-encryption";
+
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
@@ -167,6 +170,8 @@ impl Shared {
             _ => {}
         }
         let before = self.takes(&parts);
+        let encrypted = self.quirks.has(&Quirk::DemandsEncryption);
+        let encryption = encrypted.then(|| parts.headers.get(ENCRYPTION).cloned());
         // Read completely, so that the client has sent everything before it reads a
         // refusal.
         let body = body.collect().await.map_err(|_| HangsUp)?.to_bytes();
@@ -202,6 +207,9 @@ impl Shared {
             Some(Failure::FailsAfter) => answer = Refusal::internal_error().answer(),
             Some(Failure::CutAnswer) => answer = cut(answer).await?,
             _ => {}
+        }
+        if let Some(encryption) = encryption.flatten() {
+            answer.headers_mut().insert(ENCRYPTION, encryption);
         }
         let now = Utc::now() + skew;
         let date = now.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
