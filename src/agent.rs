@@ -12,7 +12,6 @@ pub mod identity;
 mod journal;
 pub(crate) mod kept;
 pub mod location;
-pub mod location_ids;
 pub mod model;
 pub mod nearby;
 mod peek;
@@ -32,8 +31,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 
 use crate::backup::{AgentBackup, StoredBackup};

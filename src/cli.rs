@@ -25,7 +25,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use tracing::warn;
 
-use crate::agent::{Agent, location_ids};
+use crate::agent::Agent;
+use crate::agent::location::ids;
 use crate::config::{Config, Origin, Problems};
 use crate::error::{Error, Kind};
 use crate::logging::{self, Level};
@@ -209,7 +210,7 @@ async fn dispatch(cli: &Cli, output: Output) -> Result<(), CommandError> {
         warn!("no location is configured: using a directory on this machine. {ADDED_ELSEWHERE}");
     }
     let is_partial = !config.problems.is_empty() && cli.command.is_about_all();
-    location_ids::recall(&mut config.locations, &config.state_dir);
+    ids::recall(&mut config.locations, &config.state_dir);
     let agent = Agent::new(config.locations, &config.state_dir)?;
     let result = tokio::select! {
         result = ask(&agent, &cli.command, output) => result,

@@ -4,6 +4,8 @@
 //! ranges times their size. A range whose body breaks resumes where it stopped. From a server that ignores ranges, the tar
 //! is read as one range, and the queue is bounded as before.
 
+mod room;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,10 +14,12 @@ use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use chrono::Utc;
 use futures_util::{Stream, TryStreamExt, stream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error};
+
+use room::Room;
 
 use super::catalog::Entry;
 use super::location::Location;
@@ -67,40 +71,6 @@ struct Running {
     room: Room,
     // Aborts when the client disconnects.
     _task: AbortOnDropHandle<()>,
-}
-
-/// Room in a queue, in bytes.
-#[derive(Clone)]
-struct Room {
-    free: Arc<Semaphore>,
-    all: u32,
-}
-
-impl Room {
-    fn of(bytes: u64) -> Self {
-        let all = u32::try_from(bytes).unwrap_or(u32::MAX >> 3).max(1);
-        Self {
-            free: Arc::new(Semaphore::new(usize::try_from(all).unwrap_or(1))),
-            all,
-        }
-    }
-
-    fn share(&self, piece: &Bytes) -> u32 {
-        u32::try_from(piece.len()).unwrap_or(self.all).min(self.all)
-    }
-
-    /// Waits until the queue has room for a piece.
-    async fn take(&self, piece: &Bytes) {
-        if let Ok(permit) = self.free.acquire_many(self.share(piece)).await {
-            permit.forget();
-        }
-    }
-
-    /// Returns the room of a piece that left the queue.
-    fn free(&self, piece: &Bytes) {
-        let share = usize::try_from(self.share(piece)).unwrap_or_default();
-        self.free.add_permits(share);
-    }
 }
 
 /// The hash so far, and the expected one.

@@ -2,6 +2,7 @@
 
 mod backups;
 mod history;
+pub mod ids;
 
 use std::sync::Arc;
 

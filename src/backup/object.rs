@@ -39,7 +39,7 @@ pub enum Damage {
     OtherDigest,
     /// The agent's additions stand under this key instead of their own.
     OtherKey(String),
-    /// The object is as it was written, but nobody can parse this date.
+    /// The object is as it was written, but its date cannot be parsed.
     Date(String),
 }
 

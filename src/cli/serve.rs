@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::CommandError;
-use crate::agent::{Agent, identity, location_ids};
+use crate::agent::location::ids;
+use crate::agent::{Agent, identity};
 use crate::api::{State, router};
 use crate::config::{Config, Listen, Origin, Problem};
 use crate::logging;
@@ -38,7 +39,7 @@ pub(super) async fn serve(
     }
     let log = logging::start(config.log.level, config.log.format).map_err(io::Error::other)?;
     let _lock = state_dir::lock(&config.state_dir)?;
-    location_ids::remember(&mut config.locations, &config.state_dir);
+    ids::remember(&mut config.locations, &config.state_dir);
     let token = token::of(&config.listen, config.supervisor.is_some())?;
     let agent = Agent::new(config.locations.clone(), &config.state_dir)?;
     agent.start_maintenance();

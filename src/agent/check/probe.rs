@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::steps::{limited, not_allowed};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::store::{
     ContentType, Error as StoreError, Key, Multipart, Outcome, Part, Patience, Store,
@@ -358,4 +357,30 @@ fn unread(error: StoreError) -> Error {
 fn too_late(limit: Duration) -> Error {
     let detail = format!("The provider did not finish within {} s.", limit.as_secs());
     Error::new(Kind::StorageTimeout, detail)
+}
+
+/// Bounds a step's duration.
+pub(super) async fn limited<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    timeout(limit, work).await.unwrap_or_else(|_| {
+        let detail = format!("The provider did not finish within {} s.", limit.as_secs());
+        Err(Error::new(Kind::StorageTimeout, detail))
+    })
+}
+
+/// Names the missing permission in the hint.
+pub(super) fn not_allowed(error: StoreError, what: &str, action: &str) -> Error {
+    let is_forbidden = error.outcome == Outcome::Forbidden
+        && matches!(error.reason, None | Some(Reason::ActionDenied));
+    let error = Error::from(error);
+    if !is_forbidden {
+        return error;
+    }
+    let hint =
+        format!("Give the key permission to {what} in this bucket (Amazon calls it {action}).");
+    error
+        .with_reason(Some(Reason::ActionDenied))
+        .with_hint(hint)
 }

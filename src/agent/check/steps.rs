@@ -8,13 +8,11 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
-use super::probe::{Probe, Warning, abort};
+use super::probe::{Probe, Warning, abort, limited, not_allowed};
 use crate::agent::model::{CheckNote, CheckStep, Failure};
 use crate::config::{Backend, Location};
 use crate::error::{Error, Kind, Reason, Result};
-use crate::store::{
-    Dialect, Error as StoreError, Keys, Outcome, Patience, Route, Store, clock_offset,
-};
+use crate::store::{Dialect, Keys, Outcome, Patience, Route, Store, clock_offset};
 
 /// Time limit of one step; a user waits.
 const STEP_LIMIT: Duration = Duration::from_secs(30);
@@ -335,16 +333,6 @@ fn proven(outcome: Option<Outcome>) -> (usize, &'static str) {
     }
 }
 
-pub(super) async fn limited<T>(
-    limit: Duration,
-    work: impl Future<Output = Result<T>>,
-) -> Result<T> {
-    timeout(limit, work).await.unwrap_or_else(|_| {
-        let detail = format!("The provider did not finish within {} s.", limit.as_secs());
-        Err(Error::new(Kind::StorageTimeout, detail))
-    })
-}
-
 /// Returns the folders that the check of a directory creates, deepest first.
 async fn missing_folders(location: &Location) -> Vec<PathBuf> {
     let Backend::Directory(path) = &location.backend else {
@@ -378,21 +366,6 @@ fn offset(ahead: chrono::Duration) -> String {
         " of"
     };
     clock_offset(ahead) + of
-}
-
-/// Names the missing permission in the hint.
-pub(super) fn not_allowed(error: StoreError, what: &str, action: &str) -> Error {
-    let is_forbidden = error.outcome == Outcome::Forbidden
-        && matches!(error.reason, None | Some(Reason::ActionDenied));
-    let error = Error::from(error);
-    if !is_forbidden {
-        return error;
-    }
-    let hint =
-        format!("Give the key permission to {what} in this bucket (Amazon calls it {action}).");
-    error
-        .with_reason(Some(Reason::ActionDenied))
-        .with_hint(hint)
 }
 
 #[cfg(test)]

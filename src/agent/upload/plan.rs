@@ -7,7 +7,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::resume::{Ledger, Wanted};
 use super::retention::Uploader;
 use crate::agent::catalog::MAX_METADATA_BYTES;
 use crate::agent::cleanup::EarlierCopy;
@@ -81,12 +80,12 @@ pub(super) struct Plan {
 }
 
 /// A name for a backup.
-struct Choice {
-    stem: Stem,
+pub(super) struct Choice {
+    pub(super) stem: Stem,
     /// The key is this upload's until the claim is dropped.
-    claim: Claim,
+    pub(super) claim: Claim,
     /// Copies of the same backup under other names.
-    replaced: Vec<EarlierCopy>,
+    pub(super) replaced: Vec<EarlierCopy>,
 }
 
 impl Outline {
@@ -113,45 +112,6 @@ impl Outline {
             waiting: None,
             error: None,
         }
-    }
-
-    /// Makes the plan: chooses the key, and takes over interrupted attempts. Cancel safe.
-    ///
-    /// # Errors
-    /// Errors of the storage. Each request is retried for the location's outage time.
-    pub(super) async fn plan(self) -> Result<(Plan, Ledger)> {
-        let location = Arc::clone(&self.location);
-        let journals = &self.context.journals;
-        let interrupted = journals
-            .interrupted(&location.folder.id, &self.backup.backup_id)
-            .await;
-        let choice = location.note(self.choose_stem(&interrupted).await)?;
-        let tar = location.folder.keys.tar(&choice.stem);
-        let is_own_tar = is_own(&interrupted, &tar);
-        let wanted = Wanted {
-            location: &location,
-            store: &self.store,
-            tar: &tar,
-            part_size: self.part_size,
-            size: self.backup.size,
-            tasks: &self.context.tasks,
-        };
-        let ledger = Ledger::take_over(interrupted, wanted, choice.claim).await?;
-        let plan = Plan {
-            id: self.id,
-            metadata: location.folder.keys.metadata(&choice.stem),
-            location,
-            store: self.store,
-            backup: self.backup,
-            uploader: self.uploader,
-            part_size: self.part_size,
-            tar,
-            replaced: choice.replaced,
-            is_own_tar,
-            started: self.started,
-            context: self.context,
-        };
-        Ok((plan, ledger))
     }
 }
 
@@ -183,7 +143,7 @@ impl Outline {
     /// A key is never overwritten: not another backup's, not this backup's earlier copy before the new one is complete, and
     /// not an orphaned tar, which may wait to be adopted. The exception is the tar of an earlier attempt at this backup that
     /// was killed just before it wrote the metadata.
-    async fn choose_stem(&self, interrupted: &[Interrupted]) -> Result<Choice> {
+    pub(super) async fn choose_stem(&self, interrupted: &[Interrupted]) -> Result<Choice> {
         let (backup_id, folder) = (&self.backup.backup_id, &self.location.folder);
         let (store, patience) = (&self.store, self.location.patience());
         let first = Stem::from_filename(&self.filename);
@@ -248,7 +208,7 @@ impl Outline {
 }
 
 /// Whether an interrupted upload claims this key.
-fn is_own(interrupted: &[Interrupted], tar: &Key) -> bool {
+pub(super) fn is_own(interrupted: &[Interrupted], tar: &Key) -> bool {
     interrupted
         .iter()
         .any(|upload| upload.header.key == tar.as_str())

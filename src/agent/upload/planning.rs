@@ -3,15 +3,16 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::plan::{Outline, Plan};
+use super::plan::{Outline, Plan, is_own};
 use super::progress::{Outage, Progress};
-use super::resume::Ledger;
+use super::resume::{Ledger, Wanted};
 use super::retention::Reason;
 use super::state::IDLE_LIMIT;
 use super::task::{Command, Task, cannot_now, ended_by};
@@ -128,5 +129,46 @@ impl Planning {
             // A caller that left needs no answer.
             let _ = discard.send(true);
         }
+    }
+}
+
+impl Outline {
+    /// Makes the plan: chooses the key, and takes over interrupted attempts. Cancel safe.
+    ///
+    /// # Errors
+    /// Errors of the storage. Each request is retried for the location's outage time.
+    async fn plan(self) -> Result<(Plan, Ledger)> {
+        let location = Arc::clone(&self.location);
+        let journals = &self.context.journals;
+        let interrupted = journals
+            .interrupted(&location.folder.id, &self.backup.backup_id)
+            .await;
+        let choice = location.note(self.choose_stem(&interrupted).await)?;
+        let tar = location.folder.keys.tar(&choice.stem);
+        let is_own_tar = is_own(&interrupted, &tar);
+        let wanted = Wanted {
+            location: &location,
+            store: &self.store,
+            tar: &tar,
+            part_size: self.part_size,
+            size: self.backup.size,
+            tasks: &self.context.tasks,
+        };
+        let ledger = Ledger::take_over(interrupted, wanted, choice.claim).await?;
+        let plan = Plan {
+            id: self.id,
+            metadata: location.folder.keys.metadata(&choice.stem),
+            location,
+            store: self.store,
+            backup: self.backup,
+            uploader: self.uploader,
+            part_size: self.part_size,
+            tar,
+            replaced: choice.replaced,
+            is_own_tar,
+            started: self.started,
+            context: self.context,
+        };
+        Ok((plan, ledger))
     }
 }

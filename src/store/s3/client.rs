@@ -154,12 +154,15 @@ impl Client {
         }
     }
 
-    pub(super) fn known_detours(&self) -> Detours {
-        self.shared.learned.lock().detours
+    /// Detours of this attempt.
+    pub(super) fn detours(&self, call: &Call) -> Detours {
+        let known = self.shared.learned.lock().detours;
+        call.learned().copied().unwrap_or(known)
     }
 
-    pub(super) fn set_detours(&self, detours: Detours) {
-        self.shared.learned.lock().detours = detours;
+    /// Keeps detours that led to an answer.
+    pub(super) fn keep(&self, detours: Detours) {
+        self.shared.learned.lock().detours = detours.lasting();
     }
 
     /// Whether an S3 server answered before.

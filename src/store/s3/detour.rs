@@ -1,14 +1,8 @@
 //! Detours around caches and proxies that change requests or answers.
 
-use super::client::Client;
 use super::e_tag::is_weak;
-use super::object::stat;
-use super::range;
-use super::request::Request;
-use crate::store::backend::Stat;
 use crate::store::error::{AtOnce, Error, Outcome};
 use crate::store::key::{Key, Role};
-use crate::store::retry::Call;
 
 /// Detours that the next attempt takes, or that a location always needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -85,57 +79,10 @@ impl Detours {
     }
 
     /// Those that all later requests of a location need, too.
-    fn lasting(self) -> Self {
+    pub(super) fn lasting(self) -> Self {
         Self {
             past_cache: false,
             ..self
         }
-    }
-}
-
-impl Client {
-    /// Detours of this attempt.
-    pub(super) fn detours(&self, call: &Call) -> Detours {
-        let known = self.known_detours();
-        call.learned::<Detours>().copied().unwrap_or(known)
-    }
-
-    /// Keeps detours that led to an answer.
-    pub(super) fn keep(&self, detours: Detours) {
-        let lasting = detours.lasting();
-        if lasting != self.known_detours() {
-            self.set_detours(lasting);
-        }
-    }
-
-    /// Reads an object's metadata with the first byte of its content.
-    pub(super) async fn head_by_get(&self, call: &Call, key: &Key) -> Result<Stat, Error> {
-        let first = 0..1;
-        let request = Request::of(http::Method::GET, key)
-            .headers(&self.headers.customer)
-            .range("range", Some(&first));
-        let reply = match self.send(call, request).await {
-            // An empty object has no first byte.
-            Err(error) if error.provider_code.as_deref() == Some("InvalidRange") => {
-                return Ok(Stat {
-                    size: 0,
-                    version: None,
-                    modified: None,
-                    checksums: Vec::new(),
-                });
-            }
-            reply => reply?,
-        };
-        let sent = range::sent(&reply, Some(&first));
-        let sent = sent.ok_or_else(|| Error::refused(&call.action, "the answer has no size"))?;
-        self.keep(self.detours(call));
-        let found = stat(&reply);
-        Ok(Stat {
-            size: sent.object_size,
-            // A checksum may be that of the range.
-            checksums: Vec::new(),
-            version: found.as_ref().and_then(|found| found.version.clone()),
-            modified: found.and_then(|found| found.modified),
-        })
     }
 }

@@ -8,6 +8,7 @@ use tracing::{debug, info, warn};
 use super::client::Client;
 use super::copy::copying;
 use super::e_tag::{Kind, Verdict};
+use super::range;
 use super::request::Request;
 use super::transport::Reply;
 use super::xml;
@@ -28,6 +29,37 @@ const CHECKSUMS: [(Algorithm, &str); 3] = [
 const PROBE: &[u8] = b"A probe of the S3 Backup Agent. It may be deleted.\n";
 
 impl Client {
+    /// Reads an object's metadata with the first byte of its content.
+    pub(super) async fn head_by_get(&self, call: &Call, key: &Key) -> Result<Stat, Error> {
+        let first = 0..1;
+        let request = Request::of(http::Method::GET, key)
+            .headers(&self.headers.customer)
+            .range("range", Some(&first));
+        let reply = match self.send(call, request).await {
+            // An empty object has no first byte.
+            Err(error) if error.provider_code.as_deref() == Some("InvalidRange") => {
+                return Ok(Stat {
+                    size: 0,
+                    version: None,
+                    modified: None,
+                    checksums: Vec::new(),
+                });
+            }
+            reply => reply?,
+        };
+        let sent = range::sent(&reply, Some(&first));
+        let sent = sent.ok_or_else(|| Error::refused(&call.action, "the answer has no size"))?;
+        self.keep(self.detours(call));
+        let found = stat(&reply);
+        Ok(Stat {
+            size: sent.object_size,
+            // A checksum may be that of the range.
+            checksums: Vec::new(),
+            version: found.as_ref().and_then(|found| found.version.clone()),
+            modified: found.and_then(|found| found.modified),
+        })
+    }
+
     /// A request that stores part `number`, from 0.
     pub(super) fn part(&self, session: &Session, number: usize) -> Request {
         Request::of(Method::PUT, &session.key)

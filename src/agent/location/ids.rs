@@ -11,7 +11,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::kept::keep;
+use crate::agent::kept::keep;
 use crate::config::{Backend, Location};
 
 /// Name of the file in the state directory.
