@@ -9,23 +9,31 @@ use crate::lab::call::content_path;
 use crate::lab::{Bucket, Fault, MIB, Proxy, Request, Sample, agent_behind_proxy, eventually};
 
 const DENIED: &str = "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
-const GONE: &str =
-    "<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>";
-const CHANGED: &str = "<Error><Code>PreconditionFailed</Code><Message>At least one of the pre-conditions you \
-    specified did not hold.</Message></Error>";
+
+/// When the backup breaks.
+#[derive(PartialEq, Eq)]
+enum Moment {
+    BeforeDownload,
+    /// Most of it is not read then: 30 MiB are more than all buffers hold.
+    AfterHeaders,
+}
 
 /// A download that `breaks` ends in the middle, and what the agent tells about it.
-async fn breaks_off(code: &str, breaks: impl AsyncFnOnce(&Proxy, &Bucket, &str)) {
+async fn breaks_off(code: &str, moment: Moment, breaks: impl AsyncFnOnce(&Proxy, &Bucket, &str)) {
     let (agent, proxy, bucket) = agent_behind_proxy(|location| location.concurrency = 1).await;
     let sample = Sample::new("a1", "Broken", 30 * MIB);
     agent.upload("garage", &sample).await;
     let mut events = agent.events().await;
-    breaks(&proxy, &bucket, &format!("backups/{}.tar", sample.stem())).await;
-    let mut answer = agent
-        .request(Method::GET, &content_path("garage", "a1"))
-        .send()
-        .await
-        .unwrap();
+    let tar = format!("backups/{}.tar", sample.stem());
+    let download = agent.request(Method::GET, &content_path("garage", "a1"));
+    let mut answer = if moment == Moment::BeforeDownload {
+        breaks(&proxy, &bucket, &tar).await;
+        download.send().await.unwrap()
+    } else {
+        let answer = download.send().await.unwrap();
+        breaks(&proxy, &bucket, &tar).await;
+        answer
+    };
     assert_eq!(answer.status(), 200);
     let download_id = answer.headers()["s3-backup-agent-download"]
         .to_str()
@@ -82,35 +90,48 @@ fn answer_later(proxy: &Proxy, answer: Fault) {
 
 #[tokio::test]
 async fn revoked_key_is_told() {
-    breaks_off("storage_forbidden", async |proxy, _, _| {
-        answer_later(proxy, Fault::Answer("403 Forbidden", DENIED));
-    })
+    breaks_off(
+        "storage_forbidden",
+        Moment::BeforeDownload,
+        async |proxy, _, _| answer_later(proxy, Fault::Answer("403 Forbidden", DENIED)),
+    )
     .await;
 }
 
 #[tokio::test]
 async fn object_that_is_gone_is_told() {
-    breaks_off("backup_not_found", async |proxy, _, _| {
-        answer_later(proxy, Fault::Answer("404 Not Found", GONE));
-    })
+    breaks_off(
+        "backup_not_found",
+        Moment::AfterHeaders,
+        async |_, bucket, key| bucket.delete(key).await,
+    )
     .await;
 }
 
 #[tokio::test]
 async fn object_that_was_replaced_is_told() {
-    breaks_off("storage_error", async |proxy, _, _| {
-        answer_later(proxy, Fault::Answer("412 Precondition Failed", CHANGED));
-    })
+    breaks_off(
+        "storage_error",
+        Moment::AfterHeaders,
+        async |_, bucket, key| flip(bucket, key).await,
+    )
     .await;
 }
 
 #[tokio::test]
 async fn damaged_object_is_told() {
-    breaks_off("checksum_mismatch", async |_, bucket, key| {
-        let mut tar = bucket.get(key).await.to_vec();
-        let middle = tar.len() / 2;
-        tar[middle] ^= 1;
-        bucket.put(key, tar).await;
-    })
+    breaks_off(
+        "checksum_mismatch",
+        Moment::BeforeDownload,
+        async |_, bucket, key| flip(bucket, key).await,
+    )
     .await;
+}
+
+/// Writes the object again, with one bit changed.
+async fn flip(bucket: &Bucket, key: &str) {
+    let mut tar = bucket.get(key).await.to_vec();
+    let middle = tar.len() / 2;
+    tar[middle] ^= 1;
+    bucket.put(key, tar).await;
 }
