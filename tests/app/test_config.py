@@ -44,6 +44,8 @@ LEFT_OUT = {
     "state_dir": "Supervisor gives the app /data",
     "log.format": "Home Assistant shows the app's log as it is, for people to read",
     "listen.socket": "the folder that Home Assistant has, too",
+    "listen.socket_mode": "Home Assistant runs as the same user",
+    "listen.socket_group": "Home Assistant runs as the same user",
     "listen.tcp": "no port is open to other hosts",
     "listen.tls_cert": "belongs to listen.tcp",
     "listen.tls_key": "belongs to listen.tcp",
