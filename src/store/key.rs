@@ -8,12 +8,9 @@ use std::fmt;
 const FOLDER: &str = "backups/";
 const TAR: &str = ".tar";
 const METADATA: &str = ".metadata.json";
-/// Name of a check's probe: like a backup's, with characters that some proxies change, and without the dot at the start that
+/// Name of a probe: like a backup's, with characters that some proxies change, and without the dot at the start that
 /// some refuse. Each folder has one, so that no number of checks leaves more than one object.
 const PROBE: &str = "s3-backup-agent-check \u{e4}+(1)#.tar";
-
-/// Name of the probe that tells the kind of `ETag`s.
-const E_TAG_PROBE: &str = "s3-backup-agent-probe.tar";
 
 /// Start of the name of a probe of agents of version 0.1.
 const OLD_PROBE: &str = ".s3-backup-agent-check-";
@@ -77,12 +74,12 @@ impl Key {
 
     /// Key of a probe in the same folder.
     pub(super) fn probe_beside(&self) -> Self {
-        Self(format!("{}{E_TAG_PROBE}", self.folder()))
+        Self(format!("{}{PROBE}", self.folder()))
     }
 
     fn is_probe(&self) -> bool {
         let name = &self.0[self.folder().len()..];
-        [PROBE, E_TAG_PROBE].contains(&name) || name.starts_with(OLD_PROBE)
+        name == PROBE || name.starts_with(OLD_PROBE)
     }
 
     /// Its folder, with a slash at the end.

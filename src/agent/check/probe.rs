@@ -120,10 +120,8 @@ impl<'s> Probe<'s> {
         if completed.await? {
             self.kept = None;
         } else {
-            multipart
-                .abort(Patience::INTERACTIVE)
-                .await
-                .map_err(refused)?;
+            // One that is left is noted with the next.
+            drop(multipart.abort(Patience::INTERACTIVE).await);
         }
         Ok(proven)
     }

@@ -76,6 +76,7 @@ struct Learned {
 }
 
 /// The trial of a lesson by the next attempt.
+#[derive(Clone)]
 struct Trial {
     lesson: Lesson,
     /// Dialect that the lesson changes.
@@ -186,7 +187,18 @@ impl Client {
         let trial = call.learned::<Trial>();
         let dialect = trial.map_or_else(|| self.dialect(), |trial| trial.lesson.dialect.clone());
         let credential = self.credential();
-        let result = self.sent(call, &request, &dialect, &credential).await;
+        let result = match (
+            trial,
+            self.sent(call, &request, &dialect, &credential).await,
+        ) {
+            // A connection that the server closed meanwhile tells nothing about the lesson.
+            (Some(trial), Err(failure)) if failure.is_broken_http() => {
+                let error = failure.error(&call.action);
+                let at_once = Some(AtOnce::with(trial.clone()));
+                return Err(Error { at_once, ..error });
+            }
+            (_, result) => result,
+        };
         if let Some(trial) = trial {
             if !trial.lesson.leads_on(&result) {
                 return Err(trial.refused.error(&call.action));

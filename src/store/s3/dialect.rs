@@ -26,6 +26,7 @@ pub struct Dialect {
 }
 
 /// A change of dialect that a refusal asks for.
+#[derive(Clone)]
 pub(super) struct Lesson {
     pub(super) dialect: Dialect,
     pub(super) subject: Subject,

@@ -131,12 +131,26 @@ async fn broken_promise(agent: &Agent, quirks: &[Quirk], samples: &[Sample; 2]) 
     Some(format!("{quirks:?}: {said}"))
 }
 
+/// Without a digest that the provider verifies, opaque `ETag`s are told by a probe; where nothing
+/// is deleted or written over, that would leave an object each time.
+fn needs_more_objects(pair: &[Quirk; 2]) -> bool {
+    let is_opaque = [
+        Quirk::OpaqueETags,
+        Quirk::OpaqueObjectETags,
+        Quirk::OpaquePartETags,
+    ]
+    .iter()
+    .any(|quirk| pair.contains(quirk));
+    is_opaque && pair.contains(&Quirk::WriteOnce)
+}
+
 /// All pairs, in an order that mixes them.
 fn pairs() -> Vec<[Quirk; 2]> {
     let all = (0..ALL.len()).flat_map(|one| (one + 1..ALL.len()).map(move |other| (one, other)));
     let mut pairs: Vec<_> = all
         .map(|(one, other)| [ALL[one].clone(), ALL[other].clone()])
         .collect();
+    pairs.retain(|pair| !needs_more_objects(pair));
     let mixed = |index: usize| (index * 7919) % 9973;
     let mut order: Vec<_> = pairs.drain(..).enumerate().collect();
     order.sort_by_key(|(index, _)| mixed(*index));
