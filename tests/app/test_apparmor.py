@@ -88,7 +88,9 @@ async def locations(garage: Garage) -> list[dict[str, Any]]:
     }
     away = {**cellar, "id": "away", "endpoint": "https://unreachable.example.com"}
     house = {**away, "id": "house", "ca_certificate": "/share/house.pem"}
-    return [cellar, away, house]
+    # Its derived id is remembered.
+    nameless = {key: value for key, value in away.items() if key != "id"}
+    return [cellar, away, house, {**nameless, "prefix": "elsewhere"}]
 
 
 async def main_job(app: Image) -> None:

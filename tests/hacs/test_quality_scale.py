@@ -56,7 +56,7 @@ PASSAGES = {
     "docs-removal-instructions": "## Remove it",
     "docs-supported-devices": "(../providers.md)",
     "docs-troubleshooting": "(../troubleshooting.md)",
-    "docs-use-cases": "People use it to",
+    "docs-use-cases": "Use it to keep backups",
 }
 
 

@@ -277,7 +277,10 @@ impl Setup {
             command.arg(BINARY);
             command
         } else if self.before.is_empty() {
-            Command::new(BINARY)
+            // The tests themselves may run under `nohup`.
+            let mut command = Command::new("env");
+            command.args(["--default-signal=HUP", BINARY]);
+            command
         } else {
             let mut command = Command::new("sh");
             command.args([

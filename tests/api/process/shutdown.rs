@@ -56,17 +56,7 @@ async fn hangup_cleans_up_after_a_command() {
     let file = setup.path("a1.tar");
     std::fs::write(&file, &sample.tar).unwrap();
     let gate = proxy.hold(|request| request.stores_part(3));
-    let agent = setup.command();
-    // The tests themselves may run under `nohup`.
-    let mut command = Command::new("env");
-    command.arg("--default-signal=HUP").arg(agent.get_program());
-    command.args(agent.get_args()).env_clear();
-    command.envs(
-        agent
-            .get_envs()
-            .filter_map(|(name, value)| Some((name, value?))),
-    );
-    command.current_dir(agent.get_current_dir().unwrap());
+    let mut command = setup.command();
     command.args(["upload", "garage", file.to_str().unwrap()]);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let mut process = command.spawn().unwrap();
