@@ -221,10 +221,7 @@ fn clean_segment(segment: &str) -> String {
 }
 
 fn truncate(mut text: String) -> String {
-    let end = (0..=MAX_STEM_BYTES.min(text.len()))
-        .rev()
-        .find(|&index| text.is_char_boundary(index));
-    text.truncate(end.unwrap_or_default());
+    text.truncate(text.floor_char_boundary(MAX_STEM_BYTES));
     text
 }
 

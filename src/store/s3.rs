@@ -20,6 +20,7 @@ mod probe;
 mod range;
 mod request;
 mod resolve;
+mod shared;
 mod sign;
 mod traffic;
 mod transport;

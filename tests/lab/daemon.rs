@@ -8,7 +8,7 @@ pub(crate) mod seaweedfs;
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -83,14 +83,7 @@ impl Daemon {
             guest: Key::random(),
         };
         let log = fs::File::create(place.log()).unwrap();
-        let process = command(&place)
-            .current_dir(&place.folder)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        guard::started(process.id());
+        let process = guard::spawn(command(&place).current_dir(&place.folder), log);
         Self {
             name,
             place,

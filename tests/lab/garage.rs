@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
@@ -91,14 +91,7 @@ impl Garage {
             .env("GARAGE_ADMIN_TOKEN", &self.admin_token)
             .env("GARAGE_DEFAULT_ACCESS_KEY", &self.key_id)
             .env("GARAGE_DEFAULT_SECRET_KEY", &self.secret);
-        let process = command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        guard::started(process.id());
-        *self.process.lock().unwrap() = Some(process);
+        *self.process.lock().unwrap() = Some(guard::spawn(&mut command, log));
         let answers = || async {
             self.admin("GetClusterStatus", None).await.is_ok()
                 && TcpStream::connect(("127.0.0.1", self.ports[0]))

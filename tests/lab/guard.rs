@@ -1,9 +1,10 @@
 //! Kills everything that the tests started, even when the tests are killed: a shell that waits for
 //! the end of its input.
 
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 const SCRIPT: &str = r#"
@@ -36,6 +37,18 @@ fn tell(line: &str) {
         "{line}"
     )
     .unwrap();
+}
+
+/// Starts a server that writes to this log, and ends with the tests.
+pub(super) fn spawn(command: &mut Command, log: File) -> Child {
+    let process = command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    started(process.id());
+    process
 }
 
 pub(super) fn started(pid: u32) {

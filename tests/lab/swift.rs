@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::{Mutex, OnceLock};
 
 use tokio::net::TcpStream;
@@ -64,14 +64,7 @@ impl Swift {
             .arg(self.port.to_string())
             .env("SWIFT_REGION", REGION)
             .env("SWIFT_SECRET", &self.secret);
-        let process = command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        guard::started(process.id());
-        *self.process.lock().unwrap() = Some(process);
+        *self.process.lock().unwrap() = Some(guard::spawn(&mut command, log));
     }
 
     /// Kills the server; the kernel kills its services with it.

@@ -49,7 +49,7 @@ impl Planning {
     pub(super) async fn run(mut self, outline: Outline) {
         let (location, context) = (outline.location.clone(), outline.context.clone());
         let backup_id = outline.backup.backup_id.clone();
-        // Requests and journals are released before anybody learns of the end.
+        // Requests and journals are released before a caller learns of the end.
         match self.wait_for(outline.plan()).await {
             Next::Task(begun) => self.continue_with(*begun).await,
             Next::Failed(error) => self.fail(error).await,

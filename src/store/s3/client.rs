@@ -21,13 +21,13 @@ use super::encryption::Headers;
 use super::failure::Failure;
 use super::names::Readings;
 use super::request::Request;
+use super::shared::Shared;
 use super::sign;
-use super::traffic::{Counters, Traffic};
+use super::traffic::Traffic;
 use super::transport::{Reply, Transport};
 use super::xml::List;
 use crate::config::{Encryption, S3Settings};
 use crate::error::Reason;
-use crate::logging::scrub::scrub_with;
 use crate::provider::Checksum;
 use crate::store::backend::{Backend, path_of};
 use crate::store::digest::Algorithm;
@@ -52,27 +52,6 @@ pub(in crate::store) struct Client {
     /// How the server's listings are read.
     readings: Arc<Mutex<Readings>>,
     shared: Arc<Shared>,
-}
-
-/// State that a location keeps when its settings change; running transfers see the change.
-#[derive(Debug)]
-struct Shared {
-    /// The location's id, for the log.
-    location: Arc<str>,
-    counters: Counters,
-    e_tags_of_objects: ETags,
-    e_tags_of_parts: ETags,
-    learned: Mutex<Learned>,
-}
-
-#[derive(Debug)]
-struct Learned {
-    /// One for each time that the settings of the dialect changed: running transfers keep theirs.
-    dialects: Vec<Dialect>,
-    credential: Arc<AwsCredential>,
-    /// Whether an S3 server answered: another answer comes from a server between.
-    was_s3: bool,
-    detours: Detours,
 }
 
 /// The trial of a lesson by the next attempt.
@@ -356,47 +335,6 @@ impl Client {
             may_pass: self.was_s3(),
             ..Error::could_not(&call.action, Outcome::NotS3, why)
         }
-    }
-}
-
-impl Shared {
-    fn new(settings: &S3Settings, location: &str) -> Self {
-        Self {
-            location: location.into(),
-            counters: Counters::default(),
-            e_tags_of_objects: ETags::default(),
-            e_tags_of_parts: ETags::default(),
-            learned: Mutex::new(Learned {
-                dialects: Vec::new(),
-                credential: Arc::new(sign::credential(settings)),
-                was_s3: false,
-                detours: Detours::default(),
-            }),
-        }
-    }
-
-    fn new_dialect(&self, initial: Dialect) -> usize {
-        let dialects = &mut self.learned.lock().dialects;
-        dialects.push(initial);
-        dialects.len() - 1
-    }
-
-    /// Signs with the credential of these settings from now on.
-    fn use_settings(&self, settings: &S3Settings) {
-        self.learned.lock().credential = Arc::new(sign::credential(settings));
-    }
-
-    /// Adds to an answer whether an S3 server answered before, and removes secrets and the ID of the key: a provider names
-    /// the key that it does not know, and people swap the two.
-    fn noted(&self, mut answer: Answer, credential: &AwsCredential) -> Answer {
-        let mut learned = self.learned.lock();
-        learned.was_s3 |= answer.is_s3 && !answer.code.is_empty();
-        answer.was_s3 = learned.was_s3;
-        drop(learned);
-        for text in answer.texts() {
-            scrub_with(text, &credential.key_id);
-        }
-        answer
     }
 }
 

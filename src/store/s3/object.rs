@@ -32,7 +32,7 @@ impl Client {
     /// Reads an object's metadata with the first byte of its content.
     pub(super) async fn head_by_get(&self, call: &Call, key: &Key) -> Result<Stat, Error> {
         let first = 0..1;
-        let request = Request::of(http::Method::GET, key)
+        let request = Request::of(Method::GET, key)
             .headers(&self.headers.customer)
             .range("range", Some(&first));
         let reply = match self.send(call, request).await {
@@ -244,20 +244,8 @@ pub(super) fn stat(reply: &Reply) -> Option<Stat> {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::StreamExt;
-
+    use super::super::transport::tests::reply;
     use super::*;
-
-    fn reply(status: u16, headers: &[(&'static str, &'static str)]) -> Reply {
-        Reply {
-            status: status.try_into().unwrap(),
-            headers: headers
-                .iter()
-                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-                .collect(),
-            body: futures_util::stream::empty().boxed(),
-        }
-    }
 
     #[test]
     fn only_checksums_of_all_bytes_count() {

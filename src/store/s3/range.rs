@@ -105,18 +105,8 @@ impl Sent {
 
 #[cfg(test)]
 mod tests {
+    use super::super::transport::tests::reply;
     use super::*;
-
-    fn reply(status: u16, headers: &[(&'static str, &'static str)]) -> Reply {
-        Reply {
-            status: status.try_into().unwrap(),
-            headers: headers
-                .iter()
-                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-                .collect(),
-            body: stream::empty().boxed(),
-        }
-    }
 
     #[test]
     fn only_the_requested_range_is_accepted() {

@@ -275,4 +275,4 @@ fn client(wire: &Wire, port: Option<u16>) -> Result<reqwest::Client, Unusable> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,6 +1,7 @@
 use std::convert::identity;
 
 use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use http::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
@@ -18,6 +19,18 @@ fn transport(idle: Duration) -> Transport {
     Transport {
         idle,
         ..transport.unwrap()
+    }
+}
+
+/// An answer without a body.
+pub(in crate::store::s3) fn reply(status: u16, headers: &[(&'static str, &'static str)]) -> Reply {
+    Reply {
+        status: status.try_into().unwrap(),
+        headers: headers
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect(),
+        body: stream::empty().boxed(),
     }
 }
 
