@@ -27,6 +27,8 @@ mod s3;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
 
 use backend::{Backend, Content, Payload};
 pub use backend::{Body, ContentType, CopySource, HeldPart, Leftover, Object, Objects, Part, Stat};
@@ -208,7 +210,27 @@ impl Store {
     /// # Errors
     /// What a request fails with.
     pub async fn delete(&self, key: &Key, patience: Patience) -> Result<(), Error> {
+        self.delete_while(key, patience, || ready(Ok(true)).boxed())
+            .await
+    }
+
+    /// Deletes an object that another writer may replace meanwhile. Each further attempt asks `is_ours` first: an earlier
+    /// one may have deleted the object without an answer, and the name has been free since. An object that is not the
+    /// caller's counts as deleted.
+    ///
+    /// # Errors
+    /// As [`Self::delete`], and those of `is_ours`.
+    pub async fn delete_while<'a>(
+        &self,
+        key: &Key,
+        patience: Patience,
+        is_ours: impl Fn() -> BoxFuture<'a, Result<bool, Error>> + Sync,
+    ) -> Result<(), Error> {
+        let is_ours = &is_ours;
         let deleted = Retry::with(patience).run(self.action("delete", key), |call| async move {
+            if call.is_repeated && !is_ours().await? {
+                return Ok(());
+            }
             self.backend.delete(&call, key).await
         });
         match deleted.await {

@@ -106,6 +106,8 @@ pub(super) struct Call {
     pub(super) action: Arc<str>,
     /// Whether a pooled connection may be half-dead.
     pub(super) is_hedge: bool,
+    /// Whether an attempt went before; its answer may be lost.
+    pub(super) is_repeated: bool,
     at_once: Option<AtOnce>,
     answered: CancellationToken,
 }
@@ -115,6 +117,7 @@ impl Call {
         Self {
             action: action.into(),
             is_hedge: false,
+            is_repeated: false,
             at_once: None,
             answered: CancellationToken::new(),
         }
@@ -132,6 +135,7 @@ impl Call {
 
     fn next(&self, at_once: Option<AtOnce>) -> Self {
         Self {
+            is_repeated: true,
             at_once,
             ..Self::new(&self.action)
         }

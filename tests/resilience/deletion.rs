@@ -2,6 +2,11 @@
 
 mod killed;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use tokio::sync::Semaphore;
+
 use crate::lab::{
     Agent, Bucket, Fault, Location, MIB, Proxy, Request, Sample, Setup, agent_and_bucket,
     agent_behind_proxy, eventually,
@@ -106,7 +111,7 @@ async fn killed_after_failed_commit(
 }
 
 fn never_arrives() -> Fault {
-    Fault::Hold(std::sync::Arc::new(tokio::sync::Semaphore::new(0)))
+    Fault::Hold(Arc::new(Semaphore::new(0)))
 }
 
 #[tokio::test]
@@ -120,18 +125,17 @@ async fn tar_of_a_failed_upload_is_removed_after_the_outage() {
 /// The sender received "not stored", although the metadata object arrived.
 #[tokio::test]
 async fn failed_backup_is_removed_after_the_outage() {
-    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
+    let gate = Arc::new(Semaphore::new(0));
     let (agent, _proxy, bucket) =
-        killed_after_failed_commit(40_960, || Fault::HoldAnswer(std::sync::Arc::clone(&gate)))
-            .await;
+        killed_after_failed_commit(40_960, || Fault::HoldAnswer(Arc::clone(&gate))).await;
     assert_nothing_left(&agent, &bucket).await;
     assert!(agent.listed("garage").await.is_empty());
 }
 
 #[tokio::test]
 async fn background_removal_updates_the_list() {
-    let gate = std::sync::Arc::new(tokio::sync::Semaphore::new(0));
-    let arrives = || Fault::HoldAnswer(std::sync::Arc::clone(&gate));
+    let gate = Arc::new(Semaphore::new(0));
+    let arrives = || Fault::HoldAnswer(Arc::clone(&gate));
     let (agent, _proxy, bucket, _) = failed_in_commit(40_960, arrives).await;
     let next = Sample::new("b2", "Next", 40_960);
     agent.upload("garage", &next).await;
@@ -262,4 +266,56 @@ async fn new_copy_replaces_its_predecessor_but_no_other_backup_under_that_name()
     listed.sort();
     assert_eq!(listed, ["a1", "b2"]);
     assert!(agent.download("garage", "b2").await.unwrap().body == other.tar);
+}
+
+/// Loses the answer to the deletion of a tar, and holds the request that follows.
+fn lose_answer(proxy: &Proxy) -> Arc<Semaphore> {
+    let is_lost = Arc::new(AtomicBool::new(false));
+    let is_first = {
+        let is_lost = Arc::clone(&is_lost);
+        move |request: &Request| request.deletes(".tar") && !is_lost.swap(true, Relaxed)
+    };
+    proxy.fault(is_first, Fault::CutAnswer(0));
+    proxy.hold(move |_| is_lost.load(Relaxed))
+}
+
+#[tokio::test]
+async fn repeated_deletion_spares_the_backup_of_another_agent() {
+    let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+    let sample = Sample::small("a1");
+    agent.upload("garage", &sample).await;
+    let gate = lose_answer(&proxy);
+    let other = Setup::of(Location::of(&bucket)).serve().await;
+    let meanwhile = async {
+        eventually("the retry is in flight", async || proxy.faults_left() == 0).await;
+        other.upload("garage", &sample).await;
+        gate.add_permits(1);
+    };
+    let (deleted, ()) = tokio::join!(agent.delete_backup("garage", "a1"), meanwhile);
+    assert_eq!(deleted.status, 204);
+    assert_only_backup(&agent, &bucket, &sample).await;
+}
+
+#[tokio::test]
+async fn repeated_discard_spares_the_backup_of_another_agent() {
+    for size in [40_960, 11 * MIB] {
+        let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+        let sample = Sample::new("a1", "Failed", size);
+        let denied = "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
+        proxy.fault(
+            |request| request.writes(".metadata.json"),
+            Fault::Answer("403 Forbidden", denied),
+        );
+        let upload_id = agent.received("garage", &sample).await;
+        let gate = lose_answer(&proxy);
+        agent
+            .complete(&upload_id, &sample)
+            .await
+            .is_problem(502, "storage_forbidden", &[]);
+        eventually("the retry is in flight", async || proxy.faults_left() == 0).await;
+        let other = Setup::of(Location::of(&bucket)).serve().await;
+        other.upload("garage", &sample).await;
+        gate.add_permits(1);
+        assert_only_backup(&agent, &bucket, &sample).await;
+    }
 }

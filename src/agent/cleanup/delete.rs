@@ -7,13 +7,13 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use super::tombstone::{apply, described};
+use super::tombstone::{apply, delete_metadata, delete_tar, described};
 use crate::agent::catalog::Entry;
 use crate::agent::folder::{Claim, ClaimKind};
 use crate::agent::journal::{Header, Journal, Journals, Tombstone};
 use crate::agent::location::Location;
 use crate::error::{Error, Kind, Result};
-use crate::store::{Error as StoreError, Key, Patience, Stem};
+use crate::store::{Error as StoreError, Key, Object, Outcome, Patience, Stem};
 
 /// How long a deletion waits for a commit of the same backup.
 const COMMIT_WAIT: Duration = Duration::from_secs(12);
@@ -25,6 +25,8 @@ type StoreResult<T> = std::result::Result<T, StoreError>;
 pub(in crate::agent) struct Deletion {
     location: Arc<Location>,
     tar: Key,
+    /// The tar as it was found, if there is one.
+    found: Option<Object>,
     journal: Option<Journal>,
     /// Without its metadata the tar would look like an orphan to adopt.
     _claim: Claim,
@@ -34,9 +36,10 @@ pub(in crate::agent) struct Deletion {
 #[derive(Debug)]
 struct Target<'a> {
     tar: &'a Key,
+    found: Option<Object>,
     metadata: &'a Key,
-    /// The tar's version.
-    version: &'a str,
+    /// SHA-256 of the metadata object.
+    sha256: &'a str,
     backup_id: &'a str,
 }
 
@@ -60,7 +63,7 @@ impl Deletion {
         backup_id: &str,
         journals: &Arc<Journals>,
     ) -> StoreResult<Option<Self>> {
-        let (tar, version) = (&copy.tar.key, &copy.tar.version);
+        let tar = &copy.tar.key;
         let patience = Patience::INTERACTIVE;
         let Some(metadata) = tar.metadata_of_tar() else {
             return Ok(None);
@@ -69,8 +72,9 @@ impl Deletion {
             Some(described) if described.backup_id.as_deref() == Some(backup_id) => {
                 let target = Target {
                     tar,
+                    found: Some(copy.tar.clone()),
                     metadata: &metadata,
-                    version,
+                    sha256: &described.sha256,
                     backup_id,
                 };
                 Self::of(location, target, patience, journals)
@@ -80,7 +84,7 @@ impl Deletion {
             Some(_) => Ok(None),
             None => {
                 let tombstone = Tombstone::Deleted {
-                    version: version.clone(),
+                    version: copy.tar.version.clone(),
                 };
                 apply(location, tar, &tombstone, patience, |_| false).await?;
                 Ok(None)
@@ -103,15 +107,19 @@ impl Deletion {
         let metadata = location.folder.keys.metadata(&copy.stem);
         // From here on no upload of this agent chooses the name.
         let _claim = location.folder.claim(&tar, ClaimKind::Deletion);
-        let found = location.store.object_if_any(&tar, patience).await?;
+        let found = match location.store.object_or_listed(&tar, patience).await {
+            Err(error) if error.outcome == Outcome::NotFound => None,
+            found => Some(found?),
+        };
         let described = described(location, &metadata, patience).await?;
         if described.is_none_or(|described| described.sha256 != copy.metadata) {
             return Ok(None);
         }
         let target = Target {
             tar: &tar,
+            found,
             metadata: &metadata,
-            version: &found.map(|found| found.version).unwrap_or_default(),
+            sha256: &copy.metadata,
             backup_id,
         };
         Self::of(location, target, patience, journals)
@@ -137,13 +145,15 @@ impl Deletion {
         };
         let journal = journals.begin(header).await;
         if let Some(journal) = &journal {
-            let version = target.version.to_owned();
+            let version = target.found.as_ref().map(|found| found.version.clone());
+            let version = version.unwrap_or_default();
             journal.bury(Tombstone::Deleted { version }).await;
         }
-        location.store.delete(target.metadata, patience).await?;
+        delete_metadata(location, target.metadata, target.sha256, patience).await?;
         Ok(Self {
             location: Arc::clone(location),
             tar: target.tar.clone(),
+            found: target.found,
             journal,
             _claim: claim,
         })
@@ -151,7 +161,7 @@ impl Deletion {
 
     /// Deletes the tar. If that fails, retries in the background for as long as an outage may last.
     pub(in crate::agent) async fn finish(self, patience: Patience, tasks: &TaskTracker) {
-        match self.location.store.delete(&self.tar, patience).await {
+        match self.delete_tar(patience).await {
             Ok(()) => self.end().await,
             Err(error) => {
                 warn!(
@@ -159,7 +169,7 @@ impl Deletion {
                 );
                 tasks.spawn(async move {
                     let patience = self.location.patience();
-                    match self.location.store.delete(&self.tar, patience).await {
+                    match self.delete_tar(patience).await {
                         Ok(()) => self.end().await,
                         Err(error) => warn!(
                             "could not delete \"{}\"; the sweep will retry: {error}",
@@ -168,6 +178,13 @@ impl Deletion {
                     }
                 });
             }
+        }
+    }
+
+    async fn delete_tar(&self, patience: Patience) -> StoreResult<()> {
+        match &self.found {
+            Some(found) => delete_tar(&self.location, found, patience).await,
+            None => Ok(()),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::{FutureExt, TryFutureExt};
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
@@ -149,9 +150,54 @@ pub(super) async fn apply(
         None if !may_delete(&found) => return Ok(false),
         _ => {}
     }
-    location.store.delete(tar, patience).await?;
+    delete_tar(location, &found, patience).await?;
     location.outdated();
     Ok(true)
+}
+
+/// Deletes a tar without metadata as it was found. Another agent may choose its name as soon as the storage has deleted it.
+pub(super) async fn delete_tar(
+    location: &Location,
+    found: &Object,
+    patience: Patience,
+) -> Result<(), Error> {
+    let is_ours = || is_still(location, found).boxed();
+    location
+        .store
+        .delete_while(&found.key, patience, is_ours)
+        .await
+}
+
+/// Whether a tar is as it was found, still without metadata: equal bytes have an equal version.
+async fn is_still(location: &Location, found: &Object) -> Result<bool, Error> {
+    let (store, patience) = (&location.store, Patience::NONE);
+    if let Some(metadata) = found.key.metadata_of_tar()
+        && store.object_if_any(&metadata, patience).await?.is_some()
+    {
+        return Ok(false);
+    }
+    match store.object_or_listed(&found.key, patience).await {
+        Err(error) if error.outcome == Outcome::NotFound => Ok(false),
+        now => Ok(is_same_version(&found.version, &now?.version)),
+    }
+}
+
+/// Deletes a metadata object with this SHA-256.
+pub(super) async fn delete_metadata(
+    location: &Location,
+    metadata: &Key,
+    sha256: &str,
+    patience: Patience,
+) -> Result<(), Error> {
+    let is_ours = || {
+        let now = described(location, metadata, Patience::NONE);
+        now.map_ok(|now| now.is_some_and(|now| now.sha256 == sha256))
+            .boxed()
+    };
+    location
+        .store
+        .delete_while(metadata, patience, is_ours)
+        .await
 }
 
 /// Deletes a metadata object if its SHA-256 is `ours`, and returns whether none is left.
@@ -163,8 +209,8 @@ pub(in crate::agent) async fn retract_metadata(
 ) -> Result<bool, Error> {
     match described(location, metadata, patience).await? {
         None => Ok(true),
-        Some(described) if ours == Some(&*described.sha256) => {
-            location.store.delete(metadata, patience).await?;
+        Some(Described { sha256, .. }) if ours == Some(&*sha256) => {
+            delete_metadata(location, metadata, &sha256, patience).await?;
             location.outdated();
             Ok(true)
         }
