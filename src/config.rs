@@ -3,6 +3,7 @@
 //! [`settings`] is the table of settings, [`layers`] merges the sources, [`reader`] reads typed values by the table,
 //! [`location`] and [`s3`] check how they fit together.
 
+mod bucket;
 mod credentials;
 mod endpoint;
 pub mod layers;

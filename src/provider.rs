@@ -206,8 +206,8 @@ pub fn nearest(id: &str) -> Option<&'static Provider> {
 struct Recognized<'p> {
     template: &'p UrlTemplate,
     parts: template::Parts,
-    /// Region of an endpoint that does not name it.
-    implied: Option<&'p str>,
+    /// The alias, if it is one's template.
+    alias: Option<&'p Alias>,
 }
 
 impl Provider {
@@ -216,10 +216,6 @@ impl Provider {
     /// # Errors
     /// The names of missing or invalid settings; `endpoint` if only the user knows it.
     pub fn endpoint_for(&self, value: impl Fn(&str) -> Option<String>) -> Result<Url, Vec<String>> {
-        let template = self
-            .endpoint
-            .as_ref()
-            .ok_or_else(|| vec!["endpoint".to_owned()])?;
         let default =
             |name: &str| (name == "region" && !self.region_required).then(|| self.region.clone());
         let given = |name: &str| {
@@ -227,6 +223,9 @@ impl Provider {
                 .map(|text| text.trim().to_owned())
                 .filter(|text| !text.is_empty())
         };
+        let template = self
+            .template_for(given("region").as_deref().unwrap_or_default())
+            .ok_or_else(|| vec!["endpoint".to_owned()])?;
         template.expand(
             |name| given(name).or_else(|| default(name)),
             |name, text| self.fits(name, text),
@@ -240,8 +239,16 @@ impl Provider {
         recognized
             .parts
             .value("region")
-            .or(recognized.implied)
+            .or_else(|| recognized.alias?.region.as_deref())
             .map(str::to_owned)
+    }
+
+    /// Returns the bucket before the host of an endpoint of this provider.
+    #[must_use]
+    pub fn bucket_in(&self, endpoint: &Url) -> Option<String> {
+        let before = self.recognize(endpoint)?.parts.before;
+        let bucket = before.trim_end_matches('.');
+        (!bucket.is_empty()).then(|| bucket.to_owned())
     }
 
     /// Returns the same endpoint for another region, if it depends on the region.
@@ -250,10 +257,12 @@ impl Provider {
         let Recognized {
             template,
             parts,
-            implied,
+            alias,
         } = self.recognize(endpoint)?;
-        let template = if implied.is_some() {
-            self.endpoint.as_ref()?
+        let has_no_region = alias.is_some_and(|alias| alias.region.is_some());
+        let partition = alias.and_then(|alias| alias.regions.as_deref());
+        let template = if has_no_region || partition != self.partition_of(region) {
+            self.template_for(region)?
         } else {
             template
         };
@@ -286,16 +295,34 @@ impl Provider {
         let aliases = self
             .aliases
             .iter()
-            .map(|alias| (&alias.endpoint, alias.region.as_deref()));
+            .map(|alias| (&alias.endpoint, Some(alias)));
         let own = self.endpoint.iter().map(|template| (template, None));
-        aliases.chain(own).find_map(|(template, implied)| {
+        aliases.chain(own).find_map(|(template, alias)| {
             let parts = template.parse(host, |name, text| self.fits(name, text))?;
             Some(Recognized {
                 template,
                 parts,
-                implied,
+                alias,
             })
         })
+    }
+
+    /// The endpoint's template for a region: its partition's, or else the provider's own.
+    fn template_for(&self, region: &str) -> Option<&UrlTemplate> {
+        let partition = self.partition_of(region);
+        let of_partition = |alias: &&Alias| alias.regions.as_deref() == partition;
+        let alias = partition.and_then(|_| self.aliases.iter().find(of_partition));
+        alias
+            .map(|alias| &alias.endpoint)
+            .or(self.endpoint.as_ref())
+    }
+
+    /// The start of the names of all regions in the partition of this one, if it has a domain of its own.
+    fn partition_of(&self, region: &str) -> Option<&str> {
+        self.aliases
+            .iter()
+            .filter_map(|alias| alias.regions.as_deref())
+            .find(|start| region.starts_with(start))
     }
 
     fn fits(&self, name: &str, text: &str) -> bool {

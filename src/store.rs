@@ -43,7 +43,7 @@ use pace::Pace;
 use retry::Retry;
 pub use retry::{Backoff, Patience, Watch};
 use s3::Client;
-pub use s3::{Dialect, Route, Traffic};
+pub use s3::{Dialect, Greeting, Route, Traffic};
 
 use crate::config::{self, Location};
 

@@ -7,3 +7,4 @@ mod misconfigured_storage;
 mod quirks;
 mod servers;
 mod troubleshooting;
+mod unusual_addresses;

@@ -8,6 +8,7 @@ pub(crate) mod daemon;
 pub(crate) mod discard;
 pub(crate) mod events;
 pub(crate) mod garage;
+pub(crate) mod gateway;
 mod guard;
 mod half_sent;
 pub(crate) mod liar;

@@ -2,7 +2,7 @@
 //!
 //! The settings are tried unchanged first. If the provider's answer hints at a correction (region, addressing, checksum, an
 //! endpoint that needs TLS), a second trial uses it. A correction is offered only if all of its steps succeed. No trial
-//! drops TLS: an endpoint without TLS is offered if it answers, but no signed request is sent to it.
+//! drops TLS: an endpoint without TLS is offered if S3 answers there, but no signed request is sent to it.
 
 mod candidates;
 mod probe;
@@ -120,7 +120,7 @@ async fn correct(
     None
 }
 
-/// Returns the endpoint without TLS if it answers. A user who wrote https:// has agreed to no more than one unsigned
+/// Returns the endpoint without TLS if an S3 server answers there. A user who wrote https:// has agreed to no more than one unsigned
 /// request, and a secret that every request carries rules this out.
 async fn without_tls(settings: &S3Settings) -> Option<BTreeMap<String, String>> {
     if secret_on_the_wire(settings).is_some() {
@@ -134,7 +134,10 @@ async fn without_tls(settings: &S3Settings) -> Option<BTreeMap<String, String>> 
         endpoint,
         ..settings.clone()
     };
-    Route::of(&plain).ok()?.greet().await.ok()?;
+    let greeting = Route::of(&plain).ok()?.greet().await.ok()?;
+    if !greeting.is_s3 {
+        return None;
+    }
     let endpoint = plain.endpoint.as_str().trim_end_matches('/').to_owned();
     Some(BTreeMap::from([("endpoint".to_owned(), endpoint)]))
 }
@@ -205,10 +208,7 @@ impl CheckReport {
                 key,
             }
         };
-        let suggested = problems
-            .iter()
-            .filter_map(|problem| Some((problem.key.clone(), problem.suggestion.clone()?)));
-        let corrected: BTreeMap<_, _> = suggested.collect();
+        let corrected: BTreeMap<_, _> = problems.iter().flat_map(suggested).collect();
         Self {
             ok: false,
             steps: problems.iter().map(step).collect(),
@@ -217,6 +217,14 @@ impl CheckReport {
             notes: Vec::new(),
         }
     }
+}
+
+/// The values that a problem suggests for its setting and for others.
+fn suggested(problem: &Problem) -> impl Iterator<Item = (String, String)> {
+    let own = problem.suggestion.iter();
+    let own = own.map(|value| (problem.key.clone(), value.clone()));
+    let others = problem.others.iter();
+    own.chain(others.map(|(key, value)| ((*key).to_owned(), value.clone())))
 }
 
 impl From<Problem> for CheckNote {

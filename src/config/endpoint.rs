@@ -2,12 +2,21 @@
 
 use std::collections::HashMap;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use url::Url;
 
 use super::reader::Reader;
 use crate::error::Reason;
 use crate::logging::scrub::without_credentials;
 use crate::provider::{self, Provider};
+
+/// Characters that stay as they are in the path that a signature covers. Source: "`UriEncode()`" in "Create a signed request"
+/// in Amazon's user guide of IAM.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// The settings that an endpoint depends on.
 #[derive(Clone, Copy)]
@@ -70,11 +79,12 @@ fn written(section: &mut Reader<'_>, text: &str, bucket: Option<&str>) -> Option
     {
         section.problem(
             "endpoint",
-            "must be scheme, host and port only; the key goes into access_key_id",
+            "must be scheme, host, port and path only; the key goes into access_key_id",
         );
         return None;
     }
-    if url.path() != "/" {
+    // Only a host that the table does not know may have its S3 API below a path.
+    if url.path() != "/" && provider::of_endpoint(&url).is_some() {
         note_path(section, &url, bucket);
         return None;
     }
@@ -85,7 +95,19 @@ fn written(section: &mut Reader<'_>, text: &str, bucket: Option<&str>) -> Option
         problem.suggestion = Some(without);
         return None;
     }
-    Some(url)
+    Some(canonical(url))
+}
+
+/// The URL with its path in the one form that servers compute the signature over, and without a slash at its end.
+fn canonical(mut url: Url) -> Url {
+    let segments = url.path().trim_end_matches('/').split('/');
+    let encoded = segments.map(|segment| {
+        let decoded: Vec<u8> = percent_decode_str(segment).collect();
+        percent_encode(&decoded, SEGMENT).to_string()
+    });
+    let path = encoded.collect::<Vec<_>>().join("/");
+    url.set_path(&path);
+    url
 }
 
 fn note_no_url(section: &mut Reader<'_>, text: &str) {

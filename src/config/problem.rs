@@ -18,6 +18,8 @@ pub struct Problem {
     pub reason: Option<Reason>,
     /// A value that works instead.
     pub suggestion: Option<String>,
+    /// Values of other settings that belong to it.
+    pub others: Vec<(&'static str, String)>,
 }
 
 impl Problem {
@@ -28,6 +30,7 @@ impl Problem {
             message: message.into(),
             reason: None,
             suggestion: None,
+            others: Vec::new(),
         }
     }
 

@@ -99,6 +99,12 @@ impl<'e> Reader<'e> {
         self.table.contains_key(key)
     }
 
+    /// The text of a setting as it is written, for an error about another one.
+    pub(super) fn peek(&self, key: &str) -> Option<String> {
+        let value = self.table.get(key)?;
+        value.clone().into_string().ok()
+    }
+
     /// Adds a problem; callers may add its reason and a suggestion.
     pub(super) fn problem(&mut self, key: &str, message: impl Into<String>) -> &mut Problem {
         let source = self.table.get(key).and_then(Value::origin);

@@ -2,6 +2,7 @@
 
 use url::Url;
 
+use super::bucket;
 use super::credentials::{AccessKey, Encryption};
 use super::endpoint;
 use super::reader::Reader;
@@ -52,8 +53,13 @@ pub struct S3Settings {
 impl S3Settings {
     pub(super) fn read(section: &mut Reader<'_>, endpoint: Option<String>) -> Option<Self> {
         let provider = read_provider(section)?;
-        let bucket = read_bucket(section);
         let region = section.text("region");
+        let around = bucket::Around {
+            provider,
+            region: region.as_deref(),
+            endpoint: endpoint.as_deref(),
+        };
+        let bucket = bucket::read(section, around);
         let key = AccessKey::read(section);
         let addressing = read_automatic(section, "addressing");
         let checksum = read_automatic(section, "checksum");
@@ -78,6 +84,10 @@ impl S3Settings {
             );
         }
         let bucket = bucket?;
+        if addressing == Some(Addressing::Virtual) && bucket.contains(':') {
+            let message = "cannot be \"virtual\": a tenant cannot go before the host";
+            section.problem("addressing", message);
+        }
         let key = key?;
         Some(Self {
             region: Choice::of(region, || {
@@ -134,11 +144,12 @@ impl<T> Choice<T> {
     }
 }
 
-/// The provider's, unless a certificate for `*.host` does not cover a bucket with a dot in its name. Source: "Virtual
-/// hosting of buckets" in Amazon's user guide.
+/// The provider's, unless a certificate for `*.host` does not cover a bucket with a dot in its name, or the bucket has to be
+/// in the path: below a gateway's, or with its tenant. Source: "Virtual hosting of buckets" in Amazon's user guide.
 fn usual_addressing(provider: &Provider, endpoint: &Url, bucket: &str) -> Addressing {
     let is_covered = endpoint.scheme() == "http" || !bucket.contains('.');
-    if is_covered && endpoint.domain().is_some() {
+    let is_in_path = endpoint.path() != "/" || bucket.contains(':');
+    if is_covered && !is_in_path && endpoint.domain().is_some() {
         provider.addressing
     } else {
         Addressing::Path
@@ -177,18 +188,4 @@ fn read_storage_class(section: &mut Reader<'_>, provider: &Provider) -> Option<S
         section.problem("storage_class", message).reason = Some(Reason::Archived);
     }
     Some(class)
-}
-
-/// Source: "Bucket naming rules" in Amazon's user guide; capitals and underscores are in older buckets.
-fn read_bucket(section: &mut Reader<'_>) -> Option<String> {
-    let bucket = section.text("bucket")?;
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    if (3..=255).contains(&bucket.len()) && bucket.bytes().all(is_allowed) {
-        return Some(bucket);
-    }
-    let message = format!(
-        "is the name alone: 3 or more letters, digits, \".\", \"-\" and \"_\", not \"{bucket}\""
-    );
-    section.problem("bucket", message);
-    None
 }

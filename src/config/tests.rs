@@ -178,8 +178,8 @@ fn all_problems_are_reported_with_key_and_source() {
         secret_access_key = "hunter2hunter2"
         [[locations]]
         id = "No Dots.Please"
-        endpoint = "https://s3.example.com/bucket"
-        bucket = "home/bucket"
+        endpoint = "https://s3.example.com/?list-type=2"
+        bucket = "s3://bucket/home"
         access_key_id = "a b"
         secret_access_key = "hunter2hunter2"
     "#;
@@ -196,9 +196,9 @@ fn all_problems_are_reported_with_key_and_source() {
         "locations[0].bucket: is missing",
         "locations[0].part_size: must be a size from 5 MiB to 512 MiB, such as \"16 MiB\", not \"1 MiB\"",
         "locations[0].access_key_id: names the environment variable NOT_SET, which is not set",
-        "locations[1].bucket: is the name alone",
+        "locations[1].bucket: is the name alone: write bucket = \"bucket\", prefix = \"home\"",
         "locations[1].access_key_id: holds a space",
-        "locations[1].endpoint: must be scheme, host and port only",
+        "locations[1].endpoint: must be scheme, host, port and path only",
     ] {
         assert!(text.contains(expected), "{expected}\n--- in ---\n{text}");
     }

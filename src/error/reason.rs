@@ -125,8 +125,10 @@ reasons! {
     EndpointWithoutScheme = "endpoint_without_scheme", InvalidRequest, "Write https:// before the endpoint's host, or http:// for a server without TLS.";
     /// The endpoint contains the bucket's name.
     EndpointWithBucket = "endpoint_with_bucket", InvalidRequest, "Remove the bucket from the endpoint, and enter it as the bucket.";
-    /// The endpoint has a path.
-    EndpointWithPath = "endpoint_with_path", InvalidRequest, "Remove everything after the host and port from the endpoint.";
+    /// The endpoint has a path, and S3 does not answer below it.
+    EndpointWithPath = "endpoint_with_path", InvalidRequest, "Remove everything after the host and port from the endpoint. If your server's S3 API is below a path, check that path and the bucket's name.";
+    /// The bucket holds more than a bucket's name.
+    BucketWithMore = "bucket_with_more", InvalidRequest, "Enter the bucket's name alone. A folder goes into prefix, and the server's URL into endpoint.";
     /// A pasted value had spaces or line breaks around it.
     SpacesRemoved = "spaces_removed", InvalidRequest, "Nothing to do: the agent removed the spaces around the pasted value.";
     /// A value contains a character that keys and names cannot have.

@@ -15,6 +15,8 @@ pub struct Alias {
     pub endpoint: UrlTemplate,
     /// Its region, if the host does not name one.
     pub region: Option<String>,
+    /// Start of the names of regions that have only this domain, as a partition's do; the first alias is their endpoint.
+    pub regions: Option<String>,
 }
 
 /// A region to offer.

@@ -54,7 +54,7 @@ use super::retry::Call;
 pub(super) use client::Client;
 use client::MAX_ANSWER_BYTES;
 pub use dialect::Dialect;
-pub use probe::Route;
+pub use probe::{Greeting, Route};
 use request::Request;
 pub use traffic::Traffic;
 use xml::{Objects, Parts, Uploads};
@@ -83,7 +83,7 @@ impl Backend for Client {
         let page = self
             .page::<Objects>(call, request, MAX_ANSWER_BYTES)
             .await?;
-        self.note_s3();
+        self.note_listed();
         Ok(page)
     }
 

@@ -176,6 +176,21 @@ async def test_endpoint_with_bucket_is_corrected(
     assert result["type"] is FlowResultType.CREATE_ENTRY
 
 
+async def test_pasted_bucket_is_corrected(
+    loaded: MockConfigEntry, fields: Fields, forms: LocationForms
+) -> None:
+    """A bucket that is pasted with its folder is taken apart."""
+    pasted = {**fields, "bucket": f"s3://{fields['bucket']}/home"}
+    menu = await forms.submit(await forms.begin(loaded), pasted)
+    changes = menu["description_placeholders"]["changes"]
+    assert changes == f"- `bucket`: `{fields['bucket']}`\n- `prefix`: `home`"
+    result = await forms.submit(menu, {"next_step_id": "take"})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    (subentry,) = loaded.subentries.values()
+    assert subentry.data["bucket"] == fields["bucket"]
+    assert subentry.data["prefix"] == "home"
+
+
 async def test_notes_are_shown(
     loaded: MockConfigEntry, fields: Fields, forms: LocationForms
 ) -> None:

@@ -28,7 +28,16 @@ pub(super) fn candidates(settings: &S3Settings, error: &Failure) -> Vec<S3Settin
             .map(|()| S3Settings { endpoint, ..open });
         return with_tls.into_iter().collect();
     }
+    let at = |endpoint| S3Settings {
+        endpoint,
+        ..open.clone()
+    };
+    let is_nowhere = is_kind(Kind::BucketNotFound) || is_kind(Kind::StorageForbidden);
+    let is_of_path = is(Reason::EndpointWithBucket) || is(Reason::EndpointWithPath);
     let mut candidates = Vec::new();
+    if is_nowhere || is_of_path {
+        candidates.extend(shorter_paths(settings).into_iter().map(at));
+    }
     let is_taught = [
         Kind::WrongRegion,
         Kind::StorageError,
@@ -53,11 +62,7 @@ pub(super) fn candidates(settings: &S3Settings, error: &Failure) -> Vec<S3Settin
         candidates.extend(other_regions(settings).into_iter().map(with_region));
     }
     // The name is free, or another account's, in every jurisdiction but its own.
-    if is_kind(Kind::BucketNotFound) || is_kind(Kind::StorageForbidden) {
-        let at = |endpoint| S3Settings {
-            endpoint,
-            ..open.clone()
-        };
+    if is_nowhere {
         candidates.extend(other_jurisdictions(settings).into_iter().map(at));
     }
     if is(Reason::PolicyDenied) && settings.encryption == Encryption::None {
@@ -67,6 +72,25 @@ pub(super) fn candidates(settings: &S3Settings, error: &Failure) -> Vec<S3Settin
         });
     }
     candidates
+}
+
+/// Returns the endpoint up to the bucket in its path, and without a path.
+fn shorter_paths(settings: &S3Settings) -> Vec<Url> {
+    let endpoint = &settings.endpoint;
+    let segments: Vec<_> = endpoint.path().split('/').skip(1).collect();
+    let before_bucket = segments
+        .iter()
+        .position(|segment| *segment == settings.bucket)
+        .map(|count| segments[..count].join("/"));
+    let mut shorter = Vec::new();
+    for path in before_bucket.into_iter().chain([String::new()]) {
+        let mut url = endpoint.clone();
+        url.set_path(&path);
+        if url != *endpoint && !shorter.contains(&url) {
+            shorter.push(url);
+        }
+    }
+    shorter
 }
 
 /// Returns regions to try, without duplicates: those in the host first.
@@ -200,6 +224,29 @@ mod tests {
                 .collect();
             let expected = ["", ".us", ".fedramp"].map(|name| format!("{account}{name}.{R2}"));
             assert_eq!(hosts, expected, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn path_is_shortened_to_the_bucket_and_then_dropped() {
+        for (path, expected) in [
+            ("", &[][..]),
+            ("/s3/api", &["https://nas"]),
+            ("/ha-backups", &["https://nas"]),
+            (
+                "/storage/v1/s3/ha-backups/home",
+                &["https://nas/storage/v1/s3", "https://nas"],
+            ),
+        ] {
+            let settings = settings(&[("endpoint", &format!("https://nas{path}"))]);
+            let found = shorter_paths(&settings);
+            let found: Vec<_> = found.iter().map(Url::as_str).collect();
+            let found: Vec<_> = found.iter().map(|url| url.trim_end_matches('/')).collect();
+            assert_eq!(found, expected, "{path}");
+            let error =
+                Error::new(Kind::StorageError, "No.").with_reason(Some(Reason::EndpointWithPath));
+            let tried = candidates(&settings, &Failure::from(&error));
+            assert!(tried.len() >= expected.len(), "{path}");
         }
     }
 

@@ -87,10 +87,11 @@ impl Trial {
             let addresses = self
                 .step("resolve", async { Ok(route.resolve().await?) })
                 .await?;
-            let ahead = if route.has_tls() {
+            let greeting = if route.has_tls() {
                 self.step("connect", async { Ok(route.connect(&addresses).await?) })
                     .await?;
-                self.step("tls", async { Ok(route.greet().await?) }).await?
+                let greeting = async { Ok(route.greet().await?) };
+                self.step("tls", greeting).await?
             } else {
                 let connected = async {
                     route.connect(&addresses).await?;
@@ -98,7 +99,7 @@ impl Trial {
                 };
                 self.step("connect", connected).await?
             };
-            self.note_clock(ahead);
+            self.note_clock(greeting.ahead);
         }
         let store = match Store::open(&self.location) {
             Ok(store) => store,

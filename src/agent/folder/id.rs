@@ -73,8 +73,9 @@ impl FolderId {
 
 impl Storage {
     fn bucket(endpoint: &Url, bucket: &str) -> Self {
+        let origin = endpoint.origin().ascii_serialization();
         Self::Bucket {
-            endpoint: endpoint.origin().ascii_serialization(),
+            endpoint: origin + endpoint.path().trim_end_matches('/'),
             bucket: bucket.to_owned(),
         }
     }
@@ -138,6 +139,9 @@ mod tests {
         ] {
             assert_eq!(FolderId::from(&bucket(endpoint, prefix)), id, "{endpoint}");
         }
+        let below = FolderId::from(&bucket("https://s3.example.com/s3/a@b", ""));
+        let spelt = FolderId::from(&bucket("https://s3.example.com:443/s3/a%40b/", ""));
+        assert_eq!(spelt, below);
         let path = FolderId::from(&directory("/mnt/usb", ""));
         assert_eq!(FolderId::from(&directory("/mnt/./usb//", "/")), path);
     }
@@ -148,6 +152,7 @@ mod tests {
             bucket("https://s3.example.com", "home"),
             bucket("http://s3.example.com", "home"),
             bucket("https://s3.example.com:8443", "home"),
+            bucket("https://s3.example.com/s3", "home"),
             bucket("https://s3.example.com", ""),
             directory("/mnt/usb", "home"),
             directory("/mnt/usb/home", ""),

@@ -25,7 +25,7 @@ pub const LOCATION: &[Setting] = &[
     Setting {
         name: "bucket",
         is_required: true,
-        help: "the bucket's name; the bucket must already exist",
+        help: "the bucket's name, on a server with tenants as `tenant:bucket`; the bucket must already exist",
         ..MAIN
     },
     Setting {
@@ -60,7 +60,8 @@ pub const LOCATION: &[Setting] = &[
     Setting {
         name: "endpoint",
         default: DefaultValue::Derived("the provider's"),
-        help: "URL of the S3 API without the bucket. In the agent's own configuration outside the app, \
+        help: "URL of the S3 API without the bucket, with its path if the API is below one, such as \
+               `https://example.com/storage/v1/s3`. In the agent's own configuration outside the app, \
                `file:///a/directory` stores backups in a directory that only the agent's user can read",
         ..ADVANCED
     },

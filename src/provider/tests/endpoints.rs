@@ -47,6 +47,26 @@ fn endpoint_belongs_to_its_provider() {
         ),
         (
             "aws",
+            "https://s3.dualstack.cn-north-1.amazonaws.com.cn",
+            Some("cn-north-1"),
+        ),
+        (
+            "aws",
+            "https://my-bucket.s3.eusc-de-east-1.amazonaws.eu",
+            Some("eusc-de-east-1"),
+        ),
+        (
+            "aws",
+            "https://s3-fips.us-gov-west-1.amazonaws.com",
+            Some("us-gov-west-1"),
+        ),
+        (
+            "aws",
+            "https://my-bucket.s3-eu-west-1.amazonaws.com",
+            Some("eu-west-1"),
+        ),
+        (
+            "aws",
             "https://my.bucket.s3.eu-west-1.amazonaws.com/backups",
             Some("eu-west-1"),
         ),
@@ -132,6 +152,24 @@ fn endpoint_moves_to_another_region() {
         ),
         (
             "aws",
+            "https://s3.us-east-1.amazonaws.com",
+            "cn-north-1",
+            Some("https://s3.cn-north-1.amazonaws.com.cn"),
+        ),
+        (
+            "aws",
+            "https://s3.dualstack.cn-north-1.amazonaws.com.cn",
+            "cn-northwest-1",
+            Some("https://s3.dualstack.cn-northwest-1.amazonaws.com.cn"),
+        ),
+        (
+            "aws",
+            "https://s3.eusc-de-east-1.amazonaws.eu",
+            "us-gov-west-1",
+            Some("https://s3.us-gov-west-1.amazonaws.com"),
+        ),
+        (
+            "aws",
             "http://b.s3.us-east-1.amazonaws.com:8080/x",
             "eu-west-1",
             Some("http://b.s3.eu-west-1.amazonaws.com:8080/x"),
@@ -168,6 +206,20 @@ fn endpoint_moves_to_another_region() {
             to.map(url),
             "{from}"
         );
+    }
+}
+
+#[test]
+fn region_decides_about_the_partition() {
+    for (region, endpoint) in [
+        ("eu-west-1", "https://s3.eu-west-1.amazonaws.com"),
+        ("us-gov-west-1", "https://s3.us-gov-west-1.amazonaws.com"),
+        ("cn-north-1", "https://s3.cn-north-1.amazonaws.com.cn"),
+        (" eusc-de-east-1", "https://s3.eusc-de-east-1.amazonaws.eu"),
+    ] {
+        let aws = provider("aws");
+        let built = aws.endpoint_for(|name| (name == "region").then(|| region.to_owned()));
+        assert_eq!(built.unwrap(), url(endpoint), "{region}");
     }
 }
 

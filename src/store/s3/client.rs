@@ -150,9 +150,11 @@ impl Client {
         self.shared.learned.lock().was_s3
     }
 
-    /// Notes that an S3 server answered.
-    pub(super) fn note_s3(&self) {
-        self.shared.learned.lock().was_s3 = true;
+    /// Notes that an S3 server listed the bucket.
+    pub(super) fn note_listed(&self) {
+        let mut learned = self.shared.learned.lock();
+        learned.was_s3 = true;
+        learned.was_listed = true;
     }
 
     /// Makes one attempt. Its error may ask the retry layer for the next one at once.
@@ -196,7 +198,10 @@ impl Client {
         let next = failure
             .refused()
             .and_then(|answer| self.next_attempt(&request, answer, &dialect, &credential, trial));
-        let error = failure.error(&call.action);
+        let mut error = failure.error(&call.action);
+        if request.key.is_none() {
+            error.reason = self.wrong_path(&error).or(error.reason);
+        }
         let is_signature = error.reason == Some(Reason::WrongSecret) && next.is_none();
         if is_signature && request.headers.contains_key(CONTENT_TYPE) {
             return Err(detours.without_content_type(error));
@@ -330,11 +335,35 @@ impl Client {
 
     /// Builds the error of an answer that is no S3 document.
     pub(super) fn not_s3(&self, call: &Call, why: &str) -> Error {
-        Error {
+        let error = Error {
             reason: Some(Reason::NotS3),
             may_pass: self.was_s3(),
             ..Error::could_not(&call.action, Outcome::NotS3, why)
+        };
+        Error {
+            reason: self.wrong_path(&error).or(error.reason),
+            ..error
         }
+    }
+
+    /// Blames the endpoint's path for the error of a request to the bucket: it may hold a bucket, or lead elsewhere.
+    fn wrong_path(&self, error: &Error) -> Option<Reason> {
+        let is_nothing = match error.outcome {
+            // An S3 server takes what is below the first segment for a key.
+            Outcome::NotFound | Outcome::BucketNotFound => true,
+            Outcome::NotS3 => error.reason == Some(Reason::NotS3),
+            _ => false,
+        };
+        let mut segments = self.settings.endpoint.path_segments()?;
+        let has_path = segments.clone().any(|segment| !segment.is_empty());
+        let is_open = has_path && !self.shared.learned.lock().was_listed;
+        (is_nothing && is_open).then(|| {
+            if segments.any(|segment| segment == self.settings.bucket) {
+                Reason::EndpointWithBucket
+            } else {
+                Reason::EndpointWithPath
+            }
+        })
     }
 }
 

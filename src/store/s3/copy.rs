@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::client::Client;
-use super::request::{Request, encode_key};
+use super::request::{Request, encode_key, encode_path};
 use crate::config::Encryption;
 use crate::store::backend::{CopySource, Object};
 
@@ -15,9 +15,7 @@ impl Client {
     pub(in crate::store) fn can_copy_to(&self, to: &Self) -> bool {
         let has_own_key =
             |client: &Self| matches!(client.settings.encryption, Encryption::Customer(_));
-        self.dialect().endpoint.origin() == to.dialect().endpoint.origin()
-            && !has_own_key(self)
-            && !has_own_key(to)
+        self.dialect().endpoint == to.dialect().endpoint && !has_own_key(self) && !has_own_key(to)
     }
 
     /// An object of this bucket as the source of copies.
@@ -38,7 +36,11 @@ pub(super) fn copying(
     source: &CopySource,
     range: Option<&Range<u64>>,
 ) -> Request {
-    let from = format!("{}/{}", source.bucket, encode_key(&source.key));
+    let from = format!(
+        "{}/{}",
+        encode_path(&source.bucket),
+        encode_key(&source.key)
+    );
     let request = request
         .header("x-amz-copy-source", &from)
         .range("x-amz-copy-source-range", range);

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::answer::Answer;
 use super::failure::Failure;
-use super::request::Request;
+use super::request::{Request, encode_path};
 use super::transport::Reply;
 use crate::config::S3Settings;
 use crate::provider::{Addressing, Checksum};
@@ -58,7 +58,7 @@ impl Dialect {
     pub(in crate::store) fn bucket_url(&self, bucket: &str) -> String {
         let origin = self.endpoint.as_str().trim_end_matches('/');
         match self.addressing {
-            Addressing::Path => format!("{origin}/{bucket}"),
+            Addressing::Path => format!("{origin}/{}", encode_path(bucket)),
             Addressing::Virtual => origin.replacen("://", &format!("://{bucket}."), 1),
         }
     }
@@ -80,7 +80,7 @@ impl Dialect {
         }
         if self.addressing == Addressing::Path
             && !settings.addressing.is_given
-            && self.may_go_before_host()
+            && self.may_go_before_host(&settings.bucket)
         {
             let dialect = Self {
                 addressing: Addressing::Virtual,
@@ -124,11 +124,13 @@ impl Dialect {
         })
     }
 
-    /// An address takes no name before it, and a name before a single label would be another party's host.
-    fn may_go_before_host(&self) -> bool {
-        self.endpoint
-            .domain()
-            .is_some_and(|host| host.contains('.') || host == "localhost")
+    /// An address takes no name before it, and a name before a single label would be another party's host. A gateway below a
+    /// path has its buckets there, and a tenant's bucket is in the path alone.
+    fn may_go_before_host(&self, bucket: &str) -> bool {
+        let is_host = |host: &str| host.contains('.') || host == "localhost";
+        self.endpoint.path() == "/"
+            && !bucket.contains(':')
+            && self.endpoint.domain().is_some_and(is_host)
     }
 
     /// Takes over the differences between the two; another request may have learned something else meanwhile.
@@ -326,6 +328,10 @@ mod tests {
                 "SecondLevelDomainForbidden"
             ),
             "an address"
+        );
+        assert!(
+            !of("https://s3.example.com/s3", Method::GET, "NoSuchBucket"),
+            "below a path"
         );
         assert!(
             !of("https://s3.example.com", Method::PUT, "NoSuchBucket"),

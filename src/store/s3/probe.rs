@@ -24,6 +24,15 @@ use crate::store::error::{Error, Outcome, innermost};
 /// Timeout for the first answer.
 const GREETING_LIMIT: Duration = Duration::from_secs(15);
 
+/// The first answer of a server.
+#[derive(Debug)]
+pub struct Greeting {
+    /// How far this machine's clock is ahead of the server's.
+    pub ahead: Option<chrono::Duration>,
+    /// Whether an S3 server gave it.
+    pub is_s3: bool,
+}
+
 /// Route to one endpoint.
 #[derive(Debug)]
 pub struct Route {
@@ -111,16 +120,15 @@ impl Route {
         })
     }
 
-    /// Makes one unsigned request, with a TLS handshake where the endpoint has TLS. Returns how far this machine's clock is
-    /// ahead of the server's.
+    /// Makes one unsigned request, with a TLS handshake where the endpoint has TLS.
     ///
     /// # Errors
     /// When there is no HTTP answer; a refusal is an answer.
-    pub async fn greet(&self) -> Result<Option<chrono::Duration>, Error> {
+    pub async fn greet(&self) -> Result<Greeting, Error> {
         let action = format!("speak to {}", self.place());
         let greeting = timeout(GREETING_LIMIT, self.ask(&self.endpoint)).await;
         match greeting.map_err(|_| self.timed_out("get an answer from", GREETING_LIMIT))? {
-            Ok(date) => Ok(date.as_deref().and_then(ahead_of)),
+            Ok(greeting) => Ok(greeting),
             Err(error) if self.wants_tls(&error).await => {
                 let error = error.error(&action);
                 Err(Error {
@@ -133,8 +141,8 @@ impl Route {
         }
     }
 
-    /// Returns the `Date` of an answer to an unsigned request.
-    async fn ask(&self, endpoint: &Url) -> Result<Option<String>, Failure> {
+    /// Returns the answer to an unsigned request.
+    async fn ask(&self, endpoint: &Url) -> Result<Greeting, Failure> {
         let transport = Transport::new(&self.wire, endpoint, "".into(), Counters::default());
         let transport = transport.map_err(Failure::invalid)?;
         let request = Request::of_bucket(Method::GET);
@@ -142,8 +150,15 @@ impl Route {
             .send(&request, endpoint.clone(), false, convert::identity)
             .await
         {
-            Ok(reply) => Ok(reply.header("date").map(str::to_owned)),
-            Err(Failure::Refused(answer)) if !answer.is_on_the_way() => Ok(answer.date),
+            Ok(reply) => Ok(Greeting {
+                ahead: reply.header("date").and_then(ahead_of),
+                is_s3: reply.header("x-amz-request-id").is_some(),
+            }),
+            Err(Failure::Refused(answer)) if !answer.is_on_the_way() => Ok(Greeting {
+                ahead: answer.date.as_deref().and_then(ahead_of),
+                // A proxy's refusal may be as empty as that of a HEAD.
+                is_s3: answer.is_s3 && !answer.code.is_empty(),
+            }),
             Err(failure) => Err(failure),
         }
     }

@@ -179,5 +179,10 @@ impl Request {
 
 /// Encodes a key for an address, and for the header that names the source of a copy.
 pub(in crate::store) fn encode_key(key: &Key) -> String {
-    utf8_percent_encode(key.as_str(), PATH).to_string()
+    encode_path(key.as_str())
+}
+
+/// Encodes a path for an address. A bucket's tenant ends with a colon, which needs it.
+pub(super) fn encode_path(path: &str) -> String {
+    utf8_percent_encode(path, PATH).to_string()
 }

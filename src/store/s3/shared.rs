@@ -32,6 +32,8 @@ pub(super) struct Learned {
     pub(super) credential: Arc<AwsCredential>,
     /// Whether an S3 server answered: another answer comes from a server between.
     pub(super) was_s3: bool,
+    /// Whether the bucket was listed: the endpoint's path is right.
+    pub(super) was_listed: bool,
     pub(super) detours: Detours,
 }
 
@@ -46,6 +48,7 @@ impl Shared {
                 dialects: Vec::new(),
                 credential: Arc::new(sign::credential(settings)),
                 was_s3: false,
+                was_listed: false,
                 detours: Detours::default(),
             }),
         }

@@ -4,9 +4,9 @@ use super::case::{Case, Made, Outcome, fails, notes};
 use super::cases_of_words::OF_WORDS;
 use super::causes::{
     GO_WANTS_TLS, LOGIN, NGINX_WANTS_TLS, NO_CHANGE, NOT_FOUND, NOWHERE, PROXY_WANTS_PASSWORD,
-    REDIRECTS_TO_TLS, WEB_PAGE, bucket_before_host, no_such_bucket, not_trusting, other_scheme,
-    path_of_r2, region_by_hand, through_it, through_it_with_tls, unknown_key, without_scheme,
-    wrong_secret,
+    REDIRECTS_TO_TLS, WEB_PAGE, at_path, bucket_before_host, no_such_bucket, not_trusting,
+    other_scheme, pasted, path_of_r2, region_by_hand, through_it, through_it_with_tls, unknown_key,
+    without_scheme, wrong_secret,
 };
 use crate::lab::quirks::Certificate;
 use crate::lab::{Location, Quirk};
@@ -373,7 +373,7 @@ const CASES: &[Case] = &[
             endpoint: format!("{}/{}", location.endpoint, location.bucket),
             ..location
         })],
-        outcome: fails("settings", "invalid_request", "endpoint_with_bucket"),
+        outcome: fails("list", "storage_error", "endpoint_with_bucket"),
         offers: Some("endpoint"),
         hint: &["bucket"],
     },
@@ -392,14 +392,48 @@ const CASES: &[Case] = &[
         hint: &["bucket"],
     },
     Case {
-        title: "The endpoint has a path",
-        made: &[Made::Garage(|location| Location {
-            endpoint: format!("{}/s3/api", location.endpoint),
-            ..location
-        })],
-        outcome: fails("settings", "invalid_request", "endpoint_with_path"),
+        title: "The endpoint has a path, and S3 answers without it",
+        made: &[Made::Garage(|location| at_path(location, "s3/api"))],
+        outcome: fails("bucket", "bucket_not_found", "endpoint_with_path"),
         offers: Some("endpoint"),
         hint: &["host and port"],
+    },
+    Case {
+        title: "The endpoint has a path, and S3 answers neither below it nor without it",
+        made: &[
+            Made::Answering(WEB_PAGE, |location| at_path(location, "s3/api")),
+            Made::Answering(NOT_FOUND, |location| at_path(location, "s3/api")),
+        ],
+        outcome: fails("list", "storage_error", "endpoint_with_path"),
+        offers: None,
+        hint: &["below a path"],
+    },
+    Case {
+        title: "The bucket is pasted as an address, an ARN or a path, or with its folder",
+        made: &[
+            Made::Garage(|location| pasted(location, |bucket, _| format!("s3://{bucket}/home"))),
+            Made::Garage(|location| {
+                pasted(location, |bucket, _| {
+                    format!("arn:aws:s3:::{bucket}/home/*")
+                })
+            }),
+            Made::Garage(|location| {
+                pasted(location, |bucket, at| format!("{at}/{bucket}/home/?list"))
+            }),
+            Made::Garage(|location| pasted(location, |bucket, _| format!("{bucket}/home"))),
+            Made::Garage(|location| pasted(location, |bucket, _| format!("/{bucket}/"))),
+            Made::Garage(|location| {
+                let endpoint = NOWHERE.to_owned();
+                let location = pasted(location, |bucket, at| format!("{at}/{bucket}"));
+                Location {
+                    endpoint,
+                    ..location
+                }
+            }),
+        ],
+        outcome: fails("settings", "invalid_request", "bucket_with_more"),
+        offers: Some("bucket"),
+        hint: &["name alone", "prefix"],
     },
     Case {
         title: "There are spaces or line ends around the pasted access key ID",

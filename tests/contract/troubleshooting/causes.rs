@@ -91,6 +91,21 @@ pub(super) fn without_scheme(location: Location) -> Location {
     }
 }
 
+pub(super) fn at_path(location: Location, path: &str) -> Location {
+    Location {
+        endpoint: format!("{}/{path}", location.endpoint),
+        ..location
+    }
+}
+
+/// The bucket as this text with its name and the endpoint.
+pub(super) fn pasted(location: Location, text: fn(&str, &str) -> String) -> Location {
+    Location {
+        bucket: text(&location.bucket, &location.endpoint),
+        ..location
+    }
+}
+
 /// As shown by Cloudflare's dashboard. Source: "S3 API" in the settings of an R2 bucket.
 pub(super) fn path_of_r2(location: Location) -> Location {
     let account = "0123456789abcdef0123456789abcdef";

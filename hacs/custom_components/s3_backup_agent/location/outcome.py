@@ -20,6 +20,8 @@ _SETTING_OF_STEP: Final = {
 }
 # The reasons that name a setting more exactly than their step.
 _SETTING_OF_REASON: Final = {
+    "endpoint_with_bucket": "endpoint",
+    "endpoint_with_path": "endpoint",
     "proxy_failed": "proxy",
     "unknown_key": "access_key_id",
     "expired_token": "session_token",
