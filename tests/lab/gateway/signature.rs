@@ -31,7 +31,7 @@ fn signature(parts: &Parts, secret: &str) -> Option<(String, String)> {
     let (_key, scope) = field("Credential=")?.split_once('/')?;
     let mut headers = String::new();
     for name in signed.split(';') {
-        headers += &format!("{name}:{}\n", header(name)?.trim());
+        headers.extend([name, ":", header(name)?.trim(), "\n"]);
     }
     let query = parts.uri.query().unwrap_or_default().split('&');
     let mut query: Vec<_> = query.filter(|pair| !pair.is_empty()).collect();
