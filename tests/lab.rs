@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::{Instant, advance, pause, resume, sleep};
 
 pub(crate) use agent::Agent;
@@ -102,6 +103,14 @@ pub(crate) async fn home_behind_proxy(server: Server) -> (Agent, Proxy, Bucket) 
         ..server.location(&bucket)
     };
     (Setup::of(location).serve().await, proxy, bucket)
+}
+
+/// Waits for the sweep at startup, and returns its report.
+pub(crate) async fn swept(agent: &Agent) -> Value {
+    let last =
+        async || agent.get("/v1/diagnostics").await.json()["locations"][0]["last_sweep"].take();
+    eventually("the sweep runs", async || !last().await.is_null()).await;
+    last().await
 }
 
 /// The root folder of the repository.

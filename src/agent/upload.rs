@@ -10,6 +10,7 @@ mod parts;
 mod plan;
 mod planning;
 mod progress;
+mod replaced;
 mod resume;
 mod retention;
 mod state;

@@ -7,13 +7,14 @@ use bytes::Bytes;
 
 use super::Store;
 use super::backend::{
-    Completion, Content, CopySource, HeldPart, Part, Payload, Session, SessionId, path_of,
+    Completion, Content, CopySource, HeldPart, Object, Part, Payload, Session, SessionId, path_of,
 };
-use super::digest::PartDigest;
+use super::digest::{Algorithm, PartDigest, bytes_of_hex};
 use super::error::{Error, Outcome};
 use super::key::Key;
 use super::pages::Bounds;
-use super::retry::{Patience, Retry};
+use super::retry::{Call, Patience, Retry};
+use crate::units::hex;
 
 /// Parts of an upload. Source: "Multipart upload limits" in Amazon's user guide. Some servers list a hundred at a time.
 const PARTS: Bounds = Bounds {
@@ -154,7 +155,8 @@ impl Multipart {
 
     /// Completes the object from its parts, which must be all, in order. `size` is what the object must then have, and
     /// `before` the version that it must not have: when the answer to an earlier attempt was lost, the upload no longer
-    /// exists because that attempt succeeded.
+    /// exists because that attempt succeeded. An upload that no longer exists is told by the provider, or by its list of
+    /// parts when the provider only reports an error of its own.
     ///
     /// # Errors
     /// What a request fails with.
@@ -167,37 +169,61 @@ impl Multipart {
     ) -> Result<(), Error> {
         let (store, session) = (&self.store, &self.session);
         let action = store.action("complete the upload of", &session.key);
-        let may_have_succeeded = &AtomicBool::new(false);
+        let (may_have_succeeded, is_disowned) = (&AtomicBool::new(false), &AtomicBool::new(false));
         let patience = store.remote(patience);
         let completed = store.write_retry(patience).run(&action, |call| async move {
-            let completed = store.backend.complete(&call, session, parts).await;
-            completed.inspect_err(|error| {
-                let is_unclear = error.outcome.is_transient() || error.may_pass;
-                may_have_succeeded.fetch_or(is_unclear, Ordering::Relaxed);
-            })
+            let error = match store.backend.complete(&call, session, parts).await {
+                Err(error) => error,
+                completed => return completed,
+            };
+            let is_unclear = error.outcome.is_transient() || error.may_pass;
+            let lasts = may_have_succeeded.fetch_or(is_unclear, Ordering::Relaxed);
+            if lasts
+                && error.outcome == Outcome::ServerError
+                && let Some(error) = self.no_such_upload(&call).await
+            {
+                is_disowned.store(true, Ordering::Relaxed);
+                return Err(error);
+            }
+            Err(error)
         });
         match completed.await {
             Ok(Completion::Confirmed) => Ok(()),
             Ok(Completion::Unclear) => {
                 let why = "the answer is not that of a completed upload";
                 let error = Error::refused(&action, why);
-                self.confirm_completed(size, before, error).await
+                let is_ours = |found: &Object| before != Some(&found.version);
+                self.confirm_completed(size, is_ours, error).await
+            }
+            // The provider answered each time, and never that it completed the upload.
+            Err(error) if is_disowned.load(Ordering::Relaxed) => {
+                let is_ours = |found: &Object| is_made_of(&found.version, parts);
+                self.confirm_completed(size, is_ours, error).await
             }
             // Without a lost answer, another party ended the upload, and the object is not of these parts.
             Err(error)
                 if error.outcome == Outcome::NoSuchUpload
                     && may_have_succeeded.load(Ordering::Relaxed) =>
             {
-                self.confirm_completed(size, before, error).await
+                let is_ours = |found: &Object| before != Some(&found.version);
+                self.confirm_completed(size, is_ours, error).await
             }
             Err(error) => Err(error),
         }
     }
 
+    /// Asks whether the upload still exists: Ceph 20 answers 500 to the completion of one that was aborted.
+    async fn no_such_upload(&self, call: &Call) -> Option<Error> {
+        let listed = self.store.backend.parts(call, &self.session, None).await;
+        listed
+            .err()
+            .filter(|error| error.outcome == Outcome::NoSuchUpload)
+    }
+
     async fn confirm_completed(
         &self,
         size: u64,
-        before: Option<&str>,
+        is_ours: impl Fn(&Object) -> bool,
         error: Error,
     ) -> Result<(), Error> {
         let found = self
@@ -205,7 +231,7 @@ impl Multipart {
             .object_or_listed(&self.session.key, Patience::INTERACTIVE)
             .await;
         match found {
-            Ok(stored) if stored.size == size && before != Some(&stored.version) => Ok(()),
+            Ok(stored) if stored.size == size && is_ours(&stored) => Ok(()),
             Err(unclear) if unclear.outcome.is_transient() => Err(unclear),
             _ => Err(error),
         }
@@ -227,5 +253,43 @@ impl Multipart {
             }
             aborted => aborted,
         }
+    }
+}
+
+/// Whether an object's `ETag` is that of these parts: the MD5 of theirs, and their number.
+///
+/// Source: "Checking object integrity in Amazon S3" in Amazon's user guide. Other providers do the same; where one does not,
+/// nothing is proven.
+fn is_made_of(e_tag: &str, parts: &[Part]) -> bool {
+    let md5 = |part: &Part| bytes_of_hex(part.e_tag.trim_matches('"'));
+    let Some(of_parts) = parts.iter().map(md5).collect::<Option<Vec<_>>>() else {
+        return false;
+    };
+    let digest = Algorithm::Md5.digest(&of_parts.concat());
+    e_tag.trim_matches('"') == format!("{}-{}", hex(digest.value()), parts.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By md5sum, of the parts "a" and "b", and of their digests.
+    #[test]
+    fn e_tag_of_an_object_proves_its_parts() {
+        let part = |number, e_tag: &str| Part {
+            number,
+            e_tag: e_tag.to_owned(),
+        };
+        let parts = [
+            part(0, "\"0cc175b9c0f1b6a831c399e269772661\""),
+            part(1, "92eb5ffee6ae2fec3ad71c777531578f"),
+        ];
+        let whole = "96e024ba2074fe77e8e965ba43a704be-2";
+        for e_tag in [whole, &format!("\"{whole}\"")] {
+            assert!(is_made_of(e_tag, &parts));
+            assert!(!is_made_of(e_tag, &parts[..1]));
+        }
+        assert!(!is_made_of("187ef4436122d1cc2f40dc2b92f0eba0", &parts));
+        assert!(!is_made_of(whole, &[part(0, "opaque")]));
     }
 }

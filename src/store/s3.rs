@@ -235,7 +235,15 @@ impl Backend for Client {
             .queries(after.unwrap_or_else(first))
             .of_upload(session)
             .headers(&self.headers.customer);
-        self.page::<Parts>(call, request, MAX_PARTS_BYTES).await
+        let page = self.page::<Parts>(call, request, MAX_PARTS_BYTES).await;
+        page.map_err(|error| match error.outcome {
+            // Ceph 20 answers `NoSuchKey`.
+            Outcome::NotFound if error.provider_code.is_some() => Error {
+                outcome: Outcome::NoSuchUpload,
+                ..error
+            },
+            _ => error,
+        })
     }
 
     /// `ListMultipartUploads`.
@@ -250,9 +258,14 @@ impl Backend for Client {
             .query("encoding-type", "url")
             .query("prefix", folder)
             .query("uploads", "");
-        let mut page = self
-            .page::<Uploads>(call, request, MAX_ANSWER_BYTES)
-            .await?;
+        let page = self.page::<Uploads>(call, request, MAX_ANSWER_BYTES).await;
+        let mut page = match page {
+            // `rclone serve s3` 1.75 answers so until the first upload in parts begins.
+            Err(error) if error.outcome == Outcome::NoSuchUpload => {
+                Page::of(Vec::new(), None, |_| 0)
+            }
+            page => page?,
+        };
         // Some servers take the prefix loosely.
         page.items
             .retain(|leftover| leftover.key.as_str().starts_with(folder));

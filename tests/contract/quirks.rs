@@ -7,10 +7,11 @@ mod promise;
 
 use std::sync::OnceLock;
 
+use http::Method;
 use serde_json::json;
 
 use crate::lab::quirks::Certificate;
-use crate::lab::{Imitation, Location, MIB, Quirk, Sample, Setup};
+use crate::lab::{Failure, Imitation, Location, MIB, Quirk, Sample, Setup};
 
 const STORAGE_CLASSES: &[&str] = &["STANDARD", "REDUCED_REDUNDANCY"];
 
@@ -194,6 +195,25 @@ async fn provider_failing_every_completion_leaves_no_backup() {
     completed.is_problem(503, "storage_unreachable", &["internal error"]);
     assert_eq!(completed.json()["provider_code"], "InternalError");
     server.wait_until_keys_are(&[]).await;
+}
+
+/// It completed the upload at first, and reports an error of its own from then on.
+#[tokio::test]
+async fn completion_behind_lasting_errors_is_found() {
+    let server = Imitation::with([]).await;
+    let agent = Setup::of(server.location()).serve().await;
+    let sample = Sample::new("a1", "Late", 11 * MIB);
+    let upload_id = agent.received("other", &sample).await;
+    // The first request asks whether the name is free.
+    server.fail(2, 2, Failure::FailsAfter);
+    let completed = agent.complete(&upload_id, &sample).await;
+    assert_eq!(completed.status, 200, "{completed:?}");
+    let completions = server.count(|request| {
+        let query = request.uri.query().unwrap_or_default();
+        request.method == Method::POST && query.contains("uploadId=")
+    });
+    assert_eq!(completions, 2);
+    assert!(agent.download("other", "a1").await.unwrap().body == sample.tar);
 }
 
 #[tokio::test]

@@ -12,10 +12,11 @@ use crate::lab::{
     home_behind_proxy,
 };
 use refusals::{
-    encryption_key_is_applied_or_refused, missing_bucket_is_reported,
-    missing_encryption_key_is_named, missing_permission_is_reported, omitted_region_is_detected,
-    unknown_access_key_is_reported, unsupported_encryption_is_refused_immediately,
-    wrong_region_is_reported_or_harmless, wrong_secret_is_reported,
+    encryption_key_is_applied_or_refused, list_of_unfinished_uploads_is_told,
+    missing_bucket_is_reported, missing_encryption_key_is_named, missing_permission_is_reported,
+    omitted_region_is_detected, unknown_access_key_is_reported,
+    unsupported_encryption_is_refused_immediately, wrong_region_is_reported_or_harmless,
+    wrong_secret_is_reported,
 };
 
 /// Runs every test on one server.
@@ -63,6 +64,7 @@ on_each_server! {
     encryption_key_is_applied_or_refused
     missing_encryption_key_is_named
     unsupported_encryption_is_refused_immediately
+    list_of_unfinished_uploads_is_told
     third_copy_of_a_backup_replaces_the_second
     missing_bucket_is_reported
     unknown_access_key_is_reported
@@ -268,7 +270,14 @@ async fn foreign_tar_is_not_mistaken_for_the_own_upload(server: Server) {
     };
     let (completed, ()) = tokio::join!(agent.complete(&upload_id, &sample), meanwhile);
     assert!(completed.status >= 500, "{completed:?}");
+    let completions = proxy.count(Request::completes_multipart);
+    assert!(
+        completions <= 2,
+        "an aborted upload was completed {completions} times"
+    );
     assert!(agent.refreshed("home").await["backups"] == json!([]));
+    // It deletes what it may have written until then.
+    agent.wait_until_no_journal().await;
     assert!(bucket.get(&key).await == others, "a foreign object changed");
 }
 

@@ -13,6 +13,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::capability::NoUploads;
 use super::sample::hex;
 use super::{Sample, holds_eventually};
 
@@ -31,6 +32,8 @@ pub(crate) struct Bucket {
     pub(crate) region: String,
     pub(crate) key_id: String,
     pub(crate) secret: String,
+    /// The answer to a list of unfinished uploads where none was ever begun.
+    pub(super) no_uploads: NoUploads,
     http: reqwest::Client,
 }
 
@@ -82,6 +85,7 @@ impl Bucket {
             region,
             key_id,
             secret,
+            no_uploads: NoUploads::Empty,
             http,
         }
     }
@@ -169,15 +173,16 @@ impl Bucket {
         }
     }
 
-    /// Keys of unfinished multipart uploads.
+    /// Keys of unfinished multipart uploads. Only a server that says "no such upload" for none may say so here: from
+    /// another, it would hide what is left.
     pub(crate) async fn unfinished(&self) -> Vec<String> {
         let query = "/?encoding-type=url&uploads=";
         let (status, text) = self
             .attempt(Method::GET, query, Bytes::new())
             .await
             .unwrap();
-        // rclone's answer while there is none.
-        if status == StatusCode::NOT_FOUND
+        if self.no_uploads == NoUploads::NotFound
+            && status == StatusCode::NOT_FOUND
             && str::from_utf8(&text).unwrap().contains("NoSuchUpload")
         {
             return Vec::new();

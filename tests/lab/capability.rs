@@ -15,6 +15,8 @@ pub(crate) struct Capabilities {
     pub(crate) aes256: Encryption,
     /// Encryption with the user's key (SSE-C), over plain HTTP.
     pub(crate) sse_c: Encryption,
+    /// The answer to a list of unfinished uploads where none was ever begun.
+    pub(crate) no_uploads: NoUploads,
 }
 
 /// What a server makes of access keys.
@@ -35,8 +37,15 @@ pub(crate) enum Encryption {
     Applied,
     /// Answers with an error, or stores plain bytes without a confirmation: the agent refuses.
     Refused,
-    /// Answers with this provider code, and a message that does not name encryption.
-    RefusedWithoutReason(&'static str),
+}
+
+/// What a server answers to a list of unfinished uploads where none was ever begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoUploads {
+    /// An empty list.
+    Empty,
+    /// 404 `NoSuchUpload`.
+    NotFound,
 }
 
 /// Answers of a server that follows Amazon's documentation in everything.
@@ -46,6 +55,7 @@ const AMAZON: Capabilities = Capabilities {
     keeps_backslashes: true,
     aes256: Encryption::Applied,
     sse_c: Encryption::Applied,
+    no_uploads: NoUploads::Empty,
 };
 
 impl Server {
@@ -63,7 +73,7 @@ impl Server {
             Self::Ceph => Capabilities {
                 checks_region: false,
                 // Possible with a key in the gateway's configuration.
-                aes256: Encryption::RefusedWithoutReason("InvalidArgument"),
+                aes256: Encryption::Refused,
                 ..AMAZON
             },
             Self::SeaweedFs => Capabilities {
@@ -76,12 +86,13 @@ impl Server {
                 keys: Keys::OwnerOnly,
                 aes256: Encryption::Refused,
                 sse_c: Encryption::Refused,
+                no_uploads: NoUploads::NotFound,
                 ..AMAZON
             },
             Self::JuiceFs => Capabilities {
                 checks_region: false,
                 keys: Keys::OwnerOnly,
-                aes256: Encryption::RefusedWithoutReason("NotImplemented"),
+                aes256: Encryption::Refused,
                 sse_c: Encryption::Refused,
                 ..AMAZON
             },

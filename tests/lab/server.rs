@@ -26,11 +26,13 @@ pub(crate) struct Home {
 
 impl Server {
     pub(crate) async fn bucket(self) -> Bucket {
-        match self {
+        let mut bucket = match self {
             Self::Garage => garage::shared().bucket().await,
             Self::Swift => swift::shared().bucket().await,
             _ => self.daemon().bucket().await,
-        }
+        };
+        bucket.no_uploads = self.capabilities().no_uploads;
+        bucket
     }
 
     /// The location `home`, with a user's usual settings.

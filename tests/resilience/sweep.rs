@@ -7,22 +7,8 @@ use serde_json::{Value, json};
 
 use crate::lab::{
     Agent, Bucket, HalfSent, Imitation, Location, MIB, Proxy, Quirk, Sample, Server, Setup,
-    eventually, garage,
+    eventually, garage, swept,
 };
-
-/// The agent's last sweep report.
-async fn last_sweep(agent: &Agent) -> Value {
-    agent.get("/v1/diagnostics").await.json()["locations"][0]["last_sweep"].clone()
-}
-
-/// Waits for the sweep at startup.
-async fn swept(agent: &Agent) -> Value {
-    eventually("the sweep runs", async || {
-        !last_sweep(agent).await.is_null()
-    })
-    .await;
-    last_sweep(agent).await
-}
 
 async fn behind_proxy(server: Server) -> (Proxy, Bucket, Setup) {
     let bucket = server.bucket().await;

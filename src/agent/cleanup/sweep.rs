@@ -156,8 +156,13 @@ async fn sweep_storage(journals: &Journals, location: &Location) -> bool {
             false
         }
         Err(error) => {
-            debug!("{error}; only leftovers that a journal names are swept");
-            location.history().swept(None, 0, Some(error.to_string()));
+            let mut history = location.history();
+            let is_known =
+                (history.last_sweep.as_ref()).is_some_and(|last| last.unfinished.is_none());
+            if !is_known {
+                info!("{error}; only leftovers that a journal names are swept");
+            }
+            history.swept(None, 0, Some(error.to_string()));
             true
         }
     }

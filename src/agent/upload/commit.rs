@@ -14,16 +14,14 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::OwnedRwLockReadGuard;
 use tokio::time::timeout;
-use tracing::warn;
 
 use super::intake::Received;
 use super::plan::Plan;
 use super::resume::Ledger;
 use super::retention::Reason;
-use crate::agent::cleanup::{Deletion, EarlierCopy};
 use crate::agent::journal::{Journal, Tombstone};
 use crate::backup::{AgentBackup, AgentMetadata, FORMAT, StoredBackup};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind};
 use crate::store::{
     Backoff, ContentType, CopySource, Error as StoreError, Multipart, Object, Outcome, Part,
     Patience,
@@ -57,7 +55,7 @@ pub(super) struct Content {
     pub(super) crc32: Option<String>,
 }
 
-type Attempt<T> = std::result::Result<T, Failed>;
+type Attempt<T> = Result<T, Failed>;
 
 type StepFuture = BoxFuture<'static, Attempt<Done>>;
 
@@ -77,6 +75,8 @@ pub(super) struct Commit {
     /// The tar, until it is stored.
     tar: Option<Tar>,
     tombstone: Tombstone,
+    /// Whether another party ended the multipart upload: a tar under the key is not its.
+    is_disowned: bool,
     /// Keeps deletions of this backup away.
     lock: Option<OwnedRwLockReadGuard<()>>,
 }
@@ -105,12 +105,14 @@ enum Done {
 struct Failed {
     error: Box<Error>,
     is_transient: bool,
+    is_disowned: bool,
 }
 
 impl From<StoreError> for Failed {
     fn from(error: StoreError) -> Self {
         Self {
             is_transient: error.outcome.is_transient() || error.may_pass,
+            is_disowned: error.outcome == Outcome::NoSuchUpload,
             error: Box::new(error.into()),
         }
     }
@@ -121,6 +123,7 @@ impl From<Error> for Failed {
         Self {
             error: Box::new(error),
             is_transient: false,
+            is_disowned: false,
         }
     }
 }
@@ -155,6 +158,7 @@ impl Commit {
                 metadata: None,
                 version: None,
             },
+            is_disowned: false,
             lock: None,
         }
     }
@@ -166,7 +170,7 @@ impl Commit {
     pub(super) async fn run(
         &mut self,
         ledger: &mut Ledger,
-    ) -> std::result::Result<Box<StoredBackup>, (Reason, Error)> {
+    ) -> Result<Box<StoredBackup>, (Reason, Error)> {
         loop {
             let Some(step) = &mut self.step else {
                 let error = Error::new(Kind::Internal, "The commit ended already.");
@@ -177,7 +181,10 @@ impl Commit {
             match done.and_then(|done| self.next(done, ledger)) {
                 Ok(ControlFlow::Continue(next)) => self.step = Some(next),
                 Ok(ControlFlow::Break(stored)) => return Ok(stored),
-                Err(failed) => return Err((self.reason(&failed), *failed.error)),
+                Err(failed) => {
+                    self.is_disowned = failed.is_disowned;
+                    return Err((self.reason(&failed), *failed.error));
+                }
             }
         }
     }
@@ -185,7 +192,7 @@ impl Commit {
     /// The tombstone for what the commit may have written so far.
     pub(super) fn tombstone(&self) -> Option<Tombstone> {
         let has_written = !matches!(self.stage, Stage::Check | Stage::Claim);
-        has_written.then(|| self.tombstone.clone())
+        (has_written && !self.is_disowned).then(|| self.tombstone.clone())
     }
 
     /// Waits a moment for the request in flight and makes no other. Returns the multipart upload to abort.
@@ -373,27 +380,4 @@ async fn confirm(plan: Arc<Plan>, size: u64) -> Attempt<Done> {
         tar.key, tar.size
     );
     Err(Error::new(Kind::StorageError, detail).into())
-}
-
-/// Deletes earlier copies of a complete backup in the background.
-pub(super) fn delete_replaced(plan: &Arc<Plan>) {
-    for copy in plan.replaced.clone() {
-        let plan = Arc::clone(plan);
-        plan.context.tasks.clone().spawn(async move {
-            if let Err(error) = delete_copy(&plan, &copy).await {
-                let tar = plan.location.folder.keys.tar(&copy.stem);
-                warn!("could not delete \"{tar}\", an earlier copy of the backup: {error}");
-            }
-        });
-    }
-}
-
-async fn delete_copy(plan: &Plan, copy: &EarlierCopy) -> Result<(), StoreError> {
-    let (location, journals) = (&plan.location, &plan.context.journals);
-    let backup_id = &plan.backup.backup_id;
-    if let Some(deletion) = Deletion::begin_copy(location, copy, backup_id, journals).await? {
-        deletion.finish(plan.patience(), &plan.context.tasks).await;
-        location.outdated();
-    }
-    Ok(())
 }

@@ -8,11 +8,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use super::commit::{Commit, Content, Tar, delete_replaced};
+use super::commit::{Commit, Content, Tar};
 use super::inside::{Inside, InsideCopy};
 use super::intake::{Arrival, Body, Intake, Received};
 use super::plan::Plan;
 use super::progress::{Outage, Progress};
+use super::replaced::delete_replaced;
 use super::resume::Ledger;
 use super::retention::{Reason, Retention, retention};
 use super::state::{Caller, IDLE_LIMIT, News, Remains, Reply, State};
