@@ -72,6 +72,8 @@ pub(crate) enum Fault {
     Hold(Arc<Semaphore>),
     /// The answer is held until the semaphore has a permit; the server has done the work.
     HoldAnswer(Arc<Semaphore>),
+    /// The request's body passes as slowly as the semaphore gets permits, one for each byte.
+    Slow(Arc<Semaphore>),
     /// One bit of the byte at this index of the request's body flips.
     FlipRequest(u64),
     /// One bit of the byte at this index of the answer, head included, flips.

@@ -1,9 +1,16 @@
 //! Checks of a location's settings.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use s3_backup_agent::agent::Agent;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::agent;
-use crate::lab::{Fault, Imitation, Location, Proxy, Request, Server, garage};
+use crate::lab::{
+    Fault, Imitation, Location, Proxy, Request, Server, eventually, garage, time_passes,
+};
 
 #[tokio::test]
 async fn check_does_not_save_settings() {
@@ -193,4 +200,55 @@ async fn check_names_undeletable_objects() {
         refused,
     );
     assert_eq!(noted().await, 0);
+}
+
+/// A line that takes 512 KiB a second, and an agent in this process, whose clock is advanced: no second is waited for.
+#[tokio::test]
+async fn slow_uplink_passes_with_the_size_that_was_proven() {
+    const PART_KIB: u64 = 32 * 1024;
+    let bucket = garage::shared().bucket().await;
+    let proxy = Proxy::before(&bucket.endpoint).await;
+    let location = Location {
+        endpoint: proxy.endpoint(),
+        part_size: format!("{PART_KIB} KiB"),
+        ..Location::of(&bucket)
+    };
+    let line = Arc::new(Semaphore::new(0));
+    proxy.fault(
+        |request| request.stores_part(1),
+        Fault::Slow(Arc::clone(&line)),
+    );
+    let state = tempfile::tempdir().unwrap();
+    let agent = Agent::new(Vec::new(), state.path()).unwrap();
+    let seconds = async {
+        eventually("the part is sent", async || proxy.faults_left() == 0).await;
+        let mut seconds = 0;
+        // A small part follows the one that is cut off.
+        while proxy.count(|request| request.stores_part(1)) < 2 && seconds < 60 {
+            line.add_permits(512 * 1024);
+            time_passes(Duration::from_secs(1)).await;
+            seconds += 1;
+        }
+        let passed = seconds * 512 * 1024 - line.available_permits();
+        (seconds, passed as u64 / 1024)
+    };
+    let (checked, (seconds, passed)) = tokio::join!(agent.check_settings(location.json()), seconds);
+    let checked = serde_json::to_value(checked.unwrap()).unwrap();
+    assert_eq!(checked["ok"], true, "{checked:#}");
+    assert!((29..=32).contains(&seconds), "cut off after {seconds} s");
+    let notes = checked["notes"].as_array().unwrap();
+    let note = notes.iter().find(|note| note["code"] == "slow_uplink");
+    let message = note.unwrap()["message"].as_str().unwrap();
+    let numbers: Vec<u64> = message
+        .split(' ')
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    let [proven, limit, part] = numbers[..] else {
+        panic!("{message}");
+    };
+    assert_eq!((limit, part), (30, PART_KIB), "{message}");
+    // What left the agent also fills the buffers on the way.
+    assert!(passed > 1024, "test precondition not met");
+    assert!((passed..PART_KIB).contains(&proven), "{passed}: {message}");
+    bucket.wait_until_empty().await;
 }

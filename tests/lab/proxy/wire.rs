@@ -12,6 +12,9 @@ use tokio::sync::Semaphore;
 
 use super::{Fault, Request, Shared};
 
+/// Bytes that a slow line passes at a time.
+const SLOW_BYTES: u32 = 16 * 1024;
+
 /// Flips a bit if the byte that `index` counts down to is among these.
 pub(super) fn flip_bit(index: &AtomicU64, bytes: &mut [u8]) {
     let at = index.load(Ordering::SeqCst);
@@ -63,12 +66,14 @@ pub(super) async fn requests(
         let length = request.length;
         shared.requests.lock().unwrap().push(request);
         let (mut cut_at, flip_request) = (u64::MAX, AtomicU64::new(u64::MAX));
+        let mut line = None;
         match fault {
             Some(Fault::CutRequest(bytes)) => cut_at = bytes,
             Some(Fault::CutAnswer(bytes)) => allowed.store(bytes, Ordering::SeqCst),
             Some(Fault::FlipRequest(index)) => flip_request.store(index, Ordering::SeqCst),
             Some(Fault::FlipAnswer(index)) => flip.store(index, Ordering::SeqCst),
             Some(Fault::Hold(gate)) => drop(gate.acquire().await),
+            Some(Fault::Slow(permits)) => line = Some(permits),
             Some(Fault::HoldAnswer(held)) => *gate.lock().unwrap() = Some(held),
             Some(Fault::Answer(status, body)) => {
                 return answer(client, status, body, length, buffer).await;
@@ -83,7 +88,12 @@ pub(super) async fn requests(
             if buffer.is_empty() && !matches!(client.read_buf(&mut buffer).await, Ok(1..)) {
                 return;
             }
-            let take = (length - sent).min(buffer.len() as u64).min(cut_at - sent);
+            let mut take = (length - sent).min(buffer.len() as u64).min(cut_at - sent);
+            if let Some(line) = &line {
+                take = take.min(SLOW_BYTES.into());
+                let passing = line.acquire_many(u32::try_from(take).unwrap());
+                passing.await.unwrap().forget();
+            }
             let take = usize::try_from(take).unwrap();
             flip_bit(&flip_request, &mut buffer[..take]);
             if server.write_all(&buffer[..take]).await.is_err() {
