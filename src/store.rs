@@ -31,7 +31,9 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
 use backend::{Backend, Content, Payload};
-pub use backend::{Body, ContentType, CopySource, HeldPart, Leftover, Object, Objects, Part, Stat};
+pub use backend::{
+    Body, ContentType, CopySource, HeldPart, Leftover, Object, Objects, PROBE, Part, Stat,
+};
 pub use digest::{Algorithm, Hasher, InvalidDigest, PartDigest};
 use directory::Directory;
 pub use error::{AtOnce, Error, Outcome, clock_offset};

@@ -21,6 +21,9 @@ use super::limit::Limit;
 use super::pages::{Cursor, Page};
 use super::retry::Call;
 
+/// Content of a probe, or its start.
+pub const PROBE: &[u8] = b"A check of the S3 Backup Agent wrote this. It may be deleted.\n";
+
 /// An object in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {

@@ -58,6 +58,15 @@ impl Outcome {
         )
     }
 
+    /// Whether the storage refuses for good what it may allow for another name.
+    #[must_use]
+    pub const fn is_refusal(self) -> bool {
+        matches!(
+            self,
+            Self::Forbidden | Self::Locked | Self::Changed | Self::Refused
+        )
+    }
+
     const fn kind(self) -> Kind {
         match self {
             Self::Auth => Kind::StorageAuth,

@@ -12,6 +12,9 @@ const METADATA: &str = ".metadata.json";
 /// some refuse. Each folder has one, so that no number of checks leaves more than one object.
 const PROBE: &str = "s3-backup-agent-check \u{e4}+(1)#.tar";
 
+/// Name of a probe whose content is a part: an earlier one that cannot be deleted tells of parts only.
+const PROBE_OF_PARTS: &str = "s3-backup-agent-check \u{e4}+(1)# part.tar";
+
 /// Start of the name of a probe of agents of version 0.1.
 const OLD_PROBE: &str = ".s3-backup-agent-check-";
 
@@ -72,14 +75,15 @@ impl Key {
         self.0.strip_prefix(folder)?.strip_suffix(METADATA)
     }
 
-    /// Key of a probe in the same folder.
-    pub(super) fn probe_beside(&self) -> Self {
-        Self(format!("{}{PROBE}", self.folder()))
+    /// Key of a probe in the same folder, in one request or in a part.
+    pub(super) fn probe_beside(&self, is_part: bool) -> Self {
+        let name = if is_part { PROBE_OF_PARTS } else { PROBE };
+        Self(format!("{}{name}", self.folder()))
     }
 
     fn is_probe(&self) -> bool {
         let name = &self.0[self.folder().len()..];
-        name == PROBE || name.starts_with(OLD_PROBE)
+        matches!(name, PROBE | PROBE_OF_PARTS) || name.starts_with(OLD_PROBE)
     }
 
     /// Its folder, with a slash at the end.
@@ -313,9 +317,15 @@ mod tests {
         let probe = Keys::new("p").probe();
         assert!(probe.as_str().starts_with("p/backups/s3-"));
         assert!(probe.as_str().strip_suffix(TAR).is_some());
-        let beside = Key::new("p/backups/a.tar").probe_beside();
+        let beside = |is_part| Key::new("p/backups/a.tar").probe_beside(is_part);
         let old = Key::new("p/backups/.s3-backup-agent-check-1");
-        for probe in [probe, beside, old, Keys::new("").probe()] {
+        for probe in [
+            probe,
+            beside(false),
+            beside(true),
+            old,
+            Keys::new("").probe(),
+        ] {
             assert_eq!(probe.role(), Role::Foreign, "{probe}");
         }
         assert_eq!(Key::new("p/backups/a #.tar").role(), Role::Tar);

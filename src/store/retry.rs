@@ -210,6 +210,13 @@ impl Retry {
                 }
                 Err(error) => error,
             };
+            // A storage that writes over nothing keeps the damaged object, and refuses another.
+            let is_damaged = |last: &mut Error| last.outcome == Outcome::Damaged;
+            if error.outcome == Outcome::Locked
+                && let Some(damaged) = last.take_if(is_damaged)
+            {
+                return Err(damaged);
+            }
             let learned = error.at_once.take().filter(|_| at_once < MAX_AT_ONCE);
             if learned.is_some() {
                 at_once += 1;

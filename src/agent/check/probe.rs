@@ -10,10 +10,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::error::{Error, Kind, Reason, Result};
 use crate::store::{
-    ContentType, Error as StoreError, Key, Multipart, Outcome, Part, Patience, Store,
+    ContentType, Error as StoreError, Key, Multipart, Outcome, PROBE, Part, Patience, Store,
 };
-
-const TEXT: &[u8] = b"A check of the S3 Backup Agent wrote this. It may be deleted.\n";
 
 /// Size of the last part, and of a part that is stored where a large one is not.
 const SMALL_BYTES: usize = 64 * 1024;
@@ -52,7 +50,7 @@ impl<'s> Probe<'s> {
     /// A probe whose first part has `part_size` bytes.
     pub(super) fn new(store: &'s Store, key: Key, part_size: u64) -> Self {
         let size = usize::try_from(part_size).unwrap_or(SMALL_BYTES) + SMALL_BYTES;
-        let mut content = TEXT.repeat(size.div_ceil(TEXT.len()));
+        let mut content = PROBE.repeat(size.div_ceil(PROBE.len()));
         content.truncate(size);
         Self {
             store,
@@ -70,12 +68,12 @@ impl<'s> Probe<'s> {
     /// Writes it in one request, and deletes it. A storage that keeps what it has may refuse both, and to write over an
     /// earlier probe.
     pub(super) async fn write(&mut self) -> Result<()> {
-        let data = Bytes::from_static(TEXT);
+        let data = Bytes::from_static(PROBE);
         let written = self
             .store
             .write(&self.key, data, ContentType::Tar, Patience::INTERACTIVE);
         if let Err(error) = written.await {
-            if is_refused(&error) {
+            if error.outcome.is_refusal() {
                 let earlier = self.store.listed(&self.key, Patience::INTERACTIVE).await;
                 self.kept = earlier.ok().flatten().map(|earlier| earlier.size);
             }
@@ -84,7 +82,7 @@ impl<'s> Probe<'s> {
             }
         } else if let Err(error) = self.store.delete(&self.key, Patience::INTERACTIVE).await {
             // Each backup has a new name, so the upload in parts needs one, too.
-            self.kept = is_refused(&error).then_some(TEXT.len() as u64);
+            self.kept = error.outcome.is_refusal().then_some(PROBE.len() as u64);
         }
         Ok(())
     }
@@ -333,15 +331,7 @@ fn is_of_kept(error: &StoreError) -> bool {
     let message = error.message.to_ascii_lowercase();
     let words = ["overwrit", "worm", "lock", "retention", "already exists"];
     let says_so = words.iter().any(|word| message.contains(word));
-    is_refused(error) && (error.outcome != Outcome::Refused || says_so)
-}
-
-/// Whether the storage refuses for good what it may allow for another name.
-fn is_refused(error: &StoreError) -> bool {
-    matches!(
-        error.outcome,
-        Outcome::Forbidden | Outcome::Locked | Outcome::Changed | Outcome::Refused
-    )
+    error.outcome.is_refusal() && (error.outcome != Outcome::Refused || says_so)
 }
 
 fn refused(error: StoreError) -> Error {

@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use super::*;
 
@@ -63,6 +63,22 @@ async fn only_transfers_wait_for_errors_that_may_pass() {
         });
         drop(result.await);
         assert_eq!(count.into_inner(), expected, "{patience:?}");
+    }
+}
+
+/// The lock is no reason to look for a rule of the bucket.
+#[tokio::test(start_paused = true)]
+async fn damaged_object_that_cannot_be_written_over_is_told_as_damaged() {
+    for (outcomes, expected) in [
+        ([Outcome::Damaged, Outcome::Locked], Outcome::Damaged),
+        ([Outcome::Timeout, Outcome::Locked], Outcome::Locked),
+    ] {
+        let count = AtomicUsize::new(0);
+        let result = Retry::with(Patience::INTERACTIVE).run("write it", |_| {
+            let outcome = outcomes[count.fetch_add(1, Ordering::Relaxed)];
+            async move { Err::<(), _>(Error::new(outcome, "")) }
+        });
+        assert_eq!(result.await.unwrap_err().outcome, expected);
     }
 }
 

@@ -12,7 +12,7 @@ use super::range;
 use super::request::Request;
 use super::transport::Reply;
 use super::xml;
-use crate::store::backend::{Backend, Content, ContentType, Part, Session, Stat};
+use crate::store::backend::{Backend, Content, ContentType, PROBE, Part, Session, Stat};
 use crate::store::digest::{Algorithm, PartDigest};
 use crate::store::error::{Error, Outcome};
 use crate::store::key::Key;
@@ -24,9 +24,6 @@ const CHECKSUMS: [(Algorithm, &str); 3] = [
     (Algorithm::Crc32c, "x-amz-checksum-crc32c"),
     (Algorithm::Crc64Nvme, "x-amz-checksum-crc64nvme"),
 ];
-
-/// Content of the probe of `ETag`s.
-const PROBE: &[u8] = b"A probe of the S3 Backup Agent. It may be deleted.\n";
 
 impl Client {
     /// Reads an object's metadata with the first byte of its content.
@@ -148,7 +145,7 @@ impl Client {
     }
 
     async fn find_out_e_tags(&self, key: &Key, is_part: bool) {
-        let probe = key.probe_beside();
+        let probe = key.probe_beside(is_part);
         let found = self
             .e_tags(is_part)
             .find_out(Box::pin(self.probe(&probe, is_part)));
@@ -163,28 +160,40 @@ impl Client {
     }
 
     /// Writes a probe and reads it back. Fails when the bytes differ: the path may damage all content.
+    ///
+    /// A storage that neither deletes nor writes over an object has the probe of an earlier agent, which proves the same: one
+    /// of parts is completed only when the `ETag` of its part is no MD5.
     async fn probe(&self, probe: &Key, is_part: bool) -> Result<Kind, Error> {
-        let md5 = Algorithm::Md5.digest(PROBE);
         let action = format!("probe \"{probe}\"");
         let call = &Call::new(&action);
         let kind = async {
-            let e_tag = if is_part {
-                self.write_probe_in_a_part(call, probe).await?
+            let written = if is_part {
+                self.write_probe_in_a_part(call, probe).await
             } else {
                 let request = self.begin(Method::PUT, probe, ContentType::Text);
-                e_tag_of(&self.send(call, request.body(PROBE)).await?)
+                let stored = self.send(call, request.body(PROBE)).await;
+                stored.map(|reply| e_tag_of(&reply))
             };
-            if self.e_tags(is_part).judge(&e_tag, &md5) == Verdict::Fine {
-                return Ok(Kind::Md5);
-            }
+            let refused = match written {
+                Ok(e_tag) if self.is_md5_of_probe(&e_tag, is_part) => return Ok(Kind::Md5),
+                Ok(_) => None,
+                Err(error) if error.outcome.is_refusal() => Some(error),
+                Err(error) => return Err(error),
+            };
             let read = Retry::with(Patience::INTERACTIVE).run(&action, |call| async move {
                 let body = self.get_range(&call, probe, None, None).await?;
-                body.collect(1024).await
+                let e_tag = body.e_tag.clone().unwrap_or_default();
+                Ok((body.collect(1024).await?, e_tag))
             });
-            if read.await? == PROBE {
-                Ok(Kind::Opaque)
-            } else {
-                Err(Error::refused(&action, "it came back with other bytes"))
+            match read.await {
+                Ok((bytes, e_tag)) if bytes == PROBE => {
+                    let is_earlier = refused.is_some() && !is_part;
+                    let is_md5 = is_earlier && self.is_md5_of_probe(&e_tag, is_part);
+                    Ok(if is_md5 { Kind::Md5 } else { Kind::Opaque })
+                }
+                read => Err(refused
+                    .or(read.err())
+                    .unwrap_or_else(|| Error::refused(&action, "it came back with other bytes"))),
             }
         };
         let kind = kind.await;
@@ -197,7 +206,13 @@ impl Client {
         kind
     }
 
-    /// Writes a probe as the only part of a multipart upload. Returns the part's `ETag`.
+    fn is_md5_of_probe(&self, e_tag: &str, is_part: bool) -> bool {
+        let md5 = Algorithm::Md5.digest(PROBE);
+        self.e_tags(is_part).judge(e_tag, &md5) == Verdict::Fine
+    }
+
+    /// Stores a probe as the only part of a multipart upload, and completes it unless the part's `ETag` is its MD5. Returns
+    /// that `ETag`.
     async fn write_probe_in_a_part(&self, call: &Call, probe: &Key) -> Result<String, Error> {
         let session = self.start(call, probe).await?;
         let stored = async {
@@ -207,16 +222,19 @@ impl Client {
                 number: 0,
                 e_tag: e_tag.clone(),
             };
-            self.complete(call, &session, &[part]).await?;
-            Ok(e_tag)
+            let is_md5 = self.is_md5_of_probe(&e_tag, true);
+            if !is_md5 {
+                self.complete(call, &session, &[part]).await?;
+            }
+            Ok((e_tag, is_md5))
         };
         let stored = stored.await;
-        if stored.is_err()
+        if stored.as_ref().map_or(true, |(_, is_md5)| *is_md5)
             && let Err(error) = self.abort(call, &session).await
         {
             warn!("an unfinished upload of \"{probe}\" is left behind: {error}");
         }
-        stored
+        stored.map(|(e_tag, _)| e_tag)
     }
 }
 

@@ -5,7 +5,7 @@ use http::request::Parts;
 use serde_json::json;
 
 use super::{main_job_succeeds_at, main_job_succeeds_for, main_job_succeeds_with};
-use crate::lab::{Imitation, MIB, Quirk, Sample, Setup};
+use crate::lab::{Fault, Imitation, Location, MIB, Proxy, Quirk, Sample, Setup};
 
 #[tokio::test]
 async fn provider_with_md5_etags_of_one_kind_only() {
@@ -16,6 +16,67 @@ async fn provider_with_md5_etags_of_one_kind_only() {
         for sample in [large, Sample::small("1f2e3d4c")] {
             main_job_succeeds_for(&sample, &server, location.clone()).await;
         }
+    }
+}
+
+/// A bucket that keeps everything tells each agent again that its `ETag`s are no MD5s, and no agent leaves more probes.
+#[tokio::test]
+async fn opaque_etags_in_a_write_once_bucket() {
+    for quirk in [
+        Quirk::OpaqueETags,
+        Quirk::OpaqueObjectETags,
+        Quirk::OpaquePartETags,
+    ] {
+        let server = Imitation::with([quirk.clone(), Quirk::WriteOnce]).await;
+        let location = server.location().with("checksum", "off");
+        for start in 0..3 {
+            let agent = Setup::of(location.clone()).serve().await;
+            for size in [40_960, 6 * MIB] {
+                let id = format!("b{start}{size}");
+                let sample = Sample::new(&id, &id, size);
+                agent.upload("other", &sample).await;
+                let restored = agent.download("other", &id).await.unwrap();
+                assert!(restored.body == sample.tar, "{quirk:?}: {id}");
+            }
+            let settings = location.json();
+            let checked = agent.post("/v1/locations/check", &settings).await.json();
+            assert_eq!(checked["ok"], true, "{quirk:?}: {checked:#}");
+        }
+        let mut keys = server.keys();
+        keys.retain(|key| key.contains("s3-backup-agent-check"));
+        assert!(keys.len() <= 2, "{quirk:?}: {keys:?}");
+        assert_eq!(server.unfinished(), Vec::<String>::new(), "{quirk:?}");
+    }
+}
+
+/// The same bucket, behind a path that damages what is large.
+#[tokio::test]
+async fn damage_is_detected_in_a_write_once_bucket() {
+    let server = Imitation::with([Quirk::WriteOnce]).await;
+    for _start in 0..2 {
+        let proxy = Proxy::before(&server.endpoint()).await;
+        let location = Location {
+            endpoint: proxy.endpoint(),
+            ..server.location()
+        };
+        let agent = Setup::of(location.with("checksum", "off")).serve().await;
+        for _ in 0..20 {
+            proxy.fault(
+                |request| request.method == "PUT",
+                Fault::FlipRequest(10_000),
+            );
+        }
+        for sample in [Sample::small("a1"), Sample::new("b2", "Large", 6 * MIB)] {
+            let upload_id = agent.begin("other", &sample).await;
+            let arrived = agent.content(&upload_id, sample.tar.clone()).await;
+            let ended = if arrived.status == 200 {
+                agent.complete(&upload_id, &sample).await
+            } else {
+                arrived
+            };
+            ended.is_problem(409, "checksum_mismatch", &["MD5"]);
+        }
+        assert!(proxy.faults_left() > 0, "test precondition not met");
     }
 }
 
