@@ -5,6 +5,6 @@ mod import;
 pub(crate) mod interop;
 mod misconfigured_storage;
 mod quirks;
-mod servers;
+pub(crate) mod servers;
 mod troubleshooting;
 mod unusual_addresses;

@@ -1,5 +1,6 @@
 //! Common behaviour of all S3 servers: one suite against real servers of different vendors.
 
+mod capabilities;
 mod refusals;
 
 use futures_util::future::join_all;
@@ -11,12 +12,15 @@ use crate::lab::{
     Fault, HalfSent, Location, MIB, Proxy, Request, Sample, Server, Setup, eventually,
     home_behind_proxy,
 };
+use capabilities::{
+    condition_on_a_write_is_honoured_or_ignored, copy_inside_the_storage_is_made,
+    range_is_answered, unfinished_uploads_are_listed, wrong_checksum_is_refused_or_ignored,
+};
 use refusals::{
-    encryption_key_is_applied_or_refused, list_of_unfinished_uploads_is_told,
-    missing_bucket_is_reported, missing_encryption_key_is_named, missing_permission_is_reported,
-    omitted_region_is_detected, unknown_access_key_is_reported,
-    unsupported_encryption_is_refused_immediately, wrong_region_is_reported_or_harmless,
-    wrong_secret_is_reported,
+    encryption_key_is_applied_or_refused, missing_bucket_is_reported,
+    missing_encryption_key_is_named, missing_permission_is_reported, omitted_region_is_detected,
+    unknown_access_key_is_reported, unsupported_encryption_is_refused_immediately,
+    wrong_region_is_reported_or_harmless, wrong_secret_is_reported,
 };
 
 /// Runs every test on one server.
@@ -42,6 +46,9 @@ macro_rules! on_each_server {
         on_server!(rclone, Rclone, #[ignore = "nightly"], $($test)*);
         on_server!(juicefs, JuiceFs, #[ignore = "nightly"], $($test)*);
         on_server!(moto, Moto, #[ignore = "nightly"], $($test)*);
+
+        /// Names of the tests, which pass on each server.
+        pub(crate) const TESTS: &[&str] = &[$(stringify!($test)),*];
     };
 }
 
@@ -64,7 +71,11 @@ on_each_server! {
     encryption_key_is_applied_or_refused
     missing_encryption_key_is_named
     unsupported_encryption_is_refused_immediately
-    list_of_unfinished_uploads_is_told
+    unfinished_uploads_are_listed
+    wrong_checksum_is_refused_or_ignored
+    condition_on_a_write_is_honoured_or_ignored
+    copy_inside_the_storage_is_made
+    range_is_answered
     third_copy_of_a_backup_replaces_the_second
     missing_bucket_is_reported
     unknown_access_key_is_reported

@@ -17,7 +17,7 @@ const TOP: &str = "\
 
 The settings of a location for each provider. `provider` sets the endpoint, the region, the addressing and the checksum;
 [configuration.md](configuration.md) has all other settings. You can also set `endpoint` yourself: if it has the form
-shown here, the agent takes the region from it.
+shown here, the agent takes the region from it. [servers.md](servers.md) says what the servers of the tests support.
 ";
 
 fn document() -> String {

@@ -1,4 +1,6 @@
 //! What the real servers support: the only table of their differences.
+//!
+//! `contract/servers` asserts each cell, and `docs/servers.md` shows it.
 
 use super::Server;
 
@@ -17,6 +19,24 @@ pub(crate) struct Capabilities {
     pub(crate) sse_c: Encryption,
     /// The answer to a list of unfinished uploads where none was ever begun.
     pub(crate) no_uploads: NoUploads,
+    /// Checksum headers that it verifies, among [`CHECKSUMS`].
+    pub(crate) verifies: &'static [&'static str],
+    /// `If-None-Match: *` on a write.
+    pub(crate) if_none_match: Condition,
+    /// Status of an answer with a range.
+    pub(crate) range_status: u16,
+}
+
+/// Names of the checksums that the agent can send in a header.
+pub(crate) const CHECKSUMS: [&str; 3] = ["sha256", "crc32c", "crc64nvme"];
+
+/// What a server makes of a condition on a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// Does not write over an object.
+    Honoured,
+    /// Writes over it.
+    Ignored,
 }
 
 /// What a server makes of access keys.
@@ -56,6 +76,9 @@ const AMAZON: Capabilities = Capabilities {
     aes256: Encryption::Applied,
     sse_c: Encryption::Applied,
     no_uploads: NoUploads::Empty,
+    verifies: &CHECKSUMS,
+    if_none_match: Condition::Honoured,
+    range_status: 206,
 };
 
 impl Server {
@@ -63,6 +86,7 @@ impl Server {
         match self {
             Self::Garage => Capabilities {
                 aes256: Encryption::Refused,
+                if_none_match: Condition::Ignored,
                 ..AMAZON
             },
             Self::Swift => Capabilities {
@@ -74,6 +98,7 @@ impl Server {
                 checks_region: false,
                 // Possible with a key in the gateway's configuration.
                 aes256: Encryption::Refused,
+                verifies: &[],
                 ..AMAZON
             },
             Self::SeaweedFs => Capabilities {
@@ -87,6 +112,9 @@ impl Server {
                 aes256: Encryption::Refused,
                 sse_c: Encryption::Refused,
                 no_uploads: NoUploads::NotFound,
+                verifies: &[],
+                if_none_match: Condition::Ignored,
+                range_status: 200,
                 ..AMAZON
             },
             Self::JuiceFs => Capabilities {
@@ -94,12 +122,15 @@ impl Server {
                 keys: Keys::OwnerOnly,
                 aes256: Encryption::Refused,
                 sse_c: Encryption::Refused,
+                verifies: &[],
+                if_none_match: Condition::Ignored,
                 ..AMAZON
             },
             Self::Moto => Capabilities {
                 checks_region: false,
                 keys: Keys::Unchecked,
                 sse_c: Encryption::Refused,
+                verifies: &[],
                 ..AMAZON
             },
         }

@@ -25,6 +25,28 @@ pub(crate) struct Home {
 }
 
 impl Server {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Garage,
+        Self::Swift,
+        Self::Ceph,
+        Self::SeaweedFs,
+        Self::Rclone,
+        Self::JuiceFs,
+        Self::Moto,
+    ];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Garage => "Garage",
+            Self::Swift => "OpenStack Swift",
+            Self::Ceph => "Ceph",
+            Self::SeaweedFs => "SeaweedFS",
+            Self::Rclone => "rclone",
+            Self::JuiceFs => "JuiceFS",
+            Self::Moto => "moto",
+        }
+    }
+
     pub(crate) async fn bucket(self) -> Bucket {
         let mut bucket = match self {
             Self::Garage => garage::shared().bucket().await,

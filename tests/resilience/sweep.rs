@@ -160,6 +160,11 @@ async fn sweep_without_list_permission_relies_on_the_journal() {
             (&expected, &json!(0)),
             "{denied}: {sweep}"
         );
+        let printed = agent.printed();
+        let told = printed
+            .matches("only leftovers that a journal names")
+            .count();
+        assert_eq!(told, usize::from(expected.is_null()), "{denied}: {printed}");
         assert_eq!(server.unfinished().len(), 1);
         agent
             .upload("other", &Sample::new("a1", "All the same", 12 * MIB))

@@ -1,13 +1,11 @@
 //! Refusals of a server, and settings that it does not support.
 
-use bytes::Bytes;
-use http::{Method, StatusCode};
 use s3_backup_agent::error::Reason;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::lab::call::content_path;
-use crate::lab::capability::{Encryption, Keys, NoUploads};
-use crate::lab::{Location, MIB, Sample, Server, Setup, swept};
+use crate::lab::capability::{Encryption, Keys};
+use crate::lab::{Location, MIB, Sample, Server, Setup};
 
 /// The first upload's first request is for a missing object.
 pub(super) async fn omitted_region_is_detected(server: Server) {
@@ -95,28 +93,6 @@ pub(super) async fn unsupported_encryption_is_refused_immediately(server: Server
         );
         bucket.wait_until_empty().await;
     }
-}
-
-/// A server that answers otherwise than in the table would hide what the tests look for.
-pub(super) async fn list_of_unfinished_uploads_is_told(server: Server) {
-    let bucket = server.bucket().await;
-    let query = "/?uploads=";
-    let answer = bucket.ask(Method::GET, query, &[], Bytes::new()).await;
-    let found = answer.status() == StatusCode::OK;
-    let expected = server.capabilities().no_uploads == NoUploads::Empty;
-    assert_eq!(found, expected, "{}", answer.text().await.unwrap());
-    let agent = Setup::of(server.location(&bucket)).serve().await;
-    let sweep = swept(&agent).await;
-    assert_eq!(
-        (&sweep["unfinished"], &sweep["error"]),
-        (&json!(0), &Value::Null),
-        "{sweep}"
-    );
-    bucket.leave_unfinished("backups/left.tar").await;
-    let agent = Setup::of(server.location(&bucket)).serve().await;
-    assert_eq!(swept(&agent).await["unfinished"], 1);
-    bucket.abort_unfinished().await;
-    bucket.wait_until_empty().await;
 }
 
 /// Asserts that listing and upload fail with `code` and the server's own word.
