@@ -43,7 +43,7 @@ use copy::{CopyOutcome, CopyPlan, CopyRequest};
 use diagnostics::{Diagnostics, Figures, Limits};
 use events::Events;
 use journal::Journals;
-use location::Location;
+use location::{Location, ids::Ids};
 use model::{CheckReport, CheckStep, LocationStatus, Recovery, UploadStatus, VerifyMode};
 use registry::Registry;
 pub(crate) use task::shutting_down;
@@ -72,7 +72,7 @@ impl Agent {
     /// When a location's storage cannot be set up.
     pub fn new(locations: Vec<config::Location>, state_dir: &Path) -> Result<Arc<Self>> {
         let events = Events::default();
-        let locations = Arc::new(Registry::open(locations, &events)?);
+        let locations = Arc::new(Registry::open(locations, Ids::read(state_dir), &events)?);
         let context = Context {
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -107,11 +107,8 @@ impl Agent {
     /// Status of all locations, in the order of the configuration.
     #[must_use]
     pub fn locations(&self) -> Vec<LocationStatus> {
-        self.locations
-            .all()
-            .iter()
-            .map(|location| location.status())
-            .collect()
+        let locations = self.locations.all();
+        locations.iter().map(|location| location.status()).collect()
     }
 
     /// The location with this id.
@@ -125,11 +122,11 @@ impl Agent {
     /// Registers a location, or changes a registered one. Uploads in progress continue with the new key.
     ///
     /// # Errors
-    /// `Kind::InvalidRequest` for a location of the agent's own configuration.
+    /// `Kind::InvalidRequest` for a location of the agent's own configuration, or with another's folder.
     pub async fn put_location(&self, settings: config::Location) -> Result<Arc<Location>> {
         self.uploads.refuse_when_stopping()?;
         let before = self.locations.find(&settings.id).ok();
-        let location = self.locations.put(settings)?;
+        let location = self.locations.put(settings).await?;
         if let Some(before) = before {
             self.sweeper().sweep_abandoned(&before).await;
         }
@@ -288,7 +285,8 @@ impl Agent {
     /// `Kind::ShuttingDown`. Errors of the settings are in the report.
     pub async fn check_settings(&self, settings: serde_json::Value) -> Result<CheckReport> {
         self.uploads.refuse_when_stopping()?;
-        let checking = async move { check::check_json(&settings).await };
+        let locations = Arc::clone(&self.locations);
+        let checking = async move { check::check_json(&settings, |it| locations.id_for(it)).await };
         to_end(&self.context.tasks, checking).await
     }
 

@@ -5,7 +5,9 @@
 
 mod bucket;
 mod credentials;
+mod duplicates;
 mod endpoint;
+mod folder;
 pub mod layers;
 mod listen;
 pub mod location;
@@ -26,6 +28,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 pub use credentials::Encryption;
+pub use folder::FolderId;
 pub(crate) use layers::Environment;
 pub use listen::{Listen, SocketAccess, Tcp, TlsFiles};
 pub use location::{Backend, Location, Origin};
@@ -124,7 +127,7 @@ impl Config {
             format: section.parsed("format").unwrap_or_default(),
         });
         let mut locations = reader.list("locations", settings::LOCATION, Location::read);
-        location::remove_duplicates(&mut locations, reader);
+        duplicates::remove(&mut locations, reader);
         if locations.is_empty() && !reader.has("locations") && supervisor.is_none() {
             locations.extend(Location::embedded(&state_dir));
         }

@@ -18,7 +18,7 @@ use url::Host;
 
 use super::model::{CheckNote, CheckReport, CheckStep, Failure};
 use super::nearby::find as find_nearby;
-use crate::config::{Backend, Encryption, Location, Problem, S3Settings};
+use crate::config::{Backend, Encryption, FolderId, Location, Problem, S3Settings};
 use crate::error::{Error, Kind, Reason};
 use crate::store::{Dialect, Route, Store};
 use candidates::candidates;
@@ -30,11 +30,15 @@ const CORRECTION_LIMIT: Duration = Duration::from_mins(1);
 /// Time limit of the look at other folders.
 const NEARBY_LIMIT: Duration = Duration::from_secs(15);
 
-/// Checks settings as they arrive over the protocol.
-pub async fn check_json(settings: &serde_json::Value) -> CheckReport {
+/// Checks settings as they arrive over the protocol; `id_for` returns the id for a location with them.
+pub(super) async fn check_json(
+    settings: &serde_json::Value,
+    id_for: impl FnOnce(Location) -> String,
+) -> CheckReport {
     match Location::from_json(settings) {
         Ok((location, notes)) => {
             let mut checked = check(&location, None).await;
+            checked.location_id = Some(id_for(location));
             checked.notes.extend(notes.into_iter().map(CheckNote::from));
             checked
         }
@@ -74,6 +78,8 @@ pub async fn check(
         steps: trial.steps,
         corrected,
         found,
+        folder: Some(FolderId::from(location).to_string()),
+        location_id: None,
         notes: trial.notes,
     }
 }
@@ -214,6 +220,8 @@ impl CheckReport {
             steps: problems.iter().map(step).collect(),
             corrected: Some(corrected).filter(|corrected| !corrected.is_empty()),
             found: None,
+            folder: None,
+            location_id: None,
             notes: Vec::new(),
         }
     }

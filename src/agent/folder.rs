@@ -6,9 +6,7 @@
 //! `recovering` is held for as long as tars are adopted, `changing`, one per backup, for a commit or a deletion. The short
 //! lock on the state is never held over an await. Keys are claimed under it, so that two uploads never choose the same.
 
-mod id;
-
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -18,8 +16,8 @@ use tokio::time::Instant;
 
 use super::verify::record::Record;
 use crate::config;
+pub use crate::config::FolderId;
 use crate::store::{Key, Keys, Object};
-pub use id::FolderId;
 
 /// A younger tar without metadata may belong to another agent's upload that is about to write its metadata.
 const SETTLED_AFTER: TimeDelta = TimeDelta::hours(1);
@@ -46,6 +44,7 @@ struct State {
     /// Locks of backups that are committed or deleted, by id.
     changing: HashMap<String, Weak<tokio::sync::RwLock<()>>>,
     record: Record,
+    ids: Vec<String>,
     /// When a scheduled verification last failed.
     rests_since: Option<Instant>,
 }
@@ -80,13 +79,34 @@ pub(super) struct Claim {
 }
 
 impl Folder {
-    pub(super) fn new(settings: &config::Location) -> Arc<Self> {
+    /// `ids` are those of locations with this folder.
+    pub(super) fn new(settings: &config::Location, ids: Vec<String>) -> Arc<Self> {
+        let state = State {
+            ids,
+            ..State::default()
+        };
         Arc::new(Self {
             id: FolderId::from(settings),
             keys: Keys::new(&settings.prefix),
             recovering: tokio::sync::Mutex::default(),
-            state: Mutex::default(),
+            state: Mutex::new(state),
         })
+    }
+
+    /// Other ids that a location with this folder has or had, here or on another machine, than this one.
+    pub(super) fn other_ids(&self, own: &str) -> Vec<String> {
+        let state = self.state.lock();
+        let others = state.ids.iter().filter(|id| *id != own);
+        let others: BTreeSet<_> = others.cloned().collect();
+        others.into_iter().collect()
+    }
+
+    /// Notes the id of a location with this folder.
+    pub(super) fn add_id(&self, id: &str) {
+        let ids = &mut self.state.lock().ids;
+        if ids.iter().all(|known| known != id) {
+            ids.push(id.to_owned());
+        }
     }
 
     /// The lock of one backup: shared by its commits, each of which has its own key; exclusive for its deletion.

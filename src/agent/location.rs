@@ -232,6 +232,8 @@ impl Location {
             region,
             bucket,
             prefix: settings.prefix.clone(),
+            folder: self.folder.id.to_string(),
+            other_ids: self.folder.other_ids(&settings.id),
             source: match settings.origin {
                 Origin::Configuration => "configuration",
                 Origin::Registered => "registered",

@@ -1,5 +1,7 @@
 //! The locations: those of the configuration, and those that Home Assistant registers while the agent runs.
 //!
+//! No two have the same folder: retention at the one would delete the backups of the other.
+//!
 //! A registered location lasts until the agent ends: Home Assistant stores its settings and registers it at each connect.
 //! Registering is idempotent.
 
@@ -8,18 +10,21 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tracing::info;
 
 use super::events::Events;
 use super::folder::{Folder, FolderId};
+use super::location::ids::Ids;
 use super::location::{Location, not_found};
 use crate::config::{self, Origin};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Reason, Result};
 
 /// All locations, in the order in which they were added.
 #[derive(Debug)]
 pub(super) struct Registry {
     state: Mutex<State>,
+    ids: Ids,
     events: Events,
     /// Signals that a location was added or has new settings.
     changes: watch::Sender<()>,
@@ -35,15 +40,16 @@ struct State {
 impl Registry {
     /// # Errors
     /// When a location's storage cannot be set up.
-    pub(super) fn open(settings: Vec<config::Location>, events: &Events) -> Result<Self> {
+    pub(super) fn open(settings: Vec<config::Location>, ids: Ids, events: &Events) -> Result<Self> {
         let mut state = State::default();
         for settings in settings {
-            let folder = state.folder(&settings);
+            let folder = state.folder(&settings, &ids);
             let location = Location::open(settings, folder, events.clone())?;
             state.locations.push(Arc::new(location));
         }
         Ok(Self {
             state: Mutex::new(state),
+            ids,
             events: events.clone(),
             changes: watch::Sender::default(),
         })
@@ -72,13 +78,28 @@ impl Registry {
         self.changes.subscribe()
     }
 
-    /// Registers a location, or gives a registered one new settings.
+    /// The id for a location with these settings: that of the location with this folder, or the remembered one.
+    pub(super) fn id_for(&self, settings: config::Location) -> String {
+        let locations = self.all();
+        let folder = FolderId::from(&settings);
+        let mut same = locations.iter().filter(|other| other.folder.id == folder);
+        if let Some(location) = same.next() {
+            return location.id().to_owned();
+        }
+        let others = locations.iter().map(|other| (*other.settings).clone());
+        self.ids.choose(settings, others.collect())
+    }
+
+    /// Registers a location, or gives a registered one new settings. One that the configuration has under this id stays.
     ///
     /// # Errors
-    /// [`Kind::InvalidRequest`] for a location of the configuration; errors of [`Location::open`].
-    pub(super) fn put(&self, settings: config::Location) -> Result<Arc<Location>> {
-        let (location, is_new) = self.state.lock().put(settings, &self.events)?;
+    /// [`Reason::FolderInUse`] if another location has the folder; [`Kind::InvalidRequest`] for the id of a location of the
+    /// configuration with another folder; errors of [`Location::open`].
+    pub(super) async fn put(self: &Arc<Self>, settings: config::Location) -> Result<Arc<Location>> {
+        let (location, is_new) = self.state.lock().put(settings, self)?;
         if is_new {
+            self.ids.note(&location.settings);
+            location.folder.add_id(location.id());
             info!(
                 id = location.id(),
                 "registered location \"{}\"", location.settings.name
@@ -86,6 +107,9 @@ impl Registry {
             location.announce();
             self.changes.send_replace(());
         }
+        let registry = Arc::clone(self);
+        // An error is logged; the location works without.
+        drop(spawn_blocking(move || registry.ids.save()).await);
         Ok(location)
     }
 
@@ -108,21 +132,24 @@ impl State {
     fn put(
         &mut self,
         settings: config::Location,
-        events: &Events,
+        registry: &Registry,
     ) -> Result<(Arc<Location>, bool)> {
+        let folder = FolderId::from(&settings);
+        self.refuse_second(&settings.id, &folder)?;
         let mut known = self.locations.iter();
         let Some(index) = known.position(|location| location.id() == settings.id) else {
-            let folder = self.folder(&settings);
-            let location = Arc::new(Location::open(settings, folder, events.clone())?);
+            let folder = self.folder(&settings, &registry.ids);
+            let location = Arc::new(Location::open(settings, folder, registry.events.clone())?);
             self.locations.push(Arc::clone(&location));
             return Ok((location, true));
         };
         let before = Arc::clone(&self.locations[index]);
-        if *before.settings == settings {
+        let is_merged = !is_registered(&before) && before.folder.id == folder;
+        if is_merged || *before.settings == settings {
             return Ok((before, false));
         }
         refuse_configured(&before)?;
-        let folder = self.folder(&settings);
+        let folder = self.folder(&settings, &registry.ids);
         let location = Arc::new(before.reopen(settings, folder)?);
         self.locations[index] = Arc::clone(&location);
         if before.folder.id != location.folder.id {
@@ -131,17 +158,37 @@ impl State {
         Ok((location, true))
     }
 
-    fn folder(&mut self, settings: &config::Location) -> Arc<Folder> {
+    /// # Errors
+    /// [`Reason::FolderInUse`] if a location of another id has the folder.
+    fn refuse_second(&self, id: &str, folder: &FolderId) -> Result<()> {
+        let mut others = self.locations.iter().filter(|other| other.id() != id);
+        let Some(other) = others.find(|other| other.folder.id == *folder) else {
+            return Ok(());
+        };
+        let detail = format!(
+            "\"{id}\" would have the same folder as the location \"{}\" (\"{}\"), {folder}.",
+            other.id(),
+            other.settings.name
+        );
+        let error = Error::new(Kind::InvalidRequest, detail);
+        Err(error.with_reason(Some(Reason::FolderInUse)))
+    }
+
+    fn folder(&mut self, settings: &config::Location, ids: &Ids) -> Arc<Folder> {
         let folder = self
             .folders
             .entry(FolderId::from(settings))
-            .or_insert_with(|| Folder::new(settings));
+            .or_insert_with(|| Folder::new(settings, ids.of(settings)));
         Arc::clone(folder)
     }
 }
 
+fn is_registered(location: &Location) -> bool {
+    location.settings.origin == Origin::Registered
+}
+
 fn refuse_configured(location: &Location) -> Result<()> {
-    if location.settings.origin == Origin::Registered {
+    if is_registered(location) {
         return Ok(());
     }
     let detail = format!(

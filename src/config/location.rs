@@ -1,6 +1,5 @@
 //! The settings of one location.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -181,6 +180,12 @@ impl Location {
         self.in_flight(|wire| wire.download_limit)
     }
 
+    /// The id of a location without an id of its own.
+    #[must_use]
+    pub fn derived_id(&self) -> String {
+        derived_id(&self.backend, &self.prefix)
+    }
+
     fn in_flight(&self, limit: impl Fn(&Wire) -> Option<u64>) -> usize {
         let limit = match &self.backend {
             Backend::S3(s3) => limit(&s3.wire),
@@ -191,22 +196,6 @@ impl Location {
         });
         self.concurrency.min(worth).max(1)
     }
-}
-
-/// Home Assistant cannot tell two locations with one id apart: the first one keeps it.
-pub(super) fn remove_duplicates(locations: &mut Vec<Location>, reader: &mut Reader<'_>) {
-    let mut ids = HashSet::new();
-    locations.retain(|location| {
-        let is_first = ids.insert(location.id.clone());
-        if !is_first {
-            let id = &location.id;
-            let message = format!(
-                "has two locations with the id \"{id}\": give each its own id, or its own prefix"
-            );
-            reader.problem("locations", message);
-        }
-        is_first
-    });
 }
 
 fn read_prefix(section: &mut Reader<'_>) -> String {

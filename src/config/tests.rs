@@ -227,10 +227,35 @@ fn broken_file_is_one_problem_without_secrets() {
 
 #[test]
 fn two_locations_with_one_id_are_a_problem() {
-    let text = load(&format!("{GARAGE}{GARAGE}"), &[("GARAGE_SECRET", "x")])
+    let named = format!("{GARAGE}id = \"cellar\"\n");
+    let toml = format!("{named}{}", named.replace("/homeassistant/", "attic"));
+    let text = load(&toml, &[("GARAGE_SECRET", "x")])
         .unwrap_err()
         .to_string();
     assert!(text.contains("two locations with the id"), "{text}");
+}
+
+#[test]
+fn two_locations_on_one_folder_are_a_problem() {
+    let attic = GARAGE.replace("127.0.0.1:3900", "127.0.0.1:03900/");
+    let attic = attic.replace("/homeassistant/", "homeassistant");
+    for (toml, names) in [
+        (
+            format!("{GARAGE}id = \"cellar\"\n{attic}id = \"attic\"\n"),
+            ["attic", "cellar"],
+        ),
+        (
+            format!("{GARAGE}{attic}"),
+            ["ha-backups/homeassistant", "ha-backups/homeassistant"],
+        ),
+    ] {
+        let text = load(&toml, &[("GARAGE_SECRET", "x")])
+            .unwrap_err()
+            .to_string();
+        let [second, first] = names;
+        let expected = format!("locations: \"{second}\" has the same folder as \"{first}\", http");
+        assert!(text.contains(&expected), "{expected}\n--- in ---\n{text}");
+    }
 }
 
 #[test]

@@ -129,6 +129,8 @@ reasons! {
     EndpointWithPath = "endpoint_with_path", InvalidRequest, "Remove everything after the host and port from the endpoint. If your server's S3 API is below a path, check that path and the bucket's name.";
     /// The bucket holds more than a bucket's name.
     BucketWithMore = "bucket_with_more", InvalidRequest, "Enter the bucket's name alone. A folder goes into prefix, and the server's URL into endpoint.";
+    /// Another location has the same folder.
+    FolderInUse = "folder_in_use", InvalidRequest, "Use the location that has this folder, or set another prefix: a folder can belong to one location only.";
     /// A pasted value had spaces or line breaks around it.
     SpacesRemoved = "spaces_removed", InvalidRequest, "Nothing to do: the agent removed the spaces around the pasted value.";
     /// A value contains a character that keys and names cannot have.

@@ -182,7 +182,7 @@ async fn failed_check_names_the_step_and_the_fix() {
         id: "readable".into(),
         key_id,
         secret,
-        ..Location::of(&bucket)
+        ..Location::of(&bucket).by_host_name()
     };
     let missing = Location {
         id: "missing".into(),

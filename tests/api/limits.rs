@@ -29,6 +29,7 @@ async fn rate_limit_applies_per_direction_and_location() {
         ..Location::of(&bucket)
     });
     let limited = limited
+        .by_host_name()
         .with("upload_limit", "2 MiB")
         .with("download_limit", "2 MiB/s");
     let agent = Setup::with([free, limited]).serve().await;

@@ -65,7 +65,9 @@ async fn registered_location_works_like_a_configured_one() {
 async fn configured_location_cannot_be_changed_over_the_api() {
     let bucket = garage::shared().bucket().await;
     let agent = Setup::of(Location::of(&bucket)).serve().await;
-    put(&agent, "garage", &settings(&bucket)).await.is_problem(
+    let mut elsewhere = settings(&bucket);
+    elsewhere["prefix"] = json!("elsewhere");
+    put(&agent, "garage", &elsewhere).await.is_problem(
         400,
         "invalid_request",
         &["garage", "configuration"],
@@ -76,6 +78,93 @@ async fn configured_location_cannot_be_changed_over_the_api() {
         &["configuration"],
     );
     assert_eq!(agent.location("garage").await["source"], "configuration");
+}
+
+#[tokio::test]
+async fn one_folder_is_one_location() {
+    let bucket = garage::shared().bucket().await;
+    let agent = Setup::of(Location::of(&bucket)).serve().await;
+    let mut same = settings(&bucket);
+    let answer = put(&agent, "home", &same).await;
+    answer.is_problem(
+        400,
+        "invalid_request",
+        &["\"home\"", "\"garage\"", "/backups/"],
+    );
+    assert_eq!(answer.json()["reason"], "folder_in_use");
+    // Under the id of the configuration it is the same location, which stays as it is.
+    same["name"] = json!("Renamed");
+    let merged = put(&agent, "garage", &same).await;
+    assert_eq!(
+        (
+            merged.status,
+            &merged.json()["source"],
+            &merged.json()["name"]
+        ),
+        (200, &json!("configuration"), &json!(bucket.name)),
+    );
+
+    let register = async |id: &str, prefix: &str| {
+        let mut settings = settings(&bucket);
+        settings["prefix"] = json!(prefix);
+        put(&agent, id, &settings).await
+    };
+    assert_eq!(register("attic", "attic").await.status, 200);
+    assert_eq!(register("cellar", "cellar").await.status, 200);
+    let answer = register("cellar", "/attic/").await;
+    assert_eq!(answer.json()["reason"], "folder_in_use");
+    assert!(
+        agent.location("cellar").await["prefix"] == "cellar",
+        "it stays as it was"
+    );
+    assert_eq!(agent.delete("/v1/locations/attic").await.status, 204);
+    assert_eq!(register("cellar", "attic").await.status, 200);
+}
+
+#[tokio::test]
+async fn check_names_the_folder_and_its_id() {
+    let (mut agent, bucket) = (agent().await, garage::shared().bucket().await);
+    let check = async |agent: &Agent, settings: &Value| {
+        agent.post("/v1/locations/check", settings).await.json()
+    };
+    let folder = format!("{}/{}/backups/", bucket.endpoint, bucket.name);
+    let first = check(&agent, &settings(&bucket)).await;
+    assert_eq!(first["folder"], folder);
+    // As the app's options derive it on any machine.
+    let mut options = Location::of(&bucket);
+    options.id = String::new();
+    let listed = Setup::of(options.clone()).run(&["--json", "list"]).await;
+    assert_eq!(
+        first["location_id"],
+        listed.ended_with(0).json()["location"]
+    );
+
+    // A registered id is the folder's, also for the options of a later start.
+    put(&agent, "ha-0123456789ab", &settings(&bucket)).await;
+    let known = agent.location("ha-0123456789ab").await;
+    assert_eq!(known["folder"], folder);
+    assert!(
+        known["other_ids"]
+            .as_array()
+            .unwrap()
+            .contains(&first["location_id"]),
+        "{known}"
+    );
+    let asked = check(&agent, &settings(&bucket)).await;
+    assert_eq!(asked["location_id"], "ha-0123456789ab");
+    agent.setup.set_locations([options]);
+    agent.kill();
+    let agent = Agent::restarted(agent).await;
+    let known = agent.location("ha-0123456789ab").await;
+    assert_eq!(known["source"], "configuration");
+    let merged = put(&agent, "ha-0123456789ab", &settings(&bucket)).await;
+    assert_eq!((merged.status, merged.json()), (200, known));
+    // Settings that are invalid have no folder.
+    let invalid = check(&agent, &json!({"bucket": "x"})).await;
+    assert_eq!(
+        (&invalid["folder"], &invalid["location_id"]),
+        (&Value::Null, &Value::Null)
+    );
 }
 
 #[tokio::test]

@@ -217,7 +217,7 @@ async fn misconfigured_location_does_not_affect_others() {
     let wrong = Location {
         id: "wrong".into(),
         secret: "0".repeat(64),
-        ..Location::of(&bucket)
+        ..Location::of(&bucket).by_host_name()
     };
     let agent = Setup::with([wrong, Location::of(&bucket)]).serve().await;
     agent.upload("garage", &Sample::small("a1")).await;

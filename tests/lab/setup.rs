@@ -82,6 +82,12 @@ impl Location {
         }
     }
 
+    /// The same folder under another name of this machine; the agent takes it for another one.
+    pub(crate) fn by_host_name(mut self) -> Self {
+        self.endpoint = self.endpoint.replace("127.0.0.1", "localhost");
+        self
+    }
+
     /// Adds or overrides a setting.
     pub(crate) fn with(mut self, key: &str, value: &str) -> Self {
         self.options.push((key.to_owned(), value.to_owned()));
@@ -213,6 +219,12 @@ impl Setup {
         self.listen.push('\n');
         self.write();
         self
+    }
+
+    /// Replaces the locations, for the next start.
+    pub(crate) fn set_locations(&mut self, locations: impl IntoIterator<Item = Location>) {
+        self.locations = locations.into_iter().collect();
+        self.write();
     }
 
     /// Adds a text that must never be printed.

@@ -19,3 +19,50 @@ pub(super) fn upgraded(text: &[u8]) -> Option<Vec<u8>> {
     upgraded.extend_from_slice(&text[end..]);
     Some(upgraded)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::{Backend, Location};
+    use crate::store::{Key, Keys, Store};
+
+    fn bucket(endpoint: &str, prefix: &str) -> Location {
+        let settings = json!({"endpoint": endpoint, "bucket": "ha-backups", "prefix": prefix,
+            "access_key_id": "key", "secret_access_key": "secret"});
+        Location::from_json(&settings).unwrap().0
+    }
+
+    fn directory(path: &str, prefix: &str) -> Location {
+        Location {
+            backend: Backend::Directory(path.into()),
+            ..bucket("https://s3.example.com", prefix)
+        }
+    }
+
+    #[test]
+    fn journal_of_0_1_is_recognised() {
+        for location in [
+            bucket("https://s3.example.com", ""),
+            bucket("http://127.0.0.1:3900", "backups"),
+            bucket("https://s3.example.com", "home/backups/x"),
+            directory("/mnt/usb", ""),
+            directory("/mnt/\"usb", "a/b"),
+        ] {
+            let id = FolderId::from(&location);
+            let keys = Keys::new(&location.prefix);
+            let place = Store::open(&location).unwrap().description().to_owned();
+            for name in ["Nightly.tar", "sub/folder/Nightly.tar"] {
+                let key = format!("{}{name}", keys.folder());
+                assert!(keys.may_be_ours(&Key::new(&key)), "{key}");
+                let read = FolderId::from_journal_of_0_1(&place, &key);
+                assert_eq!(read.as_ref(), Some(&id), "{place} {key}");
+            }
+        }
+        let place = "bucket \"ha-backups\" at https://s3.example.com/";
+        for (place, key) in [(place, "Nightly.tar"), ("ha-backups", "backups/x.tar")] {
+            assert_eq!(FolderId::from_journal_of_0_1(place, key), None);
+        }
+    }
+}

@@ -1,29 +1,97 @@
-//! Ids of configured locations without an id of their own: derived once, then remembered for the bucket and prefix.
+//! One id for one folder: derived, set or registered once, then remembered for the bucket and prefix.
 //!
-//! Home Assistant knows a location by its id. A corrected endpoint or region would derive another one, and automatic backups
-//! would stop. So the id of a bucket and prefix stays, unless another location of the configuration still has the endpoint
-//! that it was derived from: two providers may both have a bucket of this name.
+//! Home Assistant knows a location by its id. If a corrected endpoint, or a bucket that moved from the app's options to Home
+//! Assistant's form, had another one, automatic backups would stop. So the last id of a bucket and prefix stays, unless
+//! another location has the endpoint that it belongs to: two providers may both have a bucket of this name.
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use crate::agent::kept::keep;
-use crate::config::{Backend, Location};
+use crate::config::{Backend, Location, S3Settings};
+use crate::units::sha256;
 
 /// Name of the file in the state directory.
 const FILE: &str = "location_ids.json";
 
-/// The id of one folder, and the endpoint at which it was last.
+/// Each change of an id is remembered; the oldest are dropped.
+const MAX_REMEMBERED: usize = 1000;
+
+/// An id of a folder, and the endpoint at which it was last. The last one of a folder counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Remembered {
     bucket: String,
     prefix: String,
     endpoint: String,
     id: String,
+}
+
+/// The remembered ids, while the agent runs.
+#[derive(Debug)]
+pub struct Ids {
+    path: PathBuf,
+    remembered: Mutex<Vec<Remembered>>,
+    /// What the file holds. Locked before `remembered`.
+    saved: Mutex<Vec<Remembered>>,
+}
+
+impl Ids {
+    /// Reads the file in the state directory.
+    #[must_use]
+    pub fn read(state_dir: &Path) -> Self {
+        let remembered = read(state_dir);
+        Self {
+            path: state_dir.join(FILE),
+            saved: Mutex::new(remembered.clone()),
+            remembered: Mutex::new(remembered),
+        }
+    }
+
+    /// Every id under which Home Assistant may know a location's folder: remembered ones, and those that the agent and the
+    /// integration of version 0.1 derive, maybe on another machine.
+    pub(in crate::agent) fn of(&self, location: &Location) -> Vec<String> {
+        let mut ids = vec![location.derived_id()];
+        if let Backend::S3(s3) = &location.backend {
+            ids.push(id_of_0_1(s3, &location.prefix));
+        }
+        if let Some(folder) = Remembered::of(location) {
+            let remembered = self.remembered.lock();
+            let same = remembered.iter().filter(|known| known.is_at(&folder));
+            ids.extend(same.map(|known| known.id.clone()));
+        }
+        ids
+    }
+
+    /// The id for a location with these settings beside the others, if they set none.
+    pub(in crate::agent) fn choose(&self, location: Location, others: Vec<Location>) -> String {
+        let fixed = others.into_iter().map(|other| Location {
+            has_derived_id: false,
+            ..other
+        });
+        let mut locations: Vec<_> = std::iter::once(location).chain(fixed).collect();
+        settle(&mut locations, &mut self.remembered.lock().clone());
+        locations.swap_remove(0).id
+    }
+
+    /// Remembers the id of a location that Home Assistant registered.
+    pub(in crate::agent) fn note(&self, location: &Location) {
+        note(location, &mut self.remembered.lock());
+    }
+
+    /// Writes the file if an id is new. Blocks.
+    pub(in crate::agent) fn save(&self) {
+        let mut saved = self.saved.lock();
+        let remembered = self.remembered.lock().clone();
+        if *saved != remembered {
+            write(&self.path, &remembered);
+            *saved = remembered;
+        }
+    }
 }
 
 /// Gives locations with a derived id the one that is remembered for their bucket and prefix. Writes nothing.
@@ -36,16 +104,11 @@ pub fn remember(locations: &mut [Location], state_dir: &Path) {
     let before = read(state_dir);
     let mut remembered = before.clone();
     settle(locations, &mut remembered);
-    if remembered == before {
-        return;
+    for location in locations.iter() {
+        note(location, &mut remembered);
     }
-    let path = state_dir.join(FILE);
-    let written = serde_json::to_vec_pretty(&remembered).map_err(std::io::Error::from);
-    if let Err(error) = written.and_then(|text| keep(&path, &text)) {
-        warn!(
-            "\"{}\" cannot be written: {error}; a location without an id gets another one when its endpoint changes",
-            path.display()
-        );
+    if remembered != before {
+        write(&state_dir.join(FILE), &remembered);
     }
 }
 
@@ -56,8 +119,32 @@ fn read(state_dir: &Path) -> Vec<Remembered> {
         .unwrap_or_default()
 }
 
+fn write(path: &Path, remembered: &[Remembered]) {
+    let text = serde_json::to_vec_pretty(remembered).map_err(std::io::Error::from);
+    if let Err(error) = text.and_then(|text| keep(path, &text)) {
+        warn!(
+            "\"{}\" cannot be written: {error}; a location without an id gets another one when its endpoint changes",
+            path.display()
+        );
+    }
+}
+
+/// Remembers the id of a location as the last one of its folder, and of no other folder.
+fn note(location: &Location, remembered: &mut Vec<Remembered>) {
+    let Some(now) = Remembered::of(location) else {
+        return;
+    };
+    let last = remembered.iter().rfind(|known| known.is_at(&now));
+    if last != Some(&now) {
+        remembered.retain(|known| known.id != now.id);
+        remembered.push(now);
+        let excess = remembered.len().saturating_sub(MAX_REMEMBERED);
+        remembered.drain(..excess);
+    }
+}
+
 fn settle(locations: &mut [Location], remembered: &mut Vec<Remembered>) {
-    let folders: Vec<Option<Remembered>> = locations.iter().map(derived).collect();
+    let folders: Vec<Option<Remembered>> = locations.iter().map(Remembered::of).collect();
     let endpoints: HashSet<&str> = folders
         .iter()
         .flatten()
@@ -69,18 +156,19 @@ fn settle(locations: &mut [Location], remembered: &mut Vec<Remembered>) {
         .map(|location| location.id.clone())
         .collect();
     for (location, folder) in locations.iter_mut().zip(&folders) {
-        let Some(folder) = folder else { continue };
-        let is_free = |known: &Remembered| !used.contains(&known.id);
-        let at = |known: &Remembered| {
-            (&known.bucket, &known.prefix) == (&folder.bucket, &folder.prefix) && is_free(known)
+        let (true, Some(folder)) = (location.has_derived_id, folder) else {
+            continue;
         };
+        let is_free = |known: &Remembered| !used.contains(&known.id);
         let same = remembered
             .iter()
-            .position(|known| at(known) && known.endpoint == folder.endpoint);
+            .rposition(|known| is_free(known) && known.is_at(folder));
         let moved = || {
-            remembered
-                .iter()
-                .rposition(|known| at(known) && !endpoints.contains(known.endpoint.as_str()))
+            remembered.iter().rposition(|known| {
+                is_free(known)
+                    && (&known.bucket, &known.prefix) == (&folder.bucket, &folder.prefix)
+                    && !endpoints.contains(known.endpoint.as_str())
+            })
         };
         if let Some(index) = same.or_else(moved) {
             let known = &mut remembered[index];
@@ -105,17 +193,32 @@ fn settle(locations: &mut [Location], remembered: &mut Vec<Remembered>) {
     }
 }
 
-/// What to remember of a location without an id of its own.
-fn derived(location: &Location) -> Option<Remembered> {
-    let Backend::S3(s3) = &location.backend else {
-        return None;
-    };
-    location.has_derived_id.then(|| Remembered {
-        bucket: s3.bucket.clone(),
-        prefix: location.prefix.clone(),
-        endpoint: s3.endpoint.to_string(),
-        id: location.id.clone(),
-    })
+impl Remembered {
+    /// What to remember of a location; nothing of a directory.
+    fn of(location: &Location) -> Option<Self> {
+        let Backend::S3(s3) = &location.backend else {
+            return None;
+        };
+        Some(Self {
+            bucket: s3.bucket.clone(),
+            prefix: location.prefix.clone(),
+            endpoint: s3.endpoint.to_string(),
+            id: location.id.clone(),
+        })
+    }
+
+    /// Whether both are of one folder.
+    fn is_at(&self, other: &Self) -> bool {
+        (&self.bucket, &self.prefix, &self.endpoint)
+            == (&other.bucket, &other.prefix, &other.endpoint)
+    }
+}
+
+/// The id that the integration of version 0.1 derives for a bucket of its form.
+fn id_of_0_1(s3: &S3Settings, prefix: &str) -> String {
+    let endpoint = s3.endpoint.as_str().trim_end_matches('/');
+    let folder = format!("{endpoint}\n{}\n{prefix}", s3.bucket);
+    format!("ha-{}", &sha256(folder.as_bytes())[..12])
 }
 
 #[cfg(test)]
@@ -191,6 +294,59 @@ mod tests {
             started(&folder, &[(OLD, "home", None), (NEW, "home", None)]),
             [both[1].clone(), both[0].clone()]
         );
+    }
+
+    #[test]
+    fn last_id_of_a_folder_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let derived = started(&folder, &[(OLD, "home", None)]);
+        let ids = Ids::read(folder.path());
+        // Home Assistant registers the bucket after it left the options, and later its options have it again.
+        let registered = location(OLD, "home", Some("ha-0123456789ab"));
+        ids.note(&registered);
+        ids.save();
+        assert_eq!(
+            ids.choose(location(OLD, "home", None), vec![]),
+            registered.id
+        );
+        assert_eq!(started(&folder, &[(OLD, "home", None)]), [registered.id]);
+        let explicit = started(&folder, &[(OLD, "home", Some("cellar"))]);
+        assert_eq!(started(&folder, &[(OLD, "home", None)]), explicit);
+        let known = Ids::read(folder.path()).of(&location(OLD, "home", None));
+        for id in [&derived[0], "ha-0123456789ab", "cellar"] {
+            assert!(known.iter().any(|known| known == id), "{id}: {known:?}");
+        }
+        // The id moves with its location to another folder.
+        started(&folder, &[(OLD, "attic", Some("cellar"))]);
+        let both = started(&folder, &[(OLD, "home", None), (OLD, "attic", None)]);
+        assert_eq!(both, ["ha-0123456789ab", "cellar"]);
+    }
+
+    #[test]
+    fn id_for_a_form_is_that_of_the_options_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let ids = Ids::read(folder.path());
+        let asked = || location(OLD, "home", None);
+        assert_eq!(ids.choose(asked(), vec![]), asked().id);
+        let other = location(OLD, "attic", Some(&asked().id));
+        assert_eq!(
+            ids.choose(asked(), vec![other]),
+            format!("{}-2", asked().id)
+        );
+        assert!(read(folder.path()).is_empty(), "choosing remembers nothing");
+    }
+
+    #[test]
+    fn ids_of_version_0_1_are_known() {
+        let folder = tempfile::tempdir().unwrap();
+        // As `folder_id` of that integration returns them.
+        for (endpoint, prefix, id) in [
+            (OLD, "home", "ha-7ec4ad8b18a7"),
+            ("HTTP://192.0.2.7:9000/", "", "ha-c3512439b2ee"),
+        ] {
+            let known = Ids::read(folder.path()).of(&location(endpoint, prefix, None));
+            assert!(known.contains(&id.to_owned()), "{known:?}");
+        }
     }
 
     #[test]

@@ -40,6 +40,11 @@ pub struct CheckReport {
     pub corrected: Option<BTreeMap<String, String>>,
     /// Values detected for settings that are `auto`.
     pub found: Option<BTreeMap<String, String>>,
+    /// Address of the folder that the settings lead to, the same for every location with this folder; none if they are invalid.
+    pub folder: Option<String>,
+    /// Id for a new location with these settings: that of an existing one with this folder, or the one that is remembered for
+    /// it. None in a check of a location.
+    pub location_id: Option<String>,
     /// Warnings; none of them makes the check fail.
     pub notes: Vec<CheckNote>,
 }

@@ -26,6 +26,10 @@ pub struct LocationStatus {
     pub bucket: Option<String>,
     /// Prefix of the folder.
     pub prefix: String,
+    /// Address of its folder, the same for every location with this folder.
+    pub folder: String,
+    /// Other ids that a location with this folder has or had, here or on another machine.
+    pub other_ids: Vec<String>,
     /// `configuration`, `registered` or `embedded`.
     #[schema(pattern = "^(configuration|registered|embedded)$")]
     pub source: &'static str,

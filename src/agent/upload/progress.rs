@@ -241,7 +241,7 @@ mod tests {
         let (settings, _) = config::Location::from_json(&settings).unwrap();
         let events = Events::default();
         let mut events_seen = events.subscribe();
-        let folder = Folder::new(&settings);
+        let folder = Folder::new(&settings, Vec::new());
         let location = Arc::new(Location::open(settings, folder, events).unwrap());
         let status = UploadStatus {
             upload_id: "u1".into(),

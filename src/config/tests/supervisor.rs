@@ -53,6 +53,29 @@ fn under_supervisor_paths_are_those_of_an_app() {
 }
 
 #[test]
+fn under_supervisor_the_first_location_of_a_folder_stays() {
+    let location = |id: &str| {
+        format!(
+            r#"{{"id": "{id}", "provider": "garage", "endpoint": "http://127.0.0.1:3900", "bucket": "backups",
+            "access_key_id": "GK1", "secret_access_key": "s3cr3t"}}"#
+        )
+    };
+    let (cellar, attic) = (location("cellar"), location("attic"));
+    let config = options(&format!(r#"{{"locations": [{cellar}, {attic}]}}"#));
+    let ids: Vec<_> = config
+        .locations
+        .iter()
+        .map(|location| &location.id)
+        .collect();
+    assert_eq!(ids, ["cellar"]);
+    let [problem] = &config.problems[..] else {
+        panic!("{:?}", config.problems)
+    };
+    let expected = "\"attic\" has the same folder as \"cellar\"";
+    assert!(problem.message.contains(expected), "{problem}");
+}
+
+#[test]
 fn under_supervisor_problems_are_named_and_skipped() {
     let good = r#"{"name": "Good", "provider": "garage", "endpoint": "http://127.0.0.1:3900", "bucket": "backups",
         "region": "", "access_key_id": "GK1", "secret_access_key": "s3cr3t", "part_size": null}"#;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::config::{Backend, Location};
+use super::location::{Backend, Location};
 
 /// Identity of one `prefix/backups/` in one bucket or directory. Journals and verification records are stored under it.
 ///
@@ -115,7 +115,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::store::{Key, Keys, Store};
 
     fn bucket(endpoint: &str, prefix: &str) -> Location {
         let settings = json!({"endpoint": endpoint, "bucket": "ha-backups", "prefix": prefix,
@@ -180,31 +179,6 @@ mod tests {
             assert_eq!(serde_json::to_value(&id).unwrap(), json);
             assert_eq!(serde_json::from_value::<FolderId>(json).unwrap(), id);
             assert_eq!(id.to_string(), text);
-        }
-    }
-
-    #[test]
-    fn journal_of_0_1_is_recognised() {
-        for location in [
-            bucket("https://s3.example.com", ""),
-            bucket("http://127.0.0.1:3900", "backups"),
-            bucket("https://s3.example.com", "home/backups/x"),
-            directory("/mnt/usb", ""),
-            directory("/mnt/\"usb", "a/b"),
-        ] {
-            let id = FolderId::from(&location);
-            let keys = Keys::new(&location.prefix);
-            let place = Store::open(&location).unwrap().description().to_owned();
-            for name in ["Nightly.tar", "sub/folder/Nightly.tar"] {
-                let key = format!("{}{name}", keys.folder());
-                assert!(keys.may_be_ours(&Key::new(&key)), "{key}");
-                let read = FolderId::from_journal_of_0_1(&place, &key);
-                assert_eq!(read.as_ref(), Some(&id), "{place} {key}");
-            }
-        }
-        let place = "bucket \"ha-backups\" at https://s3.example.com/";
-        for (place, key) in [(place, "Nightly.tar"), ("ha-backups", "backups/x.tar")] {
-            assert_eq!(FolderId::from_journal_of_0_1(place, key), None);
         }
     }
 
