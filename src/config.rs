@@ -7,6 +7,7 @@ mod bucket;
 mod credentials;
 mod duplicates;
 mod endpoint;
+mod fingerprint;
 mod folder;
 pub mod layers;
 mod listen;
@@ -28,6 +29,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 pub use credentials::Encryption;
+pub use fingerprint::Fingerprint;
 pub use folder::FolderId;
 pub(crate) use layers::Environment;
 pub use listen::{Listen, SocketAccess, Tcp, TlsFiles};

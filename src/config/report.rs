@@ -117,6 +117,7 @@ impl S3Settings {
             "encryption_key": hidden(encryption_key),
             "session_token": hidden(self.session_token.is_some()),
             "ca_certificate": hidden(self.wire.ca_certificate.is_some()),
+            "certificate_sha256": self.wire.certificate_sha256.as_ref().map(ToString::to_string),
             "proxy": hidden(self.wire.proxy.is_some()),
         })
     }

@@ -8,6 +8,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use url::Url;
 
+use super::fingerprint::Fingerprint;
 use super::pem;
 use super::reader::Reader;
 use super::secret::Secret;
@@ -17,6 +18,8 @@ use super::secret::Secret;
 pub struct Wire {
     /// PEM of the authorities to trust beside the system's.
     pub ca_certificate: Option<String>,
+    /// The only certificate to trust.
+    pub certificate_sha256: Option<Fingerprint>,
     /// URL of an HTTP proxy; it may hold a password.
     pub proxy: Option<Secret>,
     /// Bytes a second for all uploads of the location together.
@@ -29,9 +32,11 @@ pub struct Wire {
 
 impl Wire {
     pub(super) fn read(section: &mut Reader<'_>) -> Self {
+        let proxy = read_proxy(section);
         Self {
             ca_certificate: read_certificate(section),
-            proxy: read_proxy(section),
+            certificate_sha256: read_fingerprint(section, proxy.as_ref()),
+            proxy,
             upload_limit: section.number("upload_limit"),
             download_limit: section.number("download_limit"),
             idle: section.duration("idle_seconds"),
@@ -68,6 +73,24 @@ fn read_pem(text: &str, is_local: bool) -> Result<String, String> {
     } else {
         Err("must be the certificate itself, from -----BEGIN to -----END".to_owned())
     }
+}
+
+fn read_fingerprint(section: &mut Reader<'_>, proxy: Option<&Secret>) -> Option<Fingerprint> {
+    let text = section.text("certificate_sha256")?;
+    let fingerprint = Fingerprint::parse(&text);
+    if fingerprint.is_none() {
+        section.problem(
+            "certificate_sha256",
+            "must be 64 hexadecimal digits, as `openssl x509 -fingerprint -sha256` prints them",
+        );
+    }
+    if proxy.is_some_and(|proxy| proxy.expose().starts_with("https")) {
+        section.problem(
+            "certificate_sha256",
+            "cannot be set with a proxy at https://, whose certificate is another one",
+        );
+    }
+    fingerprint
 }
 
 fn read_small(path: &str) -> io::Result<String> {

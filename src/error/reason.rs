@@ -82,13 +82,15 @@ reasons! {
     /// Nothing listens on the endpoint's port.
     ConnectionRefused = "connection_refused", StorageUnreachable, "Check the endpoint's port, and that the server is running.";
     /// The certificate's issuer is not trusted.
-    CertificateUnknown = "certificate_unknown", StorageCertificate, "Set ca_certificate to the certificate of the CA that signed the server's certificate, or to the server's own if it is self-signed.";
+    CertificateUnknown = "certificate_unknown", StorageCertificate, "Set ca_certificate to the certificate of the CA that signed the server's certificate, or to the server's own if it is self-signed. Or compare the fingerprint with the server's, and set certificate_sha256 to it.";
     /// The certificate has expired, or is not valid yet.
     CertificateExpired = "certificate_expired", StorageCertificate, "Renew the server's certificate, or set this machine's clock.";
     /// The certificate is for another host name.
-    CertificateOtherName = "certificate_other_name", StorageCertificate, "In the endpoint, use a host name that the certificate covers.";
+    CertificateOtherName = "certificate_other_name", StorageCertificate, "In the endpoint, use a host name that the certificate covers. Or compare the fingerprint with the server's, and set certificate_sha256 to it.";
     /// Another authority signed the certificate than the settings name.
     CertificateOtherIssuer = "certificate_other_issuer", StorageCertificate, "The certificate in ca_certificate didn't sign the server's certificate. Use the CA's that did, or the server's own, which `openssl s_client -connect HOST:PORT` shows.";
+    /// The certificate has another fingerprint than the settings name.
+    CertificateOtherFingerprint = "certificate_other_fingerprint", StorageCertificate, "The server shows another certificate than certificate_sha256 names. If you renewed it, compare the fingerprint with the server's, and set certificate_sha256 to it. If not, something between the agent and the server intercepts the connection.";
     /// The certificate has version 1.
     CertificateVersion1 = "certificate_version_1", StorageCertificate, with_new_certificate!("The server's certificate is of version 1, which clients reject.");
     /// The certificate has no names that clients read.

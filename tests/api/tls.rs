@@ -1,5 +1,7 @@
 //! TLS on the TCP listener and to the bucket: 1.2 or newer.
 
+mod pinned;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;

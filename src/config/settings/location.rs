@@ -217,6 +217,12 @@ pub const LOCATION: &[Setting] = &[
         ..ADVANCED
     },
     Setting {
+        name: "certificate_sha256",
+        help: "SHA-256 fingerprint of the server's certificate. The agent then trusts this certificate only, whatever its \
+               issuer, names and dates; `ca_certificate` and the system's authorities do not matter",
+        ..ADVANCED
+    },
+    Setting {
         name: "proxy",
         kind: SettingKind::Proxy,
         secrecy: Secrecy::Secret,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::answer::Answer;
 use super::resolve::NoSuchHost;
-use super::trust::Flaw;
+use super::trust::Rejected;
 use crate::error::Reason;
 use crate::store::error::{Error, Outcome, find, innermost};
 
@@ -101,8 +101,8 @@ impl Failure {
         } else {
             ""
         };
-        let flaw = find(&self).and_then(Flaw::of);
-        let why = flaw.map_or_else(|| innermost(&self), |flaw| flaw.to_string());
+        let rejected = find(&self).and_then(Rejected::of);
+        let why = rejected.map_or_else(|| innermost(&self), ToString::to_string);
         let why = format!("{at}{why}");
         Error {
             reason,
@@ -123,10 +123,11 @@ impl Failure {
             return Some(Reason::HostUnknown);
         }
         if let Some(tls) = find::<rustls::Error>(self) {
-            if let Some(flaw) = Flaw::of(tls) {
-                return Some(flaw.reason());
+            let rejected = Rejected::of(tls);
+            if let Some(reason) = rejected.and_then(Rejected::reason) {
+                return Some(reason);
             }
-            return Some(match tls {
+            return Some(match rejected.map_or(tls, |rejected| &rejected.cause) {
                 rustls::Error::InvalidCertificate(
                     Certificate::Expired
                     | Certificate::ExpiredContext { .. }
@@ -166,7 +167,7 @@ fn outcome_of(error: &reqwest::Error) -> Outcome {
 fn is_not_valid_yet(error: &(dyn StdError + 'static)) -> bool {
     use rustls::CertificateError::{NotValidYet, NotValidYetContext};
     matches!(
-        find(error),
+        find(error).and_then(Rejected::of).map(|it| &it.cause),
         Some(rustls::Error::InvalidCertificate(
             NotValidYet | NotValidYetContext { .. }
         ))

@@ -267,7 +267,7 @@ fn client(wire: &Wire, port: Option<u16>) -> Result<reqwest::Client, Unusable> {
         .tcp_keepalive(KEEPALIVE)
         .tcp_keepalive_interval(KEEPALIVE)
         .tcp_user_timeout(GONE_AFTER)
-        .tls_backend_preconfigured(trust::config(wire.ca_certificate.as_deref())?);
+        .tls_backend_preconfigured(trust::config(wire)?);
     if let Some(proxy) = &wire.proxy {
         builder = builder.proxy(reqwest::Proxy::all(proxy.expose())?);
     }

@@ -1,4 +1,5 @@
-//! Trust in a server's certificate: the system's authorities, those of `ca_certificate`, and the certificates in it themselves.
+//! Trust in a server's certificate: the system's authorities, those of `ca_certificate`, and the certificates in it themselves;
+//! or only the one with the fingerprint of `certificate_sha256`, whatever its issuer, names, purpose and dates.
 //!
 //! `webpki` refuses a certificate that is its own authority, as every `openssl req -x509` makes it and as appliances have
 //! it, although the user names exactly this one (<https://github.com/rustls/webpki/issues/205>).
@@ -17,6 +18,7 @@ use rustls::{
 };
 use rustls_platform_verifier::Verifier;
 
+use crate::config::{Fingerprint, Wire};
 use crate::error::Reason;
 
 /// Object identifier of an RSA key, DER. Source: RFC 3279, section 2.3.1.
@@ -40,6 +42,19 @@ pub(super) enum Flaw {
     WeakKey,
     /// Another authority signed it than the settings name.
     OtherIssuer,
+    /// It has another fingerprint than the settings name.
+    OtherFingerprint,
+}
+
+/// A certificate that is not accepted.
+#[derive(Debug)]
+pub(super) struct Rejected {
+    /// What is wrong with it, beyond the words of `rustls`.
+    flaw: Option<Flaw>,
+    /// The error of `rustls`.
+    pub(super) cause: Error,
+    seen: Fingerprint,
+    pinned: Option<Fingerprint>,
 }
 
 impl Flaw {
@@ -50,17 +65,25 @@ impl Flaw {
             Self::NotForServers => Reason::CertificateNotForServers,
             Self::WeakKey => Reason::CertificateWeakKey,
             Self::OtherIssuer => Reason::CertificateOtherIssuer,
+            Self::OtherFingerprint => Reason::CertificateOtherFingerprint,
         }
     }
+}
 
-    /// Returns the flaw that a TLS error is about.
-    pub(super) fn of(error: &Error) -> Option<Self> {
+impl Rejected {
+    /// Returns the certificate that a TLS error is about.
+    pub(super) fn of(error: &Error) -> Option<&Self> {
         match error {
             Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) => {
-                cause.downcast_ref().copied()
+                cause.downcast_ref()
             }
             _ => None,
         }
+    }
+
+    /// The reason of its flaw.
+    pub(super) fn reason(&self) -> Option<Reason> {
+        self.flaw.map(Flaw::reason)
     }
 }
 
@@ -72,24 +95,48 @@ impl fmt::Display for Flaw {
             Self::NotForServers => "the server's certificate is not for servers",
             Self::WeakKey => "the server's certificate has an RSA key of fewer than 2048 bits",
             Self::OtherIssuer => "ca_certificate did not sign the server's certificate",
+            Self::OtherFingerprint => {
+                "the server has another certificate than certificate_sha256 names"
+            }
         })
     }
 }
 
-impl std::error::Error for Flaw {}
-
-impl From<Flaw> for Error {
-    fn from(flaw: Flaw) -> Self {
-        CertificateError::Other(OtherError(Arc::new(flaw))).into()
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.flaw {
+            Some(flaw) => flaw.fmt(f)?,
+            None => self.cause.fmt(f)?,
+        }
+        // Not even a fingerprint makes these acceptable.
+        if !matches!(self.flaw, Some(Flaw::Version1 | Flaw::WeakKey)) {
+            write!(f, "; its SHA-256 fingerprint is {}", self.seen)?;
+        }
+        match (&self.pinned, self.flaw) {
+            (Some(pinned), Some(Flaw::OtherFingerprint)) => write!(f, ", not {pinned}"),
+            _ => Ok(()),
+        }
     }
 }
 
-/// Builds the settings of TLS connections that trust the certificates in `pem`, too.
+impl std::error::Error for Rejected {}
+
+impl From<Rejected> for Error {
+    fn from(rejected: Rejected) -> Self {
+        CertificateError::Other(OtherError(Arc::new(rejected))).into()
+    }
+}
+
+/// Builds the settings of TLS connections that trust what a location's settings name, too.
 pub(super) fn config(
-    pem: Option<&str>,
+    wire: &Wire,
 ) -> Result<ClientConfig, Box<dyn std::error::Error + Send + Sync>> {
     let provider = Arc::new(default_provider());
-    let pem = pem.unwrap_or_default().as_bytes();
+    let pem = wire
+        .ca_certificate
+        .as_deref()
+        .unwrap_or_default()
+        .as_bytes();
     let given: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let given = given.map_err(|error| error.to_string())?;
     let system = Verifier::new_with_extra_roots(given.clone(), Arc::clone(&provider))?;
@@ -97,7 +144,11 @@ pub(super) fn config(
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(builder
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Trust { system, given }))
+        .with_custom_certificate_verifier(Arc::new(Trust {
+            system,
+            given,
+            pinned: wire.certificate_sha256.clone(),
+        }))
         .with_no_client_auth())
 }
 
@@ -105,9 +156,22 @@ pub(super) fn config(
 struct Trust {
     system: Verifier,
     given: Vec<CertificateDer<'static>>,
+    pinned: Option<Fingerprint>,
 }
 
 impl Trust {
+    /// Accepts only the certificate with this fingerprint. It is still parsed: the handshake needs its key.
+    fn accept_pinned(
+        pinned: &Fingerprint,
+        certificate: &CertificateDer<'_>,
+    ) -> Result<ServerCertVerified, Error> {
+        if Fingerprint::of(certificate) != *pinned {
+            return Err(CertificateError::ApplicationVerificationFailure.into());
+        }
+        ParsedCertificate::try_from(certificate)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
     /// Accepts a certificate that the settings hold byte for byte, when its names fit. Its time and its purpose are right:
     /// `webpki` compares them before it asks for the issuer.
     fn accept_given(
@@ -124,33 +188,46 @@ impl Trust {
         Err(error)
     }
 
-    fn explain(&self, error: Error) -> Error {
-        let Error::InvalidCertificate(why) = &error else {
-            return error;
+    /// Returns what is wrong, beyond the words of the error.
+    fn flaw(&self, error: &Error) -> Option<Flaw> {
+        let Error::InvalidCertificate(why) = error else {
+            return None;
         };
-        let flaw = match why {
+        match why {
+            CertificateError::ApplicationVerificationFailure if self.pinned.is_some() => {
+                Some(Flaw::OtherFingerprint)
+            }
             CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
-                Flaw::NoNames
+                Some(Flaw::NoNames)
             }
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-                Flaw::NotForServers
+                Some(Flaw::NotForServers)
             }
             CertificateError::Other(cause) => match cause.to_string().as_str() {
-                "UnsupportedCertVersion" => Flaw::Version1,
+                "UnsupportedCertVersion" => Some(Flaw::Version1),
                 // The words of `rustls-platform-verifier` 0.7 for another purpose.
-                "certificate had invalid extensions" => Flaw::NotForServers,
-                _ if self.given.is_empty() => return error,
-                _ => Flaw::OtherIssuer,
+                "certificate had invalid extensions" => Some(Flaw::NotForServers),
+                _ if self.given.is_empty() => None,
+                _ => Some(Flaw::OtherIssuer),
             },
             // An authority that was made anew has the same name, and another key.
             CertificateError::UnknownIssuer | CertificateError::BadSignature
                 if !self.given.is_empty() =>
             {
-                Flaw::OtherIssuer
+                Some(Flaw::OtherIssuer)
             }
-            _ => return error,
-        };
-        flaw.into()
+            _ => None,
+        }
+    }
+
+    fn reject(&self, certificate: &CertificateDer<'_>, flaw: Option<Flaw>, cause: Error) -> Error {
+        Rejected {
+            flaw,
+            cause,
+            seen: Fingerprint::of(certificate),
+            pinned: self.pinned.clone(),
+        }
+        .into()
     }
 }
 
@@ -164,12 +241,17 @@ impl ServerCertVerifier for Trust {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         if has_weak_key(end_entity) {
-            return Err(Flaw::WeakKey.into());
+            let cause = CertificateError::BadEncoding.into();
+            return Err(self.reject(end_entity, Some(Flaw::WeakKey), cause));
         }
-        self.system
-            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-            .or_else(|error| self.accept_given(end_entity, server_name, error))
-            .map_err(|error| self.explain(error))
+        let verified = if let Some(pinned) = &self.pinned {
+            Self::accept_pinned(pinned, end_entity)
+        } else {
+            self.system
+                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+                .or_else(|error| self.accept_given(end_entity, server_name, error))
+        };
+        verified.map_err(|error| self.reject(end_entity, self.flaw(&error), error))
     }
 
     fn verify_tls12_signature(

@@ -5,8 +5,8 @@ use super::cases_of_words::OF_WORDS;
 use super::causes::{
     GO_WANTS_TLS, LOGIN, NGINX_WANTS_TLS, NO_CHANGE, NOT_FOUND, NOWHERE, PROXY_WANTS_PASSWORD,
     REDIRECTS_TO_TLS, WEB_PAGE, at_path, bucket_before_host, no_such_bucket, not_trusting,
-    other_scheme, pasted, path_of_r2, region_by_hand, through_it, through_it_with_tls, unknown_key,
-    without_scheme, wrong_secret,
+    other_fingerprint, other_scheme, pasted, path_of_r2, region_by_hand, through_it,
+    through_it_with_tls, unknown_key, without_scheme, wrong_secret,
 };
 use crate::lab::quirks::Certificate;
 use crate::lab::{Location, Quirk};
@@ -165,7 +165,21 @@ const CASES: &[Case] = &[
         ],
         outcome: fails("tls", "storage_certificate", "certificate_unknown"),
         offers: None,
-        hint: &["ca_certificate"],
+        hint: &["ca_certificate", "certificate_sha256"],
+    },
+    Case {
+        title: "The server has another certificate than the one in `certificate_sha256`",
+        made: &[
+            Made::Tls(Certificate::Good, other_fingerprint),
+            Made::Tls(Certificate::SelfSigned, other_fingerprint),
+        ],
+        outcome: fails(
+            "tls",
+            "storage_certificate",
+            "certificate_other_fingerprint",
+        ),
+        offers: None,
+        hint: &["certificate_sha256", "renewed"],
     },
     Case {
         title: "Another CA signed the server's certificate than the one in `ca_certificate`",

@@ -141,6 +141,10 @@ pub(super) fn through_it_with_tls(location: Location) -> Location {
     other_scheme(through_it(location))
 }
 
+pub(super) fn other_fingerprint(location: Location) -> Location {
+    location.with("certificate_sha256", &"ab".repeat(32))
+}
+
 pub(super) fn not_trusting(location: Location) -> Location {
     Location {
         options: Vec::new(),
