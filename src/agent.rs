@@ -1,5 +1,6 @@
 //! The agent: locations, their backups, and uploads. Independent of HTTP and S3.
 
+pub mod beside;
 pub mod catalog;
 pub mod check;
 mod cleanup;

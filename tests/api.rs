@@ -1,6 +1,7 @@
 //! What callers of the agent get: HTTP API, page, command line, process.
 
 pub(crate) mod access;
+mod beside;
 mod cli;
 mod copy;
 mod diagnostics;

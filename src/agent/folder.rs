@@ -101,6 +101,12 @@ impl Folder {
         others.into_iter().collect()
     }
 
+    /// Whether a key is in this folder, and not in a folder of another location below it.
+    pub(super) fn holds(&self, key: &Key) -> bool {
+        let folder = self.keys.folder();
+        key.as_str().starts_with(folder) && !key.is_in_location_below(folder)
+    }
+
     /// Notes the id of a location with this folder.
     pub(super) fn add_id(&self, id: &str) {
         let ids = &mut self.state.lock().ids;

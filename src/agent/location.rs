@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use chrono::Utc;
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
+use tokio::time::Instant;
 
 use super::catalog::{Catalog, Listing};
 use super::events::Events;
 use super::folder::Folder;
-use super::model::{Event, Failure, LastCheck, LocationStatus, Numbers};
+use super::model::{Beside, Event, Failure, LastCheck, LocationStatus, Numbers};
 use super::verify::record::Record;
 use super::verify::status::verification_status;
 use crate::config::{self, Backend, Origin};
@@ -48,6 +49,8 @@ struct State {
     /// Why the last scheduled verification failed.
     verify_error: Option<Failure>,
     history: History,
+    /// What lay beside the folder, and when.
+    beside: Option<(Instant, Option<Beside>)>,
     /// Whether the location was removed or moved to another folder.
     is_gone: bool,
 }
@@ -186,6 +189,15 @@ impl Location {
             state.verify_error = error;
             is_new
         });
+    }
+
+    /// What lay beside the folder at the last look.
+    pub(super) fn beside(&self) -> Option<(Instant, Option<Beside>)> {
+        self.state.lock().beside.clone()
+    }
+
+    pub(super) fn set_beside(&self, found: Option<Beside>) {
+        self.state.lock().beside = Some((Instant::now(), found));
     }
 
     /// Why the last scheduled verification failed.

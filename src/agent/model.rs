@@ -2,6 +2,7 @@
 //!
 //! `docs/protocol.md` describes their JSON. They hold no secret, and nothing here imports the machinery that fills them.
 
+mod beside;
 mod check;
 mod download;
 mod event;
@@ -12,6 +13,7 @@ mod skipped;
 mod upload;
 mod verify;
 
+pub use beside::Beside;
 pub use check::{CheckNote, CheckReport, CheckStep, LastCheck};
 pub use download::BrokenDownload;
 pub use event::Event;

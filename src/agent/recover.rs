@@ -65,7 +65,7 @@ pub(super) async fn recover(
             Err(refusal) => Err(refusal),
         };
         let settled = match settled {
-            Ok(backup) if !dry_run && elsewhere::is_in_folder(location, &tar.key) => {
+            Ok(backup) if !dry_run && location.folder.holds(&tar.key) => {
                 adopt::adopt(location, &tar, backup).await
             }
             Ok(backup) if !dry_run => elsewhere::take_over(location, uploads, &tar, backup).await,

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use clap::Args;
+use serde_json::json;
 
 use super::CommandError;
 use super::copy::run;
 use super::output::Output;
 use crate::agent::Agent;
+use crate::agent::beside::beside;
 use crate::agent::copy::{CopyRequest, Layout};
 
 #[derive(Debug, Args)]
@@ -44,5 +46,12 @@ pub(super) async fn import(
         backup_ids: Vec::new(),
         inside: <_>::default(),
     };
+    // Archives that were adopted already are in the list.
+    if agent.list(&args.to, false).await.is_ok()
+        && let Some(beside) = beside(&*agent.location(&args.to)?).await
+    {
+        let value = json!({"result": "beside", "beside": beside});
+        output.result(&beside.sentence(&args.to), &value)?;
+    }
     run(agent, &request, args.dry_run, output).await
 }

@@ -8,8 +8,9 @@ use serde_json::json;
 use super::output::{Output, left_out, size};
 use super::{CommandError, LocationArgs, chosen, exit_code_of};
 use crate::agent::Agent;
+use crate::agent::beside::beside;
 use crate::agent::catalog::View;
-use crate::agent::model::Failure;
+use crate::agent::model::{Beside, Failure};
 use crate::agent::nearby::{Nearby, nearby};
 
 /// Lists backups, newest first. An unreachable location does not hide the others.
@@ -28,7 +29,11 @@ pub(super) async fn list(
                 } else {
                     None
                 };
-                show(id, &view, elsewhere.as_ref(), output)?;
+                let around = Around {
+                    elsewhere,
+                    beside: beside(&*agent.location(id)?).await,
+                };
+                show(id, &view, &around, output)?;
                 // The storage refused some metadata objects, so the list is incomplete.
                 let Some(unread) = &view.listing.unread else {
                     continue;
@@ -44,12 +49,14 @@ pub(super) async fn list(
     exit_code_of(failed)
 }
 
-fn show(
-    id: &str,
-    view: &View,
-    elsewhere: Option<&Nearby>,
-    output: Output,
-) -> Result<(), CommandError> {
+/// What the bucket has outside the location's folder.
+struct Around {
+    elsewhere: Option<Nearby>,
+    beside: Option<Beside>,
+}
+
+fn show(id: &str, view: &View, around: &Around, output: Output) -> Result<(), CommandError> {
+    let Around { elsewhere, beside } = around;
     let rows = view.listing.rows();
     let mut text = format!(
         "{id}: {} backup{}",
@@ -71,13 +78,17 @@ fn show(
     if let Some(elsewhere) = elsewhere {
         let _ = write!(text, "\n  {}", elsewhere.sentence());
     }
+    if let Some(beside) = beside {
+        let _ = write!(text, "\n  {}", beside.sentence(id));
+    }
     let entries = &view.listing.entries;
     let backups: Vec<_> = entries.iter().map(|entry| &entry.metadata.json).collect();
     output.result(
         &text,
         &json!({
             "location": id, "backups": backups, "skipped": view.listing.skipped,
-            "elsewhere": elsewhere.map(|nearby| json!({"prefix": nearby.prefix, "backups": nearby.backups})),
+            "beside": beside,
+            "elsewhere": elsewhere.as_ref().map(|nearby| json!({"prefix": nearby.prefix, "backups": nearby.backups})),
         }),
     )
 }

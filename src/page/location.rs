@@ -8,9 +8,10 @@ use tokio::time::timeout;
 use super::check::{CheckView, ErrorView};
 use super::words::Words;
 use crate::agent::Agent;
+use crate::agent::beside::beside_lately;
 use crate::agent::catalog::{Row, View};
 use crate::agent::location::Location;
-use crate::agent::model::{LastCheck, LocationStatus, Skipped};
+use crate::agent::model::{Beside, LastCheck, LocationStatus, Skipped};
 use crate::error;
 use crate::provider;
 use crate::units::rfc3339;
@@ -33,6 +34,7 @@ pub(super) struct LocationView<'w> {
     pub(super) error: Option<ErrorView<'w>>,
     pub(super) check: Option<CheckView<'w>>,
     pub(super) backups: BackupsView,
+    pub(super) beside: Option<Beside>,
 }
 
 /// The backups of a location.
@@ -55,6 +57,11 @@ impl<'w> LocationView<'w> {
     /// Requests its list, then reads its status.
     pub(super) async fn of(agent: &Agent, words: &'w Words, location: &Location) -> Self {
         let listed = timeout(LIST_WITHIN, agent.list(location.id(), false)).await;
+        // What is unreachable, or slow, is not asked again.
+        let beside = match &listed {
+            Ok(Ok(view)) if view.error.is_none() => beside_lately(location).await,
+            _ => None,
+        };
         let backups = BackupsView::of(location, listed.ok());
         let (status, last_check) = (location.status(), location.last_check());
         let found = last_check.as_ref().and_then(|last| last.report.error());
@@ -71,6 +78,7 @@ impl<'w> LocationView<'w> {
                 .as_ref()
                 .map(|last: &LastCheck| CheckView::ended(words, last)),
             backups,
+            beside,
             status,
         }
     }

@@ -107,6 +107,7 @@ pub(super) struct BackupWords {
     pub(super) stale: String,
     pub(super) waiting: String,
     pub(super) skipped: String,
+    pub(super) beside: String,
 }
 
 #[derive(Debug, Deserialize)]

@@ -71,11 +71,28 @@ impl Store {
     /// # Errors
     /// As [`Self::list`].
     pub async fn first_page(&self, folder: &str, patience: Patience) -> Result<Objects, Error> {
+        let (page, _) = self.page_after(folder, None, patience).await?;
+        Ok(page)
+    }
+
+    /// Lists one page under `folder`, of keys behind `after`. Returns whether there are more pages.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn page_after(
+        &self,
+        folder: &str,
+        after: Option<&str>,
+        patience: Patience,
+    ) -> Result<(Objects, bool), Error> {
         let action = format!("list {}", self.description);
         let page = self.read_retry(patience).run(&action, |call| async move {
-            self.backend.list(&call, folder, None, None).await
+            let after = after.map(|key| vec![("start-after", key.to_owned())]);
+            self.backend.list(&call, folder, after, None).await
         });
-        Ok(page.await?.items.into_iter().collect())
+        let page = page.await?;
+        let has_more = page.next.is_some();
+        Ok((page.items.into_iter().collect(), has_more))
     }
 
     /// Lists the names of the folders directly under `folder`; the first page of many.

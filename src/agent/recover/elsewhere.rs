@@ -22,7 +22,7 @@ pub(super) async fn find(location: &Location, key: &str) -> Result<Object, Refus
         let detail = format!("There is no archive \"{key}\" in {storage}.");
         Refusal::Error(Error::new(Kind::BackupNotFound, detail))
     };
-    if key.role() != Role::Tar || is_in_folder(location, &key) {
+    if key.role() != Role::Tar || location.folder.holds(&key) {
         return Err(missing());
     }
     let found = location
@@ -31,12 +31,6 @@ pub(super) async fn find(location: &Location, key: &str) -> Result<Object, Refus
         .await;
     let found = location.note(found.map_err(Error::from))?;
     found.ok_or_else(missing)
-}
-
-/// Whether a tar is in the location's own folder.
-pub(super) fn is_in_folder(location: &Location, key: &Key) -> bool {
-    let folder = location.folder.keys.folder();
-    key.as_str().starts_with(folder) && !key.is_in_location_below(folder)
 }
 
 /// Copies a tar into the folder, and describes it there, in the order of an upload.
