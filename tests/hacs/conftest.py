@@ -38,9 +38,11 @@ from homeassistant.util import dt as dt_util
 from .agent import LOCATION, TOKEN, Agent
 from .agent_logs import INTEGRATION, LOGGER
 from .backups import make_backup
-from .home import MakeEntry, Settings, Tell, settings_of, until
+from .home import Confirm, Fix, MakeEntry, Settings, Tell, settings_of, shown, until
 from .location_forms import Fields, LocationForms
 from .supervised import Announce
+
+FIX_PATH = "/api/repairs/issues/fix"
 
 
 @pytest.fixture(autouse=True)
@@ -309,3 +311,38 @@ async def set_level(hass: HomeAssistant) -> Callable[[str], Awaitable[None]]:
 
     await set_level("warning")
     return set_level
+
+
+@pytest.fixture
+async def http(hass: HomeAssistant, hass_client: ClientSessionGenerator) -> Any:
+    """Return the frontend's HTTP client."""
+    for component in ("http", "repairs", "backup"):
+        assert await async_setup_component(hass, component, {})
+    return await hass_client()
+
+
+@pytest.fixture
+def fix(hass: HomeAssistant, http: Any) -> Fix:
+    """Return a function that starts the fix flow of an issue."""
+
+    async def fix(kind: str) -> Any:
+        issue_id = shown(hass)[kind].issue_id
+        body = {"handler": DOMAIN, "issue_id": issue_id}
+        answer = await http.post(FIX_PATH, json=body)
+        assert answer.status == 200, await answer.text()
+        return await answer.json()
+
+    return fix
+
+
+@pytest.fixture
+def confirm(hass: HomeAssistant, http: Any) -> Confirm:
+    """Return a function that confirms a fix flow."""
+
+    async def confirm(flow: Any) -> Any:
+        answer = await http.post(f"{FIX_PATH}/{flow['flow_id']}", json={})
+        assert answer.status == 200, await answer.text()
+        await hass.async_block_till_done()
+        return await answer.json()
+
+    return confirm

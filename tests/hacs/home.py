@@ -1,7 +1,7 @@
 """Helpers for the state of Home Assistant."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from lab.garage import Garage
@@ -22,6 +22,8 @@ from homeassistant.helpers import (
 type Settings = dict[str, str]
 type MakeEntry = Callable[..., MockConfigEntry]
 type Tell = Callable[..., None]
+type Fix = Callable[[str], Coroutine[None, None, Any]]
+type Confirm = Callable[[Any], Coroutine[None, None, Any]]
 
 
 async def until(condition: Callable[[], Any]) -> None:

@@ -1,6 +1,9 @@
 """Config flow: add, reconfigure and reauthenticate an agent."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+import os
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -142,6 +145,40 @@ async def test_self_signed_certificate_needs_option(
         assert entry.state is ConfigEntryState.LOADED
         assert entry.data[CONF_VERIFY_SSL] is False
         assert await hass.config_entries.async_unload(entry.entry_id)
+
+
+@contextmanager
+def as_other_user() -> Iterator[None]:
+    """Lose the permission to open files of this user."""
+    user, group = os.geteuid(), os.getegid()
+    if user == 0:
+        os.setegid(65534)
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if user == 0:
+            os.seteuid(user)
+            os.setegid(group)
+
+
+async def test_denied_socket_names_user_and_group(
+    hass: HomeAssistant, agent: Agent
+) -> None:
+    """A socket that Home Assistant may not open says which mode and group to set."""
+    agent.socket.chmod(0)
+    flow_id = await start(hass)
+    with as_other_user():
+        result = await submit(hass, flow_id, address=agent.address)
+        expected = (
+            f"runs as user {os.geteuid()} with group {os.getegid()}",
+            f'socket_mode = "0660" and socket_group = "{os.getegid()}"',
+        )
+    assert result["errors"] == {"base": "cannot_connect"}
+    details = result["description_placeholders"]["details"]
+    assert "Permission denied" in details
+    for words in expected:
+        assert words in details
 
 
 async def test_user_flow_shows_errors(

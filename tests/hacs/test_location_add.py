@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from lab.garage import Garage
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
+from custom_components.s3_backup_agent.client import AgentClient
 from custom_components.s3_backup_agent.const import CONF_APP, DOMAIN
 from custom_components.s3_backup_agent.location.form import ADVANCED
 from custom_components.s3_backup_agent.location.outcome import INVALID_SETTING
@@ -28,7 +30,8 @@ async def test_bucket_and_key_are_enough(
     assert subentry.title == fields["bucket"]
     assert subentry.subentry_type == "location"
     assert subentry.unique_id is not None
-    assert subentry.unique_id.startswith("ha-")
+    # As the agent derives it for the same bucket in its own configuration.
+    assert subentry.unique_id.startswith("loc-")
     del fields[ADVANCED]
     assert subentry.data == {"provider": "garage", **fields}
 
@@ -107,6 +110,7 @@ async def test_folder_is_added_once(
     result = await forms.submit(await forms.begin(loaded), same)
     assert result["type"] is FlowResultType.ABORT
     assert result["reason"] == "already_configured"
+    assert result["description_placeholders"] == {"location": fields["bucket"]}
     second = await forms.add(loaded, {**fields, "prefix": "attic"})
     assert second.title == f"{fields['bucket']}/attic"
     assert second.unique_id != first.unique_id
@@ -130,6 +134,54 @@ async def test_configured_folder_aborts(
         result = await forms.submit(form, fields)
         assert result["type"] is FlowResultType.ABORT
         assert result["reason"] == "already_configured"
+        assert result["description_placeholders"] == {"location": fields["bucket"]}
+        assert await hass.config_entries.async_unload(entry.entry_id)
+
+
+async def test_folder_of_another_agent_aborts(
+    hass: HomeAssistant,
+    *,
+    loaded: MockConfigEntry,
+    fields: Fields,
+    forms: LocationForms,
+) -> None:
+    """A folder that another agent has aborts the flow."""
+    await forms.add(loaded, {**fields, "name": "The cellar"})
+    async with Agent() as other:
+        entry = MockConfigEntry(domain=DOMAIN, data={CONF_ADDRESS: other.address})
+        entry.add_to_hass(hass)
+        assert await hass.config_entries.async_setup(entry.entry_id)
+        result = await forms.submit(await forms.begin(entry), fields)
+        assert result["reason"] == "already_configured"
+        assert result["description_placeholders"] == {"location": "The cellar"}
+        assert await hass.config_entries.async_unload(entry.entry_id)
+
+
+async def test_bucket_has_one_id_in_options_and_form(
+    hass: HomeAssistant, *, garage: Garage, fields: Fields, forms: LocationForms
+) -> None:
+    """A bucket that moves between the agent's options and the form keeps its id."""
+    settings = {key: text for key, text in fields.items() if key != ADVANCED}
+    configured = toml_of({**settings, "provider": "garage", "region": garage.region})
+    async with Agent(more=configured) as elsewhere:
+        async with AgentClient(elsewhere.address) as client:
+            (location,) = await client.locations()
+        assert location["source"] == "configuration"
+    async with Agent() as agent:
+        entry = MockConfigEntry(domain=DOMAIN, data={CONF_ADDRESS: agent.address})
+        entry.add_to_hass(hass)
+        assert await hass.config_entries.async_setup(entry.entry_id)
+        subentry = await forms.add(entry, fields)
+        assert subentry.unique_id == location["id"]
+
+        # The options have it, too: it is one location.
+        await agent.stop()
+        agent.more = configured
+        await agent.start()
+        assert await hass.config_entries.async_reload(entry.entry_id)
+        (shown,) = entry.runtime_data.locations.values()
+        assert (shown["id"], shown["source"]) == (location["id"], "configuration")
+        assert entry.runtime_data.refused == {}
         assert await hass.config_entries.async_unload(entry.entry_id)
 
 

@@ -200,3 +200,17 @@ async def test_older_agent_aborts(
     assert result["reason"] == reason
     told = {"agent_too_old": loaded.runtime_data.info["version"]}
     assert told.get(reason, str(error)) in result["description_placeholders"].values()
+
+
+async def test_agent_without_folders_aborts(
+    loaded: MockConfigEntry, fields: Fields, forms: LocationForms
+) -> None:
+    """An older agent does not say which folder the settings lead to."""
+    form = await forms.begin(loaded)
+    checked = {"ok": True, "steps": [], "corrected": None, "found": None, "notes": []}
+    with patch.object(AgentClient, "check_settings", return_value=checked):
+        result = await forms.submit(form, fields)
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "agent_too_old"
+    version = loaded.runtime_data.info["version"]
+    assert result["description_placeholders"] == {"version": version}

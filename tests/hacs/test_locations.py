@@ -12,14 +12,14 @@ import pytest
 from custom_components.s3_backup_agent.client import AgentClient, AgentError
 from custom_components.s3_backup_agent.const import DOMAIN
 from custom_components.s3_backup_agent.coordinator import AgentCoordinator
-from custom_components.s3_backup_agent.location import folder_id_of
 from homeassistant.components.backup.const import DATA_MANAGER
 from homeassistant.config_entries import ConfigEntryState, ConfigSubentry
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers import issue_registry as ir
 
 from .agent import Agent
 from .backups import collect, make_backup, streaming
-from .home import MakeEntry, Settings, agents_of, until
+from .home import MakeEntry, Settings, agents_of, shown, until
 
 LOCAL = {f"{DOMAIN}.local": "Local directory"}
 
@@ -155,12 +155,24 @@ async def test_refused_location_blocks_no_other(
 ) -> None:
     """A location that the agent refuses does not block the others."""
     entry = make_entry(
-        bad={**settings, "bucket": "a/b"}, local=settings, cellar=settings
+        bad={**settings, "bucket": "a/b"},
+        local={**settings, "prefix": "local"},
+        cellar=settings,
+        attic=settings,
     )
     assert await hass.config_entries.async_setup(entry.entry_id)
     await hass.async_block_till_done()
     assert agents_of(hass) == with_local("cellar")
-    assert caplog.text.count("refuses the location") == 2
+    assert set(entry.runtime_data.refused) == {"bad", "local", "attic"}
+    issues = [
+        issue.translation_placeholders
+        for issue in ir.async_get(hass).issues.values()
+        if issue.translation_key == "location_refused"
+    ]
+    assert len(issues) == 3
+    (attic,) = (it for it in issues if it and it["location"] == "The attic")
+    assert 'the same folder as the location "cellar"' in attic["details"]
+    assert caplog.text.count("refuses the location") == 3
     assert "refuses the location The bad: The location's settings" in caplog.text
     assert "refuses the location The local: The location" in caplog.text
     assert settings["secret_access_key"] not in caplog.text
@@ -171,6 +183,7 @@ async def test_refused_location_blocks_no_other(
     await hass.async_block_till_done()
     assert agents_of(hass) == LOCAL
     assert await known_to(client) == set()
+    assert "location_refused" not in shown(hass)
 
 
 async def test_other_home_assistants_locations_are_kept(
@@ -352,25 +365,3 @@ async def test_registration_failure_retries_setup(
     with patch.object(AgentClient, "put_location", side_effect=away):
         assert not await hass.config_entries.async_setup(entry.entry_id)
     assert entry.state is ConfigEntryState.SETUP_RETRY
-
-
-async def test_folder_id_is_canonical(client: AgentClient) -> None:
-    """A folder has one id, however it is entered."""
-    providers = {provider["id"]: provider for provider in await client.providers()}
-
-    def place(provider: str, **settings: Any) -> str:
-        return folder_id_of(providers.get(provider), {"bucket": "home", **settings})
-
-    aws = place("aws", endpoint="https://s3.us-east-1.amazonaws.com/")
-    assert place("aws") == place("aws", region="us-east-1") == aws
-    assert place("aws", region="eu-central-1") != aws
-    assert place("aws", prefix="/home/") == place("aws", prefix="home") != aws
-    account = "0123456789abcdef0123456789abcdef"
-    for jurisdiction, host in (("", account), ("eu", f"{account}.eu")):
-        url = f"https://{host}.r2.cloudflarestorage.com"
-        fields = {"account_id": account, "jurisdiction": jurisdiction}
-        assert place("cloudflare_r2", **fields) == place("other", endpoint=url)
-    assert place("brand_new", endpoint="http://x") == place(
-        "garage", endpoint="http://X"
-    )
-    assert place("brand_new") == place("garage")

@@ -1,7 +1,6 @@
 """Repairs flows."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from contextlib import suppress
 import os
 import time
@@ -11,58 +10,15 @@ from unittest.mock import patch
 from lab.garage import Garage
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
-from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.s3_backup_agent.client import AgentClient, AgentError, Recovery
-from custom_components.s3_backup_agent.const import DOMAIN
 from custom_components.s3_backup_agent.repairs import async_create_fix_flow
 from homeassistant.components.repairs import ConfirmRepairFlow
 from homeassistant.core import HomeAssistant
-from homeassistant.setup import async_setup_component
 
 from .agent import Agent
 from .backups import make_backup
-from .home import MakeEntry, Settings, settings_of, shown, until
-
-PATH = "/api/repairs/issues/fix"
-
-type Fix = Callable[[str], Coroutine[None, None, Any]]
-type Confirm = Callable[[Any], Coroutine[None, None, Any]]
-
-
-@pytest.fixture
-async def http(hass: HomeAssistant, hass_client: ClientSessionGenerator) -> Any:
-    """Return the frontend's HTTP client."""
-    for component in ("http", "repairs", "backup"):
-        assert await async_setup_component(hass, component, {})
-    return await hass_client()
-
-
-@pytest.fixture
-def fix(hass: HomeAssistant, http: Any) -> Fix:
-    """Return a function that starts the fix flow of an issue."""
-
-    async def fix(kind: str) -> Any:
-        issue_id = shown(hass)[kind].issue_id
-        body = {"handler": DOMAIN, "issue_id": issue_id}
-        answer = await http.post(PATH, json=body)
-        assert answer.status == 200, await answer.text()
-        return await answer.json()
-
-    return fix
-
-
-@pytest.fixture
-def confirm(hass: HomeAssistant, http: Any) -> Confirm:
-    """Return a function that confirms a fix flow."""
-
-    async def confirm(flow: Any) -> Any:
-        answer = await http.post(f"{PATH}/{flow['flow_id']}", json={})
-        assert answer.status == 200, await answer.text()
-        await hass.async_block_till_done()
-        return await answer.json()
-
-    return confirm
+from .home import Confirm, Fix, MakeEntry, Settings, settings_of, shown, until
 
 
 @pytest.fixture

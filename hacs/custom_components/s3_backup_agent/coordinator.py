@@ -143,6 +143,11 @@ class AgentCoordinator(DataUpdateCoordinator[AgentState]):
         """The agent's locations, by id."""
         return self.data.locations
 
+    @property
+    def refused(self) -> dict[str, AgentError]:
+        """Why the agent refuses locations stored in Home Assistant, by id."""
+        return self._registrar.refused
+
     async def connect(self) -> None:
         """Read the agent's state and register the locations; raises AgentError."""
         await self._read_info()

@@ -8,7 +8,8 @@ from homeassistant.config_entries import ConfigEntry, ConfigEntryState
 from homeassistant.core import HomeAssistant
 
 from .client import AgentClient, AgentError, Recovery, Settings
-from .issues import TARS_WITHOUT_METADATA, WRONG_REGION, shortened
+from .issues import SCHEDULE_MOVED, TARS_WITHOUT_METADATA, WRONG_REGION, shortened
+from .issues.gone import Gone, find_gone, replace
 from .location import subentry_of
 from .location.outcome import Outcome, markdown_list
 
@@ -36,6 +37,8 @@ async def async_create_fix_flow(
         return CorrectRegion(entry, location_id)
     if kind == TARS_WITHOUT_METADATA:
         return AdoptTars(entry, location_id)
+    if kind == SCHEDULE_MOVED:
+        return ReplaceScheduled(location_id)
     return ConfirmRepairFlow()
 
 
@@ -172,6 +175,49 @@ class AdoptTars(_LocationFix):
         return self.async_abort(
             reason="not_adopted", description_placeholders=placeholders
         )
+
+
+class ReplaceScheduled(RepairsFlow):
+    """Replaces a location that is gone in the settings of automatic backups."""
+
+    def __init__(self, gone_id: str) -> None:
+        """Initialize the flow."""
+        self._gone_id = gone_id
+
+    async def async_step_init(
+        self, user_input: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Show the replacement, and ask for confirmation."""
+        if (gone := find_gone(self.hass)) is None:
+            return self.async_abort(reason="entry_not_loaded")
+        if (found := self._found_in(gone)) is None:
+            # The schedule was changed elsewhere.
+            return self.async_create_entry(data={})
+        if found.replacement is None:
+            return self.async_abort(reason="location_removed")
+        return self.async_show_form(
+            step_id="confirm",
+            data_schema=_NOTHING,
+            description_placeholders={
+                "gone": self._gone_id,
+                "location": found.replacement["name"],
+                "folder": found.replacement.get("folder", ""),
+            },
+        )
+
+    async def async_step_confirm(
+        self, user_input: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Replace the location."""
+        found = self._found_in(find_gone(self.hass) or [])
+        if found is None or found.replacement is None:
+            return self.async_abort(reason="location_removed")
+        replace(self.hass, found)
+        return self.async_create_entry(data={})
+
+    def _found_in(self, gone: list[Gone]) -> Gone | None:
+        """Return the location, if it is still gone."""
+        return next((it for it in gone if it.location_id == self._gone_id), None)
 
 
 def _failures(found: Recovery) -> str:

@@ -1,6 +1,8 @@
 """Errors of calls: reported by the agent, or of the connection to it."""
 
+import errno
 import json
+import os
 import re
 from typing import Final, Self, override
 
@@ -21,6 +23,13 @@ CHECKSUM_MISMATCH: Final = "checksum_mismatch"
 
 # The exceptions of aiohttp for a broken connection or an invalid answer.
 BROKEN: Final = (aiohttp.ClientError, HttpProcessingError, OSError)
+
+
+_DENIED: Final = (
+    "Home Assistant runs as user {user} with group {group}, and may not open the socket. In the agent's configuration, set "
+    'socket_mode = "0660" and socket_group = "{group}" in the section [listen], and restart the agent. Every folder above the '
+    "socket must be open to that group, too."
+)
 
 
 class AgentError(Exception):
@@ -105,7 +114,16 @@ def connection_error(err: Exception) -> AgentError:
         )
     # aiohttp puts its TLS settings between the address and the reason.
     detail = re.sub(r" ssl:(<[^>]*>|\S+)", "", str(err)) or repr(err)
-    return AgentError(AGENT_UNREACHABLE, detail, retryable=True)
+    return AgentError(AGENT_UNREACHABLE, detail, hint=_advice(err), retryable=True)
+
+
+def _advice(err: Exception) -> str | None:
+    """Return what to change for a Unix socket that this process may not open."""
+    is_denied = isinstance(err, OSError) and err.errno == errno.EACCES
+    # Root may open every socket; something else denies it, such as AppArmor.
+    if not is_denied or not (user := os.geteuid()):
+        return None
+    return _DENIED.format(user=user, group=os.getegid())
 
 
 def body_error(err: Exception) -> AgentError:

@@ -68,6 +68,8 @@ class Location(TypedDict):
     backups: int | None
     size_bytes: int | None
     # Absent in older agents.
+    folder: NotRequired[str]
+    other_ids: NotRequired[list[str]]
     last_upload: NotRequired[LastUpload | None]
     skipped: NotRequired[dict[str, int] | None]
     verification: NotRequired[Verification | None]
@@ -158,6 +160,9 @@ class Checked(TypedDict):
     corrected: Settings | None
     found: Settings | None
     notes: list[Note]
+    # Absent in older agents. None for invalid settings.
+    folder: NotRequired[str | None]
+    location_id: NotRequired[str | None]
 
 
 class Skipped(TypedDict):

@@ -37,6 +37,9 @@ METADATA_WITHOUT_TAR: Final = "metadata_without_tar"
 BACKUP_DAMAGED: Final = "backup_damaged"
 BACKUP_UNREAD: Final = "backup_unread"
 OVERDUE: Final = "overdue"
+LOCATION_REFUSED: Final = "location_refused"
+SCHEDULE_GONE: Final = "schedule_gone"
+SCHEDULE_MOVED: Final = "schedule_moved"
 OPTIONS_PROBLEM: Final = "options_problem"
 AGENT_TOO_OLD: Final = "agent_too_old"
 AGENT_TOO_NEW: Final = "agent_too_new"
@@ -56,6 +59,7 @@ _KIND_OF_CODE: Final = {
 }
 _MAX_LINES: Final = 10
 _BACKUPS_PAGE: Final = "homeassistant://config/backup/backups"
+_BACKUPS_SETTINGS: Final = "homeassistant://config/backup/settings"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +171,33 @@ def options_issue(
             )
         },
         page=agents_configuration(hass, entry),
+    )
+
+
+def refused_issue(location_id: str, name: str, err: AgentError) -> Issue:
+    """Return the issue of a location that the agent refuses."""
+    return Issue(
+        kind=LOCATION_REFUSED,
+        location_id=location_id,
+        placeholders={"location": name, "details": str(err)},
+        page=OWN_PAGE,
+    )
+
+
+def schedule_issue(gone_id: str, replacement: Location | None) -> Issue:
+    """Return the issue of a location that automatic backups name and that is gone."""
+    if replacement is None:
+        return Issue(
+            kind=SCHEDULE_GONE,
+            location_id=gone_id,
+            placeholders={"gone": gone_id},
+            page=_BACKUPS_SETTINGS,
+        )
+    return Issue(
+        kind=SCHEDULE_MOVED,
+        location_id=gone_id,
+        placeholders={"gone": gone_id, "location": replacement["name"]},
+        is_fixable=True,
     )
 
 

@@ -21,6 +21,8 @@ from . import (
     AGENT_TOO_OLD,
     METADATA_WITHOUT_TAR,
     OVERDUE,
+    SCHEDULE_GONE,
+    SCHEDULE_MOVED,
     TARS_WITHOUT_METADATA,
     UNREACHABLE,
     UNREACHABLE_FOR,
@@ -32,11 +34,14 @@ from . import (
     options_issue,
     orphan_issue,
     overdue_issue,
+    refused_issue,
     remove_all,
+    schedule_issue,
     show,
     unreachable_issue,
     verification_issues,
 )
+from .gone import find_gone
 from .schedule import Schedule
 
 # Some issues appear with time alone.
@@ -141,6 +146,15 @@ class IssueWatcher:
         if problems := self._coordinator.info.get("problems"):
             issue = options_issue(self._hass, self._entry, problems)
             wanted[issue.issue_id(self._entry)] = issue
+        for location_id, err in self._coordinator.refused.items():
+            if subentry := subentry_of(self._entry, location_id):
+                issue = refused_issue(location_id, subentry.title, err)
+                wanted[issue.issue_id(self._entry)] = issue
+        gone = find_gone(self._hass)
+        for it in gone or ():
+            if it.entry is self._entry:
+                issue = schedule_issue(it.location_id, it.replacement)
+                wanted[issue.issue_id(self._entry)] = issue
         unknown = {
             location["id"]
             for location in locations.values()
@@ -164,6 +178,11 @@ class IssueWatcher:
                 for kind in (AGENT_TOO_OLD, AGENT_TOO_NEW)
             }
         for issue_id, shown in open_issues(self._hass, self._entry).items():
+            if gone is None and shown.translation_key in (
+                SCHEDULE_GONE,
+                SCHEDULE_MOVED,
+            ):
+                continue
             about = (shown.data or {}).get("location_id")
             if issue_id not in wanted and issue_id not in kept and about not in unknown:
                 ir.async_delete_issue(self._hass, DOMAIN, issue_id)

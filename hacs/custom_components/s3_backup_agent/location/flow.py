@@ -15,17 +15,17 @@ from homeassistant.helpers.selector import (
     SelectSelectorMode,
 )
 
-from ..client import AgentError, Provider, Settings
-from ..const import OTHER
+from ..client import AgentError, Location, Provider, Settings
+from ..const import DOMAIN, OTHER
 from ..links import agents_configuration
-from . import default_name, folder_id, folder_id_of
+from . import default_name
 from .form import NAME, LocationForm
 from .outcome import Outcome, markdown_list
 
 if TYPE_CHECKING:
     import probatio as vol
 
-    from ..coordinator import AgentCoordinator
+    from ..coordinator import AgentCoordinator, S3BackupAgentConfigEntry
 else:
     # Home Assistant 2026.3 has voluptuous; later versions alias it to probatio.
     import voluptuous as vol
@@ -43,6 +43,9 @@ class LocationFlow(ConfigSubentryFlow):
         self._form: LocationForm
         self._name = ""
         self._settings: Settings = {}
+        # The checked settings' folder, and the id for a location with it.
+        self._folder: str | None = None
+        self._location_id = ""
         self._corrected: Settings = {}
         self._suggested: Settings = {}
         self._errors: dict[str, str] = {}
@@ -188,12 +191,16 @@ class LocationFlow(ConfigSubentryFlow):
     def _abort(self, err: AgentError) -> SubentryFlowResult:
         """Abort with the agent's error; an older agent has no table of settings."""
         if err.code == "not_found":
-            version = self._coordinator.info["version"]
-            return self.async_abort(
-                reason="agent_too_old", description_placeholders={"version": version}
-            )
+            return self._abort_too_old()
         return self.async_abort(
             reason="cannot_connect", description_placeholders={"details": str(err)}
+        )
+
+    def _abort_too_old(self) -> SubentryFlowResult:
+        """Abort because the agent is too old for this flow."""
+        version = self._coordinator.info["version"]
+        return self.async_abort(
+            reason="agent_too_old", description_placeholders={"version": version}
         )
 
     async def _check(self) -> SubentryFlowResult:
@@ -205,6 +212,10 @@ class LocationFlow(ConfigSubentryFlow):
             outcome = Outcome.failed(err)
         else:
             outcome = Outcome.of(checked)
+            if "location_id" not in checked:
+                return self._abort_too_old()
+            self._folder = checked["folder"]
+            self._location_id = checked["location_id"] or ""
         self._corrected, self._notes = outcome.corrected, outcome.notes
         self._details = "\n".join(filter(None, (outcome.details, outcome.notes)))
         self._errors = {
@@ -225,24 +236,17 @@ class LocationFlow(ConfigSubentryFlow):
         entry, settings = self._get_entry(), self._settings
         is_new = self.source != SOURCE_RECONFIGURE
         own = None if is_new else self._get_reconfigure_subentry()
-        others = [
-            subentry for subentry in entry.subentries.values() if subentry is not own
-        ]
-        found = folder_id_of(self._form.provider, settings)
-        if found in {
-            folder_id_of(self._providers.get(other.data[CONF_PROVIDER]), {**other.data})
-            for other in others
-        } | {
-            folder_id(location["endpoint"], location["bucket"], location["prefix"])
-            for location in self._coordinator.locations.values()
-            if location["source"] == "configuration"
-        }:
-            return self.async_abort(reason="already_configured")
+        if other := self._location_there(own.unique_id if own else None):
+            return self.async_abort(
+                reason="already_configured",
+                description_placeholders={"location": other["name"]},
+            )
         title = self._name or default_name(settings)
         if own is not None:
             return self.async_update_and_abort(entry, own, title=title, data=settings)
         # A location that moved to another bucket keeps its first id.
-        taken = {other.unique_id for other in others}
+        taken = {other.unique_id for other in entry.subentries.values()}
+        found = self._location_id
         ids = (found, *(f"{found}-{number}" for number in range(2, len(taken) + 2)))
         return self.async_create_entry(
             title=title,
@@ -251,6 +255,21 @@ class LocationFlow(ConfigSubentryFlow):
             description_placeholders={"notes": self._notes},
             unique_id=next(unique_id for unique_id in ids if unique_id not in taken),
         )
+
+    def _location_there(self, own_id: str | None) -> Location | None:
+        """Return the location that has the folder already, at this agent or another one."""
+        entries: list[S3BackupAgentConfigEntry]
+        entries = self.hass.config_entries.async_loaded_entries(DOMAIN)
+        for entry in entries:
+            for location in entry.runtime_data.locations.values():
+                is_own = (
+                    entry is self._get_entry()
+                    and location["id"] == own_id
+                    and location["source"] == "registered"
+                )
+                if location.get("folder") == self._folder and not is_own:
+                    return location
+        return None
 
     def _show(self) -> SubentryFlowResult:
         """Show the form with the entered values, without secrets."""

@@ -15,6 +15,8 @@ class LocationRegistrar:
         self._client = client
         # The settings last sent, accepted or refused; None after a call without an answer.
         self._registered: dict[str, Settings | None] = {}
+        # Why the agent refuses locations, by id.
+        self.refused: dict[str, AgentError] = {}
 
     def reset(self) -> None:
         """Forget what was registered, as the agent does when it restarts."""
@@ -35,10 +37,12 @@ class LocationRegistrar:
     async def _put(self, location_id: str, settings: Settings) -> None:
         """Register a location; a refused one does not stop the others."""
         self._registered[location_id] = None
+        self.refused.pop(location_id, None)
         try:
             await self._client.put_location(location_id, settings)
         except AgentError as err:
             _raise_if_temporary(err)
+            self.refused[location_id] = err
             _LOGGER.warning(
                 "The agent at %s refuses the location %s: %s",
                 self._client.address,
@@ -50,6 +54,7 @@ class LocationRegistrar:
     async def _remove(self, location_id: str) -> None:
         """Remove a registration; an unknown one is no error."""
         self._registered[location_id] = None
+        self.refused.pop(location_id, None)
         try:
             await self._client.remove_location(location_id)
         except AgentError as err:
