@@ -67,6 +67,26 @@ impl Outcome {
         )
     }
 
+    /// Whether the provider refused the call before it had an effect.
+    const fn is_without_effect(self) -> bool {
+        use Outcome::{
+            Auth, BucketNotFound, Changed, ClockSkew, Forbidden, Full, Locked, NoSuchUpload,
+            NotFound, WrongRegion,
+        };
+        matches!(
+            self,
+            Auth | BucketNotFound
+                | Changed
+                | ClockSkew
+                | Forbidden
+                | Full
+                | Locked
+                | NoSuchUpload
+                | NotFound
+                | WrongRegion
+        )
+    }
+
     const fn kind(self) -> Kind {
         match self {
             Self::Auth => Kind::StorageAuth,
@@ -124,6 +144,8 @@ pub struct Error {
     /// Whether it may pass although the outcome is not [transient](Outcome::is_transient): a clock is set, or a proxy
     /// finds its server again. Transfers wait for that; interactive calls do not.
     pub may_pass: bool,
+    /// Whether an attempt of the call may have had its effect.
+    pub may_have_succeeded: bool,
     /// Set when the next attempt is due at once.
     pub at_once: Option<AtOnce>,
     /// Cause.
@@ -142,6 +164,7 @@ impl Error {
             request_id: None,
             region: None,
             may_pass: false,
+            may_have_succeeded: !outcome.is_without_effect(),
             at_once: None,
             source: None,
         }
@@ -182,6 +205,7 @@ impl Error {
             request_id: self.request_id.clone(),
             region: self.region.clone(),
             may_pass: self.may_pass,
+            may_have_succeeded: self.may_have_succeeded,
             at_once: None,
             source: None,
         }

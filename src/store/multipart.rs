@@ -169,16 +169,14 @@ impl Multipart {
     ) -> Result<(), Error> {
         let (store, session) = (&self.store, &self.session);
         let action = store.action("complete the upload of", &session.key);
-        let (may_have_succeeded, is_disowned) = (&AtomicBool::new(false), &AtomicBool::new(false));
+        let is_disowned = &AtomicBool::new(false);
         let patience = store.remote(patience);
         let completed = store.write_retry(patience).run(&action, |call| async move {
             let error = match store.backend.complete(&call, session, parts).await {
                 Err(error) => error,
                 completed => return completed,
             };
-            let is_unclear = error.outcome.is_transient() || error.may_pass;
-            let lasts = may_have_succeeded.fetch_or(is_unclear, Ordering::Relaxed);
-            if lasts
+            if call.is_repeated
                 && error.outcome == Outcome::ServerError
                 && let Some(error) = self.no_such_upload(&call).await
             {
@@ -201,10 +199,7 @@ impl Multipart {
                 self.confirm_completed(size, is_ours, error).await
             }
             // Without a lost answer, another party ended the upload, and the object is not of these parts.
-            Err(error)
-                if error.outcome == Outcome::NoSuchUpload
-                    && may_have_succeeded.load(Ordering::Relaxed) =>
-            {
+            Err(error) if error.outcome == Outcome::NoSuchUpload && error.may_have_succeeded => {
                 let is_ours = |found: &Object| before != Some(&found.version);
                 self.confirm_completed(size, is_ours, error).await
             }
@@ -233,7 +228,10 @@ impl Multipart {
         match found {
             Ok(stored) if stored.size == size && is_ours(&stored) => Ok(()),
             Err(unclear) if unclear.outcome.is_transient() => Err(unclear),
-            _ => Err(error),
+            _ => Err(Error {
+                may_have_succeeded: error.outcome != Outcome::NoSuchUpload,
+                ..error
+            }),
         }
     }
 

@@ -182,7 +182,8 @@ impl Retry {
         };
         let (mut call, mut at_once) = (Call::new(action), 0);
         let was_silent = AtomicBool::new(false);
-        let mut last = None;
+        let mut last: Option<Error> = None;
+        let mut may_have_succeeded = false;
         loop {
             let silent = || {
                 if let Some(watch) = &backoff.watch {
@@ -210,6 +211,8 @@ impl Retry {
                 }
                 Err(error) => error,
             };
+            may_have_succeeded |= error.may_have_succeeded || error.may_pass;
+            error.may_have_succeeded = may_have_succeeded;
             // A storage that writes over nothing keeps the damaged object, and refuses another.
             let is_damaged = |last: &mut Error| last.outcome == Outcome::Damaged;
             if error.outcome == Outcome::Locked

@@ -319,3 +319,32 @@ async fn repeated_discard_spares_the_backup_of_another_agent() {
         assert_only_backup(&agent, &bucket, &sample).await;
     }
 }
+
+/// The name was free when the agent looked, and another agent took it before the storage refused.
+#[tokio::test]
+async fn refused_commit_spares_a_foreign_tar_of_the_same_size() {
+    for size in [40_960, 11 * MIB] {
+        let (agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
+        let sample = Sample::new("a1", "Refused", size);
+        let upload_id = agent.received("garage", &sample).await;
+        let gate = Arc::new(Semaphore::new(0));
+        let looks: fn(&Request) -> bool = |request| request.looks_at(".tar");
+        proxy.fault(looks, Fault::HoldAnswer(Arc::clone(&gate)));
+        let stores: fn(&Request) -> bool =
+            |request| request.completes_multipart() || request.writes(".tar");
+        let denied = "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
+        proxy.fault(stores, Fault::Answer("403 Forbidden", denied));
+        let [_, tar] = keys(&sample);
+        let foreign = vec![7; sample.tar.len()];
+        let meanwhile = async {
+            eventually("the agent looks", async || proxy.faults_left() == 1).await;
+            bucket.put(&tar, foreign.clone()).await;
+            gate.add_permits(1);
+        };
+        let (answer, ()) = tokio::join!(agent.complete(&upload_id, &sample), meanwhile);
+        answer.is_problem(502, "storage_forbidden", &[]);
+        agent.wait_until_no_journal().await;
+        assert!(bucket.get(&tar).await == foreign, "a foreign tar changed");
+        bucket.wait_until_keys_are(&[&tar]).await;
+    }
+}

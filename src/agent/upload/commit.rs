@@ -34,6 +34,12 @@ const NOT_FOUND_FOR: Duration = Duration::from_mins(2);
 /// How long a request in flight may take after a cancel: its object must exist to be deleted.
 const SETTLE_WITHIN: Duration = Duration::from_secs(5);
 
+/// Tombstone of a tar without a known version.
+const UNCONFIRMED: Tombstone = Tombstone::Failed {
+    metadata: None,
+    version: None,
+};
+
 /// A tar to commit.
 #[derive(Debug)]
 pub(super) enum Tar {
@@ -74,9 +80,8 @@ pub(super) struct Commit {
     before: Option<String>,
     /// The tar, until it is stored.
     tar: Option<Tar>,
-    tombstone: Tombstone,
-    /// Whether another party ended the multipart upload: a tar under the key is not its.
-    is_disowned: bool,
+    /// For what the commit may have written; none before the tar is sent, or after the storage refused it.
+    pub(super) tombstone: Option<Tombstone>,
     /// Keeps deletions of this backup away.
     lock: Option<OwnedRwLockReadGuard<()>>,
 }
@@ -105,14 +110,15 @@ enum Done {
 struct Failed {
     error: Box<Error>,
     is_transient: bool,
-    is_disowned: bool,
+    /// Whether the request may have had its effect.
+    may_have_succeeded: bool,
 }
 
 impl From<StoreError> for Failed {
     fn from(error: StoreError) -> Self {
         Self {
             is_transient: error.outcome.is_transient() || error.may_pass,
-            is_disowned: error.outcome == Outcome::NoSuchUpload,
+            may_have_succeeded: error.may_have_succeeded,
             error: Box::new(error.into()),
         }
     }
@@ -123,7 +129,7 @@ impl From<Error> for Failed {
         Self {
             error: Box::new(error),
             is_transient: false,
-            is_disowned: false,
+            may_have_succeeded: true,
         }
     }
 }
@@ -154,11 +160,7 @@ impl Commit {
             is_copy: matches!(tar, Tar::Inside(_)),
             before: None,
             tar: Some(tar),
-            tombstone: Tombstone::Failed {
-                metadata: None,
-                version: None,
-            },
-            is_disowned: false,
+            tombstone: None,
             lock: None,
         }
     }
@@ -182,17 +184,13 @@ impl Commit {
                 Ok(ControlFlow::Continue(next)) => self.step = Some(next),
                 Ok(ControlFlow::Break(stored)) => return Ok(stored),
                 Err(failed) => {
-                    self.is_disowned = failed.is_disowned;
+                    if self.stage == Stage::Store && !failed.may_have_succeeded {
+                        self.tombstone = None;
+                    }
                     return Err((self.reason(&failed), *failed.error));
                 }
             }
         }
-    }
-
-    /// The tombstone for what the commit may have written so far.
-    pub(super) fn tombstone(&self) -> Option<Tombstone> {
-        let has_written = !matches!(self.stage, Stage::Check | Stage::Claim);
-        (has_written && !self.is_disowned).then(|| self.tombstone.clone())
     }
 
     /// Waits a moment for the request in flight and makes no other. Returns the multipart upload to abort.
@@ -241,10 +239,10 @@ impl Commit {
                 let json = stored
                     .to_object()
                     .map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
-                self.tombstone = Tombstone::Failed {
+                self.tombstone = Some(Tombstone::Failed {
                     metadata: Some(sha256(&json)),
                     version: Some(tar.version),
-                };
+                });
                 async move {
                     let (store, patience) = (&plan.store, plan.patience());
                     store
@@ -260,11 +258,12 @@ impl Commit {
     }
 
     fn store(&mut self) -> Attempt<StepFuture> {
-        self.stage = Stage::Store;
         let tar = self
             .tar
             .take()
             .ok_or_else(|| Error::new(Kind::Internal, "The tar is stored already."))?;
+        self.stage = Stage::Store;
+        self.tombstone = Some(UNCONFIRMED);
         Ok(store_tar(
             Arc::clone(&self.plan),
             tar,

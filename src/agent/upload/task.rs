@@ -319,9 +319,11 @@ impl Task {
             }
             Retention::Discard => {
                 let (tombstone, size, is_copy) = match &remains {
-                    Remains::Commit(commit) => {
-                        (commit.tombstone(), commit.content.size, commit.is_copy)
-                    }
+                    Remains::Commit(commit) => (
+                        commit.tombstone.clone(),
+                        commit.content.size,
+                        commit.is_copy,
+                    ),
                     _ => (None, plan.backup.size, false),
                 };
                 if let Some(tombstone) = &tombstone {
