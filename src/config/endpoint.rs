@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
-use url::Url;
+use url::{ParseError, Url};
 
 use super::reader::Reader;
 use crate::error::Reason;
@@ -65,11 +65,10 @@ pub(super) fn read(
 }
 
 fn written(section: &mut Reader<'_>, text: &str, bucket: Option<&str>) -> Option<Url> {
-    let url = Url::parse(text)
-        .ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    let Some(url) = url else {
-        note_no_url(section, text);
+    let parsed = Url::parse(text);
+    let is_web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+    let Some(url) = parsed.as_ref().ok().filter(|url| is_web(url)).cloned() else {
+        note_no_url(section, text, parsed.err());
         return None;
     };
     if !url.username().is_empty()
@@ -110,8 +109,22 @@ fn canonical(mut url: Url) -> Url {
     url
 }
 
-fn note_no_url(section: &mut Reader<'_>, text: &str) {
+fn note_no_url(section: &mut Reader<'_>, text: &str, error: Option<ParseError>) {
     let text = without_credentials(text);
+    let has_web_scheme = ["http://", "https://"].iter().any(|scheme| {
+        text.get(..scheme.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    });
+    if let Some(error) = error.filter(|_| has_web_scheme) {
+        let message = match error {
+            ParseError::InvalidPort => {
+                format!("must have a number up to 65535 as its port, or no port, not \"{text}\"")
+            }
+            error => format!("is not a URL: {error} in \"{text}\""),
+        };
+        section.problem("endpoint", message);
+        return;
+    }
     let completed = format!("https://{text}");
     let has_scheme = text.contains("://");
     let guess = Url::parse(&completed)

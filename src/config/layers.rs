@@ -59,7 +59,10 @@ pub(super) fn merged(
             problems.push(Problem::of_file(path, "configuration", message));
             continue;
         }
-        if let Some(message) = strange_byte(path) {
+        // A pipe can be read only once.
+        let text = path.is_file().then(|| std::fs::read(path).ok()).flatten();
+        let text = text.unwrap_or_default();
+        if let Some(message) = strange_byte(&text) {
             problems.push(Problem::of_file(path, "configuration", message));
             continue;
         }
@@ -72,7 +75,8 @@ pub(super) fn merged(
                 builder = builder.add_source(Values(values));
             }
             Err(error) => {
-                problems.push(Problem::of_file(path, "configuration", unreadable(&error)));
+                let message = strange_quote(&text).unwrap_or_else(|| unreadable(&error));
+                problems.push(Problem::of_file(path, "configuration", message));
             }
         }
     }
@@ -107,14 +111,28 @@ impl Source for Values {
 }
 
 /// Names the first byte of a file that is not UTF-8, and its line. `config` would replace it, in a password too.
-fn strange_byte(path: &Path) -> Option<String> {
-    // A pipe can be read only once.
-    let text = path.is_file().then(|| std::fs::read(path).ok())??;
-    let valid = std::str::from_utf8(&text).err()?.valid_up_to();
+fn strange_byte(text: &[u8]) -> Option<String> {
+    let valid = std::str::from_utf8(text).err()?.valid_up_to();
     let byte = text.get(valid)?;
     let line = text[..valid].split(|byte| *byte == b'\n').count();
     Some(format!(
         "is not UTF-8: line {line} has the byte 0x{byte:02X}. Save the file with the encoding UTF-8"
+    ))
+}
+
+/// Names the first value of a broken file in quotation marks that a word processor or a web page puts there, and its line.
+fn strange_quote(text: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(text).ok()?;
+    let quote_of = |line: &str| {
+        let (_, value) = line.split_once('=')?;
+        let first = value.trim_start().chars().next()?;
+        "“”„‟«»‘’‚‛`´″".contains(first).then_some(first)
+    };
+    let mut lines = text.lines().enumerate();
+    let (index, quote) = lines.find_map(|(at, line)| Some((at, quote_of(line)?)))?;
+    let line = index + 1;
+    Some(format!(
+        "cannot be read: line {line} has the quotation mark {quote} around its value. Write straight ones, as in key = \"value\""
     ))
 }
 

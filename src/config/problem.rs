@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use super::settings::TABLES;
 use crate::error::Reason;
 
 /// One problem of the configuration.
@@ -39,6 +40,27 @@ impl Problem {
         Self {
             source: Some(file.display().to_string()),
             ..Self::new(key, message)
+        }
+    }
+}
+
+/// The message about a key that its section does not know.
+pub(super) fn unknown_key(key: &str, meant: Option<&str>) -> String {
+    let mut homes = TABLES
+        .iter()
+        .filter(|(_, rows)| rows.iter().any(|row| row.name == key));
+    match (meant, homes.next()) {
+        (Some(meant), _) => format!("is not a known key: did you mean \"{meant}\"?"),
+        (None, None) => "is not a known key".to_owned(),
+        (None, Some(("", _))) => {
+            "is not a known key here: write it at the top of the file, above all sections"
+                .to_owned()
+        }
+        (None, Some(("locations", _))) => {
+            "is not a known key here: write it below the line [[locations]]".to_owned()
+        }
+        (None, Some((section, _))) => {
+            format!("is not a known key here: write it below the line [{section}]")
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use config::{Value, ValueKind};
 
 use super::layers::Environment;
-use super::problem::Problem;
+use super::problem::{Problem, unknown_key};
 use super::secret::Secret;
 use super::settings::{DefaultValue, GENERAL, LOCATION, PLAIN, Setting, SettingKind};
 use crate::error::Reason;
@@ -76,10 +76,7 @@ impl<'e> Reader<'e> {
     pub(super) fn finish(mut self) -> (Vec<Problem>, Vec<Problem>) {
         let keys: BTreeSet<String> = self.table.keys().cloned().collect();
         for key in keys.difference(&self.read.clone()) {
-            let message = match self.nearest(key) {
-                Some(meant) => format!("is not a known key: did you mean \"{meant}\"?"),
-                None => "is not a known key".to_owned(),
-            };
+            let message = unknown_key(key, self.nearest(key).as_deref());
             self.problem(key, message);
         }
         (self.problems, self.notes)
@@ -316,7 +313,8 @@ impl<'e> Reader<'e> {
             return Vec::new();
         };
         let ValueKind::Array(entries) = value.kind else {
-            self.problem(key, "must be a list of sections");
+            let message = format!("must be a list: write [[{key}]] with two brackets on each side");
+            self.problem(key, message);
             return Vec::new();
         };
         let mut result = Vec::new();

@@ -166,6 +166,7 @@ fn environment_variable_sets_a_key_of_a_location() {
 fn all_problems_are_reported_with_key_and_source() {
     let toml = r#"
         colour = "blue"
+        bucket = "above its section"
         [log]
         level = "loud"
         [listen]
@@ -178,6 +179,7 @@ fn all_problems_are_reported_with_key_and_source() {
         secret_access_key = "hunter2hunter2"
         [[locations]]
         id = "No Dots.Please"
+        state_dir = "/var/lib/agent"
         endpoint = "https://s3.example.com/?list-type=2"
         bucket = "s3://bucket/home"
         access_key_id = "a b"
@@ -187,6 +189,8 @@ fn all_problems_are_reported_with_key_and_source() {
     let text = problems.to_string();
     for expected in [
         "colour: is not a known key",
+        "bucket: is not a known key here: write it below the line [[locations]]",
+        "locations[1].state_dir: is not a known key here: write it at the top of the file",
         "log.level: must be one of error, warn, info, debug, trace, not \"loud\"",
         "log.format: must be one of plain, json, not \"xml\" (from environment variable S3_BACKUP_AGENT__LOG__FORMAT)",
         "listen.tcp: needs a token",
@@ -222,6 +226,55 @@ fn broken_file_is_one_problem_without_secrets() {
             text.contains("line 2") && !text.contains("hunter2"),
             "{text}"
         );
+    }
+}
+
+#[test]
+fn section_with_one_bracket_is_shown_with_two() {
+    let text = load(&GARAGE.replace("[[locations]]", "[locations]"), &[])
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("write [[locations]] with two"), "{text}");
+}
+
+#[test]
+fn typographic_quotation_mark_is_named_with_its_line() {
+    for (quoted, mark) in [("“eu”", '“'), ("„eu“", '„'), ("’eu’", '’'), ("«eu»", '«')]
+    {
+        let toml = format!("# “Mine”\n[[locations]]\nname = \"“Mine”\"\nregion = {quoted}\n");
+        let text = load(&toml, &[]).unwrap_err().to_string();
+        let expected = format!("line 4 has the quotation mark {mark}");
+        assert!(text.contains(&expected), "{expected}\n--- in ---\n{text}");
+    }
+}
+
+#[test]
+fn endpoint_that_is_no_url_is_named_with_its_fault() {
+    for (endpoint, expected) in [
+        (
+            "http://nas.local:99999",
+            "must have a number up to 65535 as its port",
+        ),
+        (
+            "https://nas.local:39OO",
+            "must have a number up to 65535 as its port",
+        ),
+        (
+            "HTTP://192.168.1.300:3900",
+            "is not a URL: invalid IPv4 address",
+        ),
+        ("https://my nas:3900", "is not a URL: invalid"),
+        ("https://", "is not a URL: empty host"),
+        (
+            "ftp://nas.local",
+            "must be a URL that starts with https:// or http://",
+        ),
+    ] {
+        let toml = GARAGE.replace("http://127.0.0.1:3900", endpoint);
+        let text = load(&toml, &[("GARAGE_SECRET", "x")])
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains(expected), "{expected}\n--- in ---\n{text}");
     }
 }
 
