@@ -106,6 +106,9 @@ impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.flaw {
             Some(flaw) => flaw.fmt(f)?,
+            None if is_about_issuer(&self.cause) => {
+                f.write_str("no CA that the agent trusts signed the server's certificate")?;
+            }
             None => self.cause.fmt(f)?,
         }
         // Not even a fingerprint makes these acceptable.
