@@ -54,7 +54,7 @@ reasons! {
     /// The provider does not know the access key ID.
     UnknownKey = "unknown_key", StorageAuth, "Check the access key ID: a character may be missing, it may belong to another provider, or ID and secret may be swapped. Or create a new key.";
     /// The secret does not belong to the access key ID.
-    WrongSecret = "wrong_secret", StorageAuth, "Check the secret access key, and that it belongs to this access key ID: copy both again, or create a new key. If both are right, a proxy in front of the server changes the Host header or the path: let it pass them unchanged.";
+    WrongSecret = "wrong_secret", StorageAuth, "Check the secret access key, and that it belongs to this access key ID: copy both again, or create a new key. If both are right, a proxy in front of the server changes the Host header or the path: let it pass them unchanged; with nginx, write proxy_set_header Host $http_host.";
     /// The session token of a temporary key has expired.
     ExpiredToken = "expired_token", StorageAuth, "The session token has expired. Use a permanent access key, or a new token with its key and secret.";
     /// The provider does not know the session token.

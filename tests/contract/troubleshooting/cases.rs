@@ -32,7 +32,7 @@ const CASES: &[Case] = &[
         ],
         outcome: fails("signature", "storage_auth", "wrong_secret"),
         offers: None,
-        hint: &["secret access key"],
+        hint: &["secret access key", "proxy_set_header Host $http_host"],
     },
     Case {
         title: "The session token of a temporary key has expired",
