@@ -4,6 +4,7 @@ mod hostile_bucket;
 mod import;
 pub(crate) mod interop;
 mod misconfigured_storage;
+mod proxies;
 mod quirks;
 pub(crate) mod servers;
 mod troubleshooting;

@@ -18,6 +18,7 @@ pub(crate) mod quirks;
 pub(crate) mod sample;
 pub(crate) mod server;
 pub(crate) mod setup;
+pub(crate) mod socks;
 pub(crate) mod stopwatch;
 pub(crate) mod swift;
 

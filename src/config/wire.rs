@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use url::Url;
 
 use super::fingerprint::Fingerprint;
 use super::pem;
+use super::proxy::Proxy;
 use super::reader::Reader;
-use super::secret::Secret;
 
 /// The connection to the endpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,8 +19,8 @@ pub struct Wire {
     pub ca_certificate: Option<String>,
     /// The only certificate to trust.
     pub certificate_sha256: Option<Fingerprint>,
-    /// URL of an HTTP proxy; it may hold a password.
-    pub proxy: Option<Secret>,
+    /// The proxy.
+    pub proxy: Option<Proxy>,
     /// Bytes a second for all uploads of the location together.
     pub upload_limit: Option<u64>,
     /// Bytes a second for all downloads together.
@@ -32,7 +31,7 @@ pub struct Wire {
 
 impl Wire {
     pub(super) fn read(section: &mut Reader<'_>) -> Self {
-        let proxy = read_proxy(section);
+        let proxy = Proxy::read(section);
         Self {
             ca_certificate: read_certificate(section),
             certificate_sha256: read_fingerprint(section, proxy.as_ref()),
@@ -75,7 +74,7 @@ fn read_pem(text: &str, is_local: bool) -> Result<String, String> {
     }
 }
 
-fn read_fingerprint(section: &mut Reader<'_>, proxy: Option<&Secret>) -> Option<Fingerprint> {
+fn read_fingerprint(section: &mut Reader<'_>, proxy: Option<&Proxy>) -> Option<Fingerprint> {
     let text = section.text("certificate_sha256")?;
     let fingerprint = Fingerprint::parse(&text);
     if fingerprint.is_none() {
@@ -84,7 +83,7 @@ fn read_fingerprint(section: &mut Reader<'_>, proxy: Option<&Secret>) -> Option<
             "must be 64 hexadecimal digits, as `openssl x509 -fingerprint -sha256` prints them",
         );
     }
-    if proxy.is_some_and(|proxy| proxy.expose().starts_with("https")) {
+    if matches!(proxy, Some(Proxy::Url(url)) if url.expose().starts_with("https")) {
         section.problem(
             "certificate_sha256",
             "cannot be set with a proxy at https://, whose certificate is another one",
@@ -102,18 +101,4 @@ fn read_small(path: &str) -> io::Result<String> {
     } else {
         Err(io::Error::other("the file is too large"))
     }
-}
-
-fn read_proxy(section: &mut Reader<'_>) -> Option<Secret> {
-    let text = section.text("proxy")?;
-    let url = Url::parse(&text)
-        .ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    if url.is_none() {
-        section.problem(
-            "proxy",
-            "must be a URL such as \"http://proxy.example.com:3128\"",
-        );
-    }
-    url.map(|url| Secret::new(url.as_str()))
 }

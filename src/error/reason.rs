@@ -116,7 +116,9 @@ reasons! {
     /// A proxy before the server rejects requests of this size.
     BodyTooLarge = "body_too_large", StorageError, "A proxy in front of the server limits the size of requests. Raise its limit above part_size; nginx calls it client_max_body_size.";
     /// The proxy does not answer, or rejects the agent.
-    ProxyFailed = "proxy_failed", StorageUnreachable, "Check the proxy URL: its address, and the user and password if the proxy requires them.";
+    ProxyFailed = "proxy_failed", StorageUnreachable, "Check the proxy URL: its scheme and address, and the user and password if the proxy requires them.";
+    /// The proxy speaks SOCKS4.
+    ProxyWithSocks4 = "proxy_with_socks4", InvalidRequest, "The agent speaks SOCKS5 and HTTP with proxies, not SOCKS4. If your proxy has version 5, write socks5h://, or socks5:// to look up names yourself.";
     /// The provider does not know this storage class.
     UnknownStorageClass = "unknown_storage_class", StorageError, "Remove storage_class, or set one that the provider offers.";
     /// The provider does not know the checksum.

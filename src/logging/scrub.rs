@@ -88,7 +88,8 @@ pub fn scrub_json(value: &mut serde_json::Value) {
 
 /// Returns all forms a secret may have in a text.
 fn forms(secret: &str) -> Vec<String> {
-    let is_address = secret.starts_with("http://") || secret.starts_with("https://");
+    let schemes = ["http://", "https://", "socks5://", "socks5h://"];
+    let is_address = schemes.iter().any(|scheme| secret.starts_with(scheme));
     let plain = match Url::parse(secret).ok().filter(|_| is_address) {
         Some(url) => credentials(&url),
         None => vec![secret.to_owned()],

@@ -5,6 +5,7 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 use std::{fmt, io};
 
+use crate::config::ProxyVariable;
 use crate::error::{Error as AgentError, Kind, Reason};
 
 /// Outcome of a storage call that failed.
@@ -141,6 +142,8 @@ pub struct Error {
     pub request_id: Option<String>,
     /// The region that the provider named.
     pub region: Option<Box<str>>,
+    /// The variable that names a proxy, while the location uses none.
+    pub unused_proxy: Option<ProxyVariable>,
     /// Whether it may pass although the outcome is not [transient](Outcome::is_transient): a clock is set, or a proxy
     /// finds its server again. Transfers wait for that; interactive calls do not.
     pub may_pass: bool,
@@ -163,6 +166,7 @@ impl Error {
             provider_code: None,
             request_id: None,
             region: None,
+            unused_proxy: None,
             may_pass: false,
             may_have_succeeded: !outcome.is_without_effect(),
             at_once: None,
@@ -204,10 +208,25 @@ impl Error {
             provider_code: self.provider_code.clone(),
             request_id: self.request_id.clone(),
             region: self.region.clone(),
+            unused_proxy: self.unused_proxy,
             may_pass: self.may_pass,
             may_have_succeeded: self.may_have_succeeded,
             at_once: None,
             source: None,
+        }
+    }
+
+    /// Adds the unused proxy to the error of a connection that may need one.
+    #[must_use]
+    pub(super) fn without_proxy(self, unused: Option<ProxyVariable>) -> Self {
+        let is_of_way = matches!(self.outcome, Outcome::Unreachable | Outcome::Timeout)
+            && matches!(
+                self.reason,
+                None | Some(Reason::HostUnknown | Reason::ConnectionRefused)
+            );
+        Self {
+            unused_proxy: unused.filter(|_| is_of_way),
+            ..self
         }
     }
 
@@ -226,6 +245,14 @@ impl From<Error> for AgentError {
             .with_provider(error.provider_code, error.request_id);
         if let Some(source) = error.source {
             converted = converted.with_source(source);
+        }
+        if let Some(variable) = error.unused_proxy {
+            let name = variable.name();
+            let hint = format!(
+                "{} {name} is set, but this location doesn't use it: set proxy to \"environment\" if the agent needs a proxy.",
+                converted.hint()
+            );
+            converted = converted.with_hint(hint.trim_start());
         }
         match error
             .region
@@ -265,7 +292,8 @@ pub(super) fn innermost(error: &(dyn StdError + 'static)) -> String {
         .unwrap_or_default()
 }
 
-fn causes<'e>(
+/// The error and its causes, the first last.
+pub(super) fn causes<'e>(
     error: &'e (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
     let cause_of = |error: &'e (dyn StdError + 'static)| {

@@ -17,6 +17,7 @@ mod folders;
 mod names;
 mod object;
 mod probe;
+mod proxy;
 mod range;
 mod request;
 mod resolve;

@@ -286,7 +286,11 @@ async def test_every_option_is_understood() -> None:
         "verify_every": ["7d", "12h", "off", ""],
         "verify_sample": ["3", "all"],
         "ca_certificate": [pem, pem.replace("\n", " "), pem.replace("\n", "")],
-        "proxy": ["http://ada:secret@proxy.example.com:3128"],
+        "proxy": [
+            "http://ada:secret@proxy.example.com:3128",
+            "socks5h://proxy.example.com",
+            "environment",
+        ],
         "id": ["cellar"],
         "region": [""],
     }

@@ -230,7 +230,7 @@ fn values(kind: SettingKind) -> String {
         SettingKind::Provider => "[provider](providers.md)".to_owned(),
         SettingKind::Number(number) => numbers(number),
         SettingKind::Pem => "PEM".to_owned(),
-        SettingKind::Proxy => "URL".to_owned(),
+        SettingKind::Proxy => "URL, `environment`".to_owned(),
     }
 }
 

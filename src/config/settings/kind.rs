@@ -25,7 +25,7 @@ pub enum SettingKind {
     Number(Number),
     /// Certificates in PEM form, or the path of a file with them.
     Pem,
-    /// URL of an HTTP proxy, which may hold a password.
+    /// URL of a proxy, which may hold a password, or `environment`.
     Proxy,
 }
 

@@ -226,7 +226,8 @@ pub const LOCATION: &[Setting] = &[
         name: "proxy",
         kind: SettingKind::Proxy,
         secrecy: Secrecy::Secret,
-        help: "URL of an HTTP proxy, such as `http://proxy.example.com:3128`",
+        help: "URL of an HTTP or SOCKS5 proxy, such as `http://proxy.example.com:3128` or `socks5h://192.0.2.7:1080`; \
+               `environment` uses [the proxy of the agent's environment](configuration.md#proxies)",
         ..ADVANCED
     },
     Setting {

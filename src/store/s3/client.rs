@@ -198,7 +198,8 @@ impl Client {
         let next = failure
             .refused()
             .and_then(|answer| self.next_attempt(&request, answer, &dialect, &credential, trial));
-        let mut error = failure.error(&call.action);
+        let unused = self.transport.way.unused;
+        let mut error = failure.error(&call.action).without_proxy(unused);
         if request.key.is_none() {
             error.reason = self.wrong_path(&error).or(error.reason);
         }

@@ -8,7 +8,7 @@ use super::answer::Answer;
 use super::resolve::NoSuchHost;
 use super::trust::Rejected;
 use crate::error::Reason;
-use crate::store::error::{Error, Outcome, find, innermost};
+use crate::store::error::{Error, Outcome, causes, find, innermost};
 
 /// A request that failed.
 #[derive(Debug, thiserror::Error)]
@@ -52,13 +52,12 @@ impl Failure {
     pub(super) fn of(error: reqwest::Error, has_proxy: bool) -> Self {
         // The message has the address already, and its query holds the upload id.
         let error = error.without_url();
-        // A TLS error is the endpoint's, and "unsuccessful" is hyper-util's `TunnelError` for an endpoint that the proxy
-        // does not reach.
+        // A TLS error is the endpoint's.
         let is_of_proxy = has_proxy
             && error.is_connect()
             && !error.is_timeout()
             && find::<rustls::Error>(&error).is_none()
-            && innermost(&error) != "tunnel error: unsuccessful";
+            && !is_behind_proxy(&error);
         if is_of_proxy {
             Self::Proxy(error)
         } else {
@@ -142,15 +141,39 @@ impl Failure {
                 _ => return None,
             });
         }
-        find::<io::Error>(self)
-            .filter(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-            .map(|_| Reason::ConnectionRefused)
+        let is_refused = find::<io::Error>(self)
+            .is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+            || innermost(self) == "SOCKS error: connection refused";
+        is_refused.then_some(Reason::ConnectionRefused)
     }
 }
 
+/// Whether a proxy answered that it does not reach the endpoint, or the endpoint's name is unknown here.
+///
+/// The words are those of hyper-util's `TunnelError` and `SocksError`, and of reqwest.
+fn is_behind_proxy(error: &reqwest::Error) -> bool {
+    let is_local =
+        causes(error).any(|cause| cause.to_string() == "error resolving for socks proxy");
+    let words = [
+        "tunnel error: unsuccessful",
+        "SOCKS error: general server failure",
+        "SOCKS error: network unreachable",
+        "SOCKS error: host unreachable",
+        "SOCKS error: connection refused",
+        "SOCKS error: ttl expired",
+    ];
+    is_local || words.contains(&innermost(error).as_str())
+}
+
 fn outcome_of(error: &reqwest::Error) -> Outcome {
-    // A wrong password is final (the words of hyper-util's `TunnelError`).
-    if innermost(error) == "tunnel error: proxy authorization required" {
+    // A wrong password is final (the words of hyper-util's `TunnelError` and `SocksError`).
+    let refusals = [
+        "tunnel error: proxy authorization required",
+        "SOCKS error: server does not support user/pass authentication",
+        "SOCKS error: credentials not accepted",
+        "SOCKS error: connection not allowed",
+    ];
+    if refusals.contains(&innermost(error).as_str()) {
         Outcome::Refused
     } else if find::<rustls::Error>(error).is_some() {
         Outcome::Certificate

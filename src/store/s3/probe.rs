@@ -13,6 +13,7 @@ use super::answer::ahead_of;
 use super::connect::connect_first;
 use super::dialect::Dialect;
 use super::failure::Failure;
+use super::proxy::Way;
 use super::request::Request;
 use super::resolve::addresses;
 use super::traffic::Counters;
@@ -40,6 +41,7 @@ pub struct Route {
     next: Url,
     endpoint: Url,
     wire: Wire,
+    way: Way,
 }
 
 impl Route {
@@ -54,21 +56,20 @@ impl Route {
                 format!("The endpoint cannot be used: {error}"),
             )
         };
-        let endpoint =
+        let bucket =
             Url::parse(&Dialect::of(settings).bucket_url(&settings.bucket)).map_err(invalid)?;
-        let proxy = settings
-            .wire
-            .proxy
-            .as_ref()
-            .map(|proxy| Url::parse(proxy.expose()));
-        let next = proxy
-            .transpose()
-            .map_err(invalid)?
-            .unwrap_or_else(|| endpoint.clone());
+        let way = Way::to(&settings.endpoint, &settings.wire).map_err(|error| Error {
+            reason: Some(Reason::ProxyFailed),
+            ..Error::new(
+                Outcome::Refused,
+                format!("The proxy cannot be used: {error}"),
+            )
+        })?;
         Ok(Self {
-            next,
+            next: way.proxy().unwrap_or(bucket),
             endpoint: settings.endpoint.clone(),
             wire: settings.wire.clone(),
+            way,
         })
     }
 
@@ -94,10 +95,8 @@ impl Route {
         found.map_err(|error| {
             let message = format!("Could not find \"{}\": {error}", self.host());
             let reason = self.proxy_failed().or(Some(Reason::HostUnknown));
-            Error {
-                reason,
-                ..Error::new(Outcome::Unreachable, message)
-            }
+            let error = Error::new(Outcome::Unreachable, message);
+            Error { reason, ..error }.without_proxy(self.way.unused)
         })
     }
 
@@ -117,6 +116,7 @@ impl Route {
                 ..Error::could_not(&action, Outcome::Unreachable, innermost(&error))
             }
             .caused_by(error)
+            .without_proxy(self.way.unused)
         })
     }
 
@@ -137,7 +137,7 @@ impl Route {
                     ..error
                 })
             }
-            Err(error) => Err(error.error(&action)),
+            Err(error) => Err(error.error(&action).without_proxy(self.way.unused)),
         }
     }
 
@@ -181,12 +181,16 @@ impl Route {
 
     /// Blames the proxy for a missing connection, where there is one.
     fn proxy_failed(&self) -> Option<Reason> {
-        self.wire.proxy.is_some().then_some(Reason::ProxyFailed)
+        self.has_proxy().then_some(Reason::ProxyFailed)
+    }
+
+    fn has_proxy(&self) -> bool {
+        self.way.proxy().is_some()
     }
 
     fn place(&self) -> String {
         let origin = self.endpoint.origin().ascii_serialization();
-        if self.wire.proxy.is_some() {
+        if self.has_proxy() {
             format!("{origin} through the proxy at {}", self.host())
         } else {
             origin
@@ -206,6 +210,6 @@ impl Route {
             self.place(),
             limit.as_secs()
         );
-        Error::new(Outcome::Timeout, message)
+        Error::new(Outcome::Timeout, message).without_proxy(self.way.unused)
     }
 }

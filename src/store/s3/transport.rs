@@ -18,6 +18,7 @@ use url::Url;
 
 use super::answer::Answer;
 use super::failure::Failure;
+use super::proxy::Way;
 use super::request::Request;
 use super::resolve::SystemResolver;
 use super::traffic::{Counters, Traffic};
@@ -54,6 +55,7 @@ type Unusable = Box<dyn std::error::Error + Send + Sync>;
 pub(super) struct Transport {
     pool: Arc<Mutex<Pool>>,
     wire: Wire,
+    pub(super) way: Way,
     /// Port that connections are opened to, unless a proxy opens them.
     port: Option<u16>,
     pub(super) idle: Duration,
@@ -98,15 +100,16 @@ impl Transport {
         location: Arc<str>,
         counters: Counters,
     ) -> Result<Self, Unusable> {
-        let port = endpoint
-            .port_or_known_default()
-            .filter(|_| wire.proxy.is_none());
+        let way = Way::to(endpoint, wire)?;
+        let port = endpoint.port_or_known_default();
+        let port = port.filter(|_| way.proxy().is_none());
         Ok(Self {
             pool: Arc::new(Mutex::new(Pool {
-                client: client(wire, port)?,
+                client: client(wire, &way, port)?,
                 generation: 0,
             })),
             wire: wire.clone(),
+            way,
             port,
             idle: wire.idle.unwrap_or(IDLE_TIMEOUT),
             counters,
@@ -155,7 +158,7 @@ impl Transport {
         }
         let activity = Activity::new();
         let prepared = self.prepared(request, url.clone(), &activity);
-        let has_proxy = self.wire.proxy.is_some();
+        let has_proxy = self.way.proxy().is_some();
         let answered = tokio::select! {
             answered = pool.client.execute(prepared) => answered.map_err(|error| Failure::of(error, has_proxy)),
             () = activity.silent_for(idle) => Err(Failure::Silent(idle)),
@@ -210,7 +213,7 @@ impl Transport {
     fn renew(&self, generation: u64) {
         let mut pool = self.pool.lock();
         if pool.generation == generation
-            && let Ok(client) = client(&self.wire, self.port)
+            && let Ok(client) = client(&self.wire, &self.way, self.port)
         {
             debug!(
                 location = &*self.location,
@@ -255,11 +258,10 @@ async fn late(request: &Request, reply: Reply) -> Result<Reply, Failure> {
     }
 }
 
-fn client(wire: &Wire, port: Option<u16>) -> Result<reqwest::Client, Unusable> {
-    let mut builder = reqwest::Client::builder()
+fn client(wire: &Wire, way: &Way, port: Option<u16>) -> Result<reqwest::Client, Unusable> {
+    let builder = reqwest::Client::builder()
         .user_agent(concat!("s3-backup-agent/", env!("CARGO_PKG_VERSION")))
         .http1_only()
-        .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .dns_resolver(Arc::new(SystemResolver::new(port)))
         .connect_timeout(CONNECT_TIMEOUT)
@@ -268,10 +270,7 @@ fn client(wire: &Wire, port: Option<u16>) -> Result<reqwest::Client, Unusable> {
         .tcp_keepalive_interval(KEEPALIVE)
         .tcp_user_timeout(GONE_AFTER)
         .tls_backend_preconfigured(trust::config(wire)?);
-    if let Some(proxy) = &wire.proxy {
-        builder = builder.proxy(reqwest::Proxy::all(proxy.expose())?);
-    }
-    Ok(builder.build()?)
+    Ok(way.set(builder)?.build()?)
 }
 
 #[cfg(test)]

@@ -423,6 +423,16 @@ const CASES: &[Case] = &[
         hint: &["below a path"],
     },
     Case {
+        title: "The proxy is one of SOCKS4",
+        made: &[
+            Made::Garage(|location| location.with("proxy", "socks4://127.0.0.1:1080")),
+            Made::Garage(|location| location.with("proxy", "socks4a://proxy.example.com")),
+        ],
+        outcome: fails("settings", "invalid_request", "proxy_with_socks4"),
+        offers: None,
+        hint: &["SOCKS5", "socks5h://"],
+    },
+    Case {
         title: "The bucket is pasted as an address, an ARN or a path, or with its folder",
         made: &[
             Made::Garage(|location| pasted(location, |bucket, _| format!("s3://{bucket}/home"))),
