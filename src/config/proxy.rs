@@ -62,7 +62,7 @@ impl ProxyVariable {
 /// The error of a text that is no proxy's URL.
 #[derive(Debug, thiserror::Error)]
 pub enum BadProxy {
-    /// SOCKS4 or SOCKS4a.
+    /// Version 4 of SOCKS, or 4a.
     #[error("is a SOCKS4 proxy: write socks5h:// or socks5:// if the proxy speaks version 5")]
     Socks4,
     /// Anything else.
