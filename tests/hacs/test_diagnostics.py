@@ -63,6 +63,7 @@ def entry(hass: HomeAssistant, agent: Agent) -> MockConfigEntry:
         "endpoint": "https://127.0.0.1:9",
         "region": "none",
         "bucket": "bucket",
+        "prefix": "home",
         "encryption": "SSE-C",
         **SECRETS,
     }

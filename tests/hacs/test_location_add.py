@@ -9,12 +9,13 @@ from custom_components.s3_backup_agent.client import AgentClient
 from custom_components.s3_backup_agent.const import CONF_APP, DOMAIN
 from custom_components.s3_backup_agent.location.form import ADVANCED
 from custom_components.s3_backup_agent.location.outcome import INVALID_SETTING
-from homeassistant.config_entries import ConfigSubentry
+from homeassistant.config_entries import SOURCE_REAUTH, ConfigSubentry
 from homeassistant.const import CONF_ADDRESS
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 
 from .agent import Agent, toml_of
+from .home import shown as issues
 from .location_forms import Fields, LocationForms, values_of
 
 
@@ -182,6 +183,17 @@ async def test_bucket_has_one_id_in_options_and_form(
         (shown,) = entry.runtime_data.locations.values()
         assert (shown["id"], shown["source"]) == (location["id"], "configuration")
         assert entry.runtime_data.refused == {}
+        # Its key is that of the options.
+        error = {"code": "storage_auth", "detail": "Rejected", "hint": "", "since": ""}
+        rejected = {
+            **shown,
+            "status": "error",
+            "error": {**error, "provider_code": None},
+        }
+        event: Any = {"type": "location", "location": rejected}
+        entry.runtime_data.handle_event(event)
+        assert "credentials" in issues(hass)
+        assert not any(entry.async_get_active_flows(hass, {SOURCE_REAUTH}))
         assert await hass.config_entries.async_unload(entry.entry_id)
 
 

@@ -116,9 +116,7 @@ class Provider(TypedDict):
     id: str
     name: str
     docs: str
-    endpoint: str | None
     endpoint_example: str
-    region: str
     keys: ProviderKeys
 
 

@@ -319,8 +319,9 @@ class IssueWatcher:
                 continue
             if location["status"] != "error" or (error := location["error"]) is None:
                 continue
-            subentry = subentry_of(self._entry, location_id)
-            if subentry and error["code"] in KEY_ERRORS:
+            if location["source"] != "registered" or error["code"] not in KEY_ERRORS:
+                continue
+            if subentry := subentry_of(self._entry, location_id):
                 start_key_reauth(self._hass, self._entry, subentry)
 
     @callback
