@@ -141,6 +141,7 @@ fn unreadable(error: &ConfigError) -> String {
         ConfigError::FileParse { cause, .. } => {
             format!("cannot be read: {}", without_excerpt(&cause.to_string()))
         }
+        ConfigError::Foreign(cause) => format!("cannot be read: {cause}"),
         other => other.to_string(),
     }
 }

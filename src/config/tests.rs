@@ -1,5 +1,6 @@
 //! Configurations as users write them, and the problems in them.
 
+mod certificates;
 mod supervisor;
 
 use std::collections::HashMap;

@@ -1,9 +1,10 @@
 //! The connection to a bucket's endpoint: certificates, proxy, limits.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::time::Duration;
 
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -56,11 +57,25 @@ fn read_certificate(section: &mut Reader<'_>) -> Option<String> {
         }
     };
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-    if certificates.is_ok_and(|certificates| !certificates.is_empty()) {
-        return Some(pem);
-    }
-    section.problem("ca_certificate", "holds no certificate in PEM form");
+    let message = match certificates {
+        Ok(found) if found.is_empty() && pem.contains("PRIVATE KEY-----") => {
+            "holds a private key: name the certificate instead"
+        }
+        Ok(found) if found.is_empty() => {
+            "holds no certificate in PEM form, which begins with -----BEGIN CERTIFICATE-----"
+        }
+        Ok(found) if found.iter().all(is_parsable) => return Some(pem),
+        _ => {
+            "holds a certificate that is damaged or cut off: copy all of it again, with its first and its last line"
+        }
+    };
+    section.problem("ca_certificate", message);
     None
+}
+
+/// Whether connections can trust the certificate.
+fn is_parsable(certificate: &CertificateDer<'_>) -> bool {
+    RootCertStore::empty().add(certificate.clone()).is_ok()
 }
 
 /// The PEM itself, or the PEM in the file that the text names.
@@ -68,7 +83,12 @@ fn read_pem(text: &str, is_local: bool) -> Result<String, String> {
     if text.contains("-----BEGIN") {
         Ok(pem::with_lines(text))
     } else if is_local {
-        read_small(text).map_err(|error| format!("\"{text}\" cannot be read: {error}"))
+        read_small(text).map_err(|error| match error.kind() {
+            ErrorKind::InvalidData => format!(
+                "\"{text}\" is not in PEM form: convert it with `openssl x509 -inform der -in {text} -out ca.pem`"
+            ),
+            _ => format!("\"{text}\" cannot be read: {error}"),
+        })
     } else {
         Err("must be the certificate itself, from -----BEGIN to -----END".to_owned())
     }
