@@ -101,7 +101,7 @@ pub enum Addressing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Checksum {
-    /// The SHA-256 in the signature, which every provider verifies.
+    /// The SHA-256 in the signature, which every provider takes and most verify.
     #[default]
     Sha256,
     /// A CRC-32C in a signed header; the signature does not cover the content.

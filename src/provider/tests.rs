@@ -232,5 +232,5 @@ fn checksums_are_sent_only_where_they_are_verified() {
         .filter(|row| row.checksum != Checksum::Sha256)
         .map(|row| row.id.as_str())
         .collect();
-    assert_eq!(sent, ["aws", "garage"]);
+    assert_eq!(sent, ["aws", "garage", "seaweedfs"]);
 }

@@ -4,6 +4,7 @@
 //! content itself, which has its digest already. Its signature (`AwsAuthorizer`) is used.
 
 mod answer;
+mod checksum;
 mod client;
 mod confirm;
 mod connect;

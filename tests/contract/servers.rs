@@ -8,6 +8,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::lab::call::content_path;
+use crate::lab::capability::Unverified;
 use crate::lab::{
     Fault, HalfSent, Location, MIB, Proxy, Request, Sample, Server, Setup, eventually,
     home_behind_proxy,
@@ -64,6 +65,7 @@ on_each_server! {
     foreign_tar_is_not_mistaken_for_the_own_upload
     part_with_lost_answer_is_stored_again
     persistently_damaged_content_is_never_acknowledged
+    damage_on_the_way_is_refused_with_every_checksum
     interrupted_download_resumes
     check_succeeds_and_leaves_nothing_behind
     omitted_region_is_detected
@@ -328,6 +330,43 @@ async fn persistently_damaged_content_is_never_acknowledged(server: Server) {
         }
         assert!(proxy.faults_left() > 0, "test precondition not met");
         proxy.forget_faults();
+        agent.upload("home", &sample).await;
+        assert!(agent.download("home", "a1").await.unwrap().body == sample.tar);
+    }
+}
+
+/// Where a server verifies nothing, the agent compares the `ETag`.
+async fn damage_on_the_way_is_refused_with_every_checksum(server: Server) {
+    let capabilities = server.capabilities();
+    for checksum in ["sha256", "crc32c", "crc64nvme"] {
+        let bucket = server.bucket().await;
+        let proxy = Proxy::before(&bucket.endpoint).await;
+        let location = Location {
+            endpoint: proxy.endpoint(),
+            ..server.location(&bucket)
+        };
+        let agent = Setup::of(location.with("checksum", checksum)).serve().await;
+        for _ in 0..100 {
+            proxy.fault(
+                |request| request.method == "PUT",
+                Fault::FlipRequest(1_000_000),
+            );
+        }
+        let sample = Sample::new("a1", "Damaged", 12 * MIB);
+        let upload_id = agent.begin("home", &sample).await;
+        let arrived = agent.content(&upload_id, sample.tar.clone()).await;
+        assert!(proxy.faults_left() > 0, "test precondition not met");
+        proxy.forget_faults();
+        let is_told = match checksum {
+            "sha256" => capabilities.verifies_signature,
+            _ => capabilities.unverified != Unverified::Repeated,
+        };
+        assert_eq!(arrived.status == 409, is_told, "{checksum}: {arrived:?}");
+        if !is_told {
+            continue;
+        }
+        arrived.is_problem(409, "checksum_mismatch", &[]);
+        bucket.wait_until_empty().await;
         agent.upload("home", &sample).await;
         assert!(agent.download("home", "a1").await.unwrap().body == sample.tar);
     }

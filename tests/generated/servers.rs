@@ -5,7 +5,9 @@ use std::fmt::Write;
 use super::assert_up_to_date;
 use crate::contract::servers::TESTS;
 use crate::lab::Server;
-use crate::lab::capability::{CHECKSUMS, Capabilities, Condition, Encryption, Keys, NoUploads};
+use crate::lab::capability::{
+    CHECKSUMS, Capabilities, Condition, Encryption, Keys, NoUploads, Unverified,
+};
 
 const TOP: &str = "\
 <!-- Written by scripts/generate from tests/lab/capability.rs and tests/contract/servers.rs. Change those files, not this one. -->
@@ -37,7 +39,9 @@ fn column(capabilities: Capabilities) -> Vec<(String, &'static str)> {
         aes256,
         sse_c,
         no_uploads,
+        verifies_signature,
         verifies,
+        unverified,
         if_none_match,
         range_status,
     } = capabilities;
@@ -77,9 +81,16 @@ fn column(capabilities: Capabilities) -> Vec<(String, &'static str)> {
     .into_iter()
     .map(|(feature, cell)| (feature.to_owned(), cell))
     .collect::<Vec<_>>();
+    let signature = "Verifies the SHA-256 in the signature";
+    rows.push((signature.to_owned(), yes(verifies_signature)));
     for checksum in CHECKSUMS {
         let feature = format!("Verifies `x-amz-checksum-{checksum}`");
-        rows.push((feature, yes(verifies.contains(&checksum))));
+        let unverified = match unverified {
+            Unverified::Dropped => "no",
+            Unverified::Repeated => "no, repeats it",
+        };
+        let is_verified = verifies.contains(&checksum);
+        rows.push((feature, if is_verified { "yes" } else { unverified }));
     }
     rows
 }

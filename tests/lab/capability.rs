@@ -19,8 +19,12 @@ pub(crate) struct Capabilities {
     pub(crate) sse_c: Encryption,
     /// The answer to a list of unfinished uploads where none was ever begun.
     pub(crate) no_uploads: NoUploads,
+    /// Compares the SHA-256 in a signature with the content.
+    pub(crate) verifies_signature: bool,
     /// Checksum headers that it verifies, among [`CHECKSUMS`].
     pub(crate) verifies: &'static [&'static str],
+    /// What it makes of the other checksum headers.
+    pub(crate) unverified: Unverified,
     /// `If-None-Match: *` on a write.
     pub(crate) if_none_match: Condition,
     /// Status of an answer with a range.
@@ -29,6 +33,15 @@ pub(crate) struct Capabilities {
 
 /// Names of the checksums that the agent can send in a header.
 pub(crate) const CHECKSUMS: [&str; 3] = ["sha256", "crc32c", "crc64nvme"];
+
+/// What a server makes of a checksum that it does not verify.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unverified {
+    /// Ignores it.
+    Dropped,
+    /// Repeats it in the answer, as if it had verified it.
+    Repeated,
+}
 
 /// What a server makes of a condition on a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +89,9 @@ const AMAZON: Capabilities = Capabilities {
     aes256: Encryption::Applied,
     sse_c: Encryption::Applied,
     no_uploads: NoUploads::Empty,
+    verifies_signature: true,
     verifies: &CHECKSUMS,
+    unverified: Unverified::Dropped,
     if_none_match: Condition::Honoured,
     range_status: 206,
 };
@@ -98,12 +113,12 @@ impl Server {
                 checks_region: false,
                 // Possible with a key in the gateway's configuration.
                 aes256: Encryption::Refused,
-                verifies: &[],
                 ..AMAZON
             },
             Self::SeaweedFs => Capabilities {
                 checks_region: false,
                 keeps_backslashes: false,
+                verifies_signature: false,
                 ..AMAZON
             },
             Self::Rclone => Capabilities {
@@ -112,6 +127,7 @@ impl Server {
                 aes256: Encryption::Refused,
                 sse_c: Encryption::Refused,
                 no_uploads: NoUploads::NotFound,
+                verifies_signature: false,
                 verifies: &[],
                 if_none_match: Condition::Ignored,
                 range_status: 200,
@@ -130,7 +146,9 @@ impl Server {
                 checks_region: false,
                 keys: Keys::Unchecked,
                 sse_c: Encryption::Refused,
+                verifies_signature: false,
                 verifies: &[],
+                unverified: Unverified::Repeated,
                 ..AMAZON
             },
         }

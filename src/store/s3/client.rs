@@ -191,7 +191,8 @@ impl Client {
                 if detours.no_content_type {
                     self.keep(detours);
                 }
-                return self.encrypted(call, &request, reply, &dialect).await;
+                let reply = self.encrypted(call, &request, reply, &dialect).await?;
+                return self.verified(call, &request, reply, &dialect);
             }
             Err(failure) => failure,
         };
@@ -327,7 +328,7 @@ impl Client {
         Arc::clone(&self.shared.learned.lock().credential)
     }
 
-    fn remember(&self, known: &Dialect, learned: &Dialect) {
+    pub(super) fn remember(&self, known: &Dialect, learned: &Dialect) {
         for (setting, value) in learned.difference(known) {
             info!("the provider wants {setting} \"{value}\"");
         }

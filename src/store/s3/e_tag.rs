@@ -65,6 +65,10 @@ impl ETags {
         }
     }
 
+    pub(super) fn are_opaque(&self) -> bool {
+        self.0.get() == Some(&Kind::Opaque)
+    }
+
     /// Finds out the kind by `probe`, once for all parts that ask; an error leaves it unknown.
     pub(super) async fn find_out<E>(
         &self,

@@ -1,12 +1,10 @@
 //! Aims, checksums and signs requests.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use http::HeaderValue;
 use object_store::aws::{AwsAuthorizer, AwsCredential};
 use object_store::client::{HttpRequest, HttpRequestBody};
 use url::Url;
 
+use super::checksum;
 use super::dialect::Dialect;
 use super::failure::Failure;
 use super::request::Request;
@@ -36,9 +34,9 @@ pub(super) fn signed(
     let address = dialect.bucket_url(bucket) + &request.path_and_query();
     let url = Url::parse(&address).map_err(Failure::invalid)?;
     let mut request = request.clone();
-    add_checksum(&mut request, dialect.checksum)?;
+    checksum::add(&mut request, dialect.checksum)?;
     let is_signed = !request.has_content() || dialect.checksum == Checksum::Sha256;
-    let hash = is_signed.then(|| digest(&request, Algorithm::Sha256));
+    let hash = is_signed.then(|| checksum::digest(&request, Algorithm::Sha256));
     let mut signing = HttpRequest::new(HttpRequestBody::empty());
     *signing.method_mut() = request.method.clone();
     *signing.uri_mut() = address
@@ -60,47 +58,6 @@ pub(super) fn signed(
     Ok(Signed { url, request })
 }
 
-/// Adds the checksum of content, or tells a multipart upload beforehand which one its parts will have.
-///
-/// The provider then computes the whole object's checksum, so completing needs none of the parts'. Source: "Checking
-/// object integrity" in Amazon's user guide (`FULL_OBJECT`).
-fn add_checksum(request: &mut Request, checksum: Checksum) -> Result<(), Failure> {
-    let (algorithm, name, header) = match checksum {
-        Checksum::Sha256 | Checksum::Off => return Ok(()),
-        Checksum::Crc32c => (Algorithm::Crc32c, "CRC32C", "x-amz-checksum-crc32c"),
-        Checksum::Crc64Nvme => (
-            Algorithm::Crc64Nvme,
-            "CRC64NVME",
-            "x-amz-checksum-crc64nvme",
-        ),
-    };
-    if request.has_content() {
-        let value = BASE64.encode(digest(request, algorithm));
-        let value = HeaderValue::from_str(&value).map_err(Failure::invalid)?;
-        request.headers.insert(header, value);
-    } else if request.starts_multipart() {
-        let added = [
-            ("x-amz-checksum-algorithm", name),
-            ("x-amz-checksum-type", "FULL_OBJECT"),
-        ];
-        for (header, value) in added {
-            request
-                .headers
-                .insert(header, HeaderValue::from_static(value));
-        }
-    }
-    Ok(())
-}
-
-/// The payload's digest, computed only when it comes with another one or none.
-fn digest(request: &Request, algorithm: Algorithm) -> Vec<u8> {
-    let payload = &request.payload;
-    match &payload.digest {
-        Some(digest) if digest.algorithm() == algorithm => digest.value().to_vec(),
-        _ => algorithm.digest(&payload.bytes).value().to_vec(),
-    }
-}
-
 /// The credential of these settings.
 pub(super) fn credential(settings: &S3Settings) -> AwsCredential {
     AwsCredential {
@@ -115,6 +72,8 @@ pub(super) fn credential(settings: &S3Settings) -> AwsCredential {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD as BASE64;
     use bytes::Bytes;
     use http::Method;
     use serde_json::{Value, json};
