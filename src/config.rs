@@ -107,6 +107,7 @@ impl Config {
         if config.supervisor.is_none() && !problems.is_empty() {
             return Err(Problems(problems));
         }
+        let problems = problems.into_iter().map(Problem::with_effect).collect();
         Ok(Self {
             written,
             problems,

@@ -43,17 +43,39 @@ pub(crate) fn rfc3339_millis(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// Bytes written as `8388608` or `8 MiB`; a rate may end in `/s`.
+/// Bytes as users write them: `8388608`, `8 MiB`, `15 MB`, `1.5 gb`. `k`, `M` and `G` alone are decimal, as providers and
+/// operating systems mean them.
 pub(crate) fn parse_bytes(text: &str) -> Option<u64> {
     let (number, unit) = number_and_unit(text)?;
-    let factor = match unit.trim_end_matches("/s") {
-        "" => 1,
-        "KiB" => KIB,
-        "MiB" => MIB,
-        "GiB" => GIB,
+    bytes_of(number, unit)
+}
+
+/// Bytes per second: as [`parse_bytes`], with or without `/s`, or in bits as lines are sold: `8 Mbit/s`, `20 Mbps`.
+pub(crate) fn parse_rate(text: &str) -> Option<u64> {
+    let (number, unit) = number_and_unit(text)?;
+    let lower = unit.to_ascii_lowercase();
+    let bits = ["bit/s", "bits/s", "bit", "bps"]
+        .into_iter()
+        .find_map(|ending| lower.strip_suffix(ending));
+    match bits {
+        Some(prefix) => bytes_of(number, prefix).map(|bits| bits / 8),
+        None => bytes_of(number, lower.strip_suffix("/s").unwrap_or(unit)),
+    }
+}
+
+/// A number of bytes with the unit `MiB`, `MB` or `M`, in any case.
+fn bytes_of(thousandths: u128, unit: &str) -> Option<u64> {
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" => 1000,
+        "m" | "mb" => 1_000_000,
+        "g" | "gb" => 1_000_000_000,
+        "ki" | "kib" => KIB,
+        "mi" | "mib" => MIB,
+        "gi" | "gib" => GIB,
         _ => return None,
     };
-    number.checked_mul(factor)
+    scaled(thousandths, factor)
 }
 
 /// Seconds written as hours or days: `12h`, `7d`.
@@ -64,7 +86,7 @@ pub(crate) fn parse_hours(text: &str) -> Option<u64> {
         "d" => DAY,
         _ => return None,
     };
-    number.checked_mul(factor)
+    scaled(number, factor)
 }
 
 /// Bytes in the largest unit that leaves no remainder.
@@ -85,10 +107,26 @@ pub(crate) fn format_hours(seconds: u64) -> String {
     }
 }
 
-fn number_and_unit(text: &str) -> Option<(u64, &str)> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    Some((number.parse().ok()?, unit.trim_start()))
+fn scaled(thousandths: u128, factor: u64) -> Option<u64> {
+    let product = thousandths.checked_mul(u128::from(factor))?;
+    u64::try_from(product / 1000).ok()
+}
+
+/// A number in thousandths, with a decimal point or comma, and the unit after it. A comma before three digits may separate
+/// thousands instead, so that it is refused.
+fn number_and_unit(text: &str) -> Option<(u128, &str)> {
+    let end = text.find(|letter: char| !matches!(letter, '0'..='9' | '.' | ','));
+    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
+    let (whole, decimals) = match number.split_once(['.', ',']) {
+        Some((whole, decimals)) => {
+            let most = if number.contains(',') { 2 } else { 3 };
+            let is_fine = (1..=most).contains(&decimals.len());
+            (whole, is_fine.then_some(decimals)?)
+        }
+        None => (number, ""),
+    };
+    let thousandths: u128 = format!("{whole}{decimals:0<3}").parse().ok()?;
+    (!whole.is_empty()).then(|| (thousandths, unit.trim_start()))
 }
 
 #[cfg(test)]
@@ -103,18 +141,59 @@ mod tests {
             ("8 MiB", 8 << 20),
             ("2MiB/s", 2 << 20),
             ("1 GiB", 1 << 30),
+            ("1.5 MiB", 3 << 19),
+            ("15 MB", 15_000_000),
+            ("0.25GB", 250_000_000),
+            ("1,5 kb", 1500),
+            ("16 M", 16_000_000),
+            ("100 B", 100),
         ] {
-            assert_eq!(parse_bytes(text), Some(bytes), "{text}");
+            let rate = parse_rate(text);
+            assert_eq!(
+                (parse_bytes(text).or(rate), rate),
+                (Some(bytes), Some(bytes))
+            );
             assert_eq!(parse_bytes(&format_bytes(bytes)), Some(bytes), "{text}");
         }
-        for text in ["", "MiB", "8 MB", "-1", "1.5 MiB", "99999999999 GiB"] {
-            assert_eq!(parse_bytes(text), None, "{text}");
+        for (text, bytes) in [
+            ("4 MB/s", 4_000_000),
+            ("8 Mbit/s", 1_000_000),
+            ("20 Mbps", 2_500_000),
+            ("1.5 MiBit/s", 196_608),
+            ("500 kbit", 62_500),
+        ] {
+            assert_eq!((parse_bytes(text), parse_rate(text)), (None, Some(bytes)));
+        }
+        for text in [
+            "",
+            "MiB",
+            "abc",
+            "-1",
+            "1,500 MiB",
+            "1.2.3 MB",
+            ".5 MB",
+            "1. MB",
+            "8 TB/h",
+            "99999999999 GiB",
+            "99999999999999999999999999999999999999999999",
+        ] {
+            assert_eq!(
+                (parse_bytes(text), parse_rate(text)),
+                (None, None),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn hours_and_days_are_parsed() {
-        for (text, hours) in [("1h", 1), ("12 h", 12), ("7d", 168), ("367d", 8808)] {
+        for (text, hours) in [
+            ("1h", 1),
+            ("12 h", 12),
+            ("7d", 168),
+            ("1.5d", 36),
+            ("367d", 8808),
+        ] {
             assert_eq!(parse_hours(text), Some(hours * HOUR), "{text}");
             assert_eq!(parse_hours(&format_hours(hours * HOUR)), Some(hours * HOUR));
         }

@@ -95,14 +95,18 @@ impl Location {
         let outage = section.duration("outage_seconds");
         let verify = Verify::read(section);
         let backend = backend(section)?;
+        let id = id.filter(|id| {
+            let is_valid = is_valid_id(id);
+            if !is_valid {
+                section.problem(
+                    "id",
+                    "may hold lower-case letters, digits, \"-\" and \"_\" only, 64 at most",
+                );
+            }
+            is_valid
+        });
         let has_derived_id = id.is_none();
         let id = id.unwrap_or_else(|| derived_id(&backend, &prefix));
-        if !is_valid_id(&id) {
-            section.problem(
-                "id",
-                "may hold lower-case letters, digits, \"-\" and \"_\" only, 64 at most",
-            );
-        }
         Some(Self {
             id,
             has_derived_id,

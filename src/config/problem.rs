@@ -21,6 +21,8 @@ pub struct Problem {
     pub suggestion: Option<String>,
     /// Values of other settings that belong to it.
     pub others: Vec<(&'static str, String)>,
+    /// Whether its default replaces the value, so that the location still works.
+    pub has_fallback: bool,
 }
 
 impl Problem {
@@ -32,7 +34,21 @@ impl Problem {
             reason: None,
             suggestion: None,
             others: Vec::new(),
+            has_fallback: false,
         }
+    }
+
+    /// Says what the agent does about it, for an agent that starts in spite of it.
+    pub(super) fn with_effect(mut self) -> Self {
+        let effect = if self.has_fallback {
+            "The default is used instead."
+        } else if self.key.starts_with("locations[") {
+            "The location is missing until this is corrected."
+        } else {
+            return self;
+        };
+        self.message = format!("{}. {effect}", self.message.trim_end_matches('.'));
+        self
     }
 
     /// A problem of a whole file.

@@ -76,8 +76,11 @@ impl<'e> Reader<'e> {
     pub(super) fn finish(mut self) -> (Vec<Problem>, Vec<Problem>) {
         let keys: BTreeSet<String> = self.table.keys().cloned().collect();
         for key in keys.difference(&self.read.clone()) {
-            let message = unknown_key(key, self.nearest(key).as_deref());
-            self.problem(key, message);
+            let meant = self.nearest(key);
+            let message = unknown_key(key, meant.as_deref());
+            // A misspelt `encryption` is no detail.
+            let has_fallback = meant.is_none_or(|meant| self.setting(&meant).has_fallback);
+            self.problem(key, message).has_fallback = has_fallback;
         }
         (self.problems, self.notes)
     }
@@ -107,6 +110,7 @@ impl<'e> Reader<'e> {
         let source = self.table.get(key).and_then(Value::origin);
         let problem = Problem {
             source: source.map(str::to_owned),
+            has_fallback: self.setting(key).has_fallback,
             ..Problem::new(self.key(key), message)
         };
         self.problems.push_mut(problem)
@@ -281,10 +285,10 @@ impl<'e> Reader<'e> {
         result
     }
 
-    /// Takes over what a reader of a part found; returns whether it found no problem.
+    /// Takes over what a reader of a part found; returns whether the part can be used.
     fn absorb(&mut self, part: Reader<'_>) -> bool {
         let (problems, notes) = part.finish();
-        let is_fine = problems.is_empty();
+        let is_fine = problems.iter().all(|problem| problem.has_fallback);
         self.problems.extend(problems);
         self.notes.extend(notes);
         is_fine
@@ -302,7 +306,7 @@ impl<'e> Reader<'e> {
         Some(texts.collect())
     }
 
-    /// Reads a list of sections; skips an entry with a problem.
+    /// Reads a list of sections; skips an entry with a problem that no default mends.
     pub(super) fn list<T>(
         &mut self,
         key: &str,

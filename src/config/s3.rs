@@ -61,7 +61,7 @@ impl S3Settings {
         };
         let bucket = bucket::read(section, around);
         let key = AccessKey::read(section);
-        let addressing = read_automatic(section, "addressing");
+        let mut addressing = read_automatic(section, "addressing");
         let checksum = read_automatic(section, "checksum");
         let storage_class = read_storage_class(section, provider);
         let encryption = Encryption::read(section);
@@ -82,11 +82,13 @@ impl S3Settings {
                 "addressing",
                 "cannot be \"virtual\": a bucket's name cannot go before an IP address",
             );
+            addressing = None;
         }
         let bucket = bucket?;
         if addressing == Some(Addressing::Virtual) && bucket.contains(':') {
             let message = "cannot be \"virtual\": a tenant cannot go before the host";
             section.problem("addressing", message);
+            addressing = None;
         }
         let key = key?;
         Some(Self {
@@ -186,6 +188,7 @@ fn read_storage_class(section: &mut Reader<'_>, provider: &Provider) -> Option<S
             "\"{class}\" must be restored at the provider for hours before a backup can be read"
         );
         section.problem("storage_class", message).reason = Some(Reason::Archived);
+        return None;
     }
     Some(class)
 }

@@ -26,6 +26,8 @@ pub struct Setting {
     pub default: DefaultValue,
     /// Whether a location needs it.
     pub is_required: bool,
+    /// Whether the default replaces an invalid value: the location works without it, and no data is less safe.
+    pub has_fallback: bool,
     /// Who may see its value.
     pub secrecy: Secrecy,
     /// Where it can be set besides `agent.toml` and the environment.
@@ -83,6 +85,7 @@ pub(super) const PLAIN: Setting = Setting {
     kind: SettingKind::Text,
     default: DefaultValue::None,
     is_required: false,
+    has_fallback: false,
     secrecy: Secrecy::Public,
     places: Places {
         app: false,
@@ -117,6 +120,12 @@ const MAIN: Setting = Setting {
 const ADVANCED: Setting = Setting {
     section: Section::Advanced,
     ..MAIN
+};
+
+/// An [`ADVANCED`] setting that no bucket needs.
+const TUNING: Setting = Setting {
+    has_fallback: true,
+    ..ADVANCED
 };
 
 /// All tables, each with its section of `agent.toml`.

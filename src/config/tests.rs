@@ -348,7 +348,7 @@ fn every_setting_has_a_valid_default() {
 #[test]
 fn number_outside_its_bounds_is_a_problem() {
     for (setting, values) in [
-        ("part_size", ["\"4 MiB\"", "\"513 MiB\"", "\"8 MB\""]),
+        ("part_size", ["\"4 MiB\"", "\"513 MiB\"", "\"8 TB\""]),
         ("concurrency", ["0", "17", "\"many\""]),
         ("idle_seconds", ["0", "3601", "-1"]),
         ("upload_limit", ["\"15 KiB\"", "1", "\"fast\""]),

@@ -123,15 +123,11 @@ async def test_refused_announcement_is_logged_and_the_agent_runs() -> None:
         ({"endpoint": "nonsense"}, "locations[1].endpoint", ""),
         ({"secret_access_key": None}, "locations[1].secret_access_key", ""),
         ({"access_key_id": ""}, "locations[1].access_key_id", ""),
-        ({"part_size": "1 MiB"}, "locations[1].part_size", "from 5 MiB"),
-        ({"concurrency": 99}, "locations[1].concurrency", "from 1 to 16"),
-        ({"checksum": "md5"}, "locations[1].checksum", "one of"),
         ({"ca_certificate": "nonsense"}, "locations[1].ca_certificate", ""),
-        ({"upload_limit": "fast"}, "locations[1].upload_limit", ""),
         ({"encryption": "SSE-C"}, "locations[1].encryption_key", ""),
         ({"prefix": "a//b"}, "locations[1].prefix", ""),
         ({"bukcet": "x"}, "locations[1].bukcet", "not a known key"),
-        ({"id": "Not An Id"}, "locations[1].id", ""),
+        ({"encryptoin": "SSE-C"}, "locations[1].encryptoin", "encryption"),
         (
             {"secret_access_key": "${NOWHERE}"},
             "locations[1].secret_access_key",
@@ -148,11 +144,41 @@ async def test_invalid_location_is_skipped_and_named(
         (problem,) = (await app.get("/v1/info"))["problems"]
         assert problem["option"] == option
         assert message in problem["message"]
+        assert "The location is missing" in problem["message"]
         locations = (await app.get("/v1/locations"))["locations"]
         assert [location["name"] for location in locations] == ["Cellar"]
         assert f"ignored in the configuration: {option}" in app.log()
         assert SECRET not in app.log()
         assert SECRET not in str(await app.get("/v1/diagnostics"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "option", "message"),
+    [
+        ({"part_size": "abc"}, "locations[1].part_size", "from 5 MiB"),
+        ({"concurrency": 99}, "locations[1].concurrency", "from 1 to 16"),
+        ({"checksum": "md5"}, "locations[1].checksum", "one of"),
+        ({"addressing": "both"}, "locations[1].addressing", "one of"),
+        ({"upload_limit": "fast"}, "locations[1].upload_limit", "16 Mbit/s"),
+        ({"outage_seconds": "1h"}, "locations[1].outage_seconds", "seconds"),
+        ({"verify_every": "weekly"}, "locations[1].verify_every", "7d"),
+        ({"storage_class": "GLACIER"}, "locations[1].storage_class", "restored"),
+        ({"id": "Not An Id"}, "locations[1].id", "lower-case"),
+        ({"colour": "red"}, "locations[1].colour", "not a known key"),
+    ],
+)
+async def test_location_stays_with_an_invalid_detail(
+    changes: dict[str, Any], option: str, message: str
+) -> None:
+    """Its default is used, and the option is named."""
+    bad = {**GOOD, "name": "Attic", "bucket": "another", **changes}
+    async with App({**NOTHING, "locations": [GOOD, bad]}) as app:
+        (problem,) = (await app.get("/v1/info"))["problems"]
+        assert problem["option"] == option
+        assert message in problem["message"]
+        assert "The default is used" in problem["message"]
+        locations = (await app.get("/v1/locations"))["locations"]
+        assert [location["name"] for location in locations] == ["Cellar", "Attic"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 //! The kinds of values: which texts are values, and the words of the error for any other text.
 
-use crate::units::{format_bytes, format_hours, parse_bytes, parse_hours};
+use crate::units::{format_bytes, format_hours, parse_bytes, parse_hours, parse_rate};
 
 /// The type of a setting's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,9 +51,9 @@ pub enum Unit {
     Seconds,
     /// Seconds, written as `12h` or `7d`.
     Hours,
-    /// Bytes, written as `8 MiB`.
+    /// Bytes, written as `8 MiB` or `8 MB`.
     Bytes,
-    /// Bytes a second, written as `2 MiB`.
+    /// Bytes a second, written as `2 MB/s` or `16 Mbit/s`.
     Rate,
 }
 
@@ -87,7 +87,8 @@ impl Number {
         let number = match self.unit {
             Unit::Count | Unit::Seconds => text.parse().ok(),
             Unit::Hours => parse_hours(text),
-            Unit::Bytes | Unit::Rate => parse_bytes(text),
+            Unit::Bytes => parse_bytes(text),
+            Unit::Rate => parse_rate(text),
         };
         match number {
             Some(0) if self.unit == Unit::Rate => Ok(None),
@@ -125,7 +126,7 @@ impl Number {
             Unit::Seconds => ("a number of seconds", ""),
             Unit::Hours => ("a time", ", such as \"7d\" or \"12h\""),
             Unit::Bytes => ("a size", ", such as \"16 MiB\""),
-            Unit::Rate => ("bytes a second", ", such as \"2 MiB\""),
+            Unit::Rate => ("a speed", ", such as \"2 MB/s\" or \"16 Mbit/s\""),
         };
         let bounds = self.bounds();
         let bounds = match self.max {

@@ -1,7 +1,8 @@
 //! The settings of a location.
 
 use super::{
-    ADVANCED, AGENT, APP, DefaultValue, MAIN, Number, Secrecy, Section, Setting, SettingKind, Unit,
+    ADVANCED, AGENT, APP, DefaultValue, MAIN, Number, Secrecy, Section, Setting, SettingKind,
+    TUNING, Unit,
 };
 use crate::units::{DAY, HOUR, KIB, MIB};
 
@@ -11,6 +12,7 @@ pub const LOCATION: &[Setting] = &[
         name: "name",
         default: DefaultValue::Derived("bucket and prefix"),
         help: "name in Home Assistant",
+        has_fallback: true,
         ..MAIN
     },
     Setting {
@@ -85,7 +87,7 @@ pub const LOCATION: &[Setting] = &[
         kind: SettingKind::Choice(&["auto", "path", "virtual"]),
         default: DefaultValue::Value("auto"),
         help: "URL style: bucket in the `path`, or `virtual` for the host name",
-        ..ADVANCED
+        ..TUNING
     },
     Setting {
         name: "checksum",
@@ -94,7 +96,7 @@ pub const LOCATION: &[Setting] = &[
         help: "[the checksum of a part](concepts/integrity.md#the-checksum-of-a-part). `sha256` is taken everywhere; \
                `crc64nvme` and `crc32c` halve the CPU time; `auto` uses `crc64nvme` for AWS, Garage and SeaweedFS, otherwise \
                `sha256`; `off` relies on TLS alone",
-        ..ADVANCED
+        ..TUNING
     },
     Setting {
         name: "storage_class",
@@ -102,7 +104,7 @@ pub const LOCATION: &[Setting] = &[
         default: DefaultValue::Derived("the bucket's"),
         help: "storage class of the backups, such as `STANDARD_IA`; archive classes that must be restored before \
                reading are refused",
-        ..ADVANCED
+        ..TUNING
     },
     Setting {
         name: "encryption",
@@ -124,7 +126,7 @@ pub const LOCATION: &[Setting] = &[
         kind: SettingKind::Number(PART_SIZE),
         default: DefaultValue::Value("8 MiB"),
         help: "size of a part; it grows automatically for a very large backup. Larger parts need more memory",
-        ..ADVANCED
+        ..TUNING
     },
     Setting {
         name: "concurrency",
@@ -137,19 +139,19 @@ pub const LOCATION: &[Setting] = &[
         default: DefaultValue::Value("4"),
         help: "parts or reads in flight. With 8, a transfer fills a gigabit line with a round trip of 50 ms. It takes \
                about 95 MiB of memory instead of about 60",
-        ..ADVANCED
+        ..TUNING
     },
     Setting {
         name: "upload_limit",
         kind: SettingKind::Number(RATE),
-        help: "speed limit per second for all uploads to this location, such as `2 MiB`; 0 means none",
-        ..ADVANCED
+        help: "speed limit per second for all uploads to this location, such as `2 MB/s` or `16 Mbit/s`; 0 means none",
+        ..TUNING
     },
     Setting {
         name: "download_limit",
         kind: SettingKind::Number(RATE),
-        help: "speed limit per second for all downloads from this location, such as `2 MiB`; 0 means none",
-        ..ADVANCED
+        help: "speed limit per second for all downloads from this location, such as `2 MB/s` or `16 Mbit/s`; 0 means none",
+        ..TUNING
     },
     Setting {
         name: "outage_seconds",
@@ -161,7 +163,7 @@ pub const LOCATION: &[Setting] = &[
         }),
         default: DefaultValue::Value("900"),
         help: "seconds that a transfer waits for unreachable storage",
-        ..ADVANCED
+        ..TUNING
     },
     Setting {
         name: "idle_seconds",
@@ -174,7 +176,7 @@ pub const LOCATION: &[Setting] = &[
         default: DefaultValue::Value("60"),
         help: "seconds without data before a request is retried; longer on slow lines, and ten times as long for \
                server-side copies",
-        ..ADVANCED
+        ..TUNING
     },
     Setting {
         name: "verify_every",
@@ -186,7 +188,7 @@ pub const LOCATION: &[Setting] = &[
         }),
         default: DefaultValue::Value("off"),
         help: "interval of automatic verification, such as `7d`",
-        ..ADVANCED
+        ..TUNING
     },
     Setting {
         name: "verify_sample",
@@ -198,7 +200,7 @@ pub const LOCATION: &[Setting] = &[
         }),
         default: DefaultValue::Value("1"),
         help: "backups per run; the agent starts with those verified longest ago",
-        ..ADVANCED
+        ..TUNING
     },
     Setting {
         name: "verify_mode",
@@ -206,7 +208,7 @@ pub const LOCATION: &[Setting] = &[
         default: DefaultValue::Value("full"),
         help: "`full` downloads each backup, which [costs egress](guides/verify.md); `quick` checks the metadata, the \
                size and the headers",
-        ..ADVANCED
+        ..TUNING
     },
     Setting {
         name: "ca_certificate",
@@ -236,6 +238,7 @@ pub const LOCATION: &[Setting] = &[
         help: "stable ID that Home Assistant uses for this location; lower-case letters, digits, `-`, `_`; at most \
                64",
         section: Section::Advanced,
+        has_fallback: true,
         ..APP
     },
 ];
