@@ -27,6 +27,7 @@ mod sign;
 mod traffic;
 mod transport;
 mod trust;
+mod verified;
 mod watch;
 mod xml;
 
