@@ -208,20 +208,17 @@ impl VerifySummary {
 
 fn text(backup_id: &str, verified: &VerifyReport) -> String {
     let bytes = size(verified.size_bytes);
-    if verified.ok {
-        let sha256 = verified
-            .sha256
-            .as_ref()
-            .map(|sha256| format!(", SHA-256 {sha256}"))
-            .unwrap_or_default();
-        return format!("{backup_id}: good ({bytes}{sha256})");
-    }
-    let problems = verified
-        .problems
-        .iter()
-        .map(|finding| format!("\n  {}", finding.detail));
+    let sha256 = verified.sha256.as_ref().filter(|_| verified.ok);
+    let sha256 = sha256
+        .map(|sha256| format!(", SHA-256 {sha256}"))
+        .unwrap_or_default();
+    let result = if verified.ok { "good" } else { "damaged" };
+    let problems = verified.problems.iter().map(|problem| &problem.detail);
+    let notes = verified.notes.iter();
+    let notes = notes.map(|note| format!("\n  note: {}", note.detail));
+    let details = problems.map(|detail| format!("\n  {detail}")).chain(notes);
     format!(
-        "{backup_id}: damaged ({bytes}){}",
-        problems.collect::<String>()
+        "{backup_id}: {result} ({bytes}{sha256}){}",
+        details.collect::<String>()
     )
 }

@@ -77,7 +77,7 @@ async fn sound_backup_verifies() {
         let result = steps.last().unwrap();
         let expected = json!({
             "type": "result", "ok": true, "mode": "full", "size_bytes": sample.size(), "read_bytes": sample.size(),
-            "sha256": sample.sha256(), "problems": [],
+            "sha256": sample.sha256(), "problems": [], "notes": [],
         });
         assert_eq!(*result, expected);
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::lab::call::content_path;
 use crate::lab::capability::Unverified;
 use crate::lab::{
-    Fault, HalfSent, Location, MIB, Proxy, Request, Sample, Server, Setup, eventually,
+    Agent, Fault, HalfSent, Location, MIB, Proxy, Request, Sample, Server, Setup, eventually,
     home_behind_proxy,
 };
 use capabilities::{
@@ -408,7 +408,26 @@ async fn every_checksum_mode_is_accepted(server: Server) {
                 home.agent.download("home", sample.id()).await.unwrap().body == sample.tar,
                 "{checksum}"
             );
+            verifies(server, &home.agent, &sample, checksum).await;
         }
+    }
+}
+
+/// A full verification finds the backup intact, whatever checksum the server says that it has.
+async fn verifies(server: Server, agent: &Agent, sample: &Sample, checksum: &str) {
+    let path = format!("/v1/locations/home/backups/{}/verify", sample.id());
+    let answer = agent.post(&path, &json!({"mode": "full"})).await;
+    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    let result: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(result["ok"], true, "{checksum}: {result:#}");
+    let notes = result["notes"].as_array().unwrap();
+    let is_in_parts = sample.id() == "large";
+    let is_wrong = checksum == "crc32c" && is_in_parts && server.capabilities().wrong_crc32c;
+    assert_eq!(!notes.is_empty(), is_wrong, "{checksum}: {result:#}");
+    for note in notes {
+        assert_eq!(note["code"], "server_checksum_wrong");
+        let detail = note["detail"].as_str().unwrap();
+        assert!(detail.contains("at http://127.0.0.1"), "{detail}");
     }
 }
 

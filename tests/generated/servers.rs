@@ -42,6 +42,7 @@ fn column(capabilities: Capabilities) -> Vec<(String, &'static str)> {
         verifies_signature,
         verifies,
         unverified,
+        wrong_crc32c,
         if_none_match,
         range_status,
     } = capabilities;
@@ -68,6 +69,10 @@ fn column(capabilities: Capabilities) -> Vec<(String, &'static str)> {
         (
             "Honours `If-None-Match` on a write",
             yes(if_none_match == Condition::Honoured),
+        ),
+        (
+            "Shows a wrong CRC-32C of an upload in parts",
+            yes(wrong_crc32c),
         ),
         (
             "Status of a range",

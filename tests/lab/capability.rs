@@ -25,6 +25,8 @@ pub(crate) struct Capabilities {
     pub(crate) verifies: &'static [&'static str],
     /// What it makes of the other checksum headers.
     pub(crate) unverified: Unverified,
+    /// Shows a wrong CRC-32C of an upload in parts that asked for one.
+    pub(crate) wrong_crc32c: bool,
     /// `If-None-Match: *` on a write.
     pub(crate) if_none_match: Condition,
     /// Status of an answer with a range.
@@ -92,6 +94,7 @@ const AMAZON: Capabilities = Capabilities {
     verifies_signature: true,
     verifies: &CHECKSUMS,
     unverified: Unverified::Dropped,
+    wrong_crc32c: false,
     if_none_match: Condition::Honoured,
     range_status: 206,
 };
@@ -149,6 +152,7 @@ impl Server {
                 verifies_signature: false,
                 verifies: &[],
                 unverified: Unverified::Repeated,
+                wrong_crc32c: true,
                 ..AMAZON
             },
         }

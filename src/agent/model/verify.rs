@@ -15,7 +15,7 @@ pub enum VerifyMode {
     Full,
 }
 
-/// What is wrong with a backup.
+/// What is wrong with a backup, or with what the server says about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingCode {
@@ -37,6 +37,8 @@ pub enum FindingCode {
     OtherBackup,
     /// The tar's manifest differs from the metadata.
     MetadataDiffers,
+    /// The server has a wrong checksum of the tar, whose bytes are those that were uploaded; only a note.
+    ServerChecksumWrong,
 }
 
 impl FindingCode {
@@ -47,7 +49,7 @@ impl FindingCode {
     }
 }
 
-/// One problem of a backup.
+/// One problem of a backup, or one note.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Finding {
     /// Its code.
@@ -73,6 +75,8 @@ pub struct VerifyReport {
     pub sha256: Option<String>,
     /// The problems.
     pub problems: Vec<Finding>,
+    /// What is wrong, but not with the backup.
+    pub notes: Vec<Finding>,
 }
 
 /// Progress of verifying one backup.

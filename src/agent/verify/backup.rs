@@ -79,6 +79,7 @@ impl<'l> Inspection<'l> {
                 read_bytes: 0,
                 sha256: None,
                 problems: Vec::new(),
+                notes: Vec::new(),
             },
         }
     }
@@ -189,7 +190,7 @@ impl<'l> Inspection<'l> {
         let download = Download::open(Arc::clone(self.location), &entry, None).await?;
         self.set_version(download.e_tag.as_deref());
         let mut pieces = pin!(download.unchecked().into_stream());
-        let mut hashes = Hashes::for_all_of(stat);
+        let mut hashes = Hashes::for_all_of(&stat.checksums);
         let mut walker = Ok(Walker::default());
         let mut ticks = interval(PROGRESS_INTERVAL);
         loop {
@@ -208,12 +209,20 @@ impl<'l> Inspection<'l> {
                 }
             }
         }
-        let (sha256, mismatches) = hashes.finish(self.recorded_sha256());
-        self.report.sha256 = Some(sha256);
-        for hash in mismatches {
-            let key = &self.entry.tar.key;
+        let compared = hashes.finish(self.recorded_sha256());
+        self.report.sha256 = Some(compared.sha256);
+        let key = &self.entry.tar.key;
+        for hash in compared.differing {
             let detail = format!("The {hash} of \"{key}\" is not that of the upload.");
             self.add(FindingCode::ChecksumMismatch, detail);
+        }
+        for hash in compared.wrong {
+            let server = self.location.store.description();
+            let detail = format!(
+                "The {hash} of \"{key}\" in {server} is wrong: the backup is intact, its SHA-256 is that of the upload."
+            );
+            let code = FindingCode::ServerChecksumWrong;
+            self.report.notes.push(Finding { code, detail });
         }
         Ok(walker.and_then(Walker::finish))
     }

@@ -125,7 +125,7 @@ impl Verifier {
     fn announce(location: &Location, entry: &Entry, report: &VerifyReport) {
         let (key, storage) = (entry.tar.key.as_str(), location.store.description());
         let backup_id = &entry.metadata.backup_id;
-        for finding in &report.problems {
+        for finding in report.problems.iter().chain(&report.notes) {
             warn!(backup_id, key, "{storage} {}", finding.detail);
         }
         if report.ok {

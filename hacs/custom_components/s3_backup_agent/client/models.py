@@ -252,6 +252,8 @@ class Verified(TypedDict):
     read_bytes: int
     sha256: str | None
     problems: list[Problem]
+    # Since version 0.2.0 of the agent.
+    notes: NotRequired[list[Problem]]
 
 
 class Received(TypedDict):

@@ -15,6 +15,7 @@ fn verified(mode: VerifyMode, ok: bool) -> VerifyReport {
         read_bytes: 1,
         sha256: None,
         problems: Vec::new(),
+        notes: Vec::new(),
     }
 }
 
