@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::lab::call::content_path;
-use crate::lab::capability::Unverified;
+use crate::lab::capability::{OfParts, Unverified};
 use crate::lab::{
     Agent, Fault, HalfSent, Location, MIB, Proxy, Request, Sample, Server, Setup, eventually,
     home_behind_proxy,
@@ -422,7 +422,9 @@ async fn verifies(server: Server, agent: &Agent, sample: &Sample, checksum: &str
     assert_eq!(result["ok"], true, "{checksum}: {result:#}");
     let notes = result["notes"].as_array().unwrap();
     let is_in_parts = sample.id() == "large";
-    let is_wrong = checksum == "crc32c" && is_in_parts && server.capabilities().wrong_crc32c;
+    let is_wrong = checksum == "crc32c"
+        && is_in_parts
+        && server.capabilities().crc32c_of_parts == OfParts::Wrong;
     assert_eq!(!notes.is_empty(), is_wrong, "{checksum}: {result:#}");
     for note in notes {
         assert_eq!(note["code"], "server_checksum_wrong");

@@ -6,7 +6,7 @@ use super::assert_up_to_date;
 use crate::contract::servers::TESTS;
 use crate::lab::Server;
 use crate::lab::capability::{
-    CHECKSUMS, Capabilities, Condition, Encryption, Keys, NoUploads, Unverified,
+    CHECKSUMS, Capabilities, Condition, Encryption, Keys, NoUploads, OfParts, Unverified,
 };
 
 const TOP: &str = "\
@@ -42,7 +42,7 @@ fn column(capabilities: Capabilities) -> Vec<(String, &'static str)> {
         verifies_signature,
         verifies,
         unverified,
-        wrong_crc32c,
+        crc32c_of_parts,
         if_none_match,
         range_status,
     } = capabilities;
@@ -72,7 +72,7 @@ fn column(capabilities: Capabilities) -> Vec<(String, &'static str)> {
         ),
         (
             "Shows a wrong CRC-32C of an upload in parts",
-            yes(wrong_crc32c),
+            yes(crc32c_of_parts == OfParts::Wrong),
         ),
         (
             "Status of a range",

@@ -25,8 +25,8 @@ pub(crate) struct Capabilities {
     pub(crate) verifies: &'static [&'static str],
     /// What it makes of the other checksum headers.
     pub(crate) unverified: Unverified,
-    /// Shows a wrong CRC-32C of an upload in parts that asked for one.
-    pub(crate) wrong_crc32c: bool,
+    /// The CRC-32C that it shows of an upload in parts.
+    pub(crate) crc32c_of_parts: OfParts,
     /// `If-None-Match: *` on a write.
     pub(crate) if_none_match: Condition,
     /// Status of an answer with a range.
@@ -52,6 +52,15 @@ pub(crate) enum Condition {
     Honoured,
     /// Writes over it.
     Ignored,
+}
+
+/// The checksum that a server shows of an upload in parts that asked for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OfParts {
+    /// That of all bytes, or none.
+    RightOrNone,
+    /// Another one.
+    Wrong,
 }
 
 /// What a server makes of access keys.
@@ -94,7 +103,7 @@ const AMAZON: Capabilities = Capabilities {
     verifies_signature: true,
     verifies: &CHECKSUMS,
     unverified: Unverified::Dropped,
-    wrong_crc32c: false,
+    crc32c_of_parts: OfParts::RightOrNone,
     if_none_match: Condition::Honoured,
     range_status: 206,
 };
@@ -152,7 +161,7 @@ impl Server {
                 verifies_signature: false,
                 verifies: &[],
                 unverified: Unverified::Repeated,
-                wrong_crc32c: true,
+                crc32c_of_parts: OfParts::Wrong,
                 ..AMAZON
             },
         }
