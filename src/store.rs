@@ -162,6 +162,12 @@ impl Store {
         self.s3.as_deref().map(Client::dialect)
     }
 
+    /// Whether the bucket keeps versions, so that what is deleted stays; unknown before the first write, and of a directory.
+    #[must_use]
+    pub fn keeps_versions(&self) -> Option<bool> {
+        self.s3.as_deref().and_then(Client::keeps_versions)
+    }
+
     /// Counters of the requests; a directory has none.
     #[must_use]
     pub fn traffic(&self) -> Option<Traffic> {

@@ -246,6 +246,7 @@ impl Location {
             prefix: settings.prefix.clone(),
             folder: self.folder.id.to_string(),
             other_ids: self.folder.other_ids(&settings.id),
+            keeps_versions: self.store.keeps_versions(),
             source: match settings.origin {
                 Origin::Configuration => "configuration",
                 Origin::Registered => "registered",

@@ -18,6 +18,9 @@ const TOP: &str = "\
 The settings of a location for each provider. `provider` sets the endpoint, the region, the addressing and the checksum;
 [configuration.md](configuration.md) has all other settings. You can also set `endpoint` yourself: if it has the form
 shown here, the agent takes the region from it. [servers.md](servers.md) says what the servers of the tests support.
+
+If a bucket keeps versions or has a lock, deleted backups stay in it and cost, at every provider:
+[Versions and locks](concepts/storage.md#versions-and-locks) says what to do.
 ";
 
 fn document() -> String {

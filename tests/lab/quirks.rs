@@ -63,6 +63,12 @@ pub(crate) enum Quirk {
     OpaquePartETags,
     /// Answers a completion with 200 and nothing else.
     CompletesSilently,
+    /// Keeps versions: the answer to a write names one. Source: `x-amz-version-id` in Amazon's API
+    /// reference of `PutObject`.
+    KeepsVersions,
+    /// Takes content only with a digest that it verifies, as a bucket with a lock. Source:
+    /// `Content-MD5` in Amazon's API reference of `PutObject`.
+    DemandsDigest,
     /// Never deletes an object, as a bucket with a lock. Source: "How S3 Object Lock works" in
     /// Amazon's user guide.
     KeepsObjects,

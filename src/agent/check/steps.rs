@@ -23,6 +23,9 @@ pub(super) const LEFT_BEHIND: &str = "left_behind";
 /// Code of the warning that the uplink is too slow for a whole part.
 const SLOW_UPLINK: &str = "slow_uplink";
 
+/// Code of the warning that the bucket keeps versions.
+const KEEPS_VERSIONS: &str = "keeps_versions";
+
 /// Clock skew that is not warned of; Amazon refuses 15 minutes.
 const CLOCK_TOLERANCE: chrono::Duration = chrono::Duration::minutes(5);
 
@@ -131,6 +134,12 @@ impl Trial {
             && self.may_have_written()
         {
             self.note_kept(&probe, error);
+        }
+        if store.keeps_versions() == Some(true) {
+            let message = "The bucket keeps versions: backups that Home Assistant deletes stay in it, and cost, until a rule of the \
+                           bucket removes them. Set one at the provider that deletes old versions (Amazon calls it \
+                           NoncurrentVersionExpiration); what a lock keeps stays until the lock ends.";
+            self.note(KEEPS_VERSIONS, message.to_owned());
         }
         tried?;
         // A backup needs no deletion: a key or a bucket that keeps everything can be used.

@@ -30,6 +30,8 @@ pub struct LocationStatus {
     pub folder: String,
     /// Other ids that a location with this folder has or had, here or on another machine.
     pub other_ids: Vec<String>,
+    /// Whether the bucket keeps versions: deleted backups stay in it, and cost. Unknown before the first write.
+    pub keeps_versions: Option<bool>,
     /// `configuration`, `registered` or `embedded`.
     #[schema(pattern = "^(configuration|registered|embedded)$")]
     pub source: &'static str,

@@ -82,6 +82,11 @@ impl Answer {
         })
     }
 
+    /// Whether the bucket takes content only with a digest that the server verifies.
+    pub(super) fn demands_digest(&self) -> bool {
+        words::demand_a_digest(&self.code, &self.message.to_lowercase())
+    }
+
     /// Texts in which a server may repeat what it was sent.
     pub(super) fn texts(&mut self) -> impl Iterator<Item = &mut String> {
         let optional = [

@@ -157,6 +157,11 @@ impl Client {
         learned.was_listed = true;
     }
 
+    /// Whether the bucket keeps versions: what is deleted stays. Unknown before the first write.
+    pub(in crate::store) fn keeps_versions(&self) -> Option<bool> {
+        self.shared.learned.lock().keeps_versions
+    }
+
     /// Makes one attempt. Its error may ask the retry layer for the next one at once.
     pub(super) async fn send(&self, call: &Call, mut request: Request) -> Result<Reply, Error> {
         // A URL would resolve the dots of an unaddressable key.
@@ -164,6 +169,9 @@ impl Client {
         let detours = self.detours(call);
         if detours.no_content_type {
             request.headers.remove(CONTENT_TYPE);
+        }
+        if detours.with_md5 {
+            request = request.with_md5();
         }
         let trial = call.learned::<Trial>();
         let dialect = trial.map_or_else(|| self.dialect(), |trial| trial.lesson.dialect.clone());
@@ -188,9 +196,10 @@ impl Client {
         }
         let failure = match result {
             Ok(reply) => {
-                if detours.no_content_type {
+                if detours.no_content_type || detours.with_md5 {
                     self.keep(detours);
                 }
+                self.shared.note_version(&request, &reply);
                 let reply = self.encrypted(call, &request, reply, &dialect).await?;
                 return self.verified(call, &request, reply, &dialect);
             }
@@ -200,7 +209,11 @@ impl Client {
             .refused()
             .and_then(|answer| self.next_attempt(&request, answer, &dialect, &credential, trial));
         let unused = self.transport.way.unused;
+        let demands_digest = failure.refused().is_some_and(Answer::demands_digest);
         let mut error = failure.error(&call.action).without_proxy(unused);
+        if demands_digest && request.has_content() && !detours.with_md5 {
+            return Err(detours.with_md5(error));
+        }
         if request.key.is_none() {
             error.reason = self.wrong_path(&error).or(error.reason);
         }

@@ -19,6 +19,9 @@ pub(super) struct Detours {
     pub(super) get_for_head: bool,
     /// Leaves `Content-Type` out, which is signed: a proxy changes it.
     pub(super) no_content_type: bool,
+    /// Adds `Content-MD5` to content: a bucket with a lock demands a digest that the server verifies, and not every one takes a
+    /// checksum in a header of its own. Source: `Content-MD5` in Amazon's API reference of `PutObject`.
+    pub(super) with_md5: bool,
     /// Reads by another URL, because a cache may still answer that the object does not exist. The AWS SDKs send `x-id`
     /// with each GET, so servers know and ignore it.
     pub(super) past_cache: bool,
@@ -68,6 +71,15 @@ impl Detours {
     pub(super) fn without_content_type(self, error: Error) -> Error {
         let next = Self {
             no_content_type: true,
+            ..self
+        };
+        next.due_after(error)
+    }
+
+    /// Adds the next attempt to the error of a request whose content the bucket takes only with a digest.
+    pub(super) fn with_md5(self, error: Error) -> Error {
+        let next = Self {
+            with_md5: true,
             ..self
         };
         next.due_after(error)

@@ -244,6 +244,10 @@ fn may_want_virtual(answer: &Answer) -> bool {
 /// `XAmzContentSHA256Mismatch` (Hetzner), `NotImplemented` with "A header you provided implies functionality that is
 /// not implemented" (Amazon's list of error codes, used by many).
 fn refuses_checksum(answer: &Answer) -> bool {
+    // Its words name checksums and headers, too.
+    if answer.demands_digest() {
+        return false;
+    }
     let message = answer.message.to_ascii_lowercase();
     match answer.code.as_str() {
         "NotImplemented" | "XAmzContentSHA256Mismatch" | "XAmzContentChecksumMismatch" => true,

@@ -2,11 +2,14 @@
 
 use std::ops::Range;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::store::backend::{Payload, Session};
+use crate::store::digest::Algorithm;
 use crate::store::key::Key;
 
 /// Characters that a query may hold unescaped, so that the signature's canonical form and the request are the same text.
@@ -165,6 +168,30 @@ impl Request {
     /// Whether it writes content; a copy has none.
     pub(super) fn has_content(&self) -> bool {
         self.method == Method::PUT && !self.payload.bytes.is_empty()
+    }
+
+    /// Whether its success makes an object.
+    pub(super) fn makes_an_object(&self) -> bool {
+        let method = if self.is_of_upload() {
+            Method::POST
+        } else {
+            Method::PUT
+        };
+        self.method == method
+    }
+
+    /// Adds the MD5 of the content, if it has any.
+    pub(super) fn with_md5(self) -> Self {
+        if !self.has_content() {
+            return self;
+        }
+        let given = self.payload.digest.as_ref();
+        let md5 = given.filter(|digest| digest.algorithm() == Algorithm::Md5);
+        let md5 = md5.map_or_else(
+            || BASE64.encode(Algorithm::Md5.digest(&self.payload.bytes).value()),
+            |md5| BASE64.encode(md5.value()),
+        );
+        self.header("content-md5", &md5)
     }
 
     pub(super) fn starts_multipart(&self) -> bool {

@@ -9,8 +9,10 @@ use super::answer::Answer;
 use super::detour::Detours;
 use super::dialect::Dialect;
 use super::e_tag::ETags;
+use super::request::Request;
 use super::sign;
 use super::traffic::Counters;
+use super::transport::Reply;
 use crate::config::S3Settings;
 use crate::logging::scrub::scrub_with;
 
@@ -35,6 +37,8 @@ pub(super) struct Learned {
     /// Whether the bucket was listed: the endpoint's path is right.
     pub(super) was_listed: bool,
     pub(super) detours: Detours,
+    /// Whether the answer to the last write named a version.
+    pub(super) keeps_versions: Option<bool>,
 }
 
 impl Shared {
@@ -50,6 +54,7 @@ impl Shared {
                 was_s3: false,
                 was_listed: false,
                 detours: Detours::default(),
+                keeps_versions: None,
             }),
         }
     }
@@ -63,6 +68,16 @@ impl Shared {
     /// Signs with the credential of these settings from now on.
     pub(super) fn use_settings(&self, settings: &S3Settings) {
         self.learned.lock().credential = Arc::new(sign::credential(settings));
+    }
+
+    /// Notes whether the answer to a write names a version. Source: `x-amz-version-id` in Amazon's API reference of `PutObject`
+    /// and `CompleteMultipartUpload`; where versions are suspended it is `null`.
+    pub(super) fn note_version(&self, request: &Request, reply: &Reply) {
+        if request.makes_an_object() {
+            let version = reply.header("x-amz-version-id");
+            let is_version = version.is_some_and(|version| version != "null");
+            self.learned.lock().keeps_versions = Some(is_version);
+        }
     }
 
     /// Adds to an answer whether an S3 server answered before, and removes secrets and the ID of the key: a provider names

@@ -195,6 +195,60 @@ async fn check_warns_where_nothing_can_be_deleted() {
     }
 }
 
+/// A lock demands a digest, in any mode, also where checksum headers are refused; the first refusal teaches it.
+#[tokio::test]
+async fn bucket_demanding_a_digest() {
+    for (quirks, provider) in [
+        (vec![Quirk::DemandsDigest], "other"),
+        (
+            vec![Quirk::DemandsDigest, Quirk::RefusesChecksumHeaders],
+            "garage",
+        ),
+        (vec![Quirk::DemandsDigest, Quirk::OpaqueETags], "other"),
+    ] {
+        let server = Imitation::with(quirks.clone()).await;
+        for checksum in ["", "off"] {
+            let shown = server.quirks_shown();
+            let location = Location {
+                provider: provider.into(),
+                ..server.location()
+            };
+            let location = location.with("checksum", checksum);
+            for sample in [
+                Sample::small("1f2e3d4c"),
+                Sample::new("1f2e3d4c", "Before the update", 12 * MIB),
+            ] {
+                main_job_succeeds_for(&sample, &server, location.clone()).await;
+            }
+            let refused = server.quirks_shown() - shown;
+            assert!(
+                (2..=12).contains(&refused),
+                "{quirks:?} {checksum}: {refused}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn bucket_with_versions_is_told() {
+    for (quirks, keeps) in [(vec![Quirk::KeepsVersions], true), (vec![], false)] {
+        let server = Imitation::with(quirks).await;
+        let agent = Setup::of(server.location()).serve().await;
+        let told = async || agent.location("other").await["keeps_versions"].clone();
+        assert_eq!(told().await, json!(null));
+        for (id, size) in [("a1", 40_960), ("b2", 6 * MIB)] {
+            agent.upload("other", &Sample::new(id, id, size)).await;
+            assert_eq!(told().await, json!(keeps), "{id}");
+        }
+        let settings = server.location().json();
+        let checked = agent.post("/v1/locations/check", &settings).await.json();
+        assert_eq!(checked["ok"], true, "{checked:#}");
+        let notes = checked["notes"].as_array().unwrap();
+        let is_noted = notes.iter().any(|note| note["code"] == "keeps_versions");
+        assert_eq!(is_noted, keeps, "{checked:#}");
+    }
+}
+
 #[tokio::test]
 async fn check_finds_limits_of_body_size() {
     let agent = Setup::with([]).serve().await;

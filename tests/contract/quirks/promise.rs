@@ -45,6 +45,8 @@ const ALL: &[Quirk] = &[
     Quirk::Denies("s3:ListBucketMultipartUploads"),
     Quirk::QuotaExceeded,
     Quirk::StorageFull,
+    Quirk::KeepsVersions,
+    Quirk::DemandsDigest,
     Quirk::KeepsObjects,
     Quirk::WriteOnce,
     Quirk::CachesTars,

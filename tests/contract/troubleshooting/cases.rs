@@ -130,6 +130,15 @@ const CASES: &[Case] = &[
         hint: &["stay in the bucket"],
     },
     Case {
+        title: "The bucket keeps versions of what is deleted",
+        made: &[Made::Imitation(&[Quirk::KeepsVersions], NO_CHANGE)],
+        outcome: Outcome::Warns {
+            code: "keeps_versions",
+        },
+        offers: None,
+        hint: &["stay in it", "NoncurrentVersionExpiration"],
+    },
+    Case {
         title: "A proxy limits the size of requests, as nginx does to 1 MiB",
         made: &[
             Made::Imitation(&[Quirk::MaxBody(1 << 20)], NO_CHANGE),

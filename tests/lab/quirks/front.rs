@@ -182,6 +182,7 @@ pub(super) fn refusal(request: &Parts, quirks: &Quirks, now: DateTime<Utc>) -> O
         Quirk::RegionInWords(region) => region_in_words(request, region),
         Quirk::Jurisdiction(name) => other_jurisdiction(request, name),
         Quirk::DemandsEncryption => plain_object(request),
+        Quirk::DemandsDigest => without_digest(request),
         _ => None,
     });
     refusal.or_else(|| skewed(request, now))
@@ -303,6 +304,18 @@ fn plain_object(request: &Parts) -> Option<Refusal> {
     let message = "User: arn:aws:iam::111122223333:user/ha is not authorized to perform: s3:PutObject on resource: \
                    \"arn:aws:s3:::ha-backups/*\" with an explicit deny in a resource-based policy";
     (begins && is_plain).then(|| Refusal::new(403, "AccessDenied", message))
+}
+
+fn without_digest(request: &Parts) -> Option<Refusal> {
+    let has_content =
+        request.method == Method::PUT && !matches!(header(request, "content-length"), "" | "0");
+    let is_digest = |name: &str| {
+        let is_checksum = name.starts_with("x-amz-checksum-") && !name.ends_with("-mode");
+        name == "content-md5" || is_checksum
+    };
+    let has_digest = request.headers.keys().any(|name| is_digest(name.as_str()));
+    let message = "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters";
+    (has_content && !has_digest).then(|| Refusal::new(400, "InvalidRequest", message))
 }
 
 fn skewed(request: &Parts, now: DateTime<Utc>) -> Option<Refusal> {

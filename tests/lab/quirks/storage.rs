@@ -147,6 +147,12 @@ impl Storage {
         }
     }
 
+    /// The version that a write makes.
+    fn version(&self) -> Option<String> {
+        let keeps = self.quirks.has(&Quirk::KeepsVersions);
+        keeps.then(|| "3sL4kqtJlcpXroDTDmJ+rmSpXd3dIbrHY".to_owned())
+    }
+
     /// The `ETag` shown by the server; reversed, it is not an MD5 any more.
     fn shown(&self, e_tag: ETag) -> ETag {
         self.reversed(e_tag, &Quirk::OpaqueObjectETags)

@@ -31,6 +31,18 @@ pub(super) fn name_a_lock(message: &str) -> bool {
     is_lock && !has_any(message, &OTHERS)
 }
 
+/// Words of a lock that takes content only with a digest.
+///
+/// Sources: "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters", and
+/// "Put Part requests" (Amazon, `InvalidRequest`, <https://github.com/apache/arrow-rs-object-store/issues/190>,
+/// <https://github.com/s3tools/s3cmd/issues/1436>; Backblaze B2, <https://github.com/zmanda/amanda/issues/275>);
+/// `MissingContentMD5` with "Missing required header for this request: Content-Md5." (Storj,
+/// <https://github.com/storj/docs/pull/551>).
+pub(super) fn demand_a_digest(code: &str, message: &str) -> bool {
+    let is_missing = has_any(message, &["required", "missing"]);
+    code == "MissingContentMD5" || (is_missing && message.contains("content-md5"))
+}
+
 /// Words of a refusal for the time of the request.
 ///
 /// Sources: "Signature expired: … is now earlier than …" and "Signature not yet current: …" (Amazon,

@@ -114,6 +114,7 @@ impl S3 for Storage {
         self.check_kept(&request.input.bucket, &request.input.key)
             .await?;
         let mut answer = self.fs.put_object(request).await?;
+        answer.output.version_id = self.version();
         answer.output.e_tag = self.shown_if_any(answer.output.e_tag);
         Ok(answer)
     }
@@ -334,6 +335,7 @@ impl S3 for Storage {
             bucket,
             key,
             e_tag,
+            version_id: self.version(),
             ..Default::default()
         }))
     }
