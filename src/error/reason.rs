@@ -111,8 +111,8 @@ reasons! {
     KmsKeyNeeded = "kms_key_needed", StorageError, "Set encryption_key to the ID of a key in the provider's key service, or set encryption to AES256.";
     /// The object is encrypted with a key that the settings lack.
     EncryptionKeyNeeded = "encryption_key_needed", StorageError, "Set encryption and encryption_key to the values with which the backup was uploaded.";
-    /// A proxy before the server rewrites the paths of some keys.
-    NameChanged = "name_changed", StorageError, "A proxy in front of the server changes this name, so the signature doesn't match. Let the proxy pass paths unchanged; with nginx, write proxy_pass without a path.";
+    /// A proxy before the server rewrites or refuses the paths of some keys.
+    NameChanged = "name_changed", StorageError, "A proxy in front of the server changes this name, so that the signature doesn't match, or refuses it. Let the proxy pass every path unchanged; with nginx, write proxy_pass without a path.";
     /// A proxy before the server rejects requests of this size.
     BodyTooLarge = "body_too_large", StorageError, "A proxy in front of the server limits the size of requests. Raise its limit above part_size; nginx calls it client_max_body_size.";
     /// The proxy does not answer, or rejects the agent.

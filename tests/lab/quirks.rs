@@ -97,6 +97,11 @@ pub(crate) enum Quirk {
     /// Is behind a proxy that encodes paths a second time. Source: `proxy_pass` with a path, in
     /// nginx's `ngx_http_proxy_module`.
     EncodesTwice,
+    /// Is behind a proxy that refuses quotes and brackets, as firewalls for web applications do.
+    RefusesBrackets,
+    /// Has a policy that allows to list one folder only: `StringEquals` on `s3:prefix`. Source:
+    /// "Bucket policy examples using condition keys" in Amazon's user guide.
+    ListsFolderOnly,
     /// Is behind a proxy that denies names with a dot at the start.
     DeniesDotfiles,
     /// Is behind a proxy that refuses bodies above this many bytes. Source: `client_max_body_size`

@@ -269,9 +269,12 @@ impl<'s> Probe<'s> {
     async fn find_in_listing(&self) -> Result<()> {
         let until = Instant::now() + LISTED_WITHIN;
         loop {
-            let listed = self.store.listed(&self.key, Patience::INTERACTIVE).await;
-            let listed = listed.map_err(|error| not_allowed(error, "list", "s3:ListBucket"))?;
-            if listed.is_some() {
+            let listed = match self.store.listed(&self.key, Patience::INTERACTIVE).await {
+                // A policy may allow to list the folder alone, as backups are listed.
+                Err(error) if error.outcome == Outcome::Forbidden => self.is_in_folder().await,
+                listed => listed.map(|found| found.is_some()),
+            };
+            if listed.map_err(|error| not_allowed(error, "list", "s3:ListBucket"))? {
                 return Ok(());
             }
             if Instant::now() > until {
@@ -282,6 +285,13 @@ impl<'s> Probe<'s> {
             }
             sleep(LOOK_AGAIN_AFTER).await;
         }
+    }
+
+    async fn is_in_folder(&self) -> Result<bool, StoreError> {
+        let key = self.key.as_str();
+        let end = key.rfind('/').map_or(0, |slash| slash + 1);
+        let listed = self.store.list(&key[..end], Patience::INTERACTIVE).await?;
+        Ok(listed.objects.iter().any(|object| object.key == self.key))
     }
 
     /// Deletes it.

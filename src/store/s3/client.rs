@@ -209,7 +209,12 @@ impl Client {
             .refused()
             .and_then(|answer| self.next_attempt(&request, answer, &dialect, &credential, trial));
         let unused = self.transport.way.unused;
-        let demands_digest = failure.refused().is_some_and(Answer::demands_digest);
+        let (demands_digest, may_be_of_name) = failure.refused().map_or((false, false), |answer| {
+            (
+                answer.demands_digest(),
+                request.may_be_refused_for_its_name(answer),
+            )
+        });
         let mut error = failure.error(&call.action).without_proxy(unused);
         if demands_digest && request.has_content() && !detours.with_md5 {
             return Err(detours.with_md5(error));
@@ -221,10 +226,14 @@ impl Client {
         if is_signature && request.headers.contains_key(CONTENT_TYPE) {
             return Err(detours.without_content_type(error));
         }
-        if is_signature && request.key.is_some() && self.signs_well(&dialect, &credential).await {
+        if (is_signature || may_be_of_name)
+            && request.key.is_some()
+            && self.signs_well(&dialect, &credential).await
+        {
             return Err(Error {
                 outcome: Outcome::Refused,
                 reason: Some(Reason::NameChanged),
+                may_pass: false,
                 ..error
             });
         }

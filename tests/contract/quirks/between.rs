@@ -146,15 +146,21 @@ fn is_tar(request: &Parts) -> bool {
 /// One name that a proxy changes is no reason to replace the key of the whole location.
 #[tokio::test]
 async fn changed_name_is_not_blamed_on_the_access_key() {
-    let server = Imitation::with([Quirk::EncodesTwice]).await;
-    let agent = Setup::of(server.location()).serve().await;
-    agent.upload("other", &Sample::small("a1")).await;
-    let sample = Sample::new("b2", "Nächtlich", 40_960);
-    let created = agent.create("other", &sample).await;
-    created.is_problem(502, "storage_error", &["proxy", "changes this name"]);
-    let status = agent.location("other").await;
-    assert!(status["error"].is_null(), "{status:#}");
-    assert!(agent.download("other", "a1").await.unwrap().body == Sample::small("a1").tar);
+    for (quirk, name) in [
+        (Quirk::EncodesTwice, "Nächtlich"),
+        (Quirk::RefusesBrackets, "Nightly [1]"),
+        (Quirk::RefusesBrackets, "The \"good\" one"),
+    ] {
+        let server = Imitation::with([quirk]).await;
+        let agent = Setup::of(server.location()).serve().await;
+        agent.upload("other", &Sample::small("a1")).await;
+        let sample = Sample::new("b2", name, 40_960);
+        let created = agent.create("other", &sample).await;
+        created.is_problem(502, "storage_error", &["proxy", "changes this name"]);
+        let status = agent.location("other").await;
+        assert!(status["error"].is_null(), "{name}: {status:#}");
+        assert!(agent.download("other", "a1").await.unwrap().body == Sample::small("a1").tar);
+    }
 }
 
 /// A bucket that keeps everything can be used, and no number of checks leaves more than one object.

@@ -59,6 +59,8 @@ const ALL: &[Quirk] = &[
     Quirk::ChangesContentType,
     Quirk::EncodesTwice,
     Quirk::DeniesDotfiles,
+    Quirk::RefusesBrackets,
+    Quirk::ListsFolderOnly,
     Quirk::MaxBody(1 << 20),
     Quirk::MaxBody(6 << 20),
     Quirk::CutsBodiesAbove(1 << 20),

@@ -127,6 +127,13 @@ fn refused(request: &Parts, length: usize, quirks: &Quirks) -> Option<Passes> {
             Some(Passes::Answered(page(413, "Request Entity Too Large")))
         }
         Quirk::CutsBodiesAbove(most) if length > *most => Some(Passes::Broken),
+        Quirk::RefusesBrackets
+            if ["%22", "%5B"]
+                .iter()
+                .any(|code| request.uri.path().contains(code)) =>
+        {
+            Some(Passes::Answered(page(403, "Forbidden")))
+        }
         Quirk::DeniesDotfiles if request.uri.path().contains("/.") => {
             Some(Passes::Answered(page(403, "Forbidden")))
         }

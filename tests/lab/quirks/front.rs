@@ -182,6 +182,7 @@ pub(super) fn refusal(request: &Parts, quirks: &Quirks, now: DateTime<Utc>) -> O
         Quirk::RegionInWords(region) => region_in_words(request, region),
         Quirk::Jurisdiction(name) => other_jurisdiction(request, name),
         Quirk::DemandsEncryption => plain_object(request),
+        Quirk::ListsFolderOnly => other_folder(request),
         Quirk::DemandsDigest => without_digest(request),
         _ => None,
     });
@@ -304,6 +305,13 @@ fn plain_object(request: &Parts) -> Option<Refusal> {
     let message = "User: arn:aws:iam::111122223333:user/ha is not authorized to perform: s3:PutObject on resource: \
                    \"arn:aws:s3:::ha-backups/*\" with an explicit deny in a resource-based policy";
     (begins && is_plain).then(|| Refusal::new(403, "AccessDenied", message))
+}
+
+fn other_folder(request: &Parts) -> Option<Refusal> {
+    let query = request.uri.query().unwrap_or_default();
+    let lists = query.contains("list-type=2");
+    let is_allowed = query.split('&').any(|pair| pair == "prefix=backups%2F");
+    (lists && !is_allowed).then(Refusal::denied)
 }
 
 fn without_digest(request: &Parts) -> Option<Refusal> {
