@@ -41,7 +41,7 @@ pub(super) fn read(section: &mut Reader<'_>, around: Around<'_>) -> Option<Strin
         let shown = text.split(['?', '#']).next().unwrap_or_default();
         let shown = without_credentials(shown);
         let message = format!(
-            "is the name alone: 3 or more letters, digits, \".\", \"-\" and \"_\", not \"{shown}\""
+            "must be the name alone: 3 or more letters, digits, \".\", \"-\" and \"_\", not \"{shown}\""
         );
         section.problem("bucket", message);
     }
@@ -80,7 +80,10 @@ fn note_parts(section: &mut Reader<'_>, parts: Parts, around: Around<'_>) {
         .chain(others.iter().map(|(key, value)| (*key, value)))
         .map(|(key, value)| format!("{key} = \"{value}\""))
         .collect();
-    let message = format!("is the name alone: write {}", write.join(", "));
+    let message = format!(
+        "must be the name alone: write {}",
+        write.join(", and below it ")
+    );
     let problem = section.problem("bucket", message);
     problem.reason = Some(Reason::BucketWithMore);
     problem.suggestion = Some(parts.bucket);

@@ -201,7 +201,7 @@ fn all_problems_are_reported_with_key_and_source() {
         "locations[0].bucket: is missing",
         "locations[0].part_size: must be a size from 5 MiB to 512 MiB, such as \"16 MiB\", not \"1 MiB\"",
         "locations[0].access_key_id: names the environment variable NOT_SET, which is not set",
-        "locations[1].bucket: is the name alone: write bucket = \"bucket\", prefix = \"home\"",
+        "locations[1].bucket: must be the name alone: write bucket = \"bucket\", and below it prefix = \"home\"",
         "locations[1].access_key_id: holds a space",
         "locations[1].endpoint: must be scheme, host, port and path only",
     ] {

@@ -110,11 +110,11 @@ reasons! {
     /// The key of the key service is missing or unknown.
     KmsKeyNeeded = "kms_key_needed", StorageError, "Set encryption_key to the ID of a key in the provider's key service, or set encryption to AES256.";
     /// The object is encrypted with a key that the settings lack.
-    EncryptionKeyNeeded = "encryption_key_needed", StorageError, "Set encryption and encryption_key to the values with which the backup was uploaded.";
+    EncryptionKeyNeeded = "encryption_key_needed", StorageError, "The provider encrypts this backup with a key of your own. Set encryption to SSE-C, and encryption_key to the key with which it was uploaded. That is not Home Assistant's encryption key.";
     /// A proxy before the server rewrites or refuses the paths of some keys.
     NameChanged = "name_changed", StorageError, "A proxy in front of the server changes this name, so that the signature doesn't match, or refuses it. Let the proxy pass every path unchanged; with nginx, write proxy_pass without a path.";
     /// A proxy before the server rejects requests of this size.
-    BodyTooLarge = "body_too_large", StorageError, "A proxy in front of the server limits the size of requests. Raise its limit above part_size; nginx calls it client_max_body_size.";
+    BodyTooLarge = "body_too_large", StorageError, "A proxy in front of the server limits the size of requests. Remove its limit, in nginx with \"client_max_body_size 0;\": a part of a backup has 8 MiB (part_size), and more when the backup is very large.";
     /// The proxy does not answer, or rejects the agent.
     ProxyFailed = "proxy_failed", StorageUnreachable, "Check the proxy URL: its scheme and address, and the user and password if the proxy requires them.";
     /// The proxy speaks SOCKS4.

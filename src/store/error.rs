@@ -249,10 +249,10 @@ impl From<Error> for AgentError {
         if let Some(variable) = error.unused_proxy {
             let name = variable.name();
             let hint = format!(
-                "{} {name} is set, but this location doesn't use it: set proxy to \"environment\" if the agent needs a proxy.",
+                "{name} is set, but this location doesn't use it: set proxy to \"environment\" if the agent needs a proxy. {}",
                 converted.hint()
             );
-            converted = converted.with_hint(hint.trim_start());
+            converted = converted.with_hint(hint.trim_end());
         }
         match error
             .region

@@ -24,8 +24,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)
 
 BUCKET = "page"
 MIB = 1 << 20
-# Slow enough to watch a small upload.
-UPLOAD_LIMIT = "3 MiB"
+UPLOAD_LIMIT = "3 MiB"  # Slow enough to watch a small upload.
 WATCHED = 30 * MIB
 NIGHTS = 13
 

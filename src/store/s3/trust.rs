@@ -175,8 +175,8 @@ impl Trust {
         Ok(ServerCertVerified::assertion())
     }
 
-    /// Accepts a certificate that the settings hold byte for byte, when its names fit. Its time and its purpose are right:
-    /// `webpki` compares them before it asks for the issuer.
+    /// Accepts a certificate that the settings hold byte for byte, when its names fit. Its time is right: `webpki` compares it
+    /// before it asks for the issuer. The purpose of one that is an authority's, too, is left to the user.
     fn accept_given(
         &self,
         certificate: &CertificateDer<'_>,
