@@ -3,6 +3,7 @@
 //! `scripts/generate` does that. `contract/troubleshooting.rs` writes `docs/troubleshooting.md` in the same way.
 
 mod providers;
+mod reports;
 mod servers;
 mod settings;
 
