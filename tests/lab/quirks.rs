@@ -87,7 +87,7 @@ pub(crate) enum Quirk {
     DropsRange,
     /// Is behind a proxy that drops `If-Match`.
     DropsIfMatch,
-    /// Is behind a proxy that compresses: its `ETag`s are weak, and none matches. Source:
+    /// Is behind a proxy that makes all `ETag`s weak, and none matches, as one that compresses. Source:
     /// `ngx_http_weak_etag` in nginx's `ngx_http_gzip_filter_module`.
     WeakETags,
     /// Sends a range with status 200. Source: `serve s3` of <https://github.com/rclone/rclone>.

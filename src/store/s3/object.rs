@@ -7,7 +7,7 @@ use tracing::{debug, info, warn};
 
 use super::client::Client;
 use super::copy::copying;
-use super::e_tag::{Kind, Verdict};
+use super::e_tag::{Kind, Verdict, opaque};
 use super::range;
 use super::request::Request;
 use super::transport::Reply;
@@ -252,8 +252,9 @@ impl Client {
     }
 }
 
+/// The `ETag` that the server gave: it knows none that a proxy made weak.
 fn e_tag_of(reply: &Reply) -> String {
-    reply.header("etag").unwrap_or_default().to_owned()
+    opaque(reply.header("etag").unwrap_or_default()).to_owned()
 }
 
 /// Reads the answer to `HeadObject`.
@@ -268,7 +269,7 @@ pub(super) fn stat(reply: &Reply) -> Option<Stat> {
     };
     Some(Stat {
         size: reply.header("content-length")?.parse().ok()?,
-        version: reply.header("etag").map(str::to_owned),
+        version: reply.header("etag").map(|tag| opaque(tag).to_owned()),
         modified: reply.time("last-modified"),
         checksums: CHECKSUMS.into_iter().filter_map(checksum).collect(),
     })

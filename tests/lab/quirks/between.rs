@@ -90,7 +90,7 @@ impl Between {
             }
         }
         let mut answer = cached(answer, &back).await;
-        if back.is_read && quirks.has(&Quirk::WeakETags) {
+        if quirks.has(&Quirk::WeakETags) {
             weaken(&mut answer);
         }
         if quirks.has(&Quirk::RangeAs200) && answer.status() == StatusCode::PARTIAL_CONTENT {
