@@ -6,6 +6,7 @@ pub(crate) mod interop;
 mod misconfigured_storage;
 mod proxies;
 mod quirks;
+mod real_proxies;
 pub(crate) mod servers;
 mod troubleshooting;
 mod unusual_addresses;

@@ -7,6 +7,7 @@ pub(crate) mod capability;
 pub(crate) mod daemon;
 pub(crate) mod discard;
 pub(crate) mod events;
+pub(crate) mod front;
 pub(crate) mod garage;
 pub(crate) mod gateway;
 mod guard;
