@@ -376,7 +376,13 @@ fn document() -> String {
         for report in *reports {
             let tests = report.tests.iter().map(|test| {
                 assert!(known.contains(*test), "no such test: {test}");
-                format!("`{}`", test.rsplit("::").next().unwrap_or_default())
+                let mut path = test.rsplitn(3, "::");
+                let (name, module) = (path.next(), path.next());
+                format!(
+                    "`{}::{}`",
+                    module.unwrap_or_default(),
+                    name.unwrap_or_default()
+                )
             });
             let tests: Vec<_> = tests.collect();
             let _ = writeln!(
