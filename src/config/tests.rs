@@ -375,3 +375,12 @@ fn number_outside_its_bounds_is_a_problem() {
         load(&toml, &[("GARAGE_SECRET", "x")]).expect(line);
     }
 }
+
+#[test]
+fn port_that_is_too_high_is_named() {
+    let text = load("[listen]\ntcp = \"127.0.0.1:99999\"\n", &[])
+        .unwrap_err()
+        .to_string();
+    let expected = "listen.tcp: has the port 99999, and the highest is 65535";
+    assert!(text.contains(expected), "{text}");
+}

@@ -67,6 +67,19 @@ fn manifest(change: &Value) -> Vec<u8> {
     manifest.to_string().into_bytes()
 }
 
+/// A young tar may belong to an upload of another agent that writes its metadata next.
+#[tokio::test]
+async fn young_archive_is_counted_and_left_alone() {
+    let (agent, bucket) = agent_and_bucket().await;
+    bucket.put("backups/young.tar", FIXTURE).await;
+    let answer = recover(&agent, &json!({})).await.json();
+    assert_eq!(
+        answer,
+        json!({"recovered": [], "failed": [], "too_young": 1})
+    );
+    assert_eq!(bucket.keys().await, ["backups/young.tar"]);
+}
+
 #[tokio::test]
 async fn recovered_metadata_equals_the_uploaded_metadata() {
     let (agent, proxy, bucket) = late().await;
