@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 import signal
 import subprocess
+from tempfile import NamedTemporaryFile
 from typing import Any, Self
 
 from .parts import part
@@ -24,6 +25,23 @@ def leave_the_machines_network() -> None:
     os.unshare(os.CLONE_NEWNET)
     _ip("link", "set", "lo", "up")
     _sysctl("net.ipv4.tcp_no_metrics_save", "1")
+
+
+@contextmanager
+def names(*lines: str) -> Iterator[None]:
+    """Make these lines the machine's `/etc/hosts`, for this process and those that it starts."""
+    os.unshare(os.CLONE_NEWNS)
+    # Fails in a chroot, whose root is no mount point, and which only the tests use.
+    subprocess.run(["mount", "--make-rprivate", "/"], check=False)
+    with NamedTemporaryFile("w", prefix="hosts-", suffix=".txt") as hosts:
+        hosts.write("".join(f"{line}\n" for line in lines))
+        hosts.flush()
+        Path(hosts.name).chmod(0o644)
+        subprocess.run(["mount", "--bind", hosts.name, "/etc/hosts"], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", "/etc/hosts"], check=True)
 
 
 class Loopback:
@@ -111,6 +129,11 @@ class Link:
             yield
         finally:
             os.setns(self._far, os.CLONE_NEWNET)
+
+    def swallow(self, *addresses: str) -> None:
+        """Lead these addresses into the line: the far end lacks them, and drops their packets silently."""
+        for address in addresses:
+            _ip("route", "add", address, "dev", "link0")
 
     def toggle_cut(self) -> None:
         """Cut the line, or restore it: a cut line drops packets silently."""

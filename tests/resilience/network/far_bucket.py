@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 import hashlib
 import time
 from typing import Any
@@ -12,7 +13,7 @@ import zlib
 
 from lab.agent import Agent, Location
 from lab.garage import Garage
-from lab.network import FAR_ADDRESS, Link
+from lab.network import FAR_ADDRESS, Link, names
 from lab.sample import make_sample
 
 MIB = 1 << 20
@@ -75,6 +76,16 @@ class FarBucket:
         found: list[State] = (await self.agent.get("/v1/uploads"))["uploads"]
         return found
 
+    async def check(self) -> State:
+        """Return the report of a check."""
+        async with (
+            self.agent.client() as client,
+            client.post(f"{self.location}/check") as answer,
+        ):
+            assert answer.ok, await answer.text()
+            report: State = await answer.json()
+            return report
+
     async def status(self) -> str:
         """Return the location's status."""
         status: str = (await self.agent.get(self.location))["status"]
@@ -108,8 +119,12 @@ async def _chunks(tar: bytes) -> AsyncIterator[bytes]:
 
 
 @asynccontextmanager
-async def far_bucket(**line: int) -> AsyncIterator[FarBucket]:
+async def far_bucket(
+    *, host: str = FAR_ADDRESS, swallowed: Sequence[str] = (), **line: int
+) -> AsyncIterator[FarBucket]:
     """Start a line with these qualities, and what is at its ends.
+
+    The agent knows the server as `host`, which has the `swallowed` addresses before its own.
 
     The tests are at the far end, and look into the bucket without the line. A Unix socket belongs to no network.
     """
@@ -117,7 +132,14 @@ async def far_bucket(**line: int) -> AsyncIterator[FarBucket]:
         link = stack.enter_context(Link(**line))
         garage = await stack.enter_async_context(Garage(host=FAR_ADDRESS))
         await garage.create_bucket(BUCKET)
-        agent = Agent([Location.on(garage, BUCKET)], log_level="debug")
+        location = Location.on(garage, BUCKET)
+        endpoint = location.endpoint.replace(FAR_ADDRESS, host)
+        agent = Agent([replace(location, endpoint=endpoint)], log_level="debug")
+        if swallowed:
+            addresses = (*swallowed, FAR_ADDRESS)
+            lines = [f"{address} {host}" for address in addresses]
+            stack.enter_context(names(*lines))
         with link.inside():
+            link.swallow(*swallowed)
             await stack.enter_async_context(agent)
         yield FarBucket(link, garage, agent)

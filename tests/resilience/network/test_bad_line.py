@@ -25,6 +25,20 @@ async def test_backups_survive_packet_loss() -> None:
     assert far.link.counters["near_to_far"]["dropped_segments"] > 100
 
 
+async def test_addresses_that_swallow_packets_are_passed() -> None:
+    """The name has two addresses of a dead host before the server's own; transfers and checks try the next one soon."""
+    dead = ["198.18.0.9", "198.18.0.10"]
+    async with far_bucket(**LINE, host="far.test", swallowed=dead) as far:
+        report = await far.check()
+        assert report["ok"], report
+        sha256 = await far.upload(BACKUP_ID, 8 * MIB)
+        far.holds(sha256, BACKUP_ID)
+        assert await far.download(BACKUP_ID) == sha256
+        waits = {step["step"]: step["duration_ms"] for step in report["steps"]}
+        # The next address is tried after 250 ms; the kernel would give up after two minutes, a step after 20 seconds.
+        assert 2 * 250 <= waits["connect"] < 15_000, report
+
+
 @pytest.mark.timeout(300 + OUTAGE_S)
 async def test_upload_survives_a_cut_line() -> None:
     """Neither end notices the cut. The upload waits, shows it, and resumes; stored parts are not sent again."""
