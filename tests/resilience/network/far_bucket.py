@@ -19,6 +19,7 @@ from lab.sample import make_sample
 MIB = 1 << 20
 CHUNK = MIB // 4
 BUCKET = "far"
+NAME = "far.test"
 
 type State = dict[str, Any]
 
@@ -120,11 +121,11 @@ async def _chunks(tar: bytes) -> AsyncIterator[bytes]:
 
 @asynccontextmanager
 async def far_bucket(
-    *, host: str = FAR_ADDRESS, swallowed: Sequence[str] = (), **line: int
+    swallowed: Sequence[str] = (), /, **line: int
 ) -> AsyncIterator[FarBucket]:
     """Start a line with these qualities, and what is at its ends.
 
-    The agent knows the server as `host`, which has the `swallowed` addresses before its own.
+    With `swallowed` addresses, the agent knows the server by a name, which has these before the server's own.
 
     The tests are at the far end, and look into the bucket without the line. A Unix socket belongs to no network.
     """
@@ -133,12 +134,13 @@ async def far_bucket(
         garage = await stack.enter_async_context(Garage(host=FAR_ADDRESS))
         await garage.create_bucket(BUCKET)
         location = Location.on(garage, BUCKET)
-        endpoint = location.endpoint.replace(FAR_ADDRESS, host)
-        agent = Agent([replace(location, endpoint=endpoint)], log_level="debug")
         if swallowed:
+            endpoint = location.endpoint.replace(FAR_ADDRESS, NAME)
+            location = replace(location, endpoint=endpoint)
             addresses = (*swallowed, FAR_ADDRESS)
-            lines = [f"{address} {host}" for address in addresses]
+            lines = [f"{address} {NAME}" for address in addresses]
             stack.enter_context(names(*lines))
+        agent = Agent([location], log_level="debug")
         with link.inside():
             link.swallow(*swallowed)
             await stack.enter_async_context(agent)

@@ -28,7 +28,7 @@ async def test_backups_survive_packet_loss() -> None:
 async def test_addresses_that_swallow_packets_are_passed() -> None:
     """The name has two addresses of a dead host before the server's own; transfers and checks try the next one soon."""
     dead = ["198.18.0.9", "198.18.0.10"]
-    async with far_bucket(**LINE, host="far.test", swallowed=dead) as far:
+    async with far_bucket(dead, **LINE) as far:
         report = await far.check()
         assert report["ok"], report
         sha256 = await far.upload(BACKUP_ID, 8 * MIB)
