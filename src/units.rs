@@ -53,14 +53,25 @@ pub(crate) fn parse_bytes(text: &str) -> Option<u64> {
 /// Bytes per second: as [`parse_bytes`], with or without `/s`, or in bits as lines are sold: `8 Mbit/s`, `20 Mbps`.
 pub(crate) fn parse_rate(text: &str) -> Option<u64> {
     let (number, unit) = number_and_unit(text)?;
+    // `Mb/s` means bits to some and bytes to others, and is refused.
+    if let Some(bytes) = unit.strip_suffix("Bps") {
+        return bytes_of(number, bytes);
+    }
+    let is_unclear = ["kb/s", "Kb/s", "Mb/s", "Gb/s"].contains(&unit);
     let lower = unit.to_ascii_lowercase();
     let bits = ["bit/s", "bits/s", "bit", "bps"]
         .into_iter()
         .find_map(|ending| lower.strip_suffix(ending));
     match bits {
-        Some(prefix) => bytes_of(number, prefix).map(|bits| bits / 8),
+        _ if is_unclear => None,
+        Some(prefix) => bytes_of(number, prefix).and_then(|bits| some(number, bits / 8)),
         None => bytes_of(number, lower.strip_suffix("/s").unwrap_or(unit)),
     }
+}
+
+/// Bytes that are not rounded to none, which would be no limit.
+fn some(thousandths: u128, bytes: u64) -> Option<u64> {
+    (bytes > 0 || thousandths == 0).then_some(bytes)
 }
 
 /// A number of bytes with the unit `MiB`, `MB` or `M`, in any case.
@@ -109,18 +120,17 @@ pub(crate) fn format_hours(seconds: u64) -> String {
 
 fn scaled(thousandths: u128, factor: u64) -> Option<u64> {
     let product = thousandths.checked_mul(u128::from(factor))?;
-    u64::try_from(product / 1000).ok()
+    some(thousandths, u64::try_from(product / 1000).ok()?)
 }
 
-/// A number in thousandths, with a decimal point or comma, and the unit after it. A comma before three digits may separate
-/// thousands instead, so that it is refused.
+/// A number in thousandths, with a decimal point or comma, and the unit after it. One before three digits may separate
+/// thousands instead, and is refused.
 fn number_and_unit(text: &str) -> Option<(u128, &str)> {
     let end = text.find(|letter: char| !matches!(letter, '0'..='9' | '.' | ','));
     let (number, unit) = text.split_at(end.unwrap_or(text.len()));
     let (whole, decimals) = match number.split_once(['.', ',']) {
         Some((whole, decimals)) => {
-            let most = if number.contains(',') { 2 } else { 3 };
-            let is_fine = (1..=most).contains(&decimals.len());
+            let is_fine = (1..=2).contains(&decimals.len());
             (whole, is_fine.then_some(decimals)?)
         }
         None => (number, ""),
@@ -161,6 +171,7 @@ mod tests {
             ("20 Mbps", 2_500_000),
             ("1.5 MiBit/s", 196_608),
             ("500 kbit", 62_500),
+            ("2 MBps", 2_000_000),
         ] {
             assert_eq!((parse_bytes(text), parse_rate(text)), (None, Some(bytes)));
         }
@@ -170,6 +181,10 @@ mod tests {
             "abc",
             "-1",
             "1,500 MiB",
+            "20.000 KB",
+            "16 Mb/s",
+            "0.5",
+            "7 bit/s",
             "1.2.3 MB",
             ".5 MB",
             "1. MB",

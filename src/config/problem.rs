@@ -47,7 +47,12 @@ impl Problem {
         } else {
             return self;
         };
-        self.message = format!("{}. {effect}", self.message.trim_end_matches('.'));
+        let end = if self.message.ends_with(['.', '?']) {
+            ""
+        } else {
+            "."
+        };
+        self.message = format!("{}{end} {effect}", self.message);
         self
     }
 

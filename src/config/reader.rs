@@ -78,8 +78,8 @@ impl<'e> Reader<'e> {
         for key in keys.difference(&self.read.clone()) {
             let meant = self.nearest(key);
             let message = unknown_key(key, meant.as_deref());
-            // A misspelt `encryption` is no detail.
-            let has_fallback = meant.is_none_or(|meant| self.setting(&meant).has_fallback);
+            // A key that may mean the encryption or the folder is no detail.
+            let has_fallback = meant.is_some_and(|meant| self.setting(&meant).has_fallback);
             self.problem(key, message).has_fallback = has_fallback;
         }
         (self.problems, self.notes)

@@ -128,6 +128,7 @@ async def test_refused_announcement_is_logged_and_the_agent_runs() -> None:
         ({"prefix": "a//b"}, "locations[1].prefix", ""),
         ({"bukcet": "x"}, "locations[1].bukcet", "not a known key"),
         ({"encryptoin": "SSE-C"}, "locations[1].encryptoin", "encryption"),
+        ({"folder": "home"}, "locations[1].folder", "not a known key"),
         (
             {"secret_access_key": "${NOWHERE}"},
             "locations[1].secret_access_key",
@@ -164,7 +165,7 @@ async def test_invalid_location_is_skipped_and_named(
         ({"verify_every": "weekly"}, "locations[1].verify_every", "7d"),
         ({"storage_class": "GLACIER"}, "locations[1].storage_class", "restored"),
         ({"id": "Not An Id"}, "locations[1].id", "lower-case"),
-        ({"colour": "red"}, "locations[1].colour", "not a known key"),
+        ({"part_sise": "8 MiB"}, "locations[1].part_sise", "part_size"),
     ],
 )
 async def test_location_stays_with_an_invalid_detail(

@@ -29,6 +29,9 @@ struct Remembered {
     prefix: String,
     endpoint: String,
     id: String,
+    /// Whether Home Assistant registered it. Its id follows no endpoint of the configuration: Home Assistant has it still.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_registered: bool,
 }
 
 /// The remembered ids, while the agent runs.
@@ -80,7 +83,7 @@ impl Ids {
 
     /// Remembers the id of a location that Home Assistant registered.
     pub(in crate::agent) fn note(&self, location: &Location) {
-        note(location, &mut self.remembered.lock());
+        note(location, true, &mut self.remembered.lock());
     }
 
     /// Writes the file if an id is new. Blocks.
@@ -105,7 +108,7 @@ pub fn remember(locations: &mut [Location], state_dir: &Path) {
     let mut remembered = before.clone();
     settle(locations, &mut remembered);
     for location in locations.iter() {
-        note(location, &mut remembered);
+        note(location, false, &mut remembered);
     }
     if remembered != before {
         write(&state_dir.join(FILE), &remembered);
@@ -130,9 +133,13 @@ fn write(path: &Path, remembered: &[Remembered]) {
 }
 
 /// Remembers the id of a location as the last one of its folder, and of no other folder.
-fn note(location: &Location, remembered: &mut Vec<Remembered>) {
+fn note(location: &Location, is_registered: bool, remembered: &mut Vec<Remembered>) {
     let Some(now) = Remembered::of(location) else {
         return;
+    };
+    let now = Remembered {
+        is_registered,
+        ..now
     };
     let last = remembered.iter().rfind(|known| known.is_at(&now));
     if last != Some(&now) {
@@ -166,6 +173,7 @@ fn settle(locations: &mut [Location], remembered: &mut Vec<Remembered>) {
         let moved = || {
             remembered.iter().rposition(|known| {
                 is_free(known)
+                    && !known.is_registered
                     && (&known.bucket, &known.prefix) == (&folder.bucket, &folder.prefix)
                     && !endpoints.contains(known.endpoint.as_str())
             })
@@ -204,6 +212,7 @@ impl Remembered {
             prefix: location.prefix.clone(),
             endpoint: s3.endpoint.to_string(),
             id: location.id.clone(),
+            is_registered: false,
         })
     }
 
@@ -320,6 +329,24 @@ mod tests {
         started(&folder, &[(OLD, "attic", Some("cellar"))]);
         let both = started(&folder, &[(OLD, "home", None), (OLD, "attic", None)]);
         assert_eq!(both, ["ha-0123456789ab", "cellar"]);
+    }
+
+    /// The location that Home Assistant has comes after those of the configuration, and would be refused.
+    #[test]
+    fn registered_id_is_given_to_no_other_endpoint() {
+        let folder = tempfile::tempdir().unwrap();
+        let ids = Ids::read(folder.path());
+        let registered = location(OLD, "home", Some("ha-0123456789ab"));
+        ids.note(&registered);
+        ids.save();
+        let other = location(NEW, "home", None);
+        assert_eq!(ids.choose(other.clone(), vec![]), other.id);
+        assert_eq!(started(&folder, &[(NEW, "home", None)]), [other.id]);
+        assert_eq!(
+            started(&folder, &[(OLD, "home", None)]),
+            [registered.id],
+            "moved from the form to the options"
+        );
     }
 
     #[test]

@@ -37,9 +37,11 @@ def find_gone(hass: HomeAssistant) -> list[Gone] | None:
         hass.config_entries.async_entries(DOMAIN, include_ignore=False),
         key=lambda entry: entry.created_at,
     )
-    if any(
+    if not entries or any(
         entry.state is not ConfigEntryState.LOADED
         or entry.runtime_data.lost_at is not None
+        # A location whose options are invalid is not gone.
+        or entry.runtime_data.info.get("problems")
         for entry in entries
     ):
         return None
@@ -87,8 +89,10 @@ def replace(hass: HomeAssistant, gone: Gone) -> None:
         for agent_id in config.data.create_backup.agent_ids
     ]
     agents: dict[str, AgentParametersDict] = {}
-    if new_id not in config.data.agents and (old := config.data.agents.get(old_id)):
-        # Encryption and retention.
+    is_same = gone.location_id in gone.replacement.get("other_ids", ())
+    old = config.data.agents.get(old_id)
+    if is_same and old and new_id not in config.data.agents:
+        # Encryption and retention, which another bucket has for itself.
         agents[new_id] = {"protected": old.protected, "retention": None}
         if retention := old.retention:
             agents[new_id]["retention"] = {
