@@ -23,8 +23,11 @@ const LOOK_WITHIN: Duration = Duration::from_secs(2);
 /// Behind every key of a folder.
 const LAST: char = char::MAX;
 
-/// Returns the archives beside a location's folder, if there are any.
+/// Returns the archives beside a location's folder, if there are any that could be copied into it.
 pub async fn beside(location: &Location) -> Option<Beside> {
+    if !location.store.can_copy_inside_to(&location.store) {
+        return None;
+    }
     let found = look(&location.store, location.folder.keys.folder()).await;
     let (objects, is_more) = found
         .inspect_err(|error| debug!("no look beside the folder: {error}"))

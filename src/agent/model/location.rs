@@ -30,7 +30,7 @@ pub struct LocationStatus {
     pub folder: String,
     /// Other ids that a location with this folder has or had, here or on another machine.
     pub other_ids: Vec<String>,
-    /// Whether the bucket keeps versions: deleted backups stay in it, and cost. Unknown before the first write.
+    /// Whether the bucket keeps versions: deleted backups stay in it, and cost. Unknown before the first upload in parts.
     pub keeps_versions: Option<bool>,
     /// `configuration`, `registered` or `embedded`.
     #[schema(pattern = "^(configuration|registered|embedded)$")]

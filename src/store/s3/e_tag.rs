@@ -65,8 +65,9 @@ impl ETags {
         }
     }
 
-    pub(super) fn are_opaque(&self) -> bool {
-        self.0.get() == Some(&Kind::Opaque)
+    /// Whether one was the MD5 of its content.
+    pub(super) fn are_md5(&self) -> bool {
+        self.0.get() == Some(&Kind::Md5)
     }
 
     /// Finds out the kind by `probe`, once for all parts that ask; an error leaves it unknown.

@@ -145,9 +145,7 @@ impl Client {
         }
         match verdict {
             // The ETag is compared for want of a checksum, and proves nothing.
-            Verdict::Fine
-                if e_tags.are_opaque() && self.settings.checksum.value != Checksum::Off =>
-            {
+            Verdict::Fine if !e_tags.are_md5() && self.settings.checksum.value != Checksum::Off => {
                 Err(self.sign_content(call))
             }
             Verdict::Fine => Ok(()),

@@ -171,14 +171,9 @@ impl Request {
         self.method == Method::PUT && !self.payload.bytes.is_empty()
     }
 
-    /// Whether its success makes an object.
-    pub(super) fn makes_an_object(&self) -> bool {
-        let method = if self.is_of_upload() {
-            Method::POST
-        } else {
-            Method::PUT
-        };
-        self.method == method
+    /// Whether it completes an upload in parts.
+    pub(super) fn completes_upload(&self) -> bool {
+        self.method == Method::POST && self.is_of_upload()
     }
 
     /// Adds the MD5 of the content, if it has any.

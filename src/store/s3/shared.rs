@@ -70,10 +70,11 @@ impl Shared {
         self.learned.lock().credential = Arc::new(sign::credential(settings));
     }
 
-    /// Notes whether the answer to a write names a version. Source: `x-amz-version-id` in Amazon's API reference of `PutObject`
-    /// and `CompleteMultipartUpload`; where versions are suspended it is `null`.
+    /// Notes whether the answer to a completed upload names a version: Garage 2 names one for every single write, and keeps
+    /// none. Source: `x-amz-version-id` in Amazon's API reference of `CompleteMultipartUpload`; where versions are suspended
+    /// it is `null`.
     pub(super) fn note_version(&self, request: &Request, reply: &Reply) {
-        if request.makes_an_object() {
+        if request.completes_upload() {
             let version = reply.header("x-amz-version-id");
             let is_version = version.is_some_and(|version| version != "null");
             self.learned.lock().keeps_versions = Some(is_version);
