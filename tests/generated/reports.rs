@@ -6,32 +6,17 @@ use std::process::Command;
 
 use super::assert_up_to_date;
 
-/// An input that people reported.
-struct Report {
-    input: &'static str,
-    /// What an early build (380242b) did with it.
-    before: &'static str,
-    now: &'static str,
-    /// Tests in this crate, as `--list` names them.
-    tests: &'static [&'static str],
-}
+/// An input that people reported, what an early build (380242b) did with it, what the agent does now, and the tests in this
+/// crate that hold it, as `--list` names them.
+struct Report(
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+);
 
 const PROMISE: &str = "contract::quirks::promise::check_succeeds_exactly_where_backups_come_back";
 const MESSAGES: &str = "contract::troubleshooting::check_names_the_failing_step_and_the_fix";
-
-const fn report(
-    input: &'static str,
-    before: &'static str,
-    now: &'static str,
-    tests: &'static [&'static str],
-) -> Report {
-    Report {
-        input,
-        before,
-        now,
-        tests,
-    }
-}
 
 const SECTIONS: &[(&str, &[Report])] = &[
     ("Between the agent and the bucket", BETWEEN),
@@ -43,7 +28,7 @@ const SECTIONS: &[(&str, &[Report])] = &[
 ];
 
 const BETWEEN: &[Report] = &[
-    report(
+    Report(
         "nginx or a CDN that caches `*.tar`: HEAD arrives as GET",
         "red: blames permissions",
         "works",
@@ -53,7 +38,7 @@ const BETWEEN: &[Report] = &[
             PROMISE,
         ],
     ),
-    report(
+    Report(
         "a proxy that drops `Range` or `If-Match`",
         "green; restores break after 8 MiB",
         "works",
@@ -62,13 +47,13 @@ const BETWEEN: &[Report] = &[
             PROMISE,
         ],
     ),
-    report(
+    Report(
         "weak ETags on reads",
         "green; restores break after 8 MiB",
         "works",
         &["contract::quirks::between::proxy_with_weak_etags", PROMISE],
     ),
-    report(
+    Report(
         "a proxy that changes `Content-Type`",
         "red: blames the secret",
         "works",
@@ -77,13 +62,13 @@ const BETWEEN: &[Report] = &[
             PROMISE,
         ],
     ),
-    report(
+    Report(
         "a cache that keeps a 404",
         "the upload fails, the tar stays",
         "works",
         &["contract::quirks::between::cache_keeping_a_404"],
     ),
-    report(
+    Report(
         "a body limit of 1 MiB or 6 MiB, or a proxy that cuts large bodies",
         "green; every backup fails",
         "red: names the limit",
@@ -92,13 +77,13 @@ const BETWEEN: &[Report] = &[
             PROMISE,
         ],
     ),
-    report(
+    Report(
         "a proxy that encodes paths twice, or refuses quotes and brackets",
         "green; a repair about the key",
         "that name's problem",
         &["contract::quirks::between::changed_name_is_not_blamed_on_the_access_key"],
     ),
-    report(
+    Report(
         "ETags that are MD5 for parts only, or for single objects only",
         "green; backups are erased as damaged",
         "works",
@@ -107,19 +92,19 @@ const BETWEEN: &[Report] = &[
             PROMISE,
         ],
     ),
-    report(
+    Report(
         "a completion without an ETag",
         "the upload fails",
         "works",
         &["contract::quirks::between::provider_completing_without_a_document"],
     ),
-    report(
+    Report(
         "a proxy that denies dotfiles",
         "red; backups work",
         "works",
         &["contract::quirks::between::proxy_denying_dotfiles", PROMISE],
     ),
-    report(
+    Report(
         "a key that may not delete or abort, a bucket that keeps everything",
         "red; each check leaves an object",
         "green with a warning; one object at most",
@@ -128,13 +113,13 @@ const BETWEEN: &[Report] = &[
             PROMISE,
         ],
     ),
-    report(
+    Report(
         "ranges answered with 200 and `Content-Range` (rclone)",
         "red; backups work",
         "works",
         &["contract::quirks::between::provider_sending_ranges_with_status_200"],
     ),
-    report(
+    Report(
         "a slow uplink",
         "red after the time limit",
         "green; says what size was proven",
@@ -143,7 +128,7 @@ const BETWEEN: &[Report] = &[
 ];
 
 const WORDS: &[Report] = &[
-    report(
+    Report(
         "region words in a signature error, the region in the host, a Host that a proxy changed, an explicit deny, another \
          jurisdiction, lock words, a prefix in a policy, an unknown storage class, KMS without a key, a lasting 500, a \
          suspended user, a proxy's 503 page",
@@ -151,7 +136,7 @@ const WORDS: &[Report] = &[
         "each its own words, and a correction that was tried",
         &[MESSAGES],
     ),
-    report(
+    Report(
         "SSE-C with another key or none",
         "not found",
         "names the encryption",
@@ -161,31 +146,31 @@ const WORDS: &[Report] = &[
             "contract::servers::seaweedfs::missing_encryption_key_is_named",
         ],
     ),
-    report(
+    Report(
         "SeaweedFS confirms encryption on parts and HEAD only",
         "red: not encrypted",
         "works",
         &["contract::servers::seaweedfs::encryption_key_is_applied_or_refused"],
     ),
-    report(
+    Report(
         "a certificate of `openssl req -x509` in `ca_certificate`",
         "red: set `ca_certificate`",
         "works",
         &["contract::quirks::certificate_that_is_its_own_authority_is_trusted"],
     ),
-    report(
+    Report(
         "a certificate of version 1, without names, for clients only, with a short key",
         "red: set `ca_certificate`",
         "red: says what is wrong with it",
         &[MESSAGES],
     ),
-    report(
+    Report(
         "one certificate to pin",
         "not possible",
         "`certificate_sha256`",
         &["api::tls::pinned::other_certificate_is_refused_with_both_fingerprints"],
     ),
-    report(
+    Report(
         "a download that breaks in the middle",
         "Home Assistant shows a ContentLengthError",
         "the cause, logged once and shown",
@@ -199,7 +184,7 @@ const WORDS: &[Report] = &[
 ];
 
 const BEGINNING: &[Report] = &[
-    report(
+    Report(
         "storage that refuses, answers 503 or hangs when an upload begins",
         "fails after 5 to 11 s",
         "waits for `outage_seconds`",
@@ -210,7 +195,7 @@ const BEGINNING: &[Report] = &[
             "resilience::outages::beginning::upload_begins_while_storage_hangs",
         ],
     ),
-    report(
+    Report(
         "a clock that NTP sets six seconds later",
         "fails",
         "waits",
@@ -219,7 +204,7 @@ const BEGINNING: &[Report] = &[
 ];
 
 const UNKNOWN: &[Report] = &[
-    report(
+    Report(
         "the next field, folder or add-on key of Home Assistant",
         "422, or dropped",
         "kept and given back",
@@ -228,7 +213,7 @@ const UNKNOWN: &[Report] = &[
             "api::later_home_assistant::backup_of_a_later_home_assistant_in_the_bucket_is_usable",
         ],
     ),
-    report(
+    Report(
         "an endpoint with a path",
         "refused",
         "works; corrected where S3 answers elsewhere",
@@ -238,19 +223,19 @@ const UNKNOWN: &[Report] = &[
             "contract::unusual_addresses::endpoint_is_corrected_to_where_s3_answers",
         ],
     ),
-    report(
+    Report(
         "`tenant:bucket`",
         "refused",
         "works",
         &["contract::unusual_addresses::bucket_of_a_tenant_round_trips"],
     ),
-    report(
+    Report(
         "an ARN, an `s3://` address, a URL or a path as the bucket",
         "refused",
         "taken apart and offered",
         &["contract::unusual_addresses::pasted_bucket_is_offered_with_its_folder_and_endpoint"],
     ),
-    report(
+    Report(
         "`HTTPS_PROXY` and SOCKS5",
         "ignored in silence",
         "used on request, named where unused",
@@ -259,13 +244,13 @@ const UNKNOWN: &[Report] = &[
             "contract::proxies::socks5h_leaves_names_to_the_proxy",
         ],
     ),
-    report(
+    Report(
         "a server that leaves `+` in keys that it calls encoded",
         "an acknowledged backup is not listed",
         "works",
         &["contract::quirks::provider_listing_keys_without_the_encoding_it_claims"],
     ),
-    report(
+    Report(
         "a server that tells a wrong CRC32C (moto)",
         "verification calls the backup damaged",
         "trusts the SHA-256, names the server",
@@ -274,19 +259,19 @@ const UNKNOWN: &[Report] = &[
 ];
 
 const CONTENT: &[Report] = &[
-    report(
+    Report(
         "an endpoint or region that is edited",
         "another id; automatic backups stop",
         "the id stays",
         &["api::locations::check_names_the_folder_and_its_id"],
     ),
-    report(
+    Report(
         "two locations on one folder",
         "retention at one deletes the other's backups",
         "refused, or merged",
         &["api::locations::one_folder_is_one_location"],
     ),
-    report(
+    Report(
         "archives at the bucket's root or in `old/`",
         "invisible",
         "counted; `recover LOCATION KEY` adopts one",
@@ -295,31 +280,31 @@ const CONTENT: &[Report] = &[
             "api::recover::tar_outside_the_folder_is_copied_into_it",
         ],
     ),
-    report(
+    Report(
         "a nearly right prefix",
         "an empty list",
         "named and offered",
         &["api::nearby::nearly_right_prefix_is_named_by_check_and_list"],
     ),
-    report(
+    Report(
         "another tool's tars, `._x.tar`, empty tars",
         "a repair that never goes away",
         "remembered until they change",
         &["api::recover::foreign_tars_are_remembered_until_they_change"],
     ),
-    report(
+    Report(
         "a bucket with versions",
         "green in silence",
         "green; says that deleted backups cost",
         &["contract::quirks::between::bucket_with_versions_is_told"],
     ),
-    report(
+    Report(
         "a lock that demands a digest",
         "every write is refused",
         "works",
         &["contract::quirks::between::bucket_demanding_a_digest"],
     ),
-    report(
+    Report(
         "an upload that another tool aborted (Ceph answers 500)",
         "repeats the completion for 15 minutes",
         "ends, and spares a foreign tar",
@@ -328,25 +313,25 @@ const CONTENT: &[Report] = &[
 ];
 
 const COMMANDS: &[Report] = &[
-    report(
+    Report(
         "`download -o /dev/null --force`",
         "replaces the device",
         "writes into it",
         &["api::cli::special_files::download_writes_into_what_is_no_regular_file"],
     ),
-    report(
+    Report(
         "SIGHUP",
         "leaves parts behind",
         "cleans up as SIGTERM does",
         &["api::process::shutdown::hangup_cleans_up_after_a_command"],
     ),
-    report(
+    Report(
         "a name of more than 255 bytes",
         "fails",
         "a shorter file name",
         &["api::cli::special_files::long_name_gets_a_shorter_file_name"],
     ),
-    report(
+    Report(
         "`copy … nope`",
         "exits 0",
         "exits 3",
@@ -373,8 +358,8 @@ fn document() -> String {
             text,
             "\n## {title}\n\n| input | before | now | tests |\n|---|---|---|---|"
         );
-        for report in *reports {
-            let tests = report.tests.iter().map(|test| {
+        for Report(input, before, now, tests) in *reports {
+            let tests = tests.iter().map(|test| {
                 assert!(known.contains(*test), "no such test: {test}");
                 let mut path = test.rsplitn(3, "::");
                 let (name, module) = (path.next(), path.next());
@@ -387,10 +372,7 @@ fn document() -> String {
             let tests: Vec<_> = tests.collect();
             let _ = writeln!(
                 text,
-                "| {} | {} | {} | {} |",
-                report.input,
-                report.before,
-                report.now,
+                "| {input} | {before} | {now} | {} |",
                 tests.join(", ")
             );
         }

@@ -124,6 +124,11 @@ impl Answer {
         }
     }
 
+    /// Whether it refuses without a code, which S3 has except in answers to HEAD.
+    pub(super) fn is_bare_refusal(&self) -> bool {
+        self.code.is_empty() && matches!(self.status, 400 | 403 | 406)
+    }
+
     /// Adds what the refused request was.
     pub(super) fn to(self, request: &Request) -> Self {
         Self {

@@ -212,7 +212,7 @@ impl Client {
         let (demands_digest, may_be_of_name) = failure.refused().map_or((false, false), |answer| {
             (
                 answer.demands_digest(),
-                request.may_be_refused_for_its_name(answer),
+                request.has_special_name() && answer.is_bare_refusal(),
             )
         });
         let mut error = failure.error(&call.action).without_proxy(unused);

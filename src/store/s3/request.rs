@@ -8,7 +8,6 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::answer::Answer;
 use crate::store::backend::{Payload, Session};
 use crate::store::digest::Algorithm;
 use crate::store::key::Key;
@@ -190,13 +189,10 @@ impl Request {
         self.header("content-md5", &md5)
     }
 
-    /// Whether a proxy may have refused it for characters in its key. A refusal of S3 has a code, except to HEAD.
-    pub(super) fn may_be_refused_for_its_name(&self, answer: &Answer) -> bool {
-        let has_special = |key: &Key| encode_key(key).contains('%');
-        answer.code.is_empty()
-            && matches!(answer.status, 400 | 403 | 406)
-            && self.method != Method::HEAD
-            && self.key.as_ref().is_some_and(has_special)
+    /// Whether a proxy may refuse it for characters in its key.
+    pub(super) fn has_special_name(&self) -> bool {
+        let is_special = |key: &Key| encode_key(key).contains('%');
+        self.method != Method::HEAD && self.key.as_ref().is_some_and(is_special)
     }
 
     pub(super) fn starts_multipart(&self) -> bool {
