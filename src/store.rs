@@ -162,7 +162,8 @@ impl Store {
         self.s3.as_deref().map(Client::dialect)
     }
 
-    /// Whether the bucket keeps versions, so that what is deleted stays; unknown before the first write, and of a directory.
+    /// Whether the bucket keeps versions, so that what is deleted stays; unknown before the first upload in parts, and
+    /// of a directory.
     #[must_use]
     pub fn keeps_versions(&self) -> Option<bool> {
         self.s3.as_deref().and_then(Client::keeps_versions)

@@ -185,13 +185,13 @@ impl Multipart {
             }
             Err(error)
         });
+        let is_new = |found: &Object| before != Some(&found.version);
         match completed.await {
             Ok(Completion::Confirmed) => Ok(()),
             Ok(Completion::Unclear) => {
                 let why = "the answer is not that of a completed upload";
                 let error = Error::refused(&action, why);
-                let is_ours = |found: &Object| before != Some(&found.version);
-                self.confirm_completed(size, is_ours, error).await
+                self.confirm_completed(size, is_new, error).await
             }
             // The provider answered each time, and never that it completed the upload.
             Err(error) if is_disowned.load(Ordering::Relaxed) => {
@@ -200,8 +200,7 @@ impl Multipart {
             }
             // Without a lost answer, another party ended the upload, and the object is not of these parts.
             Err(error) if error.outcome == Outcome::NoSuchUpload && error.may_have_succeeded => {
-                let is_ours = |found: &Object| before != Some(&found.version);
-                self.confirm_completed(size, is_ours, error).await
+                self.confirm_completed(size, is_new, error).await
             }
             Err(error) => Err(error),
         }
