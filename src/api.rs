@@ -1,4 +1,4 @@
-//! The HTTP API: JSON on top of the agent. `docs/protocol.md` describes the calls, [`openapi`] derives their document.
+//! The HTTP API: JSON on top of the agent. `docs/development/protocol.md` describes the calls, [`openapi`] derives their document.
 
 mod access;
 mod backups;

@@ -27,7 +27,7 @@ pub struct Facts {
 /// Defines [`Kind`] by its table: variant = code, HTTP status, whether it is retryable, hint.
 macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident = $code:literal, $status:literal, $retryable:literal, $hint:literal;)*) => {
-        /// The category of an error, from a closed set. `docs/protocol.md` lists the codes.
+        /// The category of an error, from a closed set. `docs/development/protocol.md` lists the codes.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Kind {
             $($(#[$doc])* $kind,)*
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn every_code_is_in_the_protocol_with_its_status() {
-        let (_, protocol) = include_str!("../docs/protocol.md")
+        let (_, protocol) = include_str!("../docs/development/protocol.md")
             .split_once("## Errors")
             .unwrap();
         for kind in Kind::ALL {
@@ -237,7 +237,8 @@ mod tests {
             let row = protocol
                 .lines()
                 .find(|line| line.starts_with("| `") && line.contains(&format!("`{code}`")));
-            let row = row.unwrap_or_else(|| panic!("{code} is missing in docs/protocol.md"));
+            let row =
+                row.unwrap_or_else(|| panic!("{code} is missing in docs/development/protocol.md"));
             assert!(row.contains(&format!("| {status} |")), "{code}: {row}");
         }
     }

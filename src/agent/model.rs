@@ -1,6 +1,6 @@
 //! What leaves the agent: the types of events, statuses and reports that the protocol, the page and the command line show.
 //!
-//! `docs/protocol.md` describes their JSON. They hold no secret, and nothing here imports the machinery that fills them.
+//! `docs/development/protocol.md` describes their JSON. They hold no secret, and nothing here imports the machinery that fills them.
 
 mod beside;
 mod check;

@@ -1,4 +1,4 @@
-//! `docs/providers.md`, from the table of providers.
+//! `docs/providers.md` and `docs/development/provider-sources.md`, from the table of providers.
 
 use std::fmt::Write;
 
@@ -17,10 +17,18 @@ const TOP: &str = "\
 
 The settings of a location for each provider. `provider` sets the endpoint, the region, the addressing and the checksum;
 [configuration.md](configuration.md) has all other settings. You can also set `endpoint` yourself: if it has the form
-shown here, the agent takes the region from it. [servers.md](servers.md) says what the servers of the tests support.
+shown here, the agent takes the region from it.
 
 If a bucket keeps versions or has a lock, deleted backups stay in it and cost, at every provider:
 [Versions and locks](concepts/storage.md#versions-and-locks) says what to do.
+";
+
+const SOURCES: &str = "\
+<!-- Written by scripts/generate from src/provider/table.toml. Change that file, not this one. -->
+
+# Sources of the provider table
+
+Where each fact in [Providers](../providers.md) comes from.
 ";
 
 fn document() -> String {
@@ -67,15 +75,19 @@ fn section(provider: &Provider) -> String {
     if !provider.quirks.is_empty() {
         blocks.extend(["Good to know:".to_owned(), list(&provider.quirks)]);
     }
-    let sources = provider
-        .sources
-        .iter()
-        .map(|source| format!("[{}]({})", source.about, source.url));
-    blocks.push(paragraph(&format!(
-        "Sources: {}.",
-        sources.collect::<Vec<_>>().join(", ")
-    )));
     format!("\n{}\n", blocks.join("\n\n"))
+}
+
+fn sources() -> String {
+    let sections = provider::all().iter().map(|provider| {
+        let links: Vec<String> = provider
+            .sources
+            .iter()
+            .map(|source| format!("[{}]({})", source.about, source.url))
+            .collect();
+        format!("\n## {}\n\n{}\n", provider.name, list(&links))
+    });
+    SOURCES.to_owned() + &sections.collect::<String>()
 }
 
 /// Settings to fill in, and those that the agent sets.
@@ -209,6 +221,7 @@ fn wrapped(text: &str, first: &str, next: &str) -> String {
 #[test]
 fn providers_reference_is_current() {
     assert_up_to_date("docs/providers.md", |_| document());
+    assert_up_to_date("docs/development/provider-sources.md", |_| sources());
 }
 
 #[test]

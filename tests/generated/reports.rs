@@ -1,4 +1,4 @@
-//! `docs/reports.md`: inputs from public bug reports, and the tests that hold them.
+//! `docs/development/reports.md`: inputs from public bug reports, and the tests that hold them.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -391,5 +391,5 @@ each, *now* what the agent does, and each row names the tests that fail otherwis
 
 #[test]
 fn reports_document_is_current() {
-    assert_up_to_date("docs/reports.md", |_| document());
+    assert_up_to_date("docs/development/reports.md", |_| document());
 }

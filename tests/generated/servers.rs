@@ -1,4 +1,4 @@
-//! `docs/servers.md`, from the table of capabilities and the tests that each server passes.
+//! `docs/development/servers.md`, from the table of capabilities and the tests that each server passes.
 
 use std::fmt::Write;
 
@@ -134,5 +134,5 @@ fn document() -> String {
 
 #[test]
 fn servers_reference_is_current() {
-    assert_up_to_date("docs/servers.md", |_| document());
+    assert_up_to_date("docs/development/servers.md", |_| document());
 }

@@ -1,6 +1,6 @@
 //! What the real servers support: the only table of their differences.
 //!
-//! `contract/servers` asserts each cell, and `docs/servers.md` shows it.
+//! `contract/servers` asserts each cell, and `docs/development/servers.md` shows it.
 
 use super::Server;
 

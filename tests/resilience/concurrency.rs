@@ -1,4 +1,4 @@
-//! Races: on one bucket, under one prefix, for one backup. `docs/concepts/concurrency.md` states the
+//! Races: on one bucket, under one prefix, for one backup. `docs/development/concurrency.md` states the
 //! outcomes.
 
 mod two_agents;

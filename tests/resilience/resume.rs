@@ -107,9 +107,9 @@ fn as_of_0_1(journal: &str, place: &str, has_size: bool, sample: &Sample) -> Str
 }
 
 #[tokio::test]
-async fn reencrypted_stream_replaces_changed_parts() {
+async fn different_stream_replaces_changed_parts() {
     let (mut agent, proxy, bucket) = agent_behind_proxy(|_| {}).await;
-    let first = Sample::new("a1", "Encrypted anew", 20 * MIB);
+    let first = Sample::new("a1", "Another byte", 20 * MIB);
     agent.killed_half_way(&first).await;
     let agent = Agent::restarted(agent).await;
     // Equal except for one byte in the second part.

@@ -11,7 +11,7 @@ use super::failure::Failure;
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Step)]
 pub struct CheckStep {
-    /// Name, one of `docs/protocol.md`'s; `settings` when the settings are not valid.
+    /// Name, one of `docs/development/protocol.md`'s; `settings` when the settings are not valid.
     #[schema(
         pattern = "^(settings|resolve|connect|tls|clock|signature|region|bucket|list|write|multipart|read|delete)$"
     )]

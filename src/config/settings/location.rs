@@ -93,7 +93,7 @@ pub const LOCATION: &[Setting] = &[
         name: "checksum",
         kind: SettingKind::Choice(&["auto", "sha256", "crc64nvme", "crc32c", "off"]),
         default: DefaultValue::Value("auto"),
-        help: "[the checksum of a part](concepts/integrity.md#the-checksum-of-a-part). `sha256` is taken everywhere; \
+        help: "[the checksum of a part](development/integrity.md#the-checksum-of-a-part). `sha256` is taken everywhere; \
                `crc64nvme` and `crc32c` halve the CPU time; `auto` uses `crc64nvme` for AWS, Garage and SeaweedFS, otherwise \
                `sha256`; `off` relies on TLS alone",
         ..TUNING

@@ -1,6 +1,6 @@
 """Sends one backup, or deletes one, as Home Assistant does: again and again until the agent says that it is done.
 
-An encrypted backup is encrypted anew for each attempt; where the job is `anew`, each attempt has another byte.
+Home Assistant sends identical bytes in each attempt. Where the job is `anew`, each attempt has another byte.
 
 A process of its own, because it is killed. What it is to do comes as JSON on standard input; it prints a line of JSON for
 each step. Only the standard library.

@@ -1,4 +1,4 @@
-"""Client of the agent's protocol, version 1 (docs/protocol.md); independent of Home Assistant.
+"""Client of the agent's protocol, version 1 (docs/development/protocol.md); independent of Home Assistant.
 
 All failures raise `AgentError`, except errors of an upload's own stream, which pass unchanged.
 """

@@ -1,4 +1,4 @@
-"""Types of the protocol's answers, as in docs/protocol.md."""
+"""Types of the protocol's answers, as in docs/development/protocol.md."""
 
 from typing import Any, NotRequired, TypedDict
 
