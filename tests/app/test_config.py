@@ -312,10 +312,18 @@ async def test_every_option_is_understood() -> None:
 
 
 def test_documentation_has_each_option() -> None:
-    """The Documentation tab explains each option."""
-    named = re.findall(r"^\| (`.+?) \|", DOCS, re.MULTILINE)
-    documented = {option for row in named for option in re.findall(r"`([\w.]+)`", row)}
-    assert documented == {"log.level", "locations", *LOCATION}
+    """The Documentation tab explains what each bucket needs, and the documents that it names the rest."""
+    explained = set(re.findall(r"^\| `([\w.]+)` \|", DOCS, re.MULTILINE))
+    needed = {"provider", "bucket", "access_key_id", "secret_access_key"}
+    assert {"log.level", "locations", *needed} <= explained
+    assert explained <= {"log.level", "locations", *LOCATION}
+    documents = [
+        REPOSITORY / "docs" / name for name in ("configuration.md", "providers.md")
+    ]
+    assert all(f"/docs/{document.name})" in DOCS for document in documents)
+    reference = "".join(document.read_text() for document in documents)
+    rows = set(re.findall(r"^(?:\||-) `(\w+)`", reference, re.MULTILINE))
+    assert LOCATION.keys() <= rows
 
 
 async def test_example_of_the_documentation_works() -> None:
