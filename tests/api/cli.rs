@@ -1,5 +1,6 @@
 //! The command line, which works without a running agent.
 
+mod documents;
 mod exit_codes;
 mod special_files;
 
