@@ -19,7 +19,9 @@ else:
     import voluptuous as vol
 
 INTEGRATION = f"custom_components/{DOMAIN}"
-LINK = re.compile(r"""(?:\[[^\]]*\]\(|src="|href=")([^)"\s]+)""")
+LINK = re.compile(r"""(?:\]\(|src="|href=")([^)"\s]+)""")
+OWN = "https://github.com/s3-backup-agent/s3-backup-agent/blob/main/"
+FENCED = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 
 # hacs/integration, custom_components/hacs/utils/validate.py: HACS_MANIFEST_JSON_SCHEMA.
 HACS_JSON = vol.Schema(
@@ -119,19 +121,35 @@ def test_information_and_licence(tag: Tree) -> None:
     assert b"Apache License" in tag.files["LICENSE"]
 
 
+def anchors(document: str) -> set[str]:
+    """Return the anchors that GitHub gives the headings of a document."""
+    headings = re.findall(r"^#+ (.+)$", FENCED.sub("", document), re.MULTILINE)
+    kept = (re.sub(r"[^\w -]", "", heading.lower()) for heading in headings)
+    return {heading.replace(" ", "-") for heading in kept}
+
+
 def test_documents_lead_somewhere(tag: Tree) -> None:
-    """The Marketplace shows the tag's README with pictures; no document has a dead link."""
+    """The Marketplace shows the tag's README with pictures; no document has a dead link, nor an unknown anchor."""
     there = {*tag.files}
     there |= {str(it) for path in tag.files for it in PurePosixPath(path).parents}
-    links = [
-        (path, posixpath.normpath(posixpath.join(posixpath.dirname(path), link)))
-        for path in tag.files
+    texts = {
+        path: content.decode()
+        for path, content in tag.files.items()
         if path.endswith(".md")
-        for link in LINK.findall(tag.files[path].decode())
-        if "://" not in link and not link.startswith("#")
-    ]
-    assert ("README.md", "docs/pictures/progress.png") in links
-    assert [link for link in links if link[1].partition("#")[0] not in there] == []
+    }
+    known = {path: anchors(text) for path, text in texts.items()}
+    links = []
+    for path, text in texts.items():
+        for link in LINK.findall(FENCED.sub("", text).replace(OWN, "/")):
+            file, _, anchor = link.partition("#")
+            if "://" not in link:
+                folder = "" if file.startswith("/") else posixpath.dirname(path)
+                target = posixpath.normpath(posixpath.join(folder, file.lstrip("/")))
+                links.append((path, target if file else path, anchor))
+    assert ("README.md", "docs/pictures/progress.png", "") in links
+    assert [link for link in links if link[1] not in there] == []
+    unknown = [it for it in links if it[2] and it[2] not in known.get(it[1], {it[2]})]
+    assert unknown == []
 
 
 def test_supervisor_finds_the_repository(main: Tree) -> None:
