@@ -18,7 +18,7 @@ use url::Host;
 
 use super::model::{CheckNote, CheckReport, CheckStep, Failure};
 use super::nearby::find as find_nearby;
-use crate::config::{Backend, Encryption, FolderId, Location, Problem, S3Settings};
+use crate::config::{Backend, Encryption, FolderId, Location, Problem, S3Settings, Secret};
 use crate::error::{Error, Kind, Reason};
 use crate::store::{Dialect, Route, Store};
 use candidates::candidates;
@@ -95,6 +95,13 @@ async fn correct(
         return without_tls(settings).await;
     }
     let until = Instant::now() + CORRECTION_LIMIT;
+    // A secret in the place of the ID may have slashes, which some servers call malformed.
+    let may_be_swapped = error.code == Kind::StorageAuth.code()
+        || settings.access_key_id.len() > settings.secret_access_key.expose().len();
+    if may_be_swapped && works_swapped(location, settings, until).await {
+        failed.blame_signature(Reason::KeysSwapped);
+        return None;
+    }
     for changed in candidates(settings, error) {
         if Instant::now() >= until {
             break;
@@ -124,6 +131,21 @@ async fn correct(
         }
     }
     None
+}
+
+/// Whether all steps succeed with the ID and the secret of the access key in the place of each other. These are no correction to
+/// offer: it would show the secret.
+async fn works_swapped(location: &Location, settings: &S3Settings, until: Instant) -> bool {
+    let swapped = S3Settings {
+        access_key_id: settings.secret_access_key.expose().to_owned(),
+        secret_access_key: Secret::new(settings.access_key_id.clone()),
+        ..settings.clone()
+    };
+    let location = Location {
+        backend: Backend::S3(Box::new(swapped)),
+        ..location.clone()
+    };
+    Trial::run(location, Some(until), None).await.ok()
 }
 
 /// Returns the endpoint without TLS if an S3 server answers there. A user who wrote https:// has agreed to no more than one unsigned

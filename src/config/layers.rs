@@ -116,7 +116,7 @@ fn strange_byte(text: &[u8]) -> Option<String> {
     let byte = text.get(valid)?;
     let line = text[..valid].split(|byte| *byte == b'\n').count();
     Some(format!(
-        "is not UTF-8: line {line} has the byte 0x{byte:02X}. Save the file with the encoding UTF-8"
+        "is not UTF-8: line {line} has the byte 0x{byte:02X}. Save the file with the encoding UTF-8: your editor asks for it under \"Save as\""
     ))
 }
 

@@ -3,7 +3,16 @@
 //! Programs act on the [`Kind`], users on the reason. `docs/troubleshooting.md` is generated from this table and from the
 //! tests that reproduce each case.
 
+use std::net::IpAddr;
+
 use super::Kind;
+
+/// Ends advice that has `HOST` in it, until [`Reason::hint_at`] fills that in.
+macro_rules! host_means {
+    () => {
+        " HOST is the endpoint's host name; for an IP address, write IP:HOST instead of DNS:HOST."
+    };
+}
 
 /// Defines [`Reason`] by its table: variant = code, kind, hint.
 macro_rules! reasons {
@@ -44,10 +53,36 @@ macro_rules! with_new_certificate {
     ($what:literal) => {
         concat!(
             $what,
-            " Create one for the server, and set ca_certificate to it: `openssl req -x509 -newkey rsa:2048 -nodes -days 3650 ",
-            "-keyout server.key -out server.crt -subj /CN=nas -addext \"subjectAltName=DNS:nas.local,IP:192.0.2.7\"`"
+            " Create another: `openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -keyout new.key -out new.crt ",
+            "-subj /CN=HOST -addext \"subjectAltName=DNS:HOST\"`. Give both files to the server, restart it, and set ",
+            "ca_certificate to new.crt.",
+            host_means!()
         )
     };
+}
+
+/// Advice that ends with how to trust a certificate as it is.
+macro_rules! or_with_fingerprint {
+    ($what:literal) => {
+        concat!(
+            $what,
+            " Or set certificate_sha256 to the fingerprint, if the server's own certificate has the same: ",
+            "`openssl x509 -in server.crt -noout -fingerprint -sha256`."
+        )
+    };
+}
+
+impl Reason {
+    /// Advice for the user of the server at this host.
+    #[must_use]
+    pub fn hint_at(self, host: &str) -> String {
+        let kind = match host.parse::<IpAddr>() {
+            Ok(_) => "IP:",
+            Err(_) => "DNS:",
+        };
+        let hint = self.hint().replace(host_means!(), "").replace("DNS:", kind);
+        hint.replace("HOST", host)
+    }
 }
 
 reasons! {
@@ -55,6 +90,8 @@ reasons! {
     UnknownKey = "unknown_key", StorageAuth, "Check the access key ID: a character may be missing, it may belong to another provider, or ID and secret may be swapped. Or create a new key.";
     /// The secret does not belong to the access key ID.
     WrongSecret = "wrong_secret", StorageAuth, "Check the secret access key, and that it belongs to this access key ID: copy both again, or create a new key. If both are right, a proxy in front of the server changes the Host header or the path: let it pass them unchanged; with nginx, write proxy_set_header Host $http_host.";
+    /// The ID and the secret of the access key are in the place of each other.
+    KeysSwapped = "keys_swapped", StorageAuth, "The access key ID and the secret access key are swapped. Enter each in the place of the other: then everything works.";
     /// The session token of a temporary key has expired.
     ExpiredToken = "expired_token", StorageAuth, "The session token has expired. Use a permanent access key, or a new token with its key and secret.";
     /// The provider does not know the session token.
@@ -82,15 +119,15 @@ reasons! {
     /// Nothing listens on the endpoint's port.
     ConnectionRefused = "connection_refused", StorageUnreachable, "Check the endpoint's port, and that the server is running.";
     /// The certificate's issuer is not trusted.
-    CertificateUnknown = "certificate_unknown", StorageCertificate, "Set ca_certificate to the certificate of the CA that signed the server's certificate, or to the server's own if it is self-signed. Or compare the fingerprint with the server's, and set certificate_sha256 to it.";
+    CertificateUnknown = "certificate_unknown", StorageCertificate, or_with_fingerprint!("Set ca_certificate to the certificate of the CA that signed the server's certificate, or to the server's own if it is self-signed.");
     /// The certificate has expired, or is not valid yet.
     CertificateExpired = "certificate_expired", StorageCertificate, "Renew the server's certificate, or set this machine's clock.";
     /// The certificate is for another host name.
-    CertificateOtherName = "certificate_other_name", StorageCertificate, "In the endpoint, use a host name that the certificate covers. Or compare the fingerprint with the server's, and set certificate_sha256 to it.";
+    CertificateOtherName = "certificate_other_name", StorageCertificate, or_with_fingerprint!("In the endpoint, use a host name that the certificate covers.");
     /// Another authority signed the certificate than the settings name.
     CertificateOtherIssuer = "certificate_other_issuer", StorageCertificate, "The certificate in ca_certificate didn't sign the server's certificate. Use the CA's that did, or the server's own, which `openssl s_client -connect HOST:PORT` shows.";
     /// The certificate has another fingerprint than the settings name.
-    CertificateOtherFingerprint = "certificate_other_fingerprint", StorageCertificate, "The server shows another certificate than certificate_sha256 names. If you renewed it, compare the fingerprint with the server's, and set certificate_sha256 to it. If not, something between the agent and the server intercepts the connection.";
+    CertificateOtherFingerprint = "certificate_other_fingerprint", StorageCertificate, "The server shows another certificate than certificate_sha256 names. If you renewed it, set certificate_sha256 to the new fingerprint, which the server shows with `openssl x509 -in server.crt -noout -fingerprint -sha256`. If not, something between the agent and the server intercepts the connection.";
     /// The certificate has version 1.
     CertificateVersion1 = "certificate_version_1", StorageCertificate, with_new_certificate!("The server's certificate is of version 1, which clients reject.");
     /// The certificate has no names that clients read.

@@ -140,8 +140,9 @@ pub struct Error {
     pub provider_code: Option<String>,
     /// The provider's id of the request.
     pub request_id: Option<String>,
-    /// The region that the provider named.
-    pub region: Option<Box<str>>,
+    /// The region that the provider named; with [`Outcome::Certificate`] the host whose certificate is rejected. One field, so that
+    /// results stay small.
+    pub named: Option<Box<str>>,
     /// The variable that names a proxy, while the location uses none.
     pub unused_proxy: Option<ProxyVariable>,
     /// Whether it may pass although the outcome is not [transient](Outcome::is_transient): a clock is set, or a proxy
@@ -165,7 +166,7 @@ impl Error {
             message: message.into(),
             provider_code: None,
             request_id: None,
-            region: None,
+            named: None,
             unused_proxy: None,
             may_pass: false,
             may_have_succeeded: !outcome.is_without_effect(),
@@ -207,7 +208,7 @@ impl Error {
             message: self.message.clone(),
             provider_code: self.provider_code.clone(),
             request_id: self.request_id.clone(),
-            region: self.region.clone(),
+            named: self.named.clone(),
             unused_proxy: self.unused_proxy,
             may_pass: self.may_pass,
             may_have_succeeded: self.may_have_succeeded,
@@ -254,14 +255,14 @@ impl From<Error> for AgentError {
             );
             converted = converted.with_hint(hint.trim_end());
         }
-        match error
-            .region
-            .filter(|_| error.outcome == Outcome::WrongRegion)
-        {
-            Some(region) => {
+        match (error.named, error.outcome, error.reason) {
+            (Some(region), Outcome::WrongRegion, _) => {
                 converted.with_hint(format!("Set the location's region to \"{region}\"."))
             }
-            None => converted,
+            (Some(host), Outcome::Certificate, Some(reason)) => {
+                converted.with_hint(reason.hint_at(&host))
+            }
+            _ => converted,
         }
     }
 }

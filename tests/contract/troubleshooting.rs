@@ -34,6 +34,9 @@ What goes wrong when a bucket is set up, and what helps. `s3-backup-agent check`
 shows the step that fails, the provider's own words and the hint. The project's tests produce each case, on a real or a
 simulated server.
 
+A change in Home Assistant counts at once. After a change in `agent.toml`, in a file that it names, or in the app's options, restart
+the agent. `HOST` in a command is the endpoint's host; the agent's own message has yours.
+
 | what is wrong | fails at | code | reason | what helps |
 |---|---|---|---|---|
 ";

@@ -81,6 +81,22 @@ impl Trial {
         self.steps.iter().find_map(|step| step.error.as_ref())
     }
 
+    /// Blames the failure on the signature, for a reason that was found later.
+    pub(super) fn blame_signature(&mut self, reason: Reason) {
+        let failed = self.steps.iter_mut().find(|step| !step.ok);
+        if let Some(CheckStep {
+            step,
+            error: Some(error),
+            ..
+        }) = failed
+        {
+            *step = "signature";
+            error.code = reason.kind().code();
+            error.reason = reason.code();
+            reason.hint().clone_into(&mut error.hint);
+        }
+    }
+
     async fn all_steps(&mut self) -> Result<(), Stopped> {
         if let Backend::S3(settings) = self.location.backend.clone() {
             let route = match Route::of(&settings) {

@@ -118,7 +118,7 @@ impl Answer {
             reason: meaning::reason_of(self),
             provider_code: (!self.code.is_empty()).then(|| self.code.clone()),
             request_id: self.request_id.clone(),
-            region: self.region.as_deref().map(Box::from),
+            named: self.region.as_deref().map(Box::from),
             may_pass: meaning::may_pass(self, outcome),
             ..Error::could_not(action, outcome, said)
         }

@@ -105,6 +105,7 @@ impl Failure {
         let why = format!("{at}{why}");
         Error {
             reason,
+            named: rejected.map(|it| it.host.to_str().into()),
             may_pass: is_not_valid_yet(&self),
             ..Error::could_not(action, outcome, why)
         }

@@ -53,6 +53,8 @@ pub(super) struct Rejected {
     flaw: Option<Flaw>,
     /// The error of `rustls`.
     pub(super) cause: Error,
+    /// The host that it should be for.
+    pub(super) host: ServerName<'static>,
     seen: Fingerprint,
     pinned: Option<Fingerprint>,
 }
@@ -223,10 +225,17 @@ impl Trust {
         }
     }
 
-    fn reject(&self, certificate: &CertificateDer<'_>, flaw: Option<Flaw>, cause: Error) -> Error {
+    fn reject(
+        &self,
+        certificate: &CertificateDer<'_>,
+        host: &ServerName<'_>,
+        flaw: Option<Flaw>,
+        cause: Error,
+    ) -> Error {
         Rejected {
             flaw,
             cause,
+            host: host.to_owned(),
             seen: Fingerprint::of(certificate),
             pinned: self.pinned.clone(),
         }
@@ -245,7 +254,7 @@ impl ServerCertVerifier for Trust {
     ) -> Result<ServerCertVerified, Error> {
         if has_weak_key(end_entity) {
             let cause = CertificateError::BadEncoding.into();
-            return Err(self.reject(end_entity, Some(Flaw::WeakKey), cause));
+            return Err(self.reject(end_entity, server_name, Some(Flaw::WeakKey), cause));
         }
         let verified = if let Some(pinned) = &self.pinned {
             Self::accept_pinned(pinned, end_entity)
@@ -254,7 +263,7 @@ impl ServerCertVerifier for Trust {
                 .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
                 .or_else(|error| self.accept_given(end_entity, server_name, error))
         };
-        verified.map_err(|error| self.reject(end_entity, self.flaw(&error), error))
+        verified.map_err(|error| self.reject(end_entity, server_name, self.flaw(&error), error))
     }
 
     fn verify_tls12_signature(

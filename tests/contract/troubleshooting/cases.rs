@@ -5,7 +5,7 @@ use super::cases_of_words::OF_WORDS;
 use super::causes::{
     GO_WANTS_TLS, LOGIN, NGINX_WANTS_TLS, NO_CHANGE, NOT_FOUND, NOWHERE, PROXY_WANTS_PASSWORD,
     REDIRECTS_TO_TLS, WEB_PAGE, at_path, bucket_before_host, no_such_bucket, not_trusting,
-    other_fingerprint, other_scheme, pasted, path_of_r2, region_by_hand, through_it,
+    other_fingerprint, other_scheme, pasted, path_of_r2, region_by_hand, swapped_keys, through_it,
     through_it_with_tls, unknown_key, without_scheme, wrong_secret,
 };
 use crate::lab::quirks::Certificate;
@@ -33,6 +33,16 @@ const CASES: &[Case] = &[
         outcome: fails("signature", "storage_auth", "wrong_secret"),
         offers: None,
         hint: &["secret access key", "proxy_set_header Host $http_host"],
+    },
+    Case {
+        title: "The access key ID and the secret access key are swapped",
+        made: &[
+            Made::Garage(swapped_keys),
+            Made::Imitation(&[], swapped_keys),
+        ],
+        outcome: fails("signature", "storage_auth", "keys_swapped"),
+        offers: None,
+        hint: &["are swapped", "everything works"],
     },
     Case {
         title: "The session token of a temporary key has expired",
@@ -205,14 +215,24 @@ const CASES: &[Case] = &[
         made: &[Made::Tls(Certificate::Version1, NO_CHANGE)],
         outcome: fails("tls", "storage_certificate", "certificate_version_1"),
         offers: None,
-        hint: &["version 1", "openssl req -x509"],
+        hint: &[
+            "version 1",
+            "openssl req -x509",
+            "IP:127.0.0.1\"",
+            "new.crt",
+        ],
     },
     Case {
         title: "The server's certificate has no `subjectAltName`",
         made: &[Made::Tls(Certificate::WithoutNames, NO_CHANGE)],
         outcome: fails("tls", "storage_certificate", "certificate_without_names"),
         offers: None,
-        hint: &["common name", "openssl req -x509"],
+        hint: &[
+            "common name",
+            "openssl req -x509",
+            "IP:127.0.0.1\"",
+            "restart",
+        ],
     },
     Case {
         title: "The server's certificate is for clients only",

@@ -60,6 +60,14 @@ pub(super) fn wrong_secret(location: Location) -> Location {
     }
 }
 
+pub(super) fn swapped_keys(location: Location) -> Location {
+    Location {
+        key_id: location.secret.clone(),
+        secret: location.key_id.clone(),
+        ..location
+    }
+}
+
 pub(super) fn no_such_bucket(location: Location) -> Location {
     Location {
         bucket: "no-such-bucket".into(),
