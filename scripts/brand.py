@@ -8,7 +8,7 @@ import resvg_py
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCE = REPOSITORY / "brand"
-INTEGRATION = REPOSITORY / "hacs" / "custom_components" / "s3_backup_agent" / "brand"
+INTEGRATION = REPOSITORY / "custom_components" / "s3_backup_agent" / "brand"
 APP = REPOSITORY / "addon"
 
 # The icon is legible on dark backgrounds, the name is not; an app has one logo for both.

@@ -11,9 +11,7 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCE = REPOSITORY / "translations"
-INTEGRATION = (
-    REPOSITORY / "hacs" / "custom_components" / "s3_backup_agent" / "translations"
-)
+INTEGRATION = REPOSITORY / "custom_components" / "s3_backup_agent" / "translations"
 APP = REPOSITORY / "addon" / "translations"
 PAGE = REPOSITORY / "src" / "page" / "words"
 TABLE = REPOSITORY / "docs" / "settings.json"

@@ -17,7 +17,7 @@ PLACES = {
     "Cargo.toml": r'^name = "s3-backup-agent"\nversion = "(.+)"$',
     "Cargo.lock": r'^name = "s3-backup-agent"\nversion = "(.+)"$',
     "addon/config.yaml": r'^version: "?([^"\s]+)"?$',
-    "hacs/custom_components/s3_backup_agent/manifest.json": r'^  "version": "(.+)",?$',
+    "custom_components/s3_backup_agent/manifest.json": r'^  "version": "(.+)",?$',
 }
 
 # The image's reference, any number of times in any of these files.

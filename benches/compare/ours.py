@@ -13,7 +13,6 @@ from .stream import home_assistants_stream
 
 CLIENT = (
     Path(__file__).parents[2]
-    / "hacs"
     / "custom_components"
     / "s3_backup_agent"
     / "client"

@@ -29,7 +29,7 @@ CONFIG: dict[str, Any] = yaml.safe_load((ADDON / "config.yaml").read_text())
 LOCATION: dict[str, str] = CONFIG["schema"]["locations"][0]
 DOCS = (ADDON / "DOCS.md").read_text()
 CARGO = tomllib.loads((REPOSITORY / "Cargo.toml").read_text())
-INTEGRATION = REPOSITORY / "hacs" / "custom_components" / "s3_backup_agent"
+INTEGRATION = REPOSITORY / "custom_components" / "s3_backup_agent"
 MANIFEST = json.loads((INTEGRATION / "manifest.json").read_text())
 SETTINGS: dict[str, Any] = json.loads(
     (REPOSITORY / "docs" / "settings.json").read_text()
@@ -71,7 +71,7 @@ def test_supervisor_accepts_the_app() -> None:
     assert CONFIG["slug"] == MANIFEST["domain"]
     # The only service that Supervisor forwards: the integration listens to it.
     assert CONFIG["discovery"] == [MANIFEST["domain"]]
-    oldest = json.loads((REPOSITORY / "hacs" / "hacs.json").read_text())
+    oldest = json.loads((REPOSITORY / "hacs.json").read_text())
     assert CONFIG["homeassistant"] == oldest["homeassistant"]
 
 

@@ -9,7 +9,7 @@ from homeassistant.components.backup import BackupAgentError
 
 from .agent import REPOSITORY
 
-INTEGRATION = REPOSITORY / "hacs" / "custom_components" / DOMAIN
+INTEGRATION = REPOSITORY / "custom_components" / DOMAIN
 
 
 def test_error_codes_are_translated() -> None:

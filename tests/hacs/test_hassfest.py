@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 else:
     import voluptuous as vol
 
-HACS = REPOSITORY / "hacs"
-INTEGRATION = HACS / "custom_components" / "s3_backup_agent"
+INTEGRATION = REPOSITORY / "custom_components" / "s3_backup_agent"
 LANGUAGES = sorted(path.stem for path in INTEGRATION.glob("translations/*.json"))
 
 # Integrations that are always loaded need no declaration.
@@ -100,11 +99,12 @@ def test_quality_scale() -> None:
 
 def test_hacs() -> None:
     """HACS finds one integration and its oldest Home Assistant version."""
-    assert set(json.loads((HACS / "hacs.json").read_text())) == {
+    assert set(json.loads((REPOSITORY / "hacs.json").read_text())) == {
+        "hide_default_branch",
         "homeassistant",
         "name",
     }
-    (folder,) = (HACS / "custom_components").iterdir()
+    (folder,) = (REPOSITORY / "custom_components").iterdir()
     assert folder == INTEGRATION
     assert (INTEGRATION / "brand" / "icon.png").exists()
     assert not (INTEGRATION / "strings.json").exists()

@@ -17,7 +17,7 @@ from homeassistant.data_entry_flow import FlowResultType
 from .agent import REPOSITORY
 from .location_forms import Fields, LocationForms, form_of, is_required, values_of
 
-TRANSLATIONS = REPOSITORY / "hacs" / "custom_components" / DOMAIN / "translations"
+TRANSLATIONS = REPOSITORY / "custom_components" / DOMAIN / "translations"
 
 
 async def test_main_fields_depend_on_provider(

@@ -65,7 +65,7 @@ class Composed:
         self.folder = Path(tempfile.mkdtemp(prefix="compose-"))
         self.docker = self.folder / "docker"
         ignored = shutil.ignore_patterns("__pycache__", ".env", "homeassistant")
-        for name in ("docker", "hacs"):
+        for name in ("docker", "custom_components"):
             shutil.copytree(REPOSITORY / name, self.folder / name, ignore=ignored)
         self.socket_folder = self.folder / "socket"
         self.socket_folder.mkdir()

@@ -20,7 +20,7 @@ from .websocket import CallError, WebSocket
 NEWEST, OLDEST = "2026.11.0", "2026.3.4"
 DOMAIN = "s3_backup_agent"
 REPOSITORY = Path(__file__).resolve().parents[2]
-INTEGRATION = REPOSITORY / "hacs" / "custom_components" / DOMAIN
+INTEGRATION = REPOSITORY / "custom_components" / DOMAIN
 START_TIMEOUT_S = 120
 RESTART_EXIT_CODE = (
     100  # homeassistant/const.py: requests a restart from the supervisor or container

@@ -122,7 +122,7 @@ def installed(hass: HomeAssistant) -> dict[str, bytes]:
 
 def ours(main: Tree) -> dict[str, bytes]:
     """Return the integration's files in this repository."""
-    prefix = f"hacs/custom_components/{DOMAIN}/"
+    prefix = f"custom_components/{DOMAIN}/"
     return {
         path.removeprefix(prefix): content
         for path, content in main.files.items()
@@ -167,12 +167,28 @@ async def test_add_from_link(
     assert repository.data.installed_version == f"v{scratch.next}"
 
 
-async def test_main_alone_is_an_app(
+@pytest.mark.parametrize("name", ["before", "main", "tag"])
+async def test_repository_is_an_integration(
+    manager: MarketplaceManager, scratch: Scratch, name: str
+) -> None:
+    """The Marketplace finds it, although the same repository is one of apps for Supervisor."""
+    repository = IntegrationRepository(manager, REPOSITORY)
+    repository.tree = RepositoryArchive(scratch.tree(name).archive).tree
+    repository.treefiles = [entry.path for entry in repository.tree]
+    repository.try_resolve_content()
+    assert repository.content.path.remote == f"custom_components/{DOMAIN}"
+
+
+async def test_integration_below_a_folder_is_not_found(
     manager: MarketplaceManager, scratch: Scratch
 ) -> None:
-    """Without the tag's tree, the Marketplace reads the repository as one of apps: the reason for the tag."""
+    """The Marketplace reads such a repository as one of apps: the reason for the files at the root."""
     repository = IntegrationRepository(manager, REPOSITORY)
-    repository.tree = RepositoryArchive(scratch.tree("main").archive).tree
+    repository.tree = [
+        entry
+        for entry in RepositoryArchive(scratch.tree("main").archive).tree
+        if not entry.path.startswith("custom_components")
+    ]
     repository.treefiles = [entry.path for entry in repository.tree]
     with pytest.raises(AppRepositoryError):
         repository.try_resolve_content()

@@ -43,7 +43,7 @@ def test_check_agrees(scratch: Scratch) -> None:
 
 
 def test_dry_run_changes_nothing(scratch: Scratch) -> None:
-    """It builds everything, shows checksums and the tag's additions, and keeps nothing."""
+    """It builds everything, shows checksums and changes, and keeps nothing."""
     attempt = scratch.attempt("dry-run")
     assert attempt.code == 0, attempt.output
     assert attempt.is_unchanged
@@ -52,7 +52,7 @@ def test_dry_run_changes_nothing(scratch: Scratch) -> None:
         "s3-backup-agent-arm64",
         "s3-backup-agent.cdx.json",
     ]
-    assert "custom_components/s3_backup_agent\nhacs.json\n" in f"{attempt.output}\n"
+    assert "custom_components/s3_backup_agent/manifest.json" in attempt.output
 
 
 def test_interruption_leaves_nothing(scratch: Scratch) -> None:
@@ -67,15 +67,15 @@ def test_release_is_one_commit_and_one_tag(scratch: Scratch) -> None:
     attempt = scratch.attempt("release")
     assert attempt.code == 0, attempt.output
     assert scratch.text("tag.type") == "tag"
-    parent, main = scratch.text("parents").splitlines()
-    assert parent == main
+    tagged, main = scratch.text("commits").splitlines()
+    assert tagged == main
     image = f"ghcr.io/s3-backup-agent/s3-backup-agent:{scratch.text('current')}"
     assert {*scratch.text("changed").splitlines()} == {
         "Cargo.lock",
         "Cargo.toml",
         "addon/CHANGELOG.md",
         "addon/config.yaml",
-        "hacs/custom_components/s3_backup_agent/manifest.json",
+        "custom_components/s3_backup_agent/manifest.json",
         # And every documented image name.
         *(
             path
@@ -90,7 +90,7 @@ def test_interrupted_release_resumes(scratch: Scratch) -> None:
     """If main has the version already, the same command creates the tag without a second commit."""
     attempt = scratch.attempt("resumed")
     assert attempt.code == 0, attempt.output
-    assert scratch.text("resumed.parents") == scratch.text("parents")
+    assert scratch.text("resumed.commits") == scratch.text("commits")
 
 
 def test_nothing_but_the_version_changes(scratch: Scratch) -> None:

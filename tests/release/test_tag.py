@@ -1,4 +1,4 @@
-"""HACS and Home Assistant's Marketplace install the tag; Supervisor reads main."""
+"""HACS and Home Assistant's Marketplace install the tag, HACS also main; Supervisor reads main."""
 
 from __future__ import annotations
 
@@ -70,55 +70,63 @@ def below(tree: Tree, folder: str) -> dict[str, bytes]:
     }
 
 
-def test_tag_is_main_plus_the_integration(main: Tree, tag: Tree) -> None:
-    """Nothing else, byte for byte."""
-    lifted = below(main, "hacs")
-    assert {PurePosixPath(path).parts[0] for path in lifted} == {
-        "custom_components",
-        "hacs.json",
-    }
-    assert not main.files.keys() & lifted.keys()
-    assert tag.files == main.files | lifted
+# Before the first release, and for users who choose it, HACS installs main.
+EACH = pytest.mark.parametrize("name", ["before", "main", "tag"])
 
 
-def test_main_has_no_integration_at_its_root(main: Tree) -> None:
-    """A copy at the root would be a duplicate to maintain."""
-    assert not {path.split("/")[0] for path in main.files} & {
-        "custom_components",
-        "hacs.json",
+def test_tag_is_main(main: Tree, tag: Tree) -> None:
+    """Byte for byte."""
+    assert tag.files == main.files
+
+
+def test_folder_leads_to_the_integration(main: Tree) -> None:
+    """HACS follows no link, so the files are at the root."""
+    assert below(main, "hacs") == {
+        name: f"../{name}".encode() for name in ("custom_components", "hacs.json")
     }
 
 
-def test_hacs_json(tag: Tree) -> None:
+@EACH
+def test_hacs_json(scratch: Scratch, name: str) -> None:
     """HACS: validate/hacsjson.py; the oldest Home Assistant is a version."""
-    content = HACS_JSON(tag.json("hacs.json"))
+    content = HACS_JSON(scratch.tree(name).json("hacs.json"))
     assert not content.get("zip_release")
     assert AwesomeVersion(content["homeassistant"]).valid
+    # Once there is a release, HACS offers releases alone.
+    assert content["hide_default_branch"]
 
 
-def test_manifest(tag: Tree, scratch: Scratch) -> None:
-    """HACS: validate/integration_manifest.py; HA's loader accepts the tag's version."""
-    manifest = MANIFEST(tag.json(f"{INTEGRATION}/manifest.json"))
+@EACH
+def test_manifest(scratch: Scratch, name: str) -> None:
+    """HACS: validate/integration_manifest.py; HA's loader accepts the version."""
+    manifest = MANIFEST(scratch.tree(name).json(f"{INTEGRATION}/manifest.json"))
     assert manifest["domain"] == DOMAIN
-    assert manifest["version"] == scratch.next
+    expected = scratch.text("current") if name == "before" else scratch.next
+    assert manifest["version"] == expected
     AwesomeVersion(manifest["version"], ensure_strategy=AwesomeVersionStrategy.SEMVER)
 
 
-def test_hacs_finds_one_integration(tag: Tree) -> None:
+@EACH
+def test_hacs_finds_one_integration(scratch: Scratch, name: str) -> None:
     """HACS: repositories/integration.py uses the first folder; there is only one."""
-    folders = {path.split("/")[0] for path in below(tag, "custom_components")}
+    tree = scratch.tree(name)
+    folders = {path.split("/")[0] for path in below(tree, "custom_components")}
     assert folders == {DOMAIN}
 
 
-def test_brand_images(tag: Tree) -> None:
+@EACH
+def test_brand_images(scratch: Scratch, name: str) -> None:
     """HACS: validate/brands.py looks for this file before the repository of brands."""
-    assert tag.files[f"{INTEGRATION}/brand/icon.png"].startswith(b"\x89PNG")
+    icon = scratch.tree(name).files[f"{INTEGRATION}/brand/icon.png"]
+    assert icon.startswith(b"\x89PNG")
 
 
-def test_information_and_licence(tag: Tree) -> None:
+@EACH
+def test_information_and_licence(scratch: Scratch, name: str) -> None:
     """HACS: validate/information.py and license.py."""
-    assert tag.files["README.md"]
-    assert b"Apache License" in tag.files["LICENSE"]
+    tree = scratch.tree(name)
+    assert tree.files["README.md"]
+    assert b"Apache License" in tree.files["LICENSE"]
 
 
 def anchors(document: str) -> set[str]:
