@@ -127,8 +127,9 @@ impl Config {
         let listen = reader.section("listen", settings::LISTEN, |section| {
             Listen::read(section, &state_dir, defaults)
         });
+        let level = reader.parsed("log_level").unwrap_or_default();
         let log = reader.section("log", settings::LOG, |section| Log {
-            level: section.parsed("level").unwrap_or_default(),
+            level: section.parsed("level").unwrap_or(level),
             format: section.parsed("format").unwrap_or_default(),
         });
         let mut locations = reader.list("locations", settings::LOCATION, Location::read);

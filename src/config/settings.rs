@@ -137,26 +137,39 @@ pub const TABLES: [(&str, &[Setting]); 4] = [
 ];
 
 /// Settings outside of sections.
-pub const GENERAL: &[Setting] = &[Setting {
-    name: "state_dir",
-    kind: SettingKind::Path,
-    default: DefaultValue::Derived(
-        "`/var/lib/s3-backup-agent`; for a user other than root, `s3-backup-agent` in `$XDG_STATE_HOME` or `~/.local/state`",
-    ),
-    help: "directory for what must survive a restart: lock, agent ID, journals, verification results, the \
+pub const GENERAL: &[Setting] = &[
+    Setting {
+        name: "state_dir",
+        kind: SettingKind::Path,
+        default: DefaultValue::Derived(
+            "`/var/lib/s3-backup-agent`; for a user other than root, `s3-backup-agent` in `$XDG_STATE_HOME` or `~/.local/state`",
+        ),
+        help: "directory for what must survive a restart: lock, agent ID, journals, verification results, the \
                embedded location. If the agent can't write it, it runs with a warning: interrupted uploads start \
                again, and verification results are lost when it stops",
-    ..AGENT
-}];
+        ..AGENT
+    },
+    // An option of its own: Supervisor refuses options without a section that the schema has.
+    Setting {
+        name: "log_level",
+        kind: LOG_LEVEL,
+        default: DefaultValue::Value("info"),
+        help: "the agent logs records of this level and above; `debug` shows each request to the storage",
+        ..APP
+    },
+];
+
+const LOG_LEVEL: SettingKind =
+    SettingKind::Choice(&["error", "warn", "info", "debug", "trace"]);
 
 /// `[log]`.
 pub const LOG: &[Setting] = &[
     Setting {
         name: "level",
-        kind: SettingKind::Choice(&["error", "warn", "info", "debug", "trace"]),
-        default: DefaultValue::Value("info"),
-        help: "the agent logs records of this level and above; `debug` shows each request to the storage",
-        ..APP
+        kind: LOG_LEVEL,
+        default: DefaultValue::Derived("`log_level`"),
+        help: "the same as `log_level`, and wins",
+        ..AGENT
     },
     Setting {
         name: "format",

@@ -123,9 +123,13 @@ class Options:
         self._schema = app["schema"]
         self._defaults = app["options"]
 
-    def written(self, chosen: dict[str, Any]) -> dict[str, Any]:
-        """Return the content of /data/options.json after saving these options; raises vol.Invalid."""
-        return self._table(self._schema, _merged(self._defaults, chosen), "root")
+    def saved(self, chosen: dict[str, Any]) -> dict[str, Any]:
+        """Return what is kept of options from the app's page, without the defaults; raises vol.Invalid."""
+        return self._table(self._schema, chosen, "root")
+
+    def written(self, saved: dict[str, Any]) -> dict[str, Any]:
+        """Return the content of /data/options.json at the start of the app; raises vol.Invalid."""
+        return self._table(self._schema, _merged(self._defaults, saved), "root")
 
     def _element(self, kind: Any, value: Any, key: str) -> Any:
         if isinstance(kind, list):
@@ -156,11 +160,13 @@ class Options:
     def _single(kind: str, value: Any, key: str) -> Any:
         if value is None:
             raise vol.Invalid(f"{key} is missing")
+        if str(value).startswith("!secret "):
+            raise vol.Invalid(f"{key} is a secret that secrets.yaml does not have")
         name, _, arguments = kind.removesuffix("?").partition("(")
         if name in {"str", "password"}:
             return vol.Schema(str)(value)
-        if name == "int":
-            return vol.Coerce(int)(value)
+        if name == "match":
+            return vol.Match(arguments.removesuffix(")"))(str(value))
         if name == "list":
             return vol.In(arguments.removesuffix(")").split("|"))(str(value))
         raise vol.Invalid(f"what does Supervisor do with {kind}?")

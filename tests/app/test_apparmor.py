@@ -63,7 +63,7 @@ async def everything() -> Seen:
     """Make the agent perform all its actions as an app."""
     supervisor = Supervisor(tokens={TOKEN: SLUG})
     async with Garage() as garage, supervisor:
-        options = {"log": {"level": "debug"}, "locations": await locations(garage)}
+        options = {"log_level": "debug", "locations": await locations(garage)}
         host = f"supervisor:{supervisor.host.rpartition(':')[2]}"
         hosts = {"supervisor": "127.0.0.1", "storage.example.com": "127.0.0.1"}
         async with Image(options, supervisor=host, hosts=hosts) as app:

@@ -56,7 +56,7 @@ async def app(garage: Garage) -> AsyncIterator[App]:
     }
     attic = {**cellar, "id": "attic", "name": "Attic", "bucket": "no-such-bucket"}
     wrong = {**cellar, "id": "wrong", "endpoint": "nonsense", "upload_limit": "fast"}
-    options = {"log": {"level": "info"}, "locations": [cellar, attic, wrong]}
+    options = {"log_level": "info", "locations": [cellar, attic, wrong]}
     async with App(options, page_from=["127.0.0.1", ADDRESS]) as app:
         for night in range(NIGHTS):
             date = f"2026-11-{night + 1:02}T04:47:12.345678+01:00"
@@ -370,7 +370,7 @@ async def test_page_shows_that_the_agent_is_unreachable_and_recovers(
         await app.stop()
         lost = page.root.get_by_text("The agent does not answer")
         await expect(lost).to_be_visible()
-        app.set_options({"locations": [], "log": {"level": "loud"}})
+        app.set_options({"locations": [], "log_level": "loud"})
         await app.start()
         await expect(lost).to_be_hidden()
         assert (await app.get("/v1/info"))["instance_id"] != first

@@ -91,9 +91,9 @@ fn schema_of_the_app_is_current() {
             if setting.name == "endpoint" {
                 for field in own_fields() {
                     let kind = if field.choices.is_empty() {
-                        "str".to_owned()
+                        ANYTHING.to_owned()
                     } else {
-                        format!("list({})", field.choices.join("|"))
+                        choice(&field.choices)
                     };
                     writeln!(schema, "{indent}{}: {kind}?", field.id).unwrap();
                 }
@@ -247,18 +247,25 @@ fn codes(words: &[&str]) -> String {
     codes.join(", ")
 }
 
-/// A value's type in Supervisor's schema. Supervisor checks only choices and integers: its message about any other wrong
-/// value would quote all options with their secrets.
+/// A value's type in Supervisor's schema. Supervisor checks choices, and that a secret is a text: its message about any other
+/// wrong value would quote all options with their secrets.
 fn option_type(setting: &Setting) -> String {
     match setting.kind {
-        SettingKind::Choice(choices) => format!("list({})", choices.join("|")),
+        SettingKind::Choice(choices) => choice(choices),
         SettingKind::Provider => {
             let ids: Vec<_> = provider::all().iter().map(|row| row.id.as_str()).collect();
-            format!("list({})", ids.join("|"))
+            choice(&ids)
         }
-        SettingKind::Boolean => "bool".to_owned(),
-        SettingKind::Number(number) if number.is_integer() => "int".to_owned(),
         _ if setting.secrecy == Secrecy::Secret => "password".to_owned(),
-        _ => "str".to_owned(),
+        _ => ANYTHING.to_owned(),
     }
+}
+
+/// Takes numbers, too, which YAML makes of `prefix: 2024`; `str` would not.
+const ANYTHING: &str = "match(.*)";
+
+/// A choice that can be emptied again.
+fn choice<S: AsRef<str>>(choices: &[S]) -> String {
+    let choices: Vec<_> = choices.iter().map(AsRef::as_ref).collect();
+    format!("list({}|)", choices.join("|"))
 }
