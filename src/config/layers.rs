@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use config::{ConfigError, File, FileFormat, Map, Source, Value};
+use config::{ConfigError, File, FileFormat, Map, Source, Value, ValueKind};
 
 use super::problem::Problem;
 
@@ -72,7 +72,10 @@ pub(super) fn merged(
                 problems.extend(
                     unknown.map(|(key, _)| Problem::of_file(path, &key, "is not a known key")),
                 );
-                builder = builder.add_source(Values(values));
+                let origin = path.display().to_string();
+                let values = values.into_iter();
+                let values = values.map(|(key, value)| (key, value_of(&origin, value)));
+                builder = builder.add_source(Values(values.collect()));
             }
             Err(error) => {
                 let message = strange_quote(&text).unwrap_or_else(|| unreadable(&error));
@@ -88,6 +91,26 @@ pub(super) fn merged(
             (Value::new(None, Map::<String, Value>::new()), problems)
         }
     }
+}
+
+/// The value with its file's path as its origin: `config` names the file relative to the working directory.
+fn value_of(origin: &String, value: Value) -> Value {
+    let kind = match value.kind {
+        ValueKind::Table(table) => ValueKind::Table(
+            table
+                .into_iter()
+                .map(|(key, value)| (key, value_of(origin, value)))
+                .collect(),
+        ),
+        ValueKind::Array(values) => ValueKind::Array(
+            values
+                .into_iter()
+                .map(|value| value_of(origin, value))
+                .collect(),
+        ),
+        kind => kind,
+    };
+    Value::new(Some(origin), kind)
 }
 
 /// Whether a key is a name and not a path: `config` would create all entries of `a[4000000000]`.
@@ -245,6 +268,22 @@ mod tests {
             value.into_table().unwrap().into_keys().collect::<Vec<_>>(),
             ["state_dir"]
         );
+    }
+
+    #[test]
+    fn value_names_its_file_by_the_whole_path() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), r#"{"locations": [{"bucket": 7}]}"#).unwrap();
+        let (value, _) = merged(None, file.path(), &HashMap::new());
+        let [location] = &value.into_table().unwrap()["locations"]
+            .clone()
+            .into_array()
+            .unwrap()[..]
+        else {
+            panic!("not one location")
+        };
+        let bucket = &location.clone().into_table().unwrap()["bucket"];
+        assert_eq!(bucket.origin(), file.path().to_str());
     }
 
     #[test]
