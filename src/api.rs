@@ -29,6 +29,7 @@ use axum::http::{Method, Uri};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 use utoipa::IntoParams;
 use utoipa::openapi::OpenApi;
@@ -36,7 +37,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(crate) use diagnostics::diagnostics;
-pub(crate) use events::stream as events;
+pub(crate) use events::lines as events;
 pub(crate) use info::PROTOCOL;
 use problem::Problem;
 
@@ -65,6 +66,8 @@ pub struct State {
     pub started_at: DateTime<Utc>,
     /// Cancelled when the agent shuts down; ends endless streams.
     pub draining: CancellationToken,
+    /// Set as soon as Home Assistant follows the events.
+    pub home_assistant: Arc<SetOnce<()>>,
 }
 
 #[derive(Deserialize, IntoParams)]

@@ -1,10 +1,13 @@
 //! Announces the agent's socket and token to Home Assistant through Supervisor's discovery.
 //!
-//! Supervisor keeps the message while the app is installed and forwards it to Home Assistant. Sending it is idempotent, so the
-//! agent repeats it in case Supervisor lost it.
-//! Source: "Communication" in Home Assistant's developer documentation, and `supervisor/api/discovery.py`.
+//! Supervisor keeps the message while the app is installed and forwards it to Home Assistant, but only if that runs already,
+//! and never the same content again. Home Assistant itself asks for messages early in its start. So the agent changes the
+//! content until Home Assistant has connected; after that, it repeats the message in case Supervisor lost it.
+//! Source: "Communication" in Home Assistant's developer documentation, `supervisor/api/discovery.py`, and `send` and
+//! `_push_discovery` in `supervisor/discovery/__init__.py`.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -15,6 +18,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio::sync::SetOnce;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -28,7 +32,12 @@ const SERVICE: &str = "s3_backup_agent";
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-/// Interval between repetitions of a delivered message.
+/// Back-off between changed messages to a Home Assistant that does not connect, doubled each time. Its start takes minutes;
+/// without the integration, it never connects.
+const FIRST_CHANGE_AFTER: Duration = Duration::from_secs(15);
+const LAST_CHANGE_AFTER: Duration = Duration::from_hours(1);
+
+/// Interval between repetitions of a message that reached Home Assistant.
 const REPEATED_AFTER: Duration = Duration::from_mins(5);
 
 /// Timeout for an answer. Supervisor calls Home Assistant before it answers.
@@ -51,12 +60,13 @@ pub async fn announce(
     supervisor: Supervisor,
     listen: Listen,
     token: Option<Secret>,
+    home_assistant: Arc<SetOnce<()>>,
     shutdown: CancellationToken,
 ) {
     let message = message(&listen, token.as_ref());
     tokio::select! {
         () = shutdown.cancelled() => {}
-        () = keep_announcing(&supervisor, &message) => {}
+        () = keep_announcing(&supervisor, message, &home_assistant) => {}
     }
 }
 
@@ -68,18 +78,30 @@ fn message(listen: &Listen, token: Option<&Secret>) -> Value {
     json!({"service": SERVICE, "config": config})
 }
 
-async fn keep_announcing(supervisor: &Supervisor, message: &Value) {
+async fn keep_announcing(
+    supervisor: &Supervisor,
+    mut message: Value,
+    home_assistant: &SetOnce<()>,
+) {
     // The last outcome, so that a lasting failure is logged once.
     let (mut said, mut pause) = (None, FIRST_PAUSE);
+    let (mut changes, mut change_after) = (0_u32, FIRST_CHANGE_AFTER);
     loop {
-        match send(supervisor, message).await {
+        match send(supervisor, &message).await {
             Ok(()) => {
                 if said.as_deref() != Some("") {
                     info!("announced the agent to Home Assistant");
                     said = Some(String::new());
                 }
                 pause = FIRST_PAUSE;
-                sleep(REPEATED_AFTER).await;
+                if timeout(change_after, home_assistant.wait()).await.is_ok() {
+                    sleep(REPEATED_AFTER).await;
+                } else {
+                    // Home Assistant ignores keys that it does not know.
+                    changes += 1;
+                    message["config"]["repetition"] = changes.into();
+                    change_after = (change_after * 2).min(LAST_CHANGE_AFTER);
+                }
             }
             Err(refusal) => {
                 let refusal = format!("cannot announce the agent to Home Assistant: {refusal}");

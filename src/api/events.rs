@@ -68,7 +68,14 @@ enum LogLine {
         Problems<400>, Problems<503>,
     ),
 )]
-pub(crate) async fn stream(
+pub(super) async fn stream(state: State<super::State>, query: Query<EventsQuery>) -> Response {
+    // Fails only if it is set already.
+    drop(state.home_assistant.set(()));
+    lines(state, query).await
+}
+
+/// The same for the page, which is not Home Assistant.
+pub(crate) async fn lines(
     State(state): State<super::State>,
     Query(query): Query<EventsQuery>,
 ) -> Response {

@@ -4,12 +4,14 @@ mod state_dir;
 mod token;
 
 use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io};
 
 use axum::Router;
 use chrono::Utc;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::SetOnce;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -48,6 +50,7 @@ pub(super) async fn serve(
         addresses: config.listen.page_from.clone(),
         are_supervisor: config.supervisor.is_some(),
     };
+    let home_assistant = Arc::new(SetOnce::new());
     let state = State {
         agent: agent.clone(),
         agent_id: identity::agent_id(&config.state_dir),
@@ -57,6 +60,7 @@ pub(super) async fn serve(
         gate: Gate::new(token.as_ref(), allowed).into(),
         started_at: Utc::now(),
         draining: shutdown.clone(),
+        home_assistant: home_assistant.clone(),
     };
     let page = page::router(state.clone()).map_err(io::Error::other)?;
     let listeners = listeners(&config.listen, &router(state), &page).await?;
@@ -66,6 +70,7 @@ pub(super) async fn serve(
             supervisor,
             config.listen.clone(),
             token,
+            home_assistant,
             shutdown.clone(),
         ));
     }
@@ -82,6 +87,12 @@ pub(super) async fn serve(
     agent.begin_shutdown();
     while servers.join_next().await.is_some() {}
     agent.stop(CLEAN_UP_LIMIT).await;
+    if config.supervisor.is_some()
+        && let Some(folder) = config.listen.socket.parent()
+    {
+        // Home Assistant shares it, and Supervisor does not remove it with the app. It is empty by now.
+        drop(fs::remove_dir(folder));
+    }
     info!("stopped");
     Ok(stopped?)
 }

@@ -11,7 +11,7 @@ from lab.process import free_port
 from lab.supervisor import Supervisor
 import pytest
 
-NOTHING = {"log": {"level": "info"}, "locations": []}
+NOTHING = {"log_level": "info", "locations": []}
 SECRET = "aSecretAccessKeyThatMustNotLeak"
 GOOD = {
     "name": "Cellar",
@@ -66,6 +66,30 @@ async def test_announcement_waits_for_supervisor() -> None:
         assert app.log().count("Supervisor is unreachable") == 1
 
 
+async def test_message_during_the_start_of_home_assistant_is_sent_again() -> None:
+    """Supervisor drops it, and any repetition of its content; after a connection, nothing changes any more."""
+    async with (
+        Supervisor(tokens={TOKEN: SLUG}) as supervisor,
+        App(NOTHING, supervisor=supervisor.host) as app,
+    ):
+        supervisor.is_home_assistant_up = False
+        await until(lambda: supervisor.posts)
+        supervisor.is_home_assistant_up = True
+        await until(lambda: supervisor.told)
+        (told,) = supervisor.told
+        assert (told["socket"], told["token"]) == (str(app.socket), app.token)
+        assert len(supervisor.messages) == 1
+        async with app.client() as client, client.get("/v1/events") as events:
+            assert b"hello" in await events.content.readline()
+        await app.stop()
+        await app.start()
+        async with app.client() as client, client.get("/v1/events") as events:
+            assert b"hello" in await events.content.readline()
+            posted = len(supervisor.posts)
+            await asyncio.sleep(18)
+            assert len(supervisor.posts) <= posted + 1
+
+
 async def test_new_token_replaces_the_announced_one() -> None:
     """After deletion or damage of the token, Home Assistant receives the new one without a click."""
     async with (
@@ -99,6 +123,16 @@ async def test_same_token_after_a_restart() -> None:
         await until(lambda: len(supervisor.posts) == 2)
         assert supervisor.posts[0] == supervisor.posts[1]
         assert len(supervisor.messages) == 1
+
+
+async def test_stopped_app_leaves_nothing_in_the_shared_folder() -> None:
+    """Supervisor removes the app's data with the app, but not the folder of its socket."""
+    async with App(NOTHING) as app:
+        assert app.socket.exists()
+        assert await app.stop() == 0
+        assert not app.socket.parent.exists()
+        await app.start()
+        assert app.socket.exists()
 
 
 async def test_refused_announcement_is_logged_and_the_agent_runs() -> None:
@@ -184,7 +218,7 @@ async def test_location_stays_with_an_invalid_detail(
 
 @pytest.mark.parametrize(
     "options",
-    ["", "{", "[]", "null", '{"locations": 5}', '{"log": {"level": "loud"}}', "\x00"],
+    ["", "{", "[]", "null", '{"locations": 5}', '{"log_level": "loud"}', "\x00"],
 )
 async def test_agent_runs_with_invalid_options(options: str) -> None:
     """The app stays up, because its page reports the problem."""

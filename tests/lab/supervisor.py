@@ -105,6 +105,10 @@ class Supervisor:
         self.messages: list[dict[str, Any]] = []
         self.names: dict[str, str] = {}
         self.is_broken = False
+        # While Home Assistant starts, Supervisor tells it of no message.
+        self.is_home_assistant_up = True
+        # The content of messages that Home Assistant was told of.
+        self.told: list[dict[str, Any]] = []
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -114,6 +118,7 @@ class Supervisor:
         app.router.add_post("/discovery", self._post)
         app.router.add_get("/discovery/{uuid}", self._get)
         app.router.add_delete("/discovery/{uuid}", self._delete)
+        app.router.add_get("/addons", self._installed)
         app.router.add_get("/addons/{slug}/info", self._info)
         self._runner = web.AppRunner(app)
         await self._runner.setup()
@@ -147,13 +152,21 @@ class Supervisor:
         """Store a message. An app has one for each service, which keeps its id when its content changes."""
         for message in self.messages:
             if (message["addon"], message["service"]) == (slug, service):
-                message["config"] = config
+                if message["config"] != config:
+                    message["config"] = config
+                    self._tell(config)
                 return str(message["uuid"])
         uuid = uuid4().hex
         self.messages.append(
             {"addon": slug, "service": service, "uuid": uuid, "config": config}
         )
+        self._tell(config)
         return uuid
+
+    def _tell(self, config: dict[str, Any]) -> None:
+        """Tell Home Assistant of a new or changed message: `_push_discovery` in `discovery/__init__.py`."""
+        if self.is_home_assistant_up:
+            self.told.append(config)
 
     @web.middleware
     async def _fail(self, request: web.Request, handler: Any) -> web.StreamResponse:
@@ -203,6 +216,15 @@ class Supervisor:
             if message["uuid"] == request.match_info["uuid"]:
                 return _ok(message)
         return _error("Discovery message not found", 404)
+
+    async def _installed(self, request: web.Request) -> web.Response:
+        apps = [{**_APP, "slug": slug, "name": it} for slug, it in self.names.items()]
+        return _ok({"addons": apps})
+
+    def remove(self, slug: str) -> None:
+        """Remove an app, with its messages."""
+        self.names.pop(slug)
+        self.messages = [it for it in self.messages if it["addon"] != slug]
 
     async def _info(self, request: web.Request) -> web.Response:
         slug = request.match_info["slug"]
