@@ -6,7 +6,7 @@ pub mod ids;
 
 use std::sync::Arc;
 
-use chrono::Utc;
+use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use tokio::time::Instant;
 
@@ -21,6 +21,9 @@ use crate::error::{Error, Kind, Reason, Result};
 use crate::store::{Patience, Store};
 use crate::units::rfc3339;
 use history::History;
+
+/// How exactly the time of the last request is known: each change is an event.
+const ASKED_WITHIN: TimeDelta = TimeDelta::minutes(10);
 
 /// A location, shared by all tasks that work on it.
 ///
@@ -44,6 +47,8 @@ struct State {
     /// Whether a request to the storage has ended.
     is_known: bool,
     error: Option<Failure>,
+    /// When the storage was asked last, to `ASKED_WITHIN`.
+    asked_at: Option<DateTime<Utc>>,
     /// As in the last event.
     numbers: Numbers,
     /// Why the last scheduled verification failed.
@@ -169,15 +174,20 @@ impl Location {
     fn set_error(&self, error: Option<Failure>) {
         self.update(|state| {
             let code = |failure: &Option<Failure>| failure.as_ref().map(|failure| failure.code);
+            let now = Utc::now();
             let has_changed = !state.is_known || code(&state.error) != code(&error);
             if has_changed {
                 state.is_known = true;
                 state.error = error.map(|failure| Failure {
-                    since: Some(rfc3339(Utc::now())),
+                    since: Some(rfc3339(now)),
                     ..failure
                 });
             }
-            has_changed
+            let is_old = state.asked_at.is_none_or(|at| now - at >= ASKED_WITHIN);
+            if has_changed || is_old {
+                state.asked_at = Some(now);
+            }
+            has_changed || is_old
         });
     }
 
@@ -258,6 +268,7 @@ impl Location {
                 (true, Some(_)) => "error",
             },
             error: state.error.clone(),
+            asked_at: state.asked_at.map(rfc3339),
             numbers: listing.as_deref().map(Listing::numbers).unwrap_or_default(),
             verification: verification_status(
                 &record,
@@ -265,6 +276,7 @@ impl Location {
                 settings.verify,
                 state.verify_error.clone(),
             ),
+            verified_at: record.last_at().map(rfc3339),
         }
     }
 }

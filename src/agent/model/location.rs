@@ -40,11 +40,17 @@ pub struct LocationStatus {
     pub status: &'static str,
     /// The current error.
     pub error: Option<Failure>,
+    /// When the storage last answered a request, or failed to, RFC 3339; to ten minutes.
+    #[schema(format = DateTime, pattern = "Z$")]
+    pub asked_at: Option<String>,
     /// Figures of the last list.
     #[serde(flatten)]
     pub numbers: Numbers,
     /// Result of verifying its backups.
     pub verification: Option<VerificationStatus>,
+    /// When a backup was verified last, by a schedule or on request, RFC 3339.
+    #[schema(format = DateTime, pattern = "Z$")]
+    pub verified_at: Option<String>,
 }
 
 /// Figures of the last list; all null before it.

@@ -108,6 +108,11 @@ impl Record {
         self.unread.retain(|id, at| gone.unread.get(id) != Some(at));
     }
 
+    /// When a backup was verified last.
+    pub(in crate::agent) fn last_at(&self) -> Option<DateTime<Utc>> {
+        self.backups.values().map(|seen| seen.at).max()
+    }
+
     /// When the next run is due. A last run in the future was dated by a wrong clock.
     pub(super) fn due_at(&self, every: TimeDelta, now: DateTime<Utc>) -> DateTime<Utc> {
         self.last_run
