@@ -51,6 +51,7 @@ def test_dry_run_changes_nothing(scratch: Scratch) -> None:
         "s3-backup-agent-amd64",
         "s3-backup-agent-arm64",
         "s3-backup-agent.cdx.json",
+        "s3-backup-agent.service",
     ]
     assert "custom_components/s3_backup_agent/manifest.json" in attempt.output
 
@@ -105,7 +106,7 @@ def test_nothing_but_the_version_changes(scratch: Scratch) -> None:
 
 
 def test_files_match_their_checksums(scratch: Scratch) -> None:
-    """Three files, and a matching list."""
+    """Four files, and a matching list."""
     folder = scratch.folder / "dist"
     lines = (folder / "SHA256SUMS").read_text().splitlines()
     listed = {name: checksum for checksum, name in map(str.split, lines)}
@@ -143,3 +144,10 @@ def test_notes_are_the_newest_entry(scratch: Scratch) -> None:
     changelog = scratch.tree("main").files["addon/CHANGELOG.md"].decode()
     assert notes
     assert f"## {scratch.next}\n\n{notes}\n" in f"{changelog}\n"
+
+
+@pytest.mark.parametrize("name", ["unit", "unit-security"])
+def test_unit_is_valid_and_hardened(scratch: Scratch, name: str) -> None:
+    """Systemd itself says so."""
+    attempt = scratch.attempt(name)
+    assert attempt.code == 0, attempt.output
