@@ -11,12 +11,7 @@ from typing import Any, Self
 
 from .stream import home_assistants_stream
 
-CLIENT = (
-    Path(__file__).parents[2]
-    / "custom_components"
-    / "s3_backup_agent"
-    / "client"
-)
+CLIENT = Path(__file__).parents[2] / "custom_components" / "s3_backup_agent" / "client"
 
 
 def _load_client() -> ModuleType:

@@ -10,11 +10,7 @@ from homeassistant.config_entries import (
 )
 from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant, callback
-from homeassistant.exceptions import (
-    ConfigEntryAuthFailed,
-    ConfigEntryNotReady,
-    IntegrationError,
-)
+from homeassistant.exceptions import ConfigEntryAuthFailed, ConfigEntryNotReady
 from homeassistant.helpers import config_validation as cv, device_registry as dr
 from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from homeassistant.helpers.typing import ConfigType
@@ -30,9 +26,10 @@ from .devices import (
     update_devices,
     update_locations,
 )
+from .discovery import is_app_removed
 from .errors import translation_of
 from .identity import remember
-from .issues import note_refusal, remove_all
+from .issues import app_removed_issue, note_refusal, remove_all, show
 from .issues.schedule import Schedule
 from .issues.watcher import IssueWatcher
 from .location import registrations_of
@@ -40,7 +37,7 @@ from .location.reauth import abort_flows, start_token_reauth
 from .services import async_setup_services
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
-PLATFORMS = [Platform.BUTTON, Platform.SENSOR]
+PLATFORMS = [Platform.BINARY_SENSOR, Platform.BUTTON, Platform.SENSOR]
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
@@ -89,10 +86,14 @@ async def async_setup_entry(
         await coordinator.connect()
     except AgentError as err:
         note_refusal(hass, entry, err)
+        if await is_app_removed(hass, entry.data):
+            show(hass, entry, app_removed_issue())
         if err.code == "unauthorized":
             # Home Assistant starts the flow for the token only if no other reauth flow is open.
             abort_flows(hass, entry)
-        raise _setup_error(err) from err
+            raise ConfigEntryAuthFailed(**translation_of(err)) from err
+        # Includes errors that an update of the agent solves.
+        raise ConfigEntryNotReady(**translation_of(err)) from err
 
     remember(hass, entry, coordinator.info)
     entry.runtime_data = coordinator
@@ -139,11 +140,3 @@ async def async_remove_config_entry_device(
 ) -> bool:
     """Return whether a device can be removed: the connected agent no longer has its location."""
     return entry.state is ConfigEntryState.LOADED and not is_known(entry, device)
-
-
-def _setup_error(err: AgentError) -> IntegrationError:
-    """Return the error that tells Home Assistant to ask for the token, or to retry."""
-    if err.code == "unauthorized":
-        return ConfigEntryAuthFailed(**translation_of(err))
-    # Includes errors that an update of the agent solves.
-    return ConfigEntryNotReady(**translation_of(err))

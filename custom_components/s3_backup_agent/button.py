@@ -10,12 +10,12 @@ from homeassistant.core import HomeAssistant
 
 from .coordinator import AgentCoordinator, S3BackupAgentConfigEntry
 from .entity import LocationEntity, add_for_each_location
-from .operations import cancel_uploads, refresh, require_working
+from .operations import cancel_uploads, refresh, require_working, verify_newest
 
 if TYPE_CHECKING:
     from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-# A check takes minutes; cancelling must not wait for it.
+# A check takes minutes, verifying longer; cancelling must not wait for them.
 PARALLEL_UPDATES = 0
 
 
@@ -39,6 +39,12 @@ BUTTONS: Final = (
         translation_key="refresh",
         entity_category=EntityCategory.DIAGNOSTIC,
         press=refresh,
+    ),
+    LocationButtonDescription(
+        key="verify",
+        translation_key="verify",
+        entity_category=EntityCategory.DIAGNOSTIC,
+        press=verify_newest,
     ),
     LocationButtonDescription(
         key="cancel_upload",

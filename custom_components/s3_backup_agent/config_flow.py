@@ -17,6 +17,7 @@ from homeassistant.helpers.selector import (
     TextSelectorType,
 )
 from homeassistant.helpers.service_info.hassio import HassioServiceInfo
+from homeassistant.util.hass_dict import HassKey
 
 from .client import (
     UNSUPPORTED_PROTOCOL,
@@ -54,6 +55,9 @@ _AGENT_SCHEMA = vol.Schema(
 )
 _TOKEN_SCHEMA = vol.Schema({vol.Optional(CONF_TOKEN): _PASSWORD})
 _NOTHING = vol.Schema({})
+
+# The newest discovery message of each app, by slug.
+_DATA_ANNOUNCED: HassKey[dict[str, FoundAgent]] = HassKey(f"{DOMAIN}.announced")
 
 # The field and the translation key of an error; any other is `cannot_connect`.
 _FIELD_ERRORS = {
@@ -95,6 +99,8 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
         found = announced(discovery_info.config, slug, discovery_info.name)
         if found is None:
             return self.async_abort(reason="invalid_discovery")
+        # Before it aborts: an open flow for the app continues with the newest message.
+        self.hass.data.setdefault(_DATA_ANNOUNCED, {})[slug] = found
         await self.async_set_unique_id(slug)
         if entry := entry_of(self.hass, found.data):
             return self._follow(entry, found.data)
@@ -112,6 +118,8 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
         """Ask for confirmation to use the app."""
         errors: dict[str, str] = {}
         if user_input is not None:
+            slug = str(self._found.app)
+            self._found = self.hass.data[_DATA_ANNOUNCED].get(slug, self._found)
             data, errors = await self._check(self._found.data)
             if not errors:
                 return await self._finish(data, self._found.name)

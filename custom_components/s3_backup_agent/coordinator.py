@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import aclosing, suppress
+from datetime import datetime
 import logging
 import time
 from typing import Any, cast, override
@@ -24,6 +25,7 @@ from .client import (
     UploadStatus,
 )
 from .const import DOMAIN
+from .discovery import is_app_removed
 from .location import registrations_of
 from .location.registrar import LocationRegistrar
 
@@ -123,6 +125,10 @@ class AgentCoordinator(DataUpdateCoordinator[AgentState]):
         self.instance_id: str | None = None
         # When the connection was lost, on the clock of time.monotonic(); None while connected.
         self.lost_at: float | None = None
+        # Whether the agent's app was removed, and nothing should wait for the agent.
+        self.is_app_removed = False
+        # Since when backups are missing that Home Assistant's schedule expects, by location id.
+        self.overdue: dict[str, datetime] = {}
         self._registrar = LocationRegistrar(client)
         self._on_locations_changed = on_locations_changed
         self._on_refused = on_refused
@@ -186,9 +192,12 @@ class AgentCoordinator(DataUpdateCoordinator[AgentState]):
     async def wait_until_connected(self, *, other_than: str | None = None) -> None:
         """Wait until the agent answers and knows all locations.
 
-        With other_than, wait for a restart after that instance. Raises AgentError when the entry is unloaded meanwhile.
+        With other_than, wait for a restart after that instance. Raises AgentError when the entry is unloaded, or the app
+        removed, meanwhile.
         """
         while not self._ended:
+            if self.is_app_removed:
+                raise AgentError(AGENT_UNREACHABLE, "The agent's app was removed")
             hello = self._next_hello
             if self.instance_id != other_than and await self._answers():
                 return
@@ -213,6 +222,7 @@ class AgentCoordinator(DataUpdateCoordinator[AgentState]):
         try:
             while True:
                 await self._follow_until_lost()
+                await self._note_removal()
                 await asyncio.sleep(self._delay)
                 self._delay = min(self._delay * 2, _LAST_DELAY_SECONDS)
         finally:
@@ -230,6 +240,21 @@ class AgentCoordinator(DataUpdateCoordinator[AgentState]):
                 self._on_refused(err)
         except Exception:
             _LOGGER.exception("Unexpected error while following the agent's events")
+
+    async def _note_removal(self) -> None:
+        """Note whether the agent's app was removed; Supervisor stops an app before it removes it."""
+        is_removed = await is_app_removed(self.hass, self.config_entry.data)
+        if is_removed == self.is_app_removed:
+            return
+        self.is_app_removed = is_removed
+        if is_removed:
+            _LOGGER.warning(
+                "The app of the agent at %s was removed", self.client.address
+            )
+            self._cancel_grace()
+            self._set_available(False)
+            self._wake()
+        self.handle_event({"type": "app"})
 
     async def _follow_events(self) -> None:
         """Handle the events of one connection."""
@@ -256,10 +281,15 @@ class AgentCoordinator(DataUpdateCoordinator[AgentState]):
         if version != self.info["version"]:
             self._on_locations_changed()
         self._cancel_grace()
+        self.is_app_removed = False
         if self.lost_at is not None:
             self.lost_at = None
             _LOGGER.info("The agent at %s is reachable again", self.client.address)
         self._set_available(True)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Wake all that wait for the agent."""
         hello, self._next_hello = self._next_hello, asyncio.Event()
         hello.set()
 

@@ -82,6 +82,10 @@ def _of_connection(entry: S3BackupAgentConfigEntry) -> dict[str, Any] | None:
         "available": coordinator.last_update_success,
         "info": coordinator.info,
         "locations": list(coordinator.locations.values()),
+        "overdue": {
+            location_id: since.isoformat()
+            for location_id, since in coordinator.overdue.items()
+        },
         "uploads": {
             location_id: uploads
             for location_id in coordinator.locations

@@ -74,6 +74,23 @@ async def _apps(hass: HomeAssistant) -> list[FoundAgent]:
     return [found for found in agents if found is not None]
 
 
+async def is_app_removed(hass: HomeAssistant, data: Mapping[str, Any]) -> bool:
+    """Return whether the app of an entry's data is no longer installed; False if Supervisor does not tell."""
+    app = data.get(CONF_APP)
+    if app is None or not is_hassio(hass):
+        return False
+    # The library is installed only under Supervisor.
+    from aiohasupervisor import SupervisorError  # noqa: PLC0415
+
+    from homeassistant.components.hassio import get_supervisor_client  # noqa: PLC0415
+
+    try:
+        installed = await get_supervisor_client(hass).addons.list()
+    except SupervisorError:
+        return False
+    return all(it.slug != app for it in installed)
+
+
 def _sockets() -> list[FoundAgent]:
     """Return the agents with a socket at a usual path."""
     return [

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 # The integration's page, for locations that are stored in Home Assistant.
 OWN_PAGE: Final = f"homeassistant://config/integrations/integration/{DOMAIN}"
 
+# Supervisor's integration, which has a device for each app.
+_SUPERVISOR: Final = "hassio"
+
 _DOCUMENTATION: Final = (
     "https://github.com/s3-backup-agent/s3-backup-agent/blob/main/docs/configuration.md"
 )
@@ -24,6 +27,11 @@ def agents_configuration(hass: HomeAssistant, entry: ConfigEntry) -> str:
     if not (app := entry.data.get(CONF_APP)):
         return _DOCUMENTATION
     # The path of app pages differs between versions of Home Assistant; the device knows it.
-    device = dr.async_get(hass).async_get_device(identifiers={("hassio", app)})
-    page = device.configuration_url if device else None
-    return f"{page or f'homeassistant://config/app/{app}'}/config"
+    registry = dr.async_get(hass)
+    pages = (
+        device.configuration_url
+        for supervisor in hass.config_entries.async_entries(_SUPERVISOR)
+        for device in dr.async_entries_for_config_entry(registry, supervisor.entry_id)
+        if (_SUPERVISOR, app) in device.identifiers
+    )
+    return f"{next(pages, None) or f'homeassistant://config/app/{app}'}/config"

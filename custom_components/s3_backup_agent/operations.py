@@ -71,6 +71,19 @@ async def verify(
     return await coordinator.client.verify(location_id, backup_id, full=full)
 
 
+async def verify_newest(coordinator: AgentCoordinator, location_id: str) -> None:
+    """Download and verify the newest backup; raises HomeAssistantError if it is damaged."""
+    backups = await refresh(coordinator, location_id)
+    if not backups:
+        raise ServiceValidationError(
+            translation_domain=DOMAIN, translation_key="no_backup"
+        )
+    backup_id = backups[0]["backup_id"]
+    verified = await verify(coordinator, location_id, backup_id, full=True)
+    if not verified["ok"]:
+        raise damaged(backup_id, verified)
+
+
 def damaged(backup_id: str, verified: Verified) -> HomeAssistantError:
     """Return the error for a damaged backup."""
     problems = "; ".join(problem["detail"] for problem in verified["problems"])

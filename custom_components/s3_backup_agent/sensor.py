@@ -77,6 +77,11 @@ def _uploaded_at(sensor: LocationSensor) -> datetime | None:
     return dt_util.parse_datetime(last["uploaded_at"]) if last else None
 
 
+def _time(text: str | None) -> datetime | None:
+    """Return a time of the agent."""
+    return dt_util.parse_datetime(text) if text else None
+
+
 def _duration(sensor: LocationSensor) -> int | None:
     """Return the duration of the last upload."""
     last = _last_upload(sensor)
@@ -131,6 +136,20 @@ SENSORS: Final = (
         suggested_unit_of_measurement=UnitOfTime.MINUTES,
         suggested_display_precision=1,
         value=_duration,
+    ),
+    LocationSensorDescription(
+        key="last_check",
+        translation_key="last_check",
+        device_class=SensorDeviceClass.TIMESTAMP,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        value=lambda sensor: _time(sensor.location.get("asked_at")),
+    ),
+    LocationSensorDescription(
+        key="last_verified",
+        translation_key="last_verified",
+        device_class=SensorDeviceClass.TIMESTAMP,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        value=lambda sensor: _time(sensor.location.get("verified_at")),
     ),
     LocationSensorDescription(
         key="upload_progress",

@@ -119,7 +119,8 @@ def _refresh_response(backups: list[Backup]) -> ServiceResponse:
 def _verify_response(verified: Verified) -> ServiceResponse:
     """Return the response for a verification."""
     keys = ("ok", "mode", "size_bytes", "read_bytes", "sha256", "problems")
-    return cast(ServiceResponse, {key: verified.get(key) for key in keys})
+    known = {key: verified.get(key) for key in keys}
+    return cast(ServiceResponse, {**known, "notes": verified.get("notes", [])})
 
 
 def _target(call: ServiceCall) -> tuple[AgentCoordinator, str]:

@@ -132,7 +132,8 @@ class _ResumingUpload:
                 keep=True,
             )
         except AgentError as err:
-            raise await self.progress.reason_for(err) from err
+            reason = await self.progress.reason_for(err)
+            raise reason from err
 
     async def _may_retry(self, err: AgentError, instance_id: str | None) -> bool:
         """Return whether a failure only says that the agent is away, or was restarted."""

@@ -53,6 +53,13 @@ def reachable_agent() -> None:
 
 
 @pytest.fixture(autouse=True)
+def no_deprecated_call(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail if Home Assistant reports a call that it will remove."""
+    yield
+    assert "Detected that custom integration" not in caplog.text
+
+
+@pytest.fixture(autouse=True)
 def custom_integration(request: pytest.FixtureRequest) -> None:
     """Enable custom integrations in tests with Home Assistant."""
     if "hass" in request.fixturenames:

@@ -7,6 +7,7 @@ from typing import Any
 from lab.garage import Garage
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
+from custom_components.s3_backup_agent.binary_sensor import BINARY_SENSORS
 from custom_components.s3_backup_agent.button import BUTTONS
 from custom_components.s3_backup_agent.const import DOMAIN
 from homeassistant.components.backup.const import DATA_MANAGER
@@ -65,7 +66,11 @@ def shown(hass: HomeAssistant) -> dict[str, ir.IssueEntry]:
 
 def entity_id(hass: HomeAssistant, key: str, location_id: str = "local") -> str:
     """Return the id of a location's entity."""
-    platform = Platform.BUTTON if key in {it.key for it in BUTTONS} else Platform.SENSOR
+    platforms = {
+        **{it.key: Platform.BUTTON for it in BUTTONS},
+        **{it.key: Platform.BINARY_SENSOR for it in BINARY_SENSORS},
+    }
+    platform = platforms.get(key, Platform.SENSOR)
     found = er.async_get(hass).async_get_entity_id(
         platform, DOMAIN, f"{location_id}_{key}"
     )

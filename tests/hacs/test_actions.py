@@ -116,7 +116,7 @@ async def test_verify_backup(
     assert answer["ok"] is True
     assert answer["mode"] == mode
     assert answer["size_bytes"] == len(tar)
-    assert answer["problems"] == []
+    assert answer["problems"] == answer["notes"] == []
     await act_only(hass, "verify_backup", **about)
 
 

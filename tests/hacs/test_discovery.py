@@ -5,8 +5,9 @@ from lab.supervisor import Supervisor
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
+from custom_components.s3_backup_agent.client import AgentError
 from custom_components.s3_backup_agent.const import CONF_AGENT_ID, CONF_APP, DOMAIN
-from custom_components.s3_backup_agent.issues import OPTIONS_PROBLEM
+from custom_components.s3_backup_agent.issues import APP_REMOVED, OPTIONS_PROBLEM
 from homeassistant.config_entries import (
     SOURCE_HASSIO,
     SOURCE_IGNORE,
@@ -52,7 +53,7 @@ async def test_invalid_app_options_are_shown(
 ) -> None:
     """The app announces itself, and its invalid options are shown until they are corrected."""
     supervisor.tokens[APP_TOKEN] = SLUG
-    bad = {"log": {"level": "loud"}, "locations": [{"provider": "aws"}]}
+    bad = {"log_level": "loud", "locations": [{"provider": "aws"}]}
     async with App(bad, supervisor=supervisor.host) as app:
         await until(lambda: bool(supervisor.messages))
         await announce(supervisor.messages[0]["config"])
@@ -66,11 +67,11 @@ async def test_invalid_app_options_are_shown(
         assert issue.learn_more_url == f"homeassistant://config/app/{SLUG}/config"
         assert issue.translation_placeholders is not None
         problems = issue.translation_placeholders["problems"]
-        assert "- `log.level` must be one of error, warn, info" in problems
+        assert "- `log_level` must be one of error, warn, info" in problems
         assert "- `locations[0].bucket` is missing" in problems
 
         assert await app.stop() == 0
-        app.set_options({"log": {"level": "info"}, "locations": []})
+        app.set_options({"log_level": "info", "locations": []})
         await app.start()
         await until(lambda: OPTIONS_PROBLEM not in shown(hass))
         assert await hass.config_entries.async_unload(entry.entry_id)
@@ -126,6 +127,56 @@ async def test_reinstalled_app_keeps_entry(
         assert entry.data[CONF_TOKEN] == again.token
         assert entry.data[CONF_AGENT_ID] != before
         assert await hass.config_entries.async_unload(entry.entry_id)
+
+
+async def test_open_card_follows_a_reinstalled_app(
+    hass: HomeAssistant, app: Agent, announce: Announce
+) -> None:
+    """The card *Discovered* of the app before it was installed again uses the newest message."""
+    async with Agent(token="the token before, as long") as before:
+        await announce({"address": before.address, "token": before.token})
+        (flow,) = hass.config_entries.flow.async_progress()
+    await announce(message(app))
+    assert [flow["flow_id"]] == [
+        it["flow_id"] for it in hass.config_entries.flow.async_progress()
+    ]
+    result = await submit(hass, flow)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert result["result"].data[CONF_TOKEN] == TOKEN
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_removed_app_ends_backups_and_is_shown(
+    hass: HomeAssistant,
+    app: Agent,
+    announce: Announce,
+    supervisor: Supervisor,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An upload does not wait for an app that was removed; installed again, the app continues."""
+    await announce(message(app))
+    await submit(hass, hass.config_entries.flow.async_progress()[0])
+    (entry,) = entries(hass)
+    coordinator = entry.runtime_data
+    await app.stop()
+    await until(lambda: coordinator.lost_at is not None)
+    assert APP_REMOVED not in shown(hass), "the app is only stopped"
+    waiting = hass.async_create_task(coordinator.wait_until_connected())
+    supervisor.remove(SLUG)
+    with pytest.raises(AgentError, match="app was removed"):
+        await waiting
+    await until(lambda: APP_REMOVED in shown(hass))
+    assert not coordinator.last_update_success
+    assert "was removed" in caplog.text
+
+    assert await hass.config_entries.async_reload(entry.entry_id) is False
+    assert APP_REMOVED in shown(hass)
+
+    await app.start()
+    await announce(message(app))
+    assert entry.state is ConfigEntryState.LOADED
+    assert APP_REMOVED not in shown(hass)
+    assert await hass.config_entries.async_unload(entry.entry_id)
 
 
 async def test_new_token_ends_reauth(

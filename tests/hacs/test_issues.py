@@ -81,8 +81,10 @@ async def test_issue_links_app_page(
     page = "homeassistant://config/app/local_agent/config"
     assert shown(hass)["credentials"].learn_more_url == page
 
+    supervisor = MockConfigEntry(domain="hassio")
+    supervisor.add_to_hass(hass)
     dr.async_get(hass).async_get_or_create(
-        config_entry_id=loaded.entry_id,
+        config_entry_id=supervisor.entry_id,
         identifiers={("hassio", "local_agent")},
         configuration_url="homeassistant://hassio/addon/local_agent",
     )

@@ -13,11 +13,12 @@ from pytest_homeassistant_custom_component.common import (
 from custom_components.s3_backup_agent.const import DOMAIN
 from homeassistant.components.backup.config import Day, ScheduleRecurrence
 from homeassistant.components.backup.const import DATA_MANAGER
+from homeassistant.const import STATE_OFF, STATE_ON
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.util import dt as dt_util
 
-from .home import Tell, shown
+from .home import Tell, shown, value
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -56,8 +57,10 @@ async def test_second_missing_backup_is_shown(
     freezer.move_to(now + 2 * DAY + 3 * HOUR)
     tell(**uploaded(now - 10 * DAY))
     assert shown(hass) == {}, "the second backup may still upload"
+    assert value(hass, "overdue") == STATE_OFF
     freezer.move_to(now + 2 * DAY + 12 * HOUR)
     tell(last_upload=None)
+    assert value(hass, "overdue") == STATE_ON
     (issue,) = shown(hass).values()
     assert issue.translation_key == "overdue"
     assert issue.severity is ir.IssueSeverity.WARNING

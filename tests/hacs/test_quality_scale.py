@@ -1,6 +1,7 @@
 """Quality scale: each rule is done, or exempt with a reason."""
 
 import ast
+import re
 
 import pytest
 
@@ -42,7 +43,7 @@ FUNCTIONS = {
     "repair-issues": ("repairs.py", "async_create_fix_flow"),
     "stale-devices": ("__init__.py", "async_remove_config_entry_device"),
 }
-ENTITY_PLATFORMS = ("button.py", "sensor.py")
+ENTITY_PLATFORMS = ("binary_sensor.py", "button.py", "sensor.py")
 
 
 # The passage of the document for a rule.
@@ -157,3 +158,39 @@ def test_exceptions_are_translated() -> None:
         # A literal key, or the unpacked result of translation_of.
         names = {keyword.arg for keyword in call.keywords}
         assert names & {"translation_key", None}, ast.unparse(call)
+
+
+def raised_name(expression: ast.expr | None) -> str | None:
+    """Return the name that hassfest's rule sees of a raised exception; it fails for anything else, such as `raise await …`."""
+    while not isinstance(expression, ast.Name | None):
+        assert isinstance(expression, ast.Attribute | ast.Call), ast.unparse(expression)
+        expression = getattr(expression, "func", getattr(expression, "value", None))
+    return expression.id if expression else None
+
+
+def test_setup_raises() -> None:
+    """Rule test-before-setup: hassfest reads each `raise`, and finds those of the setup itself."""
+    assert {raised_name(node.exc) for node in nodes(ast.Raise)}
+    (setup,) = (
+        node
+        for node in nodes(ast.AsyncFunctionDef, "__init__.py")
+        if node.name == "async_setup_entry"
+    )
+    raised = {
+        raised_name(node.exc) for node in ast.walk(setup) if isinstance(node, ast.Raise)
+    }
+    assert raised == {"ConfigEntryAuthFailed", "ConfigEntryNotReady"}
+
+
+def test_functions_name_the_typed_entry() -> None:
+    """Rule runtime-data: hassfest wants the entry's own type in functions that Home Assistant calls."""
+    files = ("__init__.py", "diagnostics.py", *ENTITY_PLATFORMS)
+    typed = [
+        ast.unparse(function.args.args[1].annotation or function)
+        for file in files
+        for function in nodes(ast.AsyncFunctionDef, file)
+        if function.name.startswith("async_") and function.name != "async_setup"
+        if len(function.args.args) > 1
+    ]
+    assert len(typed) > len(files)
+    assert all(re.fullmatch(r"[A-Za-z][A-Za-z0-9]+ConfigEntry", it) for it in typed)

@@ -70,6 +70,8 @@ class Location(TypedDict):
     # Absent in older agents.
     folder: NotRequired[str]
     other_ids: NotRequired[list[str]]
+    asked_at: NotRequired[str | None]
+    verified_at: NotRequired[str | None]
     last_upload: NotRequired[LastUpload | None]
     skipped: NotRequired[dict[str, int] | None]
     verification: NotRequired[Verification | None]

@@ -43,6 +43,7 @@ SCHEDULE_MOVED: Final = "schedule_moved"
 OPTIONS_PROBLEM: Final = "options_problem"
 AGENT_TOO_OLD: Final = "agent_too_old"
 AGENT_TOO_NEW: Final = "agent_too_new"
+APP_REMOVED: Final = "app_removed"
 
 # For a location of the agent's own configuration, which cannot be fixed here.
 _WRONG_REGION_CONFIGURED: Final = "wrong_region_configured"
@@ -136,6 +137,11 @@ def note_refusal(hass: HomeAssistant, entry: ConfigEntry, err: AgentError) -> No
     if isinstance(err, UnsupportedProtocolError):
         kind = AGENT_TOO_OLD if err.is_too_old else AGENT_TOO_NEW
         show(hass, entry, Issue(kind=kind))
+
+
+def app_removed_issue() -> Issue:
+    """Return the issue of an app that was removed."""
+    return Issue(kind=APP_REMOVED, page=OWN_PAGE)
 
 
 def error_issues(

@@ -27,6 +27,7 @@ from . import (
     UNREACHABLE,
     UNREACHABLE_FOR,
     Issue,
+    app_removed_issue,
     down_since,
     error_issues,
     failed_verifications,
@@ -47,7 +48,7 @@ from .schedule import Schedule
 # Some issues appear with time alone.
 _INTERVAL: Final = timedelta(minutes=10)
 # The events that may change issues.
-_RELEVANT_EVENTS: Final = frozenset({"hello", "location", "lost"})
+_RELEVANT_EVENTS: Final = frozenset({"app", "hello", "location", "lost"})
 # The agent's codes of orphans.
 _ORPHANS: Final = {
     TARS_WITHOUT_METADATA: "metadata_missing",
@@ -137,6 +138,7 @@ class IssueWatcher:
         Issues of a location in an unknown state stay; without a listing, so do overdue backups and orphans.
         """
         locations = self._coordinator.locations
+        self._update_overdue(locations)
         wanted = {
             issue.issue_id(self._entry): issue
             for location in locations.values()
@@ -145,6 +147,9 @@ class IssueWatcher:
         }
         if problems := self._coordinator.info.get("problems"):
             issue = options_issue(self._hass, self._entry, problems)
+            wanted[issue.issue_id(self._entry)] = issue
+        if self._coordinator.is_app_removed:
+            issue = app_removed_issue()
             wanted[issue.issue_id(self._entry)] = issue
         for location_id, err in self._coordinator.refused.items():
             if subentry := subentry_of(self._entry, location_id):
@@ -232,13 +237,27 @@ class IssueWatcher:
         yield from error_issues(self._hass, self._entry, location)
         if since := self._unreachable_since(location):
             yield unreachable_issue(location, since)
-        if "last_upload" in location:
+        if missing := self._coordinator.overdue.get(location["id"]):
+            yield overdue_issue(location, missing)
+        yield from self._backup_issues(location)
+
+    @callback
+    def _update_overdue(self, locations: dict[str, Location]) -> None:
+        """Update since when backups are missing; without a listing, that stays."""
+        overdue: dict[str, datetime] = {}
+        for location_id, location in locations.items():
+            if "last_upload" not in location:
+                continue
             last = location["last_upload"]
             uploaded_at = last and dt_util.parse_datetime(last["uploaded_at"])
-            missing = self._schedule.missing_since(location["id"], uploaded_at)
-            if missing and location["backups"] is not None:
-                yield overdue_issue(location, missing)
-        yield from self._backup_issues(location)
+            missing = self._schedule.missing_since(location_id, uploaded_at)
+            if location["backups"] is None:
+                missing = self._coordinator.overdue.get(location_id)
+            if missing:
+                overdue[location_id] = missing
+        if overdue != self._coordinator.overdue:
+            self._coordinator.overdue = overdue
+            self._coordinator.async_update_listeners()
 
     def _unreachable_since(self, location: Location) -> datetime | None:
         """Return since when a storage is unreachable, if that is an issue."""
