@@ -74,7 +74,11 @@ impl<'e> Reader<'e> {
 
     /// Problems, unknown keys included, and notes on what the reader corrected.
     pub(super) fn finish(mut self) -> (Vec<Problem>, Vec<Problem>) {
-        let keys: BTreeSet<String> = self.table.keys().cloned().collect();
+        // A form keeps emptied options, such as those of another provider.
+        let set = (self.table.iter()).filter(
+            |(_, value)| !matches!(&value.kind, ValueKind::String(text) if text.is_empty()),
+        );
+        let keys: BTreeSet<String> = set.map(|(key, _)| key.clone()).collect();
         for key in keys.difference(&self.read.clone()) {
             let meant = self.nearest(key);
             let message = unknown_key(key, meant.as_deref());

@@ -159,8 +159,7 @@ pub const GENERAL: &[Setting] = &[
     },
 ];
 
-const LOG_LEVEL: SettingKind =
-    SettingKind::Choice(&["error", "warn", "info", "debug", "trace"]);
+const LOG_LEVEL: SettingKind = SettingKind::Choice(&["error", "warn", "info", "debug", "trace"]);
 
 /// `[log]`.
 pub const LOG: &[Setting] = &[

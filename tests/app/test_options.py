@@ -114,7 +114,6 @@ async def test_number_or_emptied_option_is_understood(option: str, value: Any) -
         ("upload_limit", "fast"),
         ("outage_seconds", -1),
         ("verify_every", "weekly"),
-        ("prefix", ["a", "b"]),
     ],
 )
 async def test_wrong_option_is_named_by_the_agent(option: str, value: Any) -> None:
