@@ -145,7 +145,7 @@ pub struct LogHandle {
 pub fn start(level: Level, log_format: Format) -> Result<LogHandle, SetGlobalDefaultError> {
     let (level, filter) = LevelHandle::new(level);
     let relay = Relay::new(level.clone());
-    let records = format::layer().with_writer(|| Scrubbed(io::stderr()));
+    let records = format::layer().with_writer(move || Scrubbed(io::stderr(), log_format));
     let records = match log_format {
         Format::Plain => records
             .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
@@ -180,13 +180,20 @@ fn one_line(text: &str) -> Cow<'_, str> {
 }
 
 /// Scrubs whole lines: each record is written in one call.
-struct Scrubbed<W>(W);
+struct Scrubbed<W>(W, Format);
 
 impl<W: Write> Write for Scrubbed<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
         let text = text.strip_suffix('\n').unwrap_or(&text);
-        writeln!(self.0, "{}", one_line(&scrub::scrub(text)))?;
+        // Object by object, because the names of its fields are quoted.
+        let parsed = (self.1 == Format::Json).then(|| serde_json::from_str(text).ok());
+        if let Some(mut record) = parsed.flatten() {
+            scrub::scrub_json(&mut record);
+            writeln!(self.0, "{record}")?;
+        } else {
+            writeln!(self.0, "{}", one_line(&scrub::scrub(text)))?;
+        }
         Ok(line.len())
     }
 
@@ -202,7 +209,7 @@ mod tests {
     #[test]
     fn record_is_one_line() {
         let mut written = Vec::new();
-        Scrubbed(&mut written)
+        Scrubbed(&mut written, Format::Plain)
             .write_all("left out \"a\nWARN forged\r\": ä\n".as_bytes())
             .unwrap();
         assert_eq!(

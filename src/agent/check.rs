@@ -63,6 +63,7 @@ pub async fn check(
     };
     if let Backend::S3(settings) = &location.backend {
         trial.notes.extend(note_plain_http(settings));
+        trial.notes.extend(note_short_secret(settings));
     }
     if trial.ok() {
         trial.notes.extend(note_nearby(location).await);
@@ -206,6 +207,15 @@ fn note_plain_http(settings: &S3Settings) -> Option<CheckNote> {
         code: "plain_http",
         key: Some("endpoint".to_owned()),
         message,
+        suggestion: None,
+    })
+}
+
+fn note_short_secret(settings: &S3Settings) -> Option<CheckNote> {
+    Some(CheckNote {
+        code: "short_secret",
+        key: Some("secret_access_key".to_owned()),
+        message: settings.short_secret()?.to_owned(),
         suggestion: None,
     })
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::catalog::{Catalog, Listing};
 use super::events::Events;
@@ -70,6 +71,11 @@ impl Location {
         folder: Arc<Folder>,
         events: Events,
     ) -> Result<Self> {
+        if let Backend::S3(s3) = &settings.backend
+            && let Some(warning) = s3.short_secret()
+        {
+            warn!(location = settings.id, "{warning}");
+        }
         Ok(Self {
             store: Store::open(&settings)?,
             settings: Arc::new(settings),

@@ -9,6 +9,7 @@ use super::reader::Reader;
 use super::secret::Secret;
 use super::wire::Wire;
 use crate::error::Reason;
+use crate::logging::scrub::STRONG_BYTES;
 use crate::provider::{self, Addressing, Checksum, Provider};
 use crate::units::sha256;
 
@@ -110,6 +111,14 @@ impl S3Settings {
             encryption: encryption?,
             wire,
         })
+    }
+
+    /// A warning if the secret access key is short.
+    pub(crate) fn short_secret(&self) -> Option<&'static str> {
+        (self.secret_access_key.expose().len() < STRONG_BYTES).then_some(
+            "The secret access key has fewer than 8 characters: it is easy to guess, and the agent cannot tell it from its own \
+             words in the log. Create a longer one.",
+        )
     }
 
     /// Identifies how these settings store a tar, without secrets. Uploads resume only if it is unchanged.

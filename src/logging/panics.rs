@@ -5,7 +5,7 @@ use std::panic::{PanicHookInfo, set_hook};
 
 use tracing::{dispatcher, error};
 
-use super::Scrubbed;
+use super::{Format, Scrubbed};
 
 /// Logs panics, or prints them to standard error before the log starts.
 pub fn note_panics() {
@@ -23,7 +23,7 @@ fn note(panic: &PanicHookInfo<'_>) {
     } else {
         // Ignored: a closed standard error leaves no place to report to.
         drop(writeln!(
-            Scrubbed(io::stderr()),
+            Scrubbed(io::stderr(), Format::Plain),
             "error: a bug in the agent, at {place}: {message}"
         ));
     }
@@ -36,7 +36,7 @@ mod tests {
 
     use super::*;
     use crate::config::Secret;
-    use crate::logging::{Format, Level, start};
+    use crate::logging::{Level, start};
 
     const CHILD: &str = "S3_BACKUP_AGENT_TEST_PANICS";
     const SECRET: &str = "planted/in+a=panic";

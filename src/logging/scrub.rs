@@ -2,6 +2,9 @@
 //!
 //! Every [`Secret`](crate::config::Secret) registers itself here when it is created, and is forgotten after its last copy
 //! is dropped. The scrubber searches for the secret itself and for its forms in URLs, JSON and Rust's `Debug`.
+//!
+//! A weak secret, such as `wrong`, is also one of the agent's own words, and replacing those would reveal it. So it is replaced
+//! in values from outside, by [`scrub_value`], and in the agent's own texts only where they quote such a value, by [`scrub`].
 
 use std::borrow::Cow;
 use std::sync::{Arc, Weak};
@@ -14,6 +17,12 @@ use url::Url;
 
 /// Minimum length of a secret: a shorter text is part of too many words, and no key is that short.
 const MIN_BYTES: usize = 4;
+
+/// Minimum length of a secret that no text contains by chance.
+pub const STRONG_BYTES: usize = 8;
+
+/// Longest single word or number that a text may contain by chance.
+const LONGEST_WORD: usize = 20;
 
 /// Characters that RFC 3986 leaves unreserved stay unencoded.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
@@ -30,7 +39,38 @@ static KNOWN: RwLock<Vec<Form>> = RwLock::new(Vec::new());
 
 struct Form {
     text: String,
+    is_weak: bool,
     secret: Weak<str>,
+}
+
+impl Form {
+    /// Whether it is replaced between these characters of a text.
+    fn is_hidden(&self, is_value: bool, before: &str, after: &str) -> bool {
+        let (last, next) = (before.chars().next_back(), after.chars().next());
+        let is_boundary = |beside: Option<char>| !beside.is_some_and(char::is_alphanumeric);
+        if !self.is_weak {
+            return true;
+        }
+        if is_value {
+            return is_boundary(last) && is_boundary(next);
+        }
+        // A field's value, as in `state="complete"`, is mostly one of the agent's own words.
+        last == Some('"') && matches!(next, Some('"' | '\\')) && !before.ends_with("=\"")
+    }
+
+    fn hide(&self, text: &str, is_value: bool) -> Option<String> {
+        let mut hidden = String::new();
+        let mut rest = 0;
+        for (start, found) in text.match_indices(&self.text) {
+            let end = start + found.len();
+            if self.is_hidden(is_value, &text[..start], &text[end..]) {
+                hidden.push_str(&text[rest..start]);
+                hidden.push_str(HIDDEN);
+                rest = end;
+            }
+        }
+        (rest > 0).then(|| hidden + &text[rest..])
+    }
 }
 
 /// Registers a secret until its last copy is dropped.
@@ -42,30 +82,50 @@ pub fn hide(secret: &Arc<str>) {
     let mut known = KNOWN.write();
     known.retain(|form| form.secret.strong_count() > 0);
     known.extend(forms.into_iter().map(|text| Form {
+        is_weak: is_weak(&text),
         text,
         secret: Arc::downgrade(secret),
     }));
     known.sort_by_key(|form| std::cmp::Reverse(form.text.len()));
 }
 
-/// Replaces secrets in a text.
+/// Replaces secrets in a text of the agent, which may quote values from outside.
 #[must_use]
 pub fn scrub(text: &str) -> Cow<'_, str> {
+    replace(text, false)
+}
+
+/// Replaces secrets in a value from outside, such as a provider's message or the name of a backup.
+#[must_use]
+pub fn scrub_value(text: &str) -> Cow<'_, str> {
+    replace(text, true)
+}
+
+fn replace(text: &str, is_value: bool) -> Cow<'_, str> {
     let mut scrubbed = Cow::Borrowed(text);
     for form in KNOWN.read().iter() {
-        if scrubbed.contains(&form.text) {
-            scrubbed = Cow::Owned(scrubbed.replace(&form.text, HIDDEN));
+        if let Some(hidden) = form.hide(&scrubbed, is_value) {
+            scrubbed = Cow::Owned(hidden);
         }
     }
     scrubbed
 }
 
-/// Replaces secrets in a text, and `id`, which is no secret elsewhere; an empty one stands for none.
+/// Whether a text of the agent may contain this secret by chance.
+#[must_use]
+pub fn is_weak(secret: &str) -> bool {
+    let is_word = |part: u8| part.is_ascii_alphabetic() || part == b'_';
+    let is_one_word =
+        secret.bytes().all(is_word) || secret.bytes().all(|digit| digit.is_ascii_digit());
+    secret.len() < STRONG_BYTES || (secret.len() <= LONGEST_WORD && is_one_word)
+}
+
+/// Replaces secrets in a value from outside, and `id`, which is no secret elsewhere; an empty one stands for none.
 pub fn scrub_with(text: &mut String, id: &str) {
     if !id.is_empty() && text.contains(id) {
         *text = text.replace(id, HIDDEN);
     }
-    if let Cow::Owned(scrubbed) = scrub(text) {
+    if let Cow::Owned(scrubbed) = scrub_value(text) {
         *text = scrubbed;
     }
 }
@@ -76,12 +136,31 @@ pub fn without_credentials(text: &str) -> &str {
     text.rsplit_once('@').map_or(text, |(_, host)| host)
 }
 
+/// Fields of a JSON document whose texts come from outside.
+const VALUES: [&str; 4] = ["name", "endpoint", "bucket", "prefix"];
+
 /// Replaces secrets in every text of a JSON value.
 pub fn scrub_json(value: &mut serde_json::Value) {
+    scrub_field("", value);
+}
+
+fn scrub_field(name: &str, value: &mut serde_json::Value) {
     match value {
-        serde_json::Value::String(text) => scrub_with(text, ""),
-        serde_json::Value::Array(values) => values.iter_mut().for_each(scrub_json),
-        serde_json::Value::Object(values) => values.values_mut().for_each(scrub_json),
+        serde_json::Value::String(text) => {
+            if let Cow::Owned(scrubbed) = replace(text, VALUES.contains(&name)) {
+                *text = scrubbed;
+            }
+        }
+        serde_json::Value::Array(values) => {
+            for value in values {
+                scrub_field(name, value);
+            }
+        }
+        serde_json::Value::Object(values) => {
+            for (name, value) in values {
+                scrub_field(name, value);
+            }
+        }
         _ => {}
     }
 }
@@ -194,5 +273,59 @@ mod tests {
         assert_eq!(scrub("gone-with-the-wind"), "gone-with-the-wind");
         let _short = hidden("abc");
         assert_eq!(scrub("abc"), "abc");
+    }
+
+    #[test]
+    fn weak_secret_is_replaced_in_values_and_not_in_words_of_the_agent() {
+        let _all = [
+            "wrong",
+            "location",
+            "wrong_region",
+            "20261130",
+            "minioadmin",
+        ]
+        .map(hidden);
+        for own in [
+            "The bucket is in the wrong region.",
+            "2026-11-30 checked location=garage code=\"wrong_region\" size_bytes=20261130",
+            "/v1/locations/garage",
+        ] {
+            assert_eq!(scrub(own), own);
+        }
+        for (own, scrubbed) in [
+            (
+                "There is no location \"wrong\".",
+                "There is no location \"***\".",
+            ),
+            ("no location \\\"wrong\\\".", "no location \\\"***\\\"."),
+        ] {
+            assert_eq!(scrub(own), scrubbed);
+        }
+        for (value, scrubbed) in [
+            (
+                "The key wrong is not location's.",
+                "The key *** is not ***'s.",
+            ),
+            ("wrong,wrongly,wrong", "***,wrongly,***"),
+            ("signed with minioadmin:minioadmin", "signed with ***:***"),
+            ("20261130", "***"),
+        ] {
+            assert_eq!(scrub_value(value), scrubbed);
+        }
+    }
+
+    #[test]
+    fn only_a_secret_that_no_text_contains_by_chance_is_strong() {
+        for weak in ["", "abc", "a/b+c=7", "location", "wrong_region", "12345678"] {
+            assert!(is_weak(weak), "{weak}");
+        }
+        for strong in [
+            "a/b+c=78",
+            "minio123",
+            "correct-horse-battery-staple",
+            "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY",
+        ] {
+            assert!(!is_weak(strong), "{strong}");
+        }
     }
 }
