@@ -14,6 +14,7 @@ use chrono::{TimeDelta, Utc};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::model::LastVerified;
 use super::verify::record::Record;
 use crate::config;
 pub use crate::config::FolderId;
@@ -174,6 +175,11 @@ impl Folder {
     /// The verification record, as last read or written.
     pub(super) fn record(&self) -> Record {
         self.state.lock().record.clone()
+    }
+
+    /// The last verification of a backup whose tar has this version.
+    pub fn last_verified(&self, backup_id: &str, version: &str) -> Option<LastVerified> {
+        self.state.lock().record.last(backup_id, version)
     }
 
     /// Sets the verification record; returns whether it differs from the one before.

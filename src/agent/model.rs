@@ -22,4 +22,6 @@ pub use location::{Counts, LastSweep, LastUpload, LocationStatus, Numbers};
 pub use recovery::{FailedRecovery, Recovered, Recovery};
 pub use skipped::{SkipCode, SkipCounts, Skipped};
 pub use upload::{UploadState, UploadStatus};
-pub use verify::{Finding, FindingCode, VerificationStatus, VerifyMode, VerifyReport, VerifyStep};
+pub use verify::{
+    Finding, FindingCode, LastVerified, VerificationStatus, VerifyMode, VerifyReport, VerifyStep,
+};

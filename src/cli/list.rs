@@ -63,7 +63,7 @@ fn show(id: &str, view: &View, around: &Around, output: Output) -> Result<(), Co
         rows.len(),
         if rows.len() == 1 { "" } else { "s" }
     );
-    for row in &rows {
+    for row in rows.iter() {
         let date = row.date.get(..16).unwrap_or(&row.date).replace('T', " ");
         let bytes = size(row.size_bytes);
         let _ = write!(

@@ -1,11 +1,12 @@
 //! Result of one scan.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::time::Instant;
 
 use super::entry::{Entry, Metadata};
+use super::rows::{self, Row};
 use crate::agent::model::{Numbers, SkipCode, SkipCounts, Skipped};
 use crate::backup::Damage;
 use crate::error::Error;
@@ -26,6 +27,7 @@ pub struct Listing {
     pub unread: Option<Error>,
     /// When the scan started.
     pub taken: Instant,
+    pub(super) rows: OnceLock<Arc<[Row]>>,
 }
 
 /// A list as it is served.
@@ -46,6 +48,7 @@ impl Listing {
             orphans: Vec::new(),
             unread: None,
             taken,
+            rows: OnceLock::new(),
         }
     }
 
@@ -53,6 +56,12 @@ impl Listing {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.skipped.is_empty() && self.unread.is_none()
+    }
+
+    /// The backups as rows, newest first. Parsed once per list.
+    #[must_use]
+    pub fn rows(&self) -> Arc<[Row]> {
+        Arc::clone(self.rows.get_or_init(|| rows::rows(&self.entries)))
     }
 
     /// The backup with this id.
@@ -114,6 +123,7 @@ impl Listing {
         let is_other = |entry: &Entry| entry.metadata.backup_id != backup_id;
         others.entries.retain(is_other);
         others.copies.retain(is_other);
+        others.rows = OnceLock::new();
         others
     }
 
@@ -166,5 +176,24 @@ impl Listing {
             self.skip(&entry.key, SkipCode::Duplicate, reason);
             self.copies.push(entry);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn rows_follow_a_deletion() {
+        let mut listing = Listing::new(Vec::new(), Instant::now());
+        for id in ["a", "b"] {
+            let backup = json!({"backup_id": id, "date": "2026-11-20", "name": id, "size": 7});
+            listing.entries.push(rows::entry(&backup));
+        }
+        assert_eq!(listing.rows().len(), 2);
+        let left = listing.without("a").rows();
+        assert_eq!(left.iter().map(|row| &*row.name).collect::<Vec<_>>(), ["b"]);
     }
 }

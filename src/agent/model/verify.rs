@@ -79,6 +79,17 @@ pub struct VerifyReport {
     pub notes: Vec<Finding>,
 }
 
+/// Last verification of one backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastVerified {
+    /// When it ended, RFC 3339.
+    pub at: String,
+    /// How thoroughly it was verified.
+    pub mode: VerifyMode,
+    /// Whether a problem was found.
+    pub is_damaged: bool,
+}
+
 /// Progress of verifying one backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::agent::model::VerifyMode;
+use crate::agent::model::{LastVerified, VerifyMode};
 use crate::store::Object;
+use crate::units::rfc3339;
 
 /// Results of verifying the backups of one folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,6 +139,17 @@ impl Record {
             seen.max(self.unread.get(id).copied())
         });
         ids
+    }
+
+    /// The last verification of a backup whose tar has this version.
+    pub(in crate::agent) fn last(&self, id: &str, version: &str) -> Option<LastVerified> {
+        let seen = self.backups.get(id);
+        seen.filter(|seen| seen.version == version)
+            .map(|seen| LastVerified {
+                at: rfc3339(seen.at),
+                mode: seen.mode,
+                is_damaged: seen.is_damaged,
+            })
     }
 
     /// Unread backups, of those that `exists` finds by id.
