@@ -6,6 +6,7 @@ mod body;
 mod diagnostics;
 mod events;
 mod health;
+mod home_assistant;
 mod info;
 mod listing;
 mod locations;
@@ -29,15 +30,17 @@ use axum::http::{Method, Uri};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
-use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 use utoipa::IntoParams;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(crate) use backups::content;
 pub(crate) use diagnostics::diagnostics;
-pub(crate) use events::lines as events;
+pub(crate) use events::watch as events;
+pub use home_assistant::HomeAssistant;
+pub(crate) use home_assistant::Schedule;
 pub(crate) use info::PROTOCOL;
 use problem::Problem;
 
@@ -62,12 +65,12 @@ pub struct State {
     pub problems: Arc<[config::Problem]>,
     /// Decides which requests are served.
     pub gate: Arc<Gate>,
+    /// What is known about Home Assistant.
+    pub home_assistant: Arc<HomeAssistant>,
     /// Start of the agent.
     pub started_at: DateTime<Utc>,
     /// Cancelled when the agent shuts down; ends endless streams.
     pub draining: CancellationToken,
-    /// Set as soon as Home Assistant follows the events.
-    pub home_assistant: Arc<SetOnce<()>>,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -77,11 +80,11 @@ struct LocationPath {
 }
 
 #[derive(Deserialize, IntoParams)]
-struct BackupPath {
+pub(crate) struct BackupPath {
     /// Id of a location.
-    loc: String,
+    pub(crate) loc: String,
     /// Home Assistant's id of a backup.
-    backup_id: String,
+    pub(crate) backup_id: String,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -102,6 +105,7 @@ fn guarded() -> OpenApiRouter<State> {
         .routes(routes!(openapi::openapi))
         .routes(routes!(log::put))
         .routes(routes!(events::stream))
+        .routes(routes!(home_assistant::put))
         .routes(routes!(diagnostics::diagnostics))
         .routes(routes!(metrics::metrics))
         .routes(routes!(providers::list))

@@ -77,7 +77,7 @@ pub(super) async fn delete(
         Problems<400>, Problems<404>, StorageProblems,
     ),
 )]
-pub(super) async fn content(
+pub(crate) async fn content(
     State(state): State<super::State>,
     Path(BackupPath { loc, backup_id }): Path<BackupPath>,
     headers: HeaderMap,

@@ -10,13 +10,14 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::Problem;
+use super::home_assistant::HomeAssistantReport;
 use super::info::Info;
 use crate::agent::diagnostics::Diagnostics;
 use crate::config::Written;
 use crate::error::{Error, Kind};
 use crate::logging::Level;
 use crate::logging::record::Record;
-use crate::logging::scrub::scrub_json;
+use crate::logging::scrub::{scrub_json, scrub_with};
 use crate::system::System;
 use crate::units::rfc3339;
 
@@ -33,6 +34,7 @@ pub(crate) struct Report<'s> {
     system: System,
     /// The configuration as written; values that may be secret are `***`.
     configuration: &'s [Written],
+    home_assistant: HomeAssistantReport,
     #[serde(flatten)]
     agent: Diagnostics,
     log: DiagnosticsLog,
@@ -65,6 +67,7 @@ pub(crate) async fn diagnostics(State(state): State<super::State>) -> Result<Jso
         uptime_seconds: (now - state.started_at).num_seconds(),
         system: System::now(),
         configuration: &state.configuration,
+        home_assistant: state.home_assistant.report(),
         agent: state.agent.diagnostics().await,
         log: DiagnosticsLog {
             level,
@@ -75,6 +78,22 @@ pub(crate) async fn diagnostics(State(state): State<super::State>) -> Result<Jso
     let mut report = serde_json::to_value(report)
         .map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
     // Defence in depth: a name or an address may hold a secret that was pasted into the wrong field.
-    scrub_json(&mut report);
+    for (part, value) in report.as_object_mut().into_iter().flatten() {
+        match part.as_str() {
+            // The agent's own name and versions; its problems are scrubbed already.
+            "info" => {}
+            "configuration" => scrub_configuration(value),
+            _ => scrub_json(value),
+        }
+    }
     Ok(Json(report))
+}
+
+/// Scrubs what the user wrote; the names of the settings stay.
+fn scrub_configuration(configuration: &mut Value) {
+    for setting in configuration.as_array_mut().into_iter().flatten() {
+        if let Some(Value::String(value)) = setting.get_mut("value") {
+            scrub_with(value, "");
+        }
+    }
 }

@@ -15,6 +15,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use utoipa::{IntoParams, ToSchema};
 
+use super::home_assistant::Connection;
 use super::ndjson;
 use super::openapi::Problems;
 use crate::agent::model::Event;
@@ -68,20 +69,28 @@ enum LogLine {
         Problems<400>, Problems<503>,
     ),
 )]
-pub(super) async fn stream(state: State<super::State>, query: Query<EventsQuery>) -> Response {
-    // Fails only if it is set already.
-    drop(state.home_assistant.set(()));
-    lines(state, query).await
-}
-
-/// The same for the page, which is not Home Assistant.
-pub(crate) async fn lines(
+pub(super) async fn stream(
     State(state): State<super::State>,
     Query(query): Query<EventsQuery>,
 ) -> Response {
-    let lines = stream::unfold(Lines::of(state, query.log), |mut lines| async move {
+    let connection = state.home_assistant.connect();
+    let lines = Lines::of(state, query.log);
+    respond(lines, Some(connection))
+}
+
+/// The same stream for the page, which is not Home Assistant.
+pub(crate) async fn watch(
+    State(state): State<super::State>,
+    Query(query): Query<EventsQuery>,
+) -> Response {
+    respond(Lines::of(state, query.log), None)
+}
+
+/// Answers with the lines, and keeps the connection for as long.
+fn respond(lines: Lines, connection: Option<Connection>) -> Response {
+    let lines = stream::unfold((lines, connection), |(mut lines, connection)| async move {
         let line = lines.next().await?;
-        Some((line, lines))
+        Some((line, (lines, connection)))
     });
     ndjson::response(lines)
 }

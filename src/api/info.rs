@@ -27,6 +27,7 @@ const CAPABILITIES: &[&str] = &[
     "recover",
     "diagnostics",
     "metrics",
+    "schedule",
 ];
 
 /// The running agent.

@@ -11,7 +11,6 @@ use std::{fs, io};
 use axum::Router;
 use chrono::Utc;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::SetOnce;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -19,7 +18,7 @@ use tracing::{error, info, warn};
 use super::CommandError;
 use crate::agent::location::ids;
 use crate::agent::{Agent, identity};
-use crate::api::{State, router};
+use crate::api::{HomeAssistant, State, router};
 use crate::config::{Config, Listen, Origin, Problem};
 use crate::logging;
 use crate::page;
@@ -50,7 +49,7 @@ pub(super) async fn serve(
         addresses: config.listen.page_from.clone(),
         are_supervisor: config.supervisor.is_some(),
     };
-    let home_assistant = Arc::new(SetOnce::new());
+    let home_assistant = Arc::new(HomeAssistant::default());
     let state = State {
         agent: agent.clone(),
         agent_id: identity::agent_id(&config.state_dir),
@@ -70,7 +69,7 @@ pub(super) async fn serve(
             supervisor,
             config.listen.clone(),
             token,
-            home_assistant,
+            home_assistant.first_connection(),
             shutdown.clone(),
         ));
     }
