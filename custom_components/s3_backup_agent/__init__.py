@@ -34,6 +34,7 @@ from .issues.schedule import Schedule
 from .issues.watcher import IssueWatcher
 from .location import registrations_of
 from .location.reauth import abort_flows, start_token_reauth
+from .next_backup import NextBackup
 from .services import async_setup_services
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
@@ -101,6 +102,7 @@ async def async_setup_entry(
     update_devices(hass, entry)
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     AgentLog(hass, entry, coordinator).start()
+    NextBackup(hass, entry, coordinator).start()
     await watcher.start()
     entry.async_create_background_task(hass, coordinator.run(), f"{DOMAIN} events")
     entry.async_on_unload(entry.async_on_state_change(notify_backup_listeners))

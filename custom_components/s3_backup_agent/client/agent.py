@@ -293,6 +293,11 @@ class AgentClient(HttpClient):
         """Set the agent's log level: error, warn, info, debug or trace."""
         await self._json("PUT", "/v1/log", timeout=_QUICK, json={"level": level})
 
+    async def set_next_backup(self, due: str | None) -> None:
+        """Tell when the next automatic backup is due; None if none is scheduled."""
+        body = {"next_backup": due}
+        (await self._request("PUT", "/v1/schedule", timeout=_QUICK, json=body)).close()
+
     async def diagnostics(self) -> dict[str, Any]:
         """Return the agent's diagnostics, without secrets."""
         answer = await self._json("GET", "/v1/diagnostics", timeout=_QUICK)
