@@ -6,13 +6,18 @@
 mod access;
 mod actions;
 mod assets;
+mod backups;
 mod check;
 mod escape;
+mod guide;
 mod headers;
 mod human;
 mod location;
 mod origin;
 mod overview;
+mod summary;
+mod upload;
+mod verifying;
 mod words;
 
 use std::sync::Arc;
@@ -23,6 +28,7 @@ use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::routing::{get, post};
 
 use crate::api::{self, diagnostics, events};
+use verifying::Verifying;
 use words::Languages;
 
 /// State that the requests share.
@@ -30,6 +36,7 @@ use words::Languages;
 struct State {
     api: api::State,
     languages: Arc<Languages>,
+    verifying: Verifying,
 }
 
 impl FromRef<State> for api::State {
@@ -46,7 +53,13 @@ pub fn router(state: api::State) -> serde_json::Result<Router> {
     let state = State {
         api: state,
         languages: Languages::read()?.into(),
+        verifying: Verifying::default(),
     };
+    let backup = Router::new()
+        .route("/content", get(actions::download))
+        .route("/verify", post(actions::verify))
+        .route("/stop", post(actions::stop))
+        .route("/delete", post(actions::delete));
     let parts = Router::new()
         .route("/page.css", get(assets::style))
         .route("/page.js", get(assets::script))
@@ -58,6 +71,7 @@ pub fn router(state: api::State) -> serde_json::Result<Router> {
             post(actions::check).layer(map_response(headers::stream)),
         )
         .route("/uploads/{upload_id}/cancel", post(actions::cancel))
+        .nest("/locations/{loc}/backups/{backup_id}", backup)
         .layer(from_fn(origin::guard));
     let page = Router::new().route("/", get(overview::page)).merge(parts);
     let guarded = page.layer(from_fn_with_state(state.clone(), access::guard));

@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::escape::Own;
 use super::words::Words;
 use crate::server::auth::{PageRefusal, Peer, TokenRefusal};
 
@@ -29,17 +30,16 @@ fn answer(refusal: PageRefusal, address: Option<IpAddr>, words: &Words) -> Respo
     let (status, text) = match refusal {
         PageRefusal::Address => {
             let address = address.map(|address| address.to_string());
-            let text = &words_of.address;
-            (
-                StatusCode::FORBIDDEN,
-                text.replace("{address}", &address.unwrap_or_default()),
-            )
+            let text = words_of
+                .address
+                .with("address", Own::new(address.unwrap_or_default()));
+            (StatusCode::FORBIDDEN, text.to_string())
         }
-        PageRefusal::Host => (StatusCode::FORBIDDEN, words_of.name.clone()),
+        PageRefusal::Host => (StatusCode::FORBIDDEN, words_of.name.to_string()),
         PageRefusal::Token(TokenRefusal::Throttled) => {
-            (StatusCode::TOO_MANY_REQUESTS, words_of.wait.clone())
+            (StatusCode::TOO_MANY_REQUESTS, words_of.wait.to_string())
         }
-        PageRefusal::Token(_) => (StatusCode::UNAUTHORIZED, words_of.token.clone()),
+        PageRefusal::Token(_) => (StatusCode::UNAUTHORIZED, words_of.token.to_string()),
     };
     let headers = [
         (CONTENT_TYPE, "text/plain; charset=utf-8"),

@@ -1,20 +1,28 @@
 //! Actions of the page's buttons. A form redirects back to the page; the script may ask for the lines of a check instead.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
-use axum::http::header::{HeaderMap, LOCATION};
+use axum::extract::{Path, Query, State};
+use axum::http::header::{CONTENT_DISPOSITION, HeaderMap, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
 use tokio::sync::mpsc;
 use tracing::info;
 
 use super::check::CheckView;
-use crate::agent::model::CheckStep;
+use crate::agent::model::{CheckStep, VerifyMode};
 use crate::api::ndjson::is_accepted;
+use crate::api::{self, BackupPath};
 use crate::error::{Error, Kind, Result};
+use crate::logging::scrub::scrub;
+
+/// The list, from an action on a backup.
+const TO_BACKUPS: &str = "../../../../#backups";
 
 /// `POST /locations/{loc}/check`
 pub(super) async fn check(
@@ -24,7 +32,7 @@ pub(super) async fn check(
 ) -> Response {
     if !is_accepted(&headers) {
         return back(
-            &format!("location-{loc}"),
+            &format!("../../#location-{loc}"),
             state.api.agent.check(&loc, None).await.map(drop),
         );
     }
@@ -71,12 +79,84 @@ pub(super) async fn cancel(
         Err(error) if error.kind() == Kind::UploadNotFound => Ok(()),
         Err(error) => Err(error),
     };
-    back("uploads", cancelled)
+    back("../../#uploads", cancelled)
+}
+
+#[derive(Deserialize)]
+pub(super) struct VerifyQuery {
+    mode: VerifyMode,
+}
+
+/// `POST /locations/{loc}/backups/{backup_id}/verify`: starts it; the page shows its progress.
+pub(super) async fn verify(
+    State(state): State<super::State>,
+    Path(BackupPath { loc, backup_id }): Path<BackupPath>,
+    Query(VerifyQuery { mode }): Query<VerifyQuery>,
+) -> Response {
+    let found = state.api.agent.find(&loc, &backup_id).await.map(drop);
+    if found.is_ok() {
+        let agent = Arc::clone(&state.api.agent);
+        state.verifying.start(agent, loc, backup_id, mode);
+    }
+    back(TO_BACKUPS, found)
+}
+
+/// `POST /locations/{loc}/backups/{backup_id}/stop`: cancels its verification.
+pub(super) async fn stop(
+    State(state): State<super::State>,
+    Path(BackupPath { loc, backup_id }): Path<BackupPath>,
+) -> Response {
+    state.verifying.stop(&loc, &backup_id);
+    back(TO_BACKUPS, Ok(()))
+}
+
+/// `POST /locations/{loc}/backups/{backup_id}/delete`
+pub(super) async fn delete(
+    State(state): State<super::State>,
+    Path(BackupPath { loc, backup_id }): Path<BackupPath>,
+) -> Response {
+    let deleted = match state.api.agent.delete(&loc, &backup_id).await {
+        Ok(()) => {
+            state.verifying.stop(&loc, &backup_id);
+            info!(location = loc, backup_id, "backup deleted on the page");
+            Ok(())
+        }
+        // It is gone already, which the page shows.
+        Err(error) if error.kind() == Kind::BackupNotFound => Ok(()),
+        Err(error) => Err(error),
+    };
+    back(TO_BACKUPS, deleted)
+}
+
+/// `GET /locations/{loc}/backups/{backup_id}/content`: the tar as a file with its name in the bucket.
+pub(super) async fn download(
+    State(state): State<super::State>,
+    Path(path): Path<BackupPath>,
+    headers: HeaderMap,
+) -> Response {
+    let entry = match state.api.agent.find(&path.loc, &path.backup_id).await {
+        Ok(entry) => entry,
+        Err(error) => return refused(&error),
+    };
+    let key = entry.tar.key.as_str();
+    let name = key.rsplit('/').next().unwrap_or(key);
+    let disposition = format!(
+        "attachment; filename*=UTF-8''{}",
+        utf8_percent_encode(name, NON_ALPHANUMERIC)
+    );
+    let content = api::content(State(state.api), Path(path), headers).await;
+    let mut response = content.into_response();
+    if let Ok(disposition) = HeaderValue::from_str(&disposition) {
+        response
+            .headers_mut()
+            .insert(CONTENT_DISPOSITION, disposition);
+    }
+    response
 }
 
 /// Redirects to a part of the page. Relative, like all links on the page.
-fn back(part: &str, done: Result<()>) -> Response {
-    let place = HeaderValue::from_str(&format!("../../#{part}"));
+fn back(place: &str, done: Result<()>) -> Response {
+    let place = HeaderValue::from_str(place);
     match (done, place) {
         (Ok(()), Ok(place)) => (StatusCode::SEE_OTHER, [(LOCATION, place)]).into_response(),
         (Ok(()), Err(_)) => StatusCode::NO_CONTENT.into_response(),
@@ -87,5 +167,5 @@ fn back(part: &str, done: Result<()>) -> Response {
 fn refused(error: &Error) -> Response {
     let status = StatusCode::from_u16(error.kind().facts().status)
         .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (status, format!("{error}\n")).into_response()
+    (status, format!("{}\n", scrub(&error.to_string()))).into_response()
 }

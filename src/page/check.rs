@@ -6,6 +6,7 @@ use askama::Template;
 use bytes::Bytes;
 use chrono::Utc;
 
+use super::escape::Own;
 use super::human;
 use super::words::Words;
 use crate::agent::model::{CheckNote, CheckReport, CheckStep, Failure, LastCheck};
@@ -20,25 +21,25 @@ pub(super) struct CheckView<'w> {
     is_running: bool,
     /// When it ended, RFC 3339.
     at: String,
-    steps: Vec<StepView<'w>>,
+    steps: Vec<StepView>,
     /// Heading and settings that work.
-    corrected: Option<(&'w str, BTreeMap<String, String>)>,
+    corrected: Option<(&'w Own, BTreeMap<String, String>)>,
     notes: Vec<CheckNote>,
 }
 
 #[derive(Debug)]
-struct StepView<'w> {
-    name: &'w str,
+struct StepView {
+    name: Own,
     duration_ms: u64,
-    error: Option<ErrorView<'w>>,
+    error: Option<ErrorView>,
 }
 
 /// An error: a sentence in the visitor's language around the agent's own detail and hint.
 #[derive(Debug, Template)]
 #[template(path = "error.html")]
-pub(super) struct ErrorView<'w> {
-    before: &'w str,
-    after: &'w str,
+pub(super) struct ErrorView {
+    before: Own,
+    after: Own,
     report: Failure,
 }
 
@@ -86,22 +87,22 @@ impl<'w> CheckView<'w> {
             corrected: checked
                 .corrected
                 .clone()
-                .map(|corrected| (heading.as_str(), corrected)),
+                .map(|corrected| (heading, corrected)),
             notes: checked.notes.clone(),
             ..Self::running(words, &checked.steps)
         }
     }
 
-    fn failed(&self) -> Option<&ErrorView<'w>> {
+    fn failed(&self) -> Option<&ErrorView> {
         self.steps.iter().find_map(|step| step.error.as_ref())
     }
 
     /// Summarises the outcome.
-    fn outcome(&self) -> &str {
+    fn outcome(&self) -> Own {
         match self.failed() {
-            _ if self.is_running => &self.words.check.running,
+            _ if self.is_running => self.words.check.running.clone(),
             Some(error) => self.words.status("error", Some(&error.report)),
-            None => &self.words.check.works,
+            None => self.words.check.works.clone(),
         }
     }
 
@@ -112,8 +113,8 @@ impl<'w> CheckView<'w> {
     }
 }
 
-impl<'w> StepView<'w> {
-    fn of(words: &'w Words, step: &CheckStep) -> Self {
+impl StepView {
+    fn of(words: &Words, step: &CheckStep) -> Self {
         let name = words.step(step.step);
         let error = step.error.as_ref().map(|error| ErrorView::of(words, error));
         Self {
@@ -124,8 +125,8 @@ impl<'w> StepView<'w> {
     }
 }
 
-impl<'w> ErrorView<'w> {
-    pub(super) fn of(words: &'w Words, report: &Failure) -> Self {
+impl ErrorView {
+    pub(super) fn of(words: &Words, report: &Failure) -> Self {
         let (before, after) = words.around_error(report.code);
         Self {
             before,

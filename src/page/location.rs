@@ -1,11 +1,13 @@
-//! A location on the page: its status, its last check, its backups.
+//! A location on the page: its status, its last check, its list.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
 use tokio::time::timeout;
 
 use super::check::{CheckView, ErrorView};
+use super::escape::Own;
 use super::words::Words;
 use crate::agent::Agent;
 use crate::agent::beside::beside_lately;
@@ -19,9 +21,6 @@ use crate::units::rfc3339;
 /// How long the page waits for a list; a slower one appears when it is ready.
 const LIST_WITHIN: Duration = Duration::from_secs(2);
 
-/// Backups shown at first; the others are folded.
-const SHOWN: usize = 10;
-
 /// Skipped objects that are named; there may be thousands.
 const MAX_SKIPPED: usize = 50;
 
@@ -29,25 +28,26 @@ const MAX_SKIPPED: usize = 50;
 #[derive(Debug)]
 pub(super) struct LocationView<'w> {
     pub(super) status: LocationStatus,
+    /// Its id, in addresses and anchors.
+    pub(super) id: Own,
     pub(super) is_embedded: bool,
-    pub(super) status_words: &'w str,
-    pub(super) error: Option<ErrorView<'w>>,
+    pub(super) status_words: Own,
+    pub(super) error: Option<ErrorView>,
     pub(super) check: Option<CheckView<'w>>,
-    pub(super) backups: BackupsView,
+    pub(super) backups: ListView,
     pub(super) beside: Option<Beside>,
 }
 
-/// The backups of a location.
+/// The list of a location.
 #[derive(Debug, Default)]
-pub(super) struct BackupsView {
+pub(super) struct ListView {
     /// Whether the first list is in progress.
     pub(super) is_waiting: bool,
     /// Whether there is a list.
     pub(super) is_known: bool,
     /// Since when the list is stale, RFC 3339.
     pub(super) stale_since: Option<String>,
-    pub(super) newest: Vec<Row>,
-    pub(super) older: Vec<Row>,
+    pub(super) rows: Arc<[Row]>,
     pub(super) total_bytes: u64,
     pub(super) skipped: Vec<Skipped>,
     pub(super) skipped_count: usize,
@@ -62,7 +62,7 @@ impl<'w> LocationView<'w> {
             Ok(Ok(view)) if view.error.is_none() => beside_lately(location).await,
             _ => None,
         };
-        let backups = BackupsView::of(location, listed.ok());
+        let backups = ListView::of(location, listed.ok());
         let (status, last_check) = (location.status(), location.last_check());
         let found = last_check.as_ref().and_then(|last| last.report.error());
         // An error that the check found is shown with its step.
@@ -71,6 +71,7 @@ impl<'w> LocationView<'w> {
             .as_ref()
             .filter(|error| found.is_none_or(|found| found.code != error.code));
         Self {
+            id: Own::quoting(&status.id),
             is_embedded: status.source == "embedded",
             status_words: words.status(status.status, status.error.as_ref()),
             error: error.map(|error| ErrorView::of(words, error)),
@@ -104,7 +105,7 @@ impl<'w> LocationView<'w> {
     }
 }
 
-impl BackupsView {
+impl ListView {
     fn of(location: &Location, listed: Option<error::Result<View>>) -> Self {
         let (listing, is_stale) = match listed {
             Some(Ok(view)) => (Some(view.listing), view.error.is_some()),
@@ -118,8 +119,6 @@ impl BackupsView {
                 ..Self::default()
             };
         };
-        let mut newest = listing.rows();
-        let older = newest.split_off(newest.len().min(SHOWN));
         let taken = Utc::now() - listing.taken.elapsed();
         Self {
             is_waiting: false,
@@ -128,13 +127,12 @@ impl BackupsView {
             total_bytes: listing.entries.iter().map(|entry| entry.tar.size).sum(),
             skipped: listing.skipped.iter().take(MAX_SKIPPED).cloned().collect(),
             skipped_count: listing.skipped.len(),
-            newest,
-            older,
+            rows: listing.rows(),
         }
     }
 
     pub(super) fn count(&self) -> usize {
-        self.newest.len() + self.older.len()
+        self.rows.len()
     }
 }
 

@@ -7,13 +7,18 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_LANGUAGE, HeaderMap, VARY};
 use axum::response::{Html, IntoResponse, Response};
+use chrono::Utc;
 use futures_util::future::join_all;
 use serde::Deserialize;
 
+use super::backups::{BackupsView, Source};
+use super::escape::Own;
+use super::guide::Guide;
 use super::human;
 use super::location::LocationView;
+use super::summary::{NextBackup, Summary};
+use super::upload::UploadView;
 use super::words::Words;
-use crate::agent::model::{UploadState, UploadStatus};
 use crate::api::PROTOCOL;
 use crate::config::Problem;
 use crate::logging::Level;
@@ -25,6 +30,9 @@ pub(super) struct PageQuery {
     /// Shows log records of this level and above.
     #[serde(default)]
     level: Level,
+    /// Shows all backups.
+    #[serde(default)]
+    all: bool,
 }
 
 #[derive(Template)]
@@ -32,20 +40,17 @@ pub(super) struct PageQuery {
 struct Page<'p> {
     words: &'p Words,
     problems: &'p [Problem],
+    summary: Summary,
+    guide: Guide,
     uploads: Vec<UploadView>,
-    locations: Vec<LocationView<'p>>,
+    backups: BackupsView<'p>,
+    locations: &'p [LocationView<'p>],
     records: Vec<RecordView>,
     /// Template that the script fills for new records.
     record: RecordView,
     level: Level,
+    all: bool,
     is_app: bool,
-}
-
-#[derive(Debug)]
-struct UploadView {
-    upload: UploadStatus,
-    location_name: String,
-    percent: u64,
 }
 
 #[derive(Debug, Default)]
@@ -53,8 +58,8 @@ struct RecordView {
     time: String,
     shown_time: String,
     level: Level,
-    message: String,
-    fields: String,
+    message: Own,
+    fields: Own,
 }
 
 /// `GET /`
@@ -76,15 +81,28 @@ pub(super) async fn page(
             .map(|location| LocationView::of(agent, words, location)),
     )
     .await;
+    let sources: Vec<_> = locations
+        .iter()
+        .zip(&found)
+        .map(|(location, found)| Source {
+            location,
+            folder: &found.folder,
+        })
+        .collect();
+    let backups = BackupsView::of(words, &sources, &locations, &state.verifying, query.all);
+    let now = Utc::now();
     let page = Page {
         words,
         problems: &state.api.problems,
+        summary: Summary::of(words, &state.api, &locations, &backups),
+        guide: Guide::of(&state.api, &locations),
         uploads: agent
             .uploads()
             .into_iter()
-            .map(|upload| UploadView::of(upload, &locations))
+            .map(|upload| UploadView::of(words, upload, &locations, now))
             .collect(),
-        locations,
+        backups,
+        locations: &locations,
         records: state
             .api
             .log
@@ -95,6 +113,7 @@ pub(super) async fn page(
             .collect(),
         record: RecordView::default(),
         level: query.level,
+        all: query.all,
         is_app: state.api.gate.is_behind_supervisor(),
     };
     match page.render() {
@@ -115,39 +134,15 @@ pub(super) async fn page(
 
 impl Page<'_> {
     /// Splits the text around the list of problems.
-    fn around_problems(&self) -> (&str, &str) {
+    fn around_problems(&self) -> (Own, Own) {
         let (before, after) = self
             .words
             .problems
             .description
+            .as_str()
             .split_once("{problems}")
             .unwrap_or_default();
-        (before.trim(), after.trim())
-    }
-}
-
-impl UploadView {
-    fn of(upload: UploadStatus, locations: &[LocationView<'_>]) -> Self {
-        let location = locations
-            .iter()
-            .find(|location| location.status.id == upload.location);
-        let location_name = location.map_or_else(
-            || upload.location.clone(),
-            |location| location.status.name.clone(),
-        );
-        let percent = (upload.stored_bytes * 100)
-            .checked_div(upload.total_bytes)
-            .unwrap_or_default()
-            .min(100);
-        Self {
-            upload,
-            location_name,
-            percent,
-        }
-    }
-
-    fn is_storing(&self) -> bool {
-        self.upload.state == UploadState::Storing
+        (Own::new(before.trim()), Own::new(after.trim()))
     }
 }
 
@@ -161,8 +156,9 @@ impl RecordView {
             time: rfc3339_millis(record.time),
             shown_time: record.time.format("%Y-%m-%d %H:%M:%SZ").to_string(),
             level: record.level,
-            message: record.message.clone(),
-            fields: fields.collect::<Vec<_>>().join(" "),
+            // Scrubbed when they were logged.
+            message: Own::new(&record.message),
+            fields: Own::new(fields.collect::<Vec<_>>().join(" ")),
         }
     }
 }

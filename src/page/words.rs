@@ -1,11 +1,13 @@
 //! The page's texts. `scripts/generate` writes the files from `translations/`.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 
 use axum::http::header::{ACCEPT_LANGUAGE, HeaderMap};
 use serde::Deserialize;
 
-use crate::agent::model::Failure;
+use super::escape::Own;
+use crate::agent::model::{Failure, VerifyMode};
 
 /// All languages; the first is the fallback.
 const FILES: [(&str, &str); 12] = [
@@ -33,9 +35,11 @@ pub(super) struct Languages(Vec<Words>);
 pub(super) struct Words {
     #[serde(skip)]
     pub(super) language: &'static str,
-    pub(super) title: String,
-    pub(super) skip: String,
-    pub(super) lost: String,
+    pub(super) title: Own,
+    pub(super) skip: Own,
+    pub(super) lost: Own,
+    pub(super) summary: SummaryWords,
+    pub(super) guide: GuideWords,
     pub(super) problems: ProblemWords,
     pub(super) uploads: UploadWords,
     pub(super) locations: LocationWords,
@@ -45,101 +49,148 @@ pub(super) struct Words {
     pub(super) diagnostics: DiagnosticsWords,
     pub(super) access: AccessWords,
     /// Names by step.
-    pub(super) steps: HashMap<String, String>,
+    pub(super) steps: HashMap<String, Own>,
     /// Labels by a location's status, or the code of its error.
-    pub(super) status: HashMap<String, String>,
+    pub(super) status: HashMap<String, Own>,
     /// Sentences by error code.
-    pub(super) errors: HashMap<String, String>,
+    pub(super) errors: HashMap<String, Own>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SummaryWords {
+    pub(super) title: Own,
+    pub(super) good: Own,
+    pub(super) bad: Own,
+    pub(super) last: Own,
+    pub(super) next: Own,
+    pub(super) none: Own,
+    pub(super) stored: Own,
+    pub(super) count: Own,
+    pub(super) damaged: Own,
+    pub(super) away: Own,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GuideWords {
+    pub(super) title: Own,
+    pub(super) done: Own,
+    pub(super) open: Own,
+    pub(super) install: Own,
+    pub(super) install_how: Own,
+    pub(super) connect: Own,
+    pub(super) connect_how: Own,
+    pub(super) connect_found: Own,
+    pub(super) bucket: Own,
+    pub(super) then: Own,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ProblemWords {
-    pub(super) title: String,
-    pub(super) description: String,
+    pub(super) title: Own,
+    pub(super) description: Own,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UploadWords {
-    pub(super) title: String,
-    pub(super) none: String,
-    pub(super) storing: String,
-    pub(super) cancel: String,
-    pub(super) removed: String,
-    pub(super) complete: String,
-    pub(super) cancelled: String,
-    pub(super) failed: String,
+    pub(super) title: Own,
+    pub(super) storing: Own,
+    pub(super) left: Own,
+    pub(super) cancel: Own,
+    pub(super) removed: Own,
+    pub(super) complete: Own,
+    pub(super) cancelled: Own,
+    pub(super) failed: Own,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LocationWords {
-    pub(super) title: String,
-    pub(super) none: String,
-    pub(super) embedded: String,
-    pub(super) add: String,
-    pub(super) in_home_assistant: String,
-    pub(super) in_app: String,
-    pub(super) in_file: String,
-    pub(super) since: String,
+    pub(super) title: Own,
+    pub(super) none: Own,
+    pub(super) embedded: Own,
+    pub(super) add: Own,
+    pub(super) in_home_assistant: Own,
+    pub(super) in_app: Own,
+    pub(super) in_file: Own,
+    pub(super) since: Own,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CheckWords {
-    pub(super) button: String,
-    pub(super) running: String,
-    pub(super) works: String,
-    pub(super) corrected: String,
-    pub(super) untried: String,
+    pub(super) button: Own,
+    pub(super) running: Own,
+    pub(super) works: Own,
+    pub(super) corrected: Own,
+    pub(super) untried: Own,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BackupWords {
-    pub(super) title: String,
-    pub(super) name: String,
-    pub(super) date: String,
-    pub(super) size: String,
-    pub(super) none: String,
-    pub(super) more: String,
-    pub(super) stale: String,
-    pub(super) waiting: String,
-    pub(super) skipped: String,
-    pub(super) beside: String,
+    pub(super) title: Own,
+    pub(super) none: Own,
+    pub(super) all: Own,
+    pub(super) stale: Own,
+    pub(super) waiting: Own,
+    pub(super) skipped: Own,
+    pub(super) beside: Own,
+    pub(super) automatic: Own,
+    pub(super) manual: Own,
+    pub(super) encrypted: Own,
+    pub(super) not_encrypted: Own,
+    pub(super) damaged: Own,
+    pub(super) version: Own,
+    pub(super) uploaded: Own,
+    pub(super) verified: Own,
+    pub(super) verified_quickly: Own,
+    pub(super) not_verified: Own,
+    pub(super) verify: Own,
+    pub(super) verify_quickly: Own,
+    pub(super) verifying: Own,
+    pub(super) verify_waits: Own,
+    pub(super) stop: Own,
+    pub(super) download: Own,
+    pub(super) delete: Own,
+    pub(super) confirm: Own,
+    pub(super) only_copy: Own,
+    pub(super) deleted: Own,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LogWords {
-    pub(super) title: String,
-    pub(super) level: String,
-    pub(super) show: String,
-    pub(super) pause: String,
-    pub(super) lost: String,
+    pub(super) title: Own,
+    pub(super) level: Own,
+    pub(super) show: Own,
+    pub(super) pause: Own,
+    pub(super) lost: Own,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DiagnosticsWords {
-    pub(super) title: String,
-    pub(super) about: String,
-    pub(super) copy: String,
-    pub(super) copied: String,
-    pub(super) not_copied: String,
-    pub(super) download: String,
-    pub(super) agent: String,
-    pub(super) protocol: String,
+    pub(super) title: Own,
+    pub(super) about: Own,
+    pub(super) copy: Own,
+    pub(super) copied: Own,
+    pub(super) not_copied: Own,
+    pub(super) download: Own,
+    pub(super) agent: Own,
+    pub(super) protocol: Own,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AccessWords {
-    pub(super) address: String,
-    pub(super) name: String,
-    pub(super) token: String,
-    pub(super) wait: String,
+    pub(super) address: Own,
+    pub(super) name: Own,
+    pub(super) token: Own,
+    pub(super) wait: Own,
 }
 
 impl Languages {
@@ -186,26 +237,36 @@ impl Words {
     }
 
     /// How a location stands.
-    pub(super) fn status<'w>(&'w self, status: &'w str, error: Option<&Failure>) -> &'w str {
+    pub(super) fn status(&self, status: &str, error: Option<&Failure>) -> Own {
         let code = error.map_or(status, |error| error.code);
         let known = self.status.get(code).or_else(|| self.status.get("error"));
-        known.map_or(status, String::as_str)
+        known.cloned().unwrap_or_else(|| Own::new(status))
+    }
+
+    /// How a backup was verified.
+    pub(super) fn verified(&self, mode: impl Borrow<VerifyMode>) -> &Own {
+        match mode.borrow() {
+            VerifyMode::Full => &self.backups.verified,
+            VerifyMode::Quick => &self.backups.verified_quickly,
+        }
     }
 
     /// The sentence for an error, in two halves: between them comes the agent's own report.
-    pub(super) fn around_error(&self, code: &str) -> (&str, &str) {
+    pub(super) fn around_error(&self, code: &str) -> (Own, Own) {
         let known = self
             .errors
             .get(code)
             .or_else(|| self.errors.get("agent_error"));
-        known
-            .and_then(|sentence| sentence.split_once("{details}"))
-            .unwrap_or_default()
+        let (before, after) = known
+            .and_then(|sentence| sentence.as_str().split_once("{details}"))
+            .unwrap_or_default();
+        (Own::new(before), Own::new(after))
     }
 
     /// Returns the name of a step.
-    pub(super) fn step<'w>(&'w self, step: &'w str) -> &'w str {
-        self.steps.get(step).map_or(step, String::as_str)
+    pub(super) fn step(&self, step: &str) -> Own {
+        let known = self.steps.get(step);
+        known.cloned().unwrap_or_else(|| Own::new(step))
     }
 }
 
@@ -281,7 +342,7 @@ mod tests {
                 );
                 assert_ne!(
                     words.around_error(kind.code()),
-                    ("", ""),
+                    <(Own, Own)>::default(),
                     "{}: {}",
                     words.language,
                     kind.code()
@@ -289,7 +350,7 @@ mod tests {
             }
             assert_ne!(
                 words.around_error("unheard_of"),
-                ("", ""),
+                <(Own, Own)>::default(),
                 "{}",
                 words.language
             );

@@ -1,6 +1,8 @@
 //! The ingress page: content, access and buttons.
 
+mod backups;
 mod security;
+mod weak_secret;
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -102,7 +104,7 @@ async fn agent() -> Agent {
 #[tokio::test]
 async fn page_is_readable_without_scripts() {
     let agent = agent().await;
-    for number in 0..12 {
+    for number in 0..22 {
         agent
             .upload(
                 "garage",
@@ -112,11 +114,14 @@ async fn page_is_readable_without_scripts() {
     }
     let html = Visitor::of(&agent.setup).open().await;
     for part in [
-        "Night 0",
+        "Night 21",
         "40.0 KiB",
+        "2026.11.0",
         "datetime=\"2026-11-20T04:47",
-        "Show 2 older backups",
-        "No uploads in progress",
+        "Backups: 22",
+        "Show all (22)",
+        "All is well",
+        "<section id=\"uploads\" aria-labelledby=\"uploads-title\" hidden>",
     ] {
         assert!(html.contains(part), "{part} is missing: {html}");
     }
@@ -130,7 +135,8 @@ async fn page_is_readable_without_scripts() {
         "the log: {html}"
     );
     assert!(
-        html.contains(env!("CARGO_PKG_VERSION")) && !html.contains("problems-title"),
+        html.contains(env!("CARGO_PKG_VERSION"))
+            && html.contains("aria-labelledby=\"problems-title\" hidden"),
         "{html}"
     );
 }
@@ -307,7 +313,7 @@ async fn page_uses_the_browser_language() {
     );
     let html = text(&german);
     assert!(
-        html.contains("<html lang=\"de\">") && html.contains("Keine laufenden Uploads."),
+        html.contains("<html lang=\"de\">") && html.contains("Alles in Ordnung"),
         "{html}"
     );
     let headers = [

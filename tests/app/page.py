@@ -6,18 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from axe_playwright_python.async_playwright import Axe
+from lab.app import App
 from lab.garage import Garage
+from lab.sample import make_sample
 from playwright.async_api import Browser, Frame, Locator, Page
 
 SHOTS = Path(__file__).resolve().parents[2] / "target" / "screenshots"
-# Severe enough to make the page unusable for some users.
-GRAVE = ("serious", "critical")
 PHONE, DESKTOP = (390, 844), (1280, 900)
 TIMEOUT_MS = 30_000
+BUCKET = "page"
+WATCHED_BYTES = 30 << 20
 
 
 class AgentPage:
@@ -55,6 +57,20 @@ class AgentPage:
         """Find a section of the page by its heading."""
         return self.root.get_by_role("region", name=name, exact=True)
 
+    def region_of(self, anchor: str) -> Locator:
+        """Find a section of the page in any language."""
+        return self.root.locator(f"#{anchor}")
+
+    @property
+    def said(self) -> Locator:
+        """What the page says about the last action."""
+        return self.root.locator("#said")
+
+    def backup(self, name: str) -> Locator:
+        """Find the row of a backup by its name."""
+        rows = self.region_of("backups").get_by_role("listitem")
+        return rows.filter(has=self.root.get_by_text(name, exact=True))
+
     def card(self, name: str) -> Locator:
         """Find a location or an upload by its name."""
         return self.root.get_by_role("article", name=name, exact=True)
@@ -70,14 +86,11 @@ class AgentPage:
             path=SHOTS / f"{name}.png", full_page=True, animations="disabled"
         )
 
-    async def grave_violations(self) -> list[str]:
-        """Return severe accessibility violations: screen readers, keyboard, contrast."""
+    async def violations(self) -> list[str]:
+        """Return accessibility violations: screen readers, keyboard, contrast."""
         found = (await Axe().run(self.page)).response["violations"]
         return [
-            f"{one['id']}: {node['html']}"
-            for one in found
-            if one["impact"] in GRAVE
-            for node in one["nodes"]
+            f"{one['id']}: {node['html']}" for one in found for node in one["nodes"]
         ]
 
     async def overhang(self) -> int:
@@ -91,6 +104,29 @@ class AgentPage:
         """Return the requests to other hosts."""
         own = urlsplit(origin)[:2]
         return [url for url in self.requests if urlsplit(url)[:2] != own]
+
+
+class Upload:
+    """An upload of some seconds, in the background."""
+
+    def __init__(self, app: App, backup_id: str, name: str) -> None:
+        """Start it."""
+        self._app, self._id = app, backup_id
+        date = "2026-11-26T04:47:12.345678+01:00"
+        backup, tar = make_sample(backup_id, WATCHED_BYTES, name, date)
+        self.status = asyncio.create_task(app.upload("cellar", backup, tar))
+
+    async def __aenter__(self) -> Self:
+        """Continue while a test watches."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Cancel it, if it still runs."""
+        for upload in (await self._app.get("/v1/uploads"))["uploads"]:
+            if upload["backup_id"] == self._id:
+                async with self._app.client() as client:
+                    await client.delete(f"/v1/uploads/{upload['upload_id']}")
+        await asyncio.wait([self.status])
 
 
 @asynccontextmanager

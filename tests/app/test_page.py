@@ -1,104 +1,20 @@
-"""The app's page in a browser, on a phone, and through Home Assistant's ingress."""
+"""The app's page in a browser, on a phone."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 import json
 import re
 import signal
-from typing import Self
 
 from lab.app import App
-from lab.browser import launch_options
 from lab.garage import Garage
-from lab.ingress import ADDRESS, HOST, Ingress
-from lab.sample import make_sample
-from playwright.async_api import Browser, async_playwright, expect
+from playwright.async_api import Browser, expect
 import pytest
-import pytest_asyncio
 
-from .page import DESKTOP, PHONE, TIMEOUT_MS, opened, until_gone
+from .page import DESKTOP, PHONE, Upload, opened
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
-
-BUCKET = "page"
-MIB = 1 << 20
-UPLOAD_LIMIT = "3 MiB"  # Slow enough to watch a small upload.
-WATCHED = 30 * MIB
-NIGHTS = 13
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def garage() -> AsyncIterator[Garage]:
-    """Start an S3 server with a bucket."""
-    async with Garage() as garage:
-        await garage.create_bucket(BUCKET)
-        yield garage
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def app(garage: Garage) -> AsyncIterator[App]:
-    """Start the app: a location with backups, one with a missing bucket, and one with an invalid setting."""
-    cellar = {
-        "id": "cellar",
-        "name": "Garage in the cellar",
-        "provider": "garage",
-        "endpoint": garage.endpoint,
-        "region": garage.region,
-        "bucket": BUCKET,
-        "prefix": "homeassistant",
-        "access_key_id": garage.key_id,
-        "secret_access_key": garage.secret_key,
-        "part_size": "5 MiB",
-        "concurrency": 1,
-        "upload_limit": UPLOAD_LIMIT,
-    }
-    attic = {**cellar, "id": "attic", "name": "Attic", "bucket": "no-such-bucket"}
-    wrong = {**cellar, "id": "wrong", "endpoint": "nonsense", "upload_limit": "fast"}
-    options = {"log_level": "info", "locations": [cellar, attic, wrong]}
-    async with App(options, page_from=["127.0.0.1", ADDRESS]) as app:
-        for night in range(NIGHTS):
-            date = f"2026-11-{night + 1:02}T04:47:12.345678+01:00"
-            backup, tar = make_sample(
-                f"night{night}", 20_000 * (night + 1), f"Automatic backup {night}", date
-            )
-            assert await app.upload("cellar", backup, tar) == 200
-        yield app
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """Start the browser."""
-    expect.set_options(timeout=TIMEOUT_MS)
-    options = launch_options(f"--host-resolver-rules=MAP {HOST} 127.0.0.1")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(**options)
-        yield browser
-        await browser.close()
-
-
-class Upload:
-    """An upload of some seconds, in the background."""
-
-    def __init__(self, app: App, backup_id: str, name: str) -> None:
-        """Start it."""
-        self._app, self._id = app, backup_id
-        date = "2026-11-26T04:47:12.345678+01:00"
-        backup, tar = make_sample(backup_id, WATCHED, name, date)
-        self.status = asyncio.create_task(app.upload("cellar", backup, tar))
-
-    async def __aenter__(self) -> Self:
-        """Continue while a test watches."""
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Cancel it, if it still runs."""
-        for upload in (await self._app.get("/v1/uploads"))["uploads"]:
-            if upload["backup_id"] == self._id:
-                async with self._app.client() as client:
-                    await client.delete(f"/v1/uploads/{upload['upload_id']}")
-        await asyncio.wait([self.status])
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -123,8 +39,9 @@ async def test_page_is_accessible(
         )
         await expect(page.card("Attic")).to_contain_text("or create the bucket")
         await page.card("Before the move").get_by_text("Cancel upload…").click()
+        await page.backup("Automatic backup 12").locator("summary").first.click()
         await page.shot(f"page-{name}")
-        assert await page.grave_violations() == []
+        assert await page.violations() == []
         assert await page.overhang() == 0
         assert page.foreign_requests(app.page_url) == []
 
@@ -133,57 +50,13 @@ async def test_invalid_options_are_shown_first(app: App, browser: Browser) -> No
     """Invalid options are shown at the top."""
     async with opened(browser) as page:
         await page.show(app.page_url)
-        first = page.root.get_by_role("region").first
+        await expect(page.region("Overview")).to_contain_text("Something is wrong")
+        first = page.root.get_by_role("region").nth(1)
         await expect(first).to_contain_text("locations[2].endpoint")
         await expect(first).to_contain_text("locations[2].upload_limit")
         await expect(first).to_contain_text(
             "Correct them on the app's configuration page"
         )
-
-
-async def test_upload_progress_updates_to_its_end(app: App, browser: Browser) -> None:
-    """Progress updates by itself, and the backup appears in the list without a click."""
-    async with opened(browser) as page:
-        await page.show(app.page_url)
-        async with Upload(app, "watched", "Watched") as upload:
-            card = page.card("Watched")
-            await expect(card).to_be_visible()
-            seen = {await card.locator(".percent").inner_text()}
-            while not upload.status.done() and await card.count():
-                seen.add(await card.locator(".percent").inner_text(timeout=2000))
-                await asyncio.sleep(0.1)
-            assert len(seen) >= 4, seen
-            assert await upload.status == 200
-        said = page.region("Uploads").get_by_role("status")
-        await expect(said).to_have_text("Watched was uploaded to Garage in the cellar.")
-        await expect(card).to_have_count(0)
-        cellar = page.card("Garage in the cellar")
-        await expect(cellar.get_by_role("row", name="Watched")).to_be_visible()
-
-
-async def test_upload_is_cancelled_after_confirmation(
-    app: App, garage: Garage, browser: Browser
-) -> None:
-    """A confirmation comes first; then the upload and its parts are removed."""
-    async with opened(browser, PHONE) as page:
-        await page.show(app.page_url)
-        async with Upload(app, "cancelled", "Cancelled") as upload:
-            card = page.card("Cancelled")
-            await expect(card.locator(".percent")).not_to_have_text("0%")
-            button = card.get_by_role("button", name="Cancel upload", exact=True)
-            await expect(button).to_be_hidden()
-            await card.get_by_text("Cancel upload…").click()
-            # The confirmation stays open while the progress updates.
-            percent = await card.locator(".percent").inner_text()
-            await expect(card.locator(".percent")).not_to_have_text(percent)
-            await button.click()
-            assert await upload.status == 409
-        await expect(card).to_have_count(0)
-        said = page.region("Uploads").get_by_role("status")
-        await expect(said).to_have_text("The upload of Cancelled was cancelled.")
-        heading = page.root.get_by_role("heading", name="Uploads")
-        await expect(heading).to_be_focused()
-        await until_gone(garage, BUCKET, "Cancelled")
 
 
 async def test_check_appears_step_by_step(
@@ -254,81 +127,12 @@ async def test_diagnostics_are_copied(app: App, browser: Browser) -> None:
         assert json.loads(file.read_text())["info"] == copied["info"]
 
 
-async def test_page_is_operable_by_keyboard(
-    app: App, garage: Garage, browser: Browser
-) -> None:
-    """Everything is reachable with tab, operable with enter or space, and shows its focus."""
-    async with opened(browser) as page:
-        await page.show(app.page_url)
-        keyboard = page.page.keyboard
-        async with Upload(app, "keyboard", "By keyboard"):
-            card = page.card("By keyboard")
-            await expect(card).to_be_visible()
-            await keyboard.press("Tab")
-            skip = page.root.get_by_role("link", name="Skip to the backup locations")
-            await expect(skip).to_be_focused()
-            await expect(skip).to_be_in_viewport(ratio=1)
-            await keyboard.press("Tab")
-            await expect(card.locator("summary")).to_be_focused()
-            outline = await card.locator("summary").evaluate(
-                "node => getComputedStyle(node).outlineWidth"
-            )
-            assert outline == "3px"
-            await keyboard.press("Enter")
-            await keyboard.press("Tab")
-            await keyboard.press("Space")
-            await expect(card).to_have_count(0)
-            await keyboard.press("Tab")
-            await expect(
-                page.card("Garage in the cellar").get_by_role("button", name="Check")
-            ).to_be_focused()
-            await keyboard.press("Enter")
-            await expect(page.card("Garage in the cellar")).to_contain_text(
-                "Everything works"
-            )
-        await until_gone(garage, BUCKET, "By_keyboard")
-
-
-async def test_works_through_ingress(
-    app: App, garage: Garage, browser: Browser
-) -> None:
-    """Below an unknown path, in a frame, over http, from Supervisor's address, streams included."""
-    async with Ingress(app.page_port) as ingress, opened(browser) as page:
-        await page.show_framed(ingress.panel)
-        cellar = page.card("Garage in the cellar")
-        await expect(
-            cellar.get_by_role("row", name="Automatic backup 12")
-        ).to_be_visible()
-        await cellar.get_by_role("button", name="Check").click()
-        await expect(cellar.locator(".check .outcome")).to_contain_text(
-            "Everything works"
-        )
-        async with Upload(app, "ingress", "Through ingress") as upload:
-            card = page.card("Through ingress")
-            await expect(card.locator(".percent")).to_have_text("16%")
-            await expect(card.locator(".percent")).to_have_text("33%")
-            await page.shot("page-ingress")
-            await card.get_by_text("Cancel upload…").click()
-            await card.get_by_role("button", name="Cancel upload", exact=True).click()
-            await expect(card).to_have_count(0)
-            assert await upload.status == 409
-        await until_gone(garage, BUCKET, "Through_ingress")
-        await page.button("Copy diagnostics").click()
-        await expect(page.root.get_by_text("Copied", exact=True)).to_be_visible()
-        assert page.foreign_requests(ingress.panel) == []
-        assert all(
-            url == ingress.panel or url.startswith(ingress.url) for url in page.requests
-        )
-
-
 async def test_without_javascript(app: App, browser: Browser) -> None:
     """Content is readable, a check works, the log is filterable."""
     async with opened(browser, PHONE, java_script_enabled=False) as page:
         await page.show(app.page_url)
         cellar = page.card("Garage in the cellar")
-        await expect(
-            cellar.get_by_role("row", name="Automatic backup 12")
-        ).to_be_visible()
+        await expect(page.backup("Automatic backup 12")).to_be_visible()
         await expect(page.button("Copy diagnostics")).to_be_hidden()
         await cellar.get_by_role("button", name="Check").click()
         await page.page.wait_for_url("**/#location-cellar")
@@ -341,18 +145,26 @@ async def test_without_javascript(app: App, browser: Browser) -> None:
         await page.shot("page-without-javascript")
 
 
-async def test_empty_page_explains_how_to_add_a_location(browser: Browser) -> None:
-    """A new app has no location."""
+async def test_empty_page_guides_to_a_first_backup(browser: Browser) -> None:
+    """A new app shows three steps; those that are done have a tick."""
     async with (
         App({"locations": []}, page_from=["127.0.0.1"]) as app,
         opened(browser, PHONE) as page,
     ):
         await page.show(app.page_url)
+        guide = page.region("Set up in three steps")
+        await expect(guide).to_contain_text("Install the integration: to do")
+        async with app.client() as client, client.get("/v1/events"):
+            await page.page.reload()
+            await expect(guide).to_contain_text("Install the integration: done")
+            await expect(guide).to_contain_text("Connect Home Assistant: done")
+            await expect(guide).to_contain_text("Add a bucket: to do")
+            await page.shot("page-guide")
         locations = page.region("Backup locations")
         await expect(locations).to_contain_text("No backup location yet")
         await expect(locations).to_contain_text("On the configuration page of the app")
         await page.shot("page-empty")
-        assert await page.grave_violations() == []
+        assert await page.violations() == []
 
 
 async def test_page_shows_that_the_agent_is_unreachable_and_recovers(
@@ -374,7 +186,7 @@ async def test_page_shows_that_the_agent_is_unreachable_and_recovers(
         await app.start()
         await expect(lost).to_be_hidden()
         assert (await app.get("/v1/info"))["instance_id"] != first
-        await expect(page.root.get_by_role("region").first).to_contain_text("log.level")
+        await expect(page.region_of("problems")).to_contain_text("log.level")
         page.complaints.clear()
 
 
@@ -390,11 +202,11 @@ async def test_page_uses_the_browser_language(
         await page.show(app.page_url)
         html = page.root.locator("html")
         await expect(html).to_have_attribute("lang", re.compile(language[:2]))
-        size = page.card("Garage in the cellar").locator("td data").first
+        size = page.region_of("backups").locator(".size data").first
         point = r"\." if language == "zh-CN" else ","
         await expect(size).to_have_text(re.compile(rf"^\d+{point}\d [KM]iB$"))
         words = await page.page.locator("body").inner_text()
         assert not re.findall(r"\{\w+\}", words)
         assert await page.overhang() == 0
-        assert await page.grave_violations() == []
+        assert await page.violations() == []
         await page.shot(f"page-{language}")

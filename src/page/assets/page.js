@@ -12,6 +12,10 @@ const seconds = new Intl.DateTimeFormat(locale, { dateStyle: "short", timeStyle:
 const whole = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
 const tenths = new Intl.NumberFormat(locale, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const percents = new Intl.NumberFormat(locale, { style: "percent" });
+const ago = new Intl.RelativeTimeFormat(locale, { numeric: "auto" });
+const units = Object.fromEntries(
+  ["second", "minute", "hour"].map((unit) => [unit, new Intl.NumberFormat(locale, { style: "unit", unit, unitDisplay: "short" })]),
+);
 
 function size(bytes) {
   if (bytes < 1024) return `${whole.format(bytes)} B`;
@@ -19,12 +23,29 @@ function size(bytes) {
   return `${tenths.format(bytes / 1024 ** exponent)} ${["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"][exponent - 1]}`;
 }
 
+/** A duration in seconds, such as "3 min". */
+function duration(total) {
+  if (total < 60) return units.second.format(total);
+  if (total < 3600) return units.minute.format(Math.ceil(total / 60));
+  return `${units.hour.format(Math.floor(total / 3600))} ${units.minute.format(Math.floor((total % 3600) / 60))}`;
+}
+
+/** How long ago a time was, such as "3 hours ago". */
+function sinceThen(date) {
+  const elapsed = (date - Date.now()) / 1000;
+  for (const [unit, length] of [["day", 86_400], ["hour", 3600], ["minute", 60]]) {
+    if (Math.abs(elapsed) >= length) return ago.format(Math.trunc(elapsed / length), unit);
+  }
+  return ago.format(0, "second");
+}
+
 /** Writes times and sizes as the person is used to. */
 function localize(root) {
   for (const time of root.querySelectorAll("time")) {
     const date = new Date(time.dateTime);
     if (!Number.isNaN(date.valueOf())) {
-      time.textContent = ("seconds" in time.dataset ? seconds : minutes).format(date);
+      time.textContent = "ago" in time.dataset ? sinceThen(date) : ("seconds" in time.dataset ? seconds : minutes).format(date);
+      if ("ago" in time.dataset) time.title = minutes.format(date);
     }
   }
   for (const data of root.querySelectorAll("data")) data.textContent = size(Number(data.value));
@@ -72,8 +93,10 @@ const parse = (html) => localize(new DOMParser().parseFromString(html, "text/htm
 /** Takes over what is different in a page that was just asked for. */
 function takeOver(page) {
   const fetched = parse(page);
-  for (const id of ["uploads", "locations"]) morph(byId(id), fetched.getElementById(id));
+  for (const id of ["summary", "guide", "problems", "uploads", "backups", "locations"]) morph(byId(id), fetched.getElementById(id));
   addRecords([...fetched.querySelectorAll("#records li")]);
+  // A verification sends no event as it proceeds.
+  if (document.querySelector("[data-running]")) setTimeout(refreshSoon, 1000);
 }
 
 let refreshing = null;
@@ -82,7 +105,7 @@ let refreshing = null;
 function refreshSoon() {
   refreshing ??= sleep(300).then(async () => {
     refreshing = null;
-    const response = await fetch("./");
+    const response = await fetch(`./${window.location.search}`);
     if (response.ok) takeOver(await response.text());
   }).catch(() => {});
 }
@@ -146,23 +169,50 @@ level.addEventListener("change", () => {
 
 // The events
 
-/** Says how an upload ended, in words that the page has for it. */
+const fill = (text, words) => text.replace(/\{(\w+)\}/g, (_, word) => words[word] ?? "");
+
+/** Says what happened, in words that the page has for it. */
+function say(what, words) {
+  byId("said").textContent = fill(byId("said").dataset[what], words);
+}
+
+/** Says how an upload ended. */
 function sayEnd({ upload_id, name, state, error }) {
   const location = byId(`upload-${upload_id}`)?.dataset.location ?? "";
-  const words = { name, location, details: error?.detail ?? "" };
-  byId("said").textContent = byId("said").dataset[state].replace(/\{(\w+)\}/g, (_, word) => words[word]);
+  say(state, { name, location, details: error?.detail ?? "" });
+}
+
+const SPEED_MS = 20_000;
+const stored = new Map();
+
+/** Speed and time left, from what was stored in the last seconds; the page itself has the average since the start. */
+function showSpeed(card, { upload_id, stored_bytes, total_bytes, state, waiting }) {
+  const now = Date.now();
+  const seen = (stored.get(upload_id) ?? []).filter(([at]) => now - at < SPEED_MS);
+  seen.push([now, stored_bytes]);
+  stored.set(upload_id, seen);
+  const [first, before] = seen[0];
+  const speed = ((stored_bytes - before) * 1000) / (now - first);
+  const isMoving = state === "receiving" && !waiting;
+  if (isMoving && !(now - first > 2000 && speed > 0)) return;
+  for (const part of [".speed", ".left"]) card.querySelector(part).hidden = !isMoving;
+  card.querySelector(".speed data").value = Math.round(speed);
+  const left = card.querySelector(".left");
+  left.textContent = fill(left.dataset.left, { time: duration(Math.ceil((total_bytes - stored_bytes) / speed)) });
 }
 
 function showUpload(upload) {
   const card = byId(`upload-${upload.upload_id}`);
   if (!["receiving", "storing"].includes(upload.state)) {
     if (card) sayEnd(upload);
+    stored.delete(upload.upload_id);
     return refreshSoon();
   }
   if (!card) return refreshSoon();
   card.querySelector("progress").value = upload.total_bytes ? Math.min(100, Math.floor((upload.stored_bytes * 100) / upload.total_bytes)) : 0;
   card.querySelector(".stored").value = upload.stored_bytes;
   card.querySelector(".storing").hidden = upload.state !== "storing";
+  showSpeed(card, upload);
   localize(card);
 }
 
@@ -251,23 +301,29 @@ async function check(form) {
 }
 
 /** Sends a form that comes back to the page. */
-async function send(form) {
-  const { then } = form.dataset;
-  const response = await fetch(form.action, { method: "POST" });
+async function send(form, button) {
+  const { says, name, location } = form.dataset;
+  const action = button?.hasAttribute("formaction") ? button.formAction : form.action;
+  const response = await fetch(action, { method: "POST" });
   const text = await response.text();
   if (!response.ok) {
     byId("said").textContent = text;
     return;
   }
   takeOver(text);
-  byId(then).focus();
+  // The answer is the page as it opens, without the older backups.
+  if (window.location.search) refreshSoon();
+  if (says) say(says, { name, location });
+  // The button may be gone; where it was is the next best place.
+  const place = form.closest("details.ask") ?? form;
+  if (!place.isConnected) byId("said").focus();
 }
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (form.method !== "post") return;
   event.preventDefault();
-  (form.dataset.check ? check(form) : send(form)).catch(() => {});
+  (form.dataset.check ? check(form) : send(form, event.submitter)).catch(() => {});
 });
 
 /** Copies a text. Without https, which Home Assistant often has not, only the old way is there. */
@@ -298,4 +354,6 @@ byId("copy").addEventListener("click", async () => {
 });
 
 localize(document);
+setInterval(() => localize(byId("summary")), 60_000);
+if (document.querySelector("[data-running]")) refreshSoon();
 followForEver();

@@ -132,6 +132,9 @@ async fn cross_site_form_posts_are_refused() {
     let visitor = Visitor::of(&agent.setup);
     let sample = Sample::new("a1", "On its way", 12 * MIB);
     let upload_id = agent.begin("garage", &sample).await;
+    agent
+        .upload("garage", &Sample::new("b1", "Stays", 40_960))
+        .await;
     let cancel = format!("/uploads/{upload_id}/cancel");
     for headers in [
         &[
@@ -143,7 +146,13 @@ async fn cross_site_form_posts_are_refused() {
         &[("origin", "null")],
         &[],
     ] {
-        for path in [&*cancel, "/locations/garage/check"] {
+        for path in [
+            &*cancel,
+            "/locations/garage/check",
+            "/locations/garage/backups/b1/delete",
+            "/locations/garage/backups/b1/verify?mode=quick",
+            "/locations/garage/backups/b1/stop",
+        ] {
             assert_eq!(
                 visitor.with(Method::POST, path, headers).await.status,
                 403,
@@ -171,6 +180,8 @@ async fn cross_site_form_posts_are_refused() {
             .contains("Everything works"),
         "no check was made"
     );
+    assert_eq!(agent.listed("garage").await, ["b1"]);
+    agent.delete_backup("garage", "b1").await;
     bucket.wait_until_empty().await;
 }
 
