@@ -1,4 +1,4 @@
-"""Actions, as automations call them."""
+"""Actions, as automations call them, and the button that verifies."""
 
 import asyncio
 from typing import Any
@@ -11,16 +11,18 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry, MockUs
 from custom_components.s3_backup_agent.client import AgentError
 from custom_components.s3_backup_agent.const import DOMAIN
 from homeassistant.components.backup import BackupAgent
+from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNKNOWN
 from homeassistant.core import Context, HomeAssistant
 from homeassistant.exceptions import (
     HomeAssistantError,
     ServiceValidationError,
     Unauthorized,
 )
+from homeassistant.util import dt as dt_util
 
 from .agent import Agent
 from .backups import Stalling, make_backup, streaming, upload
-from .home import MakeEntry, device, settings_of, until, value
+from .home import MakeEntry, device, press, settings_of, until, value
 
 
 async def act(
@@ -134,6 +136,32 @@ async def test_verify_reports_damage(
     assert answer["problems"]
     with pytest.raises(HomeAssistantError, match="is damaged: "):
         await act_only(hass, "verify_backup", **about)
+
+
+async def test_newest_backup_is_verified(
+    hass: HomeAssistant, backup_agent: BackupAgent, agent: Agent
+) -> None:
+    """The button verifies the newest backup byte by byte; the sensors show when, and whether it is damaged."""
+    before = dt_util.utcnow().replace(microsecond=0)
+    with pytest.raises(HomeAssistantError, match="no backup to verify"):
+        await press(hass, "verify")
+    assert value(hass, "last_verified") == STATE_UNKNOWN
+    asked_at = dt_util.parse_datetime(value(hass, "last_check"), raise_on_error=True)
+    assert before <= asked_at <= dt_util.utcnow()
+
+    backup, tar = make_backup(size=2_000_000)
+    await upload(backup_agent, backup, streaming(tar))
+    await press(hass, "verify")
+    await until(lambda: value(hass, "last_verified") != STATE_UNKNOWN)
+    verified_at = value(hass, "last_verified")
+    assert before <= dt_util.parse_datetime(verified_at, raise_on_error=True)
+    assert value(hass, "problem") == STATE_OFF
+
+    (stored,) = (path for path in agent.files() if path.suffix == ".tar")
+    stored.write_bytes(tar[:-2000] + bytes([tar[-2000] ^ 1]) + tar[-1999:])
+    with pytest.raises(HomeAssistantError, match="is damaged"):
+        await press(hass, "verify")
+    await until(lambda: value(hass, "problem") == STATE_ON)
 
 
 @pytest.mark.usefixtures("backup_agent")

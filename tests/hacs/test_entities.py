@@ -19,20 +19,13 @@ from custom_components.s3_backup_agent.const import CONF_APP, DOMAIN
 from custom_components.s3_backup_agent.sensor import PROBLEMS, SENSORS
 from homeassistant.components.backup import BackupAgent
 from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
-from homeassistant.const import (
-    CONF_ADDRESS,
-    STATE_OFF,
-    STATE_ON,
-    STATE_UNAVAILABLE,
-    STATE_UNKNOWN,
-)
+from homeassistant.const import CONF_ADDRESS, STATE_ON, STATE_UNAVAILABLE, STATE_UNKNOWN
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr, entity_registry as er
-from homeassistant.util import dt as dt_util
 
 from .agent import Agent
-from .backups import Stalling, make_backup, streaming, upload
+from .backups import Stalling, make_backup, upload
 from .home import MakeEntry, device, entity_id, press, settings_of, until, value
 
 
@@ -183,32 +176,6 @@ async def test_status_is_error_code(
     assert value(hass, "status") == ("error" if code == "brand_new" else code)
 
     assert value(hass, "problem") == STATE_ON
-
-
-async def test_newest_backup_is_verified(
-    hass: HomeAssistant, backup_agent: BackupAgent, agent: Agent
-) -> None:
-    """The button verifies the newest backup byte by byte; the sensors show when, and whether it is damaged."""
-    before = dt_util.utcnow().replace(microsecond=0)
-    with pytest.raises(HomeAssistantError, match="no backup to verify"):
-        await press(hass, "verify")
-    assert value(hass, "last_verified") == STATE_UNKNOWN
-    asked_at = dt_util.parse_datetime(value(hass, "last_check"), raise_on_error=True)
-    assert before <= asked_at <= dt_util.utcnow()
-
-    backup, tar = make_backup(size=2_000_000)
-    await upload(backup_agent, backup, streaming(tar))
-    await press(hass, "verify")
-    await until(lambda: value(hass, "last_verified") != STATE_UNKNOWN)
-    verified_at = value(hass, "last_verified")
-    assert before <= dt_util.parse_datetime(verified_at, raise_on_error=True)
-    assert value(hass, "problem") == STATE_OFF
-
-    (stored,) = (path for path in agent.files() if path.suffix == ".tar")
-    stored.write_bytes(tar[:-2000] + bytes([tar[-2000] ^ 1]) + tar[-1999:])
-    with pytest.raises(HomeAssistantError, match="is damaged"):
-        await press(hass, "verify")
-    await until(lambda: value(hass, "problem") == STATE_ON)
 
 
 async def test_other_home_assistants_location_is_ignored(
