@@ -22,7 +22,8 @@ _FREE = {
     *("recvfrom", "recvmsg", "sendmmsg", "sendmsg", "sendto", "shutdown"),
     *("clone", "clone3", "exit", "exit_group", "execve", "wait4", "vfork"),
 }
-_CREATING = {"mkdir", "mkdirat"}
+# Of folders; an attempt that fails is not checked.
+_FOLDERS = {"mkdir", "mkdirat", "rmdir"}
 _CHANGING = {"chmod", "fchmodat", "chown", "fchownat", "unlink", "unlinkat", "truncate"}
 _CHANGING_OPENED = {"fchmod", "fchown", "ftruncate"}
 _RENAMING = {"rename", "renameat", "renameat2"}
@@ -70,8 +71,7 @@ class Trace:
                 self._add(self._strings(arguments)[-1], "w" if name == "bind" else "rw")
         elif name in {"open", "openat"}:
             self._add(*self._opened(arguments, call["more"]))
-        elif name in _CREATING:
-            # Existing folders are not checked.
+        elif name in _FOLDERS:
             if not failed:
                 self._add(f"{self._strings(arguments)[-1]}/", "w")
         elif name in _CHANGING:
