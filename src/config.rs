@@ -35,7 +35,7 @@ pub use folder::FolderId;
 pub(crate) use layers::Environment;
 pub use listen::{Listen, SocketAccess, Tcp, TlsFiles};
 pub use location::{Backend, Location, Origin};
-pub use problem::{Problem, Problems};
+pub use problem::{KINDS as PROBLEMS, Problem, Problems};
 pub use proxy::{BadProxy, Proxy, ProxyVariable, proxy_url};
 pub use report::Written;
 pub use s3::{Choice, S3Settings};

@@ -5,6 +5,7 @@
 
 mod reason;
 
+use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -119,9 +120,13 @@ pub struct Error {
     detail: String,
     hint: Option<String>,
     provider_code: Option<String>,
-    request_id: Option<String>,
+    request_id: Option<Box<str>>,
+    placeholders: Arc<Placeholders>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
+
+/// What an error is about, by name, for sentences in other languages: `said` is the provider's or the system's own words.
+pub type Placeholders = BTreeMap<&'static str, String>;
 
 /// A result with the agent's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -136,6 +141,7 @@ impl Error {
             hint: None,
             provider_code: None,
             request_id: None,
+            placeholders: Arc::default(),
             source: None,
         }
     }
@@ -158,7 +164,14 @@ impl Error {
     #[must_use]
     pub fn with_provider(mut self, code: Option<String>, request_id: Option<String>) -> Self {
         self.provider_code = code;
-        self.request_id = request_id;
+        self.request_id = request_id.map(String::into_boxed_str);
+        self
+    }
+
+    /// Adds what it is about, for sentences in other languages.
+    #[must_use]
+    pub fn with_placeholders(mut self, placeholders: Placeholders) -> Self {
+        self.placeholders = placeholders.into();
         self
     }
 
@@ -204,6 +217,12 @@ impl Error {
     #[must_use]
     pub fn request_id(&self) -> Option<&str> {
         self.request_id.as_deref()
+    }
+
+    /// What it is about, by name.
+    #[must_use]
+    pub fn placeholders(&self) -> &Placeholders {
+        &self.placeholders
     }
 }
 

@@ -7,6 +7,7 @@
 mod candidates;
 mod probe;
 mod steps;
+mod words;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use url::Host;
 use super::model::{CheckNote, CheckReport, CheckStep, Failure};
 use super::nearby::find as find_nearby;
 use crate::config::{Backend, Encryption, FolderId, Location, Problem, S3Settings, Secret};
-use crate::error::{Error, Kind, Reason};
+use crate::error::{Error, Kind, Placeholders, Reason};
 use crate::store::{Dialect, Route, Store};
 use candidates::candidates;
 use steps::{LEFT_BEHIND, Trial};
@@ -42,7 +43,11 @@ pub(super) async fn check_json(
             checked.notes.extend(notes.into_iter().map(CheckNote::from));
             checked
         }
-        Err(problems) => CheckReport::unusable(&problems),
+        Err(problems) => {
+            let mut checked = CheckReport::unusable(&problems);
+            checked.try_suggestions(settings, id_for).await;
+            checked
+        }
     }
 }
 
@@ -58,7 +63,7 @@ pub async fn check(
         _ => None,
     };
     let found = match (&location.backend, &trial.dialect) {
-        (Backend::S3(_), Some(dialect)) if trial.ok() => Some(words(dialect)),
+        (Backend::S3(_), Some(dialect)) if trial.ok() => Some(settings_of(dialect)),
         _ => None,
     };
     if let Backend::S3(settings) = &location.backend {
@@ -78,6 +83,7 @@ pub async fn check(
         ok: trial.ok(),
         steps: trial.steps,
         corrected,
+        retried: None,
         found,
         folder: Some(FolderId::from(location).to_string()),
         location_id: None,
@@ -187,8 +193,15 @@ async fn note_nearby(location: &Location) -> Option<CheckNote> {
     let nearby = timeout(NEARBY_LIMIT, looking).await.ok()??;
     Some(CheckNote {
         code: "backups_elsewhere",
+        reason: "backups_elsewhere",
         key: Some("prefix".to_owned()),
         message: nearby.sentence(),
+        placeholders: [
+            ("count", nearby.backups.to_string()),
+            ("empty", nearby.empty),
+            ("folder", nearby.folder),
+        ]
+        .into(),
         suggestion: Some(nearby.prefix),
     })
 }
@@ -205,8 +218,10 @@ fn note_plain_http(settings: &S3Settings) -> Option<CheckNote> {
     );
     (!is_loopback).then(|| CheckNote {
         code: "plain_http",
+        reason: "plain_http",
         key: Some("endpoint".to_owned()),
         message,
+        placeholders: Placeholders::new(),
         suggestion: None,
     })
 }
@@ -214,13 +229,15 @@ fn note_plain_http(settings: &S3Settings) -> Option<CheckNote> {
 fn note_short_secret(settings: &S3Settings) -> Option<CheckNote> {
     Some(CheckNote {
         code: "short_secret",
+        reason: "short_secret",
         key: Some("secret_access_key".to_owned()),
         message: settings.short_secret()?.to_owned(),
+        placeholders: Placeholders::new(),
         suggestion: None,
     })
 }
 
-fn words(dialect: &Dialect) -> BTreeMap<String, String> {
+fn settings_of(dialect: &Dialect) -> BTreeMap<String, String> {
     let words = [
         ("region", dialect.region.as_str()),
         ("addressing", dialect.addressing.as_str()),
@@ -235,9 +252,14 @@ fn words(dialect: &Dialect) -> BTreeMap<String, String> {
 impl CheckReport {
     fn unusable(problems: &[Problem]) -> Self {
         let step = |problem: &Problem| {
-            let error =
-                Error::new(Kind::InvalidRequest, problem.to_string()).with_reason(problem.reason);
-            let (key, error) = (Some(problem.key.clone()), Some(Failure::from(&error)));
+            let error = Error::new(Kind::InvalidRequest, problem.to_string())
+                .with_reason(problem.reason)
+                .with_placeholders(problem.placeholders.clone());
+            let error = Some(Failure {
+                reason: problem.code(),
+                ..Failure::from(&error)
+            });
+            let key = Some(problem.key.clone());
             CheckStep {
                 step: "settings",
                 ok: false,
@@ -251,11 +273,43 @@ impl CheckReport {
             ok: false,
             steps: problems.iter().map(step).collect(),
             corrected: Some(corrected).filter(|corrected| !corrected.is_empty()),
+            retried: None,
             found: None,
             folder: None,
             location_id: None,
             notes: Vec::new(),
         }
+    }
+
+    /// Checks the settings with the suggestions for those that are invalid, and adds the corrections that this finds.
+    async fn try_suggestions(
+        &mut self,
+        settings: &serde_json::Value,
+        id_for: impl FnOnce(Location) -> String,
+    ) {
+        let Some(corrected) = &mut self.corrected else {
+            return;
+        };
+        let mut changed = settings.clone();
+        for (key, value) in &*corrected {
+            changed[key.as_str()] = value.as_str().into();
+        }
+        let Ok((location, notes)) = Location::from_json(&changed) else {
+            self.retried = Some(Vec::new());
+            return;
+        };
+        let again = check(&location, None).await;
+        match again.corrected {
+            Some(more) => corrected.extend(more),
+            None if !again.ok => {
+                self.retried = Some(again.steps.into_iter().filter(|step| !step.ok).collect());
+            }
+            None => {}
+        }
+        self.folder = again.folder;
+        self.location_id = Some(id_for(location));
+        self.notes = again.notes;
+        self.notes.extend(notes.into_iter().map(CheckNote::from));
     }
 }
 
@@ -272,8 +326,10 @@ impl From<Problem> for CheckNote {
         let code = note.reason.map_or("note", Reason::code);
         Self {
             code,
+            reason: code,
             key: Some(note.key),
             message: note.message,
+            placeholders: note.placeholders,
             suggestion: None,
         }
     }

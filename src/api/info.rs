@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::config;
+use crate::error::Placeholders;
 use crate::logging::scrub::scrub;
 use crate::units::rfc3339;
 
@@ -60,6 +61,14 @@ pub(super) struct OptionProblem {
     option: String,
     /// What is wrong, and what to write instead.
     message: String,
+    /// A code for what is wrong.
+    reason: &'static str,
+    /// What it is about, by name, for a sentence in another language.
+    #[serde(skip_serializing_if = "Placeholders::is_empty")]
+    #[schema(value_type = std::collections::BTreeMap<String, String>, required = false)]
+    placeholders: Placeholders,
+    /// What the agent does about it: `default`, `missing` for a location that it leaves out, or none.
+    effect: Option<&'static str>,
 }
 
 impl OptionProblem {
@@ -68,6 +77,13 @@ impl OptionProblem {
         Self {
             option: problem.key.clone(),
             message: scrub(&problem.message).into_owned(),
+            reason: problem.code(),
+            placeholders: problem
+                .placeholders
+                .iter()
+                .map(|(name, text)| (*name, scrub(text).into_owned()))
+                .collect(),
+            effect: problem.effect(),
         }
     }
 }

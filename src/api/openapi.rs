@@ -22,14 +22,20 @@ const REQUESTS: [&str; 5] = [
 ];
 
 /// Keys that an answer may lack, by schema.
-const OPTIONAL: [(&str, &str); 7] = [
+const OPTIONAL: [(&str, &str); 13] = [
     ("AgentMetadata", "crc32"),
     ("AgentMetadata", "duration_ms"),
     ("Backup", "s3_backup_agent"),
+    ("Failure", "placeholders"),
     ("Failure", "since"),
+    ("InvalidSetting", "placeholders"),
+    ("OptionProblem", "placeholders"),
+    ("Problem", "placeholders"),
     ("Problem", "problems"),
     ("Step", "key"),
+    ("CheckNote", "placeholders"),
     ("CheckNote", "suggestion"),
+    ("Checked", "retried"),
 ];
 
 /// Statuses that every call with a token can answer with.

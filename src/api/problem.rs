@@ -9,7 +9,7 @@ use tracing::info;
 use utoipa::ToSchema;
 
 use crate::config;
-use crate::error::{Error, Kind, Reason};
+use crate::error::{Error, Kind, Placeholders};
 
 /// Size limit of the router's own refusals, which are a sentence.
 const MAX_REFUSAL_BYTES: usize = 4096;
@@ -45,6 +45,10 @@ pub(super) struct ProblemBody {
     retryable: bool,
     /// What to change; empty if the detail is enough.
     hint: String,
+    /// What it is about, by name, for a sentence in another language: `said` is the provider's or the system's own words.
+    #[serde(skip_serializing_if = "Placeholders::is_empty")]
+    #[schema(value_type = std::collections::BTreeMap<String, String>, required = false)]
+    placeholders: Placeholders,
     /// Invalid settings of a location, if they are the reason.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
@@ -58,18 +62,20 @@ struct InvalidSetting {
     reason: &'static str,
     message: String,
     suggestion: Option<String>,
+    /// What it is about, by name, for a sentence in another language.
+    #[serde(skip_serializing_if = "Placeholders::is_empty")]
+    #[schema(value_type = std::collections::BTreeMap<String, String>, required = false)]
+    placeholders: Placeholders,
 }
 
 impl From<&config::Problem> for InvalidSetting {
     fn from(problem: &config::Problem) -> Self {
-        let reason = problem
-            .reason
-            .map_or(Kind::InvalidRequest.code(), Reason::code);
         Self {
             key: problem.key.clone(),
-            reason,
+            reason: problem.code(),
             message: problem.message.clone(),
             suggestion: problem.suggestion.clone(),
+            placeholders: problem.placeholders.clone(),
         }
     }
 }
@@ -141,6 +147,7 @@ impl Problem {
             request_id: error.request_id().map(str::to_owned),
             retryable: facts.retryable,
             hint: error.hint().to_owned(),
+            placeholders: error.placeholders().clone(),
             problems: self.settings.iter().map(InvalidSetting::from).collect(),
         }
     }

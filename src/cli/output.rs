@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::CommandError;
 use crate::agent::model::{Failure, Skipped};
+use crate::error::Placeholders;
 
 /// Characters that change the direction of text. Source: Unicode Standard Annex #9, "Directional Formatting Characters".
 const DIRECTIONS: [char; 12] = [
@@ -56,6 +57,7 @@ impl Output {
                 detail: other.to_string(),
                 hint: String::new(),
                 provider_code: None,
+                placeholders: Placeholders::new(),
                 since: None,
             },
         };

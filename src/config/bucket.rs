@@ -43,7 +43,9 @@ pub(super) fn read(section: &mut Reader<'_>, around: Around<'_>) -> Option<Strin
         let message = format!(
             "must be the name alone: 3 or more letters, digits, \".\", \"-\" and \"_\", not \"{shown}\""
         );
-        section.problem("bucket", message);
+        section
+            .problem("bucket", message)
+            .of_kind("not_a_bucket", []);
     }
     None
 }
@@ -72,8 +74,14 @@ fn note_parts(section: &mut Reader<'_>, parts: Parts, around: Around<'_>) {
         let url = endpoint.as_str().trim_end_matches('/').to_owned();
         others.push(("endpoint", url));
         let region = provider::of_endpoint(endpoint).and_then(|known| known.region_in(endpoint));
-        let is_other = |region: &String| around.region.is_some_and(|given| given != region);
-        others.extend(region.filter(is_other).map(|region| ("region", region)));
+        let is_to_choose = !section.has("provider");
+        let known = provider::of_endpoint(endpoint).filter(|_| is_to_choose);
+        others.extend(known.map(|known| ("provider", known.id.clone())));
+        let is_new = |region: &String| match around.region {
+            Some(given) => given != region,
+            None => is_to_choose,
+        };
+        others.extend(region.filter(is_new).map(|region| ("region", region)));
     }
     let write: Vec<_> = [("bucket", &parts.bucket)]
         .into_iter()

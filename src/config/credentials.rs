@@ -35,16 +35,20 @@ impl AccessKey {
         let id = section.written("access_key_id");
         let secret = section.written("secret_access_key");
         if id.is_some() || secret.is_some() {
-            section.problem(
-                "credentials",
-                "is \"environment\": remove access_key_id and secret_access_key",
-            );
+            section
+                .problem(
+                    "credentials",
+                    "is \"environment\": remove access_key_id and secret_access_key",
+                )
+                .of_kind("key_from_environment", []);
         }
         if !section.is_local() {
-            section.problem(
-                "credentials",
-                "can be \"environment\" in the agent's own configuration only",
-            );
+            section
+                .problem(
+                    "credentials",
+                    "can be \"environment\" in the agent's own configuration only",
+                )
+                .of_kind("key_from_environment", []);
             return None;
         }
         let id = read_variable(section, "AWS_ACCESS_KEY_ID", true);
@@ -63,7 +67,9 @@ fn read_variable(section: &mut Reader<'_>, name: &str, is_required: bool) -> Opt
     match &value {
         None if is_required => {
             let message = format!("is \"environment\", but the variable {name} is not set");
-            section.problem("credentials", message);
+            section
+                .problem("credentials", message)
+                .of_kind("bad_variable", []);
         }
         Some(value) if !is_word(value) => {
             let message = format!(
@@ -100,10 +106,12 @@ impl Encryption {
             _ => Self::None,
         };
         if key.is_some() {
-            section.problem(
-                "encryption_key",
-                "is for encryption = \"aws:kms\" or \"SSE-C\" only",
-            );
+            section
+                .problem(
+                    "encryption_key",
+                    "is for encryption = \"aws:kms\" or \"SSE-C\" only",
+                )
+                .of_kind("key_without_encryption", []);
         }
         Some(encryption)
     }
@@ -116,7 +124,8 @@ impl Encryption {
                 "encryption_key",
                 "must be 32 bytes in Base64: create one with `openssl rand -base64 32` and keep a copy, \
                  without it the backups cannot be read",
-            );
+            )
+            .of_kind("not_a_customer_key", []);
         }
         Some(Self::Customer(Secret::new(key?)))
     }

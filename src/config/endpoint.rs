@@ -57,7 +57,14 @@ pub(super) fn read(
                         provider.name
                     )
                 };
-                section.problem(&field, message);
+                let kind = if field == "endpoint" {
+                    "endpoint_missing"
+                } else {
+                    "needed_for_endpoint"
+                };
+                section
+                    .problem(&field, message)
+                    .of_kind(kind, [("provider", provider.name.clone())]);
             }
             None
         }
@@ -76,10 +83,12 @@ fn written(section: &mut Reader<'_>, text: &str, bucket: Option<&str>) -> Option
         || url.query().is_some()
         || url.fragment().is_some()
     {
-        section.problem(
-            "endpoint",
-            "must be scheme, host, port and path only; the key goes into access_key_id",
-        );
+        section
+            .problem(
+                "endpoint",
+                "must be scheme, host, port and path only; the key goes into access_key_id",
+            )
+            .of_kind("endpoint_with_more", []);
         return None;
     }
     // Only a host that the table does not know may have its S3 API below a path.
@@ -116,13 +125,14 @@ fn note_no_url(section: &mut Reader<'_>, text: &str, error: Option<ParseError>) 
             .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
     });
     if let Some(error) = error.filter(|_| has_web_scheme) {
-        let message = match error {
-            ParseError::InvalidPort => {
-                format!("must have a number up to 65535 as its port, or no port, not \"{text}\"")
-            }
-            error => format!("is not a URL: {error} in \"{text}\""),
+        let (message, kind) = match error {
+            ParseError::InvalidPort => (
+                format!("must have a number up to 65535 as its port, or no port, not \"{text}\""),
+                "bad_port",
+            ),
+            error => (format!("is not a URL: {error} in \"{text}\""), "not_a_url"),
         };
-        section.problem("endpoint", message);
+        section.problem("endpoint", message).of_kind(kind, []);
         return;
     }
     let completed = format!("https://{text}");
@@ -131,7 +141,9 @@ fn note_no_url(section: &mut Reader<'_>, text: &str, error: Option<ParseError>) 
         .ok()
         .filter(|url| !has_scheme && url.has_host() && text.contains(['.', ':']));
     let message = format!("must be a URL that starts with https:// or http://, not \"{text}\"");
-    let problem = section.problem("endpoint", message);
+    let problem = section
+        .problem("endpoint", message)
+        .of_kind("not_a_url", []);
     if guess.is_some() {
         problem.reason = Some(Reason::EndpointWithoutScheme);
         problem.suggestion = Some(completed);

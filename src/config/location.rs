@@ -98,10 +98,12 @@ impl Location {
         let id = id.filter(|id| {
             let is_valid = is_valid_id(id);
             if !is_valid {
-                section.problem(
-                    "id",
-                    "may hold lower-case letters, digits, \"-\" and \"_\" only, 64 at most",
-                );
+                section
+                    .problem(
+                        "id",
+                        "may hold lower-case letters, digits, \"-\" and \"_\" only, 64 at most",
+                    )
+                    .of_kind("bad_id", []);
             }
             is_valid
         });
@@ -208,10 +210,12 @@ fn read_prefix(section: &mut Reader<'_>) -> String {
     let bad =
         |segment: &str| matches!(segment, "" | "." | "..") || segment.chars().any(char::is_control);
     if !prefix.is_empty() && prefix.split('/').any(bad) {
-        section.problem(
-            "prefix",
-            "must be names with single slashes between them, such as \"home/cellar\"",
-        );
+        section
+            .problem(
+                "prefix",
+                "must be names with single slashes between them, such as \"home/cellar\"",
+            )
+            .of_kind("bad_folder", []);
     }
     prefix
 }
@@ -227,15 +231,19 @@ fn read_backend(section: &mut Reader<'_>) -> Option<Backend> {
     // A directory has no provider.
     let _ = section.text("provider");
     if !path.starts_with('/') {
-        section.problem(
-            "endpoint",
-            "must name a directory from the root, such as \"file:///mnt/backups\"",
-        );
+        section
+            .problem(
+                "endpoint",
+                "must name a directory from the root, such as \"file:///mnt/backups\"",
+            )
+            .of_kind("no_directory", []);
     } else if !section.is_local() {
-        section.problem(
-            "endpoint",
-            "a directory can be set in the agent's own configuration only",
-        );
+        section
+            .problem(
+                "endpoint",
+                "a directory can be set in the agent's own configuration only",
+            )
+            .of_kind("no_directory", []);
     }
     Some(Backend::Directory(PathBuf::from(path)))
 }

@@ -4,7 +4,42 @@ use std::fmt;
 use std::path::Path;
 
 use super::settings::TABLES;
-use crate::error::Reason;
+use crate::error::{Kind, Placeholders, Reason};
+
+/// Every [kind](Problem::kind) of problem, for translations.
+pub const KINDS: [&str; 31] = [
+    "bad_folder",
+    "bad_id",
+    "bad_port",
+    "bad_variable",
+    "choose_one",
+    "damaged_certificate",
+    "endpoint_missing",
+    "endpoint_with_more",
+    "fingerprint_with_proxy",
+    "key_from_environment",
+    "key_without_encryption",
+    "missing",
+    "needed_for_endpoint",
+    "no_directory",
+    "not_a_bucket",
+    "not_a_certificate",
+    "not_a_customer_key",
+    "not_a_fingerprint",
+    "not_a_list",
+    "not_a_number",
+    "not_a_proxy",
+    "not_a_size",
+    "not_a_speed",
+    "not_a_text",
+    "not_a_time",
+    "not_a_url",
+    "not_seconds",
+    "not_virtual",
+    "private_key",
+    "unknown_provider",
+    "unknown_setting",
+];
 
 /// One problem of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +52,10 @@ pub struct Problem {
     pub message: String,
     /// The exact cause, for common mistakes.
     pub reason: Option<Reason>,
+    /// Code of what is wrong, where no reason says more. Home Assistant has a sentence for each.
+    pub kind: Option<&'static str>,
+    /// What the sentence is about, by name. Never a secret's value.
+    pub placeholders: Placeholders,
     /// A value that works instead.
     pub suggestion: Option<String>,
     /// Values of other settings that belong to it.
@@ -32,20 +71,49 @@ impl Problem {
             source: None,
             message: message.into(),
             reason: None,
+            kind: None,
+            placeholders: Placeholders::new(),
             suggestion: None,
             others: Vec::new(),
             has_fallback: false,
         }
     }
 
+    /// Sets the code and what it is about.
+    pub(super) fn of_kind<const N: usize>(
+        &mut self,
+        kind: &'static str,
+        placeholders: [(&'static str, String); N],
+    ) -> &mut Self {
+        debug_assert!(KINDS.contains(&kind), "{kind}");
+        self.kind = Some(kind);
+        self.placeholders.extend(placeholders);
+        self
+    }
+
+    /// The code of what is wrong.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        let own = self.reason.map(Reason::code).or(self.kind);
+        own.unwrap_or_else(|| Kind::InvalidRequest.code())
+    }
+
+    /// What an agent that starts in spite of it does: the default's use, or the location's absence.
+    #[must_use]
+    pub fn effect(&self) -> Option<&'static str> {
+        if self.has_fallback {
+            Some("default")
+        } else {
+            self.key.starts_with("locations[").then_some("missing")
+        }
+    }
+
     /// Says what the agent does about it, for an agent that starts in spite of it.
     pub(super) fn with_effect(mut self) -> Self {
-        let effect = if self.has_fallback {
-            "The default is used instead."
-        } else if self.key.starts_with("locations[") {
-            "The location is missing until this is corrected."
-        } else {
-            return self;
+        let effect = match self.effect() {
+            Some("default") => "The default is used instead.",
+            Some(_) => "The location is missing until this is corrected.",
+            None => return self,
         };
         let end = if self.message.ends_with(['.', '?']) {
             ""

@@ -82,6 +82,7 @@ impl Proxy {
             Ok(url) => Some(Self::Url(Secret::new(url.as_str()))),
             Err(error) => {
                 let problem = section.problem("proxy", error.to_string());
+                problem.of_kind("not_a_proxy", []);
                 problem.reason = error.reason();
                 None
             }

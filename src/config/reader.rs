@@ -83,8 +83,12 @@ impl<'e> Reader<'e> {
             let meant = self.nearest(key);
             let message = unknown_key(key, meant.as_deref());
             // A key that may mean the encryption or the folder is no detail.
-            let has_fallback = meant.is_some_and(|meant| self.setting(&meant).has_fallback);
-            self.problem(key, message).has_fallback = has_fallback;
+            let is_detail = |meant: &String| self.setting(meant).has_fallback;
+            let has_fallback = meant.as_ref().is_some_and(is_detail);
+            let question = meant.map_or_else(String::new, |meant| format!("{meant}?"));
+            self.problem(key, message)
+                .of_kind("unknown_setting", [("meant", question)])
+                .has_fallback = has_fallback;
         }
         (self.problems, self.notes)
     }
@@ -126,14 +130,14 @@ impl<'e> Reader<'e> {
         let port = text.rsplit_once(':').map_or("", |(_, port)| port);
         let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         if kind == SettingKind::Address && is_number && port.parse::<u16>().is_err() {
-            self.problem(
-                key,
-                format!("has the port {port}, and the highest is 65535"),
-            );
+            let message = format!("has the port {port}, and the highest is 65535");
+            self.problem(key, message).of_kind("bad_port", []);
             return;
         }
         let wanted = kind.wanted();
-        self.problem(key, format!("must be {wanted}, not \"{text}\""));
+        let (code, placeholders) = kind.wants();
+        self.problem(key, format!("must be {wanted}, not \"{text}\""))
+            .of_kind(code, placeholders);
     }
 
     fn key(&self, key: &str) -> String {
@@ -164,7 +168,7 @@ impl<'e> Reader<'e> {
         let problems = self.problems.len();
         let text = self.written(key);
         if text.is_none() && setting.is_required && self.problems.len() == problems {
-            self.problem(key, "is missing");
+            self.problem(key, "is missing").of_kind("missing", []);
         }
         text.filter(|text| self.accepts(key, setting.kind, text))
             .or_else(|| setting.default_text().map(str::to_owned))
@@ -175,7 +179,8 @@ impl<'e> Reader<'e> {
         let text = match self.take(key)?.kind {
             ValueKind::String(text) => text,
             ValueKind::Table(_) | ValueKind::Array(_) => {
-                self.problem(key, "must be a text");
+                self.problem(key, "must be a text")
+                    .of_kind("not_a_text", []);
                 return None;
             }
             other => other.to_string(),
@@ -207,7 +212,7 @@ impl<'e> Reader<'e> {
         match expanded {
             Ok(text) => Some(self.trimmed(key, &text)).filter(|text| !text.is_empty()),
             Err(message) => {
-                self.problem(key, message);
+                self.problem(key, message).of_kind("bad_variable", []);
                 None
             }
         }
@@ -322,7 +327,7 @@ impl<'e> Reader<'e> {
         };
         let ValueKind::Array(entries) = value.kind else {
             let message = format!("must be a list: write [[{key}]] with two brackets on each side");
-            self.problem(key, message);
+            self.problem(key, message).of_kind("not_a_list", []);
             return Vec::new();
         };
         let mut result = Vec::new();

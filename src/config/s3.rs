@@ -79,16 +79,20 @@ impl S3Settings {
             _ => provider,
         };
         if addressing == Some(Addressing::Virtual) && endpoint.domain().is_none() {
-            section.problem(
-                "addressing",
-                "cannot be \"virtual\": a bucket's name cannot go before an IP address",
-            );
+            section
+                .problem(
+                    "addressing",
+                    "cannot be \"virtual\": a bucket's name cannot go before an IP address",
+                )
+                .of_kind("not_virtual", []);
             addressing = None;
         }
         let bucket = bucket?;
         if addressing == Some(Addressing::Virtual) && bucket.contains(':') {
             let message = "cannot be \"virtual\": a tenant cannot go before the host";
-            section.problem("addressing", message);
+            section
+                .problem("addressing", message)
+                .of_kind("not_virtual", []);
             addressing = None;
         }
         let key = key?;
@@ -183,7 +187,13 @@ fn read_provider(section: &mut Reader<'_>) -> Option<&'static Provider> {
         let message = format!(
             "\"{id}\" is not a known provider: {question}\"other\" works with any endpoint"
         );
-        section.problem("provider", message).suggestion = nearest;
+        let meant = nearest
+            .as_ref()
+            .map_or_else(String::new, |id| format!("{id}?"));
+        section
+            .problem("provider", message)
+            .of_kind("unknown_provider", [("meant", meant)])
+            .suggestion = nearest;
         provider::other()
     })
 }

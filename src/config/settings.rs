@@ -34,6 +34,8 @@ pub struct Setting {
     pub places: Places,
     /// Its part of the form *Add a bucket*; for the endpoint and the region the provider decides.
     pub section: Section,
+    /// Values that the form offers; others are allowed too.
+    pub presets: &'static [&'static str],
     /// Its meaning, for the reference: Markdown, no full stop.
     pub help: &'static str,
 }
@@ -75,8 +77,28 @@ pub struct Places {
 pub enum Section {
     /// Always open.
     Main,
-    /// Closed at first.
-    Advanced,
+    /// Closed at first, as all that follow: how the agent reaches the server.
+    Connection,
+    /// Parts and limits.
+    Speed,
+    /// How the provider stores backups.
+    Storage,
+    /// Scheduled verification.
+    Verification,
+}
+
+impl Section {
+    /// Its name in the protocol and in `translations/`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Main => "main",
+            Self::Connection => "connection",
+            Self::Speed => "speed",
+            Self::Storage => "storage",
+            Self::Verification => "verification",
+        }
+    }
 }
 
 /// A setting without a row of its own, such as a provider's field: a text.
@@ -92,6 +114,7 @@ pub(super) const PLAIN: Setting = Setting {
         form: false,
     },
     section: Section::Main,
+    presets: &[],
     help: "",
 };
 
@@ -116,16 +139,34 @@ const MAIN: Setting = Setting {
     ..AGENT
 };
 
-/// A setting that few users need.
-const ADVANCED: Setting = Setting {
-    section: Section::Advanced,
+/// A setting that some networks and servers need.
+const CONNECTION: Setting = Setting {
+    section: Section::Connection,
     ..MAIN
 };
 
-/// An [`ADVANCED`] setting that no bucket needs.
+/// A setting that no bucket needs.
 const TUNING: Setting = Setting {
     has_fallback: true,
-    ..ADVANCED
+    ..CONNECTION
+};
+
+/// One about speed.
+const SPEED: Setting = Setting {
+    section: Section::Speed,
+    ..TUNING
+};
+
+/// One about what the provider does with a backup.
+const STORAGE: Setting = Setting {
+    section: Section::Storage,
+    ..TUNING
+};
+
+/// One about scheduled verification.
+const VERIFICATION: Setting = Setting {
+    section: Section::Verification,
+    ..TUNING
 };
 
 /// All tables, each with its section of `agent.toml`.

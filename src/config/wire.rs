@@ -52,24 +52,29 @@ fn read_certificate(section: &mut Reader<'_>) -> Option<String> {
     let pem = match read_pem(&text, section.is_local()) {
         Ok(pem) => pem,
         Err(message) => {
-            section.problem("ca_certificate", message);
+            section
+                .problem("ca_certificate", message)
+                .of_kind("not_a_certificate", []);
             return None;
         }
     };
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-    let message = match certificates {
-        Ok(found) if found.is_empty() && pem.contains("PRIVATE KEY-----") => {
-            "holds a private key: name the certificate instead"
-        }
-        Ok(found) if found.is_empty() => {
-            "holds no certificate in PEM form, which begins with -----BEGIN CERTIFICATE-----"
-        }
+    let (message, kind) = match certificates {
+        Ok(found) if found.is_empty() && pem.contains("PRIVATE KEY-----") => (
+            "holds a private key: name the certificate instead",
+            "private_key",
+        ),
+        Ok(found) if found.is_empty() => (
+            "holds no certificate in PEM form, which begins with -----BEGIN CERTIFICATE-----",
+            "not_a_certificate",
+        ),
         Ok(found) if found.iter().all(is_parsable) => return Some(pem),
-        _ => {
-            "holds a certificate that is damaged or cut off: copy all of it again, with its first and its last line"
-        }
+        _ => (
+            "holds a certificate that is damaged or cut off: copy all of it again, with its first and its last line",
+            "damaged_certificate",
+        ),
     };
-    section.problem("ca_certificate", message);
+    section.problem("ca_certificate", message).of_kind(kind, []);
     None
 }
 
@@ -98,16 +103,20 @@ fn read_fingerprint(section: &mut Reader<'_>, proxy: Option<&Proxy>) -> Option<F
     let text = section.text("certificate_sha256")?;
     let fingerprint = Fingerprint::parse(&text);
     if fingerprint.is_none() {
-        section.problem(
-            "certificate_sha256",
-            "must be 64 hexadecimal digits, as `openssl x509 -fingerprint -sha256` prints them",
-        );
+        section
+            .problem(
+                "certificate_sha256",
+                "must be 64 hexadecimal digits, as `openssl x509 -fingerprint -sha256` prints them",
+            )
+            .of_kind("not_a_fingerprint", []);
     }
     if matches!(proxy, Some(Proxy::Url(url)) if url.expose().starts_with("https")) {
-        section.problem(
-            "certificate_sha256",
-            "cannot be set with a proxy at https://, whose certificate is another one",
-        );
+        section
+            .problem(
+                "certificate_sha256",
+                "cannot be set with a proxy at https://, whose certificate is another one",
+            )
+            .of_kind("fingerprint_with_proxy", []);
     }
     fingerprint
 }

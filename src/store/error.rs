@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 use crate::config::ProxyVariable;
-use crate::error::{Error as AgentError, Kind, Reason};
+use crate::error::{Error as AgentError, Kind, Placeholders, Reason};
 
 /// Outcome of a storage call that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,9 +140,9 @@ pub struct Error {
     pub provider_code: Option<String>,
     /// The provider's id of the request.
     pub request_id: Option<String>,
-    /// The region that the provider named; with [`Outcome::Certificate`] the host whose certificate is rejected. One field, so that
-    /// results stay small.
-    pub named: Option<Box<str>>,
+    /// What it is about, by name, for sentences in other languages: `region` is the one that the provider named, `host` that of a
+    /// rejected certificate. One field, so that results stay small.
+    pub placeholders: Arc<Placeholders>,
     /// The variable that names a proxy, while the location uses none.
     pub unused_proxy: Option<ProxyVariable>,
     /// Whether it may pass although the outcome is not [transient](Outcome::is_transient): a clock is set, or a proxy
@@ -166,7 +166,7 @@ impl Error {
             message: message.into(),
             provider_code: None,
             request_id: None,
-            named: None,
+            placeholders: Arc::default(),
             unused_proxy: None,
             may_pass: false,
             may_have_succeeded: !outcome.is_without_effect(),
@@ -208,7 +208,7 @@ impl Error {
             message: self.message.clone(),
             provider_code: self.provider_code.clone(),
             request_id: self.request_id.clone(),
-            named: self.named.clone(),
+            placeholders: Arc::clone(&self.placeholders),
             unused_proxy: self.unused_proxy,
             may_pass: self.may_pass,
             may_have_succeeded: self.may_have_succeeded,
@@ -241,27 +241,33 @@ impl Error {
 
 impl From<Error> for AgentError {
     fn from(error: Error) -> Self {
+        let mut placeholders = Placeholders::clone(&error.placeholders);
+        if error.outcome != Outcome::WrongRegion {
+            placeholders.remove("region");
+        }
+        let variable = error.unused_proxy.map(ProxyVariable::name);
+        placeholders.extend(variable.map(|name| ("variable", name.to_owned())));
+        let named = |name| placeholders.get(name).cloned();
+        let (region, host) = (named("region"), named("host"));
         let mut converted = Self::new(error.outcome.kind(), error.message)
             .with_reason(error.reason)
-            .with_provider(error.provider_code, error.request_id);
+            .with_provider(error.provider_code, error.request_id)
+            .with_placeholders(placeholders);
         if let Some(source) = error.source {
             converted = converted.with_source(source);
         }
-        if let Some(variable) = error.unused_proxy {
-            let name = variable.name();
+        if let Some(name) = variable {
             let hint = format!(
                 "{name} is set, but this location doesn't use it: set proxy to \"environment\" if the agent needs a proxy. {}",
                 converted.hint()
             );
             converted = converted.with_hint(hint.trim_end());
         }
-        match (error.named, error.outcome, error.reason) {
-            (Some(region), Outcome::WrongRegion, _) => {
+        match (region, host, error.reason) {
+            (Some(region), _, _) => {
                 converted.with_hint(format!("Set the location's region to \"{region}\"."))
             }
-            (Some(host), Outcome::Certificate, Some(reason)) => {
-                converted.with_hint(reason.hint_at(&host))
-            }
+            (None, Some(host), Some(reason)) => converted.with_hint(reason.hint_at(&host)),
             _ => converted,
         }
     }

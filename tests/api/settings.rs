@@ -45,17 +45,28 @@ async fn form_has_the_fields_that_the_provider_needs() {
             "{query}"
         );
         assert_eq!(form[0]["required"], required, "{query}");
-        let advanced = names(&form, "advanced");
+        let connection = names(&form, "connection");
         for name in ["endpoint", "region"] {
             let is_main = own.contains(&name);
             assert_ne!(
                 is_main,
-                advanced.contains(&name.to_owned()),
+                connection.contains(&name.to_owned()),
                 "{query} {name}"
             );
         }
-        for name in ["concurrency", "outage_seconds", "idle_seconds"] {
-            assert!(advanced.contains(&name.to_owned()), "{query} {name}");
+        for (section, name) in [
+            ("connection", "outage_seconds"),
+            ("connection", "proxy"),
+            ("speed", "concurrency"),
+            ("speed", "upload_limit"),
+            ("storage", "encryption"),
+            ("storage", "storage_class"),
+            ("verification", "verify_mode"),
+        ] {
+            assert!(
+                names(&form, section).contains(&name.to_owned()),
+                "{query} {name}"
+            );
         }
     }
     agent
@@ -69,11 +80,14 @@ async fn field_has_type_default_bounds_and_values() {
     let (agent, _bucket) = agent_and_bucket().await;
     let form = form(&agent, "?provider=hetzner").await;
     let field = |name: &str| form.iter().find(|field| field["name"] == name).unwrap();
+    let sizes = ["8 MiB", "16 MiB", "32 MiB", "64 MiB"];
+    let sizes = sizes.map(|size| json!({"value": size, "label": size}));
     assert_eq!(
         field("part_size"),
         &json!({
-            "name": "part_size", "type": "size", "section": "advanced", "required": false, "default": "8 MiB",
-            "min": 5 << 20, "max": 512 << 20, "unit": null, "choices": [], "suggestions": []
+            "name": "part_size", "type": "size", "section": "speed", "required": false, "default": "8 MiB",
+            "min": 5 << 20, "max": 512 << 20, "unit": null, "choices": [],
+            "suggestions": sizes,
         })
     );
     for (name, expected) in [

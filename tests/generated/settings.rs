@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use s3_backup_agent::config::Supervisor;
+use s3_backup_agent::agent::model::CheckNote;
 use s3_backup_agent::config::settings::form::fields;
 use s3_backup_agent::config::settings::{
     DefaultValue, Number, Secrecy, Section, Setting, SettingKind, TABLES, Unit,
 };
+use s3_backup_agent::config::{PROBLEMS, Supervisor};
+use s3_backup_agent::error::{Kind, Reason};
 use s3_backup_agent::provider;
 use serde_json::{Value, json};
 
@@ -131,10 +133,20 @@ fn list_of_settings_is_current() {
         }
     }
     let list = serde_json::to_string_pretty(
-        &json!({"page_port": Supervisor::PAGE_PORT, "settings": settings}),
+        &json!({"page_port": Supervisor::PAGE_PORT, "settings": settings, "codes": codes_of_errors()}),
     )
     .unwrap();
     assert_up_to_date("docs/settings.json", |_| list + "\n");
+}
+
+/// The codes that the agent's errors, problems and notes have, which the translations have sentences for.
+fn codes_of_errors() -> Value {
+    let kinds = Kind::ALL.iter().map(|kind| kind.code());
+    let hints: BTreeSet<&str> = kinds
+        .chain(Reason::ALL.iter().map(|reason| reason.code()))
+        .collect();
+    let providers: Vec<_> = provider::all().iter().map(|row| &row.id).collect();
+    json!({"hint": hints, "problem": PROBLEMS, "note": CheckNote::REASONS, "provider": providers})
 }
 
 #[test]
@@ -177,10 +189,7 @@ fn form_sections(name: &str) -> BTreeSet<&'static str> {
         .iter()
         .flat_map(fields)
         .filter(|field| field.name == name)
-        .map(|field| match field.section {
-            Section::Main => "main",
-            Section::Advanced => "advanced",
-        })
+        .map(|field| field.section.as_str())
         .collect()
 }
 

@@ -9,10 +9,11 @@ use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::probe::{Probe, Warning, abort, limited, not_allowed};
+use super::words::{offset, said};
 use crate::agent::model::{CheckNote, CheckStep, Failure};
 use crate::config::{Backend, Location};
 use crate::error::{Error, Kind, Reason, Result};
-use crate::store::{Dialect, Keys, Outcome, Patience, Route, Store, clock_offset};
+use crate::store::{Dialect, Keys, Outcome, Patience, Route, Store};
 
 /// Time limit of one step; a user waits.
 const STEP_LIMIT: Duration = Duration::from_secs(30);
@@ -133,7 +134,9 @@ impl Trial {
     fn note_clock(&mut self, ahead: Option<chrono::Duration>) {
         if let Some(ahead) = ahead.filter(|ahead| ahead.abs() > CLOCK_TOLERANCE) {
             let message = format!("This machine's clock is {} the provider's.", offset(ahead));
-            self.note(Kind::ClockSkew.code(), message);
+            let minutes = ahead.num_minutes().abs().to_string();
+            let code = Kind::ClockSkew.code();
+            self.note(code, code, message, [("minutes", minutes)]);
         }
     }
 
@@ -155,7 +158,7 @@ impl Trial {
             let message = "The bucket keeps versions: backups that Home Assistant deletes stay in it, and cost, until a rule of the \
                            bucket removes them. Set one at the provider that deletes old versions (Amazon calls it \
                            NoncurrentVersionExpiration); what a lock keeps stays until the lock ends.";
-            self.note(KEEPS_VERSIONS, message.to_owned());
+            self.note(KEEPS_VERSIONS, KEEPS_VERSIONS, message.to_owned(), []);
         }
         tried?;
         // A backup needs no deletion: a key or a bucket that keeps everything can be used.
@@ -169,7 +172,8 @@ impl Trial {
             probe.key,
             error.hint()
         );
-        self.note(LEFT_BEHIND, message);
+        let about = [("key", probe.key.to_string()), ("said", said(error))];
+        self.note(LEFT_BEHIND, "left_behind_object", message, about);
     }
 
     /// Whether the probe may exist: a refused write left nothing, an unanswered one may have.
@@ -182,11 +186,19 @@ impl Trial {
         failed.is_none_or(|error| error.retryable() || error.reason == Reason::NoEncryption.code())
     }
 
-    fn note(&mut self, code: &'static str, message: String) {
+    fn note<const N: usize>(
+        &mut self,
+        code: &'static str,
+        reason: &'static str,
+        message: String,
+        placeholders: [(&'static str, String); N],
+    ) {
         self.notes.push(CheckNote {
             code,
+            reason,
             key: None,
             message,
+            placeholders: placeholders.into(),
             suggestion: None,
         });
     }
@@ -198,7 +210,8 @@ impl Trial {
         let read = limited(self.limit(), probe.read()).await;
         match read {
             Err(error) if error.reason() == Reason::Archived.code() => {
-                self.note(Reason::Archived.code(), format!("{error} {}", error.hint()));
+                let code = Reason::Archived.code();
+                self.note(code, code, format!("{error} {}", error.hint()), []);
                 self.push("read", start.elapsed(), Ok(()))
             }
             read => self.push("read", start.elapsed(), read),
@@ -219,7 +232,12 @@ impl Trial {
                     STEP_LIMIT.as_secs(),
                     self.location.part_size / 1024
                 );
-                self.note(SLOW_UPLINK, message);
+                let about = [
+                    ("proven_kib", (proven / 1024).to_string()),
+                    ("seconds", STEP_LIMIT.as_secs().to_string()),
+                    ("part_kib", (self.location.part_size / 1024).to_string()),
+                ];
+                self.note(SLOW_UPLINK, SLOW_UPLINK, message, about);
             }
             Ok(None) => {}
             Err(_) => {
@@ -239,25 +257,28 @@ impl Trial {
 
     /// Notes a permission that no backup needs every night.
     fn warn(&mut self, probe: &Probe<'_>, result: Result<(), Warning>) {
-        let message = match result {
+        let (reason, words, message) = match result {
             Ok(()) => return,
             Err(Warning::NoList) => {
-                "The key may not list unfinished uploads (Amazon calls it s3:ListBucketMultipartUploads). Parts of uploads \
-                 that break off stay until the bucket's own rules remove them."
-                    .to_owned()
+                let message = "The key may not list unfinished uploads (Amazon calls it s3:ListBucketMultipartUploads). Parts of uploads \
+                 that break off stay until the bucket's own rules remove them.";
+                ("left_behind_list", String::new(), message.to_owned())
             }
             Err(Warning::NoAbort(error)) => {
+                let words = error.as_ref().map(said).unwrap_or_default();
                 let why = error.map(|error| format!(": {error} {}", error.hint()));
                 let another = ". Another check is running, or its key may not abort (Amazon calls it s3:AbortMultipartUpload).";
-                format!(
+                let message = format!(
                     "An unfinished upload of \"{}\" stays, which the check could not abort{} Parts of uploads that are \
                      cancelled stay, and cost, until the bucket's own rules remove them.",
                     probe.key,
                     why.unwrap_or_else(|| another.to_owned())
-                )
+                );
+                ("left_behind_upload", words, message)
             }
         };
-        self.note(LEFT_BEHIND, message);
+        let about = [("key", probe.key.to_string()), ("said", words)];
+        self.note(LEFT_BEHIND, reason, message, about);
     }
 
     /// Runs five steps with one signed request: the provider's answer tells which of them failed.
@@ -382,16 +403,6 @@ async fn in_thread<T: Default + Send + 'static>(work: impl FnOnce() -> T + Send 
         .ok()
         .and_then(std::result::Result::ok)
         .unwrap_or_default()
-}
-
-/// Formats clock skew, up to the name of the other clock.
-fn offset(ahead: chrono::Duration) -> String {
-    let of = if ahead < chrono::Duration::zero() {
-        ""
-    } else {
-        " of"
-    };
-    clock_offset(ahead) + of
 }
 
 #[cfg(test)]

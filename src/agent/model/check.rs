@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::failure::Failure;
+use crate::error::{Placeholders, Reason};
 
 /// One step of a check.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -38,6 +39,11 @@ pub struct CheckReport {
     pub steps: Vec<CheckStep>,
     /// Settings that make every step succeed, or an endpoint without TLS that answers.
     pub corrected: Option<BTreeMap<String, String>>,
+    /// Steps that fail even with `corrected`, which then is what the agent understood of invalid settings; empty if they
+    /// stay invalid. Absent if every step succeeds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, required = false)]
+    pub retried: Option<Vec<CheckStep>>,
     /// Values detected for settings that are `auto`.
     pub found: Option<BTreeMap<String, String>>,
     /// Address of the folder that the settings lead to, the same for every location with this folder; none if they are invalid.
@@ -54,10 +60,16 @@ pub struct CheckReport {
 pub struct CheckNote {
     /// Its code.
     pub code: &'static str,
+    /// A finer code, or the same as `code`.
+    pub reason: &'static str,
     /// Name of the setting it is about.
     pub key: Option<String>,
     /// The warning as a sentence.
     pub message: String,
+    /// What it is about, by name, for a sentence in another language.
+    #[serde(skip_serializing_if = "Placeholders::is_empty")]
+    #[schema(value_type = BTreeMap<String, String>, required = false)]
+    pub placeholders: Placeholders,
     /// A value for that setting that may be meant; it was not tried.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -73,6 +85,23 @@ pub struct LastCheck {
     /// Its result.
     #[serde(flatten)]
     pub report: CheckReport,
+}
+
+impl CheckNote {
+    /// Every reason, for translations.
+    pub const REASONS: [&str; 11] = [
+        "backups_elsewhere",
+        "plain_http",
+        "clock_skew",
+        "keeps_versions",
+        "left_behind_object",
+        "left_behind_list",
+        "left_behind_upload",
+        "short_secret",
+        "slow_uplink",
+        Reason::Archived.code(),
+        Reason::SpacesRemoved.code(),
+    ];
 }
 
 impl CheckStep {

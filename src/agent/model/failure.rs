@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Placeholders};
 
 /// An error in a status, a report or an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -19,6 +19,10 @@ pub struct Failure {
     pub hint: String,
     /// The provider's own error code.
     pub provider_code: Option<String>,
+    /// What it is about, by name, for a sentence in another language: `said` is the provider's or the system's own words.
+    #[serde(skip_serializing_if = "Placeholders::is_empty")]
+    #[schema(value_type = std::collections::BTreeMap<String, String>, required = false)]
+    pub placeholders: Placeholders,
     /// Time of its first occurrence, RFC 3339; only in a location's status and in an upload that waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, format = DateTime, pattern = "Z$")]
@@ -43,6 +47,7 @@ impl From<&Error> for Failure {
             detail: error.detail().to_owned(),
             hint: error.hint().to_owned(),
             provider_code: error.provider_code().map(str::to_owned),
+            placeholders: error.placeholders().clone(),
             since: None,
         }
     }

@@ -121,7 +121,7 @@ fn field(setting: &Setting, provider: &'static Provider) -> FormField {
             SettingKind::Choice(choices) => choices,
             _ => &[],
         },
-        suggestions: Vec::new(),
+        suggestions: words(setting.presets),
     };
     at_provider(field, provider)
 }
@@ -132,7 +132,7 @@ fn at_provider(field: FormField, provider: &'static Provider) -> FormField {
         if is_main {
             Section::Main
         } else {
-            Section::Advanced
+            Section::Connection
         }
     };
     match field.name {
@@ -185,12 +185,13 @@ fn own_field(field: &'static provider::Field) -> FormField {
     }
 }
 
-fn words(words: &'static [String]) -> Vec<Suggestion> {
+fn words<W: AsRef<str>>(words: &'static [W]) -> Vec<Suggestion> {
     words
         .iter()
+        .map(AsRef::as_ref)
         .map(|word| Suggestion {
             value: word,
-            label: word.clone(),
+            label: word.to_owned(),
         })
         .collect()
 }

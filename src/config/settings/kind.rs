@@ -58,6 +58,25 @@ pub enum Unit {
 }
 
 impl SettingKind {
+    /// The code for a text that is no value of this kind, and what is wanted.
+    pub(in crate::config) fn wants(&self) -> (&'static str, [(&'static str, String); 1]) {
+        match self {
+            Self::Boolean => ("choose_one", [("choices", "true, false".to_owned())]),
+            Self::Choice(choices) => ("choose_one", [("choices", choices.join(", "))]),
+            Self::Number(number) => {
+                let code = match number.unit {
+                    Unit::Count => "not_a_number",
+                    Unit::Seconds => "not_seconds",
+                    Unit::Hours => "not_a_time",
+                    Unit::Bytes => "not_a_size",
+                    Unit::Rate => "not_a_speed",
+                };
+                (code, [("range", number.range())])
+            }
+            _ => ("not_a_text", [("range", String::new())]),
+        }
+    }
+
     /// Completes the sentence "must be …" about a value of this kind.
     #[must_use]
     pub fn wanted(&self) -> String {
@@ -105,6 +124,19 @@ impl Number {
             Unit::Hours => format_hours(number),
             Unit::Bytes | Unit::Rate => format_bytes(number),
         }
+    }
+
+    /// The bounds without words, such as `5 MiB – 512 MiB` or `≥ 16 KiB`, and the words that stand for no number.
+    fn range(&self) -> String {
+        let min = self.format(self.min);
+        let bounds = match self.max {
+            u64::MAX => format!("≥ {min}"),
+            max => format!("{min} – {}", self.format(max)),
+        };
+        std::iter::once(bounds)
+            .chain(self.none.first().map(|none| (*none).to_owned()))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     /// The bounds, in words; empty where there are none.

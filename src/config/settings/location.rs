@@ -1,8 +1,8 @@
 //! The settings of a location.
 
 use super::{
-    ADVANCED, AGENT, APP, DefaultValue, MAIN, Number, Secrecy, Section, Setting, SettingKind,
-    TUNING, Unit,
+    AGENT, APP, CONNECTION, DefaultValue, MAIN, Number, SPEED, STORAGE, Secrecy, Section, Setting,
+    SettingKind, TUNING, Unit, VERIFICATION,
 };
 use crate::units::{DAY, HOUR, KIB, MIB};
 
@@ -57,7 +57,7 @@ pub const LOCATION: &[Setting] = &[
         kind: SettingKind::Word,
         default: DefaultValue::Derived("the endpoint's, or the provider's"),
         help: "region that requests are signed for; without one, the agent uses the region that the server names",
-        ..ADVANCED
+        ..CONNECTION
     },
     Setting {
         name: "endpoint",
@@ -65,14 +65,14 @@ pub const LOCATION: &[Setting] = &[
         help: "URL of the S3 API without the bucket, with its path if the API is below one, such as \
                `https://example.com/storage/v1/s3`. In the agent's own configuration outside the app, \
                `file:///a/directory` stores backups in a directory that only the agent's user can read",
-        ..ADVANCED
+        ..CONNECTION
     },
     Setting {
         name: "session_token",
         kind: SettingKind::Word,
         secrecy: Secrecy::Secret,
         help: "token of a temporary access key",
-        ..ADVANCED
+        ..CONNECTION
     },
     Setting {
         name: "credentials",
@@ -96,7 +96,7 @@ pub const LOCATION: &[Setting] = &[
         help: "[the checksum of a part](development/integrity.md#the-checksum-of-a-part). `sha256` is taken everywhere; \
                `crc64nvme` and `crc32c` halve the CPU time; `auto` uses `crc64nvme` for AWS, Garage and SeaweedFS, otherwise \
                `sha256`; `off` relies on TLS alone",
-        ..TUNING
+        ..STORAGE
     },
     Setting {
         name: "storage_class",
@@ -104,14 +104,15 @@ pub const LOCATION: &[Setting] = &[
         default: DefaultValue::Derived("the bucket's"),
         help: "storage class of the backups, such as `STANDARD_IA`; archive classes that must be restored before \
                reading are refused",
-        ..TUNING
+        ..STORAGE
     },
     Setting {
         name: "encryption",
         kind: SettingKind::Choice(&["none", "AES256", "aws:kms", "SSE-C"]),
         default: DefaultValue::Value("none"),
         help: "encryption at the provider, in addition to Home Assistant's own; `SSE-C` uses a key of your own",
-        ..ADVANCED
+        section: Section::Storage,
+        ..CONNECTION
     },
     Setting {
         name: "encryption_key",
@@ -119,14 +120,16 @@ pub const LOCATION: &[Setting] = &[
         secrecy: Secrecy::Secret,
         help: "for `aws:kms`, the ID or ARN of the key; for `SSE-C`, 32 bytes in Base64 (`openssl rand -base64 \
                32`). Keep a copy: without it, the backups can't be read",
-        ..ADVANCED
+        section: Section::Storage,
+        ..CONNECTION
     },
     Setting {
         name: "part_size",
         kind: SettingKind::Number(PART_SIZE),
         default: DefaultValue::Value("8 MiB"),
         help: "size of a part; it grows automatically for a very large backup. Larger parts need more memory",
-        ..TUNING
+        presets: &["8 MiB", "16 MiB", "32 MiB", "64 MiB"],
+        ..SPEED
     },
     Setting {
         name: "concurrency",
@@ -139,19 +142,21 @@ pub const LOCATION: &[Setting] = &[
         default: DefaultValue::Value("4"),
         help: "parts or reads in flight. With 8, a transfer fills a gigabit line with a round trip of 50 ms. It takes \
                about 95 MiB of memory instead of about 60",
-        ..TUNING
+        ..SPEED
     },
     Setting {
         name: "upload_limit",
         kind: SettingKind::Number(RATE),
         help: "speed limit per second for all uploads to this location, such as `2 MB/s` or `16 Mbit/s`; 0 means none",
-        ..TUNING
+        presets: LIMITS,
+        ..SPEED
     },
     Setting {
         name: "download_limit",
         kind: SettingKind::Number(RATE),
         help: "speed limit per second for all downloads from this location, such as `2 MB/s` or `16 Mbit/s`; 0 means none",
-        ..TUNING
+        presets: LIMITS,
+        ..SPEED
     },
     Setting {
         name: "outage_seconds",
@@ -188,7 +193,8 @@ pub const LOCATION: &[Setting] = &[
         }),
         default: DefaultValue::Value("off"),
         help: "interval of automatic verification, such as `7d`",
-        ..TUNING
+        presets: &["1d", "7d", "30d"],
+        ..VERIFICATION
     },
     Setting {
         name: "verify_sample",
@@ -200,7 +206,8 @@ pub const LOCATION: &[Setting] = &[
         }),
         default: DefaultValue::Value("1"),
         help: "backups per run; the agent starts with those verified longest ago",
-        ..TUNING
+        presets: &["1", "3", "10", "all"],
+        ..VERIFICATION
     },
     Setting {
         name: "verify_mode",
@@ -208,7 +215,7 @@ pub const LOCATION: &[Setting] = &[
         default: DefaultValue::Value("full"),
         help: "`full` downloads each backup, which [costs egress](guides/verify.md); `quick` checks the metadata, the \
                size and the headers",
-        ..TUNING
+        ..VERIFICATION
     },
     Setting {
         name: "ca_certificate",
@@ -216,13 +223,13 @@ pub const LOCATION: &[Setting] = &[
         secrecy: Secrecy::Private,
         help: "PEM of a certificate authority to trust in addition to the system's: the PEM itself, also on one \
                line; or, in the agent's own configuration, a file such as `/share/house.pem`",
-        ..ADVANCED
+        ..CONNECTION
     },
     Setting {
         name: "certificate_sha256",
         help: "SHA-256 fingerprint of the server's certificate. The agent then trusts this certificate only, whatever its \
                issuer, names and dates; `ca_certificate` and the system's authorities do not matter",
-        ..ADVANCED
+        ..CONNECTION
     },
     Setting {
         name: "proxy",
@@ -230,14 +237,14 @@ pub const LOCATION: &[Setting] = &[
         secrecy: Secrecy::Secret,
         help: "URL of an HTTP or SOCKS5 proxy, such as `http://proxy.example.com:3128` or `socks5h://192.0.2.7:1080`; \
                `environment` uses [the proxy of the agent's environment](configuration.md#proxies)",
-        ..ADVANCED
+        ..CONNECTION
     },
     Setting {
         name: "id",
         default: DefaultValue::Derived("derived once from endpoint, bucket and prefix"),
         help: "stable ID that Home Assistant uses for this location; lower-case letters, digits, `-`, `_`; at most \
                64",
-        section: Section::Advanced,
+        section: Section::Connection,
         has_fallback: true,
         ..APP
     },
@@ -253,6 +260,16 @@ pub const PART_SIZE: Number = Number {
     max: 512 * MIB,
     none: &[],
 };
+
+/// Limits that the form offers: lines of a home, and shares of them.
+const LIMITS: &[&str] = &[
+    "1 MB/s",
+    "2 MB/s",
+    "5 MB/s",
+    "10 MB/s",
+    "16 Mbit/s",
+    "100 Mbit/s",
+];
 
 /// A limit of transfers. Less than the minimum takes a day for a gigabyte.
 const RATE: Number = Number {

@@ -11,7 +11,7 @@ pub(in crate::store) use sent::Setting;
 
 use super::request::Request;
 use super::xml;
-use crate::error::Reason;
+use crate::error::{Placeholders, Reason};
 use crate::store::error::{Error, Outcome, clock_offset};
 
 /// Longest text of a foreign answer that is shown.
@@ -110,6 +110,11 @@ impl Answer {
             }
             None => self.message.clone(),
         };
+        let words = (!self.message.is_empty()).then(|| self.message.clone());
+        let placeholders: Placeholders = [("said", words), ("region", self.region.clone())]
+            .into_iter()
+            .filter_map(|(name, text)| Some((name, text?)))
+            .collect();
         let ahead = self.date.as_deref().and_then(ahead_of);
         if let Some(ahead) = ahead.filter(|_| outcome == Outcome::ClockSkew) {
             said = format!("{said} This machine's clock is {}.", clock_offset(ahead));
@@ -118,7 +123,7 @@ impl Answer {
             reason: meaning::reason_of(self),
             provider_code: (!self.code.is_empty()).then(|| self.code.clone()),
             request_id: self.request_id.clone(),
-            named: self.region.as_deref().map(Box::from),
+            placeholders: placeholders.into(),
             may_pass: meaning::may_pass(self, outcome),
             ..Error::could_not(action, outcome, said)
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::answer::Answer;
 use super::resolve::NoSuchHost;
 use super::trust::Rejected;
-use crate::error::Reason;
+use crate::error::{Placeholders, Reason};
 use crate::store::error::{Error, Outcome, causes, find, innermost};
 
 /// A request that failed.
@@ -101,11 +101,15 @@ impl Failure {
             ""
         };
         let rejected = find(&self).and_then(Rejected::of);
+        let placeholders = match rejected {
+            Some(rejected) => rejected.placeholders(),
+            None => Placeholders::from([("said", innermost(&self))]),
+        };
         let why = rejected.map_or_else(|| innermost(&self), ToString::to_string);
         let why = format!("{at}{why}");
         Error {
             reason,
-            named: rejected.map(|it| it.host.to_str().into()),
+            placeholders: placeholders.into(),
             may_pass: is_not_valid_yet(&self),
             ..Error::could_not(action, outcome, why)
         }

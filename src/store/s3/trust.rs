@@ -19,7 +19,7 @@ use rustls::{
 use rustls_platform_verifier::Verifier;
 
 use crate::config::{Fingerprint, Wire};
-use crate::error::Reason;
+use crate::error::{Placeholders, Reason};
 
 /// Object identifier of an RSA key, DER. Source: RFC 3279, section 2.3.1.
 const RSA: [u8; 11] = [
@@ -83,6 +83,25 @@ impl Rejected {
         }
     }
 
+    /// The fingerprint, for a sentence in another language.
+    pub(super) fn placeholders(&self) -> Placeholders {
+        let shown = self.is_pinnable().then(|| self.seen.to_string());
+        let shown = shown.map(|it| ("fingerprint", it));
+        let host = self.host.to_str().into_owned();
+        let kind = match self.host {
+            ServerName::IpAddress(_) => "IP",
+            _ => "DNS",
+        };
+        let alt_name = format!("{kind}:{host}");
+        let named = [("host", host), ("alt_name", alt_name)];
+        shown.into_iter().chain(named).collect()
+    }
+
+    /// Whether its fingerprint in the settings would make it acceptable.
+    const fn is_pinnable(&self) -> bool {
+        !matches!(self.flaw, Some(Flaw::Version1 | Flaw::WeakKey))
+    }
+
     /// The reason of its flaw.
     pub(super) fn reason(&self) -> Option<Reason> {
         self.flaw.map(Flaw::reason)
@@ -113,8 +132,7 @@ impl fmt::Display for Rejected {
             }
             None => self.cause.fmt(f)?,
         }
-        // Not even a fingerprint makes these acceptable.
-        if !matches!(self.flaw, Some(Flaw::Version1 | Flaw::WeakKey)) {
+        if self.is_pinnable() {
             write!(f, "; its SHA-256 fingerprint is {}", self.seen)?;
         }
         match (&self.pinned, self.flaw) {
