@@ -30,8 +30,21 @@ _HEAD = (
     "# Written by scripts/generate from translations/. Change those, not this one.\n\n"
 )
 
-# The form "Add a bucket".
+# The form "Add a bucket", and the same for an existing location.
 _FORM = "integration.config_subentries.location.step.location"
+_CHANGE = "integration.config_subentries.location.step.change"
+
+# The groups of sentences that the integration puts together itself, each with the start of their keys there. Home Assistant
+# lets an integration read its texts of exceptions.
+_SENTENCES = {
+    "hints": "hint",
+    "problems": "problem",
+    "notes": "note",
+    "effects": "effect",
+    "providers": "provider",
+}
+# The agent has this group itself, in English.
+_FOREIGN = "providers."
 
 _PLACEHOLDER = re.compile(r"\{[a-z_]+\}")
 
@@ -46,10 +59,11 @@ def generated() -> dict[Path, str]:
     """Return what each generated file should hold."""
     english = _load("en")
     resolved = {language: _resolve(english, language) for language in languages()}
-    table = json.loads(TABLE.read_text())["settings"]
+    table = json.loads(TABLE.read_text())
+    _require_sentences(english, table["codes"])
     files = {}
     for language, own in resolved.items():
-        texts = {**own, **_words_of_settings(own, table)}
+        texts = {**own, **_words_of_settings(own, table["settings"]), **_sentences(own)}
         files[INTEGRATION / f"{language}.json"] = _json(_tree(texts, "integration"))
         files[APP / f"{language}.yaml"] = _yaml(_tree(_with_examples(texts), "app"))
         files[PAGE / f"{language}.json"] = _json(_tree(texts, "page"))
@@ -83,6 +97,8 @@ def _resolve(english: Texts, language: str) -> Texts:
     """Return the texts of a language with the references replaced."""
     texts = english if language == "en" else _load(language)
     own = {key for key, text in english.items() if not text.startswith("@")}
+    foreign = {key: text for key, text in texts.items() if key.startswith(_FOREIGN)}
+    texts = {key: text for key, text in texts.items() if key not in foreign}
     missing = own - texts.keys()
     if language not in COMPLETE:
         late = {key for key in missing if key.startswith("settings.")}
@@ -101,9 +117,27 @@ def _resolve(english: Texts, language: str) -> Texts:
             problems.append(f"{key} stands for {text[1:]}, which does not exist")
     if problems:
         raise TranslationError("\n".join(f"{language}.yaml: {it}" for it in problems))
-    return {
+    return foreign | {
         key: texts[text[1:]] if text.startswith("@") else texts[key]
         for key, text in english.items()
+    }
+
+
+def _require_sentences(english: Texts, codes: dict[str, list[str]]) -> None:
+    """Require a sentence for each code of the agent."""
+    for group, kind in _SENTENCES.items():
+        wanted = {f"{group}.{code}" for code in codes.get(kind, ())}
+        if f"{group}." != _FOREIGN and (missing := wanted - english.keys()):
+            raise TranslationError(f"en.yaml: {', '.join(sorted(missing))} is missing")
+
+
+def _sentences(texts: Texts) -> Texts:
+    """Return the sentences about errors at the places where the integration looks for them."""
+    return {
+        f"integration.exceptions.{_SENTENCES[group]}_{code}.message": text
+        for key, text in texts.items()
+        for group, _, code in [key.partition(".")]
+        if group in _SENTENCES
     }
 
 
@@ -117,11 +151,12 @@ def _words_of_settings(texts: Texts, table: list[dict[str, Any]]) -> Texts:
             words[f"{at}.name"] = _word(texts, name, "name")
             words[f"{at}.description"] = _word(texts, name, "app", "description")
         for section in setting["form"]:
-            at = _FORM if section == "main" else f"{_FORM}.sections.{section}"
-            words[f"{at}.data.{name}"] = _word(texts, name, "name")
-            words[f"{at}.data_description.{name}"] = _word(
-                texts, name, section, "description"
-            )
+            for form, also in ((_FORM, ()), (_CHANGE, ("change",))):
+                at = form if section == "main" else f"{form}.sections.{section}"
+                words[f"{at}.data.{name}"] = _word(texts, name, "name")
+                words[f"{at}.data_description.{name}"] = _word(
+                    texts, name, *also, section, "description"
+                )
     return words
 
 

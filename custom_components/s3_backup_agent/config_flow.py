@@ -4,19 +4,23 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, override
 
 from homeassistant.config_entries import (
+    SOURCE_USER,
     ConfigEntry,
     ConfigEntryState,
     ConfigFlowResult,
     ConfigSubentryFlow,
+    FlowType,
 )
 from homeassistant.const import CONF_ADDRESS, CONF_TOKEN, CONF_VERIFY_SSL
 from homeassistant.core import callback
+from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers.selector import (
     TextSelector,
     TextSelectorConfig,
     TextSelectorType,
 )
 from homeassistant.helpers.service_info.hassio import HassioServiceInfo
+from homeassistant.helpers.translation import async_load_integrations
 from homeassistant.util.hass_dict import HassKey
 
 from .client import (
@@ -36,11 +40,15 @@ from .const import (
 from .coordinator import create_client
 from .discovery import FoundAgent, announced, find_agents
 from .identity import entry_of, known_data, unique_id_of
+from .links import OWN_PAGE
 from .location.flow import LocationFlow
 from .location.reauth import LocationReauth
+from .texts import details_of, plain
 
 if TYPE_CHECKING:
     import probatio as vol
+
+    from .coordinator import S3BackupAgentConfigEntry
 else:
     # Home Assistant 2026.3 has voluptuous; later versions alias it to probatio.
     import voluptuous as vol
@@ -55,6 +63,8 @@ _AGENT_SCHEMA = vol.Schema(
 )
 _TOKEN_SCHEMA = vol.Schema({vol.Optional(CONF_TOKEN): _PASSWORD})
 _NOTHING = vol.Schema({})
+# The page with the button *Add a bucket*.
+_PAGE = OWN_PAGE.replace("homeassistant://", "/")
 
 # The newest discovery message of each app, by slug.
 _DATA_ANNOUNCED: HassKey[dict[str, FoundAgent]] = HassKey(f"{DOMAIN}.announced")
@@ -238,7 +248,9 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
             async with create_client(self.hass, data) as client:
                 info = await client.info()
         except AgentError as err:
-            self._details = str(err)
+            # Before the first set-up, no translations are loaded.
+            await async_load_integrations(self.hass, {DOMAIN})
+            self._details = plain(details_of(self.hass, err))
             field, error = _FIELD_ERRORS.get(err.code, ("base", "cannot_connect"))
             return data, {field: error}
         return known_data(data, info), {}
@@ -256,7 +268,26 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
         # Aborts the discovery flow of the same app.
         await self.async_set_unique_id(unique_id_of(data), raise_on_progress=False)
         self._abort_if_unique_id_configured()
-        return self.async_create_entry(title=title, data=data)
+        return self.async_create_entry(
+            title=title, data=data, description_placeholders={"page": _PAGE}
+        )
+
+    @override
+    async def async_on_create_entry(self, result: ConfigFlowResult) -> ConfigFlowResult:
+        """Go on with a bucket, unless the agent has one already; Home Assistant 2026.3 does not call this."""
+        entry: S3BackupAgentConfigEntry = result["result"]
+        if entry.state is not ConfigEntryState.LOADED or any(
+            location["source"] != "embedded"
+            for location in entry.runtime_data.locations.values()
+        ):
+            return result
+        flow = await self.hass.config_entries.subentries.async_init(
+            (entry.entry_id, SUBENTRY_LOCATION),
+            context={"source": SOURCE_USER},
+        )
+        if flow["type"] is FlowResultType.FORM:
+            result["next_flow"] = (FlowType.CONFIG_SUBENTRIES_FLOW, flow["flow_id"])
+        return result
 
     def _follow(
         self,

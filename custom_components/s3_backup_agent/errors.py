@@ -6,10 +6,12 @@ from typing import Any, Final, TypedDict
 
 from homeassistant.components.backup import BackupAgentError, BackupNotFound
 from homeassistant.components.backup.agent import BackupAgentUnreachableError
+from homeassistant.core import async_get_hass
 from homeassistant.exceptions import HomeAssistantError
 
 from .client import AGENT_TIMEOUT, AGENT_UNREACHABLE, TRANSFER_BROKEN, AgentError
 from .const import DOMAIN
+from .texts import details_of, plain
 
 # Errors of a location. Each is translated as `error` of forms, under `exceptions`, and as a state of the status sensor.
 STORAGE_ERRORS: Final = frozenset(
@@ -88,7 +90,9 @@ def translation_of(err: AgentError) -> Translation:
     return {
         "translation_domain": DOMAIN,
         "translation_key": err.code if err.code in TRANSLATED else OTHER_ERROR,
-        "translation_placeholders": {"details": str(err)},
+        "translation_placeholders": {
+            "details": plain(details_of(async_get_hass(), err))
+        },
     }
 
 

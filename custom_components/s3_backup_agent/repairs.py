@@ -11,7 +11,8 @@ from .client import AgentClient, AgentError, Recovery, Settings
 from .issues import SCHEDULE_MOVED, TARS_WITHOUT_METADATA, WRONG_REGION, shortened
 from .issues.gone import Gone, find_gone, replace
 from .location import subentry_of
-from .location.outcome import Outcome, markdown_list
+from .location.outcome import Outcome
+from .texts import details_of, labelled
 
 if TYPE_CHECKING:
     import probatio as vol
@@ -78,7 +79,8 @@ class _LocationFix(RepairsFlow, ABC):
     def _abort(self, err: AgentError) -> RepairsFlowResult:
         """Abort with the agent's error."""
         return self.async_abort(
-            reason="failed", description_placeholders={"details": str(err)}
+            reason="failed",
+            description_placeholders={"details": details_of(self.hass, err)},
         )
 
     def _connect(self) -> bool:
@@ -112,18 +114,19 @@ class CorrectRegion(_LocationFix):
         if subentry is None:
             return self.async_abort(reason="location_removed")
         settings: Settings = {**subentry.data}
-        outcome = Outcome.of(await self._client.check_settings(settings))
+        checked = await self._client.check_settings(settings)
+        outcome = Outcome.of(self.hass, checked)
         if outcome.ok:
             # The region was corrected elsewhere.
             return self.async_create_entry(data={})
-        if not outcome.corrected:
+        if not outcome.is_proven:
             return self.async_abort(
                 reason="no_correction",
                 description_placeholders={"details": outcome.details},
             )
         self._corrected = outcome.corrected
         return self._ask(
-            details=outcome.details, changes=markdown_list(outcome.corrected)
+            details=outcome.details, changes=labelled(self.hass, outcome.corrected)
         )
 
     async def async_step_confirm(
@@ -188,13 +191,9 @@ class ReplaceScheduled(RepairsFlow):
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
         """Show the replacement, and ask for confirmation."""
-        if (gone := find_gone(self.hass)) is None:
-            return self.async_abort(reason="entry_not_loaded")
-        if (found := self._found_in(gone)) is None:
-            # The schedule was changed elsewhere.
-            return self.async_create_entry(data={})
-        if found.replacement is None:
-            return self.async_abort(reason="location_removed")
+        if not isinstance(found := self._find(), Gone):
+            return found
+        assert found.replacement is not None
         return self.async_show_form(
             step_id="confirm",
             data_schema=_NOTHING,
@@ -209,15 +208,22 @@ class ReplaceScheduled(RepairsFlow):
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
         """Replace the location."""
-        found = self._found_in(find_gone(self.hass) or [])
-        if found is None or found.replacement is None:
-            return self.async_abort(reason="location_removed")
-        replace(self.hass, found)
-        return self.async_create_entry(data={})
+        if isinstance(found := self._find(), Gone):
+            replace(self.hass, found)
+            return self.async_create_entry(data={})
+        return found
 
-    def _found_in(self, gone: list[Gone]) -> Gone | None:
-        """Return the location, if it is still gone."""
-        return next((it for it in gone if it.location_id == self._gone_id), None)
+    def _find(self) -> Gone | RepairsFlowResult:
+        """Return the location with its replacement, or the flow's result if there is nothing to replace."""
+        if (gone := find_gone(self.hass)) is None:
+            return self.async_abort(reason="agents_away")
+        found = next((it for it in gone if it.location_id == self._gone_id), None)
+        if found is None:
+            # The schedule was changed elsewhere.
+            return self.async_create_entry(data={})
+        if found.replacement is None:
+            return self.async_abort(reason="no_replacement")
+        return found
 
 
 def _failures(found: Recovery) -> str:

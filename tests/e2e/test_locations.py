@@ -18,7 +18,7 @@ async def test_a_bucket_is_added_used_and_removed(garage: Garage, version: str) 
         "access_key_id": garage.key_id,
         "secret_access_key": garage.secret_key,
         "name": "Cellar",
-        "advanced": {"region": "eu-west-1"},
+        "connection": {"region": "eu-west-1"},
     }
     async with Agent([]) as agent, HomeAssistant(version) as ha:
         entry_id = await ha.add_agent(agent.address)

@@ -23,7 +23,7 @@ from custom_components.s3_backup_agent import (
 )
 from custom_components.s3_backup_agent.client import AgentClient
 from custom_components.s3_backup_agent.const import DOMAIN
-from custom_components.s3_backup_agent.location.form import ADVANCED
+from custom_components.s3_backup_agent.location.form import SECTIONS
 from homeassistant.components.backup import AgentBackup, BackupAgent
 from homeassistant.components.backup.const import DATA_MANAGER
 from homeassistant.components.hassio.const import DATA_COMPONENT
@@ -173,7 +173,7 @@ def forms(hass: HomeAssistant) -> LocationForms:
 def fields(settings: Settings) -> Fields:
     """Return the form input for a new bucket."""
     entered = {key: text for key, text in settings.items() if key != "provider"}
-    return {**entered, ADVANCED: {}}
+    return {**entered, **{name: {} for name in SECTIONS}}
 
 
 @pytest.fixture

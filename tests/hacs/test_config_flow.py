@@ -172,7 +172,8 @@ async def test_denied_socket_names_user_and_group(
         result = await submit(hass, flow_id, address=agent.address)
         expected = (
             f"runs as user {os.geteuid()} with group {os.getegid()}",
-            f'socket_mode = "0660" and socket_group = "{os.getegid()}"',
+            'socket_mode = "0660"',
+            f'socket_group = "{os.getegid()}"',
         )
     assert result["errors"] == {"base": "cannot_connect"}
     details = result["description_placeholders"]["details"]

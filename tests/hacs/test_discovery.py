@@ -67,8 +67,8 @@ async def test_invalid_app_options_are_shown(
         assert issue.learn_more_url == f"homeassistant://config/app/{SLUG}/config"
         assert issue.translation_placeholders is not None
         problems = issue.translation_placeholders["problems"]
-        assert "- `log_level` must be one of error, warn, info" in problems
-        assert "- `locations[0].bucket` is missing" in problems
+        assert "- `log_level`: Choose one of these: error, warn, info" in problems
+        assert "- `locations[0].bucket`: A value is needed." in problems
 
         assert await app.stop() == 0
         app.set_options({"log_level": "info", "locations": []})

@@ -6,6 +6,7 @@ from custom_components.s3_backup_agent import errors
 from custom_components.s3_backup_agent.client import AgentError
 from custom_components.s3_backup_agent.const import DOMAIN
 from homeassistant.components.backup import BackupAgentError
+from homeassistant.core import HomeAssistant
 
 from .agent import REPOSITORY
 
@@ -27,7 +28,7 @@ def test_error_codes_are_translated() -> None:
     }
 
 
-def test_unknown_error_code_keeps_details() -> None:
+async def test_unknown_error_code_keeps_details(hass: HomeAssistant) -> None:
     """An unknown error code of a newer agent keeps its details."""
     error = errors.backup_error(AgentError("brand_new", "Something", hint="Do it."))
     assert type(error) is BackupAgentError

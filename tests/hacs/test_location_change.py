@@ -5,7 +5,6 @@ import secrets
 from lab.garage import Garage
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.s3_backup_agent.location.form import ADVANCED
 from homeassistant.config_entries import SOURCE_RECONFIGURE
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
@@ -25,7 +24,8 @@ async def test_location_moves_and_keeps_id(
     subentry = await forms.add(loaded, fields)
     location_id = subentry.unique_id
     form = await loaded.start_subentry_reconfigure_flow(hass, subentry.subentry_id)
-    assert form["step_id"] == "location"
+    assert form["step_id"] == "change"
+    assert form["description_placeholders"]["location"] == fields["bucket"]
     values = values_of(form)
     assert (values["bucket"], values["name"]) == (fields["bucket"], "")
     assert values["secret_access_key"] is None
@@ -62,11 +62,11 @@ async def test_encryption_key_is_dropped_with_encryption(
     """The key is stored as long as its kind of encryption."""
     key = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
     encryption = {"encryption": "SSE-C", "encryption_key": key}
-    subentry = await forms.add(loaded, {**fields, ADVANCED: encryption})
+    subentry = await forms.add(loaded, {**fields, "storage": encryption})
     for advanced, kept in (({"encryption": "SSE-C"}, encryption), ({}, {})):
         form = await loaded.start_subentry_reconfigure_flow(hass, subentry.subentry_id)
-        assert "encryption_key" in values_of(form)[ADVANCED]
-        result = await forms.submit(form, {**fields, ADVANCED: advanced})
+        assert "encryption_key" in values_of(form)["storage"]
+        result = await forms.submit(form, {**fields, "storage": advanced})
         assert result["reason"] == "reconfigure_successful"
         names = ("encryption", "encryption_key")
         assert {

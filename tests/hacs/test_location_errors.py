@@ -9,7 +9,12 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.s3_backup_agent.client import AGENT_UNREACHABLE, AgentClient
-from custom_components.s3_backup_agent.location.form import ADVANCED
+from custom_components.s3_backup_agent.location.form import (
+    IN_SECTION,
+    SECTIONS,
+    SEE_ABOVE,
+    SEVERAL,
+)
 from custom_components.s3_backup_agent.location.outcome import INVALID_SETTING
 from homeassistant.config_entries import SOURCE_RECONFIGURE, SOURCE_USER
 from homeassistant.core import HomeAssistant
@@ -27,7 +32,7 @@ async def test_errors_are_shown_at_field(
     tried: list[tuple[Fields, dict[str, str], str]] = [
         ({"endpoint": nowhere}, {"endpoint": "storage_unreachable"}, "port"),
         ({"bucket": "nowhere"}, {"bucket": "bucket_not_found"}, "nowhere"),
-        ({"bucket": "a/b"}, {"bucket": INVALID_SETTING}, "the name alone"),
+        ({"bucket": "a b"}, {"bucket": INVALID_SETTING}, "the bucket's name alone"),
         (
             {"access_key_id": "GK000000000000000000000000"},
             {"access_key_id": "storage_auth"},
@@ -39,14 +44,23 @@ async def test_errors_are_shown_at_field(
             "secret",
         ),
         (
-            {"bucket": "no", ADVANCED: {"upload_limit": "much", "proxy": "x"}},
-            {"bucket": INVALID_SETTING, ADVANCED: INVALID_SETTING},
-            "upload_limit: must be",
+            {
+                "bucket": "no",
+                "speed": {"upload_limit": "much"},
+                "connection": {"proxy": "x"},
+            },
+            {
+                "base": SEVERAL,
+                "bucket": SEE_ABOVE,
+                "speed": IN_SECTION,
+                "connection": IN_SECTION,
+            },
+            "Upload limit: Enter a speed such as 2 MB/s",
         ),
         (
-            {ADVANCED: {"encryption": "SSE-C"}},
-            {"base": INVALID_SETTING},
-            "encryption_key: must be 32 bytes",
+            {"storage": {"encryption": "SSE-C"}},
+            {"base": INVALID_SETTING, "storage": IN_SECTION},
+            "SSE key (provider-side encryption): Enter 32 bytes",
         ),
     ]
     form = await forms.begin(loaded)
@@ -56,8 +70,9 @@ async def test_errors_are_shown_at_field(
         assert form["step_id"] == "location"
         assert form["errors"] == errors
         assert details in form["description_placeholders"]["details"]
-        collapsed = form["data_schema"].schema[ADVANCED].options["collapsed"]
-        assert collapsed is (ADVANCED not in errors)
+        for name in SECTIONS:
+            collapsed = form["data_schema"].schema[name].options["collapsed"]
+            assert collapsed is (name not in errors)
     form = await forms.submit(form, fields)
     assert form["type"] is FlowResultType.CREATE_ENTRY
 
@@ -69,21 +84,23 @@ async def test_entered_values_are_kept(
     secret = fields.pop("secret_access_key")
     form = await forms.begin(loaded)
     proxy = f"http://me:hidden@127.0.0.1:{free_port()}"
-    fields |= {"name": "Cellar", ADVANCED: {"proxy": proxy}}
+    fields |= {"name": "Cellar", "connection": {"proxy": proxy}}
     form = await forms.submit(form, {**fields, "secret_access_key": secret})
-    assert form["errors"] == {ADVANCED: "storage_unreachable"}
+    in_connection = {"base": "storage_unreachable", "connection": IN_SECTION}
+    assert form["errors"] == in_connection
     values = values_of(form)
     assert values["secret_access_key"] is None
     assert not is_required(form, "secret_access_key")
     assert (values["name"], values["bucket"]) == ("Cellar", fields["bucket"])
     shown_proxy = proxy.replace(":hidden", "")
-    assert values[ADVANCED]["proxy"] == shown_proxy
+    assert values["connection"]["proxy"] == shown_proxy
     assert "hidden" not in str(form)
 
     # The URL as shown keeps its stored password.
-    form = await forms.submit(form, {**fields, ADVANCED: {"proxy": shown_proxy}})
-    assert form["errors"] == {ADVANCED: "storage_unreachable"}
-    result = await forms.submit(form, {**fields, ADVANCED: {}})
+    form = await forms.submit(form, {**fields, "connection": {"proxy": shown_proxy}})
+    in_connection = {"base": "storage_unreachable", "connection": IN_SECTION}
+    assert form["errors"] == in_connection
+    result = await forms.submit(form, {**fields, "connection": {}})
     assert result["type"] is FlowResultType.CREATE_ENTRY
     (subentry,) = loaded.subentries.values()
     assert subentry.data["secret_access_key"] == secret
@@ -95,19 +112,19 @@ async def test_region_correction_is_offered(
 ) -> None:
     """A wrong region is corrected with one click."""
     form = await forms.begin(loaded, "other")
-    wrong = {**fields, ADVANCED: {"region": "eu-west-1"}}
+    wrong = {**fields, "connection": {"region": "eu-west-1"}}
     menu = await forms.submit(form, wrong)
     assert menu["type"] is FlowResultType.MENU
     assert menu["step_id"] == "corrected"
     assert menu["menu_options"] == ["take", "location"]
-    assert menu["description_placeholders"]["changes"] == "- `region`: `garage`"
+    assert menu["description_placeholders"]["changes"] == "- **Region**: `garage`"
     assert menu["description_placeholders"]["details"]
 
     # Corrected by hand, the form shows the error.
     form = await forms.submit(menu, {"next_step_id": "location"})
     assert form["type"] is FlowResultType.FORM
-    assert set(form["errors"]) == {ADVANCED}
-    assert values_of(form)[ADVANCED]["region"] == "eu-west-1"
+    assert form["errors"] == {"base": "wrong_region", "connection": IN_SECTION}
+    assert values_of(form)["connection"]["region"] == "eu-west-1"
 
     menu = await forms.submit(form, {**wrong, "secret_access_key": ""})
     result = await forms.submit(menu, {"next_step_id": "take"})
@@ -137,7 +154,7 @@ async def test_folder_with_backups_is_offered(
     assert menu["step_id"] == "suggested"
     assert menu["menu_options"] == ["use", "keep", "location"]
     details = menu["description_placeholders"]["details"]
-    assert 'one backup in "home/backups/"' in details
+    assert "`home/backups/` has some (1)" in details
     form = await forms.submit(menu, {"next_step_id": "location"})
     assert form["errors"] == {}
 
@@ -156,8 +173,9 @@ async def test_plain_http_is_offered(
     menu = await forms.submit(
         await forms.begin(loaded), {**fields, "endpoint": endpoint}
     )
+    assert menu["step_id"] == "unencrypted"
     changes = menu["description_placeholders"]["changes"]
-    assert changes == f"- `endpoint`: `{fields['endpoint']}`"
+    assert changes == f"- **Endpoint**: `{fields['endpoint']}`"
     form = await forms.submit(menu, {"next_step_id": "location"})
     assert form["errors"] == {"endpoint": "storage_certificate"}
     assert values_of(form)["endpoint"] == endpoint
@@ -171,7 +189,7 @@ async def test_endpoint_with_bucket_is_corrected(
     endpoint = f"{fields['endpoint']}/{fields['bucket']}"
     menu = await forms.submit(form, {**fields, "endpoint": endpoint})
     changes = menu["description_placeholders"]["changes"]
-    assert changes == f"- `endpoint`: `{fields['endpoint']}`"
+    assert changes == f"- **Endpoint**: `{fields['endpoint']}`"
     result = await forms.submit(menu, {"next_step_id": "take"})
     assert result["type"] is FlowResultType.CREATE_ENTRY
 
@@ -183,7 +201,7 @@ async def test_pasted_bucket_is_corrected(
     pasted = {**fields, "bucket": f"s3://{fields['bucket']}/home"}
     menu = await forms.submit(await forms.begin(loaded), pasted)
     changes = menu["description_placeholders"]["changes"]
-    assert changes == f"- `bucket`: `{fields['bucket']}`\n- `prefix`: `home`"
+    assert changes == f"- **Bucket**: `{fields['bucket']}`\n- **Folder**: `home`"
     result = await forms.submit(menu, {"next_step_id": "take"})
     assert result["type"] is FlowResultType.CREATE_ENTRY
     (subentry,) = loaded.subentries.values()
@@ -195,7 +213,7 @@ async def test_notes_are_shown(
     loaded: MockConfigEntry, fields: Fields, forms: LocationForms
 ) -> None:
     """Notes of a check are shown, for working settings and others."""
-    note = {"code": "plain_http", "key": "endpoint", "message": "It is not encrypted."}
+    note = {"code": "brand_new", "key": "endpoint", "message": "It is not encrypted."}
     check = AgentClient.check_settings
 
     async def with_note(client: AgentClient, settings: Any) -> Any:
@@ -206,11 +224,11 @@ async def test_notes_are_shown(
             await forms.begin(loaded), {**fields, "bucket": "no-such"}
         )
         details = form["description_placeholders"]["details"]
-        assert details.endswith("\nIt is not encrypted.")
+        assert details.endswith(" It is not encrypted.")
         result = await forms.submit(form, fields)
     assert result["type"] is FlowResultType.CREATE_ENTRY
     assert result["description"] == "notes"
-    assert result["description_placeholders"] == {"notes": "It is not encrypted."}
+    assert result["description_placeholders"]["notes"] == "It is not encrypted."
 
 
 async def test_unreachable_agent_keeps_input(
@@ -257,3 +275,99 @@ async def test_unreachable_agent_keeps_input(
     ):
         assert result["type"] is FlowResultType.ABORT
         assert result["reason"] == "entry_not_loaded"
+
+
+async def test_correction_is_tried_to_the_end(
+    loaded: MockConfigEntry, fields: Fields, forms: LocationForms
+) -> None:
+    """An endpoint without scheme, a pasted bucket and a wrong region are corrected at once, and work."""
+    endpoint = fields["endpoint"].removeprefix("http://")
+    wrong = {
+        **fields,
+        "endpoint": endpoint,
+        "bucket": f"s3://{fields['bucket']}/home",
+    }
+    form = await forms.begin(loaded)
+    menu = await forms.submit(form, wrong)
+    # https:// is tried first; the server has no TLS.
+    assert menu["step_id"] == "unencrypted"
+    changes = menu["description_placeholders"]["changes"]
+    assert changes.splitlines() == [
+        f"- **Bucket**: `{fields['bucket']}`",
+        f"- **Endpoint**: `{fields['endpoint']}`",
+        "- **Folder**: `home`",
+    ]
+    result = await forms.submit(menu, {"next_step_id": "take"})
+    assert result["type"] is FlowResultType.CREATE_ENTRY, result
+
+    form = await forms.begin(loaded, "other")
+    region = {"connection": {"region": "eu-west-1"}}
+    pasted = {**fields, **region, "bucket": f"s3://{fields['bucket']}/attic"}
+    menu = await forms.submit(form, pasted)
+    assert menu["step_id"] == "corrected"
+    changes = menu["description_placeholders"]["changes"]
+    assert changes.splitlines() == [
+        f"- **Bucket**: `{fields['bucket']}`",
+        "- **Folder**: `attic`",
+        "- **Region**: `garage`",
+    ]
+    result = await forms.submit(menu, {"next_step_id": "take"})
+    assert result["type"] is FlowResultType.CREATE_ENTRY, result
+
+
+async def test_unproven_correction_is_filled_in(
+    loaded: MockConfigEntry, fields: Fields, forms: LocationForms
+) -> None:
+    """What is understood is shown in the form, beside the errors that remain."""
+    pasted = {"bucket": f"{fields['endpoint']}/{fields['bucket']}/home"}
+    form = await forms.begin(loaded)
+    form = await forms.submit(
+        form, {**fields, **pasted, "secret_access_key": "wrong", "name": "Cellar"}
+    )
+    assert form["step_id"] == "location"
+    assert form["errors"] == {"secret_access_key": "storage_auth"}
+    values = values_of(form)
+    assert (values["bucket"], values["prefix"]) == (fields["bucket"], "home")
+    details = form["description_placeholders"]["details"]
+    bucket = fields["bucket"]
+    filled = f"Filled in from what you entered: Bucket: {bucket}, Folder: home"
+    assert details.startswith(filled)
+
+    # With another invalid setting, nothing can be tried.
+    more = {**pasted, "speed": {"part_size": "1 MiB"}}
+    form = await forms.submit(await forms.begin(loaded), {**fields, **more})
+    assert form["errors"] == {"base": INVALID_SETTING, "speed": IN_SECTION}
+    assert values_of(form)["bucket"] == fields["bucket"]
+
+
+async def test_url_of_a_bucket_chooses_the_provider(
+    loaded: MockConfigEntry, fields: Fields, forms: LocationForms
+) -> None:
+    """A pasted URL of a bucket tells the provider, and fills in the form."""
+    first = await forms.open(loaded)
+    url = "https://my-bucket.s3.eu-central-1.amazonaws.com/home"
+    form = await forms.submit(first, {"provider": url})
+    assert form["description_placeholders"]["provider"] == "Amazon S3"
+    values = values_of(form)
+    assert (values["bucket"], values["prefix"]) == ("my-bucket", "home")
+    assert values["region"] == "eu-central-1"
+
+    form = await forms.submit(
+        await forms.open(loaded), {"provider": "https://nas.example.com:9000/backups"}
+    )
+    assert form["description_placeholders"]["provider"] == "S3"
+    values = values_of(form)
+    assert values["endpoint"] == "https://nas.example.com:9000"
+    assert values["bucket"] == "backups"
+
+    form = await forms.submit(await forms.open(loaded), {"provider": "nas.example.com"})
+    assert values_of(form)["endpoint"] == "nas.example.com"
+    form = await forms.submit(
+        await forms.open(loaded), {"provider": "hetzner object storage"}
+    )
+    assert form["description_placeholders"]["provider"] == "Hetzner Object Storage"
+    form = await forms.submit(await forms.open(loaded), {"provider": "Atlantis"})
+    assert form["step_id"] == "user"
+    assert form["errors"] == {"provider": "unknown_provider"}
+    form = await forms.submit(form, {"provider": "garage"})
+    assert (await forms.submit(form, fields))["type"] is FlowResultType.CREATE_ENTRY

@@ -13,7 +13,6 @@ from pytest_homeassistant_custom_component.typing import (
 )
 
 from custom_components.s3_backup_agent.client import AgentClient
-from custom_components.s3_backup_agent.location.form import ADVANCED
 from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component
 
@@ -29,7 +28,7 @@ async def test_session_token_is_dropped_with_key(client: AgentClient) -> None:
         "session_token": "token",
     }
     assert "token" not in str(form.values(known, ""))
-    same = {"access_key_id": "GK1", ADVANCED: {}}
+    same = {"access_key_id": "GK1"}
     assert form.read(same, known)["session_token"] == "token"
     assert "session_token" not in form.read({**same, "access_key_id": "GK2"}, known)
     assert "session_token" not in form.read({**same, "secret_access_key": "x"}, known)
@@ -63,12 +62,12 @@ async def test_secrets_are_neither_sent_nor_logged(
         return json.loads(text)
 
     async def fill(**changes: Any) -> Any:
-        advanced = {
+        storage = {
             "encryption": "SSE-C",
             "encryption_key": hidden["encryption_key"],
         }
         secret = {"secret_access_key": hidden["secret_access_key"]}
-        return {**fields, **secret, ADVANCED: advanced, **changes}
+        return {**fields, **secret, "storage": storage, **changes}
 
     handler = [loaded.entry_id, "location"]
     flow = await post("", {"handler": handler})
@@ -76,8 +75,11 @@ async def test_secrets_are_neither_sent_nor_logged(
     await post(path, {"provider": "other"})
     form = await post(path, await fill(bucket="nowhere"))
     assert form["errors"] == {"bucket": "bucket_not_found"}
-    advanced = {"region": "eu-west-1", "encryption": "SSE-C"}
-    menu = await post(path, await fill(secret_access_key="", **{ADVANCED: advanced}))
+    more: Fields = {
+        "connection": {"region": "eu-west-1"},
+        "storage": {"encryption": "SSE-C"},
+    }
+    menu = await post(path, await fill(secret_access_key="", **more))
     assert menu["type"] == "menu"
     result = await post(path, {"next_step_id": "take"})
     assert result["type"] == "create_entry"
@@ -87,7 +89,7 @@ async def test_secrets_are_neither_sent_nor_logged(
 
     again = {"handler": handler, "subentry_id": subentry.subentry_id}
     form = await post("", again)
-    assert form["step_id"] == "location"
+    assert form["step_id"] == "change"
     socket = await hass_ws_client()
     for message in (
         {"type": "config_entries/subentries/list", "entry_id": loaded.entry_id},

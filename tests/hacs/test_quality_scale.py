@@ -108,7 +108,11 @@ def test_document_names_fields_entities_and_actions() -> None:
         "docs-actions": [f"`{INTEGRATION.name}.{name}`" for name in texts["services"]],
         "docs-configuration-parameters": [
             *location["data"].values(),
-            *location["sections"]["advanced"]["data"].values(),
+            *(
+                label
+                for section in location["sections"].values()
+                for label in section["data"].values()
+            ),
         ],
         "docs-installation-parameters": texts["config"]["step"]["manual"][
             "data"

@@ -68,7 +68,7 @@ async def test_region_is_corrected(
     assert form["step_id"] == "confirm"
     placeholders = form["description_placeholders"]
     assert placeholders["location"] == "The cellar"
-    assert placeholders["changes"] == f"- `region`: `{garage.region}`"
+    assert placeholders["changes"] == f"- **Region**: `{garage.region}`"
     (subentry,) = wrong.subentries.values()
     assert subentry.data == settings
 

@@ -165,6 +165,26 @@ async def test_nothing_is_gone_while_an_agent_is_away(
     entry.runtime_data.lost_at = None
 
 
+async def test_fix_while_an_agent_is_away(
+    hass: HomeAssistant,
+    *,
+    manager: BackupManager,
+    settings: Settings,
+    make_entry: MakeEntry,
+    fix: Fix,
+    confirm: Confirm,
+) -> None:
+    """While an agent is away, the fix says so, and changes nothing."""
+    entry = make_entry(cellar=settings)
+    await schedule(hass, manager, entry, ELSEWHERE)
+    form = await fix("schedule_moved")
+    entry.runtime_data.lost_at = 1.0
+    assert (await confirm(form))["reason"] == "agents_away"
+    assert (await fix("schedule_moved"))["reason"] == "agents_away"
+    entry.runtime_data.lost_at = None
+    assert manager.config.data.create_backup.agent_ids == agent_ids(ELSEWHERE)
+
+
 @pytest.mark.parametrize("change", ["schedule", "location"])
 async def test_fix_that_came_too_late(
     hass: HomeAssistant,
@@ -187,6 +207,10 @@ async def test_fix_that_came_too_late(
         hass.config_entries.async_remove_subentry(entry, subentry_id)
         await hass.async_block_till_done()
     result = await confirm(form)
-    assert (result["type"], result["reason"]) == ("abort", "location_removed")
+    if change == "schedule":
+        # Nothing is left to replace.
+        assert result["type"] == "create_entry"
+    else:
+        assert (result["type"], result["reason"]) == ("abort", "no_replacement")
     expected = agent_ids() if change == "schedule" else agent_ids(ELSEWHERE)
     assert manager.config.data.create_backup.agent_ids == expected

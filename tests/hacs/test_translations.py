@@ -48,6 +48,22 @@ def test_incomplete_language_is_refused(
     """A language that differs from English is refused."""
     (tmp_path / "en.yaml").write_text("a: {b: 'text {y}', c: '@a.b'}")
     (tmp_path / "de.yaml").write_text(german)
+    (tmp_path / "table.json").write_text('{"settings": [], "codes": {}}')
     monkeypatch.setattr(translations, "SOURCE", tmp_path)
+    monkeypatch.setattr(translations, "TABLE", tmp_path / "table.json")
+    with pytest.raises(translations.TranslationError, match=problem):
+        translations.generated()
+
+
+def test_code_without_sentence_is_refused(
+    translations: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A code of the agent without a sentence is refused."""
+    (tmp_path / "en.yaml").write_text("hints: {unknown_key: x}")
+    codes = '{"hint": ["unknown_key", "wrong_secret"], "provider": ["aws"]}'
+    (tmp_path / "table.json").write_text(f'{{"settings": [], "codes": {codes}}}')
+    monkeypatch.setattr(translations, "SOURCE", tmp_path)
+    monkeypatch.setattr(translations, "TABLE", tmp_path / "table.json")
+    problem = "en.yaml: hints.wrong_secret is missing"
     with pytest.raises(translations.TranslationError, match=problem):
         translations.generated()

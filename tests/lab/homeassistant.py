@@ -25,6 +25,8 @@ START_TIMEOUT_S = 120
 RESTART_EXIT_CODE = (
     100  # homeassistant/const.py: requests a restart from the supervisor or container
 )
+# The sections of the form for a bucket.
+SECTIONS = ("connection", "speed", "storage", "verification")
 USER, PASSWORD = "lab", "correct horse battery staple"
 
 CONFIGURATION = """\
@@ -228,7 +230,10 @@ class HomeAssistant:
         """Add a bucket to an agent through its forms; return the last step of the flow."""
         path = "/api/config/config_entries/subentries/flow"
         shown = await self._post(path, {"handler": [entry_id, "location"]})
-        for fields_or_choice in ({"provider": provider}, fields, *answers):
+        # The frontend sends each section, also a closed one.
+        sections: dict[str, Any] = {name: {} for name in SECTIONS}
+        filled = {**sections, **fields}
+        for fields_or_choice in ({"provider": provider}, filled, *answers):
             shown = await self._post(f"{path}/{shown['flow_id']}", fields_or_choice)
         return shown
 

@@ -1,5 +1,6 @@
 """Errors of calls: reported by the agent, or of the connection to it."""
 
+from collections.abc import Mapping, Sequence
 import errno
 import json
 import os
@@ -9,7 +10,7 @@ from typing import Final, Self, override
 import aiohttp
 from aiohttp.http import HttpProcessingError
 
-from .models import LocationError, Report
+from .models import InvalidSetting, LocationError, Report
 
 # The codes of this client; all others are the agent's.
 AGENT_UNREACHABLE: Final = "agent_unreachable"
@@ -17,6 +18,8 @@ AGENT_TIMEOUT: Final = "agent_timeout"
 INVALID_RESPONSE: Final = "invalid_response"
 TRANSFER_BROKEN: Final = "transfer_broken"
 UNSUPPORTED_PROTOCOL: Final = "unsupported_protocol"
+# The reason of an agent that is unreachable because this process may not open its socket.
+SOCKET_DENIED: Final = "socket_denied"
 
 # Detected by either side.
 CHECKSUM_MISMATCH: Final = "checksum_mismatch"
@@ -44,6 +47,9 @@ class AgentError(Exception):
         provider_code: str | None = None,
         request_id: str | None = None,
         retryable: bool = False,
+        reason: str = "",
+        placeholders: Mapping[str, str] | None = None,
+        settings: Sequence[InvalidSetting] = (),
     ) -> None:
         """Initialize the error with the fields of the agent's problem."""
         super().__init__(code, detail)
@@ -53,6 +59,11 @@ class AgentError(Exception):
         self.provider_code = provider_code
         self.request_id = request_id
         self.retryable = retryable
+        # A finer code, and what the error is about, for a sentence in another language.
+        self.reason = reason
+        self.placeholders: Mapping[str, str] = placeholders or {}
+        # The invalid settings of a location that the agent refuses.
+        self.settings = settings
 
     @classmethod
     def of(cls, report: Report | LocationError) -> Self:
@@ -62,14 +73,21 @@ class AgentError(Exception):
             report["detail"],
             hint=report["hint"],
             provider_code=report["provider_code"],
+            reason=report.get("reason", ""),
+            placeholders=report.get("placeholders"),
         )
+
+    @property
+    def words(self) -> str:
+        """The detail and the provider's code."""
+        if self.provider_code and self.provider_code not in self.detail:
+            return f"{self.detail} ({self.provider_code})"
+        return self.detail
 
     @override
     def __str__(self) -> str:
         """Return the detail, the provider's code and the hint."""
-        text = self.detail
-        if self.provider_code and self.provider_code not in text:
-            text = f"{text} ({self.provider_code})"
+        text = self.words
         if not self.hint:
             return text
         return f"{text}{'' if text.endswith(('.', '!', '?')) else '.'} {self.hint}"
@@ -98,11 +116,15 @@ def problem(response: aiohttp.ClientResponse, body: bytes) -> AgentError:
             provider_code=problem.get("provider_code"),
             request_id=problem.get("request_id"),
             retryable=bool(problem.get("retryable")),
+            reason=str(problem.get("reason", "")),
+            placeholders=problem.get("placeholders"),
+            settings=problem.get("problems", ()),
         )
     except ValueError, KeyError, TypeError, AttributeError:
         return AgentError(
             INVALID_RESPONSE,
             f"Not an agent's answer: HTTP {response.status} {response.reason}",
+            placeholders={"said": f"HTTP {response.status} {response.reason}"},
         )
 
 
@@ -114,16 +136,20 @@ def connection_error(err: Exception) -> AgentError:
         )
     # aiohttp puts its TLS settings between the address and the reason.
     detail = re.sub(r" ssl:(<[^>]*>|\S+)", "", str(err)) or repr(err)
-    return AgentError(AGENT_UNREACHABLE, detail, hint=_advice(err), retryable=True)
-
-
-def _advice(err: Exception) -> str | None:
-    """Return what to change for a Unix socket that this process may not open."""
     is_denied = isinstance(err, OSError) and err.errno == errno.EACCES
     # Root may open every socket; something else denies it, such as AppArmor.
     if not is_denied or not (user := os.geteuid()):
-        return None
-    return _DENIED.format(user=user, group=os.getegid())
+        said = {"said": detail}
+        return AgentError(AGENT_UNREACHABLE, detail, retryable=True, placeholders=said)
+    names = {"user": str(user), "group": str(os.getegid())}
+    return AgentError(
+        AGENT_UNREACHABLE,
+        detail,
+        hint=_DENIED.format_map(names),
+        retryable=True,
+        reason=SOCKET_DENIED,
+        placeholders={"said": detail, **names},
+    )
 
 
 def body_error(err: Exception) -> AgentError:
@@ -134,4 +160,5 @@ def body_error(err: Exception) -> AgentError:
         TRANSFER_BROKEN,
         f"The connection to the agent broke: {err or repr(err)}",
         retryable=True,
+        placeholders={"said": str(err) or repr(err)},
     )

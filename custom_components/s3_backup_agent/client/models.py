@@ -8,6 +8,10 @@ class OptionProblem(TypedDict):
 
     option: str
     message: str
+    # Absent in older agents.
+    reason: NotRequired[str]
+    placeholders: NotRequired[dict[str, str]]
+    effect: NotRequired[str | None]
 
 
 class Info(TypedDict):
@@ -32,6 +36,7 @@ class LocationError(TypedDict):
     detail: str
     hint: str | None
     provider_code: str | None
+    placeholders: NotRequired[dict[str, str]]
     since: str
 
 
@@ -94,7 +99,7 @@ class Setting(TypedDict):
     name: str
     # text, secret, choice, size, rate, duration, integer, boolean, pem or proxy.
     type: str
-    # main or advanced.
+    # main, connection, speed, storage or verification.
     section: str
     required: bool
     default: str | int | bool | None
@@ -112,6 +117,12 @@ class ProviderKeys(TypedDict):
     help: str
 
 
+class ProviderPermissions(TypedDict):
+    """The permissions that a provider's access key needs."""
+
+    help: str
+
+
 class Provider(TypedDict):
     """A provider; only the fields used here."""
 
@@ -120,6 +131,8 @@ class Provider(TypedDict):
     docs: str
     endpoint_example: str
     keys: ProviderKeys
+    permissions: ProviderPermissions
+    quirks: list[str]
 
 
 class Report(TypedDict):
@@ -130,6 +143,17 @@ class Report(TypedDict):
     detail: str
     hint: str | None
     provider_code: str | None
+    # Absent in older agents, and where there are none.
+    placeholders: NotRequired[dict[str, str]]
+
+
+class InvalidSetting(TypedDict):
+    """An invalid setting of a location that the agent refuses."""
+
+    key: str
+    reason: str
+    message: str
+    placeholders: NotRequired[dict[str, str]]
 
 
 class CheckStep(TypedDict):
@@ -148,6 +172,9 @@ class Note(TypedDict):
     code: str
     key: str | None
     message: str
+    # Absent in older agents, and where the code says it all.
+    reason: NotRequired[str]
+    placeholders: NotRequired[dict[str, str]]
     # A value that may be meant, which was not tried.
     suggestion: NotRequired[str]
 
@@ -158,6 +185,8 @@ class Checked(TypedDict):
     ok: bool
     steps: list[CheckStep]
     corrected: Settings | None
+    # Steps that fail with `corrected`; absent if it works, and in older agents.
+    retried: NotRequired[list[CheckStep]]
     found: Settings | None
     notes: list[Note]
     # Absent in older agents. None for invalid settings.

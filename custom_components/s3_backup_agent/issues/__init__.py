@@ -24,6 +24,7 @@ from ..client import (
 from ..const import DOMAIN
 from ..links import OWN_PAGE, agents_configuration
 from ..location.reauth import KEY_ERRORS
+from ..texts import details_of, option_problem
 
 if TYPE_CHECKING:
     from homeassistant.config_entries import ConfigEntry
@@ -159,7 +160,7 @@ def error_issues(
     yield Issue(
         kind=kind,
         location_id=location["id"],
-        placeholders=_placeholders(location, error),
+        placeholders=_placeholders(hass, location, error),
         is_fixable=kind == WRONG_REGION,
         page=OWN_PAGE if is_registered else agents_configuration(hass, entry),
     )
@@ -173,19 +174,21 @@ def options_issue(
         kind=OPTIONS_PROBLEM,
         placeholders={
             "problems": "\n".join(
-                f"- `{problem['option']}` {problem['message']}" for problem in problems
+                f"- {option_problem(hass, problem)}" for problem in problems
             )
         },
         page=agents_configuration(hass, entry),
     )
 
 
-def refused_issue(location_id: str, name: str, err: AgentError) -> Issue:
+def refused_issue(
+    hass: HomeAssistant, location_id: str, name: str, err: AgentError
+) -> Issue:
     """Return the issue of a location that the agent refuses."""
     return Issue(
         kind=LOCATION_REFUSED,
         location_id=location_id,
-        placeholders={"location": name, "details": str(err)},
+        placeholders={"location": name, "details": details_of(hass, err)},
         page=OWN_PAGE,
     )
 
@@ -207,14 +210,16 @@ def schedule_issue(gone_id: str, replacement: Location | None) -> Issue:
     )
 
 
-def unreachable_issue(location: Location, since: datetime) -> Issue:
+def unreachable_issue(
+    hass: HomeAssistant, location: Location, since: datetime
+) -> Issue:
     """Return the issue of a storage that is unreachable for long."""
     error = location["error"]
     assert error is not None
     return Issue(
         kind=UNREACHABLE,
         location_id=location["id"],
-        placeholders={**_placeholders(location, error), "since": _local(since)},
+        placeholders={**_placeholders(hass, location, error), "since": _local(since)},
         is_error=False,
         is_persistent=True,
     )
@@ -292,12 +297,14 @@ def down_since(location: Location) -> datetime | None:
     return dt_util.parse_datetime(error["since"]) or dt_util.utcnow()
 
 
-def _placeholders(location: Location, error: LocationError) -> dict[str, str]:
+def _placeholders(
+    hass: HomeAssistant, location: Location, error: LocationError
+) -> dict[str, str]:
     """Return the placeholders of an error's issue."""
     return {
         "location": location["name"],
         "bucket": location["bucket"] or "",
-        "details": str(AgentError.of(error)),
+        "details": details_of(hass, AgentError.of(error)),
     }
 
 

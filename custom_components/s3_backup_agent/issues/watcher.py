@@ -153,7 +153,7 @@ class IssueWatcher:
             wanted[issue.issue_id(self._entry)] = issue
         for location_id, err in self._coordinator.refused.items():
             if subentry := subentry_of(self._entry, location_id):
-                issue = refused_issue(location_id, subentry.title, err)
+                issue = refused_issue(self._hass, location_id, subentry.title, err)
                 wanted[issue.issue_id(self._entry)] = issue
         gone = find_gone(self._hass)
         for it in gone or ():
@@ -236,7 +236,7 @@ class IssueWatcher:
         """Yield the issues of a location."""
         yield from error_issues(self._hass, self._entry, location)
         if since := self._unreachable_since(location):
-            yield unreachable_issue(location, since)
+            yield unreachable_issue(self._hass, location, since)
         if missing := self._coordinator.overdue.get(location["id"]):
             yield overdue_issue(location, missing)
         yield from self._backup_issues(location)

@@ -1,5 +1,6 @@
 """Config subentry flow for a location."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from homeassistant.config_entries import (
@@ -9,7 +10,6 @@ from homeassistant.config_entries import (
     SubentryFlowResult,
 )
 from homeassistant.helpers.selector import (
-    SelectOptionDict,
     SelectSelector,
     SelectSelectorConfig,
     SelectSelectorMode,
@@ -17,10 +17,11 @@ from homeassistant.helpers.selector import (
 
 from ..client import AgentError, Location, Provider, Settings
 from ..const import DOMAIN, OTHER
-from ..links import agents_configuration
-from . import default_name
+from ..links import BACKUP_SETTINGS, agents_configuration
+from ..texts import details_of, labelled, other_provider, plain, provider_help
+from . import default_name, free_id, is_public
 from .form import NAME, LocationForm
-from .outcome import Outcome, markdown_list
+from .outcome import Outcome
 
 if TYPE_CHECKING:
     import probatio as vol
@@ -46,30 +47,26 @@ class LocationFlow(ConfigSubentryFlow):
         # The checked settings' folder, and the id for a location with it.
         self._folder: str | None = None
         self._location_id = ""
-        self._corrected: Settings = {}
-        self._suggested: Settings = {}
-        self._errors: dict[str, str] = {}
-        self._details = ""
-        self._notes = ""
+        self._outcome = Outcome(ok=False)
 
     async def async_step_user(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
-        """Ask for the provider."""
-        if user_input is not None:
-            return await self._open_form(self._providers[user_input[CONF_PROVIDER]])
-        if abort := await self._get_providers():
+        """Ask for the provider, or for the URL of the bucket, which tells it."""
+        if not self._providers and (abort := await self._get_providers()):
             return abort
-        options = [
-            SelectOptionDict(value=provider["id"], label=provider["name"])
-            for provider in self._providers.values()
-        ]
+        errors: dict[str, str] = {}
+        if user_input is not None:
+            entered = user_input.get(CONF_PROVIDER, "").strip()
+            if provider := await self._provider_of(entered):
+                return await self._open_form(provider)
+            errors = {CONF_PROVIDER: "unknown_provider"}
         selector = SelectSelector(
             SelectSelectorConfig(
-                options=options,
+                # The frontend shows the value itself, and searches, only in lists that take other values, too.
+                options=[self._label(it) for it in self._providers.values()],
                 mode=SelectSelectorMode.DROPDOWN,
-                # Translates `other`; the rest are names.
-                translation_key=CONF_PROVIDER,
+                custom_value=True,
             )
         )
         configured = ", ".join(
@@ -80,10 +77,13 @@ class LocationFlow(ConfigSubentryFlow):
         page = agents_configuration(self.hass, self._get_entry())
         return self.async_show_form(
             step_id="beside_configured" if configured else "user",
-            data_schema=vol.Schema({vol.Required(CONF_PROVIDER): selector}),
+            # The frontend preselects the first value of a required list.
+            data_schema=vol.Schema({vol.Optional(CONF_PROVIDER): selector}),
+            errors=errors,
             description_placeholders={
                 "configured": configured,
                 "page": page.replace("homeassistant://", "/"),
+                "url_example": "`https://my-bucket.s3.eu-central-1.amazonaws.com`",
             },
         )
 
@@ -111,29 +111,36 @@ class LocationFlow(ConfigSubentryFlow):
     async def async_step_location(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
-        """Ask for the settings, and check them."""
+        """Ask for the settings of a new location, and check them."""
         if user_input is None:
             return self._show()
         self._settings = self._form.read(user_input, self._settings)
         self._name = user_input.get(NAME, "").strip()
         return await self._check()
 
+    async def async_step_change(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Ask for the settings of an existing location, and check them."""
+        return await self.async_step_location(user_input)
+
     async def async_step_corrected(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
-        """Offer settings that would work."""
-        changes = markdown_list(self._corrected)
-        return self.async_show_menu(
-            step_id="corrected",
-            menu_options=["take", "location"],
-            description_placeholders={"changes": changes, "details": self._details},
-        )
+        """Offer settings that work."""
+        return self._offer("corrected")
+
+    async def async_step_unencrypted(
+        self, user_input: dict[str, Any] | None = None
+    ) -> SubentryFlowResult:
+        """Warn of a server that answers without TLS only."""
+        return self._offer("unencrypted")
 
     async def async_step_take(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
         """Use the offered settings."""
-        self._settings |= self._corrected
+        self._settings |= self._outcome.corrected
         return await self._check()
 
     async def async_step_suggested(
@@ -142,15 +149,15 @@ class LocationFlow(ConfigSubentryFlow):
         """Offer settings that may be meant, beside those that work."""
         return self.async_show_menu(
             step_id="suggested",
-            menu_options=["use", "keep", "location"],
-            description_placeholders={"details": self._notes},
+            menu_options=["use", "keep", self._form_step],
+            description_placeholders={"details": self._outcome.notes},
         )
 
     async def async_step_use(
         self, user_input: dict[str, Any] | None = None
     ) -> SubentryFlowResult:
         """Use the suggested settings; an empty one is none."""
-        settings = {**self._settings, **self._suggested}
+        settings = {**self._settings, **self._outcome.suggested}
         self._settings = {key: value for key, value in settings.items() if value != ""}
         return await self._check()
 
@@ -159,6 +166,11 @@ class LocationFlow(ConfigSubentryFlow):
     ) -> SubentryFlowResult:
         """Keep the entered settings."""
         return self._finish()
+
+    @property
+    def _form_step(self) -> str:
+        """The step with the form: its words differ for an existing location."""
+        return "change" if self.source == SOURCE_RECONFIGURE else "location"
 
     def _connect(self) -> bool:
         """Use the entry's current coordinator; the closed client of an old one fails each call."""
@@ -178,6 +190,29 @@ class LocationFlow(ConfigSubentryFlow):
         self._providers = {provider["id"]: provider for provider in providers}
         return None
 
+    async def _provider_of(self, entered: str) -> Provider | None:
+        """Return the chosen provider, or the one of a URL, which also fills in the form."""
+        by_name = {self._label(it).casefold(): it for it in self._providers.values()}
+        if known := self._providers.get(entered) or by_name.get(entered.casefold()):
+            return known
+        if "." not in entered and "/" not in entered:
+            return None
+        self._connect()
+        understood: Settings = {}
+        # Without the agent, the form says what is wrong.
+        with suppress(AgentError):
+            checked = await self._coordinator.client.check_settings({"bucket": entered})
+            understood = checked["corrected"] or {}
+        self._settings = understood or {"endpoint": entered}
+        provider_id = self._settings.pop(CONF_PROVIDER, OTHER)
+        return self._providers.get(provider_id, self._providers[OTHER])
+
+    def _label(self, provider: Provider) -> str:
+        """Return the name of a provider; the one without a preset has a translated one."""
+        if provider["id"] != OTHER:
+            return provider["name"]
+        return other_provider(self.hass) or provider["name"]
+
     async def _open_form(self, provider: Provider) -> SubentryFlowResult:
         """Show the form with the provider's settings."""
         self._connect()
@@ -193,7 +228,8 @@ class LocationFlow(ConfigSubentryFlow):
         if err.code == "not_found":
             return self._abort_too_old()
         return self.async_abort(
-            reason="cannot_connect", description_placeholders={"details": str(err)}
+            reason="cannot_connect",
+            description_placeholders={"details": details_of(self.hass, err)},
         )
 
     def _abort_too_old(self) -> SubentryFlowResult:
@@ -209,27 +245,42 @@ class LocationFlow(ConfigSubentryFlow):
         try:
             checked = await self._coordinator.client.check_settings(self._settings)
         except AgentError as err:
-            outcome = Outcome.failed(err)
+            self._outcome = Outcome.failed(self.hass, err)
         else:
-            outcome = Outcome.of(checked)
+            self._outcome = Outcome.of(self.hass, checked)
             if "location_id" not in checked:
                 return self._abort_too_old()
             self._folder = checked["folder"]
             self._location_id = checked["location_id"] or ""
-        self._corrected, self._notes = outcome.corrected, outcome.notes
-        self._details = "\n".join(filter(None, (outcome.details, outcome.notes)))
-        self._errors = {
-            self._form.field_of(setting, self._settings): error
-            for setting, error in outcome.errors.items()
-        }
-        self._suggested = outcome.suggested
-        if outcome.ok and self._suggested:
+        outcome = self._outcome
+        if outcome.ok and outcome.suggested:
             return await self.async_step_suggested()
         if outcome.ok:
             return self._finish()
-        if self._corrected:
-            return await self.async_step_corrected()
+        if outcome.is_proven:
+            return self._offer("unencrypted" if self._loses_tls() else "corrected")
+        # What the agent understood of invalid settings.
+        self._settings |= outcome.corrected
         return self._show()
+
+    def _loses_tls(self) -> bool:
+        """Return whether the corrected endpoint is one without TLS."""
+        now, before = (
+            settings.get("endpoint", "").lower().startswith("http://")
+            for settings in (self._outcome.corrected, self._settings)
+        )
+        return now and not before
+
+    def _offer(self, step_id: str) -> SubentryFlowResult:
+        """Offer the corrected settings."""
+        return self.async_show_menu(
+            step_id=step_id,
+            menu_options=["take", self._form_step],
+            description_placeholders={
+                "changes": labelled(self.hass, self._outcome.corrected),
+                "details": self._outcome.details,
+            },
+        )
 
     def _finish(self) -> SubentryFlowResult:
         """Store the location, unless its folder has a location already."""
@@ -242,18 +293,20 @@ class LocationFlow(ConfigSubentryFlow):
                 description_placeholders={"location": other["name"]},
             )
         title = self._name or default_name(settings)
+        notes = {"notes": self._outcome.notes, "backups": BACKUP_SETTINGS}
         if own is not None:
-            return self.async_update_and_abort(entry, own, title=title, data=settings)
-        # A location that moved to another bucket keeps its first id.
-        taken = {other.unique_id for other in entry.subentries.values()}
-        found = self._location_id
-        ids = (found, *(f"{found}-{number}" for number in range(2, len(taken) + 2)))
+            done = self.async_update_and_abort(entry, own, title=title, data=settings)
+            if not self._outcome.notes:
+                return done
+            return self.async_abort(
+                reason="reconfigured_with_notes", description_placeholders=notes
+            )
         return self.async_create_entry(
             title=title,
             data=settings,
-            description="notes" if self._notes else None,
-            description_placeholders={"notes": self._notes},
-            unique_id=next(unique_id for unique_id in ids if unique_id not in taken),
+            description="notes" if self._outcome.notes else "default",
+            description_placeholders=notes,
+            unique_id=free_id(self.hass, self._location_id),
         )
 
     def _location_there(self, own_id: str | None) -> Location | None:
@@ -261,33 +314,49 @@ class LocationFlow(ConfigSubentryFlow):
         entries: list[S3BackupAgentConfigEntry]
         entries = self.hass.config_entries.async_loaded_entries(DOMAIN)
         for entry in entries:
+            is_own_agent = entry is self._get_entry()
             for location in entry.runtime_data.locations.values():
-                is_own = (
-                    entry is self._get_entry()
-                    and location["id"] == own_id
-                    and location["source"] == "registered"
-                )
-                if location.get("folder") == self._folder and not is_own:
+                if location.get("folder") != self._folder:
+                    continue
+                if not is_own_agent and not is_public(location["endpoint"]):
+                    # The same address leads to another server from another machine.
+                    continue
+                is_own = location["id"] == own_id and location["source"] == "registered"
+                if not (is_own_agent and is_own):
                     return location
         return None
 
     def _show(self) -> SubentryFlowResult:
         """Show the form with the entered values, without secrets."""
         provider = self._form.provider
-        schema = self._form.schema(self._settings, self._errors)
+        errors = self._form.errors(self._outcome.errors)
+        schema = self._form.schema(self._settings, errors)
         values = self._form.values(self._settings, self._name)
+        outcome = self._outcome
+        is_new = self.source != SOURCE_RECONFIGURE
         return self.async_show_form(
-            step_id="location",
+            step_id=self._form_step,
             data_schema=self.add_suggested_values_to_schema(schema, values),
-            errors=self._errors,
+            errors=errors,
             description_placeholders={
-                "details": self._details,
+                "details": plain(
+                    "\n\n".join(filter(None, (outcome.details, outcome.notes)))
+                ),
                 "provider": "S3" if provider["id"] == OTHER else provider["name"],
+                "location": "" if is_new else self._get_reconfigure_subentry().title,
+                "help": provider_help(self.hass, provider["id"]) or _help(provider),
                 "documentation": provider["docs"],
                 "keys": provider["keys"]["url"],
                 "endpoint_example": f"`{provider['endpoint_example']}`",
                 "part_example": "16 MiB",
-                "limit_example": "2 MiB",
+                "limit_example": "2 MB/s",
                 "proxy_example": "`http://proxy.example.com:3128`",
             },
         )
+
+
+def _help(provider: Provider) -> str:
+    """Return how to set up a provider: the key, its permissions, and quirks."""
+    rights = provider.get("permissions", {}).get("help", "")
+    lines = (provider["keys"]["help"], rights, *provider.get("quirks", ()))
+    return "\n".join(f"- {line}" for line in lines if line)

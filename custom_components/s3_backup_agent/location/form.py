@@ -27,15 +27,26 @@ else:
     # Home Assistant 2026.3 has voluptuous; later versions alias it to probatio.
     import voluptuous as vol
 
-ADVANCED: Final = "advanced"
+# The sections below the fields that every bucket needs.
+SECTIONS: Final = ("connection", "speed", "storage", "verification")
 NAME: Final = "name"
 
-# The choice that leaves a setting to the agent; shown, but not stored.
-_AUTO: Final = "auto"
-# The choice that equals an empty field.
-_NONE: Final = "none"
+# Errors that lead to the message at the form's top, and its words for several errors.
+SEE_ABOVE: Final = "see_above"
+IN_SECTION: Final = "in_section"
+SEVERAL: Final = "several_errors"
+
+_MAIN: Final = "main"
 # Choices that are proper names, and not keys of a translation.
-_LABELS: Final = {"AES256": "SSE-S3 (AES256)", "aws:kms": "SSE-KMS (aws:kms)"}
+_LABELS: Final = {
+    "AES256": "SSE-S3 (AES256)",
+    "aws:kms": "SSE-KMS (aws:kms)",
+    "SSE-C": "SSE-C",
+}
+# Suggestions that are keys of a translation.
+_WORDS: Final = frozenset({"all", "7d"})
+# The default that equals an empty field; a list that takes other values shows it untranslated.
+_OFF: Final = "off"
 # The user, then everything up to the host.
 _PROXY_PASSWORD: Final = re.compile(r"^((?:\w+://)?[^:@/]*):.*@")
 
@@ -51,48 +62,46 @@ class LocationForm:
         self._settings = {setting["name"]: setting for setting in settings}
         self._secrets = self._names_of("secret")
         self._proxies = self._names_of("proxy")
-        self._automatic = {
-            name: _AUTO
+        # Shown, but not stored.
+        self._defaults = {
+            name: str(setting["default"])
             for name, setting in self._settings.items()
-            if setting["default"] == _AUTO
+            if setting["default"] not in (None, _OFF)
         }
 
     def schema(self, known: Settings, errors: Collection[str]) -> vol.Schema:
-        """Return the schema; stored secrets are optional."""
-        main: dict[Any, Any] = {}
-        advanced: dict[Any, Any] = {}
+        """Return the schema; stored secrets are optional, and a section with an error is open."""
+        fields: dict[str, dict[Any, Any]] = {name: {} for name in (_MAIN, *SECTIONS)}
         for name, setting in self._settings.items():
             is_stored = name in self._secrets and name in known
             is_required = setting["required"] and not is_stored
             key = vol.Required(name) if is_required else vol.Optional(name)
-            fields = advanced if setting["section"] == ADVANCED else main
-            fields[key] = _selector(setting)
-        main[vol.Required(ADVANCED)] = section(
-            vol.Schema(advanced), {"collapsed": ADVANCED not in errors}
-        )
-        return vol.Schema(main)
+            fields[_section_of(setting)][key] = _selector(setting)
+        schema = fields.pop(_MAIN)
+        for name, inner in fields.items():
+            schema[vol.Required(name)] = section(
+                vol.Schema(inner), {"collapsed": name not in errors}
+            )
+        return vol.Schema(schema)
 
     def values(self, settings: Settings, name: str) -> dict[str, Any]:
-        """Return the suggested values: settings without secrets."""
-        shown = {
-            **self._automatic,
-            **{key: self._shown(key, text) for key, text in settings.items()},
-            NAME: name,
-        }
-        main: dict[str, Any] = {}
-        advanced: dict[str, Any] = {}
+        """Return the suggested values: settings and defaults, without secrets."""
+        texts = {**self._defaults, **settings, NAME: name}
+        fields: dict[str, dict[str, Any]] = {it: {} for it in (_MAIN, *SECTIONS)}
         for key, setting in self._settings.items():
-            if key in shown and key not in self._secrets:
-                fields = advanced if setting["section"] == ADVANCED else main
-                fields[key] = shown[key]
-        return {**main, ADVANCED: advanced}
+            if key in texts and key not in self._secrets:
+                fields[_section_of(setting)][key] = self._shown(key, texts[key])
+        return fields.pop(_MAIN) | fields
 
     def read(self, user_input: dict[str, Any], known: Settings) -> Settings:
         """Return the entered settings, with stored secrets for empty fields."""
-        entered = {**user_input, **user_input.get(ADVANCED, {})}
+        entered = {**user_input}
+        for name in SECTIONS:
+            entered |= user_input.get(name, {})
         texts = {
             key: _text(entered.get(key, "")) for key in self._settings if key != NAME
         }
+        texts |= {key: "" for key in texts if texts[key] == self._defaults.get(key)}
         # A session token belongs to its access key, an encryption key to its kind of encryption.
         stale = {
             "session_token": bool(texts["secret_access_key"])
@@ -105,20 +114,31 @@ class LocationForm:
         for key in self._proxies:
             if key in known and texts[key] == _without_password(known[key]):
                 texts[key] = known[key]
-        settings = {
-            key: text
-            for key, text in texts.items()
-            if text and text != self._automatic.get(key)
-        }
+        settings = {key: text for key, text in texts.items() if text}
         return {"provider": self.provider["id"], **settings}
 
-    def field_of(self, key: str, settings: Settings) -> str:
-        """Return the field for an error; the frontend shows none inside a section."""
+    def _field_of(self, key: str) -> str:
+        """Return the field for an error; the frontend shows one above a section, and none inside."""
         if (setting := self._settings.get(key)) is None:
             return "base"
-        if setting["section"] != ADVANCED:
-            return key
-        return ADVANCED if key in settings else "base"
+        name = _section_of(setting)
+        return key if name == _MAIN else name
+
+    def errors(self, by_setting: dict[str, str]) -> dict[str, str]:
+        """Return the errors of the form; the details are shown once."""
+        errors: dict[str, str] = {}
+        for key, error in by_setting.items():
+            errors.setdefault(self._field_of(key), error)
+        if len(errors) < 2 and not errors.keys() & set(SECTIONS):
+            return errors
+        return {
+            "base": next(iter(errors.values())) if len(by_setting) == 1 else SEVERAL,
+            **{
+                field: IN_SECTION if field in SECTIONS else SEE_ABOVE
+                for field in errors
+                if field != "base"
+            },
+        }
 
     def _shown(self, key: str, text: str) -> str | float | bool:
         """Return a stored value as its field shows it."""
@@ -134,6 +154,12 @@ class LocationForm:
         return [
             name for name, setting in self._settings.items() if setting["type"] == kind
         ]
+
+
+def _section_of(setting: Setting) -> str:
+    """Return the section of a setting; an older agent knows another one."""
+    name = setting["section"]
+    return name if name in (_MAIN, *SECTIONS) else SECTIONS[0]
 
 
 def _selector(setting: Setting) -> _Selector:
@@ -154,7 +180,8 @@ def _selector(setting: Setting) -> _Selector:
             SelectOptionDict(value=it["value"], label=it["label"])
             for it in setting["suggestions"]
         ]
-        return _dropdown(options, is_open=True)
+        has_words = any(it["value"] in _WORDS for it in options)
+        return _dropdown(options, setting["name"] if has_words else None, is_open=True)
     return TextSelector(TextSelectorConfig(multiline=setting["type"] == "pem"))
 
 
@@ -171,33 +198,24 @@ def _number(setting: Setting) -> NumberSelector:
 
 
 def _choice(setting: Setting) -> SelectSelector:
-    """Return a dropdown, translated unless its choices are proper names."""
-    choices = [choice for choice in setting["choices"] if choice != _NONE]
-    if _LABELS.keys() & choices:
-        return _dropdown(
-            [
-                SelectOptionDict(value=choice, label=_LABELS.get(choice, choice))
-                for choice in choices
-            ]
-        )
-    return SelectSelector(
-        SelectSelectorConfig(
-            options=choices,
-            mode=SelectSelectorMode.DROPDOWN,
-            translation_key=setting["name"],
-        )
-    )
+    """Return a dropdown, translated except for proper names."""
+    options = [
+        SelectOptionDict(value=choice, label=_LABELS.get(choice, choice))
+        for choice in setting["choices"]
+    ]
+    return _dropdown(options, setting["name"])
 
 
 def _dropdown(
-    options: list[SelectOptionDict], *, is_open: bool = False
+    options: list[SelectOptionDict], words: str | None, *, is_open: bool = False
 ) -> SelectSelector:
-    """Return a dropdown; an open one accepts other values."""
-    return SelectSelector(
-        SelectSelectorConfig(
-            options=options, mode=SelectSelectorMode.DROPDOWN, custom_value=is_open
-        )
+    """Return a dropdown with the translations of its words; an open one accepts other values."""
+    config = SelectSelectorConfig(
+        options=options, mode=SelectSelectorMode.DROPDOWN, custom_value=is_open
     )
+    if words:
+        config["translation_key"] = words
+    return SelectSelector(config)
 
 
 def _text(value: Any) -> str:

@@ -3,8 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..client import AgentError, Checked, Settings
+from homeassistant.core import HomeAssistant
+
+from ..client import AgentError, Checked, CheckStep, Settings
 from ..errors import form_error
+from ..texts import details_of, labelled, note_text, sentence, setting_problem
 
 # The error of a setting that fails validation.
 INVALID_SETTING: Final = "invalid_setting"
@@ -24,6 +27,7 @@ _SETTING_OF_REASON: Final = {
     "endpoint_with_path": "endpoint",
     "proxy_failed": "proxy",
     "unknown_key": "access_key_id",
+    "keys_swapped": "access_key_id",
     "expired_token": "session_token",
 }
 
@@ -35,41 +39,49 @@ class Outcome:
     ok: bool
     # Translation keys of errors, by setting; the empty setting is the form as a whole.
     errors: dict[str, str] = field(default_factory=dict)
-    # Details in the words of the agent and the provider.
+    # What is wrong and what helps, with the words of the provider.
     details: str = ""
-    # Settings that would work.
+    # Settings to change.
     corrected: Settings = field(default_factory=dict)
+    # Whether the settings work with them; otherwise they are what the agent understood of invalid ones.
+    is_proven: bool = False
     # Notes on settings that work.
     notes: str = ""
     # Other settings that may be meant.
     suggested: Settings = field(default_factory=dict)
 
     @classmethod
-    def failed(cls, err: AgentError) -> Outcome:
+    def failed(cls, hass: HomeAssistant, err: AgentError) -> Outcome:
         """Return the outcome of a failed call."""
-        return cls(ok=False, errors={"": form_error(err.code)}, details=str(err))
+        details = details_of(hass, err)
+        return cls(ok=False, errors={"": form_error(err.code)}, details=details)
 
     @classmethod
-    def of(cls, checked: Checked) -> Outcome:
+    def of(cls, hass: HomeAssistant, checked: Checked) -> Outcome:
         """Return the outcome of the agent's check."""
-        errors: dict[str, str] = {}
+        corrected = checked["corrected"] or {}
+        is_proven = bool(corrected) and "retried" not in checked
+        failed = [step for step in checked["steps"] if not step["ok"]]
         texts: list[str] = []
-        for step in checked["steps"]:
-            if (error := step["error"]) is None:
-                continue
-            texts.append(str(AgentError.of(error)))
-            if setting := step.get("key"):
-                errors[setting] = INVALID_SETTING
-                continue
-            by_step = _SETTING_OF_STEP.get(step["step"], "")
-            setting = _SETTING_OF_REASON.get(error["reason"], by_step)
-            errors[setting] = form_error(error["code"])
+        if corrected and not is_proven:
+            # What is corrected is right now; what is wrong beside it remains.
+            failed = [step for step in failed if step.get("key", "") not in corrected]
+            failed += checked.get("retried", [])
+            changes = {"changes": labelled(hass, corrected)}
+            texts.append(sentence(hass, "note", "understood", changes) or "")
+        errors: dict[str, str] = {}
+        for step in failed:
+            setting, error, text = _error_of(hass, step)
+            errors.setdefault(setting, error)
+            texts.append(text)
+        notes = "\n\n".join(note_text(hass, note) for note in checked["notes"])
         return cls(
             ok=checked["ok"],
             errors=errors,
-            details="\n".join(texts),
-            corrected=checked["corrected"] or {},
-            notes="\n".join(note["message"] for note in checked["notes"]),
+            details="\n\n".join(filter(None, texts)),
+            corrected=corrected,
+            is_proven=is_proven,
+            notes=notes,
             suggested={
                 key: note["suggestion"]
                 for note in checked["notes"]
@@ -78,6 +90,15 @@ class Outcome:
         )
 
 
-def markdown_list(settings: Settings) -> str:
-    """Return settings as a Markdown list."""
-    return "\n".join(f"- `{key}`: `{text}`" for key, text in settings.items())
+def _error_of(hass: HomeAssistant, step: CheckStep) -> tuple[str, str, str]:
+    """Return the setting, the translation key and the details of a failed step."""
+    report = step["error"]
+    assert report is not None
+    if setting := step.get("key"):
+        placeholders = report.get("placeholders", {})
+        problem = setting_problem(hass, setting, report["reason"], placeholders)
+        return setting, INVALID_SETTING, problem or report["detail"]
+    by_step = _SETTING_OF_STEP.get(step["step"], "")
+    setting = _SETTING_OF_REASON.get(report["reason"], by_step)
+    details = details_of(hass, AgentError.of(report))
+    return setting, form_error(report["code"]), details

@@ -21,6 +21,7 @@ from homeassistant.helpers.selector import (
 
 from ..client import AgentError, Settings
 from ..coordinator import create_client
+from ..texts import plain
 from . import subentry_of
 from .outcome import Outcome
 
@@ -112,7 +113,7 @@ class LocationReauth(ConfigFlow):
             description_placeholders={
                 "location": subentry.title,
                 "bucket": known["bucket"],
-                "details": outcome.details,
+                "details": plain(outcome.details),
             },
         )
 
@@ -125,9 +126,9 @@ class LocationReauth(ConfigFlow):
         """Check settings; the entry may be unloaded."""
         try:
             async with create_client(self.hass, entry.data) as client:
-                return Outcome.of(await client.check_settings(settings))
+                return Outcome.of(self.hass, await client.check_settings(settings))
         except AgentError as err:
-            return Outcome.failed(err)
+            return Outcome.failed(self.hass, err)
 
 
 def _location_of(context: Any) -> str:

@@ -132,10 +132,17 @@ class Flow:
         for label, text in fields.items():
             await self.field(label).fill(text)
 
-    async def choose(self, label: str, option: str) -> None:
-        """Choose from a drop-down list."""
+    async def choose(self, label: str, text: str) -> None:
+        """Search a list that takes other values, too; choose what it finds, or add it."""
         await self.root.get_by_role("button", name=label).click()
-        await self.root.locator("ha-dropdown-item", has_text=option).click()
+        await (
+            self.root.get_by_role("dialog", name=label)
+            .get_by_role("textbox")
+            .fill(text)
+        )
+        found = self.root.get_by_role("option", name=text, exact=True)
+        added = self.root.get_by_role("option", name=f'"{text}"')
+        await found.or_(added).first.click()
 
     async def press(self, name: str) -> None:
         """Press a button, or choose an item of the dialog's menu."""

@@ -53,11 +53,8 @@ class Stage:
                 "access_key_id": self.garage.key_id,
                 "secret_access_key": self.garage.secret_key,
                 "name": "Cellar",
-                "advanced": {
-                    "region": self.garage.region,
-                    "upload_limit": UPLOAD_LIMIT,
-                    "part_size": PART_SIZE,
-                },
+                "connection": {"region": self.garage.region},
+                "speed": {"upload_limit": UPLOAD_LIMIT, "part_size": PART_SIZE},
             }
             await self.ha.add_location(entry_id, "garage", fields)
             await self.ha.backups.wait_for_agents(2)

@@ -29,9 +29,23 @@ async def test_the_integration_is_added(stage: Stage, frontend: Frontend) -> Non
     await frontend.shot("03-address-wrong")
     await frontend.flow.fill({"Address": stage.agent.address})
     await frontend.flow.press("Submit")
-    await frontend.flow.shows("Device name")
-    await frontend.shot("04-added")
-    await frontend.flow.finish()
+    # A bucket is next.
+    await frontend.flow.shows("Select your storage provider")
+    await frontend.shot("04-bucket-next")
+    await frontend.flow.close()
+
+
+async def test_pasted_url_is_taken_apart(stage: Stage, frontend: Frontend) -> None:
+    """The URL of a bucket chooses the provider, and fills in the form."""
+    await stage.entry_id()
+    url = "https://my-bucket.s3.eu-central-1.amazonaws.com/home"
+    await begin_location(frontend, url)
+    await frontend.flow.press("Submit")
+    await frontend.flow.shows("Amazon S3 bucket")
+    await expect(frontend.flow.field("Bucket")).to_have_value("my-bucket")
+    await expect(frontend.flow.field("Folder")).to_have_value("home")
+    await frontend.shot("04b-pasted")
+    await frontend.flow.close()
 
 
 async def test_a_wrong_region_is_corrected_with_one_click(
@@ -54,19 +68,19 @@ async def test_a_wrong_region_is_corrected_with_one_click(
             "Name": "Cellar",
         }
     )
-    await frontend.flow.press("Advanced")
-    await frontend.flow.fill(
-        {
-            "Region": "eu-west-1",
-            "Part size": PART_SIZE,
-            "Upload limit": UPLOAD_LIMIT,
-        }
-    )
-    await frontend.shot("07-advanced")
+    await frontend.flow.press("Connection")
+    await frontend.flow.fill({"Region": "eu-west-1"})
+    await frontend.flow.press("Speed")
+    await frontend.flow.choose("Part size", PART_SIZE)
+    await frontend.flow.choose("Upload limit", UPLOAD_LIMIT)
+    await frontend.shot("07-sections")
     await frontend.flow.press("Submit")
     await frontend.flow.shows("Suggested correction")
+    await frontend.flow.shows("These settings were tested and work")
     await frontend.shot("08-corrected")
     await frontend.flow.press("Use these settings")
+    await frontend.flow.shows("choose when and where to back up")
+    await frontend.shot("08b-schedule-next")
     await frontend.flow.finish()
     await expect(frontend.text("Cellar")).to_be_visible()
     await frontend.shot("09-location")
@@ -93,13 +107,15 @@ async def test_other_provider_is_added_with_suggestions(
     await frontend.flow.shows("The bucket does not exist")
     await frontend.shot("10-no-bucket")
     await frontend.flow.fill({"Bucket": await stage.bucket("ha-attic")})
-    await frontend.flow.press("Advanced")
+    await frontend.flow.press("Connection")
     await frontend.flow.fill({"Region": "eu-west-1"})
     await frontend.flow.press("Submit")
     await frontend.flow.shows("Suggested correction")
     await frontend.flow.press("Edit manually")
     error = frontend.flow.root.get_by_text("The bucket is in another region").first
     await frontend.shot("10b-wrong-region", of=error)
+    await frontend.flow.shows("A value in this section needs correction")
+    await expect(frontend.flow.field("Region")).to_be_visible()
     await frontend.flow.press("Submit")
     await frontend.flow.press("Use these settings")
     await frontend.flow.finish()

@@ -98,7 +98,7 @@ async def test_system_health(stage: Stage, frontend: Frontend) -> None:
 
 
 async def test_in_german(stage: Stage, frontend: Frontend) -> None:
-    """Everything is translated, except details from agent and storage."""
+    """Everything is translated, except the words of the storage."""
     await stage.cellar()
     await stage.speak("de")
     await frontend.speak("de")
@@ -119,10 +119,11 @@ async def test_in_german(stage: Stage, frontend: Frontend) -> None:
             "Geheimer Zugriffsschlüssel": "falsch",
         }
     )
-    await frontend.flow.press("Erweitert")
+    await frontend.flow.press("Geschwindigkeit")
     await frontend.shot("41-german-settings")
     await frontend.flow.press("OK")
     await frontend.flow.shows("lehnt den Zugriffsschlüssel ab")
+    await frontend.flow.shows("Prüfe den geheimen Zugriffsschlüssel")
     await frontend.shot("42-german-wrong-key")
     await frontend.flow.close(name="Schließen")
     await frontend.open("/config/devices/dashboard")
