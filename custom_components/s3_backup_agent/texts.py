@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .client import AgentError, Note, OptionProblem, Settings
 
 _EXCEPTIONS: Final = f"component.{DOMAIN}.exceptions"
+_UNENDED: Final = re.compile(r"(?<=[^.!?:)\s])\n\n")
 _STRONG: Final = re.compile(r"\*\*(.+?)\*\*")
 _EMPHASIS: Final = re.compile(r"\*([^*\n]+)\*")
 # The reasons that only another certificate solves.
@@ -64,7 +65,8 @@ def details_of(hass: HomeAssistant, err: AgentError) -> str:
 
 def plain(text: str) -> str:
     """Return a text without Markdown, for an error of a form or a notification, which show it as it is."""
-    text = text.replace(":\n\n- ", ": ").replace("\n- ", ", ").replace("\n\n", " ")
+    text = text.replace(":\n\n- ", ": ").replace("\n- ", ", ")
+    text = _UNENDED.sub(". ", text).replace("\n\n", " ")
     text = _STRONG.sub(r"\1", text)
     return _EMPHASIS.sub(
         "\N{LEFT DOUBLE QUOTATION MARK}\\1\N{RIGHT DOUBLE QUOTATION MARK}", text

@@ -178,10 +178,13 @@ async def test_fix_while_an_agent_is_away(
     entry = make_entry(cellar=settings)
     await schedule(hass, manager, entry, ELSEWHERE)
     form = await fix("schedule_moved")
-    entry.runtime_data.lost_at = 1.0
+    MockConfigEntry(
+        domain=DOMAIN,
+        data={"address": "unix:///nowhere/agent.sock"},
+        disabled_by=ConfigEntryDisabler.USER,
+    ).add_to_hass(hass)
     assert (await confirm(form))["reason"] == "agents_away"
     assert (await fix("schedule_moved"))["reason"] == "agents_away"
-    entry.runtime_data.lost_at = None
     assert manager.config.data.create_backup.agent_ids == agent_ids(ELSEWHERE)
 
 

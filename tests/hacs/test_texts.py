@@ -14,6 +14,7 @@ from custom_components.s3_backup_agent.texts import (
     details_of,
     note_text,
     option_problem,
+    plain,
     provider_help,
 )
 from homeassistant.core import HomeAssistant
@@ -141,6 +142,13 @@ async def test_options_are_german(hass: HomeAssistant) -> None:
     # An older agent sends no code.
     older: Any = {"option": "log.level", "message": "must be one of a, b"}
     assert option_problem(hass, older) == "`log.level` must be one of a, b"
+
+
+def test_plain_text_has_no_markdown() -> None:
+    """An error of a form shows a text as it is."""
+    text = "Set *Region* to `a`:\n\n- **Bucket**: `b`\n- **Folder**: `c`\n\nTry."
+    assert plain(text) == "Set “Region” to a: Bucket: b, Folder: c. Try."
+    assert plain("One.\n\nTwo") == "One. Two"
 
 
 @pytest.mark.usefixtures("german")

@@ -62,14 +62,15 @@ class Outcome:
         corrected = checked["corrected"] or {}
         is_proven = bool(corrected) and "retried" not in checked
         failed = [step for step in checked["steps"] if not step["ok"]]
-        texts: list[str] = []
+        understood = ""
         if corrected and not is_proven:
             # What is corrected is right now; what is wrong beside it remains.
             failed = [step for step in failed if step.get("key", "") not in corrected]
             failed += checked.get("retried", [])
             changes = {"changes": labelled(hass, corrected)}
-            texts.append(sentence(hass, "note", "understood", changes) or "")
+            understood = sentence(hass, "note", "understood", changes) or ""
         errors: dict[str, str] = {}
+        texts: list[str] = []
         for step in failed:
             setting, error, text = _error_of(hass, step)
             errors.setdefault(setting, error)
@@ -78,7 +79,7 @@ class Outcome:
         return cls(
             ok=checked["ok"],
             errors=errors,
-            details="\n\n".join(filter(None, texts)),
+            details="\n\n".join(filter(None, (*texts, understood))),
             corrected=corrected,
             is_proven=is_proven,
             notes=notes,
