@@ -6,6 +6,7 @@
 
 mod candidates;
 mod probe;
+mod proof;
 mod steps;
 mod words;
 

@@ -12,7 +12,7 @@ use config::{Value, ValueKind};
 use super::layers::Environment;
 use super::problem::{Problem, unknown_key};
 use super::secret::Secret;
-use super::settings::{DefaultValue, GENERAL, LOCATION, PLAIN, Setting, SettingKind};
+use super::settings::{GENERAL, LOCATION, PLAIN, Setting, SettingKind};
 use crate::error::Reason;
 use crate::similar::{distance, slips};
 
@@ -339,15 +339,6 @@ impl<'e> Reader<'e> {
             result.extend(entry.filter(|_| is_fine));
         }
         result
-    }
-}
-
-impl Setting {
-    fn default_text(&self) -> Option<&'static str> {
-        match self.default {
-            DefaultValue::Value(text) => Some(text),
-            _ => None,
-        }
     }
 }
 

@@ -40,6 +40,16 @@ pub struct Setting {
     pub help: &'static str,
 }
 
+impl Setting {
+    /// The default as written in a file, where one is fixed.
+    pub(in crate::config) fn default_text(&self) -> Option<&'static str> {
+        match self.default {
+            DefaultValue::Value(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
 /// The value of a setting that is not set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DefaultValue {

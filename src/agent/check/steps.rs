@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::probe::{Probe, Warning, abort, limited, not_allowed};
+use super::proof::{SIGNED, proven};
 use super::words::{offset, said};
 use crate::agent::model::{CheckNote, CheckStep, Failure};
 use crate::config::{Backend, Location};
@@ -361,22 +362,6 @@ impl Trial {
         }
         self.steps.push(done);
         if ok { Ok(()) } else { Err(Stopped) }
-    }
-}
-
-/// What a provider validates before the permission.
-const SIGNED: [&str; 4] = ["clock", "signature", "region", "bucket"];
-
-/// Returns how many of these an answer proves, and the step that it ends.
-fn proven(outcome: Option<Outcome>) -> (usize, &'static str) {
-    match outcome {
-        Some(Outcome::ClockSkew) => (0, "clock"),
-        Some(Outcome::Auth) => (1, "signature"),
-        Some(Outcome::WrongRegion) => (2, "region"),
-        Some(Outcome::BucketNotFound) => (3, "bucket"),
-        None | Some(Outcome::Forbidden | Outcome::NotFound) => (SIGNED.len(), "list"),
-        // No answer, the answer of another server, or one that may precede any validation.
-        Some(_) => (0, "list"),
     }
 }
 
