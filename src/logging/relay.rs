@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::Utc;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -114,12 +115,15 @@ impl<S: Subscriber> Layer<S> for Relay {
             return;
         }
         // Built without the lock: a value may log while it is formatted.
-        let record = Arc::new(Record::of(event));
+        let mut record = Record::of(event);
+        let kept = &mut self.shared.lock().kept;
+        // With it, so that the times of all threads' records are in the order in which the records are kept and sent.
+        record.time = Utc::now();
+        let record = Arc::new(record);
         for queue in wanting {
             queue.send(Arc::clone(&record));
         }
         if is_kept {
-            let kept = &mut self.shared.lock().kept;
             if kept.len() == KEPT {
                 kept.pop_front();
             }
@@ -201,6 +205,9 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
     use futures_util::FutureExt;
     use tokio::task::unconstrained;
     use tokio::time::advance;
@@ -279,6 +286,36 @@ mod tests {
             "{:?}",
             start.elapsed()
         );
+    }
+
+    #[tokio::test]
+    async fn records_of_several_threads_are_in_the_order_of_their_times() {
+        const THREADS: usize = 8;
+        for _ in 0..20 {
+            let relay = relay();
+            let mut listener = relay.listen(Level::Info);
+            let start = Barrier::new(THREADS);
+            thread::scope(|scope| {
+                for _ in 0..THREADS {
+                    scope.spawn(|| {
+                        with_default(Registry::default().with(relay.clone()), || {
+                            start.wait();
+                            (0..60).for_each(|number| info!(number, "counted"));
+                        });
+                    });
+                }
+            });
+            let sent = std::iter::from_fn(|| unconstrained(listener.next()).now_or_never());
+            let sent: Vec<_> = sent
+                .filter_map(|told| match told {
+                    Told::Record(record) => Some(record.time),
+                    Told::Lost(_) => None,
+                })
+                .collect();
+            assert_eq!(sent.len(), THREADS * 60);
+            assert!(sent.is_sorted(), "sent");
+            assert!(relay.last().is_sorted_by_key(|record| record.time), "kept");
+        }
     }
 
     #[tokio::test]
