@@ -7,6 +7,7 @@ mod cleanup;
 pub mod copy;
 pub mod diagnostics;
 pub mod download;
+mod embedded;
 pub mod events;
 pub mod folder;
 pub mod identity;
@@ -16,6 +17,7 @@ pub mod location;
 pub mod model;
 pub mod nearby;
 mod peek;
+mod poll;
 pub mod recover;
 mod registry;
 mod task;
@@ -41,11 +43,13 @@ use crate::error::Result;
 use catalog::{Entry, View};
 use cleanup::Sweeper;
 use copy::{CopyOutcome, CopyPlan, CopyRequest};
-use diagnostics::{Diagnostics, Figures, Limits};
+use diagnostics::{Diagnostics, Figures};
+use embedded::retire_embedded;
 use events::Events;
 use journal::Journals;
 use location::{Location, ids::Ids};
 use model::{CheckReport, CheckStep, LocationStatus, Recovery, UploadStatus, VerifyMode};
+use poll::poll;
 use registry::Registry;
 pub(crate) use task::shutting_down;
 use task::to_end;
@@ -108,8 +112,8 @@ impl Agent {
     /// Status of all locations, in the order of the configuration.
     #[must_use]
     pub fn locations(&self) -> Vec<LocationStatus> {
-        let locations = self.locations.all();
-        locations.iter().map(|location| location.status()).collect()
+        let all = self.locations.all();
+        all.iter().map(|location| location.status()).collect()
     }
 
     /// The location with this id.
@@ -128,14 +132,15 @@ impl Agent {
         self.uploads.refuse_when_stopping()?;
         let before = self.locations.find(&settings.id).ok();
         let location = self.locations.put(settings).await?;
-        if let Some(before) = before {
-            self.sweeper().sweep_abandoned(&before).await;
+        match before {
+            Some(before) => self.sweeper().sweep_abandoned(&before).await,
+            None => self.retire_embedded().await,
         }
         self.verifier.show(&location);
         Ok(location)
     }
 
-    /// Removes a registered location and cancels its uploads. Its backups stay.
+    /// Removes a registered location, or the embedded one, and cancels its uploads. Its backups stay.
     ///
     /// # Errors
     /// `Kind::LocationNotFound`; `Kind::InvalidRequest` for a location of the agent's own configuration.
@@ -168,15 +173,12 @@ impl Agent {
     ///
     /// # Errors
     /// Those of [`Self::find`] and of `open`.
-    pub async fn open<T, F>(
+    pub async fn open<T, F: Future<Output = Result<T>>>(
         &self,
         location: &str,
         backup_id: &str,
         open: impl Fn(Arc<Location>, Entry) -> F,
-    ) -> Result<T>
-    where
-        F: Future<Output = Result<T>>,
-    {
+    ) -> Result<T> {
         let location = self.location(location)?;
         location.open_backup(backup_id, open).await
     }
@@ -231,13 +233,8 @@ impl Agent {
 
     /// The agent's state.
     pub async fn diagnostics(&self) -> Diagnostics {
-        let locations = self.locations.all();
-        Diagnostics {
-            locations: locations.iter().map(Into::into).collect(),
-            uploads: self.uploads.status(),
-            journal: self.context.journals.overview().await,
-            limits: Limits::default(),
-        }
+        let journal = self.context.journals.overview().await;
+        Diagnostics::of(&self.locations.all(), self.uploads.status(), journal)
     }
 
     /// Figures of all locations.
@@ -259,7 +256,9 @@ impl Agent {
         to_end(&self.context.tasks, async move {
             cleanup::delete(&location, &backup_id, &context.journals, &context.tasks).await
         })
-        .await?
+        .await??;
+        self.retire_embedded().await;
+        Ok(())
     }
 
     /// Checks a location, and sends each step to `watcher` as it ends.
@@ -271,10 +270,10 @@ impl Agent {
         location: &str,
         watcher: Option<UnboundedSender<CheckStep>>,
     ) -> Result<CheckReport> {
-        let location = self.location(location)?;
+        let (location, locations) = (self.location(location)?, Arc::clone(&self.locations));
         to_end(&self.context.tasks, async move {
             let report = check::check(&location.settings, watcher).await;
-            location.history().checked(report.clone());
+            locations.note_check(&location, &report);
             report
         })
         .await
@@ -308,9 +307,8 @@ impl Agent {
             uploader,
             part_size: None,
         };
-        self.uploads
-            .begin(self.location(location)?, announced)
-            .await
+        let location = self.location(location)?;
+        self.uploads.begin(location, announced).await
     }
 
     /// Status of all active uploads, the oldest first.
@@ -351,14 +349,14 @@ impl Agent {
         self.uploads.cancel(upload_id).await
     }
 
-    /// Sweeps leftovers of interrupted uploads and runs scheduled verifications, until the agent stops.
+    /// Sweeps leftovers of interrupted uploads, runs scheduled verifications and polls idle locations, until the agent stops.
     pub fn start_maintenance(&self) {
-        let Context {
-            tasks, stopping, ..
-        } = &self.context;
+        let (tasks, stopping) = (&self.context.tasks, &self.context.stopping);
         let scheduler = Scheduler::new(self.verifier.clone(), Arc::clone(&self.uploads));
         tasks.spawn(self.sweeper().run(stopping.clone()));
         tasks.spawn(scheduler.run(stopping.clone()));
+        tasks.spawn(poll(self.verifier.clone(), stopping.clone()));
+        tasks.spawn(self.retire_embedded());
     }
 
     /// Sweeps the journals of interrupted uploads and deletions once.
@@ -381,12 +379,15 @@ impl Agent {
             self.context.tasks.wait().await;
         });
         if cleaned.await.is_err() {
-            let limit_seconds = limit.as_secs();
             warn!(
-                limit_seconds,
+                limit_seconds = limit.as_secs(),
                 "stopping before all cleanup ended; the next start sweeps what is left"
             );
         }
+    }
+
+    fn retire_embedded(&self) -> impl Future<Output = ()> + use<> {
+        retire_embedded(Arc::clone(&self.locations), Arc::clone(&self.uploads))
     }
 
     fn sweeper(&self) -> Sweeper {

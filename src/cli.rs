@@ -202,10 +202,8 @@ async fn dispatch(cli: &Cli, output: Output) -> Result<(), CommandError> {
     for problem in &config.problems {
         warn!("ignored in the configuration: {problem}");
     }
-    if config
-        .locations
-        .iter()
-        .any(|location| location.origin == Origin::Embedded)
+    if let [only] = &*config.locations
+        && only.origin == Origin::Embedded
     {
         warn!("no location is configured: using a directory on this machine. {ADDED_ELSEWHERE}");
     }

@@ -6,6 +6,7 @@
 mod bucket;
 mod credentials;
 mod duplicates;
+mod embedded;
 mod endpoint;
 mod fingerprint;
 mod folder;
@@ -134,8 +135,9 @@ impl Config {
         });
         let mut locations = reader.list("locations", settings::LOCATION, Location::read);
         duplicates::remove(&mut locations, reader);
-        if locations.is_empty() && !reader.has("locations") && supervisor.is_none() {
-            locations.extend(Location::embedded(&state_dir));
+        let is_only = locations.is_empty() && !reader.has("locations");
+        if supervisor.is_none() {
+            locations.extend(embedded::embedded(&state_dir, &locations, is_only));
         }
         Self {
             state_dir,

@@ -43,6 +43,7 @@ pub use leftover::Leftovers;
 pub use multipart::Multipart;
 use pace::Pace;
 use retry::Retry;
+pub(crate) use retry::jitter;
 pub use retry::{Backoff, Patience, Watch};
 use s3::Client;
 pub use s3::{Dialect, Greeting, Route, Traffic};

@@ -1,6 +1,7 @@
 //! Bytes, times and hashes as text.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -41,6 +42,17 @@ pub(crate) fn rfc3339(at: DateTime<Utc>) -> String {
 /// RFC 3339 in UTC, to the millisecond.
 pub(crate) fn rfc3339_millis(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// Formats a duration for people, in its two largest units.
+pub(crate) fn lasting(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds} s"),
+        (0, minutes) => format!("{minutes} min"),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
+    }
 }
 
 /// Bytes as users write them: `8388608`, `8 MiB`, `15 MB`, `1.5 gb`. `k`, `M` and `G` alone are decimal, as providers and

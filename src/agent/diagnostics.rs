@@ -75,6 +75,21 @@ pub struct Figures {
     pub requests: Option<Traffic>,
 }
 
+impl Diagnostics {
+    pub(super) fn of(
+        locations: &[Arc<Location>],
+        uploads: Vec<UploadStatus>,
+        journal: Vec<JournalStatus>,
+    ) -> Self {
+        Self {
+            locations: locations.iter().map(Into::into).collect(),
+            uploads,
+            journal,
+            limits: Limits::default(),
+        }
+    }
+}
+
 impl From<&Arc<Location>> for Figures {
     fn from(location: &Arc<Location>) -> Self {
         let listing = location.catalog.last();

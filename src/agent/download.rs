@@ -115,7 +115,7 @@ impl Download {
         let mut waiting: VecDeque<_> = split(range.clone(), location.settings.part_size).collect();
         let first = waiting.pop_front().unwrap_or(0..0);
         let mut source = Source {
-            store: location.store.clone(),
+            store: location.patient_store(),
             key: tar.key.clone(),
             e_tag: None,
             location,

@@ -1,26 +1,28 @@
 //! A backup location: its settings, its storage, its folder, its catalog and its status.
 
 mod backups;
+mod health;
 mod history;
 pub mod ids;
+pub(super) mod waiting;
 
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::catalog::{Catalog, Listing};
 use super::events::Events;
 use super::folder::Folder;
-use super::model::{Beside, Event, Failure, LastCheck, LocationStatus, Numbers};
+use super::model::{Beside, CheckReport, Event, Failure, LastCheck, LocationStatus, Numbers};
 use super::verify::record::Record;
 use super::verify::status::verification_status;
 use crate::config::{self, Backend, Origin};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::store::{Patience, Store};
-use crate::units::rfc3339;
+use crate::units::lasting;
+use health::{Change, Health, Purpose};
 use history::History;
 
 /// How exactly the time of the last request is known: each change is an event.
@@ -45,11 +47,7 @@ pub struct Location {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Whether a request to the storage has ended.
-    is_known: bool,
-    error: Option<Failure>,
-    /// When the storage was asked last, to `ASKED_WITHIN`.
-    asked_at: Option<DateTime<Utc>>,
+    health: Health,
     /// As in the last event.
     numbers: Numbers,
     /// Why the last scheduled verification failed.
@@ -97,6 +95,10 @@ impl Location {
         }
         let store = self.store.reopen(&settings)?;
         self.catalog.invalidate();
+        let mut state = self.state.lock();
+        state.health.has_new_settings();
+        state.history.last_check = None;
+        drop(state);
         Ok(Self {
             settings: Arc::new(settings),
             store,
@@ -154,6 +156,19 @@ impl Location {
         result
     }
 
+    /// The same for a request that stores a backup: a location that can be listed may refuse it.
+    ///
+    /// # Errors
+    /// The error in `result`.
+    pub(super) fn note_write<T, E: Into<Error>>(&self, result: Result<T, E>) -> Result<T> {
+        let result = result.map_err(Into::into);
+        match &result {
+            Ok(_) => self.note_success(),
+            Err(error) => self.note_refused_write(error),
+        }
+        result
+    }
+
     /// Notes a result that may come from the cache: only its error says something about the storage.
     ///
     /// # Errors
@@ -166,35 +181,86 @@ impl Location {
 
     /// Notes that the storage answered a request.
     pub(super) fn note_success(&self) {
-        self.set_error(None);
+        self.change_health("", |health| health.succeeded(Purpose::Read));
+    }
+
+    /// Notes that a backup was stored.
+    pub(super) fn note_stored(&self) {
+        self.change_health("", |health| health.succeeded(Purpose::Write));
     }
 
     /// Notes why a request failed, if that concerns the storage.
     pub(super) fn note_failure(&self, error: &Error) {
-        let is_of_a_name = error.reason() == Reason::NameChanged.code();
-        if concerns_storage(error.kind()) && !is_of_a_name {
-            self.set_error(Some(error.into()));
+        self.note_failure_of(Purpose::Read, error);
+    }
+
+    /// Notes why a backup could not be stored, if that concerns the storage. The error lasts until one is, or a check passes.
+    pub(super) fn note_refused_write(&self, error: &Error) {
+        self.note_failure_of(Purpose::Write, error);
+    }
+
+    /// Notes why a transfer waits for the storage.
+    pub(super) fn note_waiting(&self, error: &Error) {
+        let limit = lasting(self.settings.outage);
+        let retrying = format!("; retrying for up to {limit}");
+        if concerns_storage(error.kind()) {
+            self.change_health(&retrying, |health| {
+                health.failed(Purpose::Read, error.into())
+            });
         }
     }
 
-    fn set_error(&self, error: Option<Failure>) {
-        self.update(|state| {
-            let code = |failure: &Option<Failure>| failure.as_ref().map(|failure| failure.code);
-            let now = Utc::now();
-            let has_changed = !state.is_known || code(&state.error) != code(&error);
-            if has_changed {
-                state.is_known = true;
-                state.error = error.map(|failure| Failure {
-                    since: Some(rfc3339(now)),
-                    ..failure
-                });
-            }
-            let is_old = state.asked_at.is_none_or(|at| now - at >= ASKED_WITHIN);
-            if has_changed || is_old {
-                state.asked_at = Some(now);
-            }
-            has_changed || is_old
+    fn note_failure_of(&self, purpose: Purpose, error: &Error) {
+        let is_of_a_name = error.reason() == Reason::NameChanged.code();
+        if concerns_storage(error.kind()) && !is_of_a_name {
+            self.change_health("", |health| health.failed(purpose, error.into()));
+        }
+    }
+
+    /// Notes a check: it does what a backup does, so its result is the status.
+    pub(super) fn note_check(&self, report: CheckReport) {
+        let failed = report.steps.iter().find_map(|step| {
+            let purpose = match step.step {
+                "write" | "multipart" | "read" => Purpose::Write,
+                _ => Purpose::Read,
+            };
+            Some((purpose, step.error.clone()?))
         });
+        self.change_health("", |health| match failed {
+            Some((purpose, failure)) => health.failed(purpose, failure),
+            None => health.succeeded(Purpose::Write),
+        });
+        self.history().checked(report);
+    }
+
+    /// Whether no request has told of the storage for long.
+    pub(super) fn is_to_be_asked(&self) -> bool {
+        self.state.lock().health.is_to_be_asked()
+    }
+
+    /// Applies a result of a request; logs the beginning (with `more`) and the end of a failure, and sends the new status.
+    fn change_health(&self, more: &str, apply: impl FnOnce(&mut Health) -> Change) {
+        let mut state = self.state.lock();
+        let change = apply(&mut state.health);
+        if change == Change::None {
+            return;
+        }
+        // It is about the status before.
+        state.history.last_check = None;
+        let error = state.health.error().cloned();
+        drop(state);
+        let (location, storage) = (self.id(), self.store.description());
+        match (change, error) {
+            (Change::Fails, Some(Failure { code, detail, .. })) => {
+                warn!(location, code, "{}{more}", detail.trim_end_matches('.'));
+            }
+            (Change::WorksAgain { was_away, after }, _) => {
+                let how = if was_away { "is reachable" } else { "works" };
+                info!(location, "{storage} {how} again after {}", lasting(after));
+            }
+            _ => {}
+        }
+        self.announce();
     }
 
     /// Sets the verification record, and why the last scheduled run failed.
@@ -268,13 +334,8 @@ impl Location {
                 Origin::Registered => "registered",
                 Origin::Embedded => "embedded",
             },
-            status: match (state.is_known, &state.error) {
-                (false, _) => "unknown",
-                (true, None) => "ok",
-                (true, Some(_)) => "error",
-            },
-            error: state.error.clone(),
-            asked_at: state.asked_at.map(rfc3339),
+            status: state.health.status(),
+            error: state.health.error().cloned(),
             numbers: listing.as_deref().map(Listing::numbers).unwrap_or_default(),
             verification: verification_status(
                 &record,

@@ -17,6 +17,7 @@ use super::events::Events;
 use super::folder::{Folder, FolderId};
 use super::location::ids::Ids;
 use super::location::{Location, not_found};
+use super::model::CheckReport;
 use crate::config::{self, Origin};
 use crate::error::{Error, Kind, Reason, Result};
 
@@ -66,6 +67,14 @@ impl Registry {
         found.ok_or_else(|| not_found(id))
     }
 
+    /// Notes a check, unless the location has other settings now, of which it says nothing.
+    pub(super) fn note_check(&self, location: &Location, report: &CheckReport) {
+        let current = self.find(location.id());
+        if current.is_ok_and(|current| current.settings == location.settings) {
+            location.note_check(report.clone());
+        }
+    }
+
     /// A location of this folder.
     pub(super) fn at(&self, folder: &FolderId) -> Option<Arc<Location>> {
         self.all()
@@ -113,16 +122,23 @@ impl Registry {
         Ok(location)
     }
 
-    /// Removes a registered location. Its bucket stays unchanged.
+    /// Removes a registered location, or the embedded one. What it holds stays unchanged.
     ///
     /// # Errors
     /// [`Kind::LocationNotFound`]; [`Kind::InvalidRequest`] for a location of the configuration.
     pub(super) fn remove(&self, id: &str) -> Result<()> {
         let location = self.find(id)?;
-        refuse_configured(&location)?;
+        if location.settings.origin != Origin::Embedded {
+            refuse_configured(&location)?;
+        }
         self.state.lock().locations.retain(|other| other.id() != id);
         location.retire();
-        info!(id, "removed location \"{}\"", location.settings.name);
+        info!(
+            id,
+            "removed location \"{}\"; what {} holds stays",
+            location.settings.name,
+            location.store.description()
+        );
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use axum::body::to_bytes;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tracing::info;
+use tracing::{debug, info};
 use utoipa::ToSchema;
 
 use crate::config;
@@ -120,11 +120,16 @@ impl Problem {
     fn log(&self) {
         let error = &self.error;
         let code = error.kind().code();
-        if error.kind() == Kind::Internal {
-            let source = std::error::Error::source(error).map(ToString::to_string);
-            tracing::error!(code, source = source.unwrap_or_default(), "{error}");
-        } else {
-            info!(code, "answered with an error: {error}");
+        match error.kind() {
+            Kind::Internal => {
+                let source = std::error::Error::source(error).map(ToString::to_string);
+                tracing::error!(code, source = source.unwrap_or_default(), "{error}");
+            }
+            // Home Assistant asks every location for each backup; a location logs the beginning and the end of an outage.
+            Kind::BackupNotFound | Kind::StorageUnreachable | Kind::StorageTimeout => {
+                debug!(code, "answered with an error: {error}");
+            }
+            _ => info!(code, "answered with an error: {error}"),
         }
     }
 

@@ -13,7 +13,7 @@ use chrono::Utc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::CommandError;
 use crate::agent::location::ids;
@@ -148,7 +148,11 @@ fn log_start(config: &Config) {
     for location in &config.locations {
         match location.origin {
             Origin::Embedded => {
-                warn!("no location is configured: keeping backups in a directory on this machine");
+                info!(
+                    id = location.id,
+                    "until there is a bucket, commands keep backups in \"{}\" on this machine",
+                    location.name
+                );
             }
             Origin::Configuration | Origin::Registered => {
                 info!(id = location.id, "location \"{}\"", location.name);

@@ -1,10 +1,10 @@
 //! The settings of one location.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::problem::Problem;
-use super::reader::{Reader, empty_table};
+use super::reader::Reader;
 use super::s3::S3Settings;
 use super::verify::Verify;
 use super::wire::Wire;
@@ -26,7 +26,7 @@ pub enum Origin {
     Configuration,
     /// In Home Assistant, which registers it whenever it connects.
     Registered,
-    /// The built-in directory, until a location is configured.
+    /// The built-in directory: until there is another location, and as long as it holds backups from before.
     Embedded,
 }
 
@@ -67,23 +67,11 @@ pub enum Backend {
 }
 
 impl Location {
-    /// The directory that `serve` stores backups in while nothing is configured.
-    pub(super) fn embedded(state_dir: &Path) -> Option<Self> {
-        let mut defaults = Reader::remote(empty_table());
-        let backend = Backend::Directory(state_dir.join("local"));
-        Some(Self {
-            id: "local".into(),
-            name: "Local directory".into(),
-            origin: Origin::Embedded,
-            ..Self::read_with(&mut defaults, |_| Some(backend))?
-        })
-    }
-
     pub(super) fn read(section: &mut Reader<'_>) -> Option<Self> {
         Self::read_with(section, read_backend)
     }
 
-    fn read_with(
+    pub(super) fn read_with(
         section: &mut Reader<'_>,
         backend: impl FnOnce(&mut Reader<'_>) -> Option<Backend>,
     ) -> Option<Self> {

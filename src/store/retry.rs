@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::debug;
 
 use super::error::{AtOnce, Error, Outcome};
 
@@ -312,7 +312,8 @@ impl Backoff {
             return Err(error);
         }
         self.retries += 1;
-        warn!(
+        // A location logs the beginning and the end of an outage.
+        debug!(
             retries = self.retries,
             pause_ms = pause.as_millis(),
             "{error}; retrying"
@@ -345,7 +346,7 @@ fn pause(outcome: Outcome, retries: u32) -> Duration {
 }
 
 /// Number from 0 to 1. A hasher's random keys are random enough to spread the retries of several agents.
-fn jitter() -> f64 {
+pub(crate) fn jitter() -> f64 {
     let bits = u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or_default();
     f64::from(bits) / f64::from(u32::MAX)
 }

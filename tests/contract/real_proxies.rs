@@ -36,7 +36,7 @@ impl Behind {
         };
         Self {
             front,
-            agent: Setup::of(location.clone()).serve().await,
+            agent: Setup::of(location.clone()).verbose().serve().await,
             location,
             bucket,
         }

@@ -258,6 +258,16 @@ impl Setup {
         self
     }
 
+    /// Whether there is a location with this id.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.locations.iter().any(|location| location.id == id)
+    }
+
+    /// Logs each retry, too.
+    pub(crate) fn verbose(self) -> Self {
+        self.with_variable("S3_BACKUP_AGENT__LOG__LEVEL", "debug")
+    }
+
     pub(crate) async fn serve(self) -> Agent {
         Agent::start(self).await
     }

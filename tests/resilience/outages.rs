@@ -71,7 +71,7 @@ async fn upload_survives_restart_of_swift() {
         provider: "swift".into(),
         ..Location::of(&bucket)
     };
-    let agent = Setup::of(location).serve().await;
+    let agent = Setup::of(location).verbose().serve().await;
     let sample = Sample::new("a1", "Patient", 30 * MIB);
     let HalfSent {
         upload_id,

@@ -180,7 +180,7 @@ pub(in crate::agent) async fn plan(
     let source = async {
         match &request.layout {
             Layout::Agent => from.scan(from.patience()).await,
-            Layout::Flat(_) => scan_flat(&from.store, &folder, from.patience())
+            Layout::Flat(_) => scan_flat(&from.patient_store(), &folder, from.patience())
                 .await
                 .map(Arc::new),
         }

@@ -70,7 +70,7 @@ impl Location {
     /// # Errors
     /// When the storage cannot be listed.
     pub(in crate::agent) async fn scan(&self, patience: Patience) -> Result<Arc<Listing>> {
-        let listing = self.catalog.scan(&self.store, patience).await?;
+        let listing = self.catalog.scan(&self.patient_store(), patience).await?;
         self.announce_numbers();
         Ok(listing)
     }

@@ -49,6 +49,17 @@ pub struct UploadStatus {
     pub differs: bool,
     /// Storage error that it retries, and since when.
     pub waiting: Option<Failure>,
+    /// When it gives up waiting, RFC 3339; none unless it waits.
+    #[schema(format = DateTime, pattern = "Z$")]
+    pub waiting_until: Option<String>,
     /// Why it failed.
     pub error: Option<Failure>,
+}
+
+impl UploadStatus {
+    /// Shows why the upload waits, and until when; or that it waits no longer.
+    pub(in crate::agent) fn show_wait(&mut self, error: Option<Failure>, until: Option<String>) {
+        self.waiting = error;
+        self.waiting_until = until;
+    }
 }

@@ -37,6 +37,8 @@ pub enum FindingCode {
     OtherBackup,
     /// The tar's manifest differs from the metadata.
     MetadataDiffers,
+    /// An earlier full verification found the tar damaged, and this quick one cannot refute it.
+    FoundDamaged,
     /// The server has a wrong checksum of the tar, whose bytes are those that were uploaded; only a note.
     ServerChecksumWrong,
 }
@@ -88,6 +90,15 @@ pub struct LastVerified {
     pub mode: VerifyMode,
     /// Whether a problem was found.
     pub is_damaged: bool,
+}
+
+impl VerifyReport {
+    /// Adds a problem.
+    pub fn add(&mut self, code: FindingCode, detail: impl Into<String>) {
+        let detail = detail.into();
+        self.ok = false;
+        self.problems.push(Finding { code, detail });
+    }
 }
 
 /// Progress of verifying one backup.

@@ -74,7 +74,7 @@ pub(super) async fn adopt(
         )
         .await;
     // It may exist although the answer was lost.
-    location.note(written.inspect_err(|_| location.outdated()))?;
+    location.note_write(written.inspect_err(|_| location.outdated()))?;
     // If this request fails, the metadata stays: a tar without metadata is the greater harm.
     if let Ok(now) = size(location, &tar.key).await
         && now != Some(tar.size)

@@ -128,7 +128,7 @@ impl Parts {
         if let Start::Starting(starting) = &mut self.start {
             let started = starting.await;
             self.start = Start::NotBegun;
-            let begun = self.plan.location.note(started.map_err(panicked)?)?;
+            let begun = self.plan.location.note_write(started.map_err(panicked)?)?;
             ledger.own(begun.journal.clone());
             self.start = Start::Begun(begun);
         }
@@ -211,7 +211,7 @@ impl Parts {
         let Some(joined) = self.running.join_next().await else {
             return Ok(Step::default());
         };
-        let (part, stored_bytes) = self.plan.location.note(joined.map_err(panicked)?)?;
+        let (part, stored_bytes) = self.plan.location.note_write(joined.map_err(panicked)?)?;
         self.stored.push(part);
         Ok(Step {
             stored_bytes,

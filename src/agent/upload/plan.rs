@@ -110,6 +110,7 @@ impl Outline {
             resumed_bytes: 0,
             differs: false,
             waiting: None,
+            waiting_until: None,
             error: None,
         }
     }

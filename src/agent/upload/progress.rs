@@ -2,21 +2,18 @@
 
 use std::future::pending;
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::Utc;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::agent::location::Location;
+use crate::agent::location::waiting::SHOWN_AFTER;
 use crate::agent::model::{Event, Failure, UploadState, UploadStatus};
 use crate::error::{Error, Kind};
 use crate::store::{Error as StoreError, Key, Watch};
 use crate::units::rfc3339;
-
-/// An outage is shown once it lasts this long: a single failed attempt is normal.
-const SHOWN_AFTER: Duration = Duration::from_secs(5);
 
 /// News of an upload's storage.
 #[derive(Debug)]
@@ -46,6 +43,8 @@ struct Wait {
     /// The last error, with the time of the first one.
     failure: Failure,
     error: Box<Error>,
+    /// When the upload gives up, RFC 3339.
+    until: String,
 }
 
 impl Outages {
@@ -153,7 +152,7 @@ impl Progress {
         self.tell(|status| {
             status.state = state;
             status.error = error;
-            status.waiting = None;
+            status.show_wait(None, None);
         });
     }
 
@@ -165,9 +164,9 @@ impl Progress {
                 let was_shown = self.is_shown();
                 self.wait = None;
                 if was_shown {
-                    info!("the upload of \"{}\" continues", self.status.borrow().key);
+                    debug!("the upload of \"{}\" continues", self.status.borrow().key);
                     self.location.note_success();
-                    self.tell(|status| status.waiting = None);
+                    self.tell(|status| status.show_wait(None, None));
                 }
             }
         }
@@ -184,14 +183,15 @@ impl Progress {
     /// Shows an outage.
     pub(super) fn show_outage(&mut self) {
         let Some(wait) = &self.wait else { return };
-        warn!(
+        // The location logs the outage.
+        debug!(
             "the upload of \"{}\" waits for its storage: {}",
             self.status.borrow().key,
             wait.error
         );
-        self.location.note_failure(&wait.error);
-        let failure = wait.failure.clone();
-        self.tell(|status| status.waiting = Some(failure));
+        self.location.note_waiting(&wait.error);
+        let (failure, until) = (wait.failure.clone(), wait.until.clone());
+        self.tell(|status| status.show_wait(Some(failure), Some(until)));
     }
 
     fn is_shown(&self) -> bool {
@@ -200,13 +200,18 @@ impl Progress {
 
     fn waits(&mut self, error: Box<Error>, begun: Instant) {
         let mut failure = Failure::from(&*error);
-        let wait = self.wait.get_or_insert_with(|| Wait {
-            begun,
-            failure: Failure {
-                since: Some(rfc3339(Utc::now() - begun.elapsed())),
-                ..failure.clone()
-            },
-            error: error.clone(),
+        let outage = self.location.settings.outage;
+        let wait = self.wait.get_or_insert_with(|| {
+            let since = Utc::now() - begun.elapsed();
+            Wait {
+                begun,
+                failure: Failure {
+                    since: Some(rfc3339(since)),
+                    ..failure.clone()
+                },
+                error: error.clone(),
+                until: rfc3339(since + outage),
+            }
         });
         failure.since.clone_from(&wait.failure.since);
         wait.failure = failure.clone();
@@ -256,6 +261,7 @@ mod tests {
             resumed_bytes: 0,
             differs: false,
             waiting: None,
+            waiting_until: None,
             error: None,
         };
         let mut progress = Progress::new(location, status);
@@ -278,6 +284,12 @@ mod tests {
             shown.code == "storage_unreachable" && shown.since.is_some(),
             "{shown:?}"
         );
+        let at = |time: &Option<String>| {
+            let time = time.as_deref().unwrap();
+            chrono::DateTime::parse_from_rfc3339(time).unwrap()
+        };
+        let limit = at(&status.borrow().waiting_until) - at(&shown.since);
+        assert!((899..=901).contains(&limit.num_seconds()), "{limit}");
         let events_of_upload = |events: &mut tokio::sync::broadcast::Receiver<Event>| {
             std::iter::from_fn(|| events.try_recv().ok())
                 .filter(|event| matches!(event, Event::Upload(_)))

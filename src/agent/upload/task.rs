@@ -267,7 +267,7 @@ impl Task {
 
     async fn complete(mut self, state: State, stored: StoredBackup) {
         let (plan, size_bytes) = (&self.plan, stored.backup.size);
-        plan.location.note_success();
+        plan.location.note_stored();
         delete_replaced(plan);
         self.ledger.complete(&plan.context.tasks).await;
         info!(
@@ -292,7 +292,7 @@ impl Task {
         let plan = Arc::clone(&self.plan);
         let (caller, remains) = state.split();
         if let Remains::Commit(_) = &remains {
-            plan.location.note_failure(&error);
+            plan.location.note_refused_write(&error);
         }
         let reason = if plan.location.is_gone() {
             Reason::LocationRemoved

@@ -85,9 +85,7 @@ impl<'l> Inspection<'l> {
     }
 
     fn add(&mut self, code: FindingCode, detail: impl Into<String>) {
-        let detail = detail.into();
-        self.report.ok = false;
-        self.report.problems.push(Finding { code, detail });
+        self.report.add(code, detail);
     }
 
     /// Adds a finding if the object is missing.

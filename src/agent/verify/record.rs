@@ -51,6 +51,9 @@ pub(super) struct Seen {
     pub(super) is_damaged: bool,
     /// Version of the tar: another version is another backup.
     pub(super) version: String,
+    /// What was found, as sentences. Version 0.1 did not record it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) problems: Vec<String>,
 }
 
 impl NotABackup {
@@ -156,6 +159,15 @@ impl Record {
     pub(super) fn unread(&self, exists: impl Fn(&str) -> bool) -> Vec<String> {
         let unread = self.unread.keys().filter(|id| exists(id));
         unread.cloned().collect()
+    }
+
+    /// What a full verification found wrong with this version of a backup's tar; none if it found nothing.
+    pub(super) fn finding(&self, id: &str, version: &str) -> Option<&[String]> {
+        let seen = self
+            .backups
+            .get(id)
+            .filter(|seen| seen.version == version)?;
+        (seen.is_damaged && seen.mode == VerifyMode::Full).then_some(&seen.problems)
     }
 
     /// Damaged backups, of those that `exists` finds by id and version.

@@ -89,6 +89,11 @@ impl Records {
             mode: report.mode,
             is_damaged: !report.ok,
             version: version.to_owned(),
+            problems: report
+                .problems
+                .iter()
+                .map(|finding| finding.detail.clone())
+                .collect(),
         };
         self.change(folder, move |record| record.add(id, seen))
             .await;

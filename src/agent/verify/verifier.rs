@@ -13,7 +13,7 @@ use super::record::NotABackup;
 use super::records::Records;
 use crate::agent::catalog::Entry;
 use crate::agent::location::Location;
-use crate::agent::model::{Failure, VerifyMode, VerifyReport, VerifyStep};
+use crate::agent::model::{Failure, FindingCode, VerifyMode, VerifyReport, VerifyStep};
 use crate::agent::registry::Registry;
 use crate::agent::task::stopped;
 use crate::error::Result;
@@ -29,7 +29,7 @@ pub struct Verification {
 /// Verifies backups of all locations.
 #[derive(Debug, Clone)]
 pub(in crate::agent) struct Verifier {
-    pub(super) locations: Arc<Registry>,
+    pub(in crate::agent) locations: Arc<Registry>,
     pub(super) records: Records,
 }
 
@@ -105,7 +105,10 @@ impl Verifier {
         mode: VerifyMode,
         steps: mpsc::Sender<VerifyStep>,
     ) -> Result<VerifyReport> {
-        let (version, report) = verify_backup(location, &entry, mode, steps).await?;
+        let (version, mut report) = verify_backup(location, &entry, mode, steps).await?;
+        if report.ok && mode == VerifyMode::Quick {
+            self.repeat_finding(location, &entry, &version, &mut report);
+        }
         Self::announce(location, &entry, &report);
         if version != entry.tar.version {
             // A status reports damage only of tars in the list.
@@ -120,6 +123,26 @@ impl Verifier {
             self.show(&location);
         }
         Ok(report)
+    }
+
+    /// A quick look reads too little to refute what a full verification found, at any time before.
+    fn repeat_finding(
+        &self,
+        location: &Location,
+        entry: &Entry,
+        version: &str,
+        report: &mut VerifyReport,
+    ) {
+        let record = self.records.of(&location.folder.id);
+        let Some(found) = record.finding(&entry.metadata.backup_id, version) else {
+            return;
+        };
+        let key = &entry.tar.key;
+        let detail = format!(
+            "A full verification found \"{key}\" damaged, which only another full one can refute. {}",
+            found.join(" ")
+        );
+        report.add(FindingCode::FoundDamaged, detail.trim_end());
     }
 
     fn announce(location: &Location, entry: &Entry, report: &VerifyReport) {

@@ -75,7 +75,7 @@ pub(super) async fn missing_encryption_key_is_named(server: Server) {
 pub(super) async fn unsupported_encryption_is_refused_immediately(server: Server) {
     for sample in [Sample::small("a1"), Sample::new("b2", "Large", 6 * MIB)] {
         let bucket = server.bucket().await;
-        let setup = Setup::of(server.location(&bucket).with("encryption", "AES256"));
+        let setup = Setup::of(server.location(&bucket).with("encryption", "AES256")).verbose();
         let file = setup.path("backup.tar");
         std::fs::write(&file, &sample.tar).unwrap();
         let ran = setup.run(&["upload", "home", file.to_str().unwrap()]).await;
