@@ -31,6 +31,9 @@ pub(super) struct LocationView<'w> {
     /// Its id, in addresses and anchors.
     pub(super) id: Own,
     pub(super) is_embedded: bool,
+    pub(super) is_only: bool,
+    /// Its status, or that a backup is damaged.
+    pub(super) badge: &'static str,
     pub(super) status_words: Own,
     pub(super) error: Option<ErrorView>,
     pub(super) check: Option<CheckView<'w>>,
@@ -70,10 +73,18 @@ impl<'w> LocationView<'w> {
             .error
             .as_ref()
             .filter(|error| found.is_none_or(|found| found.code != error.code));
+        let verification = status.verification.as_ref();
+        let is_damaged = verification.is_some_and(|found| !found.damaged.is_empty());
+        let badge = match status.status {
+            "ok" if is_damaged => "backup_damaged",
+            badge => badge,
+        };
         Self {
             id: Own::quoting(&status.id),
             is_embedded: status.source == "embedded",
-            status_words: words.status(status.status, status.error.as_ref()),
+            is_only: agent.locations().len() == 1,
+            badge,
+            status_words: words.status(badge, status.error.as_ref()),
             error: error.map(|error| ErrorView::of(words, error)),
             check: last_check
                 .as_ref()

@@ -59,6 +59,11 @@ impl UploadView {
         self.upload.waiting.as_ref()?.since.as_deref()
     }
 
+    /// When it gives up waiting, RFC 3339.
+    pub(super) fn waiting_until(&self) -> Option<&str> {
+        self.upload.waiting_until.as_deref()
+    }
+
     pub(super) fn is_storing(&self) -> bool {
         self.upload.state == UploadState::Storing
     }
@@ -92,6 +97,7 @@ mod tests {
             resumed_bytes,
             differs: false,
             waiting: None,
+            waiting_until: None,
             error: None,
         }
     }

@@ -98,6 +98,7 @@ pub(super) struct ProblemWords {
 pub(super) struct UploadWords {
     pub(super) title: Own,
     pub(super) storing: Own,
+    pub(super) until: Own,
     pub(super) left: Own,
     pub(super) cancel: Own,
     pub(super) removed: Own,
@@ -112,6 +113,7 @@ pub(super) struct LocationWords {
     pub(super) title: Own,
     pub(super) none: Own,
     pub(super) embedded: Own,
+    pub(super) left_over: Own,
     pub(super) add: Own,
     pub(super) in_home_assistant: Own,
     pub(super) in_app: Own,

@@ -139,8 +139,10 @@ function addRecords(added) {
     return;
   }
   const list = records.querySelector("ol");
-  const all = new Map([...added, ...list.children].map((record) => [keyOf(record), record]));
-  const sorted = [...all.entries()].sort(([one], [other]) => (one < other ? -1 : 1)).map(([, record]) => record);
+  const all = new Map([...list.children, ...added].map((record) => [keyOf(record), record]));
+  const timeOf = (record) => record.querySelector("time").dateTime;
+  // Stable: records of one millisecond stay in the order in which the agent sent them.
+  const sorted = [...all.values()].sort((one, other) => timeOf(one).localeCompare(timeOf(other)));
   list.replaceChildren(...sorted.slice(-MOST_RECORDS));
 }
 
