@@ -29,7 +29,14 @@ from .devices import (
 from .discovery import is_app_removed
 from .errors import translation_of
 from .identity import remember
-from .issues import app_removed_issue, note_refusal, remove_all, show
+from .issues import (
+    app_removed_issue,
+    note_away,
+    note_connected,
+    note_refusal,
+    remove_all,
+    show,
+)
 from .issues.schedule import Schedule
 from .issues.watcher import IssueWatcher
 from .location import registrations_of
@@ -89,6 +96,8 @@ async def async_setup_entry(
         note_refusal(hass, entry, err)
         if await is_app_removed(hass, entry.data):
             show(hass, entry, app_removed_issue())
+        else:
+            note_away(hass, entry, err)
         if err.code == "unauthorized":
             # Home Assistant starts the flow for the token only if no other reauth flow is open.
             abort_flows(hass, entry)
@@ -96,6 +105,7 @@ async def async_setup_entry(
         # Includes errors that an update of the agent solves.
         raise ConfigEntryNotReady(**translation_of(err)) from err
 
+    note_connected(hass, entry)
     remember(hass, entry, coordinator.info)
     entry.runtime_data = coordinator
     entry.async_on_unload(partial(release_locations, hass, entry))

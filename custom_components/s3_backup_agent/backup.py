@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, override
 from homeassistant.components.backup import AgentBackup, BackupAgent, BackupAgentError
 from homeassistant.core import HomeAssistant, callback
 
-from .client import Backup, Turn
+from .client import AgentError, Backup, Turn
 from .const import DATA_BACKUP_AGENT_LISTENERS, DOMAIN
 from .coordinator import AgentCoordinator, S3BackupAgentConfigEntry
 from .download import download_content
-from .errors import agent_errors_as, backup_error
+from .errors import AGENT_AWAY, agent_errors_as, backup_error
 from .parse import parse_backup
 from .upload import upload_resuming
 
@@ -34,9 +34,12 @@ async def async_get_backup_agents(
     )
     # Oldest first: Home Assistant's order depends on unique ids, which change.
     for entry in sorted(entries, key=lambda entry: entry.created_at):
+        speaks = True
         for location in entry.runtime_data.locations.values():
-            agent = S3BackupAgent(entry.runtime_data, location)
-            if agents.setdefault(agent.unique_id, agent) is not agent:
+            agent = S3BackupAgent(entry.runtime_data, location, speaks=speaks)
+            if agents.setdefault(agent.unique_id, agent) is agent:
+                speaks = False
+            else:
                 _LOGGER.warning(
                     "Two agents have a location with the id %s; ignoring the one at %s",
                     agent.unique_id,
@@ -68,20 +71,30 @@ class S3BackupAgent(BackupAgent):
 
     domain = DOMAIN
 
-    def __init__(self, coordinator: AgentCoordinator, location: Location) -> None:
-        """Initialize the backup agent."""
+    def __init__(
+        self, coordinator: AgentCoordinator, location: Location, *, speaks: bool
+    ) -> None:
+        """Initialize the backup agent; one of the agent's locations speaks for it while it is away."""
         self.name = location["name"]
         self.unique_id = location["id"]
         self._coordinator = coordinator
         self._client = coordinator.client
+        self._speaks = speaks
 
     @override
     @agent_errors_as(backup_error)
     async def async_list_backups(self, **kwargs: Any) -> list[AgentBackup]:
         """List the backups."""
-        listing = await self._client.backups(self.unique_id)
+        try:
+            listing = await self._client.backups(self.unique_id)
+        except AgentError as err:
+            if self._speaks or err.code not in AGENT_AWAY:
+                raise
+            # Home Assistant would show the same error for each location.
+            return []
         if listing["stale"] and (error := listing["error"]):
-            _LOGGER.warning(
+            # The status sensor shows it, and the agent's log has a line for each outage.
+            _LOGGER.debug(
                 "The list of backups in %s is stale, %d seconds old: %s",
                 self.name,
                 listing["age_seconds"],

@@ -1,7 +1,7 @@
 """Coordinator for the S3 Backup Agent integration: the connection to one agent, and its state."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import aclosing, suppress
 from datetime import datetime
 import logging
@@ -86,7 +86,7 @@ class AgentState:
             self._set_upload(cast(UploadStatus, event))
         elif event["type"] == "location":
             location = cast(Location, event["location"])
-            # Any other is registered by another Home Assistant.
+            # Any other is not offered.
             if location["id"] in self.locations:
                 self.locations = {**self.locations, location["id"]: location}
 
@@ -334,8 +334,7 @@ class AgentCoordinator(DataUpdateCoordinator[AgentState]):
             self.data.locations = {
                 location["id"]: location
                 for location in await self._read_locations()
-                # Any other is registered by another Home Assistant.
-                if location["source"] != "registered" or location["id"] in wanted
+                if _is_offered(location, wanted)
             }
             self._is_current = True
         self.async_update_listeners()
@@ -373,6 +372,15 @@ class AgentCoordinator(DataUpdateCoordinator[AgentState]):
         if self._grace is not None:
             self._grace.cancel()
             self._grace = None
+
+
+def _is_offered(location: Location, registered: Container[str]) -> bool:
+    """Return whether a location is offered as a backup location."""
+    if location["source"] == "registered":
+        # Any other is registered by another Home Assistant.
+        return location["id"] in registered
+    # The agent's built-in directory is on its own disk, and only there until it has a bucket.
+    return location["source"] != "embedded"
 
 
 def _shown(locations: dict[str, Location]) -> dict[str, tuple[str | None, ...]]:

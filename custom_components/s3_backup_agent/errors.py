@@ -9,7 +9,13 @@ from homeassistant.components.backup.agent import BackupAgentUnreachableError
 from homeassistant.core import async_get_hass
 from homeassistant.exceptions import HomeAssistantError
 
-from .client import AGENT_TIMEOUT, AGENT_UNREACHABLE, TRANSFER_BROKEN, AgentError
+from .client import (
+    AGENT_TIMEOUT,
+    AGENT_UNREACHABLE,
+    TRANSFER_BROKEN,
+    UNSUPPORTED_PROTOCOL,
+    AgentError,
+)
 from .const import DOMAIN
 from .texts import details_of, plain
 
@@ -69,6 +75,10 @@ _UNREACHABLE: Final = frozenset(
         "storage_unreachable",
     }
 )
+
+
+# The errors of the agent itself, the same for each of its locations.
+AGENT_AWAY: Final = frozenset({AGENT_UNREACHABLE, UNSUPPORTED_PROTOCOL, "unauthorized"})
 
 
 class AgentUnreachableError(BackupAgentUnreachableError):

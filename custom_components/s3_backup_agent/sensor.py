@@ -1,6 +1,6 @@
 """Support for S3 Backup Agent sensors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, override
@@ -20,7 +20,7 @@ from homeassistant.const import (
 from homeassistant.core import HomeAssistant
 import homeassistant.util.dt as dt_util
 
-from .client import LastUpload, Location
+from .client import LastUpload, Location, UploadStatus
 from .coordinator import S3BackupAgentConfigEntry
 from .entity import LocationEntity, add_for_each_location
 from .errors import STORAGE_ERRORS
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 PARALLEL_UPDATES = 0
 
 OK: Final = "ok"
+# The state while an upload waits for the storage.
+WAITING: Final = "waiting"
+# The state of a storage that works, but holds a damaged backup.
+DAMAGED: Final = "backup_damaged"
 # The state for an error code that this version does not know.
 _OTHER: Final = "error"
 # The states for errors of the storage.
@@ -44,6 +48,7 @@ class LocationSensorDescription(SensorEntityDescription):
     """Describes an S3 Backup Agent sensor."""
 
     value: Callable[[LocationSensor], StateType | datetime]
+    attributes: Callable[[LocationSensor], dict[str, datetime | None]] | None = None
 
 
 class LocationSensor(LocationEntity, SensorEntity):
@@ -57,13 +62,34 @@ class LocationSensor(LocationEntity, SensorEntity):
         """Return the value of the sensor."""
         return self.entity_description.value(self)
 
+    @property
+    @override
+    def extra_state_attributes(self) -> dict[str, datetime | None] | None:
+        """Return the attributes of the sensor."""
+        attributes = self.entity_description.attributes
+        return attributes(self) if attributes else None
 
-def status_of(location: Location) -> str | None:
+
+def status_of(location: Location, uploads: Iterable[UploadStatus]) -> str | None:
     """Return the state of a location's status sensor."""
-    status, error = location["status"], location["error"]
-    if error is not None:
+    if any(upload["waiting"] for upload in uploads):
+        return WAITING
+    if (error := location["error"]) is not None:
         return error["code"] if error["code"] in PROBLEMS else _OTHER
-    return OK if status == "ok" else None
+    if (verification := location.get("verification")) and verification["damaged"]:
+        return DAMAGED
+    return OK if location["status"] == "ok" else None
+
+
+def _waiting_times(sensor: LocationSensor) -> dict[str, datetime | None]:
+    """Return since when and until when uploads wait for the storage."""
+    waits = [(it["waiting"], it) for it in sensor.uploads if it["waiting"]]
+    since = [waiting["since"] for waiting, _ in waits]
+    until = [upload.get("waiting_until") or "" for _, upload in waits]
+    return {
+        "waiting_since": dt_util.parse_datetime(min(since, default="")),
+        "waiting_until": dt_util.parse_datetime(max(until, default="")),
+    }
 
 
 def _last_upload(sensor: LocationSensor) -> LastUpload | None:
@@ -101,8 +127,9 @@ SENSORS: Final = (
         key="status",
         translation_key="status",
         device_class=SensorDeviceClass.ENUM,
-        options=[OK, *PROBLEMS, _OTHER],
-        value=lambda sensor: status_of(sensor.location),
+        options=[OK, WAITING, DAMAGED, *PROBLEMS, _OTHER],
+        value=lambda sensor: status_of(sensor.location, sensor.uploads),
+        attributes=_waiting_times,
     ),
     LocationSensorDescription(
         key="backups",

@@ -18,7 +18,6 @@ from .sensor import OK, status_of
 if TYPE_CHECKING:
     from homeassistant.components.system_health import SystemHealthRegistration
 
-    from .client import Location
 
 _REACH_SECONDS: Final = 5
 
@@ -47,13 +46,17 @@ async def _info(hass: HomeAssistant) -> dict[str, Any]:
         "protocol": _distinct(str(it.info["protocol"]) for it in coordinators),
         "locations": sum(len(it.locations) for it in coordinators),
     }
-    locations = [it for own in coordinators for it in own.locations.values()]
-    names = Counter([*rows, *(location["name"] for location in locations)])
-    for location in locations:
+    locations = [
+        (it, own.data.uploads_to(it["id"]))
+        for own in coordinators
+        for it in own.locations.values()
+    ]
+    names = Counter([*rows, *(location["name"] for location, _ in locations)])
+    for location, uploads in locations:
         name = location["name"]
         if names[name] > 1:
             name = f"{name} ({location['id']})"
-        rows[name] = _status(hass, location)
+        rows[name] = _status(hass, status_of(location, uploads))
     # Created last: an exception before would leave a coroutine that is never awaited.
     return {"can_reach_agent": _reach(hass, entries), **rows}
 
@@ -63,9 +66,8 @@ def _distinct(values: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(values)) or "-"
 
 
-def _status(hass: HomeAssistant, location: Location) -> Value:
+def _status(hass: HomeAssistant, status: str | None) -> Value:
     """Return a location's status, translated as its sensor's state."""
-    status = status_of(location)
     if status is None:
         return "-"
     word = async_translate_state(hass, status, Platform.SENSOR, DOMAIN, "status", None)

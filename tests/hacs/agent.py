@@ -13,7 +13,7 @@ import aiohttp
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 START_SECONDS = 20
-# The id of the embedded location.
+# The id of a directory that the agent's configuration names, and of its embedded location.
 LOCATION = "local"
 TOKEN = "a token of more than sixteen characters"
 
@@ -40,9 +40,10 @@ class Agent:
         tcp_port: int | None = None,
         tls: tuple[Path, Path] | None = None,
         locations: Mapping[str, str] | None = None,
+        is_embedded: bool = False,
         more: str = "",
     ) -> None:
-        """Initialize the agent; without locations (names by id) it has its embedded one.
+        """Initialize the agent; without locations (names by id) it has a directory, or only its embedded one.
 
         More is appended to its configuration.
         """
@@ -55,6 +56,7 @@ class Agent:
         # The certificate and its key.
         self.tls = tls
         self.locations = dict(locations or {})
+        self.is_embedded = is_embedded
         self.more = more
         self._process: asyncio.subprocess.Process | None = None
 
@@ -160,6 +162,11 @@ class Agent:
         if self.tls:
             for key, file in zip(("tls_cert", "tls_key"), self.tls, strict=True):
                 lines.append(f"{key} = {json.dumps(str(file))}")
+        is_named = self.locations or "[[locations]]" in self.more
+        if not is_named and not self.is_embedded:
+            endpoint = f"file://{self.folder}/state/local"
+            names = {"id": LOCATION, "name": "Local directory"}
+            lines.append(toml_of({**names, "endpoint": endpoint}))
         for location_id, name in self.locations.items():
             folder = self.folder / "state" / "locations" / location_id
             folder.mkdir(parents=True, exist_ok=True)

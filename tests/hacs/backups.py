@@ -67,7 +67,7 @@ async def upload(
 async def send(
     client: AgentClient, backup: AgentBackup, open_stream: OpenStream
 ) -> dict[str, Any]:
-    """Upload to the embedded location with the client."""
+    """Upload to the directory with the client."""
     name = suggested_filename(backup)
     return await client.upload(LOCATION, backup.as_dict(), name, open_stream)
 

@@ -77,7 +77,7 @@ async def garage() -> AsyncIterator[Garage]:
 
 @pytest.fixture
 async def agent() -> AsyncIterator[Agent]:
-    """Return a running agent with its embedded location."""
+    """Return a running agent with a directory."""
     async with Agent() as agent:
         yield agent
 
@@ -113,7 +113,7 @@ async def loaded(hass: HomeAssistant, entry: MockConfigEntry) -> MockConfigEntry
 
 @pytest.fixture
 def backup_agent(hass: HomeAssistant, loaded: MockConfigEntry) -> BackupAgent:
-    """Return the embedded location's backup agent."""
+    """Return the directory's backup agent."""
     found: BackupAgent = hass.data[DATA_MANAGER].backup_agents[f"{DOMAIN}.{LOCATION}"]
     return found
 

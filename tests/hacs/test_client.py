@@ -74,13 +74,13 @@ def test_invalid_addresses_are_refused(address: str) -> None:
         normalize_address(address)
 
 
-async def test_unconfigured_agent_has_embedded_location(client: AgentClient) -> None:
-    """An unconfigured agent has its embedded location."""
+async def test_agent_tells_its_name_and_locations(client: AgentClient) -> None:
+    """An agent tells who it is, and which locations it has."""
     info = await client.info()
     assert info["name"] == "s3-backup-agent"
     assert info["instance_id"]
     (location,) = await client.locations()
-    assert (location["id"], location["source"]) == (LOCATION, "embedded")
+    assert (location["id"], location["source"]) == (LOCATION, "configuration")
 
 
 @pytest.mark.parametrize("size", [0, 100_000, 20_000_000])

@@ -163,7 +163,7 @@ async def test_large_transfer_does_not_block_event_loop(
 
 
 def plant(agent: Agent) -> None:
-    """Create many backups in the embedded location, each with many apps."""
+    """Create many backups in the directory, each with many apps."""
     folder = agent.folder / "state" / "local" / "backups"
     folder.mkdir(parents=True, exist_ok=True)
     apps = [

@@ -19,7 +19,7 @@ from homeassistant.util import dt as dt_util
 
 from .agent import Agent, toml_of
 from .backups import DATE, make_backup, streaming
-from .home import Settings, Tell, shown, until
+from .home import Settings, Tell, shown, until, value
 
 
 def as_shown(date: str) -> str:
@@ -127,10 +127,16 @@ async def test_damage_is_shown_until_repaired_or_deleted(
         assert placeholders["location"] == "The cellar"
         line = f"- Before the update, {as_shown(DATE)} (`{backup.backup_id}`)"
         await until(lambda: lines(hass) == [line])
+        assert value(hass, "status", "cellar") == "backup_damaged"
+        # A quick look cannot refute it.
+        quick = await client.verify("cellar", backup.backup_id)
+        assert [it["code"] for it in quick["problems"]] == ["found_damaged"]
+        assert value(hass, "status", "cellar") == "backup_damaged"
 
         await put(tar)
         await client.verify("cellar", backup.backup_id, full=True)
         await until(lambda: not shown(hass))
+        assert value(hass, "status", "cellar") == "ok"
 
         await put(flipped)
         await client.verify("cellar", backup.backup_id, full=True)

@@ -25,7 +25,7 @@ LOCAL = {f"{DOMAIN}.local": "Local directory"}
 
 
 def with_local(*location_ids: str) -> dict[str, str]:
-    """Return the backup agents: the embedded location and these."""
+    """Return the backup agents: the directory and these."""
     return LOCAL | {
         f"{DOMAIN}.{location_id}": f"The {location_id}" for location_id in location_ids
     }

@@ -1,5 +1,8 @@
 """Locations that automatic backups name and that are gone."""
 
+from collections.abc import AsyncIterator
+import time
+
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
@@ -11,11 +14,19 @@ from homeassistant.config_entries import ConfigEntryDisabler
 from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component
 
+from .agent import Agent
 from .home import Confirm, Fix, MakeEntry, Settings, shown
 
 type Ids = list[str]
 
 ELSEWHERE = "ha-0123456789ab"
+
+
+@pytest.fixture
+async def agent() -> AsyncIterator[Agent]:
+    """Return an agent without locations of its own."""
+    async with Agent(is_embedded=True) as agent:
+        yield agent
 
 
 @pytest.fixture
@@ -159,7 +170,7 @@ async def test_nothing_is_gone_while_an_agent_is_away(
     assert await hass.config_entries.async_remove(away.entry_id)
     update(entry)
     assert set(shown(hass)) == {"schedule_moved"}
-    entry.runtime_data.lost_at = 1.0
+    entry.runtime_data.lost_at = time.monotonic()
     update(entry)
     assert set(shown(hass)) == {"schedule_moved"}
     entry.runtime_data.lost_at = None

@@ -16,10 +16,11 @@ from homeassistant.components.backup import (
 )
 from homeassistant.components.backup.const import DATA_MANAGER
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers.translation import async_translate_state
 
 from .agent import Agent
 from .backups import collect, make_backup, streaming, upload
-from .home import MakeEntry, settings_of, until
+from .home import MakeEntry, entity_id, settings_of, until, value
 
 
 @pytest.fixture
@@ -49,11 +50,33 @@ async def test_upload_begins_while_storage_is_away(
     backup, tar = make_backup(size=20_000_000)
     await own_garage.kill()
     task = asyncio.create_task(upload(cellar, backup, streaming(tar)))
-    await until(lambda: "waits for its storage" in agent.log())
+    await until(lambda: "retrying for up to" in agent.log())
     await own_garage.start()
     await task
     assert await cellar.async_list_backups() == [backup]
     assert await collect(await cellar.async_download_backup(backup.backup_id)) == tar
+
+
+async def test_waiting_upload_is_shown(
+    hass: HomeAssistant, own_garage: Garage, cellar: BackupAgent
+) -> None:
+    """The status says that an upload waits for the storage, since when, and until when at most."""
+    backup, tar = make_backup(size=20_000_000)
+    await own_garage.kill()
+    task = asyncio.create_task(upload(cellar, backup, streaming(tar)))
+    await until(lambda: value(hass, "status", "cellar") == "waiting")
+    state = hass.states.get(entity_id(hass, "status", "cellar"))
+    assert state is not None
+    waits = state.attributes["waiting_until"] - state.attributes["waiting_since"]
+    assert abs(waits.total_seconds() - 15 * 60) <= 1
+    word = async_translate_state(hass, "waiting", "sensor", DOMAIN, "status", None)
+    assert word == "Waiting for the storage"
+    await own_garage.start()
+    await task
+    await until(lambda: value(hass, "status", "cellar") == "ok")
+    state = hass.states.get(entity_id(hass, "status", "cellar"))
+    assert state is not None
+    assert state.attributes["waiting_since"] is None
 
 
 async def test_waiting_upload_is_cancelled_at_once(
@@ -63,7 +86,7 @@ async def test_waiting_upload_is_cancelled_at_once(
     backup, tar = make_backup()
     await own_garage.kill()
     task = asyncio.create_task(upload(cellar, backup, streaming(tar)))
-    await until(lambda: "waits for its storage" in agent.log())
+    await until(lambda: "retrying for up to" in agent.log())
     task.cancel()
     watch = Stopwatch()
     with pytest.raises(asyncio.CancelledError):

@@ -2,6 +2,7 @@
 
 import importlib.util
 from pathlib import Path
+import re
 from types import ModuleType
 
 import pytest
@@ -67,3 +68,15 @@ def test_code_without_sentence_is_refused(
     problem = "en.yaml: hints.wrong_secret is missing"
     with pytest.raises(translations.TranslationError, match=problem):
         translations.generated()
+
+
+def test_counts_need_no_plural(translations: ModuleType) -> None:
+    """A count stands after a colon or in parentheses: "1 backups" is wrong, and some languages have four plurals."""
+    counts = [
+        line.strip()
+        for path in translations.SOURCE.glob("*.yaml")
+        for line in path.read_text().splitlines()
+        if "{count}" in line
+    ]
+    assert counts
+    assert [it for it in counts if not re.search(r"(: ?|：|\(|（)\{count\}", it)] == []

@@ -51,7 +51,7 @@ async def proxy(agent: Agent) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 async def behind_proxy(hass: HomeAssistant, proxy: Proxy) -> BackupAgent:
-    """Return the embedded location, reached through a proxy."""
+    """Return the directory, reached through a proxy."""
     assert await async_setup_component(hass, "backup", {})
     entry = MockConfigEntry(domain=DOMAIN, data={CONF_ADDRESS: proxy.address})
     entry.add_to_hass(hass)

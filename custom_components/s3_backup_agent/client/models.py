@@ -262,7 +262,10 @@ class UploadStatus(TypedDict):
     stored_bytes: int
     total_bytes: int
     error: Report | None
+    # Why the upload waits for its storage, if it does, and when it gives up.
+    waiting: LocationError | None
     # Absent in older agents.
+    waiting_until: NotRequired[str | None]
     started_at: NotRequired[str]
     name: NotRequired[str]
 

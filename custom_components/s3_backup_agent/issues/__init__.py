@@ -9,11 +9,15 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
+from homeassistant.const import CONF_ADDRESS
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.util import dt as dt_util
+from homeassistant.util.hass_dict import HassKey
 
 from ..client import (
+    AGENT_TIMEOUT,
+    AGENT_UNREACHABLE,
     AgentError,
     Backup,
     Location,
@@ -31,7 +35,10 @@ if TYPE_CHECKING:
 
 # How long a storage may be unreachable before an issue says so.
 UNREACHABLE_FOR: Final = timedelta(days=1)
+# How long an agent may be away before an issue says so.
+AWAY_FOR: Final = timedelta(hours=1)
 UNREACHABLE: Final = "unreachable"
+AGENT_AWAY: Final = "agent_away"
 WRONG_REGION: Final = "wrong_region"
 TARS_WITHOUT_METADATA: Final = "tars_without_metadata"
 METADATA_WITHOUT_TAR: Final = "metadata_without_tar"
@@ -48,6 +55,10 @@ APP_REMOVED: Final = "app_removed"
 
 # For a location of the agent's own configuration, which cannot be fixed here.
 _WRONG_REGION_CONFIGURED: Final = "wrong_region_configured"
+# The codes of an agent that does not answer.
+_AWAY_CODES: Final = frozenset({AGENT_TIMEOUT, AGENT_UNREACHABLE})
+# Since when the agent of an entry that cannot be set up is away, by entry id.
+_DATA_AWAY_SINCE: HassKey[dict[str, datetime]] = HassKey(f"{DOMAIN}.away_since")
 _UNREACHABLE_CODES: Final = frozenset({"storage_unreachable", "storage_timeout"})
 # The errors that last until the settings or the storage change.
 _KIND_OF_CODE: Final = {
@@ -143,6 +154,31 @@ def note_refusal(hass: HomeAssistant, entry: ConfigEntry, err: AgentError) -> No
 def app_removed_issue() -> Issue:
     """Return the issue of an app that was removed."""
     return Issue(kind=APP_REMOVED, page=OWN_PAGE)
+
+
+@callback
+def note_away(hass: HomeAssistant, entry: ConfigEntry, err: AgentError) -> None:
+    """Show that the agent has been away since Home Assistant started, once that is long."""
+    if err.code not in _AWAY_CODES:
+        return
+    away_since = hass.data.setdefault(_DATA_AWAY_SINCE, {})
+    since = away_since.setdefault(entry.entry_id, dt_util.utcnow())
+    if dt_util.utcnow() - since >= AWAY_FOR:
+        show(hass, entry, away_issue(entry, since))
+
+
+@callback
+def note_connected(hass: HomeAssistant, entry: ConfigEntry) -> None:
+    """Forget that the agent was away."""
+    hass.data.get(_DATA_AWAY_SINCE, {}).pop(entry.entry_id, None)
+
+
+def away_issue(entry: ConfigEntry, since: datetime) -> Issue:
+    """Return the issue of an agent that is away; it stands for all locations."""
+    return Issue(
+        kind=AGENT_AWAY,
+        placeholders={"address": entry.data[CONF_ADDRESS], "since": _local(since)},
+    )
 
 
 def error_issues(

@@ -55,11 +55,6 @@ def find_gone(hass: HomeAssistant) -> list[Gone] | None:
     }
     named = _scheduled(hass)
     gone_ids = [location_id for location_id in named if location_id not in found]
-    candidates = [
-        location_id
-        for location_id, (_, location) in found.items()
-        if location["source"] != "embedded"
-    ]
     gone: list[Gone] = []
     for gone_id in gone_ids:
         same = [
@@ -70,8 +65,8 @@ def find_gone(hass: HomeAssistant) -> list[Gone] | None:
         if not same and gone_id in stored:
             # The agent refuses it, which has an issue of its own.
             continue
-        if not same and len(gone_ids) == 1 and not set(candidates) & set(named):
-            same = candidates
+        if not same and len(gone_ids) == 1 and not set(found) & set(named):
+            same = [*found]
         entry, replacement = found[same[0]] if len(same) == 1 else (entries[0], None)
         gone.append(Gone(location_id=gone_id, entry=entry, replacement=replacement))
     return gone

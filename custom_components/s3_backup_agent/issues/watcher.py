@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+import time
 from typing import Final
 
 from homeassistant.core import HomeAssistant, callback
@@ -19,6 +20,7 @@ from ..location.reauth import KEY_ERRORS, key_flows, start_key_reauth
 from . import (
     AGENT_TOO_NEW,
     AGENT_TOO_OLD,
+    AWAY_FOR,
     METADATA_WITHOUT_TAR,
     OVERDUE,
     SCHEDULE_GONE,
@@ -28,6 +30,7 @@ from . import (
     UNREACHABLE_FOR,
     Issue,
     app_removed_issue,
+    away_issue,
     down_since,
     error_issues,
     failed_verifications,
@@ -145,6 +148,16 @@ class IssueWatcher:
             if location["id"] not in self._settling
             for issue in self._issues(location)
         }
+        lost_at = self._coordinator.lost_at
+        if lost_at is not None:
+            # One issue says it; the locations' issues stay as they are.
+            shown_ids = open_issues(self._hass, self._entry)
+            wanted = {it: issue for it, issue in wanted.items() if it in shown_ids}
+            since = dt_util.utcnow() - timedelta(seconds=time.monotonic() - lost_at)
+            is_long = dt_util.utcnow() - since >= AWAY_FOR
+            if is_long and not self._coordinator.is_app_removed:
+                issue = away_issue(self._entry, since)
+                wanted[issue.issue_id(self._entry)] = issue
         if problems := self._coordinator.info.get("problems"):
             issue = options_issue(self._hass, self._entry, problems)
             wanted[issue.issue_id(self._entry)] = issue
@@ -176,7 +189,7 @@ class IssueWatcher:
             for location in locations.values()
             if self._lacks_names(location, kind)
         }
-        if self._coordinator.lost_at is not None:
+        if lost_at is not None:
             # Only a connected agent tells its protocol version.
             kept |= {
                 Issue(kind=kind).issue_id(self._entry)
