@@ -35,12 +35,30 @@ def agent_binary() -> Path:
 
 
 @dataclass(kw_only=True)
-class Location:
-    """One `[[locations]]` table of agent.toml."""
+class Directory:
+    """A `[[locations]]` table of agent.toml: a directory."""
 
     id: str
     name: str
     endpoint: str
+
+    def to_toml(self) -> str:
+        """Return the table for agent.toml."""
+        # A JSON string is a TOML string, unless it has a surrogate pair.
+        settings = {
+            key: value for key, value in asdict(self).items() if value is not None
+        }
+        lines = [
+            f"{key} = {json.dumps(value, ensure_ascii=False)}"
+            for key, value in settings.items()
+        ]
+        return "\n".join(["[[locations]]", *lines, ""])
+
+
+@dataclass(kw_only=True)
+class Location(Directory):
+    """A `[[locations]]` table of agent.toml: a bucket."""
+
     region: str
     bucket: str
     prefix: str
@@ -83,28 +101,14 @@ class Location:
         """Return the key of the object `name` among this location's backups."""
         return "/".join(part for part in (self.prefix, "backups", name) if part)
 
-    def to_toml(self) -> str:
-        """Return the table for agent.toml."""
-        # A JSON string is a TOML string, unless it has a surrogate pair.
-        settings = {
-            key: value for key, value in asdict(self).items() if value is not None
-        }
-        lines = [
-            f"{key} = {json.dumps(value, ensure_ascii=False)}"
-            for key, value in settings.items()
-        ]
-        return "\n".join(["[[locations]]", *lines, ""])
 
-
-class Agent:
+class Agent[T: Directory = Location]:
     """The agent with a state folder and a socket of its own.
 
     Used as `async with Agent([location]) as agent:`. `stop`, `kill` and `start` keep state and socket path.
     """
 
-    def __init__(
-        self, locations: Sequence[Location], *, log_level: str = "info"
-    ) -> None:
+    def __init__(self, locations: Sequence[T], *, log_level: str = "info") -> None:
         """Write the configuration; nothing runs yet."""
         self.folder = Path(tempfile.mkdtemp(prefix="agent-"))
         self.socket = self.folder / "agent.sock"
