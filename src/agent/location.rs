@@ -21,12 +21,9 @@ use super::verify::status::verification_status;
 use crate::config::{self, Backend, Origin};
 use crate::error::{Error, Kind, Reason, Result};
 use crate::store::{Patience, Store};
-use crate::units::lasting;
+use crate::units::{lasting, rfc3339};
 use health::{Change, Health, Purpose};
 use history::History;
-
-/// How exactly the time of the last request is known: each change is an event.
-const ASKED_WITHIN: TimeDelta = TimeDelta::minutes(10);
 
 /// A location, shared by all tasks that work on it.
 ///
@@ -245,8 +242,10 @@ impl Location {
         if change == Change::None {
             return;
         }
-        // It is about the status before.
-        state.history.last_check = None;
+        if change != Change::Asked {
+            // It is about the status before.
+            state.history.last_check = None;
+        }
         let error = state.health.error().cloned();
         drop(state);
         let (location, storage) = (self.id(), self.store.description());
@@ -336,6 +335,7 @@ impl Location {
             },
             status: state.health.status(),
             error: state.health.error().cloned(),
+            asked_at: state.health.asked_at().map(rfc3339),
             numbers: listing.as_deref().map(Listing::numbers).unwrap_or_default(),
             verification: verification_status(
                 &record,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
 
 use crate::agent::model::Failure;
@@ -15,6 +15,9 @@ const ASKED_EVERY: Duration = Duration::from_hours(1);
 
 /// ... and storage that fails after about this long.
 const FAILING_ASKED_EVERY: Duration = Duration::from_mins(10);
+
+/// How exactly the time of the last request is known: each change is an event.
+const ASKED_WITHIN: TimeDelta = TimeDelta::minutes(10);
 
 /// The errors that any answered request disproves; the others may be of writes alone.
 const DISPROVED_BY_READING: [Kind; 8] = [
@@ -46,6 +49,8 @@ pub(super) struct Health {
     write_error: Option<Failure>,
     /// When the current error began.
     failing_since: Option<Instant>,
+    /// When a request last ended, to `ASKED_WITHIN`.
+    asked_at: Option<DateTime<Utc>>,
     /// When the storage is asked again if no request comes before; at once without a first one.
     ask_at: Option<Instant>,
 }
@@ -55,6 +60,8 @@ pub(super) struct Health {
 pub(super) enum Change {
     /// The status is as before.
     None,
+    /// The same, after a while without a request.
+    Asked,
     /// The storage is known to work; it was unknown before.
     Works,
     /// The storage works again, after this long.
@@ -80,6 +87,11 @@ impl Health {
             None => self.write_error.as_ref(),
             error => error.as_ref(),
         }
+    }
+
+    /// When a request last ended.
+    pub(super) const fn asked_at(&self) -> Option<DateTime<Utc>> {
+        self.asked_at
     }
 
     /// Whether no request has told of the storage for long.
@@ -133,12 +145,26 @@ impl Health {
         let before = self.error().cloned();
         change(self);
         self.is_known = true;
-        let now = Instant::now();
         let pause = match self.error() {
             None => ASKED_EVERY,
             Some(_) => FAILING_ASKED_EVERY,
         };
-        self.ask_at = Some(now + pause.mul_f64(0.75 + jitter() / 2.0));
+        self.ask_at = Some(Instant::now() + pause.mul_f64(0.75 + jitter() / 2.0));
+        let change = self.difference(was_known, before);
+        let now = Utc::now();
+        let is_old = self.asked_at.is_none_or(|at| now - at >= ASKED_WITHIN);
+        match change {
+            Change::None if !is_old => return Change::None,
+            _ => self.asked_at = Some(now),
+        }
+        match change {
+            Change::None => Change::Asked,
+            change => change,
+        }
+    }
+
+    fn difference(&mut self, was_known: bool, before: Option<Failure>) -> Change {
+        let now = Instant::now();
         match (before, self.error()) {
             (None, None) if was_known => Change::None,
             (None, None) => Change::Works,
