@@ -177,6 +177,10 @@ async def test_provider_is_explained(
         assert f"- {line}" in text
     await hass.config.async_update(language="de")
     await async_load_integrations(hass, {DOMAIN})
+    form = await forms.begin(loaded, "aws")
+    text = form["description_placeholders"]["help"]
+    assert "Lege in der IAM-Konsole" in text
+    assert '"s3:ListBucketMultipartUploads"' in text.partition("```json")[2]
     for provider in await client.providers():
         own = provider_help(hass, provider["id"])
         assert own, provider["id"]

@@ -121,6 +121,8 @@ class ProviderPermissions(TypedDict):
     """The permissions that a provider's access key needs."""
 
     help: str
+    # In JSON, for the bucket `my-bucket`.
+    policy: NotRequired[str | None]
 
 
 class Provider(TypedDict):

@@ -344,7 +344,8 @@ class LocationFlow(ConfigSubentryFlow):
                 ),
                 "provider": "S3" if provider["id"] == OTHER else provider["name"],
                 "location": "" if is_new else self._get_reconfigure_subentry().title,
-                "help": provider_help(self.hass, provider["id"]) or _help(provider),
+                "help": (provider_help(self.hass, provider["id"]) or _help(provider))
+                + _policy_of(provider),
                 "documentation": provider["docs"],
                 "keys": provider["keys"]["url"],
                 "endpoint_example": f"`{provider['endpoint_example']}`",
@@ -360,3 +361,9 @@ def _help(provider: Provider) -> str:
     rights = provider.get("permissions", {}).get("help", "")
     lines = (provider["keys"]["help"], rights, *provider.get("quirks", ()))
     return "\n".join(f"- {line}" for line in lines if line)
+
+
+def _policy_of(provider: Provider) -> str:
+    """Return the policy to attach to a provider's key, as a block of code."""
+    policy = provider.get("permissions", {}).get("policy")
+    return f"\n\n```json\n{policy.strip()}\n```" if policy else ""
