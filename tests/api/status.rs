@@ -85,6 +85,10 @@ async fn outage_is_logged_once_with_its_end() {
     }
     proxy.set_away(false);
     agent.refreshed("garage").await;
+    eventually("the end is logged", async || {
+        agent.printed().contains("again after")
+    })
+    .await;
     let printed = agent.printed();
     let lines: Vec<_> = printed
         .lines()
