@@ -27,13 +27,16 @@ async def test_upload_survives_an_outage(home: Home) -> None:
 
     async def outage() -> None:
         await home.garage.kill()
-        await asyncio.sleep(3)
+        # The agent tells of an outage once it lasts five seconds.
+        await asyncio.sleep(8)
         await home.garage.start()
 
     log = Log(home.agent.log_path)
     with home.files("ballast", SIZE):
         outcome = await back_up_until(home, home.cellar, outage, "Outage")
-    assert "retrying" in log.new_text()
+    told = log.new_text()
+    assert "retrying for up to" in told
+    assert "is reachable again after" in told
     assert (outcome.state, outcome.reason) == ("completed", None)
     assert outcome.backup_id is not None
     stored = home.stored(home.cellar, outcome.backup_id)
