@@ -186,7 +186,7 @@ async def test_page_shows_that_the_agent_is_unreachable_and_recovers(
         await app.start()
         await expect(lost).to_be_hidden()
         assert (await app.get("/v1/info"))["instance_id"] != first
-        await expect(page.region_of("problems")).to_contain_text("log.level")
+        await expect(page.region_of("problems")).to_contain_text("log_level")
         page.complaints.clear()
 
 
