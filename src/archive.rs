@@ -2,6 +2,7 @@
 //! `AgentBackup`.
 
 mod header;
+mod inventory;
 mod manifest;
 mod pax;
 mod walker;
@@ -9,7 +10,7 @@ mod walker;
 use std::io::{self, Read, Seek, SeekFrom};
 
 pub use manifest::Manifest;
-pub use walker::Walker;
+pub use walker::{Contents, Walker};
 
 /// Reason why a tar is not a backup.
 #[derive(Debug, thiserror::Error)]
@@ -53,11 +54,11 @@ pub enum Error {
 /// Bytes per read of a file: a header and its neighbours.
 const READ_BYTES: usize = 32 * 1024;
 
-/// Returns the manifest of a tar file; seeks over the data of all other entries.
+/// Returns the contents of a tar file; seeks over the data of all other entries.
 ///
 /// # Errors
 /// When the file is not a complete backup, or cannot be read.
-pub fn read_manifest<R: Read + Seek>(mut file: R) -> Result<Manifest, Error> {
+pub fn read_contents<R: Read + Seek>(mut file: R) -> Result<Contents, Error> {
     let mut walker = Walker::default();
     let mut buffer = vec![0; READ_BYTES];
     while !walker.is_at_end() {

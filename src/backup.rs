@@ -4,6 +4,7 @@
 //! and folders. A backup that has them is still a backup, so this module keeps them for the Home Assistant that knows them.
 
 mod date;
+mod inventory;
 mod object;
 mod shape;
 
@@ -14,6 +15,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 pub use date::parse_date;
+pub use inventory::Inventory;
 pub use object::{Damage, FORMAT, Read};
 
 /// The key of the agent's additions, which is never one of HA's fields.
@@ -143,6 +145,20 @@ pub struct AgentMetadata {
     pub duration_ms: Option<u64>,
     /// Version of the agent that uploaded the backup.
     pub agent_version: String,
+    /// What the backup lacks. Earlier agents did not look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, required = false)]
+    pub inventory: Option<Box<Inventory>>,
+}
+
+impl AgentMetadata {
+    /// What the backup lacks, if it lacks anything.
+    #[must_use]
+    pub fn faults(&self) -> Option<&Inventory> {
+        self.inventory
+            .as_deref()
+            .filter(|inventory| !inventory.complete)
+    }
 }
 
 /// A backup in a bucket: HA's fields and, when an agent wrote it, the agent's additions.

@@ -8,7 +8,7 @@ use std::io::Cursor;
 use std::path::Path;
 
 use crate::api::range;
-use crate::archive::{self, Manifest, Walker};
+use crate::archive::{self, Contents, Manifest, Walker};
 use crate::backup::{Damage, FORMAT, StoredBackup};
 use crate::config::{Config, Environment, Location};
 pub use crate::store::fuzzing::{answer, key, listing, parts, uploads};
@@ -32,13 +32,17 @@ pub fn tar(data: &[u8]) {
         whole, pieces,
         "the result depends on the size of the pieces"
     );
-    let read =
-        archive::read_manifest(Cursor::new(&tar)).map(|manifest| manifest.backup_id().to_owned());
+    let read = archive::read_contents(Cursor::new(&tar)).map(|found| summary(&found));
     assert_eq!(
         read.map_err(|error| error.to_string()),
         whole,
         "a file and a stream have different results"
     );
+}
+
+fn summary(contents: &Contents) -> String {
+    let inventory = contents.inventory.as_ref();
+    format!("{} {inventory:?}", contents.manifest.backup_id())
 }
 
 fn walked<'t>(mut pieces: impl Iterator<Item = &'t [u8]>) -> Result<String, String> {
@@ -47,7 +51,7 @@ fn walked<'t>(mut pieces: impl Iterator<Item = &'t [u8]>) -> Result<String, Stri
         .try_for_each(|piece| walker.push(piece))
         .and_then(|()| walker.finish());
     found
-        .map(|manifest| manifest.backup_id().to_owned())
+        .map(|contents| summary(&contents))
         .map_err(|error| error.to_string())
 }
 

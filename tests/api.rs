@@ -11,6 +11,7 @@ mod events;
 mod hostile_client;
 mod identity;
 mod invalid_input;
+mod inventory;
 mod later_home_assistant;
 mod limits;
 mod listing;

@@ -1,11 +1,11 @@
-//! Reads the manifest of a tar in the bucket by ranged reads of its headers, without downloading it.
+//! Reads the contents of a tar in the bucket by ranged reads of its headers, without downloading it.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 
 use super::location::Location;
-use crate::archive::{self, Manifest, Walker};
+use crate::archive::{self, Contents, Walker};
 use crate::error::{Error, Kind, Result};
 use crate::store::{Error as StoreError, Key, Outcome, Patience};
 
@@ -20,25 +20,25 @@ const MAX_READS: u32 = 1000;
 pub(super) struct Peek {
     /// Bytes that were read.
     pub(super) read_bytes: u64,
-    /// The manifest, or what is wrong with the tar.
-    pub(super) manifest: std::result::Result<Manifest, archive::Error>,
+    /// The contents, or what is wrong with the tar.
+    pub(super) contents: std::result::Result<Contents, archive::Error>,
 }
 
-/// Walks the headers of a tar of `size` bytes to its end, and returns its manifest.
+/// Walks the headers of a tar of `size` bytes to its end, and returns its contents.
 ///
 /// # Errors
 /// Those of a ranged read; [`Kind::BackupNotFound`] if the tar is missing.
-pub(super) async fn peek_manifest(location: &Location, key: &Key, size: u64) -> Result<Peek> {
+pub(super) async fn peek_contents(location: &Location, key: &Key, size: u64) -> Result<Peek> {
     let mut walker = Walker::default();
     let mut at = 0;
     let mut e_tag = None;
     let mut peek = Peek {
         read_bytes: 0,
-        manifest: Err(archive::Error::TooManyEntries(MAX_READS)),
+        contents: Err(archive::Error::TooManyEntries(MAX_READS)),
     };
     for _ in 0..MAX_READS {
         if walker.is_at_end() || at >= size {
-            peek.manifest = walker.finish();
+            peek.contents = walker.finish();
             return Ok(peek);
         }
         let range = at..size.min(at + READ_BYTES);
@@ -50,7 +50,7 @@ pub(super) async fn peek_manifest(location: &Location, key: &Key, size: u64) -> 
             walker.skip()
         });
         if let Err(error) = result {
-            peek.manifest = Err(error);
+            peek.contents = Err(error);
             return Ok(peek);
         }
     }

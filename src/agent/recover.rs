@@ -13,14 +13,20 @@ use futures_util::{StreamExt, stream};
 use super::catalog::{Listing, why_not_a_backup};
 use super::location::Location;
 use super::model::{FailedRecovery, Recovered, Recovery};
-use super::peek::peek_manifest;
+use super::peek::peek_contents;
 use super::uploads::Uploads;
 use super::verify::Verifier;
 use super::verify::record::NotABackup;
-use crate::backup::AgentBackup;
+use crate::backup::{AgentBackup, Inventory};
 use crate::error::Result;
 use crate::store::{Object, Patience};
 use refusal::Refusal;
+
+/// What the headers of a tar tell.
+struct Described {
+    backup: AgentBackup,
+    inventory: Option<Box<Inventory>>,
+}
 
 /// Tars whose headers are read concurrently.
 const READS_IN_FLIGHT: usize = 4;
@@ -57,19 +63,20 @@ pub(super) async fn recover(
     let (mut adopted, mut not_backups) = (HashSet::new(), BTreeMap::new());
     while let Some((tar, described)) = reads.next().await {
         let settled = match described {
-            Ok(backup) => {
+            Ok(described) => {
+                let backup = &described.backup;
                 let is_listed = listing.find(&backup.backup_id).is_some()
                     || adopted.contains(&backup.backup_id);
-                refuse_in_use(location, uploads, &backup, is_listed).map(|()| backup)
+                refuse_in_use(location, uploads, backup, is_listed).map(|()| described)
             }
             Err(refusal) => Err(refusal),
         };
         let settled = match settled {
-            Ok(backup) if !dry_run && location.folder.holds(&tar.key) => {
-                adopt::adopt(location, &tar, backup).await
+            Ok(found) if !dry_run && location.folder.holds(&tar.key) => {
+                adopt::adopt(location, &tar, found).await
             }
-            Ok(backup) if !dry_run => elsewhere::take_over(location, uploads, &tar, backup).await,
-            settled => settled,
+            Ok(found) if !dry_run => elsewhere::take_over(location, uploads, &tar, found).await,
+            settled => settled.map(|found| found.backup),
         };
         match settled {
             Ok(backup) => {
@@ -133,15 +140,18 @@ async fn describe(
     location: &Location,
     tar: &Object,
     uploads: &Uploads,
-) -> Result<AgentBackup, Refusal> {
+) -> Result<Described, Refusal> {
     uploads.refuse_when_stopping()?;
-    let peek = peek_manifest(location, &tar.key, tar.size).await?;
-    let backup = peek
-        .manifest
-        .and_then(|manifest| manifest.into_agent_backup(tar.size))
-        .map_err(|error| Refusal::NotABackup(error.to_string()))?;
-    adopt::refuse_unusable(&backup)?;
-    Ok(backup)
+    let peek = peek_contents(location, &tar.key, tar.size).await?;
+    let described = peek.contents.and_then(|contents| {
+        Ok(Described {
+            backup: contents.manifest.into_agent_backup(tar.size)?,
+            inventory: contents.inventory,
+        })
+    });
+    let described = described.map_err(|error| Refusal::NotABackup(error.to_string()))?;
+    adopt::refuse_unusable(&described.backup)?;
+    Ok(described)
 }
 
 /// Returns the tars to adopt, newest first, and the requested keys that are none.

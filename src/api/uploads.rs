@@ -145,6 +145,7 @@ pub(super) async fn content(
             size,
             crc32,
             sha256,
+            ..
         }) => Ok(Json(Arrived {
             size,
             crc32,

@@ -70,6 +70,18 @@ impl Manifest {
         self.homeassistant.as_ref()?.version.as_deref()
     }
 
+    /// Names of the archives in the tar, without their ending.
+    ///
+    /// Source: `_addon_save` and `_folder_save` in Supervisor's `supervisor/backups/backup.py`.
+    pub(super) fn archives(&self) -> impl Iterator<Item = String> {
+        let core = self
+            .homeassistant_version()
+            .map(|_| "homeassistant".to_owned());
+        let addons = self.addons.iter().map(|addon| addon.slug.clone());
+        let folders = self.folders.iter().map(|folder| folder.replace('/', "_"));
+        core.into_iter().chain(addons).chain(folders)
+    }
+
     /// Converts to the form that HA's backup manager uses; `size` is the tar's, in bytes.
     ///
     /// # Errors

@@ -1,8 +1,10 @@
 //! Walks the headers of a tar that arrives in pieces of any size, and keeps only the manifest.
 
 use super::header::{BLOCK, Header, Kind, Role, text};
+use super::inventory::{Archives, HEAD_BYTES, archive_name};
 use super::pax::Pax;
 use super::{Error, Manifest};
+use crate::backup::Inventory;
 
 /// Limit for the manifest in bytes; real ones have a few KiB, with hundreds of add-ons some hundred KiB.
 const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
@@ -10,8 +12,17 @@ const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
 /// Limit for a pax header in bytes; it holds names, times and sizes.
 const MAX_PAX_BYTES: u64 = 256 * 1024;
 
-/// Limit for a GNU long name in bytes; the manifest's is shorter.
-const MAX_NAME_BYTES: u64 = 64;
+/// Limit for a GNU long name in bytes; a backup's are shorter.
+const MAX_NAME_BYTES: u64 = 1024;
+
+/// What the headers of a tar tell.
+#[derive(Debug)]
+pub struct Contents {
+    /// The manifest.
+    pub manifest: Manifest,
+    /// What the backup lacks; `None` where the tar has more archives than a backup.
+    pub inventory: Option<Box<Inventory>>,
+}
 
 /// Reader of a tar's headers; its memory is bounded for any input.
 #[derive(Debug)]
@@ -20,10 +31,11 @@ pub struct Walker {
     offset: u64,
     /// The pax header before the next entry.
     pax: Option<Pax>,
-    /// Role of the next entry, from a long name before it.
-    named: Option<Role>,
+    /// Name of the next entry, from a long name before it; empty if it is too long.
+    named: Option<Vec<u8>>,
     manifest: Option<Vec<u8>>,
     has_home_assistant: bool,
+    archives: Archives,
 }
 
 #[derive(Debug)]
@@ -40,12 +52,14 @@ enum State {
     End,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Keep {
     Manifest,
     Pax,
     GlobalPax,
     Name,
+    /// The first bytes of an archive: its name, and its size in bytes.
+    Head(Vec<u8>, u64),
 }
 
 impl Default for Walker {
@@ -57,6 +71,7 @@ impl Default for Walker {
             named: None,
             manifest: None,
             has_home_assistant: false,
+            archives: Archives::default(),
         }
     }
 }
@@ -131,11 +146,11 @@ impl Walker {
         matches!(self.state, State::End)
     }
 
-    /// Returns the manifest after the last piece.
+    /// Returns the contents after the last piece.
     ///
     /// # Errors
     /// When the tar is truncated, not a backup, or an incomplete one.
-    pub fn finish(self) -> Result<Manifest, Error> {
+    pub fn finish(self) -> Result<Contents, Error> {
         if !matches!(self.state, State::End) {
             return Err(Error::Truncated);
         }
@@ -145,7 +160,10 @@ impl Walker {
         if manifest.homeassistant_version().is_some() && !self.has_home_assistant {
             return Err(Error::NoHomeAssistant);
         }
-        Ok(manifest)
+        Ok(Contents {
+            inventory: self.archives.inventory(&manifest),
+            manifest,
+        })
     }
 
     /// Enters the next state when the current one is complete.
@@ -171,21 +189,29 @@ impl Walker {
                 padding: 0,
                 keep,
             } => {
-                if let Some((keep, data)) = keep.take() {
-                    self.use_kept(keep, data)?;
-                }
-                self.state = State::Header(Vec::with_capacity(BLOCK));
+                self.state = match keep.take() {
+                    Some((keep, data)) => self.use_kept(keep, data)?,
+                    None => State::Header(Vec::with_capacity(BLOCK)),
+                };
             }
             _ => {}
         }
         Ok(())
     }
 
-    /// Uses the data kept of an entry.
-    fn use_kept(&mut self, keep: Keep, data: Vec<u8>) -> Result<(), Error> {
+    /// Uses the data kept of an entry, and returns the next state.
+    fn use_kept(&mut self, keep: Keep, data: Vec<u8>) -> Result<State, Error> {
         match keep {
             Keep::Manifest => self.manifest = Some(data),
-            Keep::Name => self.named = Some(Role::of(text(&data))),
+            Keep::Name => self.named = Some(text(&data).to_vec()),
+            Keep::Head(name, size) => {
+                self.archives.add(&name, size, &data);
+                return Ok(State::Data {
+                    left: size - data.len() as u64,
+                    padding: padding(size),
+                    keep: None,
+                });
+            }
             Keep::Pax => {
                 self.pax = Some(
                     Pax::read(&data)
@@ -199,7 +225,7 @@ impl Walker {
             }
             Keep::GlobalPax => {}
         }
-        Ok(())
+        Ok(State::Header(Vec::with_capacity(BLOCK)))
     }
 
     fn entry(&mut self, block: &[u8]) -> Result<State, Error> {
@@ -221,7 +247,7 @@ impl Walker {
             )),
             Kind::LongName if header.size <= MAX_NAME_BYTES => Some((Keep::Name, Vec::new())),
             Kind::LongName => {
-                self.named = Some(Role::Other);
+                self.named = Some(Vec::new());
                 None
             }
             Kind::LongLink => None,
@@ -244,15 +270,23 @@ impl Walker {
         if !is_file && size > 0 {
             return Err(self.unusual());
         }
-        let role = named.unwrap_or_else(|| Role::of(pax.name.as_ref().unwrap_or(&header.name)));
-        self.has_home_assistant |= role == Role::HomeAssistant && is_file;
-        let keep = match (role == Role::Manifest && is_file, &self.manifest) {
-            (false, _) => None,
-            (true, None) => Some((
-                Keep::Manifest,
-                limited("backup.json", size, MAX_MANIFEST_BYTES)?,
-            )),
-            (true, Some(_)) => return Err(Error::TwoManifests),
+        let name = named.as_ref().or(pax.name.as_ref()).unwrap_or(&header.name);
+        let keep = match (Role::of(name), archive_name(name)) {
+            _ if !is_file => None,
+            (Role::Manifest, _) if self.manifest.is_some() => return Err(Error::TwoManifests),
+            (Role::Manifest, _) => {
+                let data = limited("backup.json", size, MAX_MANIFEST_BYTES)?;
+                Some((Keep::Manifest, data))
+            }
+            (role, Some(archive)) => {
+                self.has_home_assistant |= role == Role::HomeAssistant;
+                return Ok(State::Data {
+                    left: size.min(HEAD_BYTES),
+                    padding: 0,
+                    keep: Some((Keep::Head(archive.to_vec(), size), Vec::new())),
+                });
+            }
+            _ => None,
         };
         Ok(State::Data {
             left: size,

@@ -71,6 +71,9 @@ fn show(id: &str, view: &View, around: &Around, output: Output) -> Result<(), Co
             "\n  {date}  {bytes:>11}  {}  {}",
             row.backup_id, row.name
         );
+        if let Some(faults) = &row.faults {
+            let _ = write!(text, "\n      incomplete: {faults}");
+        }
     }
     for skipped in &view.listing.skipped {
         let _ = write!(text, "\n  {}", left_out(skipped));

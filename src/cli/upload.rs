@@ -1,5 +1,6 @@
 //! `upload`.
 
+use std::fmt::Write;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use super::progress::follow_uploads;
 use crate::agent::Agent;
 use crate::agent::upload::Uploader;
 use crate::archive;
-use crate::backup::AgentBackup;
+use crate::backup::{AgentBackup, AgentMetadata};
 use crate::error::{Error, Kind};
 
 /// Bytes per read of the file.
@@ -63,12 +64,15 @@ pub(super) async fn upload(
         .complete_upload(&upload.id, backup.size, crc32)
         .await?;
     bar.finish_and_clear();
-    let line = format!(
+    let mut line = format!(
         "Uploaded {} ({}) to {location} as \"{}\".",
         backup.backup_id,
         size(received.size),
         upload.key()
     );
+    if let Some(faults) = stored.agent.as_ref().and_then(AgentMetadata::faults) {
+        let _ = write!(line, "\nThe backup is incomplete: {faults}.");
+    }
     output.result(
         &line,
         &json!({"location": location, "key": upload.key(), "backup": stored}),
@@ -81,7 +85,9 @@ async fn describe(file: &Path) -> Result<AgentBackup, CommandError> {
     let read = move || -> Result<AgentBackup, archive::Error> {
         let file = std::fs::File::open(path)?;
         let size = file.metadata()?.len();
-        archive::read_manifest(file)?.into_agent_backup(size)
+        archive::read_contents(file)?
+            .manifest
+            .into_agent_backup(size)
     };
     match tokio::task::spawn_blocking(read)
         .await

@@ -149,6 +149,10 @@ impl BackupView {
         Some(first && protected.all(|other| other == Some(true)))
     }
 
+    fn is_incomplete(&self) -> bool {
+        self.copies.iter().any(|copy| copy.row.faults.is_some())
+    }
+
     pub(super) fn is_damaged(&self) -> bool {
         self.copies.iter().any(CopyView::is_damaged)
     }

@@ -146,6 +146,7 @@ pub(super) struct BackupWords {
     pub(super) encrypted: Own,
     pub(super) not_encrypted: Own,
     pub(super) damaged: Own,
+    pub(super) incomplete: Own,
     pub(super) version: Own,
     pub(super) uploaded: Own,
     pub(super) verified: Own,

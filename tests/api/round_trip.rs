@@ -11,6 +11,7 @@ fn stored_metadata(sample: &Sample, part_size: u64) -> Value {
     metadata["s3_backup_agent"] = json!({
         "format": 2, "size": sample.size(), "sha256": sample.sha256(), "crc32": sample.crc32(),
         "part_size": part_size, "agent_version": env!("CARGO_PKG_VERSION"),
+        "inventory": {"complete": true, "missing": [], "empty": [], "not_encrypted": [], "encrypted": []},
     });
     metadata
 }
@@ -179,6 +180,7 @@ async fn metadata_object_keeps_home_assistant_field_order() {
             "uploaded_at",
             "duration_ms",
             "agent_version",
+            "inventory",
             "metadata_sha256"
         ]
     );

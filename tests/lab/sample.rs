@@ -131,11 +131,12 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// size.
 fn tar(seed: &str, manifest: &Value, size: usize) -> Vec<u8> {
     let manifest = manifest.to_string();
-    let around = 512 + 512 + manifest.len().next_multiple_of(512) + 1024;
+    let around = 512 + 1024 + 512 + manifest.len().next_multiple_of(512) + 1024;
     let room = size.checked_sub(around).expect("too small for a tar") / 512 * 512;
     let mut tar = tar::Builder::new(Vec::with_capacity(size));
     for (name, data) in [
         ("./homeassistant.tar.gz", noise(seed, room)),
+        ("./media.tar.gz", b"media".to_vec()),
         ("./backup.json", manifest.into_bytes()),
     ] {
         let mut header = tar::Header::new_ustar();

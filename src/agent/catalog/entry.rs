@@ -6,7 +6,7 @@ use chrono::{DateTime, FixedOffset};
 use serde_json::value::RawValue;
 
 use crate::agent::model::LastUpload;
-use crate::backup::{AgentBackup, AgentMetadata, Damage, Read, StoredBackup};
+use crate::backup::{AgentBackup, AgentMetadata, Damage, Inventory, Read, StoredBackup};
 use crate::error::{Error, Kind, Result};
 use crate::store::{Error as StoreError, Key, Object, Outcome};
 
@@ -60,6 +60,11 @@ impl Metadata {
     #[must_use]
     pub fn sha256(&self) -> Option<&str> {
         self.sha256.as_deref()
+    }
+
+    /// What the backup lacks, if it lacks anything.
+    pub(super) fn faults(&self) -> Option<&Inventory> {
+        self.stored.as_ref()?.faults()
     }
 
     /// Upload time; none if another tool replaced it by something else.

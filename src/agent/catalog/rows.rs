@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::entry::Entry;
-use crate::backup::{Damage, parse_date};
+use crate::backup::{Damage, Inventory, parse_date};
 
 /// A backup as one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct Row {
     pub version: String,
     /// When an agent had uploaded it, RFC 3339.
     pub uploaded_at: Option<String>,
+    /// What the backup lacks, if it lacks anything.
+    pub faults: Option<Inventory>,
 }
 
 /// Fields of a backup; those that another tool may write in another form are values.
@@ -63,6 +65,7 @@ impl Row {
                 .stored
                 .as_ref()
                 .map(|stored| stored.uploaded_at.clone()),
+            faults: metadata.faults().cloned(),
             backup_id: fields.backup_id,
             date: fields.date,
             name: fields.name,

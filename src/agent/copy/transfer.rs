@@ -10,9 +10,10 @@ use super::plan::{Done, InsideLimits};
 use crate::agent::catalog::Entry;
 use crate::agent::download::Download;
 use crate::agent::location::Location;
+use crate::agent::peek::peek_contents;
 use crate::agent::upload::{Announcement, Inside, Reason, Upload, Uploader};
 use crate::agent::uploads::Uploads;
-use crate::backup::{AgentBackup, StoredBackup};
+use crate::backup::{AgentBackup, Inventory, StoredBackup};
 use crate::error::{Error, Kind, Result};
 
 /// A plan that is carried out.
@@ -62,11 +63,12 @@ impl Copying {
             .ok_or_else(|| Error::new(Kind::StorageError, "The buckets are at two endpoints."))?;
         let (size, single_limit) = (entry.tar.size, self.inside.single);
         let sha256 = entry.metadata.sha256().map(str::to_owned);
-        let crc32 = entry
-            .metadata
-            .stored
-            .as_ref()
-            .and_then(|stored| stored.crc32.clone());
+        let stored = entry.metadata.stored.as_ref();
+        let crc32 = stored.and_then(|stored| stored.crc32.clone());
+        let inventory = match stored.and_then(|stored| stored.inventory.clone()) {
+            None => self.look_inside(entry).await,
+            known => known,
+        };
         let upload = self
             .create(entry, backup.clone(), Some(self.inside.part_size))
             .await?;
@@ -75,9 +77,18 @@ impl Copying {
             size,
             sha256,
             crc32,
+            inventory,
             single_limit,
         };
         upload.copy_inside(inside).await.map(drop)
+    }
+
+    /// Reads what a backup lacks whose bytes do not pass through the agent. A failure is no obstacle: a copy is as good as
+    /// its source, and `verify` tells what is wrong with it.
+    async fn look_inside(&self, entry: &Entry) -> Option<Box<Inventory>> {
+        let tar = &entry.tar;
+        let peek = peek_contents(&self.from, &tar.key, tar.size).await.ok()?;
+        peek.contents.ok()?.inventory
     }
 
     /// Downloads, verifies and uploads it, without a file in between.

@@ -41,6 +41,8 @@ pub enum FindingCode {
     FoundDamaged,
     /// The server has a wrong checksum of the tar, whose bytes are those that were uploaded; only a note.
     ServerChecksumWrong,
+    /// The backup lacks archives that its manifest names, or has some that a restore cannot read; only a note.
+    Incomplete,
 }
 
 impl FindingCode {
@@ -77,7 +79,7 @@ pub struct VerifyReport {
     pub sha256: Option<String>,
     /// The problems.
     pub problems: Vec<Finding>,
-    /// What is wrong, but not with the backup.
+    /// What is wrong, but not with the tar: it is as it was uploaded.
     pub notes: Vec<Finding>,
 }
 

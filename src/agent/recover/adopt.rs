@@ -5,12 +5,13 @@ use std::sync::Arc;
 use chrono::Utc;
 use tracing::info;
 
+use super::Described;
 use super::refusal::Refusal;
 use crate::agent::catalog::refuse_oversized;
 use crate::agent::cleanup::retract_metadata;
 use crate::agent::folder::{ClaimKind, is_settled};
 use crate::agent::location::Location;
-use crate::backup::{AgentBackup, AgentMetadata, FORMAT, StoredBackup, parse_date};
+use crate::backup::{AgentBackup, AgentMetadata, FORMAT, Inventory, StoredBackup, parse_date};
 use crate::error::{Error, Kind, Result};
 use crate::store::{ContentType, Key, Object, Outcome, Patience};
 use crate::units::{rfc3339_millis, sha256};
@@ -39,8 +40,9 @@ pub(super) fn refuse_unusable(backup: &AgentBackup) -> Result<(), Refusal> {
 pub(super) async fn adopt(
     location: &Arc<Location>,
     tar: &Object,
-    backup: AgentBackup,
+    described: Described,
 ) -> Result<AgentBackup, Refusal> {
+    let Described { backup, inventory } = described;
     // Excludes deletions of this backup, as a commit does.
     let changing = location.folder.changing(&backup.backup_id);
     let _changing = changing.read().await;
@@ -60,7 +62,7 @@ pub(super) async fn adopt(
         let detail = format!("\"{}\" got metadata in the meantime.", tar.key);
         return Err(Refusal::HasMetadata(detail));
     }
-    let json = describe(&backup, tar)
+    let json = describe(&backup, tar, inventory)
         .to_object()
         .map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
     let ours = sha256(&json);
@@ -108,7 +110,7 @@ async fn size(location: &Location, key: &Key) -> Result<Option<u64>> {
     }
 }
 
-fn describe(backup: &AgentBackup, tar: &Object) -> StoredBackup {
+fn describe(backup: &AgentBackup, tar: &Object, inventory: Option<Box<Inventory>>) -> StoredBackup {
     let agent = AgentMetadata {
         format: FORMAT,
         size: tar.size,
@@ -119,6 +121,7 @@ fn describe(backup: &AgentBackup, tar: &Object) -> StoredBackup {
         uploaded_at: rfc3339_millis(tar.modified.unwrap_or_else(Utc::now)),
         duration_ms: None,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        inventory,
     };
     StoredBackup {
         backup: backup.clone(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Described;
 use super::refusal::Refusal;
 use crate::agent::copy::InsideLimits;
 use crate::agent::location::Location;
@@ -41,8 +42,9 @@ pub(super) async fn take_over(
     location: &Arc<Location>,
     uploads: &Uploads,
     tar: &Object,
-    backup: AgentBackup,
+    described: Described,
 ) -> Result<AgentBackup, Refusal> {
+    let Described { backup, inventory } = described;
     let source = location
         .store
         .copy_source(tar)
@@ -66,6 +68,7 @@ pub(super) async fn take_over(
         size: tar.size,
         sha256: None,
         crc32: None,
+        inventory,
         single_limit: limits.single,
     };
     upload.copy_inside(inside).await?;

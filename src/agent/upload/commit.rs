@@ -20,7 +20,7 @@ use super::plan::Plan;
 use super::resume::Ledger;
 use super::retention::Reason;
 use crate::agent::journal::{Journal, Tombstone};
-use crate::backup::{AgentBackup, AgentMetadata, FORMAT, StoredBackup};
+use crate::backup::{AgentBackup, AgentMetadata, FORMAT, Inventory, StoredBackup};
 use crate::error::{Error, Kind};
 use crate::store::{
     Backoff, ContentType, CopySource, Error as StoreError, Multipart, Object, Outcome, Part,
@@ -59,6 +59,8 @@ pub(super) struct Content {
     /// Unknown for a copy of another tool's object, whose bytes never passed through an agent.
     pub(super) sha256: Option<String>,
     pub(super) crc32: Option<String>,
+    /// What the backup lacks, if its headers were read.
+    pub(super) inventory: Option<Box<Inventory>>,
 }
 
 type Attempt<T> = Result<T, Failed>;
@@ -142,6 +144,7 @@ impl Content {
             part_size,
             sha256: Some(received.sha256),
             crc32: Some(received.crc32),
+            inventory: received.inventory,
         }
     }
 }
@@ -288,15 +291,17 @@ impl Commit {
             size: content.size,
             ..plan.backup.clone()
         };
-        let agent = content.sha256.clone().map(|sha256| AgentMetadata {
+        let is_known = content.sha256.is_some() || content.inventory.is_some();
+        let agent = is_known.then(|| AgentMetadata {
             format: FORMAT,
             size: content.size,
-            sha256: Some(sha256),
+            sha256: content.sha256.clone(),
             crc32: content.crc32.clone(),
-            part_size: Some(content.part_size),
+            part_size: content.sha256.is_some().then_some(content.part_size),
             uploaded_at: rfc3339_millis(Utc::now()),
             duration_ms: u64::try_from(plan.started.elapsed().as_millis()).ok(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            inventory: content.inventory.clone(),
         });
         StoredBackup { backup, agent }
     }

@@ -8,6 +8,7 @@ use super::parts::{Parts, Piece, Step};
 use super::plan::Plan;
 use super::resume::Ledger;
 use crate::agent::download::split;
+use crate::backup::Inventory;
 use crate::error::Result;
 use crate::store::CopySource;
 
@@ -19,6 +20,8 @@ pub(in crate::agent) struct Inside {
     /// Digests of the source, if it has them.
     pub(in crate::agent) sha256: Option<String>,
     pub(in crate::agent) crc32: Option<String>,
+    /// What the backup lacks, if its headers were read.
+    pub(in crate::agent) inventory: Option<Box<Inventory>>,
     /// Bytes to copy with one request; a larger object is copied in parts.
     pub(in crate::agent) single_limit: u64,
 }

@@ -15,7 +15,8 @@ use super::parts::{Parts, Piece, Step};
 use super::plan::Plan;
 use super::resume::Ledger;
 use super::retention::Uploader;
-use crate::archive::{self, Walker};
+use crate::archive::{self, Contents, Walker};
+use crate::backup::Inventory;
 use crate::error::{Error, Kind, Result};
 use crate::units::hex;
 
@@ -34,6 +35,8 @@ pub struct Received {
     pub crc32: String,
     /// SHA-256, 64 hex digits.
     pub sha256: String,
+    /// What the backup lacks.
+    pub inventory: Option<Box<Inventory>>,
 }
 
 /// Outcome of one step of the intake.
@@ -57,6 +60,7 @@ pub(super) struct Intake {
     crc32: Digest,
     sha256: Context,
     walker: Walker,
+    inventory: Option<Box<Inventory>>,
 }
 
 impl Received {
@@ -94,6 +98,7 @@ impl Intake {
             crc32: Digest::new(CrcAlgorithm::Crc32IsoHdlc),
             sha256: Context::new(&SHA256),
             walker: Walker::default(),
+            inventory: None,
         }
     }
 
@@ -211,7 +216,10 @@ impl Intake {
             );
             return Err(Error::new(Kind::SizeMismatch, detail));
         }
-        let manifest = mem::take(&mut self.walker)
+        let Contents {
+            manifest,
+            inventory,
+        } = mem::take(&mut self.walker)
             .finish()
             .map_err(|error| not_a_backup(&error))?;
         let backup_id = &self.plan.backup.backup_id;
@@ -220,6 +228,7 @@ impl Intake {
             let detail = format!("The tar is the backup \"{inside}\", not \"{backup_id}\".");
             return Err(Error::new(Kind::InvalidMetadata, detail));
         }
+        self.inventory = inventory;
         Ok(())
     }
 
@@ -229,6 +238,7 @@ impl Intake {
             size: self.size,
             crc32: format!("{:08x}", self.crc32.finalize()),
             sha256: hex(sha256),
+            inventory: self.inventory.take(),
         }
     }
 

@@ -33,7 +33,7 @@ pub(super) enum State {
     /// All content is stored; the sender has not confirmed it.
     Received {
         since: Instant,
-        received: Received,
+        received: Box<Received>,
         tar: Tar,
     },
     Committing {

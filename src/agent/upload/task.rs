@@ -19,7 +19,7 @@ use super::retention::{Reason, Retention, retention};
 use super::state::{Caller, IDLE_LIMIT, News, Remains, Reply, State};
 use crate::agent::model::UploadState;
 use crate::agent::task::shutting_down;
-use crate::backup::StoredBackup;
+use crate::backup::{AgentMetadata, StoredBackup};
 use crate::error::{Error, Kind};
 
 /// How long a commit may take to finish after another upload of its backup began.
@@ -157,7 +157,7 @@ impl Task {
             Command::Complete { size, crc32, reply } => match mem::replace(state, State::Ended) {
                 State::Received { received, tar, .. } => {
                     let agrees = received.agrees_with(size, &crc32);
-                    let content = Content::of(received, self.plan.part_size);
+                    let content = Content::of(*received, self.plan.part_size);
                     *state = self.committing(content, tar, reply);
                     return agrees
                         .err()
@@ -204,7 +204,7 @@ impl Task {
                     drop(reply.send(Ok(received.clone())));
                     *state = State::Received {
                         since: Instant::now(),
-                        received,
+                        received: received.into(),
                         tar,
                     };
                 }
@@ -223,6 +223,7 @@ impl Task {
                         part_size,
                         sha256: inside.sha256,
                         crc32: inside.crc32,
+                        inventory: inside.inventory,
                     };
                     *state = self.committing(content, tar, reply);
                 }
@@ -278,6 +279,9 @@ impl Task {
             "uploaded \"{}\"",
             plan.tar
         );
+        if let Some(faults) = stored.agent.as_ref().and_then(AgentMetadata::faults) {
+            warn!("the backup \"{}\" is incomplete: {faults}", plan.tar);
+        }
         plan.location.changed(&plan.backup.backup_id);
         self.progress.complete(size_bytes);
         drop(self.commands);

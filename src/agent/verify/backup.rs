@@ -14,9 +14,9 @@ use crate::agent::catalog::{Entry, MAX_METADATA_BYTES};
 use crate::agent::download::Download;
 use crate::agent::location::Location;
 use crate::agent::model::{Finding, FindingCode, VerifyMode, VerifyReport, VerifyStep};
-use crate::agent::peek::peek_manifest;
-use crate::archive::{self, Manifest, Walker};
-use crate::backup::{Read, StoredBackup};
+use crate::agent::peek::peek_contents;
+use crate::archive::{self, Contents, Manifest, Walker};
+use crate::backup::{Inventory, Read, StoredBackup};
 use crate::error::Result;
 use crate::store::{Algorithm, Error as StoreError, Object, Outcome, Patience, Stat};
 use crate::units::hex;
@@ -37,12 +37,15 @@ pub(super) async fn verify_backup(
     let mut inspection = Inspection::new(location, entry, mode);
     inspection.read_metadata().await?;
     if let Some(stat) = inspection.stat_tar().await? {
-        let manifest = match mode {
+        let contents = match mode {
             VerifyMode::Quick => inspection.read_headers(&stat).await?,
             VerifyMode::Full => inspection.read_tar(&stat, steps).await?,
         };
-        match manifest {
-            Ok(manifest) => inspection.compare_manifest(&manifest),
+        match contents {
+            Ok(contents) => {
+                inspection.compare_manifest(&contents.manifest);
+                inspection.note_inventory(contents.inventory.as_deref());
+            }
             Err(error) => {
                 let detail = format!("\"{}\" cannot be restored: {error}.", entry.tar.key);
                 inspection.add(FindingCode::InvalidTar, detail);
@@ -52,8 +55,8 @@ pub(super) async fn verify_backup(
     Ok((inspection.version, inspection.report))
 }
 
-/// The tar's manifest, or why the tar cannot be restored.
-type ReadManifest = std::result::Result<Manifest, archive::Error>;
+/// The tar's contents, or why the tar cannot be restored.
+type ReadContents = std::result::Result<Contents, archive::Error>;
 
 struct Inspection<'l> {
     location: &'l Arc<Location>,
@@ -153,7 +156,7 @@ impl<'l> Inspection<'l> {
         self.version = version.unwrap_or(listed).to_owned();
     }
 
-    async fn read_headers(&mut self, stat: &Stat) -> Result<ReadManifest> {
+    async fn read_headers(&mut self, stat: &Stat) -> Result<ReadContents> {
         let key = &self.entry.tar.key;
         let stored = stat
             .checksums
@@ -168,16 +171,16 @@ impl<'l> Inspection<'l> {
                 format!("The SHA-256 that the server has of \"{key}\" is not that of the upload.");
             self.add(FindingCode::ChecksumMismatch, detail);
         }
-        let peek = peek_manifest(self.location, key, stat.size).await?;
+        let peek = peek_contents(self.location, key, stat.size).await?;
         self.report.read_bytes = peek.read_bytes;
-        Ok(peek.manifest)
+        Ok(peek.contents)
     }
 
     async fn read_tar(
         &mut self,
         stat: &Stat,
         steps: mpsc::Sender<VerifyStep>,
-    ) -> Result<ReadManifest> {
+    ) -> Result<ReadContents> {
         let entry = Entry {
             tar: Object {
                 size: stat.size,
@@ -255,6 +258,15 @@ impl<'l> Inspection<'l> {
         for (subject, _) in differences.iter().filter(|(_, differs)| *differs) {
             let detail = format!("The tar \"{key}\" and its metadata do not agree on {subject}.");
             self.add(FindingCode::MetadataDiffers, detail);
+        }
+    }
+
+    /// Notes what the backup lacks: the tar is what was uploaded, and what it has can be restored.
+    fn note_inventory(&mut self, inventory: Option<&Inventory>) {
+        if let Some(inventory) = inventory.filter(|inventory| !inventory.complete) {
+            let detail = format!("The backup is incomplete: {inventory}.");
+            let code = FindingCode::Incomplete;
+            self.report.notes.push(Finding { code, detail });
         }
     }
 }

@@ -45,7 +45,7 @@ fn pax(records: &str) -> Vec<u8> {
 fn walk(tar: &[u8], piece: usize) -> Result<Manifest, Error> {
     let mut walker = Walker::default();
     tar.chunks(piece).try_for_each(|piece| walker.push(piece))?;
-    walker.finish()
+    walker.finish().map(|contents| contents.manifest)
 }
 
 #[test]
@@ -66,9 +66,9 @@ fn skippable_data_can_be_skipped() {
         offset += usize::try_from(walker.skippable()).unwrap();
         walker.skip().unwrap();
     }
-    assert_eq!(walker.finish().unwrap().backup_id(), "abc");
-    // Headers of the large and the empty entry, two blocks of the manifest, the end mark.
-    assert_eq!(pushed, 5 * 512);
+    assert_eq!(walker.finish().unwrap().manifest.backup_id(), "abc");
+    // Headers of the large and the empty entry, the first block of the large one, two blocks of the manifest, the end mark.
+    assert_eq!(pushed, 6 * 512);
 }
 
 #[test]
@@ -248,7 +248,9 @@ fn ambiguous_entries_are_refused() {
 fn file_is_read_like_a_stream() {
     let large = entry(b'0', "./large", &vec![1; 200_000]);
     let tar = [large, backup(MANIFEST)].concat();
-    let read = |tar: &[u8]| super::super::read_manifest(std::io::Cursor::new(tar));
+    let read = |tar: &[u8]| {
+        super::super::read_contents(std::io::Cursor::new(tar)).map(|contents| contents.manifest)
+    };
     assert_eq!(read(&tar).unwrap().backup_id(), "abc");
     assert!(matches!(read(&tar[..100_000]), Err(Error::Truncated)));
     assert!(matches!(
