@@ -259,9 +259,9 @@ impl Provider {
             parts,
             alias,
         } = self.recognize(endpoint)?;
-        let has_no_region = alias.is_some_and(|alias| alias.region.is_some());
+        let stays = alias.is_some_and(|alias| alias.region.is_some() || alias.is_old);
         let partition = alias.and_then(|alias| alias.regions.as_deref());
-        let template = if has_no_region || partition != self.partition_of(region) {
+        let template = if stays || partition != self.partition_of(region) {
             self.template_for(region)?
         } else {
             template

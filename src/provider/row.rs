@@ -15,6 +15,9 @@ pub struct Alias {
     pub endpoint: UrlTemplate,
     /// Its region, if the host does not name one.
     pub region: Option<String>,
+    /// Whether another region does not have such an endpoint.
+    #[serde(default)]
+    pub is_old: bool,
     /// Start of the names of regions that have only this domain, as a partition's do; the first alias is their endpoint.
     pub regions: Option<String>,
 }

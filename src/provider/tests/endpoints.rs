@@ -34,7 +34,7 @@ fn region_is_parsed_from_the_endpoint() {
 #[test]
 fn endpoint_belongs_to_its_provider() {
     for (id, endpoint, region) in [
-        ("aws", "https://s3.amazonaws.com", Some("us-east-1")),
+        ("aws", "https://s3.amazonaws.com", None),
         (
             "aws",
             "https://s3.dualstack.eu-west-1.amazonaws.com",
@@ -63,6 +63,27 @@ fn endpoint_belongs_to_its_provider() {
         (
             "aws",
             "https://my-bucket.s3-eu-west-1.amazonaws.com",
+            Some("eu-west-1"),
+        ),
+        ("aws", "https://s3-accelerate.amazonaws.com", None),
+        (
+            "aws",
+            "https://my-bucket.s3-accelerate.dualstack.amazonaws.com",
+            None,
+        ),
+        (
+            "aws",
+            "https://s3-external-1.amazonaws.com",
+            Some("us-east-1"),
+        ),
+        (
+            "aws",
+            "https://s3-fips-us-gov-west-1.amazonaws.com",
+            Some("us-gov-west-1"),
+        ),
+        (
+            "aws",
+            "https://b.s3-website-eu-west-1.amazonaws.com",
             Some("eu-west-1"),
         ),
         (
@@ -173,6 +194,24 @@ fn endpoint_moves_to_another_region() {
             "http://b.s3.us-east-1.amazonaws.com:8080/x",
             "eu-west-1",
             Some("http://b.s3.eu-west-1.amazonaws.com:8080/x"),
+        ),
+        (
+            "aws",
+            "https://s3-eu-west-1.amazonaws.com",
+            "eu-south-2",
+            Some("https://s3.eu-south-2.amazonaws.com"),
+        ),
+        (
+            "aws",
+            "https://s3-external-1.amazonaws.com",
+            "eu-west-1",
+            Some("https://s3.eu-west-1.amazonaws.com"),
+        ),
+        (
+            "aws",
+            "https://s3-accelerate.amazonaws.com",
+            "eu-west-1",
+            None,
         ),
         (
             "wasabi",
