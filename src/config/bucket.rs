@@ -169,7 +169,13 @@ fn host_of(text: &str, endpoint: Option<&Url>) -> Option<Url> {
 /// The URL of a bucket: the bucket before a known host, or after the endpoint, or else after the host.
 fn of_url(url: &Url, endpoint: Option<&Url>) -> Option<Parts> {
     let path = percent_decode_str(url.path()).decode_utf8().ok()?;
-    if let Some(own) = endpoint.filter(|own| is_same_server(url, own)) {
+    let own = endpoint.filter(|own| is_same_server(url, own));
+    // At exactly the endpoint, it is a bucket of that name.
+    let is_page = own.is_none_or(|own| own.port_or_known_default() != url.port_or_known_default());
+    if let Some(parts) = of_console(&path).filter(|_| is_page) {
+        return Some(parts);
+    }
+    if let Some(own) = own {
         let base = percent_decode_str(own.path()).decode_utf8().ok()?;
         let below = path.strip_prefix(base.trim_end_matches('/'));
         return of_path(below.unwrap_or(&path));
@@ -193,11 +199,28 @@ fn of_url(url: &Url, endpoint: Option<&Url>) -> Option<Parts> {
         }
         None => of_path(&path)?,
     };
-    let is_own = endpoint.is_some_and(|own| is_same_server(&without, own));
+    let is_own =
+        endpoint.is_some_and(|own| is_same_server(&without, own) || is_less_exact(&without, own));
     Some(Parts {
         endpoint: (!is_own).then_some(without),
         ..parts
     })
+}
+
+/// Whether a provider's URL for all regions was pasted, and the endpoint is that of one of them.
+fn is_less_exact(pasted: &Url, endpoint: &Url) -> bool {
+    provider::of_endpoint(pasted).is_some_and(|known| {
+        known.region_in(pasted).is_none() && known.region_in(endpoint).is_some()
+    })
+}
+
+/// The bucket in the path of a page about it, whose server may be another one: `/browser/BUCKET` of `MinIO`'s console,
+/// `/s3/buckets/BUCKET` of Amazon's. What follows is no folder.
+fn of_console(path: &str) -> Option<Parts> {
+    let path = path.trim_start_matches('/');
+    let pages = ["browser/", "s3/buckets/"];
+    let rest = pages.into_iter().find_map(|page| path.strip_prefix(page))?;
+    of_path(rest.split('/').next()?)
 }
 
 /// Whether a pasted URL leads to the endpoint; a page may show it without its port.
@@ -207,140 +230,4 @@ fn is_same_server(pasted: &Url, endpoint: &Url) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parts(text: &str, endpoint: &str) -> Option<(String, String, Option<String>)> {
-        let endpoint = Url::parse(endpoint).ok();
-        let parts = take_apart(text, endpoint.as_ref())?;
-        let url = parts.endpoint.map(|url| url.to_string());
-        Some((parts.bucket, parts.folder, url))
-    }
-
-    #[test]
-    fn bucket_is_taken_out_of_what_is_pasted() {
-        const NAS: &str = "http://nas:9000";
-        const AWS: &str = "https://s3.eu-central-1.amazonaws.com";
-        const SUPABASE: &str = "https://x.supabase.co/storage/v1/s3";
-        for (text, endpoint, bucket, folder, other) in [
-            ("arn:aws:s3:::my-bucket", AWS, "my-bucket", "", None),
-            ("arn:aws-cn:s3:::my-bucket/*", AWS, "my-bucket", "", None),
-            ("arn:aws:s3:::my-bucket/a/b", AWS, "my-bucket", "a/b", None),
-            ("s3://my-bucket", NAS, "my-bucket", "", None),
-            ("S3://my-bucket/home/", NAS, "my-bucket", "home", None),
-            ("gs://my-bucket/home", NAS, "my-bucket", "home", None),
-            (
-                "s3://ten:my-bucket/home",
-                NAS,
-                "ten:my-bucket",
-                "home",
-                None,
-            ),
-            (
-                "my-bucket/home/cellar",
-                NAS,
-                "my-bucket",
-                "home/cellar",
-                None,
-            ),
-            ("/my-bucket/", NAS, "my-bucket", "", None),
-            ("my-bucket/", NAS, "my-bucket", "", None),
-            (
-                "http://nas:9000/my-bucket/a%20b",
-                NAS,
-                "my-bucket",
-                "a b",
-                None,
-            ),
-            ("https://nas/my-bucket", NAS, "my-bucket", "", None),
-            (
-                "http://nas:9001/my-bucket",
-                NAS,
-                "my-bucket",
-                "",
-                Some("http://nas:9001/"),
-            ),
-            (
-                "https://user:pass@elsewhere.example.com/my-bucket/x?X-Amz-Signature=0",
-                NAS,
-                "my-bucket",
-                "x",
-                Some("https://elsewhere.example.com/"),
-            ),
-            (
-                "https://x.supabase.co/storage/v1/s3/my-bucket/f",
-                SUPABASE,
-                "my-bucket",
-                "f",
-                None,
-            ),
-            (
-                "https://my-bucket.s3.eu-central-1.amazonaws.com/f",
-                AWS,
-                "my-bucket",
-                "f",
-                None,
-            ),
-            (
-                "my.bucket.s3.eu-central-1.amazonaws.com",
-                AWS,
-                "my.bucket",
-                "",
-                None,
-            ),
-            (
-                "https://my-bucket.s3.eu-west-1.amazonaws.com/",
-                AWS,
-                "my-bucket",
-                "",
-                Some("https://s3.eu-west-1.amazonaws.com/"),
-            ),
-            (
-                "s3.eu-west-1.amazonaws.com/my-bucket/f",
-                NAS,
-                "my-bucket",
-                "f",
-                Some("https://s3.eu-west-1.amazonaws.com/"),
-            ),
-            (
-                "https://eu2.contabostorage.com/0123abcd:my-bucket/f",
-                "https://eu2.contabostorage.com",
-                "0123abcd:my-bucket",
-                "f",
-                None,
-            ),
-        ] {
-            let expected = (bucket.into(), folder.into(), other.map(str::to_owned));
-            assert_eq!(parts(text, endpoint), Some(expected), "{text}");
-        }
-    }
-
-    #[test]
-    fn nothing_is_offered_for_what_names_no_bucket() {
-        for text in [
-            "a b",
-            "b",
-            "s3://",
-            "s3://b/f",
-            "ftp://my-bucket/f",
-            "my-bucket//f",
-            "my-bucket/../f",
-            "a:b:my-bucket",
-            "https://console.example.com/s3/buckets/my-bucket",
-            "arn:aws:s3:eu-west-1:123456789012:accesspoint/my-point",
-            "arn:aws:iam::123456789012:user/home",
-        ] {
-            assert_eq!(parts(text, "https://s3.example.com"), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn tenant_belongs_to_the_name() {
-        for name in ["my-bucket", "My.Bucket_1", "tenant:my-bucket", ":my-bucket"] {
-            assert!(is_name(name), "{name}");
-        }
-        for name in ["", "ab", "a:b", "a b:my-bucket", "a.b:my-bucket", "a/b"] {
-            assert!(!is_name(name), "{name}");
-        }
-    }
-}
+mod tests;

@@ -15,11 +15,15 @@ fn content_without_a_usable_certificate_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("nas.cer");
     fs::write(&file, made.cert.der()).unwrap();
+    let in_latin_1 = folder.path().join("nas.pem");
+    let commented = [b"# f\xfcr das NAS\n", pem.as_bytes()].concat();
+    fs::write(&in_latin_1, commented).unwrap();
     let lines: Vec<_> = pem.lines().collect();
     let no_end = lines[..lines.len() / 2].join("\n");
     let cut_off = format!("{no_end}\n-----END CERTIFICATE-----");
     for (certificate, expected) in [
         (pem.as_str(), "accepted"),
+        (in_latin_1.to_str().unwrap(), "accepted"),
         (&key, "holds a private key"),
         (
             &pem.replace("CERTIFICATE", "PKCS7"),
