@@ -36,24 +36,24 @@ struct State {
     locations: Vec<Arc<Location>>,
     /// Kept when a location is removed: a deletion may still run in the background.
     folders: HashMap<FolderId, Arc<Folder>>,
+    /// Folders of registered locations that were refused, by id, because another location had them.
+    refused_moves: HashMap<String, FolderId>,
 }
 
 impl Registry {
-    /// # Errors
-    /// When a location's storage cannot be set up.
-    pub(super) fn open(settings: Vec<config::Location>, ids: Ids, events: &Events) -> Result<Self> {
+    pub(super) fn open(settings: Vec<config::Location>, ids: Ids, events: &Events) -> Self {
         let mut state = State::default();
         for settings in settings {
             let folder = state.folder(&settings, &ids);
-            let location = Location::open(settings, folder, events.clone())?;
+            let location = Location::open(settings, folder, events.clone());
             state.locations.push(Arc::new(location));
         }
-        Ok(Self {
+        Self {
             state: Mutex::new(state),
             ids,
             events: events.clone(),
             changes: watch::Sender::default(),
-        })
+        }
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Location>> {
@@ -103,7 +103,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`Reason::FolderInUse`] if another location has the folder; [`Kind::InvalidRequest`] for the id of a location of the
-    /// configuration with another folder; errors of [`Location::open`].
+    /// configuration with another folder.
     pub(super) async fn put(self: &Arc<Self>, settings: config::Location) -> Result<Arc<Location>> {
         let (location, is_new) = self.state.lock().put(settings, self)?;
         if is_new {
@@ -131,7 +131,10 @@ impl Registry {
         if location.settings.origin != Origin::Embedded {
             refuse_configured(&location)?;
         }
-        self.state.lock().locations.retain(|other| other.id() != id);
+        let mut state = self.state.lock();
+        state.locations.retain(|other| other.id() != id);
+        state.refused_moves.remove(id);
+        drop(state);
         location.retire();
         info!(
             id,
@@ -151,11 +154,13 @@ impl State {
         registry: &Registry,
     ) -> Result<(Arc<Location>, bool)> {
         let folder = FolderId::from(&settings);
+        self.make_room(&settings.id, &folder);
+        self.refused_moves.remove(&settings.id);
         self.refuse_second(&settings.id, &folder)?;
         let mut known = self.locations.iter();
         let Some(index) = known.position(|location| location.id() == settings.id) else {
             let folder = self.folder(&settings, &registry.ids);
-            let location = Arc::new(Location::open(settings, folder, registry.events.clone())?);
+            let location = Arc::new(Location::open(settings, folder, registry.events.clone()));
             self.locations.push(Arc::clone(&location));
             return Ok((location, true));
         };
@@ -166,7 +171,7 @@ impl State {
         }
         refuse_configured(&before)?;
         let folder = self.folder(&settings, &registry.ids);
-        let location = Arc::new(before.reopen(settings, folder)?);
+        let location = Arc::new(before.reopen(settings, folder));
         self.locations[index] = Arc::clone(&location);
         if before.folder.id != location.folder.id {
             before.retire();
@@ -174,9 +179,24 @@ impl State {
         Ok((location, true))
     }
 
+    /// Removes the registered location of this folder if it was to move to another one: two may exchange theirs.
+    fn make_room(&mut self, id: &str, folder: &FolderId) {
+        let leaves = |other: &mut Arc<Location>| {
+            let wanted = self.refused_moves.get(other.id());
+            other.folder.id == *folder && other.id() != id && wanted.is_some_and(|to| to != folder)
+        };
+        for location in self.locations.extract_if(.., leaves) {
+            location.retire();
+            info!(
+                id = location.id(),
+                "removed location \"{}\", which moves", location.settings.name
+            );
+        }
+    }
+
     /// # Errors
     /// [`Reason::FolderInUse`] if a location of another id has the folder.
-    fn refuse_second(&self, id: &str, folder: &FolderId) -> Result<()> {
+    fn refuse_second(&mut self, id: &str, folder: &FolderId) -> Result<()> {
         let mut others = self.locations.iter().filter(|other| other.id() != id);
         let Some(other) = others.find(|other| other.folder.id == *folder) else {
             return Ok(());
@@ -186,6 +206,10 @@ impl State {
             other.id(),
             other.settings.name
         );
+        let mut own = self.locations.iter().filter(|own| own.id() == id);
+        if own.next().is_some_and(|own| is_registered(own)) {
+            self.refused_moves.insert(id.to_owned(), folder.clone());
+        }
         let error = Error::new(Kind::InvalidRequest, detail);
         Err(error.with_reason(Some(Reason::FolderInUse)))
     }

@@ -12,6 +12,7 @@ import pytest
 from custom_components.s3_backup_agent.client import AgentClient, AgentError
 from custom_components.s3_backup_agent.const import DOMAIN
 from custom_components.s3_backup_agent.coordinator import AgentCoordinator
+from custom_components.s3_backup_agent.location.registrar import LocationRegistrar
 from homeassistant.components.backup.const import DATA_MANAGER
 from homeassistant.config_entries import ConfigEntryState, ConfigSubentry
 from homeassistant.core import HomeAssistant
@@ -184,6 +185,28 @@ async def test_refused_location_blocks_no_other(
     assert agents_of(hass) == LOCAL
     assert await known_to(client) == set()
     assert "location_refused" not in shown(hass)
+
+
+async def test_locations_exchange_their_folders(
+    client: AgentClient, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two locations may have each other's folder, and another one that of one that moves."""
+    registrar = LocationRegistrar(client)
+
+    async def register(**prefixes: str) -> None:
+        wanted = {
+            location_id: {**settings, "name": location_id, "prefix": prefix}
+            for location_id, prefix in prefixes.items()
+        }
+        await registrar.register(wanted)
+        assert registrar.refused == {}
+        found = {each["id"]: each["prefix"] for each in await client.locations()}
+        assert {each: found[each] for each in prefixes} == prefixes
+
+    await register(attic="a", cellar="b", roof="c")
+    # The one that needs the folder of another comes first.
+    await register(shed="c", attic="b", cellar="a", roof="d")
+    assert "refuses the location" not in caplog.text
 
 
 async def test_other_home_assistants_locations_are_kept(

@@ -30,9 +30,23 @@ class LocationRegistrar:
         """Add, change and remove registrations; raises AgentError for what a retry may solve."""
         for location_id in self._registered.keys() - wanted.keys():
             await self._remove(location_id)
-        for location_id, settings in wanted.items():
-            if self._registered.get(location_id) != settings:
-                await self._put(location_id, settings)
+        changed = [
+            location_id
+            for location_id, settings in wanted.items()
+            if self._registered.get(location_id) != settings
+        ]
+        for location_id in changed:
+            await self._put(location_id, wanted[location_id])
+        # Its folder may have been that of a location that has moved since.
+        for location_id in [each for each in changed if each in self.refused]:
+            await self._put(location_id, wanted[location_id])
+        for location_id in [each for each in changed if each in self.refused]:
+            _LOGGER.warning(
+                "The agent at %s refuses the location %s: %s",
+                self._client.address,
+                wanted[location_id]["name"],
+                self.refused[location_id],
+            )
 
     async def _put(self, location_id: str, settings: Settings) -> None:
         """Register a location; a refused one does not stop the others."""
@@ -43,12 +57,6 @@ class LocationRegistrar:
         except AgentError as err:
             _raise_if_temporary(err)
             self.refused[location_id] = err
-            _LOGGER.warning(
-                "The agent at %s refuses the location %s: %s",
-                self._client.address,
-                settings["name"],
-                err,
-            )
         self._registered[location_id] = settings
 
     async def _remove(self, location_id: str) -> None:
