@@ -290,7 +290,7 @@ const CONTENT: &[Report] = &[
         "another tool's tars, `._x.tar`, empty tars",
         "a repair that never goes away",
         "remembered until they change",
-        &["api::recover::foreign_tars_are_remembered_until_they_change"],
+        &["api::recover::foreign::foreign_tars_are_remembered_until_they_change"],
     ),
     Report(
         "a bucket with versions",
