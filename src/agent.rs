@@ -72,12 +72,10 @@ pub struct Agent {
 
 impl Agent {
     /// Opens all locations, without a request. Journals and verification records are kept in `state_dir`.
-    ///
-    /// # Errors
-    /// When a location's storage cannot be set up.
-    pub fn new(locations: Vec<config::Location>, state_dir: &Path) -> Result<Arc<Self>> {
+    #[must_use]
+    pub fn new(locations: Vec<config::Location>, state_dir: &Path) -> Arc<Self> {
         let events = Events::default();
-        let locations = Arc::new(Registry::open(locations, Ids::read(state_dir), &events)?);
+        let locations = Arc::new(Registry::open(locations, Ids::read(state_dir), &events));
         let context = Context {
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -94,7 +92,7 @@ impl Agent {
         for location in agent.locations.all() {
             agent.verifier.show(&location);
         }
-        Ok(agent)
+        agent
     }
 
     /// Sender of events.

@@ -209,7 +209,7 @@ async fn dispatch(cli: &Cli, output: Output) -> Result<(), CommandError> {
     }
     let is_partial = !config.problems.is_empty() && cli.command.is_about_all();
     ids::recall(&mut config.locations, &config.state_dir);
-    let agent = Agent::new(config.locations, &config.state_dir)?;
+    let agent = Agent::new(config.locations, &config.state_dir);
     let result = tokio::select! {
         result = ask(&agent, &cli.command, output) => result,
         () = stop_signal => Err(CommandError::Interrupted),

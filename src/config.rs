@@ -9,7 +9,7 @@ mod duplicates;
 mod embedded;
 mod endpoint;
 mod fingerprint;
-mod folder;
+pub(crate) mod folder;
 pub mod layers;
 mod listen;
 pub mod location;

@@ -62,29 +62,25 @@ pub struct Store {
 
 impl Store {
     /// Opens a location's storage. Nothing is sent yet; a directory is created when it is first needed.
-    ///
-    /// # Errors
-    /// When a client cannot be set up with these settings.
-    pub fn open(location: &Location) -> Result<Self, Error> {
+    #[must_use]
+    pub fn open(location: &Location) -> Self {
         Self::compose(location, None)
     }
 
     /// Opens the same storage with other settings. Running transfers have the new credential and limits from their next
     /// request on.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub fn reopen(&self, location: &Location) -> Result<Self, Error> {
+    #[must_use]
+    pub fn reopen(&self, location: &Location) -> Self {
         Self::compose(location, Some(self))
     }
 
     /// Composes the layers: `retry(limit(pace(backend)))`. Retries are outermost, in [`Store::write_retry`] and
     /// [`Store::read_retry`], so that each attempt waits for its turn anew.
-    fn compose(location: &Location, previous: Option<&Self>) -> Result<Self, Error> {
+    fn compose(location: &Location, previous: Option<&Self>) -> Self {
         let previous_s3 = previous.and_then(|previous| previous.s3.as_deref());
         let (s3, backend, description): (_, Arc<dyn Backend>, String) = match &location.backend {
             config::Backend::S3(settings) => {
-                let s3 = Arc::new(Client::open(settings, &location.id, previous_s3)?);
+                let s3 = Arc::new(Client::open(settings, &location.id, previous_s3));
                 let description =
                     format!("bucket \"{}\" at {}", settings.bucket, settings.endpoint);
                 (Some(Arc::clone(&s3)), s3, description)
@@ -108,7 +104,7 @@ impl Store {
             limits.upload.set(settings.wire.upload_limit);
             limits.download.set(settings.wire.download_limit);
         }
-        Ok(Self {
+        Self {
             backend: Layered {
                 limits,
                 pace,
@@ -117,7 +113,7 @@ impl Store {
             s3,
             description: description.into(),
             watch: None,
-        })
+        }
     }
 
     /// The same storage with an observer, which is told when a call waits.
@@ -168,6 +164,13 @@ impl Store {
     #[must_use]
     pub fn keeps_versions(&self) -> Option<bool> {
         self.s3.as_deref().and_then(Client::keeps_versions)
+    }
+
+    /// Whether neither the provider nor an `ETag` tells that content was damaged on the way; found out before the first
+    /// write.
+    #[must_use]
+    pub fn is_unverified(&self) -> bool {
+        self.s3.as_deref().is_some_and(Client::is_unverified)
     }
 
     /// Counters of the requests; a directory has none.

@@ -22,6 +22,7 @@ pub(crate) mod setup;
 pub(crate) mod socks;
 pub(crate) mod stopwatch;
 pub(crate) mod swift;
+pub(crate) mod tunnel;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -37,7 +38,7 @@ pub(crate) use half_sent::{HalfSent, make_day_old};
 pub(crate) use proxy::{Fault, Proxy, Request};
 pub(crate) use quirks::{Failure, Imitation, Quirk};
 pub(crate) use sample::Sample;
-pub(crate) use server::Server;
+pub(crate) use server::{Home, Server};
 pub(crate) use setup::{Location, Setup, StateOn, as_other_user};
 pub(crate) use stopwatch::Stopwatch;
 

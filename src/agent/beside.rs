@@ -77,13 +77,18 @@ async fn look(store: &Store, own: &str) -> Result<(Vec<Object>, bool), Error> {
     let last = page.objects.last().map(|object| object.key.as_str());
     if is_more && last.is_some_and(|last| last.starts_with(own)) {
         let behind = format!("{own}{LAST}");
-        let (rest, more) = store.page_after("", Some(&behind), Patience::NONE).await?;
-        let known: HashSet<Key> = page.objects.iter().map(|it| it.key.clone()).collect();
-        // Not every server knows `start-after`.
-        let rest = rest.objects.into_iter();
-        page.objects
-            .extend(rest.filter(|it| !known.contains(&it.key)));
-        is_more = more;
+        match store.page_after("", Some(&behind), Patience::NONE).await {
+            Ok((rest, more)) => {
+                let known: HashSet<Key> = page.objects.iter().map(|it| it.key.clone()).collect();
+                // Not every server knows `start-after`.
+                let rest = rest.objects.into_iter();
+                page.objects
+                    .extend(rest.filter(|it| !known.contains(&it.key)));
+                is_more = more;
+            }
+            // What the first page shows lies there all the same.
+            Err(error) => debug!("no look behind the folder: {error}"),
+        }
     }
     Ok((page.objects, is_more))
 }

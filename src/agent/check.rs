@@ -5,6 +5,7 @@
 //! drops TLS: an endpoint without TLS is offered if S3 answers there, but no signed request is sent to it.
 
 mod candidates;
+mod notes;
 mod probe;
 mod proof;
 mod steps;
@@ -16,14 +17,14 @@ use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, timeout};
 use tracing::info;
-use url::Host;
 
 use super::model::{CheckNote, CheckReport, CheckStep, Failure};
 use super::nearby::find as find_nearby;
-use crate::config::{Backend, Encryption, FolderId, Location, Problem, S3Settings, Secret};
-use crate::error::{Error, Kind, Placeholders, Reason};
+use crate::config::{Backend, FolderId, Location, Problem, S3Settings, Secret};
+use crate::error::{Error, Kind, Reason};
 use crate::store::{Dialect, Route, Store};
 use candidates::candidates;
+use notes::{note_plain_http, note_short_secret, note_unused_fingerprint, secret_on_the_wire};
 use steps::{LEFT_BEHIND, Trial};
 
 /// Time limit of all corrections together; a user waits.
@@ -70,6 +71,7 @@ pub async fn check(
     if let Backend::S3(settings) = &location.backend {
         trial.notes.extend(note_plain_http(settings));
         trial.notes.extend(note_short_secret(settings));
+        trial.notes.extend(note_unused_fingerprint(settings));
     }
     if trial.ok() {
         trial.notes.extend(note_nearby(location).await);
@@ -178,18 +180,9 @@ async fn without_tls(settings: &S3Settings) -> Option<BTreeMap<String, String>> 
     Some(BTreeMap::from([("endpoint".to_owned(), endpoint)]))
 }
 
-/// Names the secret that every request carries in plain text. The secret access key only signs.
-fn secret_on_the_wire(settings: &S3Settings) -> Option<&'static str> {
-    match (&settings.encryption, &settings.session_token) {
-        (Encryption::Customer(_), _) => Some("encryption key"),
-        (_, Some(_)) => Some("session token"),
-        _ => None,
-    }
-}
-
 /// Notes backups in another folder when this one has none.
 async fn note_nearby(location: &Location) -> Option<CheckNote> {
-    let store = Store::open(location).ok()?;
+    let store = Store::open(location);
     let looking = find_nearby(&store, &location.prefix);
     let nearby = timeout(NEARBY_LIMIT, looking).await.ok()??;
     Some(CheckNote {
@@ -204,37 +197,6 @@ async fn note_nearby(location: &Location) -> Option<CheckNote> {
         ]
         .into(),
         suggestion: Some(nearby.prefix),
-    })
-}
-
-fn note_plain_http(settings: &S3Settings) -> Option<CheckNote> {
-    let secret = secret_on_the_wire(settings).filter(|_| settings.endpoint.scheme() == "http")?;
-    let is_loopback = match settings.endpoint.host()? {
-        Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),
-        Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => address.is_loopback(),
-    };
-    let message = format!(
-        "The endpoint has no TLS: everybody on the way can read the {secret}. Use https:// instead."
-    );
-    (!is_loopback).then(|| CheckNote {
-        code: "plain_http",
-        reason: "plain_http",
-        key: Some("endpoint".to_owned()),
-        message,
-        placeholders: Placeholders::new(),
-        suggestion: None,
-    })
-}
-
-fn note_short_secret(settings: &S3Settings) -> Option<CheckNote> {
-    Some(CheckNote {
-        code: "short_secret",
-        reason: "short_secret",
-        key: Some("secret_access_key".to_owned()),
-        message: settings.short_secret()?.to_owned(),
-        placeholders: Placeholders::new(),
-        suggestion: None,
     })
 }
 
@@ -372,6 +334,17 @@ mod tests {
         ] {
             assert_eq!(noted(endpoint, "token"), None, "{endpoint}");
         }
+    }
+
+    #[test]
+    fn fingerprint_without_tls_is_noted() {
+        let noted = |endpoint| {
+            let fingerprint = ("certificate_sha256", &*"ab".repeat(32));
+            let settings = settings(&[("endpoint", endpoint), fingerprint]);
+            note_unused_fingerprint(&settings).is_some()
+        };
+        assert!(noted("http://nas:9000"));
+        assert!(!noted("https://nas:9000"));
     }
 
     #[test]

@@ -57,50 +57,40 @@ struct State {
 }
 
 impl Location {
-    /// Opens a location.
-    ///
-    /// # Errors
-    /// When its storage cannot be set up with these settings.
-    pub(super) fn open(
-        settings: config::Location,
-        folder: Arc<Folder>,
-        events: Events,
-    ) -> Result<Self> {
+    /// Opens a location. Nothing is sent yet.
+    pub(super) fn open(settings: config::Location, folder: Arc<Folder>, events: Events) -> Self {
         if let Backend::S3(s3) = &settings.backend
             && let Some(warning) = s3.short_secret()
         {
             warn!(location = settings.id, "{warning}");
         }
-        Ok(Self {
-            store: Store::open(&settings)?,
+        Self {
+            store: Store::open(&settings),
             settings: Arc::new(settings),
             catalog: Arc::new(Catalog::new(Arc::clone(&folder))),
             folder,
             events,
             state: Arc::default(),
-        })
+        }
     }
 
     /// Returns the location with other settings. In the same folder, its list and its status stay, and uploads in progress
     /// use the new key and limits from their next request.
-    ///
-    /// # Errors
-    /// As [`Self::open`]; the location stays as it is then.
-    pub(super) fn reopen(&self, settings: config::Location, folder: Arc<Folder>) -> Result<Self> {
+    pub(super) fn reopen(&self, settings: config::Location, folder: Arc<Folder>) -> Self {
         if self.folder.id != folder.id {
             return Self::open(settings, folder, self.events.clone());
         }
-        let store = self.store.reopen(&settings)?;
+        let store = self.store.reopen(&settings);
         self.catalog.invalidate();
         let mut state = self.state.lock();
         state.health.has_new_settings();
         state.history.last_check = None;
         drop(state);
-        Ok(Self {
+        Self {
             settings: Arc::new(settings),
             store,
             ..self.clone()
-        })
+        }
     }
 
     /// Its id.

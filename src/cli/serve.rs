@@ -19,12 +19,11 @@ use super::CommandError;
 use crate::agent::location::ids;
 use crate::agent::{Agent, identity};
 use crate::api::{HomeAssistant, State, router};
-use crate::config::{Config, Listen, Origin, Problem};
+use crate::config::{Config, Listen, Origin};
 use crate::logging;
 use crate::page;
 use crate::server::auth::{Allowed, Gate};
 use crate::server::{Listener, UnixSocket, run};
-use crate::store::Store;
 use crate::supervisor::announce;
 
 /// Deadline for the clean-up at shutdown. A container is killed after ten seconds, draining included.
@@ -35,14 +34,11 @@ pub(super) async fn serve(
     mut config: Config,
     stop_signal: impl Future<Output = ()>,
 ) -> Result<(), CommandError> {
-    if config.supervisor.is_some() {
-        config.drop_unusable_locations();
-    }
     let log = logging::start(config.log.level, config.log.format).map_err(io::Error::other)?;
     let _lock = state_dir::lock(&config.state_dir)?;
     ids::remember(&mut config.locations, &config.state_dir);
     let token = token::of(&config.listen, config.supervisor.is_some())?;
-    let agent = Agent::new(config.locations.clone(), &config.state_dir)?;
+    let agent = Agent::new(config.locations.clone(), &config.state_dir);
     agent.start_maintenance();
     let shutdown = CancellationToken::new();
     let allowed = Allowed {
@@ -94,24 +90,6 @@ pub(super) async fn serve(
     }
     info!("stopped");
     Ok(stopped?)
-}
-
-impl Config {
-    /// Drops locations that cannot be opened, such as one with a certificate that TLS refuses.
-    fn drop_unusable_locations(&mut self) {
-        let problems = &mut self.problems;
-        self.locations
-            .retain(|location| match Store::open(location) {
-                Ok(_) => true,
-                Err(error) => {
-                    problems.push(Problem::new(
-                        format!("locations \"{}\"", location.id),
-                        error.to_string(),
-                    ));
-                    false
-                }
-            });
-    }
 }
 
 /// Binds all listeners, each with its router.

@@ -111,18 +111,20 @@ impl fmt::Display for FolderId {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use serde_json::json;
 
     use super::*;
 
-    fn bucket(endpoint: &str, prefix: &str) -> Location {
+    /// A location on a bucket.
+    pub(crate) fn bucket(endpoint: &str, prefix: &str) -> Location {
         let settings = json!({"endpoint": endpoint, "bucket": "ha-backups", "prefix": prefix,
             "access_key_id": "key", "secret_access_key": "secret"});
         Location::from_json(&settings).unwrap().0
     }
 
-    fn directory(path: &str, prefix: &str) -> Location {
+    /// A location in a directory.
+    pub(crate) fn directory(path: &str, prefix: &str) -> Location {
         Location {
             backend: Backend::Directory(path.into()),
             ..bucket("https://s3.example.com", prefix)

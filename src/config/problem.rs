@@ -7,7 +7,7 @@ use super::settings::TABLES;
 use crate::error::{Kind, Placeholders, Reason};
 
 /// Every [kind](Problem::kind) of problem, for translations.
-pub const KINDS: [&str; 31] = [
+pub const KINDS: [&str; 30] = [
     "bad_folder",
     "bad_id",
     "bad_port",
@@ -16,7 +16,6 @@ pub const KINDS: [&str; 31] = [
     "damaged_certificate",
     "endpoint_missing",
     "endpoint_with_more",
-    "fingerprint_with_proxy",
     "key_from_environment",
     "key_without_encryption",
     "missing",

@@ -60,7 +60,7 @@ impl ProxyVariable {
 }
 
 /// The error of a text that is no proxy's URL.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, Copy, thiserror::Error)]
 pub enum BadProxy {
     /// Version 4 of SOCKS, or 4a.
     #[error("is a SOCKS4 proxy: write socks5h:// or socks5:// if the proxy speaks version 5")]
@@ -91,7 +91,7 @@ impl Proxy {
 }
 
 impl BadProxy {
-    fn reason(&self) -> Option<Reason> {
+    const fn reason(self) -> Option<Reason> {
         match self {
             Self::Socks4 => Some(Reason::ProxyWithSocks4),
             Self::NoUrl => None,

@@ -32,11 +32,10 @@ pub struct Wire {
 
 impl Wire {
     pub(super) fn read(section: &mut Reader<'_>) -> Self {
-        let proxy = Proxy::read(section);
         Self {
             ca_certificate: read_certificate(section),
-            certificate_sha256: read_fingerprint(section, proxy.as_ref()),
-            proxy,
+            certificate_sha256: read_fingerprint(section),
+            proxy: Proxy::read(section),
             upload_limit: section.number("upload_limit"),
             download_limit: section.number("download_limit"),
             idle: section.duration("idle_seconds"),
@@ -85,7 +84,7 @@ fn is_parsable(certificate: &CertificateDer<'_>) -> bool {
 
 /// The PEM itself, or the PEM in the file that the text names.
 fn read_pem(text: &str, is_local: bool) -> Result<String, String> {
-    if text.contains("-----BEGIN") {
+    if text.contains(pem::BEGIN) {
         Ok(pem::with_lines(text))
     } else if is_local {
         read_small(text).map_err(|error| match error.kind() {
@@ -99,7 +98,7 @@ fn read_pem(text: &str, is_local: bool) -> Result<String, String> {
     }
 }
 
-fn read_fingerprint(section: &mut Reader<'_>, proxy: Option<&Proxy>) -> Option<Fingerprint> {
+fn read_fingerprint(section: &mut Reader<'_>) -> Option<Fingerprint> {
     let text = section.text("certificate_sha256")?;
     let fingerprint = Fingerprint::parse(&text);
     if fingerprint.is_none() {
@@ -110,24 +109,21 @@ fn read_fingerprint(section: &mut Reader<'_>, proxy: Option<&Proxy>) -> Option<F
             )
             .of_kind("not_a_fingerprint", []);
     }
-    if matches!(proxy, Some(Proxy::Url(url)) if url.expose().starts_with("https")) {
-        section
-            .problem(
-                "certificate_sha256",
-                "cannot be set with a proxy at https://, whose certificate is another one",
-            )
-            .of_kind("fingerprint_with_proxy", []);
-    }
     fingerprint
 }
 
+/// Reads a PEM, whose comments may have letters of any encoding.
 fn read_small(path: &str) -> io::Result<String> {
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let mut file = File::open(path)?.take(MAX_PEM_BYTES + 1);
-    file.read_to_string(&mut text)?;
-    if text.len() as u64 <= MAX_PEM_BYTES {
-        Ok(text)
+    file.read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_PEM_BYTES {
+        return Err(io::Error::other("the file is too large"));
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    if text.contains(pem::BEGIN) || str::from_utf8(&bytes).is_ok() {
+        Ok(text.into_owned())
     } else {
-        Err(io::Error::other("the file is too large"))
+        Err(ErrorKind::InvalidData.into())
     }
 }

@@ -169,7 +169,7 @@ impl Multipart {
     ) -> Result<(), Error> {
         let (store, session) = (&self.store, &self.session);
         let action = store.action("complete the upload of", &session.key);
-        let is_disowned = &AtomicBool::new(false);
+        let (was_unanswered, is_disowned) = (&AtomicBool::new(false), &AtomicBool::new(false));
         let patience = store.remote(patience);
         let completed = store.write_retry(patience).run(&action, |call| async move {
             let error = match store.backend.complete(&call, session, parts).await {
@@ -180,8 +180,11 @@ impl Multipart {
                 && error.outcome == Outcome::ServerError
                 && let Some(error) = self.no_such_upload(&call).await
             {
-                is_disowned.store(true, Ordering::Relaxed);
+                is_disowned.store(!was_unanswered.load(Ordering::Relaxed), Ordering::Relaxed);
                 return Err(error);
+            }
+            if matches!(error.outcome, Outcome::Timeout | Outcome::Unreachable) {
+                was_unanswered.store(true, Ordering::Relaxed);
             }
             Err(error)
         });

@@ -224,6 +224,18 @@ impl Store {
         }
     }
 
+    /// The same, or nothing when the listing does not show it either.
+    ///
+    /// # Errors
+    /// What a request fails with.
+    pub async fn object_or_listed_if_any(
+        &self,
+        key: &Key,
+        patience: Patience,
+    ) -> Result<Option<Object>, Error> {
+        if_any(self.object_or_listed(key, patience).await)
+    }
+
     /// Returns an object by the listing of its own key.
     ///
     /// # Errors
@@ -247,10 +259,7 @@ impl Store {
         key: &Key,
         patience: Patience,
     ) -> Result<Option<Object>, Error> {
-        match self.object(key, patience).await {
-            Err(error) if error.outcome == Outcome::NotFound => Ok(None),
-            found => found.map(Some),
-        }
+        if_any(self.object(key, patience).await)
     }
 
     /// Returns an object's metadata with the checksums that the server has.
@@ -272,5 +281,12 @@ impl Store {
             }
             found => found,
         }
+    }
+}
+
+fn if_any(found: Result<Object, Error>) -> Result<Option<Object>, Error> {
+    match found {
+        Err(error) if error.outcome == Outcome::NotFound => Ok(None),
+        found => found.map(Some),
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::lab::call::http;
-use crate::lab::{Imitation, Location, Proxy, Quirk, Sample, Setup, garage};
+use crate::lab::{Fault, Imitation, Location, Proxy, Quirk, Sample, Setup, garage};
 
 #[tokio::test]
 async fn archives_of_a_sync_app_are_counted_until_they_are_adopted() {
@@ -93,6 +93,27 @@ async fn archives_behind_a_full_folder_are_found() {
     let setup = Setup::of(server.location());
     let ran = setup.run(&["--json", "list"]).await.ended_with(0);
     let found = json!({"archives": 3, "is_more": false, "example": "A.tar"});
+    assert_eq!(ran.json()["beside"], found);
+}
+
+#[tokio::test]
+async fn archives_before_the_folder_are_named_although_no_more_can_be_listed() {
+    let server = Imitation::with([Quirk::PageSize(3)]).await;
+    let bucket = server.bucket();
+    bucket.put_backups(4).await;
+    bucket.put("A.tar", Sample::small("a1").tar).await;
+    let proxy = Proxy::before(&server.endpoint()).await;
+    let setup = Setup::of(Location {
+        endpoint: proxy.endpoint(),
+        ..server.location()
+    });
+    proxy.fault(
+        |request| request.path.contains("start-after"),
+        Fault::Answer("500 Internal Server Error", ""),
+    );
+    let ran = setup.run(&["--json", "list"]).await.ended_with(0);
+    assert_eq!(proxy.faults_left(), 0, "test precondition not met");
+    let found = json!({"archives": 1, "is_more": true, "example": "A.tar"});
     assert_eq!(ran.json()["beside"], found);
 }
 

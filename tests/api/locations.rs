@@ -121,6 +121,34 @@ async fn one_folder_is_one_location() {
     assert_eq!(register("cellar", "attic").await.status, 200);
 }
 
+/// Home Assistant registers both again, and then once more the one that was refused.
+#[tokio::test]
+async fn locations_exchange_their_folders() {
+    let bucket = garage::shared().bucket().await;
+    let agent = Setup::with([]).serve().await;
+    let register = async |id: &str, prefix: &str| {
+        let mut settings = settings(&bucket);
+        settings["prefix"] = json!(prefix);
+        put(&agent, id, &settings).await.status
+    };
+    for (id, prefix) in [("a", "attic"), ("b", "cellar"), ("c", "roof")] {
+        assert_eq!(register(id, prefix).await, 200);
+    }
+    let upload = agent.begin("c", &Sample::small("a1")).await;
+    assert_eq!(register("a", "cellar").await, 400);
+    assert_eq!(register("b", "attic").await, 200);
+    assert_eq!(register("a", "cellar").await, 200);
+    for (id, prefix) in [("a", "cellar"), ("b", "attic"), ("c", "roof")] {
+        assert_eq!(agent.location(id).await["prefix"], prefix);
+    }
+    // One that was moved back stays where it is.
+    assert_eq!(register("a", "attic").await, 400);
+    assert_eq!(register("a", "cellar").await, 200);
+    assert_eq!(register("b", "cellar").await, 400);
+    assert_eq!(agent.location("a").await["prefix"], "cellar");
+    assert_eq!(agent.cancel(&upload).await.status, 204);
+}
+
 #[tokio::test]
 async fn check_names_the_folder_and_its_id() {
     let (mut agent, bucket) = (agent().await, garage::shared().bucket().await);

@@ -48,7 +48,7 @@ fn settings(location: &Location) -> config::Location {
 
 /// An agent in this process, whose location is registered before the schedules are first evaluated.
 fn inside(location: &Location, state: &Path) -> Arc<agent::Agent> {
-    let agent = agent::Agent::new(vec![settings(location)], state).unwrap();
+    let agent = agent::Agent::new(vec![settings(location)], state);
     agent.start_maintenance();
     agent
 }

@@ -122,7 +122,7 @@ async fn idle_location_is_polled() {
     };
     let (location, _) = config::Location::from_json(&location.json()).unwrap();
     let state = tempfile::tempdir().unwrap();
-    let agent = agent::Agent::new(vec![location], state.path()).unwrap();
+    let agent = agent::Agent::new(vec![location], state.path());
     agent.start_maintenance();
     let status = || agent.locations()[0].status;
     let lists = || proxy.count(Request::is_list);

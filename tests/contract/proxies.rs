@@ -164,3 +164,25 @@ async fn unusable_variable_is_named() {
     let detail = error(&check)["detail"].as_str().unwrap();
     assert!(detail.contains("HTTP_PROXY is a SOCKS4 proxy"), "{detail}");
 }
+
+/// The variable is another program's, too: it stops one location, not the agent.
+#[tokio::test]
+async fn unusable_variable_fails_its_location_alone() {
+    let through = Location {
+        id: "through".into(),
+        ..garage_at("127.0.0.1").await.with("proxy", "environment")
+    };
+    let direct = Location {
+        id: "direct".into(),
+        ..garage_at("127.0.0.1").await
+    };
+    let agent = Setup::with([through, direct])
+        .with_variable("HTTP_PROXY", "socks4://127.0.0.1:9")
+        .serve()
+        .await;
+    agent.upload("direct", &Sample::small("a1")).await;
+    let listed = agent.get("/v1/locations/through/backups").await;
+    listed.is_problem(502, "storage_error", &["HTTP_PROXY is a SOCKS4 proxy"]);
+    let status = agent.location("through").await;
+    assert_eq!(status["error"]["reason"], "proxy_failed", "{status:#}");
+}

@@ -4,9 +4,7 @@ use serde_json::Value;
 
 use crate::lab::call::content_path;
 use crate::lab::front::Front;
-use crate::lab::{
-    Agent, Bucket, Garage, HalfSent, Location, MIB, Sample, Setup, eventually, garage,
-};
+use crate::lab::{Agent, Bucket, Garage, Location, MIB, Sample, Setup, eventually, garage};
 
 /// What every guide to a proxy in front of S3 says.
 const PASS: &str = "proxy_pass http://storage; proxy_set_header Host $http_host;";
@@ -198,12 +196,6 @@ async fn upload_and_download_survive_restarts_behind_haproxy() {
     };
 
     let sample = Sample::new("a1", "Patient", 60 * MIB);
-    let HalfSent {
-        upload_id,
-        mut sending,
-        rest,
-        ..
-    } = agent.half_sent("garage", &sample, 1).await;
     let restarts = async {
         garage.kill();
         let times = retried(0).await;
@@ -212,11 +204,7 @@ async fn upload_and_download_survive_restarts_behind_haproxy() {
         garage.start().await;
         front.start().await;
     };
-    tokio::join!(restarts, sending.send(&rest));
-    let arrived = sending.ended().await.unwrap();
-    assert_eq!(arrived.status, 200, "{arrived:?}");
-    let completed = agent.complete(&upload_id, &sample).await;
-    assert_eq!(completed.status, 200, "{completed:?}");
+    agent.upload_through("garage", &sample, restarts).await;
     let stem = format!("backups/{}", sample.stem());
     bucket.wait_until_only(&stem, &sample).await;
 

@@ -1,6 +1,7 @@
 //! Common behaviour of all S3 servers: one suite against real servers of different vendors.
 
 mod capabilities;
+mod checksums;
 mod refusals;
 
 use futures_util::future::join_all;
@@ -8,14 +9,16 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::lab::call::content_path;
-use crate::lab::capability::{OfParts, Unverified};
 use crate::lab::{
-    Agent, Fault, HalfSent, Location, MIB, Proxy, Request, Sample, Server, Setup, eventually,
-    home_behind_proxy,
+    Fault, HalfSent, Home, MIB, Request, Sample, Server, Setup, eventually, home_behind_proxy,
 };
 use capabilities::{
     condition_on_a_write_is_honoured_or_ignored, copy_inside_the_storage_is_made,
     range_is_answered, unfinished_uploads_are_listed, wrong_checksum_is_refused_or_ignored,
+};
+use checksums::{
+    automatic_checksum_is_one_that_is_verified, damage_on_the_way_is_refused_with_every_checksum,
+    every_checksum_mode_is_accepted, persistently_damaged_content_is_never_acknowledged,
 };
 use refusals::{
     encryption_key_is_applied_or_refused, missing_bucket_is_reported,
@@ -70,6 +73,7 @@ on_each_server! {
     check_succeeds_and_leaves_nothing_behind
     omitted_region_is_detected
     every_checksum_mode_is_accepted
+    automatic_checksum_is_one_that_is_verified
     encryption_key_is_applied_or_refused
     missing_encryption_key_is_named
     unsupported_encryption_is_refused_immediately
@@ -86,7 +90,7 @@ on_each_server! {
     missing_permission_is_reported
 }
 
-async fn round_trip(server: Server, sample: Sample) {
+async fn round_trip(server: Server, sample: Sample) -> Home {
     let home = server.home().await;
     home.agent.upload("home", &sample).await;
     let (tar, metadata) = (
@@ -128,14 +132,17 @@ async fn round_trip(server: Server, sample: Sample) {
     assert_eq!(home.agent.delete_backup("home", "a1").await.status, 204);
     home.bucket.wait_until_empty().await;
     assert!(home.agent.listed("home").await.is_empty());
+    home
 }
 
 async fn small_backup_round_trips(server: Server) {
     round_trip(server, Sample::small("a1")).await;
 }
 
+/// No bucket of the tests keeps versions.
 async fn large_backup_round_trips(server: Server) {
-    round_trip(server, Sample::new("a1", "Large", 30 * MIB + 10_240)).await;
+    let home = round_trip(server, Sample::new("a1", "Large", 30 * MIB + 10_240)).await;
+    assert_eq!(home.agent.location("home").await["keeps_versions"], false);
 }
 
 async fn ranges_span_parts(server: Server) {
@@ -303,75 +310,6 @@ async fn part_with_lost_answer_is_stored_again(server: Server) {
     .await;
 }
 
-/// Only the agent compares anything here, and it has never seen a correct answer.
-async fn persistently_damaged_content_is_never_acknowledged(server: Server) {
-    // Only large writes are changed, so the agent's own probe arrives intact.
-    for index in [10, 1_000_000] {
-        let bucket = server.bucket().await;
-        let proxy = Proxy::before(&bucket.endpoint).await;
-        let location = Location {
-            endpoint: proxy.endpoint(),
-            ..server.location(&bucket)
-        };
-        let agent = Setup::of(location.with("checksum", "off")).serve().await;
-        for _ in 0..100 {
-            proxy.fault(|request| request.method == "PUT", Fault::FlipRequest(index));
-        }
-        let sample = Sample::new("a1", "Damaged", 12 * MIB);
-        for attempt in 0..3 {
-            let upload_id = agent.begin("home", &sample).await;
-            let arrived = agent.content(&upload_id, sample.tar.clone()).await;
-            arrived.is_problem(409, "checksum_mismatch", &["MD5"]);
-            assert!(
-                agent.refreshed("home").await["backups"] == json!([]),
-                "attempt {attempt}"
-            );
-            bucket.wait_until_empty().await;
-        }
-        assert!(proxy.faults_left() > 0, "test precondition not met");
-        proxy.forget_faults();
-        agent.upload("home", &sample).await;
-        assert!(agent.download("home", "a1").await.unwrap().body == sample.tar);
-    }
-}
-
-/// Where a server verifies nothing, the agent compares the `ETag`.
-async fn damage_on_the_way_is_refused_with_every_checksum(server: Server) {
-    let capabilities = server.capabilities();
-    for checksum in ["sha256", "crc32c", "crc64nvme"] {
-        let bucket = server.bucket().await;
-        let proxy = Proxy::before(&bucket.endpoint).await;
-        let location = Location {
-            endpoint: proxy.endpoint(),
-            ..server.location(&bucket)
-        };
-        let agent = Setup::of(location.with("checksum", checksum)).serve().await;
-        for _ in 0..100 {
-            proxy.fault(
-                |request| request.method == "PUT",
-                Fault::FlipRequest(1_000_000),
-            );
-        }
-        let sample = Sample::new("a1", "Damaged", 12 * MIB);
-        let upload_id = agent.begin("home", &sample).await;
-        let arrived = agent.content(&upload_id, sample.tar.clone()).await;
-        assert!(proxy.faults_left() > 0, "test precondition not met");
-        proxy.forget_faults();
-        let is_told = match checksum {
-            "sha256" => capabilities.verifies_signature,
-            _ => capabilities.unverified != Unverified::Repeated,
-        };
-        assert_eq!(arrived.status == 409, is_told, "{checksum}: {arrived:?}");
-        if !is_told {
-            continue;
-        }
-        arrived.is_problem(409, "checksum_mismatch", &[]);
-        bucket.wait_until_empty().await;
-        agent.upload("home", &sample).await;
-        assert!(agent.download("home", "a1").await.unwrap().body == sample.tar);
-    }
-}
-
 async fn interrupted_download_resumes(server: Server) {
     let (agent, proxy, _bucket) = home_behind_proxy(server).await;
     let sample = Sample::new("a1", "Long", 12 * MIB);
@@ -392,45 +330,6 @@ async fn check_succeeds_and_leaves_nothing_behind(server: Server) {
         .await
         .ended_with(0);
     bucket.wait_until_empty().await;
-}
-
-async fn every_checksum_mode_is_accepted(server: Server) {
-    for checksum in ["sha256", "crc32c", "crc64nvme", "off"] {
-        let home = server
-            .home_with(|home| *home = home.clone().with("checksum", checksum))
-            .await;
-        for sample in [
-            Sample::small("small"),
-            Sample::new("large", "Large", 6 * MIB),
-        ] {
-            home.agent.upload("home", &sample).await;
-            assert!(
-                home.agent.download("home", sample.id()).await.unwrap().body == sample.tar,
-                "{checksum}"
-            );
-            verifies(server, &home.agent, &sample, checksum).await;
-        }
-    }
-}
-
-/// A full verification finds the backup intact, whatever checksum the server says that it has.
-async fn verifies(server: Server, agent: &Agent, sample: &Sample, checksum: &str) {
-    let path = format!("/v1/locations/home/backups/{}/verify", sample.id());
-    let answer = agent.post(&path, &json!({"mode": "full"})).await;
-    let text = String::from_utf8(answer.body.to_vec()).unwrap();
-    let result: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
-    assert_eq!(result["ok"], true, "{checksum}: {result:#}");
-    let notes = result["notes"].as_array().unwrap();
-    let is_in_parts = sample.id() == "large";
-    let is_wrong = checksum == "crc32c"
-        && is_in_parts
-        && server.capabilities().crc32c_of_parts == OfParts::Wrong;
-    assert_eq!(!notes.is_empty(), is_wrong, "{checksum}: {result:#}");
-    for note in notes {
-        assert_eq!(note["code"], "server_checksum_wrong");
-        let detail = note["detail"].as_str().unwrap();
-        assert!(detail.contains("at http://127.0.0.1"), "{detail}");
-    }
 }
 
 async fn third_copy_of_a_backup_replaces_the_second(server: Server) {

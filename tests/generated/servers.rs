@@ -6,7 +6,7 @@ use super::assert_up_to_date;
 use crate::contract::servers::TESTS;
 use crate::lab::Server;
 use crate::lab::capability::{
-    CHECKSUMS, Capabilities, Condition, Encryption, Keys, NoUploads, OfParts, Unverified,
+    CHECKSUMS, Capabilities, Condition, Encryption, Keys, NoUploads, Unverified,
 };
 
 const TOP: &str = "\
@@ -42,7 +42,6 @@ fn column(capabilities: Capabilities) -> Vec<(String, &'static str)> {
         verifies_signature,
         verifies,
         unverified,
-        crc32c_of_parts,
         if_none_match,
         range_status,
     } = capabilities;
@@ -71,10 +70,6 @@ fn column(capabilities: Capabilities) -> Vec<(String, &'static str)> {
             yes(if_none_match == Condition::Honoured),
         ),
         (
-            "Shows a wrong CRC-32C of an upload in parts",
-            yes(crc32c_of_parts == OfParts::Wrong),
-        ),
-        (
             "Status of a range",
             match range_status {
                 206 => "206",
@@ -86,6 +81,8 @@ fn column(capabilities: Capabilities) -> Vec<(String, &'static str)> {
     .into_iter()
     .map(|(feature, cell)| (feature.to_owned(), cell))
     .collect::<Vec<_>>();
+    let automatic = "`checksum = \"auto\"` without a preset becomes";
+    rows.push((automatic.to_owned(), capabilities.automatic()));
     let signature = "Verifies the SHA-256 in the signature";
     rows.push((signature.to_owned(), yes(verifies_signature)));
     for checksum in CHECKSUMS {

@@ -25,8 +25,6 @@ pub(crate) struct Capabilities {
     pub(crate) verifies: &'static [&'static str],
     /// What it makes of the other checksum headers.
     pub(crate) unverified: Unverified,
-    /// The CRC-32C that it shows of an upload in parts.
-    pub(crate) crc32c_of_parts: OfParts,
     /// `If-None-Match: *` on a write.
     pub(crate) if_none_match: Condition,
     /// Status of an answer with a range.
@@ -52,15 +50,6 @@ pub(crate) enum Condition {
     Honoured,
     /// Writes over it.
     Ignored,
-}
-
-/// The checksum that a server shows of an upload in parts that asked for one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OfParts {
-    /// That of all bytes, or none.
-    RightOrNone,
-    /// Another one.
-    Wrong,
 }
 
 /// What a server makes of access keys.
@@ -103,10 +92,21 @@ const AMAZON: Capabilities = Capabilities {
     verifies_signature: true,
     verifies: &CHECKSUMS,
     unverified: Unverified::Dropped,
-    crc32c_of_parts: OfParts::RightOrNone,
     if_none_match: Condition::Honoured,
     range_status: 206,
 };
+
+impl Capabilities {
+    /// What `checksum = "auto"` becomes without a preset: the first of these that the server verifies.
+    pub(crate) fn automatic(&self) -> &'static str {
+        let is_verified = |name: &str| match name {
+            "sha256" => self.verifies_signature,
+            _ => self.verifies.contains(&name),
+        };
+        let mut names = ["sha256", "crc64nvme", "crc32c"].into_iter();
+        names.find(|name| is_verified(name)).unwrap_or("off")
+    }
+}
 
 impl Server {
     pub(crate) fn capabilities(self) -> Capabilities {
@@ -161,7 +161,6 @@ impl Server {
                 verifies_signature: false,
                 verifies: &[],
                 unverified: Unverified::Repeated,
-                crc32c_of_parts: OfParts::Wrong,
                 ..AMAZON
             },
         }

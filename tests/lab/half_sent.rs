@@ -48,6 +48,27 @@ impl Client {
         }
     }
 
+    /// Uploads a backup, with an `outage` from the middle of its content on.
+    pub(crate) async fn upload_through(
+        &self,
+        location: &str,
+        sample: &Sample,
+        outage: impl Future<Output = ()>,
+    ) {
+        let HalfSent {
+            upload_id,
+            mut sending,
+            rest,
+            ..
+        } = self.half_sent(location, sample, 1).await;
+        tokio::join!(outage, sending.send(&rest));
+        let arrived = sending.ended().await.unwrap();
+        assert_eq!(arrived.status, 200, "{arrived:?}");
+        assert_eq!(arrived.json()["sha256"], sample.sha256());
+        let completed = self.complete(&upload_id, sample).await;
+        assert_eq!(completed.status, 200, "{completed:?}");
+    }
+
     /// Disconnects in the middle of the content, once two parts are stored, and waits until the
     /// upload is suspended.
     pub(crate) async fn disconnected_half_way(&self, location: &str, sample: &Sample) {

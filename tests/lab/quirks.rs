@@ -15,6 +15,7 @@ mod tls;
 pub(crate) use failing::Failure;
 pub(crate) use server::Imitation;
 pub(crate) use tls::Certificate;
+pub(in crate::lab) use tls::Identity;
 
 /// One deviation of a provider from Amazon S3, or one failure of a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,6 +160,8 @@ pub(crate) enum Quirk {
     /// Knows its buckets in this jurisdiction only, as Cloudflare R2. Source:
     /// <https://github.com/lvillis/s3-rs/issues/2>.
     Jurisdiction(&'static str),
+    /// The same, and tells the key nothing about names elsewhere: 403.
+    HiddenJurisdiction(&'static str),
     /// Has a bucket policy that denies objects without `AES256`. Source: the message of Amazon in
     /// <https://github.com/noobaa/noobaa-core/issues/10060>, the policy in "Protecting data with
     /// server-side encryption" in its user guide.

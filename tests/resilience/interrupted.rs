@@ -4,16 +4,20 @@
 mod discarded;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::stream;
 use s3_backup_agent::error::Kind;
+use s3_backup_agent::store::{ContentType, Key, Outcome, Patience, Store};
 use s3_backup_agent::{agent, config};
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use crate::lab::{
-    Agent, Bucket, HalfSent, Imitation, Location, MIB, Sample, Server, Setup, agent_behind_proxy,
-    home_behind_proxy, time_passes,
+    Agent, Bucket, Fault, HalfSent, Imitation, Location, MIB, Proxy, Sample, Server, Setup,
+    agent_behind_proxy, garage, home_behind_proxy, time_passes,
 };
 
 /// Sends the complete backup and asserts the bucket's content.
@@ -197,6 +201,8 @@ async fn changed_storage_options_restart_the_upload() {
     let bucket = server.bucket();
     let agent = Setup::with([]).keeping_secret(&server.secret).serve().await;
     let mut settings = Location::of(&bucket).json();
+    // The imitation refuses a wrong CRC-64/NVME, and stores the object.
+    settings["checksum"] = json!("sha256");
     agent.register("garage", &settings).await;
     let sample = Sample::new("a1", "Kept", 20 * MIB);
     agent.disconnected_half_way("garage", &sample).await;
@@ -210,7 +216,7 @@ async fn changed_storage_options_restart_the_upload() {
 async fn idle_upload_expires_after_ten_minutes() {
     let (server, state) = (Imitation::with([]).await, tempfile::tempdir().unwrap());
     let (location, _) = config::Location::from_json(&server.location().json()).unwrap();
-    let agent = agent::Agent::new(vec![location], state.path()).unwrap();
+    let agent = agent::Agent::new(vec![location], state.path());
     let sample = Sample::new("a1", "Nightly", 20_480);
     for (before, after, is_in_time) in [(9, 9, true), (0, 11, false), (11, 0, false)] {
         let backup = serde_json::from_value(sample.metadata.clone()).unwrap();
@@ -245,4 +251,31 @@ async fn idle_upload_expires_after_ten_minutes() {
             "{before} minutes until the content, {after} until the end"
         );
     }
+}
+
+/// The second attempt, in the region that the first refusal names, is done, and its answer lost.
+#[tokio::test]
+async fn lost_answer_in_another_dialect_may_be_a_success() {
+    let bucket = garage::shared().bucket().await;
+    let proxy = Proxy::before(&bucket.endpoint).await;
+    let location = Location {
+        endpoint: proxy.endpoint(),
+        provider: "other".into(),
+        region: String::new(),
+        ..Location::of(&bucket)
+    };
+    let location = location.with("idle_seconds", "1");
+    let (location, _) = config::Location::from_json(&location.json()).unwrap();
+    let store = Store::open(&location);
+    for permits in [1, 0] {
+        let held = Fault::HoldAnswer(Arc::new(Semaphore::new(permits)));
+        proxy.fault(|request| request.writes("/a.txt"), held);
+    }
+    let (key, text) = (Key::new("a.txt"), Bytes::from_static(b"text"));
+    let written = store.write(&key, text, ContentType::Text, Patience::NONE);
+    let error = written.await.unwrap_err();
+    assert_eq!(proxy.faults_left(), 0, "test precondition not met");
+    assert_eq!(error.outcome, Outcome::WrongRegion, "{error}");
+    assert_eq!(bucket.get("a.txt").await, "text");
+    assert!(error.may_have_succeeded);
 }

@@ -25,6 +25,9 @@ pub(super) const LEFT_BEHIND: &str = "left_behind";
 /// Code of the warning that the uplink is too slow for a whole part.
 const SLOW_UPLINK: &str = "slow_uplink";
 
+/// Code of the warning that nothing verifies what arrives.
+const UNVERIFIED: &str = "content_unverified";
+
 /// Code of the warning that the bucket keeps versions.
 const KEEPS_VERSIONS: &str = "keeps_versions";
 
@@ -122,10 +125,7 @@ impl Trial {
             };
             self.note_clock(greeting.ahead);
         }
-        let store = match Store::open(&self.location) {
-            Ok(store) => store,
-            Err(error) => return self.push("list", Duration::ZERO, Err(error.into())),
-        };
+        let store = Store::open(&self.location);
         let result = self.storage(&store).await;
         self.dialect = store.dialect();
         result
@@ -154,6 +154,11 @@ impl Trial {
             && self.may_have_written()
         {
             self.note_kept(&probe, error);
+        }
+        if store.is_unverified() {
+            let message = "This server verifies no checksum: damage on the way to it stays unnoticed until a backup is verified \
+                           or restored. Let the agent verify backups from time to time (verify_every).";
+            self.note(UNVERIFIED, UNVERIFIED, message.to_owned(), []);
         }
         if store.keeps_versions() == Some(true) {
             let message = "The bucket keeps versions: backups that Home Assistant deletes stay in it, and cost, until a rule of the \

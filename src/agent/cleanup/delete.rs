@@ -13,7 +13,7 @@ use crate::agent::folder::{Claim, ClaimKind};
 use crate::agent::journal::{Header, Journal, Journals, Tombstone};
 use crate::agent::location::Location;
 use crate::error::{Error, Kind, Result};
-use crate::store::{Error as StoreError, Key, Object, Outcome, Patience, Stem};
+use crate::store::{Error as StoreError, Key, Object, Patience, Stem};
 
 /// How long a deletion waits for a commit of the same backup.
 const COMMIT_WAIT: Duration = Duration::from_secs(12);
@@ -107,10 +107,8 @@ impl Deletion {
         let metadata = location.folder.keys.metadata(&copy.stem);
         // From here on no upload of this agent chooses the name.
         let _claim = location.folder.claim(&tar, ClaimKind::Deletion);
-        let found = match location.store.object_or_listed(&tar, patience).await {
-            Err(error) if error.outcome == Outcome::NotFound => None,
-            found => Some(found?),
-        };
+        let store = &location.store;
+        let found = store.object_or_listed_if_any(&tar, patience).await?;
         let described = described(location, &metadata, patience).await?;
         if described.is_none_or(|described| described.sha256 != copy.metadata) {
             return Ok(None);

@@ -141,9 +141,9 @@ pub(super) async fn apply(
         // A backup has this name now.
         return Ok(true);
     }
-    let found = match location.store.object_or_listed(tar, patience).await {
-        Err(error) if error.outcome == Outcome::NotFound => return Ok(true),
-        found => found?,
+    let store = &location.store;
+    let Some(found) = store.object_or_listed_if_any(tar, patience).await? else {
+        return Ok(true);
     };
     match version {
         Some(version) if !is_same_version(version, &found.version) => return Ok(true),
@@ -176,10 +176,8 @@ async fn is_still(location: &Location, found: &Object) -> Result<bool, Error> {
     {
         return Ok(false);
     }
-    match store.object_or_listed(&found.key, patience).await {
-        Err(error) if error.outcome == Outcome::NotFound => Ok(false),
-        now => Ok(is_same_version(&found.version, &now?.version)),
-    }
+    let now = store.object_or_listed_if_any(&found.key, patience).await?;
+    Ok(now.is_some_and(|now| is_same_version(&found.version, &now.version)))
 }
 
 /// Deletes a metadata object with this SHA-256.

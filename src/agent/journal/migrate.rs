@@ -22,24 +22,9 @@ pub(super) fn upgraded(text: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-    use crate::config::{Backend, Location};
+    use crate::config::folder::tests::{bucket, directory};
     use crate::store::{Key, Keys, Store};
-
-    fn bucket(endpoint: &str, prefix: &str) -> Location {
-        let settings = json!({"endpoint": endpoint, "bucket": "ha-backups", "prefix": prefix,
-            "access_key_id": "key", "secret_access_key": "secret"});
-        Location::from_json(&settings).unwrap().0
-    }
-
-    fn directory(path: &str, prefix: &str) -> Location {
-        Location {
-            backend: Backend::Directory(path.into()),
-            ..bucket("https://s3.example.com", prefix)
-        }
-    }
 
     #[test]
     fn journal_of_0_1_is_recognised() {
@@ -52,7 +37,7 @@ mod tests {
         ] {
             let id = FolderId::from(&location);
             let keys = Keys::new(&location.prefix);
-            let place = Store::open(&location).unwrap().description().to_owned();
+            let place = Store::open(&location).description().to_owned();
             for name in ["Nightly.tar", "sub/folder/Nightly.tar"] {
                 let key = format!("{}{name}", keys.folder());
                 assert!(keys.may_be_ours(&Key::new(&key)), "{key}");

@@ -89,8 +89,10 @@ pub struct LastCheck {
 
 impl CheckNote {
     /// Every reason, for translations.
-    pub const REASONS: [&str; 11] = [
+    pub const REASONS: [&str; 13] = [
         "backups_elsewhere",
+        "content_unverified",
+        "fingerprint_unused",
         "plain_http",
         "clock_skew",
         "keeps_versions",

@@ -247,7 +247,7 @@ mod tests {
         let events = Events::default();
         let mut events_seen = events.subscribe();
         let folder = Folder::new(&settings, Vec::new());
-        let location = Arc::new(Location::open(settings, folder, events).unwrap());
+        let location = Arc::new(Location::open(settings, folder, events));
         let status = UploadStatus {
             upload_id: "u1".into(),
             location: "disk".into(),

@@ -94,8 +94,8 @@ pub const LOCATION: &[Setting] = &[
         kind: SettingKind::Choice(&["auto", "sha256", "crc64nvme", "crc32c", "off"]),
         default: DefaultValue::Value("auto"),
         help: "[the checksum of a part](development/integrity.md#the-checksum-of-a-part). `sha256` is taken everywhere; \
-               `crc64nvme` and `crc32c` halve the CPU time; `auto` uses `crc64nvme` for AWS, Garage and SeaweedFS, otherwise \
-               `sha256`; `off` relies on TLS alone",
+               `crc64nvme` and `crc32c` halve the CPU time; `auto` begins with `crc64nvme` for AWS, Garage and SeaweedFS, \
+               otherwise with `sha256`, and changes to one that the server verifies; `off` relies on TLS alone",
         ..STORAGE
     },
     Setting {

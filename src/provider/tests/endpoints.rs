@@ -65,27 +65,6 @@ fn endpoint_belongs_to_its_provider() {
             "https://my-bucket.s3-eu-west-1.amazonaws.com",
             Some("eu-west-1"),
         ),
-        ("aws", "https://s3-accelerate.amazonaws.com", None),
-        (
-            "aws",
-            "https://my-bucket.s3-accelerate.dualstack.amazonaws.com",
-            None,
-        ),
-        (
-            "aws",
-            "https://s3-external-1.amazonaws.com",
-            Some("us-east-1"),
-        ),
-        (
-            "aws",
-            "https://s3-fips-us-gov-west-1.amazonaws.com",
-            Some("us-gov-west-1"),
-        ),
-        (
-            "aws",
-            "https://b.s3-website-eu-west-1.amazonaws.com",
-            Some("eu-west-1"),
-        ),
         (
             "aws",
             "https://my.bucket.s3.eu-west-1.amazonaws.com/backups",
@@ -147,6 +126,22 @@ fn endpoint_belongs_to_its_provider() {
         "https://xs3.wasabisys.com",
     ] {
         assert!(of_endpoint(&url(endpoint)).is_none(), "{endpoint}");
+    }
+}
+
+#[test]
+fn host_that_looks_like_the_old_form_names_no_region() {
+    for (host, region) in [
+        ("s3-accelerate.amazonaws.com", None),
+        ("my-bucket.s3-accelerate.dualstack.amazonaws.com", None),
+        ("s3-external-1.amazonaws.com", Some("us-east-1")),
+        ("s3-fips-us-gov-west-1.amazonaws.com", Some("us-gov-west-1")),
+        ("b.s3-website-eu-west-1.amazonaws.com", Some("eu-west-1")),
+    ] {
+        let endpoint = url(&format!("https://{host}"));
+        assert_eq!(of_endpoint(&endpoint).unwrap().id, "aws", "{host}");
+        let found = provider("aws").region_in(&endpoint);
+        assert_eq!(found.as_deref(), region, "{host}");
     }
 }
 

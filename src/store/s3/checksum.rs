@@ -2,14 +2,60 @@
 //!
 //! Ceph 20 verifies one only when `x-amz-sdk-checksum-algorithm` names it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use http::HeaderValue;
+use tokio::sync::OnceCell;
 
 use super::failure::Failure;
 use super::request::Request;
 use crate::provider::Checksum;
 use crate::store::digest::Algorithm;
+
+/// Whether damage between the agent and the provider is noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verification {
+    /// The provider refuses wrong content, or its `ETag`s are MD5.
+    Proven,
+    /// It takes wrong content, and no `ETag` tells.
+    Missing,
+    /// It refused the question.
+    Unknown,
+}
+
+/// Verification at a location, once it is known; clones share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Proof(Arc<(OnceCell<Verification>, AtomicUsize)>);
+
+/// Failed attempts to find out, after which no more are made.
+const MAX_TRIES: usize = 3;
+
+impl Proof {
+    pub(super) fn get(&self) -> Option<Verification> {
+        self.0.0.get().copied()
+    }
+
+    /// Whether it is worth to find it out.
+    pub(super) fn is_open(&self) -> bool {
+        let (found, tries) = &*self.0;
+        !found.initialized() && tries.load(Ordering::Relaxed) < MAX_TRIES
+    }
+
+    /// Finds it out by `asked`, once for all parts that ask; an error leaves it unknown.
+    pub(super) async fn find_out<E>(
+        &self,
+        asked: impl Future<Output = Result<Verification, E>>,
+    ) -> Result<Verification, E> {
+        let (found, tries) = &*self.0;
+        let asked = found.get_or_try_init(|| asked).await;
+        asked.copied().inspect_err(|_| {
+            tries.fetch_add(1, Ordering::Relaxed);
+        })
+    }
+}
 
 /// A checksum in a header of its own.
 pub(super) struct Header {

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tracing::info;
 
 use super::answer::Answer;
+use super::checksum::Proof;
 use super::detour::Detours;
 use super::dialect::{Dialect, Lesson, Subject, are_alike};
 use super::e_tag::ETags;
@@ -25,21 +26,16 @@ use super::shared::Shared;
 use super::sign;
 use super::traffic::Traffic;
 use super::transport::{Reply, Transport};
-use super::xml::List;
 use crate::config::{Encryption, S3Settings};
 use crate::error::Reason;
 use crate::provider::Checksum;
-use crate::store::backend::{Backend, path_of};
+use crate::store::backend::path_of;
 use crate::store::digest::Algorithm;
-use crate::store::error::{AtOnce, Error, Outcome, innermost};
-use crate::store::pages::Page;
+use crate::store::error::{AtOnce, Error, Outcome};
 use crate::store::retry::Call;
 
 /// Largest answer that is no content of an object: a page of a listing, with its keys escaped.
 pub(super) const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
-
-/// Keys of a page that are looked for to learn how keys are read.
-const MAX_DOUBTFUL: usize = 3;
 
 /// Client of one bucket.
 #[derive(Debug, Clone)]
@@ -50,7 +46,8 @@ pub(in crate::store) struct Client {
     /// Number of its dialect among those learned.
     dialect: usize,
     /// How the server's listings are read.
-    readings: Arc<Mutex<Readings>>,
+    pub(super) readings: Arc<Mutex<Readings>>,
+    pub(super) proof: Proof,
     shared: Arc<Shared>,
 }
 
@@ -74,7 +71,7 @@ impl Client {
         settings: &S3Settings,
         location: &str,
         previous: Option<&Self>,
-    ) -> Result<Self, Error> {
+    ) -> Self {
         let shared = previous.map_or_else(
             || Arc::new(Shared::new(settings, location)),
             |previous| Arc::clone(&previous.shared),
@@ -85,22 +82,21 @@ impl Client {
             Arc::clone(&shared.location),
             shared.counters.clone(),
         );
-        let transport = transport
-            .map_err(|error| Error::refused("set up the HTTP client", innermost(&*error)))?;
         shared.use_settings(settings);
         let alike = previous.filter(|previous| are_alike(&previous.settings, settings));
         let dialect = alike.map_or_else(
             || shared.new_dialect(Dialect::of(settings)),
             |previous| previous.dialect,
         );
-        Ok(Self {
+        Self {
             transport,
             readings: alike.map_or_else(Arc::default, |previous| Arc::clone(&previous.readings)),
+            proof: alike.map_or_else(Proof::default, |previous| previous.proof.clone()),
             settings: settings.clone(),
             headers: Headers::of(&settings.encryption),
             dialect,
             shared,
-        })
+        }
     }
 
     /// The dialect as far as it is known.
@@ -190,7 +186,14 @@ impl Client {
         };
         if let Some(trial) = trial {
             if !trial.lesson.leads_on(&result) {
-                return Err(trial.refused.error(&call.action));
+                let refused = trial.refused.error(&call.action);
+                let failed = result.err().map(|failure| failure.error(&call.action));
+                // Its answer may be lost.
+                let may_have_succeeded = failed.is_some_and(|error| error.may_have_succeeded);
+                return Err(Error {
+                    may_have_succeeded,
+                    ..refused
+                });
             }
             self.remember(&trial.known, &trial.lesson.dialect);
         }
@@ -233,7 +236,6 @@ impl Client {
             return Err(Error {
                 outcome: Outcome::Refused,
                 reason: Some(Reason::NameChanged),
-                may_pass: false,
                 ..error
             });
         }
@@ -259,49 +261,6 @@ impl Client {
     pub(super) async fn document(&self, call: &Call, request: Request) -> Result<Bytes, Error> {
         let reply = self.send(call, request).await?;
         read(call, reply, MAX_ANSWER_BYTES).await
-    }
-
-    /// Makes one attempt and reads a page of a list, of at most `max` bytes.
-    pub(super) async fn page<L: List>(
-        &self,
-        call: &Call,
-        request: Request,
-        max: usize,
-    ) -> Result<Page<L::Item>, Error> {
-        let reply = self.send(call, request).await?;
-        let date = reply.time("date");
-        let text = read(call, reply, max).await?;
-        let list = L::parse(&text).map_err(|why| self.not_s3(call, &why))?;
-        self.learn_to_read(&list.encoded_keys()).await;
-        let readings = self.readings.lock().clone();
-        let page = list.into_page(&readings, text.len());
-        let page = page.map_err(|why| self.not_s3(call, &why))?;
-        Ok(Page { date, ..page })
-    }
-
-    /// Finds out which readings of listed keys exist, unless all that are left agree.
-    async fn learn_to_read(&self, listed: &[&str]) {
-        let open = |shown: &&&str| {
-            let may_be_encoded = shown.contains(['+', '%']);
-            may_be_encoded && self.readings.lock().keys(shown).len() > 1
-        };
-        for shown in listed.iter().filter(open).take(MAX_DOUBTFUL) {
-            let keys = self.readings.lock().keys(shown);
-            for key in keys {
-                let action = format!("look for \"{key}\"");
-                match self.head(&Call::new(&action), &key, false).await {
-                    Ok(_) if self.readings.lock().keep(shown, &key) => {
-                        info!(
-                            "the server lists \"{key}\" as \"{shown}\"; other keys are read alike"
-                        );
-                        break;
-                    }
-                    Err(error) if error.outcome == Outcome::NotFound => {}
-                    // After another error, whether it exists stays open.
-                    Ok(_) | Err(_) => break,
-                }
-            }
-        }
     }
 
     fn next_attempt(

@@ -2,9 +2,11 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::Answer;
+use super::proxy::BadVariable;
 use super::resolve::NoSuchHost;
 use super::trust::Rejected;
 use crate::error::{Placeholders, Reason};
@@ -31,9 +33,21 @@ pub(in crate::store) enum Failure {
     /// The provider stored without the encryption that was asked for.
     #[error("the provider took the backup without encrypting it")]
     NotEncrypted,
+    /// No request can be sent with these settings.
+    #[error(transparent)]
+    Unusable(Unusable),
     /// The request cannot be built with these settings.
     #[error("the request cannot be made: {0}")]
     Invalid(Box<dyn StdError + Send + Sync>),
+}
+
+/// Settings with which nothing can be sent.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum Unusable {
+    #[error(transparent)]
+    Proxy(#[from] BadVariable),
+    #[error("the HTTP client cannot be set up: {0}")]
+    Client(Arc<str>),
 }
 
 impl Failure {
@@ -92,7 +106,9 @@ impl Failure {
             Self::Refused(answer) => return answer.error(action),
             Self::Silent(_) => Outcome::Timeout,
             Self::Connection(error) | Self::Proxy(error) => outcome_of(error),
-            Self::TooLarge(_) | Self::NotEncrypted | Self::Invalid(_) => Outcome::Refused,
+            Self::TooLarge(_) | Self::NotEncrypted | Self::Unusable(_) | Self::Invalid(_) => {
+                Outcome::Refused
+            }
         };
         let reason = self.reason();
         let at = if reason == Some(Reason::ProxyFailed) {
@@ -119,7 +135,9 @@ impl Failure {
     fn reason(&self) -> Option<Reason> {
         use rustls::CertificateError as Certificate;
         match self {
-            Self::Proxy(_) => return Some(Reason::ProxyFailed),
+            Self::Proxy(_) | Self::Unusable(Unusable::Proxy(_)) => {
+                return Some(Reason::ProxyFailed);
+            }
             Self::NotEncrypted => return Some(Reason::NoEncryption),
             _ => {}
         }

@@ -86,6 +86,7 @@ impl Client {
         let is_part = request.is_of_upload();
         match content {
             Content::Payload(payload) => {
+                self.prove(key).await;
                 let reply = self.send(call, request.payload(payload.clone())).await?;
                 let e_tag = e_tag_of(&reply);
                 if let Some(digest) = &payload.digest {

@@ -144,7 +144,6 @@ impl Route {
     /// Returns the answer to an unsigned request.
     async fn ask(&self, endpoint: &Url) -> Result<Greeting, Failure> {
         let transport = Transport::new(&self.wire, endpoint, "".into(), Counters::default());
-        let transport = transport.map_err(Failure::invalid)?;
         let request = Request::of_bucket(Method::GET);
         match transport
             .send(&request, endpoint.clone(), false, convert::identity)

@@ -1,10 +1,12 @@
 //! The way to a host: through the location's proxy, through that of the environment, or without one.
 
 use std::env;
+use std::net::IpAddr;
 
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::NoProxy;
-use url::Url;
+use rustls::pki_types::ServerName;
+use url::{Host, Url};
 
 use crate::config::{BadProxy, Proxy, ProxyVariable, Secret, Wire, proxy_url};
 
@@ -15,12 +17,14 @@ pub(super) struct Way {
     proxy: Option<Secret>,
     /// Hosts that the environment leaves out.
     except: String,
+    /// Name in the proxy's own certificate, if it has one, unless the storage has the same host.
+    pub(super) tls_name: Option<ServerName<'static>>,
     /// Variable that names a proxy for this host, while the location uses none.
     pub(super) unused: Option<ProxyVariable>,
 }
 
 /// A variable that names no proxy.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("the environment variable {name} {why}")]
 pub(super) struct BadVariable {
     name: &'static str,
@@ -41,10 +45,7 @@ impl Way {
 
     fn with(url: &Url, proxy: Option<&Proxy>, read: Read<'_>) -> Result<Self, BadVariable> {
         match proxy {
-            Some(Proxy::Url(proxy)) => Ok(Self {
-                proxy: Some(proxy.clone()),
-                ..Self::default()
-            }),
+            Some(Proxy::Url(proxy)) => Ok(Self::through(proxy.clone(), url)),
             Some(Proxy::Environment) => Self::of_environment(url, read),
             None => Ok(Self {
                 unused: named(url, read).map(|(variable, _)| variable),
@@ -67,10 +68,20 @@ impl Way {
             BadVariable { name, why }
         })?;
         Ok(Self {
-            proxy: Some(Secret::new(proxy.as_str())),
             except: exceptions(url, read).join(","),
-            unused: None,
+            ..Self::through(Secret::new(proxy.as_str()), url)
         })
+    }
+
+    fn through(proxy: Secret, url: &Url) -> Self {
+        let mut way = Self {
+            proxy: Some(proxy),
+            ..Self::default()
+        };
+        let proxy = way.proxy().filter(|proxy| proxy.scheme() == "https");
+        let other = proxy.filter(|proxy| proxy.host() != url.host());
+        way.tls_name = other.and_then(|proxy| server_name(&proxy));
+        way
     }
 
     /// URL of the proxy.
@@ -89,6 +100,14 @@ impl Way {
         };
         let proxy = reqwest::Proxy::all(proxy.expose())?;
         Ok(client.proxy(proxy.no_proxy(NoProxy::from_string(&self.except))))
+    }
+}
+
+fn server_name(url: &Url) -> Option<ServerName<'static>> {
+    match url.host()? {
+        Host::Domain(name) => ServerName::try_from(name.to_owned()).ok(),
+        Host::Ipv4(address) => Some(IpAddr::from(address).into()),
+        Host::Ipv6(address) => Some(IpAddr::from(address).into()),
     }
 }
 

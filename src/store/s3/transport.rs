@@ -17,7 +17,7 @@ use tracing::debug;
 use url::Url;
 
 use super::answer::Answer;
-use super::failure::Failure;
+use super::failure::{Failure, Unusable};
 use super::proxy::Way;
 use super::request::Request;
 use super::resolve::SystemResolver;
@@ -25,6 +25,7 @@ use super::traffic::{Counters, Traffic};
 use super::trust;
 use super::watch::{Activity, incoming, outgoing, read_up_to};
 use crate::config::Wire;
+use crate::store::error::innermost;
 
 /// Timeout for opening a connection.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,13 +48,10 @@ const GONE_AFTER: Duration = Duration::from_secs(30);
 /// Interval of keep-alive probes on an idle connection.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// Settings that make no client.
-type Unusable = Box<dyn std::error::Error + Send + Sync>;
-
 /// Client with its own pool of connections; clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Transport {
-    pool: Arc<Mutex<Pool>>,
+    pool: Result<Arc<Mutex<Pool>>, Unusable>,
     wire: Wire,
     pub(super) way: Way,
     /// Port that connections are opened to, unless a proxy opens them.
@@ -94,27 +92,27 @@ impl Reply {
 }
 
 impl Transport {
-    pub(super) fn new(
-        wire: &Wire,
-        endpoint: &Url,
-        location: Arc<str>,
-        counters: Counters,
-    ) -> Result<Self, Unusable> {
-        let way = Way::to(endpoint, wire)?;
+    /// Opens no connection. With settings that cannot be used, each request fails.
+    pub(super) fn new(wire: &Wire, endpoint: &Url, location: Arc<str>, counters: Counters) -> Self {
+        let way = Way::to(endpoint, wire);
         let port = endpoint.port_or_known_default();
-        let port = port.filter(|_| way.proxy().is_none());
-        Ok(Self {
-            pool: Arc::new(Mutex::new(Pool {
-                client: client(wire, &way, port)?,
+        let port = port.filter(|_| way.as_ref().is_ok_and(|way| way.proxy().is_none()));
+        let pool = match &way {
+            Ok(way) => client(wire, way, port).map(|client| Pool {
+                client,
                 generation: 0,
-            })),
+            }),
+            Err(bad) => Err(bad.clone().into()),
+        };
+        Self {
+            pool: pool.map(|pool| Arc::new(Mutex::new(pool))),
             wire: wire.clone(),
-            way,
+            way: way.unwrap_or_default(),
             port,
             idle: wire.idle.unwrap_or(IDLE_TIMEOUT),
             counters,
             location,
-        })
+        }
     }
 
     pub(super) fn traffic(&self) -> Traffic {
@@ -151,10 +149,12 @@ impl Transport {
             1
         };
         let idle = self.idle * factor;
-        let mut pool = self.pool.lock().clone();
+        let known = self.pool.as_ref();
+        let known = known.map_err(|unusable| Failure::Unusable(unusable.clone()))?;
+        let mut pool = known.lock().clone();
         if is_hedge {
             self.renew(pool.generation);
-            pool = self.pool.lock().clone();
+            pool = known.lock().clone();
         }
         let activity = Activity::new();
         let prepared = self.prepared(request, url.clone(), &activity);
@@ -211,7 +211,10 @@ impl Transport {
 
     /// Replaces the pool of this generation: its other connections may be half-dead too, and each would cost a timeout.
     fn renew(&self, generation: u64) {
-        let mut pool = self.pool.lock();
+        let Ok(pool) = &self.pool else {
+            return;
+        };
+        let mut pool = pool.lock();
         if pool.generation == generation
             && let Ok(client) = client(&self.wire, &self.way, self.port)
         {
@@ -259,6 +262,9 @@ async fn late(request: &Request, reply: Reply) -> Result<Reply, Failure> {
 }
 
 fn client(wire: &Wire, way: &Way, port: Option<u16>) -> Result<reqwest::Client, Unusable> {
+    let unusable =
+        |error: &(dyn std::error::Error + 'static)| Unusable::Client(innermost(error).into());
+    let tls = trust::config(wire, way.tls_name.clone()).map_err(|error| unusable(&*error))?;
     let builder = reqwest::Client::builder()
         .user_agent(concat!("s3-backup-agent/", env!("CARGO_PKG_VERSION")))
         .http1_only()
@@ -269,8 +275,9 @@ fn client(wire: &Wire, way: &Way, port: Option<u16>) -> Result<reqwest::Client, 
         .tcp_keepalive(KEEPALIVE)
         .tcp_keepalive_interval(KEEPALIVE)
         .tcp_user_timeout(GONE_AFTER)
-        .tls_backend_preconfigured(trust::config(wire)?);
-    Ok(way.set(builder)?.build()?)
+        .tls_backend_preconfigured(tls);
+    let built = way.set(builder).and_then(reqwest::ClientBuilder::build);
+    built.map_err(|error| unusable(&error))
 }
 
 #[cfg(test)]

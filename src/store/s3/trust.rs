@@ -150,9 +150,11 @@ impl From<Rejected> for Error {
     }
 }
 
-/// Builds the settings of TLS connections that trust what a location's settings name, too.
+/// Builds the settings of TLS connections that trust what a location's settings name, too. No fingerprint is compared with
+/// the certificate of `proxy`.
 pub(super) fn config(
     wire: &Wire,
+    proxy: Option<ServerName<'static>>,
 ) -> Result<ClientConfig, Box<dyn std::error::Error + Send + Sync>> {
     let provider = Arc::new(default_provider());
     let pem = wire
@@ -171,6 +173,7 @@ pub(super) fn config(
             system,
             given,
             pinned: wire.certificate_sha256.clone(),
+            proxy,
         }))
         .with_no_client_auth())
 }
@@ -180,6 +183,8 @@ struct Trust {
     system: Verifier,
     given: Vec<CertificateDer<'static>>,
     pinned: Option<Fingerprint>,
+    /// Name of the proxy, which has a certificate of its own.
+    proxy: Option<ServerName<'static>>,
 }
 
 impl Trust {
@@ -274,7 +279,8 @@ impl ServerCertVerifier for Trust {
             let cause = CertificateError::BadEncoding.into();
             return Err(self.reject(end_entity, server_name, Some(Flaw::WeakKey), cause));
         }
-        let verified = if let Some(pinned) = &self.pinned {
+        let is_proxy = self.proxy.as_ref() == Some(server_name);
+        let verified = if let Some(pinned) = self.pinned.as_ref().filter(|_| !is_proxy) {
             Self::accept_pinned(pinned, end_entity)
         } else {
             self.system

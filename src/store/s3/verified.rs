@@ -3,7 +3,7 @@
 //! Source: the response headers of `PutObject` and `UploadPart` in Amazon's API reference. `rclone serve s3` 1.75 and
 //! `JuiceFS` 1.4 verify none.
 
-use super::checksum::Header;
+use super::checksum::{Header, Verification};
 use super::client::Client;
 use super::dialect::Dialect;
 use super::request::Request;
@@ -14,8 +14,9 @@ use crate::store::error::{AtOnce, Error, Outcome};
 use crate::store::retry::Call;
 
 impl Client {
-    /// Compares the checksum of content with the one that the provider repeats. One that repeats none may have verified
-    /// none: from then on the `ETag` is compared, beginning with this one, or the signature covers the content.
+    /// Compares the checksum of content with the one that the provider repeats. One that repeats none, and was not seen to
+    /// refuse wrong content, may have verified none: from then on the `ETag` is compared, beginning with this one, or the
+    /// signature covers the content.
     pub(super) fn verified(
         &self,
         call: &Call,
@@ -32,6 +33,9 @@ impl Client {
             }
             let why = "the provider received content with another checksum";
             return Err(Error::could_not(&call.action, Outcome::Damaged, why));
+        }
+        if self.proof.get() == Some(Verification::Proven) {
+            return Ok(reply);
         }
         match self.settings.encryption {
             // No ETag is an MD5.

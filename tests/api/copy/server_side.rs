@@ -131,7 +131,7 @@ async fn copy_streams_through_the_agent_without_cross_bucket_permission() {
 /// Copies in this process, with lower limits.
 async fn copied_in_parts(setup: &Setup) -> Vec<Outcome> {
     let config = Config::load(Some(&setup.path("agent.toml"))).unwrap();
-    let agent = s3_backup_agent::agent::Agent::new(config.locations, &config.state_dir).unwrap();
+    let agent = s3_backup_agent::agent::Agent::new(config.locations, &config.state_dir);
     let inside = InsideLimits {
         single: 5 << 20,
         part_size: 5 << 20,

@@ -219,7 +219,7 @@ async fn slow_uplink_passes_with_the_size_that_was_proven() {
         Fault::Slow(Arc::clone(&line)),
     );
     let state = tempfile::tempdir().unwrap();
-    let agent = Agent::new(Vec::new(), state.path()).unwrap();
+    let agent = Agent::new(Vec::new(), state.path());
     let seconds = async {
         eventually("the part is sent", async || proxy.faults_left() == 0).await;
         let mut seconds = 0;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::lab::quirks::{Certificate, Imitation};
 use crate::lab::sample::hex;
+use crate::lab::tunnel::Tunnel;
 use crate::lab::{Agent, Location, Setup};
 
 const MARK: &str = "SHA-256 fingerprint is ";
@@ -113,17 +114,45 @@ async fn fingerprint_makes_no_broken_certificate_acceptable() {
 async fn invalid_fingerprint_is_refused() {
     let agent = Setup::with([]).serve().await;
     let server = Imitation::with_tls(Certificate::Good).await;
-    let fingerprint = "ab".repeat(32);
-    for settings in [
-        server.location().with("certificate_sha256", "AB:CD"),
-        server
-            .location()
-            .with("certificate_sha256", &fingerprint)
-            .with("proxy", "https://proxy.example.com"),
-    ] {
-        let checked = check(&agent, &settings).await;
-        let step = checked["steps"].as_array().unwrap().last().unwrap();
-        let problem = (&step["step"], &step["key"]);
-        assert_eq!(problem, (&"settings".into(), &"certificate_sha256".into()));
+    let settings = server.location().with("certificate_sha256", "AB:CD");
+    let checked = check(&agent, &settings).await;
+    let step = checked["steps"].as_array().unwrap().last().unwrap();
+    let problem = (&step["step"], &step["key"]);
+    assert_eq!(problem, (&"settings".into(), &"certificate_sha256".into()));
+}
+
+/// The proxy has another certificate, which an authority vouches for.
+#[tokio::test]
+async fn fingerprint_is_that_of_the_storage_behind_a_proxy_with_tls() {
+    let server = Imitation::with_tls(Certificate::SelfSigned).await;
+    let proxy = Tunnel::start(Certificate::Good).await;
+    let untrusting = Location {
+        endpoint: server.location().endpoint.replace("localhost", "127.0.0.1"),
+        options: Vec::new(),
+        ..server.location()
+    };
+    let agent = Setup::with([])
+        .with_variable("HTTPS_PROXY", &proxy.url())
+        .serve()
+        .await;
+    let seen = named(&check(&agent, &untrusting).await).unwrap();
+    for way in ["environment", &proxy.url()] {
+        let through = untrusting
+            .clone()
+            .with("proxy", way)
+            .with("ca_certificate", &proxy.authority);
+        let pinned = through.clone().with("certificate_sha256", &seen);
+        let checked = check(&agent, &pinned).await;
+        assert_eq!(checked["ok"], true, "{way}: {checked:#}");
+        assert!(proxy.opened() > 0);
+        let other = through.with("certificate_sha256", &"ab".repeat(32));
+        let checked = check(&agent, &other).await;
+        assert_eq!(reason(&checked), "certificate_other_fingerprint", "{way}");
     }
+    // The proxy's certificate is not accepted unseen.
+    let unknown = untrusting
+        .with("proxy", "environment")
+        .with("certificate_sha256", &seen);
+    let checked = check(&agent, &unknown).await;
+    assert_eq!(checked["ok"], false, "{checked:#}");
 }

@@ -5,7 +5,7 @@ use http::request::Parts;
 use serde_json::json;
 
 use super::{main_job_succeeds_at, main_job_succeeds_for, main_job_succeeds_with};
-use crate::lab::{Fault, Imitation, Location, MIB, Proxy, Quirk, Sample, Setup};
+use crate::lab::{Fault, Imitation, Location, MIB, Proxy, Quirk, Request, Sample, Setup};
 
 #[tokio::test]
 async fn provider_with_md5_etags_of_one_kind_only() {
@@ -152,7 +152,12 @@ async fn changed_name_is_not_blamed_on_the_access_key() {
         (Quirk::RefusesBrackets, "The \"good\" one"),
     ] {
         let server = Imitation::with([quirk]).await;
-        let agent = Setup::of(server.location()).serve().await;
+        // A refusal without a document may pass until then.
+        let location = Location {
+            outage_seconds: 1,
+            ..server.location()
+        };
+        let agent = Setup::of(location).serve().await;
         agent.upload("other", &Sample::small("a1")).await;
         let sample = Sample::new("b2", name, 40_960);
         let created = agent.create("other", &sample).await;
@@ -280,4 +285,51 @@ async fn check_finds_limits_of_body_size() {
         assert!(hint.contains("client_max_body_size") && hint.contains("part_size"));
         assert_eq!((server.keys().len(), server.unfinished().len()), (0, 0));
     }
+}
+
+/// The first answer is lost, and the next is an error of the server's own, as Ceph 20 answers for an upload that is complete.
+#[tokio::test]
+async fn completion_with_lost_answer_is_found_behind_an_error() {
+    let server = Imitation::with([Quirk::OpaqueETags]).await;
+    let proxy = Proxy::before(&server.endpoint()).await;
+    let location = Location {
+        endpoint: proxy.endpoint(),
+        ..server.location()
+    };
+    let agent = Setup::of(location).serve().await;
+    let sample = Sample::new("a1", "Nightly", 12 * MIB);
+    let upload_id = agent.received("other", &sample).await;
+    let error = "<Error><Code>InternalError</Code></Error>";
+    for fault in [
+        Fault::CutAnswer(0),
+        Fault::Answer("500 Internal Server Error", error),
+    ] {
+        proxy.fault(Request::completes_multipart, fault);
+    }
+    let completed = agent.complete(&upload_id, &sample).await;
+    assert_eq!(completed.status, 200, "{completed:?}");
+    assert_eq!(proxy.faults_left(), 0, "test precondition not met");
+    let restored = agent.download("other", "a1").await.unwrap();
+    assert!(restored.body == sample.tar, "the download differs");
+}
+
+/// A firewall that learns names, or one that restarts.
+#[tokio::test]
+async fn bare_refusal_of_a_special_name_may_pass() {
+    let server = Imitation::with([]).await;
+    let proxy = Proxy::before(&server.endpoint()).await;
+    let location = Location {
+        endpoint: proxy.endpoint(),
+        ..server.location()
+    };
+    let agent = Setup::of(location).serve().await;
+    let sample = Sample::new("a1", "N\u{e4}chtlich #1", 20_480);
+    for _ in 0..2 {
+        let page = Fault::Answer("403 Forbidden", "<html>Forbidden</html>");
+        proxy.fault(|request| request.writes(".tar"), page);
+    }
+    agent.upload("other", &sample).await;
+    assert_eq!(proxy.faults_left(), 0, "test precondition not met");
+    let restored = agent.download("other", "a1").await.unwrap();
+    assert!(restored.body == sample.tar, "the download differs");
 }

@@ -30,6 +30,16 @@ pub(super) const OF_WORDS: &[Case] = &[
         hint: &["bucket's name"],
     },
     Case {
+        title: "The bucket of Cloudflare R2 is in a jurisdiction, and the key may not know",
+        made: &[Made::Imitation(
+            &[Quirk::HiddenJurisdiction("eu")],
+            r2_without_jurisdiction,
+        )],
+        outcome: fails("list", "storage_forbidden", "action_denied"),
+        offers: Some("endpoint"),
+        hint: &["permission"],
+    },
+    Case {
         title: "A policy of the bucket or the organisation denies uploads without encryption",
         made: &[Made::Imitation(&[Quirk::DemandsEncryption], NO_CHANGE)],
         outcome: fails("write", "storage_forbidden", "policy_denied"),

@@ -181,6 +181,9 @@ pub(super) fn refusal(request: &Parts, quirks: &Quirks, now: DateTime<Utc>) -> O
         Quirk::Says(saying) => said(request, saying),
         Quirk::RegionInWords(region) => region_in_words(request, region),
         Quirk::Jurisdiction(name) => other_jurisdiction(request, name),
+        Quirk::HiddenJurisdiction(name) => {
+            other_jurisdiction(request, name).map(|_| Refusal::denied())
+        }
         Quirk::DemandsEncryption => plain_object(request),
         Quirk::ListsFolderOnly => other_folder(request),
         Quirk::DemandsDigest => without_digest(request),

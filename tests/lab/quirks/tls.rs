@@ -46,14 +46,14 @@ pub(crate) enum Certificate {
 }
 
 /// A server's certificate and key, and the authority that its clients must trust.
-pub(super) struct Identity {
-    pub(super) acceptor: TlsAcceptor,
+pub(in crate::lab) struct Identity {
+    pub(in crate::lab) acceptor: TlsAcceptor,
     /// The authority's certificate, PEM.
-    pub(super) authority: String,
+    pub(in crate::lab) authority: String,
 }
 
 impl Identity {
-    pub(super) fn new(certificate: Certificate) -> Self {
+    pub(in crate::lab) fn new(certificate: Certificate) -> Self {
         let (issuer, other) = (authority(), authority());
         let key = KeyPair::generate().unwrap();
         let params = params(certificate);

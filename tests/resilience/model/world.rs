@@ -374,7 +374,7 @@ fn agent(server: &Imitation, state: &Path) -> Arc<Agent> {
     settings["id"] = HOME.into();
     let (location, problems) = config::Location::from_json(&settings).unwrap();
     assert!(problems.is_empty(), "{problems:?}");
-    Agent::new(vec![location], state).unwrap()
+    Agent::new(vec![location], state)
 }
 
 async fn uploads(agent: Arc<Agent>, sample: Sample) -> Result<StoredBackup, Error> {

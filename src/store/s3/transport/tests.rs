@@ -16,10 +16,7 @@ const IDLE: Duration = Duration::from_millis(300);
 fn transport(idle: Duration) -> Transport {
     let endpoint = "http://storage".parse().unwrap();
     let transport = Transport::new(&Wire::default(), &endpoint, "".into(), Counters::default());
-    Transport {
-        idle,
-        ..transport.unwrap()
-    }
+    Transport { idle, ..transport }
 }
 
 /// An answer without a body.
