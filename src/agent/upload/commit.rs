@@ -14,6 +14,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::OwnedRwLockReadGuard;
 use tokio::time::timeout;
+use tracing::warn;
 
 use super::intake::Received;
 use super::plan::Plan;
@@ -255,7 +256,12 @@ impl Commit {
                 }
                 .boxed()
             }
-            Done::Described(stored) => return Ok(ControlFlow::Break(stored)),
+            Done::Described(stored) => {
+                if let Some(faults) = stored.agent.as_ref().and_then(AgentMetadata::faults) {
+                    warn!("the backup \"{}\" is incomplete: {faults}", self.plan.tar);
+                }
+                return Ok(ControlFlow::Break(stored));
+            }
         };
         Ok(ControlFlow::Continue(step))
     }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::commit::{Content, Tar};
 use super::parts::{Parts, Piece, Step};
 use super::plan::Plan;
 use super::resume::Ledger;
@@ -29,7 +30,7 @@ pub(in crate::agent) struct Inside {
 /// Copies an object in parts.
 #[derive(Debug)]
 pub(super) struct InsideCopy {
-    pub(super) inside: Inside,
+    inside: Inside,
     pub(super) parts: Parts,
     ranges: VecDeque<Range<u64>>,
 }
@@ -46,6 +47,23 @@ impl InsideCopy {
             parts: Parts::new(plan),
             ranges,
         }
+    }
+
+    /// The tar to commit, once all is copied, and its description; `part_size` is that of its parts in bytes.
+    pub(super) fn finish(mut self, part_size: u64) -> (Content, Tar) {
+        let inside = self.inside;
+        let (tar, part_size) = match self.parts.finish() {
+            Some((multipart, parts)) => (Tar::Parts(multipart, parts), part_size),
+            None => (Tar::Inside(inside.source), inside.single_limit),
+        };
+        let content = Content {
+            size: inside.size,
+            part_size,
+            sha256: inside.sha256,
+            crc32: inside.crc32,
+            inventory: inside.inventory,
+        };
+        (content, tar)
     }
 
     /// Copies until there is progress to tell; returns none once all is copied. Cancel safe.

@@ -19,7 +19,7 @@ use super::retention::{Reason, Retention, retention};
 use super::state::{Caller, IDLE_LIMIT, News, Remains, Reply, State};
 use crate::agent::model::UploadState;
 use crate::agent::task::shutting_down;
-use crate::backup::{AgentMetadata, StoredBackup};
+use crate::backup::StoredBackup;
 use crate::error::{Error, Kind};
 
 /// How long a commit may take to finish after another upload of its backup began.
@@ -210,21 +210,8 @@ impl Task {
                 }
             }
             News::Copied(Ok(None)) => {
-                if let State::Copying(mut copy, reply) = mem::replace(state, State::Ended) {
-                    let inside = copy.inside;
-                    let (tar, part_size) = match copy.parts.finish() {
-                        Some((multipart, parts)) => {
-                            (Tar::Parts(multipart, parts), self.plan.part_size)
-                        }
-                        None => (Tar::Inside(inside.source), inside.single_limit),
-                    };
-                    let content = Content {
-                        size: inside.size,
-                        part_size,
-                        sha256: inside.sha256,
-                        crc32: inside.crc32,
-                        inventory: inside.inventory,
-                    };
+                if let State::Copying(copy, reply) = mem::replace(state, State::Ended) {
+                    let (content, tar) = copy.finish(self.plan.part_size);
                     *state = self.committing(content, tar, reply);
                 }
             }
@@ -279,9 +266,6 @@ impl Task {
             "uploaded \"{}\"",
             plan.tar
         );
-        if let Some(faults) = stored.agent.as_ref().and_then(AgentMetadata::faults) {
-            warn!("the backup \"{}\" is incomplete: {faults}", plan.tar);
-        }
         plan.location.changed(&plan.backup.backup_id);
         self.progress.complete(size_bytes);
         drop(self.commands);
