@@ -215,9 +215,10 @@ async fn metrics_count_operations() {
         ),
         ("uploaded_bytes_total{location=\"garage\"}", size),
         ("downloaded_bytes_total{location=\"garage\"}", size),
+        // The probe with a wrong checksum, too.
         (
             "storage_requests_total{location=\"garage\",result=\"refused\"}",
-            1.0,
+            2.0,
         ),
     ] {
         assert!(
