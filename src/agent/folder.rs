@@ -166,6 +166,11 @@ impl Folder {
             .any(|(claimed, kind)| claimed == key && *kind != ClaimKind::Deletion)
     }
 
+    /// Whether an upload or a deletion of this agent has claimed any key.
+    pub(super) fn is_claimed(&self) -> bool {
+        !self.state.lock().claims.is_empty()
+    }
+
     /// Whether this tar without metadata is an orphan: this agent has no claim on it, and it is too old for another's.
     pub(super) fn is_orphan(&self, tar: &Object) -> bool {
         let claims = &self.state.lock().claims;

@@ -179,11 +179,18 @@ impl State {
         Ok((location, true))
     }
 
-    /// Removes the registered location of this folder if it was to move to another one: two may exchange theirs.
+    /// Removes the registered location of this folder if it is to move to the applicant's: two may exchange theirs. No other
+    /// applicant takes a folder, and none does during an upload or a deletion.
     fn make_room(&mut self, id: &str, folder: &FolderId) {
+        let mut registered = self.locations.iter().filter(|own| is_registered(own));
+        let Some(own) = registered.find(|own| own.id() == id) else {
+            return;
+        };
+        let given = own.folder.id.clone();
         let leaves = |other: &mut Arc<Location>| {
             let wanted = self.refused_moves.get(other.id());
-            other.folder.id == *folder && other.id() != id && wanted.is_some_and(|to| to != folder)
+            let is_exchange = other.folder.id == *folder && wanted == Some(&given);
+            is_exchange && other.id() != id && !other.folder.is_claimed()
         };
         for location in self.locations.extract_if(.., leaves) {
             location.retire();

@@ -149,6 +149,30 @@ async fn locations_exchange_their_folders() {
     assert_eq!(agent.cancel(&upload).await.status, 204);
 }
 
+/// A refused move does not free the folder for a third location: retention there would delete the backups.
+#[tokio::test]
+async fn only_an_exchange_takes_another_locations_folder() {
+    let bucket = garage::shared().bucket().await;
+    let agent = Setup::with([]).serve().await;
+    let register = async |id: &str, prefix: &str| {
+        let mut settings = settings(&bucket);
+        settings["prefix"] = json!(prefix);
+        put(&agent, id, &settings).await.status
+    };
+    for (id, prefix) in [("a", "attic"), ("b", "cellar"), ("c", "roof")] {
+        assert_eq!(register(id, prefix).await, 200);
+    }
+    assert_eq!(register("a", "cellar").await, 400);
+    assert_eq!(register("new", "attic").await, 400);
+    assert_eq!(register("c", "attic").await, 400);
+    assert_eq!(agent.location("a").await["prefix"], "attic");
+    // An upload keeps its location.
+    let upload = agent.begin("a", &Sample::small("a1")).await;
+    assert_eq!(register("b", "attic").await, 400);
+    assert_eq!(agent.cancel(&upload).await.status, 204);
+    assert_eq!(agent.location("a").await["prefix"], "attic");
+}
+
 #[tokio::test]
 async fn check_names_the_folder_and_its_id() {
     let (mut agent, bucket) = (agent().await, garage::shared().bucket().await);
