@@ -385,7 +385,8 @@ impl Agent {
     }
 
     fn retire_embedded(&self) -> impl Future<Output = ()> + use<> {
-        retire_embedded(Arc::clone(&self.locations), Arc::clone(&self.uploads))
+        let (locations, uploads) = (Arc::clone(&self.locations), Arc::clone(&self.uploads));
+        retire_embedded(locations, uploads, self.sweeper())
     }
 
     fn sweeper(&self) -> Sweeper {

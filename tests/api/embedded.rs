@@ -1,6 +1,7 @@
 //! The embedded location: a directory on the agent's machine, until there is a bucket.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use serde_json::json;
 
@@ -72,6 +73,38 @@ async fn backups_in_the_directory_stay_reachable_beside_a_configured_bucket() {
     let agent = Agent::restarted(agent).await;
     assert_eq!(ids(&agent).await, ["garage"]);
     assert!(agent.download("garage", "a1").await.unwrap().body == sample.tar);
+}
+
+#[tokio::test]
+async fn directory_that_cannot_be_listed_stays_a_location() {
+    let agent = Setup::with([]).serve().await;
+    assert!(agent.listed("local").await.is_empty());
+    let stored = agent.setup.path("state/local/backups");
+    drop(fs::remove_dir(&stored));
+    // A link to itself: each access fails.
+    symlink(&stored, &stored).unwrap();
+    agent.register("garage", &bucket().await.json()).await;
+    assert_eq!(ids(&agent).await, ["local", "garage"]);
+}
+
+#[tokio::test]
+async fn directory_with_parts_of_an_upload_stays_a_location() {
+    let agent = Setup::with([]).serve().await;
+    let stored = agent.setup.path("state/local/backups");
+    fs::create_dir_all(&stored).unwrap();
+    fs::write(stored.join("a.tar#1"), "part").unwrap();
+    agent.register("garage", &bucket().await.json()).await;
+    assert_eq!(ids(&agent).await, ["local", "garage"]);
+}
+
+#[tokio::test]
+async fn directory_is_a_location_until_its_upload_ends() {
+    let agent = Setup::with([]).serve().await;
+    let upload = agent.begin("local", &Sample::small("a1")).await;
+    agent.register("garage", &bucket().await.json()).await;
+    assert_eq!(ids(&agent).await, ["local", "garage"]);
+    assert_eq!(agent.cancel(&upload).await.status, 204);
+    eventually("it is removed", async || ids(&agent).await == ["garage"]).await;
 }
 
 #[tokio::test]
