@@ -33,6 +33,9 @@ const CORRECTION_LIMIT: Duration = Duration::from_mins(1);
 /// Time limit of the look at other folders.
 const NEARBY_LIMIT: Duration = Duration::from_secs(15);
 
+/// No provider's secrets are shorter: Alibaba's have 30 characters, Backblaze's 31.
+const SHORTEST_SECRET: usize = 30;
+
 /// Checks settings as they arrive over the protocol; `id_for` returns the id for a location with them.
 pub(super) async fn check_json(
     settings: &serde_json::Value,
@@ -105,10 +108,7 @@ async fn correct(
         return without_tls(settings).await;
     }
     let until = Instant::now() + CORRECTION_LIMIT;
-    // A secret in the place of the ID may have slashes, which some servers call malformed.
-    let may_be_swapped = error.code == Kind::StorageAuth.code()
-        || settings.access_key_id.len() > settings.secret_access_key.expose().len();
-    if may_be_swapped && works_swapped(location, settings, until).await {
+    if may_be_swapped(settings, error) && works_swapped(location, settings, until).await {
         failed.blame_signature(Reason::KeysSwapped);
         return None;
     }
@@ -143,6 +143,17 @@ async fn correct(
         }
     }
     None
+}
+
+/// Whether the user has sent the secret as the ID already, by its length: the ID is sent in clear. The error may be any, as some
+/// servers call an ID with slashes malformed.
+fn may_be_swapped(settings: &S3Settings, error: &Failure) -> bool {
+    let is_id_known = [Reason::WrongSecret, Reason::ExpiredToken]
+        .iter()
+        .any(|reason| reason.code() == error.reason);
+    !is_id_known
+        && settings.access_key_id.len() >= SHORTEST_SECRET
+        && settings.secret_access_key.expose().len() < SHORTEST_SECRET
 }
 
 /// Whether all steps succeed with the ID and the secret of the access key in the place of each other. These are no correction to

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::lab::call::{Client, http};
-use crate::lab::{Location, MIB, Sample, Setup, garage};
+use crate::lab::{Imitation, Location, MIB, Sample, Setup, garage};
 
 /// Asserts that listing and upload fail with `code` and `words`, and that the status reports the
 /// same.
@@ -70,6 +70,34 @@ async fn swapped_access_key_and_secret_are_not_echoed() {
     };
     // The lab detects secrets in output and answers of the agent.
     is_refused(swapped, "storage_auth", &[&bucket.name, "***", "swapped"]).await;
+}
+
+/// With a typo in the ID, and in the usual lengths of an ID and a secret: Amazon's, Google's for a service account, a user's own.
+#[tokio::test]
+async fn secret_is_never_sent_as_access_key_id() {
+    let agent = Setup::with([]).serve().await;
+    for (id_length, secret_length) in [(20, 40), (61, 40), (12, 12), (20, 10)] {
+        let server = Imitation::with([]).await;
+        let location = Location {
+            key_id: "K".repeat(id_length),
+            secret: "s".repeat(secret_length),
+            ..server.location()
+        };
+        let secret = location.secret.clone();
+        let checked = agent
+            .post("/v1/locations/check", &location.json())
+            .await
+            .json();
+        assert_eq!(checked["ok"], false, "{checked:#}");
+        let signed = |word: &str| {
+            server.count(|request| {
+                let header = request.headers.get("authorization");
+                header.is_some_and(|header| header.to_str().unwrap().contains(word))
+            })
+        };
+        assert!(signed(&location.key_id) > 0);
+        assert_eq!(signed(&secret), 0, "{id_length}, {secret_length}");
+    }
 }
 
 #[tokio::test]
