@@ -72,7 +72,7 @@ class LocationSensor(LocationEntity, SensorEntity):
 
 def status_of(location: Location, uploads: Iterable[UploadStatus]) -> str | None:
     """Return the state of a location's status sensor."""
-    if any(upload["waiting"] for upload in uploads):
+    if any(upload.get("waiting") for upload in uploads):
         return WAITING
     if (error := location["error"]) is not None:
         return error["code"] if error["code"] in PROBLEMS else _OTHER
@@ -83,9 +83,9 @@ def status_of(location: Location, uploads: Iterable[UploadStatus]) -> str | None
 
 def _waiting_times(sensor: LocationSensor) -> dict[str, datetime | None]:
     """Return since when and until when uploads wait for the storage."""
-    waits = [(it["waiting"], it) for it in sensor.uploads if it["waiting"]]
-    since = [waiting["since"] for waiting, _ in waits]
-    until = [upload.get("waiting_until") or "" for _, upload in waits]
+    waits = [(it, waiting) for it in sensor.uploads if (waiting := it.get("waiting"))]
+    since = [waiting["since"] for _, waiting in waits]
+    until = [upload.get("waiting_until") or "" for upload, _ in waits]
     return {
         "waiting_since": dt_util.parse_datetime(min(since, default="")),
         "waiting_until": dt_util.parse_datetime(max(until, default="")),

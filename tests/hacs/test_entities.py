@@ -89,6 +89,24 @@ async def test_sensors_follow_upload(
     assert size.attributes["unit_of_measurement"] == "GB"
 
 
+async def test_upload_of_older_agent_waits_for_nothing(
+    hass: HomeAssistant, backup_agent: BackupAgent, entry: MockConfigEntry
+) -> None:
+    """The uploads of version 0.1's agent do not say whether they wait."""
+    upload_status = {
+        "upload_id": "1",
+        "location": "local",
+        "backup_id": "1f2e3d4c",
+        "state": "storing",
+        "stored_bytes": 1,
+        "total_bytes": 4,
+        "error": None,
+    }
+    entry.runtime_data.handle_event({"type": "upload", **upload_status})
+    assert float(value(hass, "upload_progress")) == 25
+    assert value(hass, "status") != "waiting"
+
+
 async def test_cancel_button_cancels_upload(
     hass: HomeAssistant, backup_agent: BackupAgent, agent: Agent
 ) -> None:

@@ -264,9 +264,8 @@ class UploadStatus(TypedDict):
     stored_bytes: int
     total_bytes: int
     error: Report | None
-    # Why the upload waits for its storage, if it does, and when it gives up.
-    waiting: LocationError | None
-    # Absent in older agents.
+    # Absent in older agents: why the upload waits for its storage, if it does, and when it gives up.
+    waiting: NotRequired[LocationError | None]
     waiting_until: NotRequired[str | None]
     started_at: NotRequired[str]
     name: NotRequired[str]
