@@ -119,7 +119,8 @@ class CorrectRegion(_LocationFix):
         if outcome.ok:
             # The region was corrected elsewhere.
             return self.async_create_entry(data={})
-        if not outcome.is_proven:
+        # Only the form offers an endpoint without TLS, with a warning.
+        if not outcome.is_proven or outcome.loses_tls(settings):
             return self.async_abort(
                 reason="no_correction",
                 description_placeholders={"details": outcome.details},

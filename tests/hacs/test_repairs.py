@@ -152,6 +152,27 @@ async def test_no_correction_aborts(
     assert "wrong_region" in shown(hass)
 
 
+async def test_correction_without_tls_aborts(
+    hass: HomeAssistant, wrong: MockConfigEntry, fix: Fix
+) -> None:
+    """The fix offers no endpoint without TLS, which the form does with a warning."""
+    checked = {
+        "ok": False,
+        "steps": [],
+        "corrected": {"endpoint": "http://127.0.0.1:1", "region": "garage"},
+        "found": None,
+        "notes": [],
+    }
+    with (
+        patch.object(wrong.runtime_data, "async_sync"),
+        patch.object(AgentClient, "check_settings", return_value=checked),
+    ):
+        change(hass, wrong, endpoint="https://127.0.0.1:1")
+        await until(lambda: shown(hass))
+        result = await fix("wrong_region")
+    assert (result["type"], result["reason"]) == ("abort", "no_correction")
+
+
 async def test_removed_location_aborts(
     hass: HomeAssistant, wrong: MockConfigEntry, fix: Fix, confirm: Confirm
 ) -> None:

@@ -258,18 +258,11 @@ class LocationFlow(ConfigSubentryFlow):
         if outcome.ok:
             return self._finish()
         if outcome.is_proven:
-            return self._offer("unencrypted" if self._loses_tls() else "corrected")
+            loses_tls = outcome.loses_tls(self._settings)
+            return self._offer("unencrypted" if loses_tls else "corrected")
         # What the agent understood of invalid settings.
         self._settings |= outcome.corrected
         return self._show()
-
-    def _loses_tls(self) -> bool:
-        """Return whether the corrected endpoint is one without TLS."""
-        now, before = (
-            settings.get("endpoint", "").lower().startswith("http://")
-            for settings in (self._outcome.corrected, self._settings)
-        )
-        return now and not before
 
     def _offer(self, step_id: str) -> SubentryFlowResult:
         """Offer the corrected settings."""

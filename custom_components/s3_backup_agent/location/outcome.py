@@ -50,6 +50,14 @@ class Outcome:
     # Other settings that may be meant.
     suggested: Settings = field(default_factory=dict)
 
+    def loses_tls(self, settings: Settings) -> bool:
+        """Return whether the correction of settings is an endpoint without TLS."""
+        now, before = (
+            it.get("endpoint", "").lower().startswith("http://")
+            for it in (self.corrected, settings)
+        )
+        return now and not before
+
     @classmethod
     def failed(cls, hass: HomeAssistant, err: AgentError) -> Outcome:
         """Return the outcome of a failed call."""
