@@ -110,10 +110,11 @@ async def async_setup_entry(
     entry.runtime_data = coordinator
     entry.async_on_unload(partial(release_locations, hass, entry))
     update_devices(hass, entry)
+    # Before the entities, whose first states it knows.
+    await watcher.start()
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     AgentLog(hass, entry, coordinator).start()
     NextBackup(hass, entry, coordinator).start()
-    await watcher.start()
     entry.async_create_background_task(hass, coordinator.run(), f"{DOMAIN} events")
     entry.async_on_unload(entry.async_on_state_change(notify_backup_listeners))
     # No update listener: with one, Home Assistant's own flows no longer reload the entry.

@@ -49,6 +49,14 @@ def _has_problem(location: Location) -> bool | None:
     return None if location["status"] == "unknown" else False
 
 
+def _is_overdue(sensor: LocationBinarySensor) -> bool | None:
+    """Return whether a location misses backups, None while that is unknown."""
+    overdue = sensor.coordinator.overdue
+    if sensor.location_id not in overdue:
+        return None
+    return overdue[sensor.location_id] is not None
+
+
 BINARY_SENSORS: Final = (
     LocationBinarySensorDescription(
         key="problem",
@@ -60,7 +68,7 @@ BINARY_SENSORS: Final = (
         key="overdue",
         translation_key="overdue",
         device_class=BinarySensorDeviceClass.PROBLEM,
-        is_on=lambda sensor: sensor.location_id in sensor.coordinator.overdue,
+        is_on=_is_overdue,
     ),
 )
 

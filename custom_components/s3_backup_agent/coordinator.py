@@ -127,8 +127,8 @@ class AgentCoordinator(DataUpdateCoordinator[AgentState]):
         self.lost_at: float | None = None
         # Whether the agent's app was removed, and nothing should wait for the agent.
         self.is_app_removed = False
-        # Since when backups are missing that Home Assistant's schedule expects, by location id.
-        self.overdue: dict[str, datetime] = {}
+        # Since when backups are missing that Home Assistant's schedule expects, by id of a location where that is known.
+        self.overdue: dict[str, datetime | None] = {}
         self._registrar = LocationRegistrar(client)
         self._on_locations_changed = on_locations_changed
         self._on_refused = on_refused

@@ -85,6 +85,7 @@ def _of_connection(entry: S3BackupAgentConfigEntry) -> dict[str, Any] | None:
         "overdue": {
             location_id: since.isoformat()
             for location_id, since in coordinator.overdue.items()
+            if since
         },
         "uploads": {
             location_id: uploads

@@ -13,12 +13,13 @@ from pytest_homeassistant_custom_component.common import (
 from custom_components.s3_backup_agent.const import DOMAIN
 from homeassistant.components.backup.config import Day, ScheduleRecurrence
 from homeassistant.components.backup.const import DATA_MANAGER
-from homeassistant.const import STATE_OFF, STATE_ON
-from homeassistant.core import HomeAssistant
+from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNAVAILABLE, STATE_UNKNOWN
+from homeassistant.core import Event, EventStateChangedData, HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.event import async_track_state_change_event
 from homeassistant.util import dt as dt_util
 
-from .home import Tell, shown, value
+from .home import Tell, entity_id, shown, value
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -70,15 +71,29 @@ async def test_second_missing_backup_is_shown(
 
     async_fire_time_changed(hass)
     await hass.async_block_till_done()
+    states: list[str | None] = []
+
+    @callback
+    def note(event: Event[EventStateChangedData]) -> None:
+        states.append(getattr(event.data["new_state"], "state", None))
+
+    async_track_state_change_event(hass, entity_id(hass, "overdue"), note)
     assert await hass.config_entries.async_reload(loaded.entry_id)
     tell(last_upload=None)
     assert set(shown(hass)) == {"overdue"}
+    await hass.async_block_till_done()
+    assert states[0] == STATE_UNAVAILABLE
+    assert set(states[1:]) == {STATE_ON}, "a restart ends nothing"
     tell(**uploaded(dt_util.utcnow()))
     assert shown(hass) == {}
 
 
 async def test_nothing_is_overdue_without_listing(
-    hass: HomeAssistant, tell: Tell, schedule: Any, freezer: FrozenDateTimeFactory
+    hass: HomeAssistant,
+    loaded: MockConfigEntry,
+    tell: Tell,
+    schedule: Any,
+    freezer: FrozenDateTimeFactory,
 ) -> None:
     """Without a listing nothing is overdue, and a shown issue stays."""
     schedule.schedule.recurrence = ScheduleRecurrence.DAILY
@@ -92,8 +107,29 @@ async def test_nothing_is_overdue_without_listing(
     assert set(shown(hass)) == {"overdue"}, "backups were expected all along"
     tell("storage_error", **nothing)
     assert set(shown(hass)) == {"overdue"}
+    assert value(hass, "overdue") == STATE_ON
+    loaded.runtime_data.overdue = {}
+    tell("storage_error", **nothing)
+    assert set(shown(hass)) == {"overdue"}
+    assert value(hass, "overdue") == STATE_UNKNOWN, "a restarted integration"
     tell(**uploaded(dt_util.utcnow()))
     assert shown(hass) == {}
+    assert value(hass, "overdue") == STATE_OFF
+
+
+async def test_location_out_of_schedule_misses_nothing_without_listing(
+    hass: HomeAssistant, tell: Tell, schedule: Any, freezer: FrozenDateTimeFactory
+) -> None:
+    """A location that leaves the schedule misses no backup, even without a listing."""
+    schedule.schedule.recurrence = ScheduleRecurrence.DAILY
+    tell(last_upload=None)
+    freezer.move_to(dt_util.utcnow() + 4 * DAY)
+    tell(last_upload=None)
+    assert set(shown(hass)) == {"overdue"}
+    schedule.create_backup.agent_ids = ["backup.local"]
+    tell("storage_error", backups=None, last_upload=None)
+    assert shown(hass) == {}
+    assert value(hass, "overdue") == STATE_OFF
 
 
 @pytest.mark.parametrize("how", ["never", "elsewhere", "no days"])

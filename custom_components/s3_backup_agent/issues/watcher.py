@@ -181,7 +181,9 @@ class IssueWatcher:
         kept = {
             Issue(kind=OVERDUE, location_id=location["id"]).issue_id(self._entry)
             for location in locations.values()
-            if location["backups"] is None and location["id"] not in self._settling
+            if location["backups"] is None
+            and location["id"] not in self._settling
+            and location["id"] not in self._coordinator.overdue
         }
         kept |= {
             Issue(kind=kind, location_id=location["id"]).issue_id(self._entry)
@@ -256,18 +258,20 @@ class IssueWatcher:
 
     @callback
     def _update_overdue(self, locations: dict[str, Location]) -> None:
-        """Update since when backups are missing; without a listing, that stays."""
-        overdue: dict[str, datetime] = {}
+        """Update since when backups are missing; without a listing, no more are."""
+        overdue: dict[str, datetime | None] = {}
         for location_id, location in locations.items():
             if "last_upload" not in location:
                 continue
             last = location["last_upload"]
             uploaded_at = last and dt_util.parse_datetime(last["uploaded_at"])
             missing = self._schedule.missing_since(location_id, uploaded_at)
-            if location["backups"] is None:
-                missing = self._coordinator.overdue.get(location_id)
-            if missing:
-                overdue[location_id] = missing
+            if missing and location["backups"] is None:
+                # The storage may have them.
+                if location_id not in self._coordinator.overdue:
+                    continue
+                missing = self._coordinator.overdue[location_id]
+            overdue[location_id] = missing
         if overdue != self._coordinator.overdue:
             self._coordinator.overdue = overdue
             self._coordinator.async_update_listeners()
