@@ -29,14 +29,7 @@ from .devices import (
 from .discovery import is_app_removed
 from .errors import translation_of
 from .identity import remember
-from .issues import (
-    app_removed_issue,
-    note_away,
-    note_connected,
-    note_refusal,
-    remove_all,
-    show,
-)
+from .issues import note_app, note_away, note_connected, note_refusal, remove_all
 from .issues.schedule import Schedule
 from .issues.watcher import IssueWatcher
 from .location import registrations_of
@@ -49,8 +42,15 @@ PLATFORMS = [Platform.BINARY_SENSOR, Platform.BUTTON, Platform.SENSOR]
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
-    """Set up the actions."""
+    """Set up the actions, and delete the issues of entries that are disabled."""
+
+    @callback
+    def on_entry_changed(change: ConfigEntryChange, entry: ConfigEntry) -> None:
+        if entry.domain == DOMAIN and entry.disabled_by:
+            remove_all(hass, entry)
+
     async_setup_services(hass)
+    async_dispatcher_connect(hass, SIGNAL_CONFIG_ENTRY_CHANGED, on_entry_changed)
     return True
 
 
@@ -94,9 +94,9 @@ async def async_setup_entry(
         await coordinator.connect()
     except AgentError as err:
         note_refusal(hass, entry, err)
-        if await is_app_removed(hass, entry.data):
-            show(hass, entry, app_removed_issue())
-        else:
+        is_removed = await is_app_removed(hass, entry.data)
+        note_app(hass, entry, is_removed)
+        if not is_removed:
             note_away(hass, entry, err)
         if err.code == "unauthorized":
             # Home Assistant starts the flow for the token only if no other reauth flow is open.

@@ -125,6 +125,7 @@ class AgentCoordinator(DataUpdateCoordinator[AgentState]):
         self.instance_id: str | None = None
         # When the connection was lost, on the clock of time.monotonic(); None while connected.
         self.lost_at: float | None = None
+        self.lost_code = ""  # of the last error since then
         # Whether the agent's app was removed, and nothing should wait for the agent.
         self.is_app_removed = False
         # Since when backups are missing that Home Assistant's schedule expects, by id of a location where that is known.
@@ -244,7 +245,7 @@ class AgentCoordinator(DataUpdateCoordinator[AgentState]):
     async def _note_removal(self) -> None:
         """Note whether the agent's app was removed; Supervisor stops an app before it removes it."""
         is_removed = await is_app_removed(self.hass, self.config_entry.data)
-        if is_removed == self.is_app_removed:
+        if is_removed in (None, self.is_app_removed):
             return
         self.is_app_removed = is_removed
         if is_removed:
@@ -358,6 +359,7 @@ class AgentCoordinator(DataUpdateCoordinator[AgentState]):
 
     def _note_lost(self, err: AgentError) -> None:
         """Log once that the connection is lost, and start the grace period."""
+        self.lost_code = err.code
         if self.lost_at is None:
             self.lost_at = time.monotonic()
             self._grace = self.hass.loop.call_later(

@@ -74,8 +74,8 @@ async def _apps(hass: HomeAssistant) -> list[FoundAgent]:
     return [found for found in agents if found is not None]
 
 
-async def is_app_removed(hass: HomeAssistant, data: Mapping[str, Any]) -> bool:
-    """Return whether the app of an entry's data is no longer installed; False if Supervisor does not tell."""
+async def is_app_removed(hass: HomeAssistant, data: Mapping[str, Any]) -> bool | None:
+    """Return whether the app of an entry's data is no longer installed; None if Supervisor does not tell."""
     app = data.get(CONF_APP)
     if app is None or not is_hassio(hass):
         return False
@@ -86,8 +86,9 @@ async def is_app_removed(hass: HomeAssistant, data: Mapping[str, Any]) -> bool:
 
     try:
         installed = await get_supervisor_client(hass).addons.list()
-    except SupervisorError:
-        return False
+    except SupervisorError, LookupError, TypeError, ValueError:
+        # The library refuses an answer of another form with these.
+        return None
     return all(it.slug != app for it in installed)
 
 

@@ -9,7 +9,7 @@ from pytest_homeassistant_custom_component.common import (
 )
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
-from custom_components.s3_backup_agent.client import AgentClient
+from custom_components.s3_backup_agent.client import AGENT_UNREACHABLE, AgentClient
 from custom_components.s3_backup_agent.const import DOMAIN
 from custom_components.s3_backup_agent.issues import _DATA_AWAY_SINCE as AWAY_SINCE
 from homeassistant.config_entries import ConfigEntryState
@@ -18,7 +18,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
 
-from .agent import Agent
+from .agent import TOKEN, Agent
 from .backups import make_backup, send, streaming
 from .home import MakeEntry, Settings, agents_of, device, shown, until
 
@@ -49,7 +49,8 @@ async def test_agent_that_is_away_has_one_error_and_one_repair(
         assert len(agents_of(hass)) == 2
         assert await errors() == {}
         await agent.kill()
-        await until(lambda: two.runtime_data.lost_at is not None)
+        await until(lambda: two.runtime_data.lost_code == AGENT_UNREACHABLE)
+        assert two.runtime_data.lost_at is not None
         found = await errors()
         assert list(found) == [f"{DOMAIN}.cellar"]
         assert "Can't reach the agent" in found[f"{DOMAIN}.cellar"]
@@ -88,6 +89,33 @@ async def test_agent_that_is_away_since_the_start_is_shown_after_an_hour(
     assert set(shown(hass)) == {"agent_away"}
     await agent.start()
     assert await hass.config_entries.async_reload(entry.entry_id)
+    assert shown(hass) == {}
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_agent_that_refuses_the_token_is_not_away(
+    hass: HomeAssistant, agent: Agent, loaded: MockConfigEntry
+) -> None:
+    """An agent that answers has no repair of one that is away, neither at run time nor at setup."""
+    coordinator = loaded.runtime_data
+    await agent.kill()
+    await until(lambda: coordinator.lost_code == AGENT_UNREACHABLE)
+    coordinator.lost_at -= 2 * 60 * 60
+    async_fire_time_changed(hass, dt_util.utcnow() + 11 * MINUTE)
+    assert set(shown(hass)) == {"agent_away"}
+    agent.token = TOKEN
+    await agent.start()
+    await until(hass.config_entries.flow.async_progress)
+    async_fire_time_changed(hass, dt_util.utcnow() + 22 * MINUTE)
+    assert shown(hass) == {}
+
+    await agent.kill()
+    for expected in (set(), {"agent_away"}):
+        assert not await hass.config_entries.async_reload(loaded.entry_id)
+        assert set(shown(hass)) == expected
+        hass.data[AWAY_SINCE][loaded.entry_id] -= HOUR
+    await agent.start()
+    assert not await hass.config_entries.async_reload(loaded.entry_id)
     assert shown(hass) == {}
 
 

@@ -1,5 +1,7 @@
 """Discovery of apps by Supervisor."""
 
+from unittest.mock import patch
+
 from lab.app import TOKEN as APP_TOKEN, App
 from lab.supervisor import Supervisor
 import pytest
@@ -7,6 +9,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.s3_backup_agent.client import AgentError
 from custom_components.s3_backup_agent.const import CONF_AGENT_ID, CONF_APP, DOMAIN
+from custom_components.s3_backup_agent.discovery import is_app_removed
 from custom_components.s3_backup_agent.issues import APP_REMOVED, OPTIONS_PROBLEM
 from homeassistant.config_entries import (
     SOURCE_HASSIO,
@@ -169,14 +172,39 @@ async def test_removed_app_ends_backups_and_is_shown(
     assert not coordinator.last_update_success
     assert "was removed" in caplog.text
 
+    supervisor.is_broken = True
+    await coordinator._note_removal()
+    assert coordinator.is_app_removed, "Supervisor did not tell"
+    assert APP_REMOVED in shown(hass)
+    assert await hass.config_entries.async_reload(entry.entry_id) is False
+    assert APP_REMOVED in shown(hass)
+    supervisor.is_broken = False
     assert await hass.config_entries.async_reload(entry.entry_id) is False
     assert APP_REMOVED in shown(hass)
 
+    supervisor.names[SLUG] = "Installed again, but not started"
+    assert await hass.config_entries.async_reload(entry.entry_id) is False
+    assert APP_REMOVED not in shown(hass)
     await app.start()
     await announce(message(app))
     assert entry.state is ConfigEntryState.LOADED
     assert APP_REMOVED not in shown(hass)
     assert await hass.config_entries.async_unload(entry.entry_id)
+
+
+async def test_app_is_not_removed_if_supervisor_does_not_tell(
+    hass: HomeAssistant, supervisor: Supervisor
+) -> None:
+    """An error of Supervisor, or an answer of another form, says neither."""
+    data = {CONF_APP: SLUG}
+    assert await is_app_removed(hass, {}) is False
+    assert await is_app_removed(hass, data) is True
+    supervisor.names[SLUG] = "S3 Backup Agent"
+    assert await is_app_removed(hass, data) is False
+    with patch.dict("lab.supervisor._APP", clear=True):
+        assert await is_app_removed(hass, data) is None
+    supervisor.is_broken = True
+    assert await is_app_removed(hass, data) is None
 
 
 async def test_new_token_ends_reauth(

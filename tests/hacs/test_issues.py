@@ -185,6 +185,18 @@ async def test_disabled_or_removed_entry_has_no_issues(
     assert shown(hass) == {}
 
 
+async def test_disabled_entry_without_setup_has_no_issues(
+    hass: HomeAssistant, entry: MockConfigEntry
+) -> None:
+    """Disabling an entry that waits for its retry deletes its issues."""
+    with patch("custom_components.s3_backup_agent.client.agent.PROTOCOL", 2):
+        assert not await hass.config_entries.async_setup(entry.entry_id)
+        assert set(shown(hass)) == {"agent_too_old"}
+        disabled = ConfigEntryDisabler.USER
+        await hass.config_entries.async_set_disabled_by(entry.entry_id, disabled)
+    assert shown(hass) == {}
+
+
 async def test_orphaned_metadata_is_named(
     hass: HomeAssistant, loaded: MockConfigEntry, tell: Tell
 ) -> None:

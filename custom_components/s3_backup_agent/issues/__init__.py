@@ -56,7 +56,7 @@ APP_REMOVED: Final = "app_removed"
 # For a location of the agent's own configuration, which cannot be fixed here.
 _WRONG_REGION_CONFIGURED: Final = "wrong_region_configured"
 # The codes of an agent that does not answer.
-_AWAY_CODES: Final = frozenset({AGENT_TIMEOUT, AGENT_UNREACHABLE})
+AWAY_CODES: Final = frozenset({AGENT_TIMEOUT, AGENT_UNREACHABLE})
 # Since when the agent of an entry that cannot be set up is away, by entry id.
 _DATA_AWAY_SINCE: HassKey[dict[str, datetime]] = HassKey(f"{DOMAIN}.away_since")
 _UNREACHABLE_CODES: Final = frozenset({"storage_unreachable", "storage_timeout"})
@@ -157,9 +157,20 @@ def app_removed_issue() -> Issue:
 
 
 @callback
+def note_app(hass: HomeAssistant, entry: ConfigEntry, is_removed: bool | None) -> None:
+    """Show that the agent's app was removed, until it is installed again; None is unknown."""
+    issue = app_removed_issue()
+    if is_removed:
+        show(hass, entry, issue)
+    elif is_removed is False:
+        ir.async_delete_issue(hass, DOMAIN, issue.issue_id(entry))
+
+
+@callback
 def note_away(hass: HomeAssistant, entry: ConfigEntry, err: AgentError) -> None:
     """Show that the agent has been away since Home Assistant started, once that is long."""
-    if err.code not in _AWAY_CODES:
+    if err.code not in AWAY_CODES:
+        note_connected(hass, entry)
         return
     away_since = hass.data.setdefault(_DATA_AWAY_SINCE, {})
     since = away_since.setdefault(entry.entry_id, dt_util.utcnow())
@@ -169,8 +180,9 @@ def note_away(hass: HomeAssistant, entry: ConfigEntry, err: AgentError) -> None:
 
 @callback
 def note_connected(hass: HomeAssistant, entry: ConfigEntry) -> None:
-    """Forget that the agent was away."""
+    """Forget that the agent was away, because it answers."""
     hass.data.get(_DATA_AWAY_SINCE, {}).pop(entry.entry_id, None)
+    ir.async_delete_issue(hass, DOMAIN, Issue(kind=AGENT_AWAY).issue_id(entry))
 
 
 def away_issue(entry: ConfigEntry, since: datetime) -> Issue:

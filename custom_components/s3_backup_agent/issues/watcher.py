@@ -20,6 +20,7 @@ from ..location.reauth import KEY_ERRORS, key_flows, start_key_reauth
 from . import (
     AGENT_TOO_NEW,
     AGENT_TOO_OLD,
+    AWAY_CODES,
     AWAY_FOR,
     METADATA_WITHOUT_TAR,
     OVERDUE,
@@ -39,7 +40,6 @@ from . import (
     orphan_issue,
     overdue_issue,
     refused_issue,
-    remove_all,
     schedule_issue,
     show,
     unreachable_issue,
@@ -93,7 +93,6 @@ class IssueWatcher:
                 self._hass, self._on_time, _INTERVAL, cancel_on_shutdown=True
             )
         )
-        entry.async_on_unload(self._stop)
         self.update()
         self._request_states()
 
@@ -154,8 +153,9 @@ class IssueWatcher:
             shown_ids = open_issues(self._hass, self._entry)
             wanted = {it: issue for it, issue in wanted.items() if it in shown_ids}
             since = dt_util.utcnow() - timedelta(seconds=time.monotonic() - lost_at)
+            is_away = self._coordinator.lost_code in AWAY_CODES
             is_long = dt_util.utcnow() - since >= AWAY_FOR
-            if is_long and not self._coordinator.is_app_removed:
+            if is_away and is_long and not self._coordinator.is_app_removed:
                 issue = away_issue(self._entry, since)
                 wanted[issue.issue_id(self._entry)] = issue
         if problems := self._coordinator.info.get("problems"):
@@ -359,9 +359,3 @@ class IssueWatcher:
                 continue
             if subentry := subentry_of(self._entry, location_id):
                 start_key_reauth(self._hass, self._entry, subentry)
-
-    @callback
-    def _stop(self) -> None:
-        """Delete the issues of a disabled entry."""
-        if self._entry.disabled_by:
-            remove_all(self._hass, self._entry)
