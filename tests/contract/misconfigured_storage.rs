@@ -101,6 +101,27 @@ async fn secret_is_never_sent_as_access_key_id() {
 }
 
 #[tokio::test]
+async fn report_of_swapped_keys_quotes_no_part_of_the_secret() {
+    let server = Imitation::with([]).await;
+    let right = server.location();
+    let swapped = Location {
+        key_id: right.secret.clone(),
+        secret: right.key_id.clone(),
+        ..right.clone()
+    };
+    let agent = Setup::with([]).serve().await;
+    let answer = agent.post("/v1/locations/check", &swapped.json()).await;
+    let checked = answer.json();
+    let steps = checked["steps"].as_array().unwrap();
+    let error = &steps.last().unwrap()["error"];
+    assert_eq!(error["reason"], "keys_swapped", "{checked:#}");
+    assert_eq!(error["provider_code"], Value::Null);
+    assert_eq!(error["placeholders"], Value::Null);
+    let (_, part) = right.secret.split_once('+').unwrap();
+    assert!(!checked.to_string().contains(part), "{checked:#}");
+}
+
+#[tokio::test]
 async fn wrong_secret_is_named() {
     let bucket = garage::shared().bucket().await;
     let location = Location {

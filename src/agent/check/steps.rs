@@ -86,7 +86,7 @@ impl Trial {
         self.steps.iter().find_map(|step| step.error.as_ref())
     }
 
-    /// Blames the failure on the signature, for a reason that was found later.
+    /// Blames the failure on the signature, without the provider's words: they may quote a part of a secret in the place of the ID.
     pub(super) fn blame_signature(&mut self, reason: Reason) {
         let failed = self.steps.iter_mut().find(|step| !step.ok);
         if let Some(CheckStep {
@@ -96,9 +96,8 @@ impl Trial {
         }) = failed
         {
             *step = "signature";
-            error.code = reason.kind().code();
-            error.reason = reason.code();
-            reason.hint().clone_into(&mut error.hint);
+            let rejected = Error::new(reason.kind(), "The provider rejected the access key.");
+            *error = Failure::from(&rejected.with_reason(Some(reason)));
         }
     }
 
