@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::sync::Arc;
 
-use chrono::Utc;
+use chrono::{Datelike, TimeDelta, Utc};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
@@ -43,8 +43,8 @@ struct Wait {
     /// The last error, with the time of the first one.
     failure: Failure,
     error: Box<Error>,
-    /// When the upload gives up, RFC 3339.
-    until: String,
+    /// When the upload gives up, RFC 3339; none if that is after the year 9999.
+    until: Option<String>,
 }
 
 impl Outages {
@@ -191,7 +191,7 @@ impl Progress {
         );
         self.location.note_waiting(&wait.error);
         let (failure, until) = (wait.failure.clone(), wait.until.clone());
-        self.tell(|status| status.show_wait(Some(failure), Some(until)));
+        self.tell(|status| status.show_wait(Some(failure), until));
     }
 
     fn is_shown(&self) -> bool {
@@ -210,7 +210,11 @@ impl Progress {
                     ..failure.clone()
                 },
                 error: error.clone(),
-                until: rfc3339(since + outage),
+                until: TimeDelta::from_std(outage)
+                    .ok()
+                    .and_then(|outage| since.checked_add_signed(outage))
+                    .filter(|until| until.year() < 10_000)
+                    .map(rfc3339),
             }
         });
         failure.since.clone_from(&wait.failure.since);
@@ -237,15 +241,13 @@ mod tests {
     use crate::config;
     use crate::error::Kind;
 
-    #[tokio::test(start_paused = true)]
-    async fn outage_is_shown_only_when_it_lasts() {
+    fn progress(outage_seconds: u64, events: Events) -> Progress {
         let settings = serde_json::json!({
             "id": "disk", "provider": "minio", "endpoint": "http://127.0.0.1:9", "bucket": "backups",
             "access_key_id": "an-access-key", "secret_access_key": "a-secret-access-key",
+            "outage_seconds": outage_seconds,
         });
         let (settings, _) = config::Location::from_json(&settings).unwrap();
-        let events = Events::default();
-        let mut events_seen = events.subscribe();
         let folder = Folder::new(&settings, Vec::new());
         let location = Arc::new(Location::open(settings, folder, events));
         let status = UploadStatus {
@@ -264,12 +266,32 @@ mod tests {
             waiting_until: None,
             error: None,
         };
-        let mut progress = Progress::new(location, status);
+        Progress::new(location, status)
+    }
+
+    fn away() -> Outage {
+        let error = Error::new(Kind::StorageUnreachable, "away");
+        Outage::Waiting(Box::new(error), Instant::now())
+    }
+
+    #[tokio::test]
+    async fn endless_patience_has_no_end_to_show() {
+        for seconds in [i64::MAX.cast_unsigned(), 1_000_000_000_000, 300_000_000_000] {
+            let mut progress = progress(seconds, Events::default());
+            progress.outage(away());
+            progress.show_outage();
+            let status = progress.subscribe().borrow().clone();
+            assert!(status.waiting.is_some());
+            assert_eq!(status.waiting_until, None);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn outage_is_shown_only_when_it_lasts() {
+        let events = Events::default();
+        let mut events_seen = events.subscribe();
+        let mut progress = progress(900, events);
         let status = progress.subscribe();
-        let away = || {
-            let error = Error::new(Kind::StorageUnreachable, "away");
-            Outage::Waiting(Box::new(error), Instant::now())
-        };
         progress.outage(away());
         progress.outage(Outage::Over);
         progress.outage(away());
