@@ -306,7 +306,7 @@ impl Backoff {
         let waits = self.patience.waits_for(&error);
         let may_succeed =
             waits || (error.outcome == Outcome::Damaged && self.damaged <= MAX_DAMAGED);
-        let ends = now + pause > failing_since + self.patience.lasts
+        let ends = now + pause - failing_since > self.patience.lasts
             || self.end.is_some_and(|end| now + pause > end);
         if !may_succeed || ends {
             return Err(error);

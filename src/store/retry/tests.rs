@@ -24,6 +24,8 @@ async fn attempts(patience: Patience, outcome: Outcome, succeed_at: u32) -> (u32
 async fn transient_failure_is_retried_until_patience_ends() {
     let patience = Patience::lasting(Duration::from_mins(10));
     assert!(attempts(patience, Outcome::Unreachable, 8).await.1);
+    let endless = Patience::lasting(Duration::MAX);
+    assert!(attempts(endless, Outcome::Unreachable, 8).await.1);
     let (count, succeeded, elapsed) = attempts(patience, Outcome::Timeout, u32::MAX).await;
     assert!(
         !succeeded && count > 30 && elapsed > Duration::from_secs(580),
