@@ -74,7 +74,7 @@ impl Location {
         }
     }
 
-    /// Returns the location with other settings. In the same folder, its list and its status stay, and uploads in progress
+    /// Returns the location with other settings. In the same folder, its list and its error stay, and uploads in progress
     /// use the new key and limits from their next request.
     pub(super) fn reopen(&self, settings: config::Location, folder: Arc<Folder>) -> Self {
         if self.folder.id != folder.id {
@@ -214,7 +214,7 @@ impl Location {
             Some((purpose, step.error.clone()?))
         });
         self.change_health("", |health| match failed {
-            Some((purpose, failure)) => health.failed(purpose, failure),
+            Some((purpose, failure)) => health.failed_check(purpose, failure),
             None => health.succeeded(Purpose::Write),
         });
         self.history().checked(report);

@@ -111,31 +111,40 @@ impl Health {
 
     /// Notes why a request for this purpose failed.
     pub(super) fn failed(&mut self, purpose: Purpose, failure: Failure) -> Change {
-        let is_read = purpose == Purpose::Read
-            || DISPROVED_BY_READING
-                .iter()
-                .any(|kind| kind.code() == failure.code);
+        self.change(|health| health.hold(purpose, failure))
+    }
+
+    /// Notes why a check failed. One that fails at a write has listed before.
+    pub(super) fn failed_check(&mut self, purpose: Purpose, failure: Failure) -> Change {
         self.change(|health| {
-            let held = if is_read {
-                &mut health.error
-            } else {
-                &mut health.write_error
-            };
-            let since = held
-                .as_ref()
-                .filter(|held| is_same_outage(held, &failure))
-                .and_then(|held| held.since.clone());
-            if held.as_ref().is_none_or(|held| held.code != failure.code) {
-                *held = Some(Failure {
-                    since: Some(since.unwrap_or_else(|| rfc3339(Utc::now()))),
-                    ..failure
-                });
+            if !is_of_reading(purpose, &failure) {
+                health.error = None;
             }
+            health.hold(purpose, failure);
         })
     }
 
-    /// Forgets what other settings may have corrected.
+    fn hold(&mut self, purpose: Purpose, failure: Failure) {
+        let held = if is_of_reading(purpose, &failure) {
+            &mut self.error
+        } else {
+            &mut self.write_error
+        };
+        let since = held
+            .as_ref()
+            .filter(|held| is_same_outage(held, &failure))
+            .and_then(|held| held.since.clone());
+        if held.as_ref().is_none_or(|held| held.code != failure.code) {
+            *held = Some(Failure {
+                since: Some(since.unwrap_or_else(|| rfc3339(Utc::now()))),
+                ..failure
+            });
+        }
+    }
+
+    /// Forgets what other settings may have corrected. Without an error, nothing is known until the storage is asked.
     pub(super) fn has_new_settings(&mut self) {
+        self.is_known = self.error.is_some();
         self.write_error = None;
         self.ask_at = None;
     }
@@ -185,6 +194,14 @@ impl Health {
     }
 }
 
+/// Whether any answered request disproves it.
+fn is_of_reading(purpose: Purpose, failure: &Failure) -> bool {
+    purpose == Purpose::Read
+        || DISPROVED_BY_READING
+            .iter()
+            .any(|kind| kind.code() == failure.code)
+}
+
 /// Whether the storage does not answer, for whichever reason.
 fn is_away(failure: &Failure) -> bool {
     failure.retryable()
@@ -223,6 +240,33 @@ mod tests {
         let works = health.succeeded(Purpose::Write);
         assert!(matches!(works, Change::WorksAgain { .. }), "{works:?}");
         assert_eq!(health.status(), "ok");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn new_settings_are_unknown_until_the_storage_is_asked() {
+        let mut health = Health::default();
+        health.succeeded(Purpose::Read);
+        health.has_new_settings();
+        assert_eq!(health.status(), "unknown");
+        assert!(health.is_to_be_asked());
+        assert_eq!(health.succeeded(Purpose::Read), Change::Works);
+        health.failed(Purpose::Write, failure(Kind::StorageForbidden));
+        health.has_new_settings();
+        assert_eq!(health.status(), "unknown");
+        health.failed(Purpose::Read, failure(Kind::StorageUnreachable));
+        health.has_new_settings();
+        assert_eq!(health.status(), "error");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn check_that_fails_at_a_write_disproves_the_error_of_a_list() {
+        let mut health = Health::default();
+        health.failed(Purpose::Write, failure(Kind::StorageForbidden));
+        health.failed(Purpose::Read, failure(Kind::StorageAuth));
+        assert_eq!(code(&health), Some("storage_auth"));
+        let refused = failure(Kind::StorageForbidden);
+        assert_eq!(health.failed_check(Purpose::Write, refused), Change::Fails);
+        assert_eq!(code(&health), Some("storage_forbidden"));
     }
 
     #[tokio::test(start_paused = true)]
