@@ -109,6 +109,7 @@ async def test_agent_that_refuses_the_token_is_not_away(
     async_fire_time_changed(hass, dt_util.utcnow() + 22 * MINUTE)
     assert shown(hass) == {}
 
+    assert await hass.config_entries.async_unload(loaded.entry_id)
     await agent.kill()
     for expected in (set(), {"agent_away"}):
         assert not await hass.config_entries.async_reload(loaded.entry_id)

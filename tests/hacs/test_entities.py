@@ -90,7 +90,10 @@ async def test_sensors_follow_upload(
 
 
 async def test_upload_of_older_agent_waits_for_nothing(
-    hass: HomeAssistant, backup_agent: BackupAgent, entry: MockConfigEntry
+    hass: HomeAssistant,
+    backup_agent: BackupAgent,
+    entry: MockConfigEntry,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The uploads of version 0.1's agent do not say whether they wait."""
     upload_status = {
@@ -105,6 +108,7 @@ async def test_upload_of_older_agent_waits_for_nothing(
     entry.runtime_data.handle_event({"type": "upload", **upload_status})
     assert float(value(hass, "upload_progress")) == 25
     assert value(hass, "status") != "waiting"
+    assert "Traceback" not in caplog.text
 
 
 async def test_cancel_button_cancels_upload(
