@@ -57,9 +57,10 @@ pub fn router(state: api::State) -> serde_json::Result<Router> {
     };
     let backup = Router::new()
         .route("/content", get(actions::download))
+        .route("/delete", post(actions::delete))
+        .layer(from_fn_with_state(state.clone(), access::administrator))
         .route("/verify", post(actions::verify))
-        .route("/stop", post(actions::stop))
-        .route("/delete", post(actions::delete));
+        .route("/stop", post(actions::stop));
     let parts = Router::new()
         .route("/page.css", get(assets::style))
         .route("/page.js", get(assets::script))

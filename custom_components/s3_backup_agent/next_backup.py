@@ -1,4 +1,4 @@
-"""Tells the agent when Home Assistant's next automatic backup is due, which the agent's page shows."""
+"""Tells the agent what its page needs to know: when the next automatic backup is due, and who is an administrator."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +15,7 @@ _CAPABILITY: Final = "schedule"
 
 
 class NextBackup:
-    """Tells one agent the next backup that goes to one of its locations."""
+    """Tells one agent the next backup that goes to one of its locations, and the administrators."""
 
     def __init__(
         self,
@@ -27,8 +27,8 @@ class NextBackup:
         self._hass = hass
         self._entry = entry
         self._coordinator = coordinator
-        # What the running agent was told, in a tuple; None before.
-        self._told: tuple[str | None] | None = None
+        # What the running agent was told; None before.
+        self._told: tuple[str | None, list[str]] | None = None
 
     @callback
     def start(self) -> None:
@@ -44,17 +44,20 @@ class NextBackup:
             return
         if _CAPABILITY not in self._coordinator.info["capabilities"]:
             return
-        due = self._due()
-        if self._told != (due,):
-            self._told = (due,)
-            self._entry.async_create_background_task(
-                self._hass, self._tell(due), f"{DOMAIN} next backup"
-            )
+        self._entry.async_create_background_task(
+            self._hass, self._tell(), f"{DOMAIN} next backup"
+        )
 
-    async def _tell(self, due: str | None) -> None:
-        """Tell it; a failure is retried at the next ping."""
+    async def _tell(self) -> None:
+        """Tell a change; a failure is retried at the next ping."""
+        users = await self._hass.auth.async_get_users()
+        administrators = sorted(it.id for it in users if it.is_active and it.is_admin)
+        now = (self._due(), administrators)
+        if self._told == now:
+            return
+        self._told = now
         try:
-            await self._coordinator.client.set_next_backup(due)
+            await self._coordinator.client.set_schedule(*now)
         except AgentError:
             self._told = None
 

@@ -27,13 +27,16 @@ pub struct HomeAssistant {
 }
 
 /// Home Assistant's schedule of automatic backups.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Schedule {
     /// When the next automatic backup is due, RFC 3339; null if none is scheduled.
     #[serde(deserialize_with = "Option::deserialize")]
     #[schema(required, format = DateTime)]
     pub(crate) next_backup: Option<String>,
+    /// Ids of the users who are administrators. Through Supervisor's ingress, only they may download and delete backups.
+    #[serde(default)]
+    pub(crate) administrators: Vec<String>,
 }
 
 /// The same for a bug report.
@@ -80,6 +83,13 @@ impl HomeAssistant {
             connected: self.is_connected(),
             schedule: self.schedule(),
         }
+    }
+
+    /// Whether it told that this user is an administrator.
+    pub(crate) fn is_administrator(&self, user_id: &str) -> bool {
+        let schedule = self.schedule.lock();
+        let told = schedule.as_ref().map(|schedule| &schedule.administrators);
+        told.is_some_and(|ids| ids.iter().any(|id| id == user_id))
     }
 
     /// Its schedule, if it told it.

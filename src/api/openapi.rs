@@ -22,13 +22,15 @@ const REQUESTS: [&str; 5] = [
 ];
 
 /// Keys that an answer may lack, by schema.
-const OPTIONAL: [(&str, &str); 13] = [
+const OPTIONAL: [(&str, &str); 15] = [
     ("AgentMetadata", "crc32"),
     ("AgentMetadata", "duration_ms"),
+    ("AgentMetadata", "inventory"),
     ("Backup", "s3_backup_agent"),
     ("Failure", "placeholders"),
     ("Failure", "since"),
     ("InvalidSetting", "placeholders"),
+    ("Inventory", "unexpected"),
     ("OptionProblem", "placeholders"),
     ("Problem", "placeholders"),
     ("Problem", "problems"),

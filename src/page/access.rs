@@ -4,13 +4,16 @@ use std::net::IpAddr;
 
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_LANGUAGE, CONTENT_TYPE, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::escape::Own;
 use super::words::Words;
 use crate::server::auth::{PageRefusal, Peer, TokenRefusal};
+
+/// Id of the user who is logged in to Home Assistant.
+const USER: HeaderName = HeaderName::from_static("x-remote-user-id");
 
 /// Serves a request that the gate admits.
 pub(super) async fn guard(
@@ -23,6 +26,23 @@ pub(super) async fn guard(
         Ok(()) => next.run(request).await,
         Err(refusal) => answer(refusal, peer.0, state.languages.of(request.headers())),
     }
+}
+
+/// Serves a request that only an administrator may make: Supervisor's ingress names the user, and removes a name that the
+/// browser sends. Source: `_init_header` in Supervisor's `supervisor/api/ingress.py`.
+pub(super) async fn administrator(
+    State(state): State<super::State>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let user = request.headers().get(USER).and_then(|id| id.to_str().ok());
+    let is_administrator = user.is_some_and(|id| state.api.home_assistant.is_administrator(id));
+    if is_administrator || !state.api.gate.is_from_ingress(Peer::of(&request)) {
+        return next.run(request).await;
+    }
+    let words = state.languages.of(request.headers());
+    let text = words.access.administrator.to_string();
+    refusal(StatusCode::FORBIDDEN, words, &text)
 }
 
 fn answer(refusal: PageRefusal, address: Option<IpAddr>, words: &Words) -> Response {
@@ -41,14 +61,18 @@ fn answer(refusal: PageRefusal, address: Option<IpAddr>, words: &Words) -> Respo
         }
         PageRefusal::Token(_) => (StatusCode::UNAUTHORIZED, words_of.token.to_string()),
     };
-    let headers = [
-        (CONTENT_TYPE, "text/plain; charset=utf-8"),
-        (CONTENT_LANGUAGE, words.language),
-    ];
-    let mut response = (status, headers, format!("{text}\n")).into_response();
+    let mut response = self::refusal(status, words, &text);
     if status == StatusCode::UNAUTHORIZED {
         let asked = HeaderValue::from_static("Basic realm=\"S3 Backup Agent\", charset=\"UTF-8\"");
         response.headers_mut().insert(WWW_AUTHENTICATE, asked);
     }
     response
+}
+
+fn refusal(status: StatusCode, words: &Words, text: &str) -> Response {
+    let headers = [
+        (CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (CONTENT_LANGUAGE, words.language),
+    ];
+    (status, headers, format!("{text}\n")).into_response()
 }

@@ -156,9 +156,9 @@ impl RecordView {
             time: rfc3339_millis(record.time),
             shown_time: record.time.format("%Y-%m-%d %H:%M:%SZ").to_string(),
             level: record.level,
-            // Scrubbed when they were logged.
-            message: Own::new(&record.message),
-            fields: Own::new(fields.collect::<Vec<_>>().join(" ")),
+            // Scrubbed when they were logged; what became a secret since is not.
+            message: Own::quoting(&record.message),
+            fields: Own::quoting(&fields.collect::<Vec<_>>().join(" ")),
         }
     }
 }

@@ -56,7 +56,7 @@ impl Summary {
 
 impl NextBackup {
     fn of(told: Option<Schedule>, now: DateTime<Utc>) -> Self {
-        let Some(Schedule { next_backup }) = told else {
+        let Some(Schedule { next_backup, .. }) = told else {
             return Self::Unknown;
         };
         let Some(time) = next_backup else {
@@ -132,7 +132,10 @@ mod tests {
                 NextBackup::Unknown,
             ),
         ] {
-            let told = told.map(|next_backup| Schedule { next_backup });
+            let told = told.map(|next_backup| Schedule {
+                next_backup,
+                ..Schedule::default()
+            });
             assert_eq!(NextBackup::of(told, now), next);
         }
     }

@@ -194,6 +194,7 @@ pub(super) struct AccessWords {
     pub(super) name: Own,
     pub(super) token: Own,
     pub(super) wait: Own,
+    pub(super) administrator: Own,
 }
 
 impl Languages {

@@ -88,6 +88,16 @@ impl Gate {
         self.allowed.are_supervisor
     }
 
+    /// Whether a request to the page came through Supervisor's ingress, which serves every user of Home Assistant.
+    pub(crate) fn is_from_ingress(&self, peer: Peer) -> bool {
+        self.allowed.are_supervisor && self.is_allowed(peer)
+    }
+
+    fn is_allowed(&self, peer: Peer) -> bool {
+        peer.0
+            .is_some_and(|address| self.allowed.addresses.contains(&address))
+    }
+
     /// Admits a request to the API.
     pub(crate) fn check_api(&self, peer: Peer, headers: &HeaderMap) -> Result<(), TokenRefusal> {
         let Some(token) = &self.token else {
@@ -105,9 +115,7 @@ impl Gate {
 
     /// Admits a request to the page.
     pub(crate) fn check_page(&self, peer: Peer, headers: &HeaderMap) -> Result<(), PageRefusal> {
-        let is_allowed = peer
-            .0
-            .is_some_and(|address| self.allowed.addresses.contains(&address));
+        let is_allowed = self.is_allowed(peer);
         if is_allowed && (self.allowed.are_supervisor || has_literal_host(headers)) {
             return Ok(());
         }

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 
+import aiohttp
 from lab.app import App
 from lab.garage import Garage
-from lab.ingress import Ingress
+from lab.ingress import HOST, Ingress
 from lab.sample import make_sample
 from playwright.async_api import Browser, expect
 import pytest
@@ -15,6 +16,16 @@ import pytest
 from .page import BUCKET, PHONE, Upload, opened, until_gone
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+
+
+async def tell_administrators(app: App, *user_ids: str) -> None:
+    """Tell the agent who is an administrator, as Home Assistant does."""
+    schedule = {"next_backup": None, "administrators": user_ids}
+    async with (
+        app.client() as client,
+        client.put("/v1/schedule", json=schedule, raise_for_status=True),
+    ):
+        pass
 
 
 async def test_upload_progress_updates_to_its_end(app: App, browser: Browser) -> None:
@@ -73,8 +84,9 @@ async def test_backup_is_verified_and_deleted(
     date = "2026-11-27T04:47:12.345678+01:00"
     backup, tar = make_sample("superfluous", 60_000, "Superfluous", date)
     assert await app.upload("cellar", backup, tar) == 200
-    async with opened(browser, PHONE) as page:
-        await page.show(app.page_url)
+    await tell_administrators(app, "admin")
+    async with Ingress(app.page_port) as ingress, opened(browser, PHONE) as page:
+        await page.show(ingress.url)
         row = page.backup("Superfluous")
         await row.locator("summary").first.click()
         await expect(row).to_contain_text("Not verified yet")
@@ -97,6 +109,36 @@ async def test_backup_is_verified_and_deleted(
         )
         await expect(page.said).to_be_focused()
     await until_gone(garage, BUCKET, "superfluous")
+
+
+async def test_only_administrators_download_and_delete(app: App) -> None:
+    """Ingress serves every user; the agent knows who is an administrator only from Home Assistant."""
+    date = "2026-11-27T04:47:12.345678+01:00"
+    backup, tar = make_sample("kept", 60_000, "Kept", date)
+    assert await app.upload("cellar", backup, tar) == 200
+
+    async def status(method: str, action: str, user: str) -> int:
+        # A name that the browser sends is not passed on.
+        headers = {"Sec-Fetch-Site": "same-origin", "X-Remote-User-Id": "admin"}
+        async with (
+            Ingress(app.page_port, user=user) as ingress,
+            aiohttp.ClientSession(headers=headers) as browser,
+            browser.request(
+                method,
+                ingress.url.replace(HOST, "127.0.0.1")
+                + f"locations/cellar/backups/kept/{action}",
+                allow_redirects=False,
+            ) as answer,
+        ):
+            return answer.status
+
+    for administrators in ([], ["admin"]):
+        await tell_administrators(app, *administrators)
+        assert await status("GET", "content", "guest") == 403
+        assert await status("POST", "delete", "guest") == 403
+        assert await status("POST", "verify?mode=quick", "guest") == 303
+    assert await status("GET", "content", "admin") == 200
+    assert await status("POST", "delete", "admin") == 303
 
 
 async def test_page_is_operable_by_keyboard(

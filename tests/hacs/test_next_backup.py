@@ -21,7 +21,8 @@ async def told(loaded: MockConfigEntry, next_backup: str | None) -> None:
     async with asyncio.timeout(20):
         while True:
             known = (await client.diagnostics())["home_assistant"]
-            if known["schedule"] == {"next_backup": next_backup}:
+            schedule = known["schedule"]
+            if schedule and schedule["next_backup"] == next_backup:
                 assert known["connected"]
                 return
             await asyncio.sleep(0.1)

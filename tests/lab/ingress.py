@@ -42,9 +42,10 @@ class Ingress:
     page in a frame.
     """
 
-    def __init__(self, port: int) -> None:
-        """Forward requests to this port of the app."""
+    def __init__(self, port: int, *, user: str = "admin") -> None:
+        """Forward requests to this port of the app; `user` is the id of who is logged in."""
         self.panel = ""
+        self._user = user
         self._port = port
         self._runner: web.AppRunner | None = None
         self._client: aiohttp.ClientSession | None = None
@@ -86,7 +87,7 @@ class Ingress:
         async with self._client.request(
             request.method,
             f"http://127.0.0.1:{self._port}/{request.match_info['path']}",
-            headers=_passed_on(request),
+            headers=_passed_on(request, self._user),
             params=request.query,
             allow_redirects=False,
             data=request.content if request.method != "GET" else None,
@@ -99,13 +100,14 @@ async def _nothing(_request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-def _passed_on(request: web.Request) -> CIMultiDict[str]:
+def _passed_on(request: web.Request, user: str) -> CIMultiDict[str]:
     headers = CIMultiDict(
         (name, value)
         for name, value in request.headers.items()
         if name not in _NOT_PASSED_ON
     )
     headers["X-Hass-Source"] = "core.ingress"
+    headers["X-Remote-User-Id"] = user
     headers["X-Ingress-Path"] = PATH
     headers[hdrs.X_FORWARDED_FOR] = str(request.remote)
     headers.setdefault(hdrs.X_FORWARDED_HOST, request.host)

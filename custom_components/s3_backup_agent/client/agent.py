@@ -293,9 +293,9 @@ class AgentClient(HttpClient):
         """Set the agent's log level: error, warn, info, debug or trace."""
         await self._json("PUT", "/v1/log", timeout=_QUICK, json={"level": level})
 
-    async def set_next_backup(self, due: str | None) -> None:
-        """Tell when the next automatic backup is due; None if none is scheduled."""
-        body = {"next_backup": due}
+    async def set_schedule(self, due: str | None, administrators: list[str]) -> None:
+        """Tell when the next automatic backup is due, None if none is scheduled, and the ids of all administrators."""
+        body = {"next_backup": due, "administrators": administrators}
         (await self._request("PUT", "/v1/schedule", timeout=_QUICK, json=body)).close()
 
     async def diagnostics(self) -> dict[str, Any]:

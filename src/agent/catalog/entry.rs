@@ -13,8 +13,8 @@ use crate::store::{Error as StoreError, Key, Object, Outcome};
 /// Largest metadata object that is read, in bytes; real ones have a few KiB.
 pub(in crate::agent) const MAX_METADATA_BYTES: u64 = 1024 * 1024;
 
-/// Share of it for the agent's own additions.
-const ADDITIONS_BYTES: u64 = 1024;
+/// Share of it for the agent's own additions; most of it is the inventory, whose lists are bounded.
+const ADDITIONS_BYTES: u64 = 320 * 1024;
 
 /// A metadata object, parsed once. Kept as text: parsed backups take several times the memory.
 #[derive(Debug)]
