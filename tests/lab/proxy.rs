@@ -38,12 +38,17 @@ impl Request {
         self.method == "GET" && self.path.ends_with(ending)
     }
 
+    /// Whether it writes such an object; the agent's probes are no backups.
     pub(crate) fn writes(&self, ending: &str) -> bool {
-        self.method == "PUT" && self.path.ends_with(ending)
+        self.method == "PUT" && self.path.ends_with(ending) && !self.is_probe()
     }
 
     pub(crate) fn deletes(&self, ending: &str) -> bool {
-        self.method == "DELETE" && self.path.ends_with(ending)
+        self.method == "DELETE" && self.path.ends_with(ending) && !self.is_probe()
+    }
+
+    pub(crate) fn is_probe(&self) -> bool {
+        self.path.contains("s3-backup-agent-check")
     }
 
     pub(crate) fn starts_multipart(&self) -> bool {

@@ -166,7 +166,7 @@ async fn check_names_undeletable_objects() {
             .filter(|note| note["code"] == "left_behind")
             .count()
     };
-    let is_probe = |request: &Request| request.path.contains("s3-backup-agent-check");
+    let is_probe = Request::is_probe;
     // The read fails, and then the deletion of the object.
     proxy.fault(
         move |request| is_probe(request) && !request.path.contains('?') && request.method == "GET",
