@@ -192,7 +192,7 @@ impl VerifySummary {
             failed,
             is_away,
         } = self;
-        let line = format!("{good} good, {damaged} damaged, {failed} not verified.");
+        let line = format!("{good} intact, {damaged} damaged, {failed} not verified.");
         output.result(
             &line,
             &json!({"mode": mode, "good": good, "damaged": damaged, "failed": failed}),
@@ -212,7 +212,7 @@ fn text(backup_id: &str, verified: &VerifyReport) -> String {
     let sha256 = sha256
         .map(|sha256| format!(", SHA-256 {sha256}"))
         .unwrap_or_default();
-    let result = if verified.ok { "good" } else { "damaged" };
+    let result = if verified.ok { "intact" } else { "damaged" };
     let problems = verified.problems.iter().map(|problem| &problem.detail);
     let notes = verified.notes.iter();
     let notes = notes.map(|note| format!("\n  note: {}", note.detail));

@@ -330,7 +330,8 @@ async fn command_line_verifies_one_or_all_backups() {
     let setup = &agent.setup;
     let ran = setup.run(&["verify"]).await.ended_with(0);
     assert!(
-        ran.text().contains("a1: good (12.00 MiB)") && ran.text().contains("1 good, 0 damaged"),
+        ran.text().contains("a1: intact (12.00 MiB)")
+            && ran.text().contains("1 intact, 0 damaged, 0 not verified."),
         "{}",
         ran.text()
     );
