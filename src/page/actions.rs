@@ -93,12 +93,12 @@ pub(super) async fn verify(
     Path(BackupPath { loc, backup_id }): Path<BackupPath>,
     Query(VerifyQuery { mode }): Query<VerifyQuery>,
 ) -> Response {
-    let found = state.api.agent.find(&loc, &backup_id).await.map(drop);
-    if found.is_ok() {
+    let found = state.api.agent.find(&loc, &backup_id).await;
+    if let Ok(entry) = &found {
         let agent = Arc::clone(&state.api.agent);
-        state.verifying.start(agent, loc, backup_id, mode);
+        state.verifying.start(agent, loc, entry, mode);
     }
-    back(TO_BACKUPS, found)
+    back(TO_BACKUPS, found.map(drop))
 }
 
 /// `POST /locations/{loc}/backups/{backup_id}/stop`: cancels its verification.

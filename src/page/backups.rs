@@ -120,7 +120,7 @@ impl BackupView {
         let row = copies[0].1.clone();
         let copies = copies.iter().map(|(source, row)| {
             let status = &source.location.status;
-            let run = verifying.state(&status.id, &row.backup_id);
+            let run = verifying.state(&status.id, &row.backup_id, &row.version);
             let error = match &run {
                 Some(RunState::Failed(error)) => Some(ErrorView::of(words, error)),
                 _ => None,

@@ -5,14 +5,19 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::agent::Agent;
+use crate::agent::catalog::Entry;
 use crate::agent::model::{Failure, VerifyMode, VerifyReport, VerifyStep};
 use crate::error::Result;
 
 /// Verifications at a time: each reads a whole backup, and uploads need the line, too.
 const AT_A_TIME: usize = 1;
+
+/// Results that are kept; the list says what is known of older ones.
+const MAX_KEPT: usize = 100;
 
 /// All verifications, by location and backup.
 #[derive(Debug, Clone)]
@@ -23,6 +28,9 @@ pub(super) struct Verifying {
 
 #[derive(Debug)]
 struct Run {
+    /// Version of the tar; another version is another backup.
+    version: String,
+    started: Instant,
     state: RunState,
     _task: AbortOnDropHandle<()>,
 }
@@ -47,18 +55,13 @@ impl Default for Verifying {
 
 impl Verifying {
     /// Starts to verify a backup, unless that is running.
-    pub(super) fn start(
-        &self,
-        agent: Arc<Agent>,
-        loc: String,
-        backup_id: String,
-        mode: VerifyMode,
-    ) {
-        let id = (loc, backup_id);
+    pub(super) fn start(&self, agent: Arc<Agent>, loc: String, entry: &Entry, mode: VerifyMode) {
+        let id = (loc, entry.metadata.backup_id.clone());
         let mut runs = self.runs.lock();
         if runs.get(&id).is_some_and(|run| run.state.is_running()) {
             return;
         }
+        forget_oldest(&mut runs);
         let (verifying, key) = (self.clone(), id.clone());
         let task = tokio::spawn(async move {
             let Ok(_turn) = verifying.turns.acquire().await else {
@@ -76,6 +79,8 @@ impl Verifying {
         runs.insert(
             id,
             Run {
+                version: entry.tar.version.clone(),
+                started: Instant::now(),
                 state: RunState::Waiting,
                 _task: AbortOnDropHandle::new(task),
             },
@@ -88,10 +93,12 @@ impl Verifying {
         self.runs.lock().remove(&id);
     }
 
-    /// State of the last verification.
-    pub(super) fn state(&self, loc: &str, backup_id: &str) -> Option<RunState> {
+    /// State of the last verification of a backup whose tar has this version.
+    pub(super) fn state(&self, loc: &str, backup_id: &str, version: &str) -> Option<RunState> {
         let id = (loc.to_owned(), backup_id.to_owned());
-        self.runs.lock().get(&id).map(|run| run.state.clone())
+        let runs = self.runs.lock();
+        let run = runs.get(&id)?;
+        (run.state.is_running() || run.version == version).then(|| run.state.clone())
     }
 
     async fn run(
@@ -120,13 +127,54 @@ impl Verifying {
 
     fn set(&self, id: &(String, String), state: RunState) {
         if let Some(run) = self.runs.lock().get_mut(id) {
+            if let RunState::Ended(report) = &state {
+                // The tar may have been replaced since the list.
+                run.version.clone_from(&report.version);
+            }
             run.state = state;
         }
+    }
+}
+
+/// Makes room for another result.
+fn forget_oldest(runs: &mut HashMap<(String, String), Run>) {
+    let ended = runs.iter().filter(|(_, run)| !run.state.is_running());
+    if ended.clone().count() < MAX_KEPT {
+        return;
+    }
+    let oldest = ended.min_by_key(|(_, run)| run.started);
+    if let Some(id) = oldest.map(|(id, _)| id.clone()) {
+        runs.remove(&id);
     }
 }
 
 impl RunState {
     const fn is_running(&self) -> bool {
         matches!(self, Self::Waiting | Self::Running { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn oldest_result_is_forgotten() {
+        let run = |state| Run {
+            version: "v1".to_owned(),
+            started: Instant::now(),
+            state,
+            _task: AbortOnDropHandle::new(tokio::spawn(async {})),
+        };
+        let id = |number: usize| ("cellar".to_owned(), number.to_string());
+        let mut runs = HashMap::from([(id(0), run(RunState::Waiting))]);
+        for number in 1..MAX_KEPT + 3 {
+            forget_oldest(&mut runs);
+            let failure = Failure::from(&crate::agent::shutting_down());
+            runs.insert(id(number), run(RunState::Failed(failure)));
+        }
+        assert_eq!(runs.len(), MAX_KEPT + 1);
+        assert!(runs.contains_key(&id(0)), "a running one stays");
+        assert!(!runs.contains_key(&id(2)) && runs.contains_key(&id(3)));
     }
 }

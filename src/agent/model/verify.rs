@@ -70,6 +70,9 @@ pub struct VerifyReport {
     pub ok: bool,
     /// How thoroughly it was verified.
     pub mode: VerifyMode,
+    /// Version of the tar that was verified, which lists have, too.
+    #[serde(skip)]
+    pub version: String,
     /// Size of the tar in bytes; 0 if it is missing.
     pub size_bytes: u64,
     /// Bytes of the tar that were read.

@@ -24,7 +24,7 @@ use crate::units::hex;
 /// Interval of progress steps.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Verifies a backup; returns the version of the tar that was verified, and the report.
+/// Verifies a backup.
 ///
 /// # Errors
 /// When a request fails for another reason than a missing object.
@@ -33,7 +33,7 @@ pub(super) async fn verify_backup(
     entry: &Entry,
     mode: VerifyMode,
     steps: mpsc::Sender<VerifyStep>,
-) -> Result<(String, VerifyReport)> {
+) -> Result<VerifyReport> {
     let mut inspection = Inspection::new(location, entry, mode);
     inspection.read_metadata().await?;
     if let Some(stat) = inspection.stat_tar().await? {
@@ -52,7 +52,7 @@ pub(super) async fn verify_backup(
             }
         }
     }
-    Ok((inspection.version, inspection.report))
+    Ok(inspection.report)
 }
 
 /// The tar's contents, or why the tar cannot be restored.
@@ -63,8 +63,6 @@ struct Inspection<'l> {
     entry: &'l Entry,
     /// The metadata as it is now; none if it is missing or invalid.
     metadata: Option<Read>,
-    /// Version of the tar that is verified.
-    version: String,
     report: VerifyReport,
 }
 
@@ -74,10 +72,10 @@ impl<'l> Inspection<'l> {
             location,
             entry,
             metadata: None,
-            version: entry.tar.version.clone(),
             report: VerifyReport {
                 ok: true,
                 mode,
+                version: entry.tar.version.clone(),
                 size_bytes: 0,
                 read_bytes: 0,
                 sha256: None,
@@ -153,7 +151,7 @@ impl<'l> Inspection<'l> {
     fn set_version(&mut self, read: Option<&str>) {
         let listed = &self.entry.tar.version;
         let version = read.filter(|read| is_other_version(listed, read));
-        self.version = version.unwrap_or(listed).to_owned();
+        self.report.version = version.unwrap_or(listed).to_owned();
     }
 
     async fn read_headers(&mut self, stat: &Stat) -> Result<ReadContents> {

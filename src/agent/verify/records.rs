@@ -75,20 +75,14 @@ impl Records {
         self.read().remove(folder).unwrap_or_default()
     }
 
-    /// Adds the verification of a backup whose tar has this version.
-    pub(super) async fn add(
-        &self,
-        folder: &FolderId,
-        backup_id: &str,
-        version: &str,
-        report: &VerifyReport,
-    ) {
+    /// Adds the verification of a backup.
+    pub(super) async fn add(&self, folder: &FolderId, backup_id: &str, report: &VerifyReport) {
         let id = backup_id.to_owned();
         let seen = Seen {
             at: Utc::now(),
             mode: report.mode,
             is_damaged: !report.ok,
-            version: version.to_owned(),
+            version: report.version.clone(),
             problems: report
                 .problems
                 .iter()

@@ -105,18 +105,18 @@ impl Verifier {
         mode: VerifyMode,
         steps: mpsc::Sender<VerifyStep>,
     ) -> Result<VerifyReport> {
-        let (version, mut report) = verify_backup(location, &entry, mode, steps).await?;
+        let mut report = verify_backup(location, &entry, mode, steps).await?;
         if report.ok && mode == VerifyMode::Quick {
-            self.repeat_finding(location, &entry, &version, &mut report);
+            self.repeat_finding(location, &entry, &mut report);
         }
         Self::announce(location, &entry, &report);
-        if version != entry.tar.version {
+        if report.version != entry.tar.version {
             // A status reports damage only of tars in the list.
             drop(location.scan(Patience::INTERACTIVE).await);
         }
         let backup_id = &entry.metadata.backup_id;
         self.records
-            .add(&location.folder.id, backup_id, &version, &report)
+            .add(&location.folder.id, backup_id, &report)
             .await;
         // Its settings may have changed, or it may be gone.
         if let Some(location) = self.current(location) {
@@ -126,15 +126,9 @@ impl Verifier {
     }
 
     /// A quick look reads too little to refute what a full verification found, at any time before.
-    fn repeat_finding(
-        &self,
-        location: &Location,
-        entry: &Entry,
-        version: &str,
-        report: &mut VerifyReport,
-    ) {
+    fn repeat_finding(&self, location: &Location, entry: &Entry, report: &mut VerifyReport) {
         let record = self.records.of(&location.folder.id);
-        let Some(found) = record.finding(&entry.metadata.backup_id, version) else {
+        let Some(found) = record.finding(&entry.metadata.backup_id, &report.version) else {
             return;
         };
         let key = &entry.tar.key;

@@ -131,6 +131,33 @@ async fn verification_marks_sound_and_damaged_backups() {
 }
 
 #[tokio::test]
+async fn result_belongs_to_the_archive_that_was_verified() {
+    let (agent, bucket) = agent_and_page().await;
+    let visitor = Visitor::of(&agent.setup);
+    let sample = Sample::new("a1", "Damaged for a while", 40_960);
+    agent.upload("garage", &sample).await;
+    let key = format!("backups/{}.tar", sample.stem());
+    let sound = bucket.get(&key).await.to_vec();
+    let mut bytes = sound.clone();
+    bytes[20_000] ^= 1;
+    bucket.put(&key, bytes).await;
+    let path = "/locations/garage/backups/a1/verify?mode=full";
+    assert_eq!(visitor.press(path).await.status, 303);
+    eventually("it is found damaged", async || {
+        row(&visitor.open().await, "a1").contains("SHA-256")
+    })
+    .await;
+    bucket.put(&key, sound).await;
+    agent.refreshed("garage").await;
+    let page = visitor.open().await;
+    let repaired = row(&page, "a1");
+    assert!(
+        !repaired.contains("SHA-256") && !repaired.contains("tag bad"),
+        "{repaired}"
+    );
+}
+
+#[tokio::test]
 async fn verification_can_be_stopped() {
     let bucket = garage::shared().bucket().await;
     let location = Location::of(&bucket).with("download_limit", "1 MiB");

@@ -11,6 +11,7 @@ fn verified(mode: VerifyMode, ok: bool) -> VerifyReport {
     VerifyReport {
         ok,
         mode,
+        version: "v1".to_owned(),
         size_bytes: 1,
         read_bytes: 1,
         sha256: None,
@@ -24,10 +25,10 @@ async fn record_survives_restart() {
     let folder = tempfile::tempdir().unwrap();
     let records = Records::new(folder.path());
     records
-        .add(&id("here"), "a1", "v1", &verified(VerifyMode::Full, false))
+        .add(&id("here"), "a1", &verified(VerifyMode::Full, false))
         .await;
     records
-        .add(&id("here"), "b2", "v1", &verified(VerifyMode::Quick, true))
+        .add(&id("here"), "b2", &verified(VerifyMode::Quick, true))
         .await;
     let again = Records::new(folder.path());
     assert_eq!(again.of(&id("here")), records.of(&id("here")));
@@ -50,9 +51,7 @@ async fn quick_mode_does_not_clear_finding_of_full_mode() {
         (VerifyMode::Full, true, 0),
         (VerifyMode::Quick, false, 1),
     ] {
-        records
-            .add(&id("here"), "a1", "v1", &verified(mode, ok))
-            .await;
+        records.add(&id("here"), "a1", &verified(mode, ok)).await;
         assert_eq!(
             records.of(&id("here")).damaged(|_, _| true).len(),
             damaged,
@@ -80,10 +79,10 @@ async fn longest_unverified_backup_comes_first() {
     };
     assert_eq!(in_turn(), ["new", "b", "a"]);
     records
-        .add(&id("here"), "new", "v1", &verified(VerifyMode::Full, true))
+        .add(&id("here"), "new", &verified(VerifyMode::Full, true))
         .await;
     records
-        .add(&id("here"), "b", "v1", &verified(VerifyMode::Full, true))
+        .add(&id("here"), "b", &verified(VerifyMode::Full, true))
         .await;
     assert_eq!(in_turn(), ["a", "new", "b"]);
     records.add_unread(&id("here"), "a").await;
@@ -104,14 +103,14 @@ async fn damaged_backup_takes_turns_with_others() {
             .in_turn(["b", "a"].map(str::to_owned).to_vec())
     };
     records
-        .add(&id("here"), "a", "v1", &verified(VerifyMode::Full, false))
+        .add(&id("here"), "a", &verified(VerifyMode::Full, false))
         .await;
     records
-        .add(&id("here"), "b", "v1", &verified(VerifyMode::Quick, true))
+        .add(&id("here"), "b", &verified(VerifyMode::Quick, true))
         .await;
     assert_eq!(in_turn(), ["a", "b"]);
     records
-        .add(&id("here"), "a", "v1", &verified(VerifyMode::Quick, true))
+        .add(&id("here"), "a", &verified(VerifyMode::Quick, true))
         .await;
     assert_eq!(in_turn(), ["b", "a"]);
     assert_eq!(records.of(&id("here")).damaged(|_, _| true), ["a"]);
@@ -123,10 +122,10 @@ async fn unwritten_record_is_kept_until_written() {
     let (records, lock) = (Records::new(folder.path()), folder.path().join(LOCK));
     fs::create_dir(&lock).unwrap();
     records
-        .add(&id("here"), "a1", "v1", &verified(VerifyMode::Full, false))
+        .add(&id("here"), "a1", &verified(VerifyMode::Full, false))
         .await;
     records
-        .add(&id("there"), "a1", "v1", &verified(VerifyMode::Full, true))
+        .add(&id("there"), "a1", &verified(VerifyMode::Full, true))
         .await;
     assert_eq!(records.of(&id("here")).damaged(|_, _| true), ["a1"]);
     assert_eq!(
@@ -135,7 +134,7 @@ async fn unwritten_record_is_kept_until_written() {
     );
     fs::remove_dir(&lock).unwrap();
     records
-        .add(&id("here"), "b2", "v1", &verified(VerifyMode::Full, false))
+        .add(&id("here"), "b2", &verified(VerifyMode::Full, false))
         .await;
     for place in ["here", "there"].map(id) {
         assert_eq!(Records::new(folder.path()).of(&place), records.of(&place));
@@ -149,7 +148,7 @@ async fn lock_of_another_process_is_waited_for_within_limit() {
     let records = Records::new(folder.path());
     let held = records.lock().unwrap();
     records
-        .add(&id("here"), "a1", "v1", &verified(VerifyMode::Full, false))
+        .add(&id("here"), "a1", &verified(VerifyMode::Full, false))
         .await;
     assert_eq!(records.of(&id("here")).damaged(|_, _| true), ["a1"]);
     drop(held);
@@ -160,7 +159,7 @@ async fn lock_of_another_process_is_waited_for_within_limit() {
         (vec!["b2".to_owned()], 0)
     );
     records
-        .add(&id("here"), "b2", "v1", &verified(VerifyMode::Quick, true))
+        .add(&id("here"), "b2", &verified(VerifyMode::Quick, true))
         .await;
     assert_eq!(
         records.of(&id("here")).unread(|_| true).len(),
@@ -222,7 +221,7 @@ async fn file_of_0_1_is_read_and_rewritten() {
     assert_eq!(read.unread(|_| true), ["b2"]);
 
     records
-        .add(&id("usb"), "c3", "v1", &verified(VerifyMode::Quick, true))
+        .add(&id("usb"), "c3", &verified(VerifyMode::Quick, true))
         .await;
     let content: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     assert_eq!(content["folders"].as_array().unwrap().len(), 2);
