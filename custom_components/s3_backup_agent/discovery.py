@@ -64,7 +64,8 @@ async def _apps(hass: HomeAssistant) -> list[FoundAgent]:
 
     try:
         messages = await get_supervisor_client(hass).discovery.list()
-    except SupervisorError:
+    except SupervisorError, LookupError, TypeError, ValueError:
+        # The library refuses an answer of another form with these.
         return []
     agents = (
         announced(message.config, message.addon)
@@ -87,7 +88,7 @@ async def is_app_removed(hass: HomeAssistant, data: Mapping[str, Any]) -> bool |
     try:
         installed = await get_supervisor_client(hass).addons.list()
     except SupervisorError, LookupError, TypeError, ValueError:
-        # The library refuses an answer of another form with these.
+        # As above.
         return None
     return all(it.slug != app for it in installed)
 

@@ -86,7 +86,9 @@ async def test_manual_flow_uses_token_for_app_only(
 async def test_manual_flow_without_supervisors_answer(
     hass: HomeAssistant, supervisor: Supervisor
 ) -> None:
-    """Without Supervisor's answer, the manual form is shown."""
+    """Without an answer of Supervisor, or with one of another form, the manual form is shown."""
+    supervisor.messages.append({"service": DOMAIN})
+    assert (await begin(hass))["step_id"] == "manual"
     supervisor.is_broken = True
     assert (await begin(hass))["step_id"] == "manual"
 
