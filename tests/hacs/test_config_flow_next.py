@@ -18,27 +18,29 @@ GOES_ON = hasattr(config_entries.FlowType, "CONFIG_SUBENTRIES_FLOW")
 
 
 async def test_connecting_goes_on_with_a_bucket(
-    hass: HomeAssistant, agent: Agent, fields: Fields, forms: LocationForms
+    hass: HomeAssistant, fields: Fields, forms: LocationForms
 ) -> None:
-    """After the agent is connected, the form for a bucket follows, and then a link to the schedule."""
-    result = await submit(hass, await start(hass), address=agent.address)
-    assert result["type"] is FlowResultType.CREATE_ENTRY
-    page = "/config/integrations/integration/s3_backup_agent"
-    assert result["description_placeholders"] == {"page": page}
-    entry: MockConfigEntry = result["result"]
-    if not GOES_ON:
-        assert "next_flow" not in result
-        first = await forms.open(entry)
-    else:
-        kind, flow_id = result["next_flow"]
-        assert kind == "config_subentries_flow"
-        first = hass.config_entries.subentries.async_get(flow_id)
-        assert first["step_id"] == "user"
-    form = await forms.submit(first, {"provider": "garage"})
-    done = await forms.submit(form, fields)
-    assert done["type"] is FlowResultType.CREATE_ENTRY
-    assert done["description"] == "default"
-    assert done["description_placeholders"]["backups"] == "/config/backup/settings"
+    """After an agent without a bucket is connected, the form for one follows, and then a link to the schedule."""
+    async with Agent(is_embedded=True) as agent:
+        result = await submit(hass, await start(hass), address=agent.address)
+        assert result["type"] is FlowResultType.CREATE_ENTRY
+        page = "/config/integrations/integration/s3_backup_agent"
+        assert result["description_placeholders"] == {"page": page}
+        entry: MockConfigEntry = result["result"]
+        if not GOES_ON:
+            assert "next_flow" not in result
+            first = await forms.open(entry)
+        else:
+            kind, flow_id = result["next_flow"]
+            assert kind == "config_subentries_flow"
+            first = hass.config_entries.subentries.async_get(flow_id)
+            assert first["step_id"] == "user"
+        form = await forms.submit(first, {"provider": "garage"})
+        done = await forms.submit(form, fields)
+        assert done["type"] is FlowResultType.CREATE_ENTRY
+        assert done["description"] == "default"
+        assert done["description_placeholders"]["backups"] == "/config/backup/settings"
+        assert await hass.config_entries.async_unload(entry.entry_id)
 
 
 async def test_agent_with_buckets_needs_no_other(

@@ -322,7 +322,8 @@ async def test_unproven_correction_is_filled_in(
     pasted = {"bucket": f"{fields['endpoint']}/{fields['bucket']}/home"}
     form = await forms.begin(loaded)
     form = await forms.submit(
-        form, {**fields, **pasted, "secret_access_key": "wrong", "name": "Cellar"}
+        form,
+        {**fields, **pasted, "secret_access_key": "not-the-secret", "name": "Cellar"},
     )
     assert form["step_id"] == "location"
     assert form["errors"] == {"secret_access_key": "storage_auth"}
@@ -367,7 +368,7 @@ async def test_url_of_a_bucket_chooses_the_provider(
     )
     assert form["description_placeholders"]["provider"] == "Hetzner Object Storage"
     form = await forms.submit(await forms.open(loaded), {"provider": "Atlantis"})
-    assert form["step_id"] == "user"
+    assert form["step_id"] == "beside_configured"
     assert form["errors"] == {"provider": "unknown_provider"}
     form = await forms.submit(form, {"provider": "garage"})
     assert (await forms.submit(form, fields))["type"] is FlowResultType.CREATE_ENTRY

@@ -253,6 +253,8 @@ async def test_successful_answers_match_document(call: Checked) -> None:
     }
     default = await call("PUT", "/v1/log", 200, json={"level": None})
     assert default == {"level": "info"}
+    schedule = {"next_backup": "2026-11-30T04:45:00+00:00", "administrators": ["ad01"]}
+    await call("PUT", "/v1/schedule", 204, json=schedule)
     await locations_come_and_go(call)
     documented = {
         operation["operationId"]
