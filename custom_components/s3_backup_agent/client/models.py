@@ -79,6 +79,7 @@ class Location(TypedDict):
     verified_at: NotRequired[str | None]
     last_upload: NotRequired[LastUpload | None]
     skipped: NotRequired[dict[str, int] | None]
+    incomplete: NotRequired[list[str] | None]
     verification: NotRequired[Verification | None]
 
 

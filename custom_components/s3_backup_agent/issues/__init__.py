@@ -72,7 +72,7 @@ _KIND_OF_CODE: Final = {
 }
 _MAX_LINES: Final = 10
 _BACKUPS_PAGE: Final = "homeassistant://config/backup/backups"
-_BACKUPS_SETTINGS: Final = "homeassistant://config/backup/settings"
+BACKUPS_SETTINGS: Final = "homeassistant://config/backup/settings"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +248,7 @@ def schedule_issue(gone_id: str, replacement: Location | None) -> Issue:
             kind=SCHEDULE_GONE,
             location_id=gone_id,
             placeholders={"gone": gone_id},
-            page=_BACKUPS_SETTINGS,
+            page=BACKUPS_SETTINGS,
         )
     return Issue(
         kind=SCHEDULE_MOVED,
@@ -289,7 +289,7 @@ def verification_issues(location: Location, listed: list[Backup]) -> Iterator[Is
     """Yield the issues of damaged and unverifiable backups, by name if they are listed."""
     known = {backup["backup_id"]: backup for backup in listed}
     for kind, ids in failed_verifications(location).items():
-        lines = [_line_of(it, known.get(it)) for it in ids]
+        lines = [line_of(it, known.get(it)) for it in ids]
         yield Issue(
             kind=kind,
             location_id=location["id"],
@@ -315,8 +315,13 @@ def orphan_issue(
         is_fixable=is_fixable,
         # Only a persistent issue keeps what it is about.
         is_persistent=True,
-        about=frozenset(sha256(key.encode()).hexdigest()[:12] for key in keys),
+        about=digests(keys),
     )
+
+
+def digests(subjects: list[str]) -> frozenset[str]:
+    """Return what an issue is about, short enough to be stored."""
+    return frozenset(sha256(subject.encode()).hexdigest()[:12] for subject in subjects)
 
 
 def shortened(lines: list[str]) -> str:
@@ -356,7 +361,7 @@ def _placeholders(
     }
 
 
-def _line_of(backup_id: str, backup: Backup | None) -> str:
+def line_of(backup_id: str, backup: Backup | None) -> str:
     """Return a list item with name and date, since many backups share a name."""
     if backup is None:
         return f"- `{backup_id}`"

@@ -46,6 +46,7 @@ from . import (
     verification_issues,
 )
 from .gone import find_gone
+from .incomplete import BACKUP_INCOMPLETE, incomplete_issue
 from .schedule import Schedule
 
 # Some issues appear with time alone.
@@ -187,7 +188,7 @@ class IssueWatcher:
         }
         kept |= {
             Issue(kind=kind, location_id=location["id"]).issue_id(self._entry)
-            for kind in _ORPHANS
+            for kind in (*_ORPHANS, BACKUP_INCOMPLETE)
             for location in locations.values()
             if self._lacks_names(location, kind)
         }
@@ -296,12 +297,16 @@ class IssueWatcher:
     def _backup_issues(self, location: Location) -> Iterator[Issue]:
         """Yield the issues of damaged backups and orphans, with the names from a listing."""
         counts = location.get("skipped") or {}
-        failed = failed_verifications(location)
-        if not failed and not any(counts.get(code) for code in _ORPHANS.values()):
+        failed, incomplete = failed_verifications(location), location.get("incomplete")
+        has_orphans = any(counts.get(code) for code in _ORPHANS.values())
+        if not failed and not incomplete and not has_orphans:
             self._lists.pop(location["id"], None)
             return
-        listing = self._listing_for(location, (counts, failed))
-        yield from verification_issues(location, listing["backups"] if listing else [])
+        listing = self._listing_for(location, (counts, failed, incomplete))
+        listed = listing["backups"] if listing else []
+        yield from verification_issues(location, listed)
+        if issue := incomplete_issue(location, listed):
+            yield issue
         can_adopt = "recover" in self._coordinator.info["capabilities"]
         skipped = listing["skipped"] if listing else []
         for kind, code in _ORPHANS.items():
@@ -311,11 +316,14 @@ class IssueWatcher:
                 yield orphan_issue(location, kind, keys, is_fixable=is_fixable)
 
     def _lacks_names(self, location: Location, kind: str) -> bool:
-        """Return whether a location may have orphans that no listing has named yet."""
+        """Return whether a location may have what an issue names, and no listing has named it yet."""
         if location["id"] in self._settling:
             return False
-        counts = location.get("skipped")
         _, listing = self._lists.get(location["id"], (None, None))
+        if kind == BACKUP_INCOMPLETE:
+            incomplete = location.get("incomplete")
+            return incomplete is None or (bool(incomplete) and listing is None)
+        counts = location.get("skipped")
         return listing is None and (counts is None or bool(counts.get(_ORPHANS[kind])))
 
     def _listing_for(self, location: Location, about: object) -> Listing | None:

@@ -1,5 +1,6 @@
 //! Result of one scan.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
@@ -11,6 +12,9 @@ use crate::agent::model::{Numbers, SkipCode, SkipCounts, Skipped};
 use crate::backup::Damage;
 use crate::error::Error;
 use crate::store::{Key, Object};
+
+/// Limit for incomplete backups that a location's status names: it is sent at each change.
+const MAX_INCOMPLETE: usize = 100;
 
 /// A list as it was scanned.
 #[derive(Debug, Clone)]
@@ -109,7 +113,20 @@ impl Listing {
                 .max_by_key(|(at, _)| *at)
                 .and_then(|(_, entry)| entry.as_last_upload()),
             skipped: Some(SkipCounts::of(&self.skipped)),
+            incomplete: Some(self.incomplete()),
         }
+    }
+
+    fn incomplete(&self) -> Vec<String> {
+        let incomplete = self.entries.iter().map(|entry| &entry.metadata);
+        let mut incomplete: Vec<_> = incomplete
+            .filter(|metadata| metadata.faults().is_some())
+            .collect();
+        incomplete.sort_by_cached_key(|metadata| {
+            Reverse((metadata.uploaded_at(), metadata.backup_id.clone()))
+        });
+        let ids = incomplete.into_iter().take(MAX_INCOMPLETE);
+        ids.map(|metadata| metadata.backup_id.clone()).collect()
     }
 
     /// All entries, including duplicates.
@@ -184,6 +201,30 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn last_uploaded_incomplete_backups_are_named() {
+        let mut listing = Listing::new(Vec::new(), Instant::now());
+        for number in 0..=MAX_INCOMPLETE {
+            let complete = number == MAX_INCOMPLETE - 1;
+            let inventory = json!({"complete": complete, "missing": ["share"], "empty": [],
+                "not_encrypted": [], "encrypted": []});
+            let at = format!("2026-11-20T04:{:02}:{:02}Z", number / 60, number % 60);
+            let backup = json!({"backup_id": number.to_string(), "date": "2026-11-20", "name": "Nightly", "size": 7,
+                "s3_backup_agent": {"format": 1, "size": 7, "sha256": null, "part_size": null, "uploaded_at": at,
+                "agent_version": "0.2.0", "inventory": inventory}});
+            listing.entries.push(rows::entry(&backup));
+        }
+        let named = listing.numbers().incomplete.unwrap();
+        let expected = (0..=MAX_INCOMPLETE)
+            .rev()
+            .filter(|it| *it != MAX_INCOMPLETE - 1);
+        assert_eq!(named, expected.map(|it| it.to_string()).collect::<Vec<_>>());
+        assert_eq!(
+            listing.without("100").numbers().incomplete.unwrap()[0],
+            "98"
+        );
+    }
 
     #[test]
     fn rows_follow_a_deletion() {

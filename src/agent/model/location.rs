@@ -64,6 +64,8 @@ pub struct Numbers {
     pub last_upload: Option<LastUpload>,
     /// Number of skipped objects.
     pub skipped: Option<SkipCounts>,
+    /// Ids of backups that lack something by their inventory, the last uploaded first; at most 100.
+    pub incomplete: Option<Vec<String>>,
 }
 
 /// A completed upload.
