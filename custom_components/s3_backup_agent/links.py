@@ -10,7 +10,8 @@ from .const import CONF_APP, DOMAIN
 if TYPE_CHECKING:
     from homeassistant.config_entries import ConfigEntry
 
-# The page that says when and where to back up, for a link in a dialog.
+# For links in a dialog: the page with *Set up backups*, and the one that says when and where to back up.
+BACKUP_OVERVIEW: Final = "/config/backup/overview"
 BACKUP_SETTINGS: Final = "/config/backup/settings"
 # The integration's page, for locations that are stored in Home Assistant.
 OWN_PAGE: Final = f"homeassistant://config/integrations/integration/{DOMAIN}"

@@ -5,6 +5,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.s3_backup_agent.const import DOMAIN
 from custom_components.s3_backup_agent.location.form import SECTIONS
 from homeassistant import config_entries
+from homeassistant.components.backup.const import DATA_MANAGER
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 
@@ -38,9 +39,24 @@ async def test_connecting_goes_on_with_a_bucket(
         form = await forms.submit(first, {"provider": "garage"})
         done = await forms.submit(form, fields)
         assert done["type"] is FlowResultType.CREATE_ENTRY
-        assert done["description"] == "default"
-        assert done["description_placeholders"]["backups"] == "/config/backup/settings"
+        # Without Home Assistant's own setup, backups would have no key; and that setup ignores the location.
+        assert done["description"] == "first"
+        assert done["description_placeholders"] == {
+            "notes": "",
+            "overview": "/config/backup/overview",
+            "backups": "/config/backup/settings",
+        }
         assert await hass.config_entries.async_unload(entry.entry_id)
+
+
+async def test_configured_backups_need_only_the_location(
+    hass: HomeAssistant, loaded: MockConfigEntry, fields: Fields, forms: LocationForms
+) -> None:
+    """Where automatic backups are set up, only the location is to be turned on."""
+    hass.data[DATA_MANAGER].config.update(automatic_backups_configured=True)
+    done = await forms.submit(await forms.begin(loaded), fields)
+    assert done["type"] is FlowResultType.CREATE_ENTRY
+    assert done["description"] == "default"
 
 
 async def test_agent_with_buckets_needs_no_other(

@@ -227,7 +227,7 @@ async def test_notes_are_shown(
         assert details.endswith(" It is not encrypted.")
         result = await forms.submit(form, fields)
     assert result["type"] is FlowResultType.CREATE_ENTRY
-    assert result["description"] == "notes"
+    assert result["description"] == "first_notes"
     assert result["description_placeholders"]["notes"] == "It is not encrypted."
 
 

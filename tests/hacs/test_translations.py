@@ -1,6 +1,7 @@
 """Translations: generated from one source, complete in each language."""
 
 import importlib.util
+import json
 from pathlib import Path
 import re
 from types import ModuleType
@@ -28,6 +29,19 @@ def test_generated_files_are_up_to_date(translations: ModuleType) -> None:
     assert {path: path.read_text() for path in files} == files
     folders = (translations.INTEGRATION, translations.APP, translations.PAGE)
     assert {path for folder in folders for path in folder.glob("*")} == set(files)
+
+
+def test_titles_of_dialogs_fit_on_a_phone(translations: ModuleType) -> None:
+    """At 390 pixels, Home Assistant cuts off titles of dialogs after about 26 characters."""
+    files: dict[Path, str] = translations.generated()
+    for path, text in files.items():
+        if path.parent != translations.INTEGRATION:
+            continue
+        texts = json.loads(text)
+        location = texts["config_subentries"]["location"]
+        for step in (texts["config"]["step"] | location["step"]).values():
+            title, names = re.subn(r"\{\w+\}", "", step["title"])
+            assert len(title) <= (14 if names else 26), (path.name, title)
 
 
 @pytest.mark.parametrize(

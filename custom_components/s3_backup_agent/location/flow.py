@@ -3,6 +3,7 @@
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from homeassistant.components.backup.const import DATA_MANAGER
 from homeassistant.config_entries import (
     SOURCE_RECONFIGURE,
     ConfigEntryState,
@@ -17,7 +18,7 @@ from homeassistant.helpers.selector import (
 
 from ..client import AgentError, Location, Provider, Settings
 from ..const import DOMAIN, OTHER
-from ..links import BACKUP_SETTINGS, agents_configuration
+from ..links import BACKUP_OVERVIEW, BACKUP_SETTINGS, agents_configuration
 from ..texts import details_of, labelled, other_provider, plain, provider_help
 from . import default_name, free_id, is_public
 from .form import NAME, LocationForm
@@ -286,7 +287,7 @@ class LocationFlow(ConfigSubentryFlow):
                 description_placeholders={"location": other["name"]},
             )
         title = self._name or default_name(settings)
-        notes = {"notes": self._outcome.notes, "backups": BACKUP_SETTINGS}
+        notes = {"notes": self._outcome.notes}
         if own is not None:
             done = self.async_update_and_abort(entry, own, title=title, data=settings)
             if not self._outcome.notes:
@@ -294,13 +295,21 @@ class LocationFlow(ConfigSubentryFlow):
             return self.async_abort(
                 reason="reconfigured_with_notes", description_placeholders=notes
             )
+        links = {"backups": BACKUP_SETTINGS, "overview": BACKUP_OVERVIEW}
         return self.async_create_entry(
             title=title,
             data=settings,
-            description="notes" if self._outcome.notes else "default",
-            description_placeholders=notes,
+            description=self._next_step(),
+            description_placeholders=notes | links,
             unique_id=free_id(self.hass, self._location_id),
         )
+
+    def _next_step(self) -> str:
+        """Return the key of the text about what comes next: new systems set up backups first, which creates their key."""
+        has_notes = bool(self._outcome.notes)
+        if self.hass.data[DATA_MANAGER].config.data.automatic_backups_configured:
+            return "notes" if has_notes else "default"
+        return "first_notes" if has_notes else "first"
 
     def _location_there(self, own_id: str | None) -> Location | None:
         """Return the location that has the folder already, at this agent or another one."""
