@@ -263,7 +263,9 @@ class HomeAssistant:
         # Home Assistant installs no packages at run time, so that missing ones fail the tests.
         script = f"homeassistant {self.version}"
         python = part(f"ha-{self.version}/bin/python", script)
-        command = (python, "-m", "homeassistant", "--config", self.config, "--skip-pip")
+        # -P: the integration is the copy in the configuration folder, not that of the working directory.
+        options = ("--config", self.config, "--skip-pip")
+        command = (python, "-P", "-m", "homeassistant", *options)
         self._process = await Process.start(self.folder / "homeassistant.log", *command)
 
     async def _see_restart_asked(self) -> None:

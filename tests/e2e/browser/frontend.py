@@ -34,12 +34,12 @@ class Frontend:
         self._english: set[str] = set()
 
     async def sign_in(self) -> None:
-        """Sign in with the form."""
+        """Sign in with the form, in any language."""
         await self.page.goto("/")
-        await self.page.get_by_role("textbox", name="Username").fill(USER)
-        await self.page.get_by_role("textbox", name="Password").fill(PASSWORD)
-        await self.page.get_by_role("button", name="Log in").click()
-        await expect(self.page.get_by_text("Settings").first).to_be_visible()
+        await self.page.locator("input[name=username]").fill(USER)
+        await self.page.locator("input[name=password]").fill(PASSWORD)
+        await self.page.keyboard.press("Enter")
+        await expect(self.page.locator("home-assistant-main")).to_be_attached()
 
     async def open(self, path: str) -> None:
         """Open a page."""
@@ -51,7 +51,7 @@ class Frontend:
             "language => localStorage.setItem('selectedLanguage', JSON.stringify(language))",
             language,
         )
-        own, english = _texts(language), _texts("en")
+        own, english = texts(language), texts("en")
         self._english = {text for key, text in english.items() if own[key] != text}
 
     async def shot(self, name: str, *, of: Locator | None = None) -> None:
@@ -101,7 +101,7 @@ class Frontend:
         return Flow(self.page)
 
 
-def _texts(language: str) -> dict[str, str]:
+def texts(language: str) -> dict[str, str]:
     """Return the integration's texts in a language, by key."""
 
     def read(node: Any, key: str) -> Iterator[tuple[str, str]]:
@@ -148,6 +148,10 @@ class Flow:
         """Press a button, or choose an item of the dialog's menu."""
         button = self.root.get_by_role("button", name=name)
         await button.or_(self.root.get_by_text(name, exact=True)).first.click()
+
+    async def submit(self) -> None:
+        """Press the button below the form, in any language."""
+        await self.root.locator("ha-button[slot=primaryAction]").last.click()
 
     async def finish(self) -> None:
         """Close the success dialog without naming devices."""

@@ -88,6 +88,20 @@ class Stage:
                     return
                 await asyncio.sleep(0.1)
 
+    async def forget_everything(self, language: str) -> None:
+        """Remove the integration's entries, all backups and their settings; Home Assistant speaks another language then."""
+        for entry in await self.ha.socket.call("config_entries/get", domain=DOMAIN):
+            await self.ha.remove_agent(entry["entry_id"])
+        for backup in (await self.ha.backups.info())["backups"]:
+            await self.ha.backups.delete(backup["backup_id"])
+        await self.ha.socket.call(
+            "backup/config/update",
+            automatic_backups_configured=False,
+            create_backup={"agent_ids": [], "password": None},
+            schedule={"recurrence": "never"},
+        )
+        await self.ha.socket.call("config/core/update", language=language)
+
     async def refresh(self, name: str) -> None:
         """Press the button that asks the storage for its list; it says when that fails."""
         with contextlib.suppress(CallError):

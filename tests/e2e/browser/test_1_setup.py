@@ -79,7 +79,7 @@ async def test_a_wrong_region_is_corrected_with_one_click(
     await frontend.flow.shows("These settings were tested and work")
     await frontend.shot("08-corrected")
     await frontend.flow.press("Use these settings")
-    await frontend.flow.shows("choose when and where to back up")
+    await frontend.flow.shows("turn on this location")
     await frontend.shot("08b-schedule-next")
     await frontend.flow.finish()
     await expect(frontend.text("Cellar")).to_be_visible()
