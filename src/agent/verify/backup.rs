@@ -194,6 +194,8 @@ impl<'l> Inspection<'l> {
         let mut ticks = interval(PROGRESS_INTERVAL);
         loop {
             tokio::select! {
+                // The first step is one of progress, also where the first bytes are there at once.
+                biased;
                 // A caller that does not read its steps does not slow this down.
                 _ = ticks.tick() => drop(steps.try_send(VerifyStep::Progress {
                     read_bytes: self.report.read_bytes,
