@@ -122,15 +122,15 @@ async fn endless_listing_is_aborted() {
         listing(&objects)
     };
     let (agent, liar) = lied_to(page).await;
-    // On a slow machine, the first answer is a timeout.
-    let answer = async || agent.get("/v1/locations/garage/backups").await;
-    eventually("the request is aborted", async || {
-        answer().await.status == 502
-    })
-    .await;
-    answer()
-        .await
-        .is_problem(502, "storage_error", &["the listing is too long"]);
+    let ask = async || agent.get("/v1/locations/garage/backups").await;
+    let mut answer = ask().await;
+    // On a slow machine, an answer may be a timeout.
+    for _ in 0..10 {
+        if answer.status == 504 {
+            answer = ask().await;
+        }
+    }
+    answer.is_problem(502, "storage_error", &["the listing is too long"]);
     is_well(&agent).await;
     assert!(liar.asked() < 200, "{} pages were requested", liar.asked());
 }
