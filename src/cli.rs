@@ -11,9 +11,12 @@ mod healthcheck;
 mod import;
 mod list;
 mod output;
+mod password;
 mod progress;
 mod recover;
+mod restore;
 mod serve;
+mod terminal;
 mod upload;
 mod verify;
 
@@ -29,6 +32,7 @@ use crate::agent::Agent;
 use crate::agent::location::ids;
 use crate::config::{Config, Origin, Problems};
 use crate::error::{Error, Kind};
+use crate::home_assistant::Failure;
 use crate::logging::{self, Level};
 use copy::CopyArgs;
 use delete::DeleteArgs;
@@ -36,6 +40,7 @@ use download::DownloadArgs;
 use import::ImportArgs;
 use output::Output;
 use recover::RecoverArgs;
+use restore::RestoreArgs;
 use upload::UploadArgs;
 use verify::VerifyArgs;
 
@@ -88,6 +93,8 @@ enum Command {
     Verify(VerifyArgs),
     /// Restore the metadata of archives without it; the archives stay unchanged
     Recover(RecoverArgs),
+    /// Restore a backup into a new Home Assistant that shows its first page
+    Restore(RestoreArgs),
     /// Ask the running agent whether it is healthy
     Healthcheck,
 }
@@ -106,6 +113,8 @@ enum CommandError {
     Configuration(#[from] Problems),
     #[error(transparent)]
     Agent(#[from] Error),
+    #[error(transparent)]
+    HomeAssistant(#[from] Failure),
     #[error(transparent)]
     Io(#[from] std::io::Error),
     #[error("interrupted")]
@@ -127,10 +136,18 @@ enum CommandError {
 impl CommandError {
     /// Code in `--json` for errors outside the agent.
     fn name(&self) -> &'static str {
-        if self.code() == 2 {
-            "configuration"
-        } else {
-            "io"
+        match self {
+            Self::HomeAssistant(failure) => failure.code(),
+            _ if self.code() == 2 => "configuration",
+            _ => "io",
+        }
+    }
+
+    /// Advice of errors outside the agent.
+    const fn hint(&self) -> &'static str {
+        match self {
+            Self::HomeAssistant(failure) => failure.hint(),
+            _ => "",
         }
     }
 
@@ -146,7 +163,8 @@ impl CommandError {
             Self::ReportedMissing => 3,
             Self::ReportedAway => 4,
             Self::ReportedDamaged => 5,
-            Self::Io(_) | Self::Interrupted | Self::Reported => 1,
+            Self::HomeAssistant(failure) if failure.is_usage() => 2,
+            Self::HomeAssistant(_) | Self::Io(_) | Self::Interrupted | Self::Reported => 1,
         }
     }
 }
@@ -239,6 +257,7 @@ async fn ask(agent: &Arc<Agent>, command: &Command, output: Output) -> Result<()
         Command::Import(args) => import::import(agent, args, output).await,
         Command::Verify(args) => verify::verify(agent, args, output).await,
         Command::Recover(args) => recover::recover(agent, args, output).await,
+        Command::Restore(args) => restore::restore(agent, args, output).await,
         Command::Serve | Command::Healthcheck => Ok(()),
     }
 }

@@ -3,6 +3,7 @@
 //! Lower modules have small errors of their own; they become an [`Error`] at the agent's edge. The table
 //! `kinds!` is the only place that ties a kind to its code, HTTP status and default hint.
 
+mod causes;
 mod reason;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+pub(crate) use causes::{causes, find, innermost};
 pub use reason::Reason;
 
 /// A row of the table: the properties of a [`Kind`] in the protocol and on the command line.

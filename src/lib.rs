@@ -14,6 +14,7 @@
 //! | [`archive`] | the inside of a backup's tar |
 //! | [`store`] | objects, keys, retries |
 //! | [`backup`] | Home Assistant's `AgentBackup` |
+//! | [`home_assistant`] | a new Home Assistant, which restores a backup |
 //! | [`provider`] | the providers: endpoints, regions, quirks |
 //! | [`system`] | the process, as the kernel shows it |
 //! | [`logging`], [`error`], `similar`, `units` | what every module shares |
@@ -29,6 +30,7 @@ pub mod config;
 pub mod error;
 #[cfg(any(feature = "fuzzing", test))]
 pub mod fuzzing;
+pub mod home_assistant;
 pub mod logging;
 pub mod page;
 pub mod provider;

@@ -55,7 +55,7 @@ impl Output {
                 code: other.name(),
                 reason: other.name(),
                 detail: other.to_string(),
-                hint: String::new(),
+                hint: other.hint().to_owned(),
                 provider_code: None,
                 placeholders: Placeholders::new(),
                 since: None,

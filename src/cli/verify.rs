@@ -91,6 +91,16 @@ async fn all(
     Ok(())
 }
 
+/// Verifies one backup.
+pub(super) async fn verified(
+    agent: &Arc<Agent>,
+    id: &str,
+    backup_id: &str,
+    mode: VerifyMode,
+) -> Result<VerifyReport> {
+    run(agent, id, backup_id, mode, &ProgressBar::hidden()).await
+}
+
 /// Verifies one backup, and advances the bar from its position.
 async fn run(
     agent: &Arc<Agent>,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 use crate::config::ProxyVariable;
-use crate::error::{Error as AgentError, Kind, Placeholders, Reason};
+use crate::error::{Error as AgentError, Kind, Placeholders, Reason, find, innermost};
 
 /// Outcome of a storage call that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -282,35 +282,4 @@ pub fn clock_offset(ahead: chrono::Duration) -> String {
         seconds @ 0..120 => format!("{seconds} seconds {direction}"),
         seconds => format!("{} minutes {direction}", seconds / 60),
     }
-}
-
-/// Finds a `T` among the causes.
-pub(super) fn find<'e, T: StdError + 'static>(
-    error: &'e (dyn StdError + 'static),
-) -> Option<&'e T> {
-    causes(error).find_map(|cause| cause.downcast_ref())
-}
-
-/// Message of the first cause, which names the fault without the layers above it.
-pub(super) fn innermost(error: &(dyn StdError + 'static)) -> String {
-    causes(error)
-        .last()
-        .map(ToString::to_string)
-        .unwrap_or_default()
-}
-
-/// The error and its causes, the first last.
-pub(super) fn causes<'e>(
-    error: &'e (dyn StdError + 'static),
-) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
-    let cause_of = |error: &'e (dyn StdError + 'static)| {
-        // An I/O error that wraps another error gives that one's cause as its own.
-        let wrapped = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref);
-        wrapped
-            .map(|inner| inner as &(dyn StdError + 'static))
-            .or_else(|| error.source())
-    };
-    std::iter::successors(Some(error), move |error| cause_of(*error))
 }

@@ -2,6 +2,7 @@
 
 mod documents;
 mod exit_codes;
+mod restore;
 mod special_files;
 
 use std::fs;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 import contextlib
+from dataclasses import dataclass
 from datetime import UTC, datetime
 import hashlib
 import os
@@ -17,8 +18,18 @@ from lab.document import code, section
 
 DOCUMENT = "disaster-recovery.md"
 LAPTOP = "From a laptop"
+ONE_COMMAND = "In one command"
+NEW_URL = "http://192.168.1.50:8123"
 NAME = "s3-backup-agent-amd64"
 MODIFIED = re.compile(rb"(?<=<LastModified>)\d{4}")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """Commands that ended."""
+
+    code: int | None
+    output: str
 
 
 class Laptop:
@@ -48,20 +59,58 @@ class Laptop:
         commands = "".join(code(section(DOCUMENT, heading), "sh"))
         assert commands
         changed = _settings(endpoint=endpoint) if endpoint else {}
+        ran = await self._run(commands.replace("BACKUP_ID", backup_id), changed)
+        assert ran.code == 0, ran.output
+        return ran.output
+
+    async def restore(self, url: str, *more: str, password: str | None = None) -> Ran:
+        """Run the command of the section *In one command* with this URL, and more arguments."""
+        (command,) = code(section(DOCUMENT, ONE_COMMAND), "sh")
+        assert NEW_URL in command
+        changed = {"S3_BACKUP_AGENT_PASSWORD": password} if password else {}
+        line = " ".join([command.strip().replace(NEW_URL, url), *more])
+        return await self._run(f"ln -sf {NAME} s3-backup-agent; {line}", changed)
+
+    async def restore_at_terminal(self, url: str, *answers: tuple[str, str]) -> str:
+        """Run the same on a terminal, and answer each question; return what the terminal shows."""
+        (command,) = code(section(DOCUMENT, ONE_COMMAND), "sh")
+        command = command.strip().replace(NEW_URL, url)
+        command = command.replace("./s3-backup-agent", f"./{NAME}")
+        child = await asyncio.create_subprocess_exec(
+            *("script", "--quiet", "--return", "--command", command, "/dev/null"),
+            cwd=self.folder,
+            env={**os.environ, **self._environment},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert child.stdin is not None
+        assert child.stdout is not None
+        shown = b""
+        for question, answer in answers:
+            seen = len(shown)
+            while question.encode() not in shown[seen:]:
+                data = await child.stdout.read(4096)
+                assert data, shown.decode()
+                shown += data
+            child.stdin.write(f"{answer}\n".encode())
+        shown += await child.stdout.read()
+        assert await child.wait() == 0, shown.decode()
+        return shown.decode()
+
+    async def _run(self, commands: str, changed: dict[str, str]) -> Ran:
         child = await asyncio.create_subprocess_exec(
             "bash",
             "-euxo",
             "pipefail",
             "-c",
-            commands.replace("BACKUP_ID", backup_id),
+            commands,
             cwd=self.folder,
             env={**os.environ, **self._environment, **changed},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
         output, _ = await child.communicate()
-        assert child.returncode == 0, output.decode()
-        return output.decode()
+        return Ran(child.returncode, output.decode())
 
 
 def _settings(**settings: str) -> dict[str, str]:

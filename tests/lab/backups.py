@@ -144,18 +144,24 @@ class Backups:
     ) -> None:
         """Upload a backup as *Upload backup* on the page *Welcome!* does, without a user."""
         base = f"{self._home.url}/api/onboarding/backup"
-        async with asyncio.timeout(START_TIMEOUT_S):
-            while not await self._is_idle(f"{base}/info"):
-                await asyncio.sleep(0.1)
+        await self.wait_until_idle()
         with tar.open("rb") as file:
             form = aiohttp.FormData({"file": file})
             await self._post(f"{base}/upload?agent_id={LOCAL}", data=form)
         fields = {"backup_id": backup_id, "agent_id": LOCAL, "password": password}
         await self._post(f"{base}/restore", json=fields)
 
-    async def _is_idle(self, url: str) -> bool:
+    async def wait_until_idle(self) -> None:
+        """Wait until a new system takes a backup."""
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while (await self.first_page())["state"] != "idle":
+                await asyncio.sleep(0.1)
+
+    async def first_page(self) -> Any:
+        """Return what a new system tells about its backups to anyone."""
+        url = f"{self._home.url}/api/onboarding/backup/info"
         async with self._home.session.get(url) as response:
-            return response.ok and (await response.json())["state"] == "idle"
+            return await response.json() if response.ok else {"state": "starting"}
 
     async def _post(self, url: str, **content: Any) -> None:
         async with self._home.session.post(url, **content) as response:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+import contextlib
 import json
 from pathlib import Path
 import shutil
@@ -68,14 +69,15 @@ class HomeAssistant:
         also: Sequence[str] = (),
         log_level: str = "debug",
         is_new: bool = False,
+        port: int | None = None,
     ) -> None:
         """Prepare the configuration folder; nothing runs yet.
 
         `also` are integrations to set up beside the usual; `log_level` is that of ours. One that is new shows its
-        first page and has no user.
+        first page and has no user. `port` is that of another instance, which it takes the place of.
         """
         self.version = version
-        self.port = free_port()
+        self.port = port or free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="ha-"))
         self.config = self.folder / "config"
         self.backups = Backups(self)
@@ -191,6 +193,28 @@ class HomeAssistant:
         self.port = port
         await self.start()
         await self.sign_in()
+
+    @contextlib.asynccontextmanager
+    async def restarted(
+        self, before: Callable[[], None] = lambda: None
+    ) -> AsyncIterator[None]:
+        """Start it again whenever it exits meanwhile, as its container does; `before` is called each time."""
+
+        async def restart() -> None:
+            while True:
+                await self.process.wait(None)
+                before()
+                await self._launch()
+
+        restarting = asyncio.create_task(restart())
+        try:
+            yield
+        finally:
+            restarting.cancel()
+            await asyncio.wait([restarting])
+            # A test must not end with an error here unseen.
+            if not restarting.cancelled():
+                restarting.result()
 
     async def sign_in(self) -> None:
         """Sign in with user and password, and open the websocket."""

@@ -77,7 +77,7 @@ class Process:
                 return int(value.split()[0]) * 1024
         raise LabError(f"process {self.pid} has no {field}: it has ended")
 
-    async def wait(self, timeout_s: float) -> int:
+    async def wait(self, timeout_s: float | None) -> int:
         """Wait until it exits, and return the exit code."""
         async with asyncio.timeout(timeout_s):
             return await self._child.wait()

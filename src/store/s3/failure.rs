@@ -9,8 +9,8 @@ use super::answer::Answer;
 use super::proxy::BadVariable;
 use super::resolve::NoSuchHost;
 use super::trust::Rejected;
-use crate::error::{Placeholders, Reason};
-use crate::store::error::{Error, Outcome, causes, find, innermost};
+use crate::error::{Placeholders, Reason, causes, find, innermost};
+use crate::store::error::{Error, Outcome};
 
 /// A request that failed.
 #[derive(Debug, thiserror::Error)]

@@ -19,8 +19,8 @@ use super::resolve::addresses;
 use super::traffic::Counters;
 use super::transport::{CONNECT_TIMEOUT, Transport};
 use crate::config::{S3Settings, Wire};
-use crate::error::{Kind, Reason};
-use crate::store::error::{Error, Outcome, innermost};
+use crate::error::{Kind, Reason, innermost};
+use crate::store::error::{Error, Outcome};
 
 /// Timeout for the first answer.
 const GREETING_LIMIT: Duration = Duration::from_secs(15);

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::failure::Failure;
 use super::request::Request;
-use crate::store::error::innermost;
+use crate::error::innermost;
 
 /// Counters of requests to a storage, since the location was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]

@@ -25,7 +25,7 @@ use super::traffic::{Counters, Traffic};
 use super::trust;
 use super::watch::{Activity, incoming, outgoing, read_up_to};
 use crate::config::Wire;
-use crate::store::error::innermost;
+use crate::error::innermost;
 
 /// Timeout for opening a connection.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

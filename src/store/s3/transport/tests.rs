@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::*;
-use crate::store::error::innermost;
+use crate::error::innermost;
 use crate::store::retry::{Patience, Retry};
 
 const IDLE: Duration = Duration::from_millis(300);
