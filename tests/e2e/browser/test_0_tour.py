@@ -14,6 +14,8 @@ from lab.homeassistant import DOMAIN, NEWEST, HomeAssistant
 from playwright.async_api import Browser, async_playwright, expect
 import pytest
 
+from e2e.home import stored
+
 from .conftest import ALSO, SHOTS, TIMEOUT_MS
 from .stage import Stage
 from .tour import SIZES, Person, Tour, touring
@@ -77,8 +79,12 @@ async def test_from_nothing_to_the_first_backup(
     await set_up_backups(tour)
     await turn_on_the_location(stage, tour)
     await back_up(tour)
-    keys = stage.garage.bucket_keys(BUCKET)
-    assert sorted(key.rpartition(".")[2] for key in keys) == ["json", "tar"]
+    (backup,) = [
+        backup
+        for backup in (await stage.ha.backups.info())["backups"]
+        if len(backup["agents"]) == 2
+    ]
+    assert stored(stage.garage, BUCKET, backup["backup_id"]).metadata["protected"]
     await look_at_the_device(tour)
 
     its = len(tour.clicks) - tour.ours
