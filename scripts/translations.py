@@ -40,9 +40,19 @@ _SENTENCES = {
     "hints": "hint",
     "problems": "problem",
     "notes": "note",
+    "findings": "finding",
     "effects": "effect",
     "providers": "provider",
 }
+# Those that the agent's page puts together.
+_SENTENCES_OF_PAGE = (
+    "hints",
+    "problems",
+    "notes",
+    "findings",
+    "skipped",
+    "effects",
+)
 # The agent has this group itself, in English.
 _FOREIGN = "providers."
 
@@ -66,7 +76,8 @@ def generated() -> dict[Path, str]:
         texts = {**own, **_words_of_settings(own, table["settings"]), **_sentences(own)}
         files[INTEGRATION / f"{language}.json"] = _json(_tree(texts, "integration"))
         files[APP / f"{language}.yaml"] = _yaml(_tree(_with_examples(texts), "app"))
-        files[PAGE / f"{language}.json"] = _json(_tree(texts, "page"))
+        page = {**texts, **_sentences_of_page(own)}
+        files[PAGE / f"{language}.json"] = _json(_tree(page, "page"))
     return files
 
 
@@ -125,7 +136,7 @@ def _resolve(english: Texts, language: str) -> Texts:
 
 def _require_sentences(english: Texts, codes: dict[str, list[str]]) -> None:
     """Require a sentence for each code of the agent."""
-    for group, kind in _SENTENCES.items():
+    for group, kind in {**_SENTENCES, "skipped": "skipped"}.items():
         wanted = {f"{group}.{code}" for code in codes.get(kind, ())}
         if f"{group}." != _FOREIGN and (missing := wanted - english.keys()):
             raise TranslationError(f"en.yaml: {', '.join(sorted(missing))} is missing")
@@ -138,6 +149,15 @@ def _sentences(texts: Texts) -> Texts:
         for key, text in texts.items()
         for group, _, code in [key.partition(".")]
         if group in _SENTENCES
+    }
+
+
+def _sentences_of_page(texts: Texts) -> Texts:
+    """Return the sentences about errors at the places where the page looks for them."""
+    return {
+        f"page.sentences.{key}": text
+        for key, text in texts.items()
+        if key.partition(".")[0] in _SENTENCES_OF_PAGE
     }
 
 

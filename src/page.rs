@@ -15,6 +15,7 @@ mod human;
 mod location;
 mod origin;
 mod overview;
+mod sentence;
 mod summary;
 mod upload;
 mod verifying;
@@ -65,6 +66,7 @@ pub fn router(state: api::State) -> serde_json::Result<Router> {
         .route("/page.css", get(assets::style))
         .route("/page.js", get(assets::script))
         .route("/icon.svg", get(assets::icon))
+        .route("/hints.json", get(actions::hints))
         .route("/events", get(events).layer(map_response(headers::stream)))
         .route("/diagnostics", get(diagnostics))
         .route(

@@ -11,6 +11,7 @@ from .client import AgentError, Backup, Checked, CheckStep, Report, Turn, Verifi
 from .const import DOMAIN
 from .coordinator import AgentCoordinator
 from .errors import action_error, agent_errors_as
+from .texts import finding_text
 
 _EPOCH: Final = dt_util.utc_from_timestamp(0)
 
@@ -81,12 +82,16 @@ async def verify_newest(coordinator: AgentCoordinator, location_id: str) -> None
     backup_id = backups[0]["backup_id"]
     verified = await verify(coordinator, location_id, backup_id, full=True)
     if not verified["ok"]:
-        raise damaged(backup_id, verified)
+        raise damaged(coordinator, backup_id, verified)
 
 
-def damaged(backup_id: str, verified: Verified) -> HomeAssistantError:
+def damaged(
+    coordinator: AgentCoordinator, backup_id: str, verified: Verified
+) -> HomeAssistantError:
     """Return the error for a damaged backup."""
-    problems = "; ".join(problem["detail"] for problem in verified["problems"])
+    problems = " ".join(
+        finding_text(coordinator.hass, problem) for problem in verified["problems"]
+    )
     return HomeAssistantError(
         translation_domain=DOMAIN,
         translation_key="backup_damaged",

@@ -88,9 +88,10 @@ async def _verify_backup(call: ServiceCall) -> ServiceResponse:
     """Verify a backup; without a response, damage is an error."""
     backup_id = call.data[ATTR_BACKUP_ID]
     full = call.data[ATTR_MODE] == MODE_FULL
-    verified = await operations.verify(*_target(call), backup_id, full=full)
+    coordinator, location_id = _target(call)
+    verified = await operations.verify(coordinator, location_id, backup_id, full=full)
     if not verified["ok"] and not call.return_response:
-        raise operations.damaged(backup_id, verified)
+        raise operations.damaged(coordinator, backup_id, verified)
     return _verify_response(verified)
 
 

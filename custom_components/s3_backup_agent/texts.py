@@ -14,7 +14,7 @@ from homeassistant.helpers.translation import async_get_cached_translations
 from .const import DOMAIN, OTHER, SUBENTRY_LOCATION
 
 if TYPE_CHECKING:
-    from .client import AgentError, Note, OptionProblem, Settings
+    from .client import AgentError, Note, OptionProblem, Problem, Settings
 
 _EXCEPTIONS: Final = f"component.{DOMAIN}.exceptions"
 _UNENDED: Final = re.compile(r"(?<=[^.!?:)\s])\n\n")
@@ -100,6 +100,13 @@ def note_text(hass: HomeAssistant, note: Note) -> str:
     code = note.get("reason") or note["code"]
     text = sentence(hass, "note", code, note.get("placeholders", {}))
     return text or note["message"]
+
+
+@callback
+def finding_text(hass: HomeAssistant, finding: Problem) -> str:
+    """Return what a verification found; in English with the agent's own details."""
+    text = sentence(hass, "finding", finding["code"], {})
+    return finding["detail"] if text is None or _is_english(hass) else text
 
 
 @callback

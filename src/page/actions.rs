@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::header::{CONTENT_DISPOSITION, HeaderMap, LOCATION};
@@ -15,11 +16,11 @@ use tokio::sync::mpsc;
 use tracing::info;
 
 use super::check::CheckView;
+use super::words::Words;
 use crate::agent::model::{CheckStep, VerifyMode};
 use crate::api::ndjson::is_accepted;
 use crate::api::{self, BackupPath};
 use crate::error::{Error, Kind, Result};
-use crate::logging::scrub::scrub;
 
 /// The list, from an action on a backup.
 const TO_BACKUPS: &str = "../../../../#backups";
@@ -31,14 +32,13 @@ pub(super) async fn check(
     headers: HeaderMap,
 ) -> Response {
     if !is_accepted(&headers) {
-        return back(
-            &format!("../../#location-{loc}"),
-            state.api.agent.check(&loc, None).await.map(drop),
-        );
+        let checked = state.api.agent.check(&loc, None).await.map(drop);
+        let words = state.languages.of(&headers);
+        return back(words, &format!("../../#location-{loc}"), checked);
     }
     match state.api.agent.location(&loc) {
         Ok(_) => lines(&state, loc, headers).into_response(),
-        Err(error) => refused(&error),
+        Err(error) => refused(state.languages.of(&headers), &error),
     }
 }
 
@@ -69,6 +69,7 @@ fn lines(state: &super::State, loc: String, headers: HeaderMap) -> Body {
 pub(super) async fn cancel(
     State(state): State<super::State>,
     Path(upload_id): Path<String>,
+    headers: HeaderMap,
 ) -> Response {
     let cancelled = match state.api.agent.cancel_upload(&upload_id).await {
         Ok(()) => {
@@ -79,7 +80,7 @@ pub(super) async fn cancel(
         Err(error) if error.kind() == Kind::UploadNotFound => Ok(()),
         Err(error) => Err(error),
     };
-    back("../../#uploads", cancelled)
+    back(state.languages.of(&headers), "../../#uploads", cancelled)
 }
 
 #[derive(Deserialize)]
@@ -92,28 +93,31 @@ pub(super) async fn verify(
     State(state): State<super::State>,
     Path(BackupPath { loc, backup_id }): Path<BackupPath>,
     Query(VerifyQuery { mode }): Query<VerifyQuery>,
+    headers: HeaderMap,
 ) -> Response {
     let found = state.api.agent.find(&loc, &backup_id).await;
     if let Ok(entry) = &found {
         let agent = Arc::clone(&state.api.agent);
         state.verifying.start(agent, loc, entry, mode);
     }
-    back(TO_BACKUPS, found.map(drop))
+    back(state.languages.of(&headers), TO_BACKUPS, found.map(drop))
 }
 
 /// `POST /locations/{loc}/backups/{backup_id}/stop`: cancels its verification.
 pub(super) async fn stop(
     State(state): State<super::State>,
     Path(BackupPath { loc, backup_id }): Path<BackupPath>,
+    headers: HeaderMap,
 ) -> Response {
     state.verifying.stop(&loc, &backup_id);
-    back(TO_BACKUPS, Ok(()))
+    back(state.languages.of(&headers), TO_BACKUPS, Ok(()))
 }
 
 /// `POST /locations/{loc}/backups/{backup_id}/delete`
 pub(super) async fn delete(
     State(state): State<super::State>,
     Path(BackupPath { loc, backup_id }): Path<BackupPath>,
+    headers: HeaderMap,
 ) -> Response {
     let deleted = match state.api.agent.delete(&loc, &backup_id).await {
         Ok(()) => {
@@ -125,7 +129,7 @@ pub(super) async fn delete(
         Err(error) if error.kind() == Kind::BackupNotFound => Ok(()),
         Err(error) => Err(error),
     };
-    back(TO_BACKUPS, deleted)
+    back(state.languages.of(&headers), TO_BACKUPS, deleted)
 }
 
 /// `GET /locations/{loc}/backups/{backup_id}/content`: the tar as a file with its name in the bucket.
@@ -136,7 +140,7 @@ pub(super) async fn download(
 ) -> Response {
     let entry = match state.api.agent.find(&path.loc, &path.backup_id).await {
         Ok(entry) => entry,
-        Err(error) => return refused(&error),
+        Err(error) => return refused(state.languages.of(&headers), &error),
     };
     let key = entry.tar.key.as_str();
     let name = key.rsplit('/').next().unwrap_or(key);
@@ -154,18 +158,23 @@ pub(super) async fn download(
     response
 }
 
+/// `GET /hints.json`: what helps, by the codes of errors that the script gets as events.
+pub(super) async fn hints(State(state): State<super::State>, headers: HeaderMap) -> Response {
+    Json(state.languages.of(&headers).hints()).into_response()
+}
+
 /// Redirects to a part of the page. Relative, like all links on the page.
-fn back(place: &str, done: Result<()>) -> Response {
+fn back(words: &Words, place: &str, done: Result<()>) -> Response {
     let place = HeaderValue::from_str(place);
     match (done, place) {
         (Ok(()), Ok(place)) => (StatusCode::SEE_OTHER, [(LOCATION, place)]).into_response(),
         (Ok(()), Err(_)) => StatusCode::NO_CONTENT.into_response(),
-        (Err(error), _) => refused(&error),
+        (Err(error), _) => refused(words, &error),
     }
 }
 
-fn refused(error: &Error) -> Response {
+fn refused(words: &Words, error: &Error) -> Response {
     let status = StatusCode::from_u16(error.kind().facts().status)
         .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (status, format!("{}\n", scrub(&error.to_string()))).into_response()
+    (status, format!("{}\n", words.line(error))).into_response()
 }

@@ -8,8 +8,9 @@ use chrono::Utc;
 
 use super::escape::Own;
 use super::human;
+use super::sentence::Told;
 use super::words::Words;
-use crate::agent::model::{CheckNote, CheckReport, CheckStep, Failure, LastCheck};
+use crate::agent::model::{CheckReport, CheckStep, Failure, LastCheck};
 use crate::error::Reason;
 use crate::units::rfc3339;
 
@@ -24,7 +25,7 @@ pub(super) struct CheckView<'w> {
     steps: Vec<StepView>,
     /// Heading and settings that work.
     corrected: Option<(&'w Own, BTreeMap<String, String>)>,
-    notes: Vec<CheckNote>,
+    notes: Vec<Told>,
 }
 
 #[derive(Debug)]
@@ -34,12 +35,13 @@ struct StepView {
     error: Option<ErrorView>,
 }
 
-/// An error: a sentence in the visitor's language around the agent's own detail and hint.
+/// An error: a sentence in the visitor's language around what helps, or around the agent's own detail and before its hint.
 #[derive(Debug, Template)]
 #[template(path = "error.html")]
 pub(super) struct ErrorView {
     before: Own,
     after: Own,
+    advice: Told,
     report: Failure,
 }
 
@@ -88,7 +90,7 @@ impl<'w> CheckView<'w> {
                 .corrected
                 .clone()
                 .map(|corrected| (heading, corrected)),
-            notes: checked.notes.clone(),
+            notes: checked.notes.iter().map(|it| words.note(it)).collect(),
             ..Self::running(words, &checked.steps)
         }
     }
@@ -126,11 +128,18 @@ impl StepView {
 }
 
 impl ErrorView {
+    /// The provider's or the system's own words, beside advice in the visitor's language.
+    fn said(&self) -> Option<&str> {
+        let said = self.report.placeholders.get("said")?;
+        (!said.is_empty()).then_some(said)
+    }
+
     pub(super) fn of(words: &Words, report: &Failure) -> Self {
         let (before, after) = words.around_error(report.code);
         Self {
             before,
             after,
+            advice: words.advice(report),
             report: report.clone(),
         }
     }

@@ -141,6 +141,30 @@ impl Filled {
         }
         Self(pieces)
     }
+
+    /// Text outside of HTML, scrubbed like the values of a template.
+    pub(super) fn plain(&self) -> String {
+        let plain = |piece: &Piece| match piece {
+            Piece::Own(own) => own.0.clone(),
+            Piece::Value(value) => scrub_value(value).into_owned(),
+        };
+        self.0.iter().map(plain).collect()
+    }
+
+    /// Whether a placeholder is left.
+    pub(super) fn has_gaps(&self) -> bool {
+        let is_name = |part: &str| {
+            let name = part.split_once('}').map(|(name, _)| name);
+            name.is_some_and(|name| {
+                name.bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+            })
+        };
+        self.0.iter().any(|piece| match piece {
+            Piece::Own(own) => own.0.split('{').skip(1).any(is_name),
+            Piece::Value(_) => false,
+        })
+    }
 }
 
 impl fmt::Display for Filled {

@@ -7,7 +7,7 @@ use axum::http::header::{ACCEPT_LANGUAGE, HeaderMap};
 use serde::Deserialize;
 
 use super::escape::Own;
-use crate::agent::model::{Failure, VerifyMode};
+use crate::agent::model::{Failure, FindingCode, SkipCode, VerifyMode};
 
 /// All languages; the first is the fallback.
 const FILES: [(&str, &str); 12] = [
@@ -54,6 +54,7 @@ pub(super) struct Words {
     pub(super) status: HashMap<String, Own>,
     /// Sentences by error code.
     pub(super) errors: HashMap<String, Own>,
+    pub(super) sentences: SentenceWords,
 }
 
 #[derive(Debug, Deserialize)]
@@ -195,6 +196,23 @@ pub(super) struct AccessWords {
     pub(super) token: Own,
     pub(super) wait: Own,
     pub(super) administrator: Own,
+}
+
+/// Sentences by code.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SentenceWords {
+    /// What helps, by reason.
+    pub(super) hints: HashMap<String, Own>,
+    /// What is wrong with a setting.
+    pub(super) problems: HashMap<String, Own>,
+    pub(super) notes: HashMap<String, Own>,
+    /// What a verification found.
+    pub(super) findings: HashMap<FindingCode, Own>,
+    /// Why a list skips an object.
+    pub(super) skipped: HashMap<SkipCode, Own>,
+    /// What the agent does about an invalid setting.
+    pub(super) effects: HashMap<String, Own>,
 }
 
 impl Languages {

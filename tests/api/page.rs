@@ -238,6 +238,14 @@ async fn failed_check_shows_the_hint() {
         html.contains("<p class=\"badge error\">Wrong region</p>"),
         "{html}"
     );
+    let german = [("accept-language", "de")];
+    let html = text(&visitor.with(Method::GET, "/", &german).await);
+    let (above_the_log, _) = html.split_once("<section id=\"log\"").unwrap();
+    assert!(
+        above_the_log.contains("Setze <em>Region</em> auf <code>garage</code>.")
+            && !above_the_log.contains("lang=\"en\""),
+        "{above_the_log}"
+    );
 }
 
 #[tokio::test]
@@ -294,6 +302,16 @@ async fn skipped_objects_are_named() {
         html.contains("Ignored files: 1") && html.contains("backups/alone.metadata.json"),
         "{html}"
     );
+    let german = [("accept-language", "de")];
+    let html = text(
+        &Visitor::of(&agent.setup)
+            .with(Method::GET, "/", &german)
+            .await,
+    );
+    assert!(
+        html.contains("Metadaten-Datei ohne Backup-Archiv"),
+        "{html}"
+    );
 }
 
 #[tokio::test]
@@ -325,6 +343,20 @@ async fn page_uses_the_browser_language() {
         .with(Method::POST, "/locations/garage/check", &headers)
         .await;
     assert!(text(&checked).contains("Wszystko działa"), "{checked:?}");
+    let german = [("sec-fetch-site", "same-origin"), ("accept-language", "de")];
+    let unknown = visitor
+        .with(Method::POST, "/locations/nowhere/check", &german)
+        .await;
+    let answer = String::from_utf8_lossy(&unknown.body);
+    assert!(answer.contains("wieder hinzu"), "{answer}");
+    for (language, known) in [("de", true), ("en", false)] {
+        let asked = [("accept-language", language)];
+        let hints = visitor
+            .with(Method::GET, "/hints.json", &asked)
+            .await
+            .json();
+        assert_eq!(hints["storage_full"].is_string(), known, "{hints}");
+    }
     let stranger = Visitor::from(&agent.setup, STRANGER);
     let refused = stranger
         .with(Method::GET, "/", &[("accept-language", "fr")])

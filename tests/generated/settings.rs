@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use s3_backup_agent::agent::model::CheckNote;
+use s3_backup_agent::agent::model::{CheckNote, FindingCode, SkipCode};
 use s3_backup_agent::config::settings::form::fields;
 use s3_backup_agent::config::settings::{
     DefaultValue, Number, Secrecy, Section, Setting, SettingKind, TABLES, Unit,
@@ -146,7 +146,14 @@ fn codes_of_errors() -> Value {
         .chain(Reason::ALL.iter().map(|reason| reason.code()))
         .collect();
     let providers: Vec<_> = provider::all().iter().map(|row| &row.id).collect();
-    json!({"hint": hints, "problem": PROBLEMS, "note": CheckNote::REASONS, "provider": providers})
+    json!({
+        "hint": hints,
+        "problem": PROBLEMS,
+        "note": CheckNote::REASONS,
+        "finding": FindingCode::ALL,
+        "skipped": SkipCode::ALL,
+        "provider": providers,
+    })
 }
 
 #[test]

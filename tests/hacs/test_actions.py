@@ -18,6 +18,7 @@ from homeassistant.exceptions import (
     ServiceValidationError,
     Unauthorized,
 )
+from homeassistant.helpers.translation import async_load_integrations
 from homeassistant.util import dt as dt_util
 
 from .agent import Agent
@@ -134,8 +135,17 @@ async def test_verify_reports_damage(
     answer = await act(hass, "verify_backup", **about)
     assert answer["ok"] is False
     assert answer["problems"]
-    with pytest.raises(HomeAssistantError, match="is damaged: "):
+    with pytest.raises(HomeAssistantError, match="is damaged: ") as raised:
         await act_only(hass, "verify_backup", **about)
+    details = (raised.value.translation_placeholders or {})["details"]
+    assert answer["problems"][0]["detail"] in details
+
+    await hass.config.async_update(language="de")
+    await async_load_integrations(hass, {DOMAIN})
+    with pytest.raises(HomeAssistantError) as raised:
+        await act_only(hass, "verify_backup", **about)
+    details = (raised.value.translation_placeholders or {})["details"]
+    assert details == "Der Inhalt des Archivs ist nicht der hochgeladene."
 
 
 async def test_newest_backup_is_verified(

@@ -48,7 +48,7 @@ def test_each_code_has_a_sentence(language: str) -> None:
     assert len(CODES["hint"]) > 60
     missing = [
         f"{kind}_{code}"
-        for kind in ("hint", "problem", "note")
+        for kind in ("hint", "problem", "note", "finding")
         for code in CODES[kind]
         if f"{kind}_{code}" not in texts
     ]

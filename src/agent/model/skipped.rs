@@ -1,10 +1,10 @@
 //! Objects that a list skips.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// Why an object is skipped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SkipCode {
     /// Metadata without a tar.
@@ -19,6 +19,18 @@ pub enum SkipCode {
     Duplicate,
     /// Key that no client library can request.
     UnreachableKey,
+}
+
+impl SkipCode {
+    /// Every code, for translations.
+    pub const ALL: [Self; 6] = [
+        Self::TarMissing,
+        Self::MetadataMissing,
+        Self::NotABackup,
+        Self::InvalidMetadata,
+        Self::Duplicate,
+        Self::UnreachableKey,
+    ];
 }
 
 /// A skipped object.

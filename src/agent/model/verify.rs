@@ -16,7 +16,7 @@ pub enum VerifyMode {
 }
 
 /// What is wrong with a backup, or with what the server says about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingCode {
     /// The tar is missing.
@@ -46,6 +46,22 @@ pub enum FindingCode {
 }
 
 impl FindingCode {
+    /// Every code, for translations.
+    pub const ALL: [Self; 12] = [
+        Self::TarMissing,
+        Self::MetadataMissing,
+        Self::InvalidMetadata,
+        Self::MetadataDamaged,
+        Self::SizeMismatch,
+        Self::ChecksumMismatch,
+        Self::InvalidTar,
+        Self::OtherBackup,
+        Self::MetadataDiffers,
+        Self::FoundDamaged,
+        Self::ServerChecksumWrong,
+        Self::Incomplete,
+    ];
+
     /// Whether the backup no longer exists.
     #[must_use]
     pub const fn is_missing(self) -> bool {

@@ -178,10 +178,18 @@ function say(what, words) {
   byId("said").textContent = fill(byId("said").dataset[what], words);
 }
 
+/** What helps against an error, in the page's language; in English the agent's own words. */
+async function detailsOf({ reason, detail, placeholders = {} }) {
+  const response = await fetch("hints.json");
+  const hint = response.ok ? (await response.json())[reason] : null;
+  return hint ? fill(hint, placeholders) : detail;
+}
+
 /** Says how an upload ended. */
-function sayEnd({ upload_id, name, state, error }) {
+async function sayEnd({ upload_id, name, state, error }) {
   const location = byId(`upload-${upload_id}`)?.dataset.location ?? "";
-  say(state, { name, location, details: error?.detail ?? "" });
+  const details = error ? await detailsOf(error).catch(() => error.detail) : "";
+  say(state, { name, location, details });
 }
 
 const SPEED_MS = 20_000;
