@@ -1,14 +1,22 @@
 //! The contents of a backup's tar: the walker follows the headers of a stream, and the manifest becomes an
-//! `AgentBackup`.
+//! `AgentBackup`. The archives inside are decrypted, unpacked and read entry by entry.
 
+mod decrypt;
+pub mod entries;
+mod extract;
 mod header;
+pub mod inner;
 mod inventory;
 mod manifest;
 mod pax;
+pub mod securetar;
 mod walker;
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
+pub use decrypt::decrypt;
+pub use extract::{Extracted, extract, inside};
+pub use inventory::{Archive, archive_name};
 pub use manifest::Manifest;
 pub use walker::{Contents, Walker};
 
@@ -48,17 +56,64 @@ pub enum Error {
     BadManifest(#[from] serde_json::Error),
     /// The file could not be read.
     #[error("it could not be read: {0}")]
-    Io(#[from] io::Error),
+    Io(#[source] io::Error),
+    /// An archive's encryption.
+    #[error(transparent)]
+    SecureTar(#[from] securetar::Error),
+    /// An archive's gzip, in the decoder's words.
+    #[error("its compression is damaged: {0}")]
+    BadGzip(String),
+    /// A gzip bomb.
+    #[error("it unpacks to far more than its size, as no backup does")]
+    Bomb,
+    /// The limit for files in an archive.
+    #[error("it has more than {0} files, as no backup has")]
+    TooManyFiles(u64),
+    /// The path of an archive, and why it cannot be opened.
+    #[error("the archive \"{0}\" cannot be opened: {1}")]
+    Within(String, #[source] Box<Self>),
+    /// A path on this machine, and why it was not written.
+    #[error("\"{0}\" could not be written: {1}")]
+    Write(String, #[source] io::Error),
+}
+
+impl From<io::Error> for Error {
+    /// Unpacks an error of this module that a reader passed on.
+    fn from(error: io::Error) -> Self {
+        let error = match error.downcast::<Self>() {
+            Ok(error) => return error,
+            Err(error) => error,
+        };
+        error
+            .downcast::<securetar::Error>()
+            .map_or_else(Self::Io, Self::SecureTar)
+    }
 }
 
 /// Bytes per read of a file: a header and its neighbours.
 const READ_BYTES: usize = 32 * 1024;
 
+/// Bytes that are copied at once.
+const COPY_BYTES: usize = 64 * 1024;
+
 /// Returns the contents of a tar file; seeks over the data of all other entries.
 ///
 /// # Errors
 /// When the file is not a complete backup, or cannot be read.
-pub fn read_contents<R: Read + Seek>(mut file: R) -> Result<Contents, Error> {
+pub fn read_contents<R: Read + Seek>(file: R) -> Result<Contents, Error> {
+    walk(file)?.finish()
+}
+
+/// Returns the archives in a tar file, which may be incomplete; seeks over their data.
+///
+/// # Errors
+/// When the headers are damaged, or the file cannot be read.
+pub fn read_archives<R: Read + Seek>(file: R) -> Result<Vec<Archive>, Error> {
+    Ok(walk(file)?.archives()?.to_vec())
+}
+
+/// Walks the headers to their end, or to the end of the file.
+fn walk<R: Read + Seek>(mut file: R) -> Result<Walker, Error> {
     let mut walker = Walker::default();
     let mut buffer = vec![0; READ_BYTES];
     while !walker.is_at_end() {
@@ -73,5 +128,26 @@ pub fn read_contents<R: Read + Seek>(mut file: R) -> Result<Contents, Error> {
             walker.skip()?;
         }
     }
-    walker.finish()
+    Ok(walker)
 }
+
+/// Copies what is left of a reader to `to`, which messages call `name`.
+///
+/// # Errors
+/// Those of the reader, and [`Error::Write`].
+pub fn copy_content<R: Read, W: Write>(from: &mut R, to: &mut W, name: &str) -> Result<(), Error> {
+    let mut buffer = vec![0; COPY_BYTES];
+    loop {
+        let read = from.read(&mut buffer)?;
+        if read == 0 {
+            return to
+                .flush()
+                .map_err(|error| Error::Write(name.to_owned(), error));
+        }
+        to.write_all(&buffer[..read])
+            .map_err(|error| Error::Write(name.to_owned(), error))?;
+    }
+}
+
+#[cfg(test)]
+mod tests;

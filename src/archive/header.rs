@@ -115,7 +115,7 @@ fn name(block: &[u8]) -> Vec<u8> {
 
 /// Parses octal digits or, when the first bit is set, a binary number. The `tar` crate also accepts signs and ignores
 /// high bytes, which other readers do not.
-fn number(field: &[u8]) -> Option<u64> {
+pub(super) fn number(field: &[u8]) -> Option<u64> {
     let number = if field[0] & 0x80 == 0 {
         let digits = text(field).trim_ascii();
         let is_octal = digits.iter().all(|byte| matches!(byte, b'0'..=b'7'));

@@ -6,8 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Manifest;
 use super::header::BLOCK;
+use super::securetar::is_tar;
+use super::{Error, Manifest};
 use crate::backup::Inventory;
 
 /// Bytes at an archive's start that tell whether it is encrypted.
@@ -34,12 +35,28 @@ pub(super) struct Archives {
     is_over_limit: bool,
 }
 
-#[derive(Debug)]
-struct Archive {
+/// An archive in a backup's tar.
+#[derive(Debug, Clone)]
+pub struct Archive {
     /// Without its ending.
-    name: String,
-    size: u64,
+    pub name: String,
+    /// The byte of the tar where it begins.
+    pub start: u64,
+    /// In bytes.
+    pub size: u64,
     content: Content,
+}
+
+impl Archive {
+    /// Whether it is encrypted; `None` where its first bytes are neither SecureTar nor a tar.
+    #[must_use]
+    pub fn is_encrypted(&self) -> Option<bool> {
+        match self.content {
+            Content::Plain => Some(false),
+            Content::Encrypted => Some(true),
+            Content::Unknown => None,
+        }
+    }
 }
 
 /// What an archive's first bytes are.
@@ -55,12 +72,9 @@ enum Content {
 
 impl Content {
     fn of(head: &[u8]) -> Self {
-        let is_tar = head.get(257..262) == Some(b"ustar");
-        // A tar without entries.
-        let is_blank = head.len() == BLOCK && head.iter().all(|&byte| byte == 0);
         if head.starts_with(b"SecureTar") {
             Self::Encrypted
-        } else if head.starts_with(b"\x1f\x8b\x08") || is_tar || is_blank {
+        } else if is_tar(head) {
             Self::Plain
         } else {
             Self::Unknown
@@ -69,7 +83,8 @@ impl Content {
 }
 
 /// Returns the name of an archive without its ending, from an entry's name; `None` for other entries.
-pub(super) fn archive_name(name: &[u8]) -> Option<&[u8]> {
+#[must_use]
+pub fn archive_name(name: &[u8]) -> Option<&[u8]> {
     let name = name.strip_prefix(b"./").unwrap_or(name);
     [&b".tar"[..], b".tar.gz", b".tgz"]
         .iter()
@@ -78,13 +93,22 @@ pub(super) fn archive_name(name: &[u8]) -> Option<&[u8]> {
 }
 
 impl Archives {
-    /// Adds an archive of `size` bytes that begins with `head`.
-    pub(super) fn add(&mut self, name: &[u8], size: u64, head: &[u8]) {
+    /// Returns all archives, unless there are more than a backup has.
+    pub(super) fn all(&self) -> Result<&[Archive], Error> {
+        if self.is_over_limit {
+            return Err(Error::TooManyFiles(MAX_ARCHIVES as u64));
+        }
+        Ok(&self.found)
+    }
+
+    /// Adds an archive of `size` bytes from byte `start` on, which begins with `head`.
+    pub(super) fn add(&mut self, name: &[u8], start: u64, size: u64, head: &[u8]) {
         self.name_bytes = self.name_bytes.saturating_add(name.len());
         self.is_over_limit |= self.found.len() == MAX_ARCHIVES || self.name_bytes > MAX_NAME_BYTES;
         if !self.is_over_limit {
             self.found.push(Archive {
                 name: String::from_utf8_lossy(name).into_owned(),
+                start,
                 size,
                 content: Content::of(head),
             });

@@ -1,16 +1,16 @@
 //! Walks the headers of a tar that arrives in pieces of any size, and keeps only the manifest.
 
 use super::header::{BLOCK, Header, Kind, Role, text};
-use super::inventory::{Archives, HEAD_BYTES, archive_name};
+use super::inventory::{Archive, Archives, HEAD_BYTES, archive_name};
 use super::pax::Pax;
 use super::{Error, Manifest};
 use crate::backup::Inventory;
 
 /// Limit for the manifest in bytes; real ones have a few KiB, with hundreds of add-ons some hundred KiB.
-const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
+pub(super) const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Limit for a pax header in bytes; it holds names, times and sizes.
-const MAX_PAX_BYTES: u64 = 256 * 1024;
+pub(super) const MAX_PAX_BYTES: u64 = 256 * 1024;
 
 /// Limit for a GNU long name in bytes; a backup's are shorter.
 const MAX_NAME_BYTES: u64 = 1024;
@@ -140,6 +140,14 @@ impl Walker {
         self.advance()
     }
 
+    /// Returns the archives up to here.
+    ///
+    /// # Errors
+    /// [`Error::TooManyFiles`].
+    pub fn archives(&self) -> Result<&[Archive], Error> {
+        self.archives.all()
+    }
+
     /// Whether the end-of-archive mark was read.
     #[must_use]
     pub fn is_at_end(&self) -> bool {
@@ -205,7 +213,8 @@ impl Walker {
             Keep::Manifest => self.manifest = Some(data),
             Keep::Name => self.named = Some(text(&data).to_vec()),
             Keep::Head(name, size) => {
-                self.archives.add(&name, size, &data);
+                let start = self.offset - data.len() as u64;
+                self.archives.add(&name, start, size, &data);
                 return Ok(State::Data {
                     left: size - data.len() as u64,
                     padding: padding(size),

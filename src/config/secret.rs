@@ -3,17 +3,19 @@
 use std::fmt;
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use crate::logging::scrub;
 
 /// A password, key or token. `Debug` shows asterisks; `Display` and `Serialize` are not implemented. If its text gets into
-/// a log record or into diagnostics anyway, the scrubber removes it there.
+/// a log record or into diagnostics anyway, the scrubber removes it there. The last copy clears its memory.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Arc<str>);
+pub struct Secret(Arc<Zeroizing<String>>);
 
 impl Secret {
     /// Wraps a value.
-    pub fn new(value: impl Into<Arc<str>>) -> Self {
-        let value = value.into();
+    pub fn new(value: impl Into<String>) -> Self {
+        let value = Arc::new(Zeroizing::new(value.into()));
         scrub::hide(&value);
         Self(value)
     }

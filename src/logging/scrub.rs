@@ -14,6 +14,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use parking_lot::RwLock;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use url::Url;
+use zeroize::Zeroizing;
 
 /// Minimum length of a secret: a shorter text is part of too many words, and no key is that short.
 const MIN_BYTES: usize = 4;
@@ -38,9 +39,9 @@ pub const HIDDEN: &str = "***";
 static KNOWN: RwLock<Vec<Form>> = RwLock::new(Vec::new());
 
 struct Form {
-    text: String,
+    text: Zeroizing<String>,
     is_weak: bool,
-    secret: Weak<str>,
+    secret: Weak<Zeroizing<String>>,
 }
 
 impl Form {
@@ -61,7 +62,7 @@ impl Form {
     fn hide(&self, text: &str, is_value: bool) -> Option<String> {
         let mut hidden = String::new();
         let mut rest = 0;
-        for (start, found) in text.match_indices(&self.text) {
+        for (start, found) in text.match_indices(&**self.text) {
             let end = start + found.len();
             if self.is_hidden(is_value, &text[..start], &text[end..]) {
                 hidden.push_str(&text[rest..start]);
@@ -74,7 +75,7 @@ impl Form {
 }
 
 /// Registers a secret until its last copy is dropped.
-pub fn hide(secret: &Arc<str>) {
+pub fn hide(secret: &Arc<Zeroizing<String>>) {
     let forms = forms(secret);
     if forms.is_empty() {
         return;
@@ -83,7 +84,7 @@ pub fn hide(secret: &Arc<str>) {
     known.retain(|form| form.secret.strong_count() > 0);
     known.extend(forms.into_iter().map(|text| Form {
         is_weak: is_weak(&text),
-        text,
+        text: Zeroizing::new(text),
         secret: Arc::downgrade(secret),
     }));
     known.sort_by_key(|form| std::cmp::Reverse(form.text.len()));
@@ -218,8 +219,8 @@ fn written(text: &str) -> [String; 4] {
 mod tests {
     use super::*;
 
-    fn hidden(secret: &str) -> Arc<str> {
-        let secret = Arc::from(secret);
+    fn hidden(secret: &str) -> Arc<Zeroizing<String>> {
+        let secret = Arc::new(Zeroizing::new(secret.to_owned()));
         hide(&secret);
         secret
     }
