@@ -16,6 +16,7 @@ pub(crate) mod kept;
 pub mod location;
 pub mod model;
 pub mod nearby;
+pub mod opened;
 mod peek;
 mod poll;
 pub mod recover;
@@ -25,10 +26,9 @@ pub mod upload;
 mod uploads;
 pub mod verify;
 
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{io, path::Path};
 
 use bytes::Bytes;
 use futures_util::Stream;

@@ -8,6 +8,7 @@ mod events;
 mod health;
 mod home_assistant;
 mod info;
+mod key;
 mod listing;
 mod locations;
 mod log;
@@ -118,6 +119,7 @@ fn guarded() -> OpenApiRouter<State> {
         .routes(routes!(backups::one, backups::delete))
         .routes(routes!(backups::content))
         .routes(routes!(verify::verify))
+        .routes(routes!(key::check))
         .routes(routes!(recover::recover))
         .routes(routes!(uploads::create))
         .routes(routes!(uploads::list))

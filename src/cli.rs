@@ -9,6 +9,7 @@ mod delete;
 mod download;
 mod healthcheck;
 mod import;
+mod key;
 mod list;
 mod output;
 mod password;
@@ -38,6 +39,7 @@ use copy::CopyArgs;
 use delete::DeleteArgs;
 use download::DownloadArgs;
 use import::ImportArgs;
+use key::KeyArgs;
 use output::Output;
 use recover::RecoverArgs;
 use restore::RestoreArgs;
@@ -46,6 +48,9 @@ use verify::VerifyArgs;
 
 /// Deadline for the clean-up at a command's end.
 const CLEAN_UP_LIMIT: Duration = Duration::from_mins(1);
+
+/// Stands for this machine in place of a location.
+const THIS_MACHINE: &str = "-";
 
 const ADDED_ELSEWHERE: &str =
     "Only the running agent knows the buckets that were added in Home Assistant.";
@@ -95,6 +100,8 @@ enum Command {
     Recover(RecoverArgs),
     /// Restore a backup into a new Home Assistant that shows its first page
     Restore(RestoreArgs),
+    /// Check whether an encryption key opens a backup, or all of a location
+    Key(KeyArgs),
     /// Ask the running agent whether it is healthy
     Healthcheck,
 }
@@ -190,6 +197,11 @@ impl Command {
         )
     }
 
+    /// Whether the command opens a file on this machine, and no location.
+    fn is_about_a_file(&self) -> bool {
+        matches!(self, Self::Key(args) if args.location() == THIS_MACHINE)
+    }
+
     /// Whether the command reports on all locations.
     const fn is_about_all(&self) -> bool {
         match self {
@@ -211,16 +223,13 @@ async fn dispatch(cli: &Cli, output: Output) -> Result<(), CommandError> {
         return healthcheck::healthcheck(&config, output).await;
     }
     // Log lines break progress bars on a terminal; warnings are worth it.
-    let level = if config.log.level == Level::Info {
-        Level::Warn
-    } else {
-        config.log.level
-    };
+    let level = without_info(config.log.level);
     drop(logging::start(level, config.log.format));
     for problem in &config.problems {
         warn!("ignored in the configuration: {problem}");
     }
-    if let [only] = &*config.locations
+    if !cli.command.is_about_a_file()
+        && let [only] = &*config.locations
         && only.origin == Origin::Embedded
     {
         warn!("no location is configured: using a directory on this machine. {ADDED_ELSEWHERE}");
@@ -246,6 +255,14 @@ async fn dispatch(cli: &Cli, output: Output) -> Result<(), CommandError> {
     })
 }
 
+fn without_info(level: Level) -> Level {
+    if level == Level::Info {
+        Level::Warn
+    } else {
+        level
+    }
+}
+
 async fn ask(agent: &Arc<Agent>, command: &Command, output: Output) -> Result<(), CommandError> {
     match command {
         Command::Check(args) => check::check(agent, args, output).await,
@@ -258,6 +275,7 @@ async fn ask(agent: &Arc<Agent>, command: &Command, output: Output) -> Result<()
         Command::Verify(args) => verify::verify(agent, args, output).await,
         Command::Recover(args) => recover::recover(agent, args, output).await,
         Command::Restore(args) => restore::restore(agent, args, output).await,
+        Command::Key(args) => key::key(agent, args, output).await,
         Command::Serve | Command::Healthcheck => Ok(()),
     }
 }

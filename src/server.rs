@@ -27,7 +27,7 @@ use tracing::{debug, info, warn};
 pub use listener::{Listener, Stream};
 pub use unix_socket::UnixSocket;
 
-use auth::Peer;
+use auth::{Confidential, Peer};
 use listener::Duplex;
 use quota::Quota;
 use stall::StallGuard;
@@ -67,6 +67,7 @@ pub async fn run(
             next = next => next?,
         };
         let peer = stream.peer();
+        let client = (peer, stream.confidential());
         let Some(place) = quota.enter(peer) else {
             debug!(?peer, "too many connections from one address");
             continue;
@@ -75,7 +76,7 @@ pub async fn run(
         let watcher = graceful.watcher();
         tokio::spawn(async move {
             match stream.establish().await {
-                Ok(stream) => serve_connection(stream, peer, router, watcher).await,
+                Ok(stream) => serve_connection(stream, client, router, watcher).await,
                 Err(error) => debug!("connection failed before its first request: {error}"),
             }
             drop((permit, place));
@@ -89,9 +90,15 @@ pub async fn run(
     Ok(())
 }
 
-async fn serve_connection(stream: Box<dyn Duplex>, peer: Peer, router: Router, watcher: Watcher) {
+async fn serve_connection(
+    stream: Box<dyn Duplex>,
+    (peer, confidential): (Peer, Confidential),
+    router: Router,
+    watcher: Watcher,
+) {
     let service = router.map_request(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(confidential);
         request
     });
     let connection = http1::Builder::new()

@@ -12,6 +12,7 @@ mod hostile_client;
 mod identity;
 mod invalid_input;
 mod inventory;
+mod key;
 mod later_home_assistant;
 mod limits;
 mod listing;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::location::Location;
-use crate::archive::{self, Contents, Walker};
+use crate::archive::{self, Archive, Contents, Walker};
 use crate::error::{Error, Kind, Result};
 use crate::store::{Error as StoreError, Key, Outcome, Patience};
 
@@ -29,36 +29,60 @@ pub(super) struct Peek {
 /// # Errors
 /// Those of a ranged read; [`Kind::BackupNotFound`] if the tar is missing.
 pub(super) async fn peek_contents(location: &Location, key: &Key, size: u64) -> Result<Peek> {
+    let (walked, read_bytes) = walk(location, key, size, Walker::is_at_end).await?;
+    Ok(Peek {
+        read_bytes,
+        contents: walked.and_then(Walker::finish),
+    })
+}
+
+/// Walks the headers until `is_enough`, or to the tar's end, and returns the archives, or what is wrong with the tar.
+///
+/// # Errors
+/// As [`peek_contents`].
+pub(super) async fn peek_archives(
+    location: &Location,
+    key: &Key,
+    size: u64,
+    is_enough: impl Fn(&[Archive]) -> bool,
+) -> Result<std::result::Result<Vec<Archive>, archive::Error>> {
+    let is_enough =
+        |walker: &Walker| walker.is_at_end() || walker.archives().map_or(true, &is_enough);
+    let (walked, _) = walk(location, key, size, is_enough).await?;
+    Ok(walked.and_then(|walker| walker.archives().map(<[Archive]>::to_vec)))
+}
+
+/// Walks the headers until `is_enough`; also returns the bytes that were read.
+async fn walk(
+    location: &Location,
+    key: &Key,
+    size: u64,
+    is_enough: impl Fn(&Walker) -> bool,
+) -> Result<(std::result::Result<Walker, archive::Error>, u64)> {
     let mut walker = Walker::default();
-    let mut at = 0;
+    let (mut at, mut read_bytes) = (0, 0);
     let mut e_tag = None;
-    let mut peek = Peek {
-        read_bytes: 0,
-        contents: Err(archive::Error::TooManyEntries(MAX_READS)),
-    };
     for _ in 0..MAX_READS {
-        if walker.is_at_end() || at >= size {
-            peek.contents = walker.finish();
-            return Ok(peek);
+        if is_enough(&walker) || at >= size {
+            return Ok((Ok(walker), read_bytes));
         }
         let range = at..size.min(at + READ_BYTES);
         at = range.end;
         let bytes = read(location, key, range, &mut e_tag).await?;
-        peek.read_bytes += bytes.len() as u64;
+        read_bytes += bytes.len() as u64;
         let result = walker.push(&bytes).and_then(|()| {
             at = at.saturating_add(walker.skippable());
             walker.skip()
         });
         if let Err(error) = result {
-            peek.contents = Err(error);
-            return Ok(peek);
+            return Ok((Err(error), read_bytes));
         }
     }
-    Ok(peek)
+    Ok((Err(archive::Error::TooManyEntries(MAX_READS)), read_bytes))
 }
 
 /// Reads one range, of the same version of the tar as the first one.
-async fn read(
+pub(super) async fn read(
     location: &Location,
     key: &Key,
     range: Range<u64>,

@@ -29,6 +29,7 @@ const CAPABILITIES: &[&str] = &[
     "diagnostics",
     "metrics",
     "schedule",
+    "key",
 ];
 
 /// The running agent.

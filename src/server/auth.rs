@@ -29,6 +29,10 @@ pub struct Peer(
     pub Option<IpAddr>,
 );
 
+/// Whether nobody can listen to the connection: a Unix socket, or TLS. The server adds it to the extensions of each request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Confidential(pub bool);
+
 impl Peer {
     /// Returns the client of a request.
     pub(crate) fn of(request: &Request) -> Self {

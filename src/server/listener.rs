@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::warn;
 
-use super::auth::Peer;
+use super::auth::{Confidential, Peer};
 use super::tls;
 use super::unix_socket::UnixSocket;
 use crate::config::Tcp;
@@ -102,6 +102,12 @@ impl Stream {
             Self::Unix(_) => None,
             Self::Tcp(stream, _) => stream.peer_addr().ok().map(|peer| peer.ip().to_canonical()),
         })
+    }
+
+    /// Whether nobody can listen to the connection.
+    #[must_use]
+    pub fn confidential(&self) -> Confidential {
+        Confidential(matches!(self, Self::Unix(_) | Self::Tcp(_, Some(_))))
     }
 
     /// Completes the TLS handshake, if there is one.
