@@ -3,14 +3,18 @@
 //! Exit codes: 0 done, 1 failed, 2 invalid usage or configuration, 3 not found, 4 storage unavailable for now, 5 damaged
 //! data.
 
+mod cat;
 mod check;
 mod copy;
 mod delete;
 mod download;
+mod extract;
 mod healthcheck;
 mod import;
 mod key;
 mod list;
+mod ls;
+mod opened;
 mod output;
 mod password;
 mod progress;
@@ -35,11 +39,14 @@ use crate::config::{Config, Origin, Problems};
 use crate::error::{Error, Kind};
 use crate::home_assistant::Failure;
 use crate::logging::{self, Level};
+use cat::CatArgs;
 use copy::CopyArgs;
 use delete::DeleteArgs;
 use download::DownloadArgs;
+use extract::ExtractArgs;
 use import::ImportArgs;
 use key::KeyArgs;
+use ls::LsArgs;
 use output::Output;
 use recover::RecoverArgs;
 use restore::RestoreArgs;
@@ -102,6 +109,12 @@ enum Command {
     Restore(RestoreArgs),
     /// Check whether an encryption key opens a backup, or all of a location
     Key(KeyArgs),
+    /// List the archives in a backup, or the files in one of them
+    Ls(LsArgs),
+    /// Print one file of a backup
+    Cat(CatArgs),
+    /// Extract one archive of a backup into a folder
+    Extract(ExtractArgs),
     /// Ask the running agent whether it is healthy
     Healthcheck,
 }
@@ -124,6 +137,9 @@ enum CommandError {
     HomeAssistant(#[from] Failure),
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    /// The encryption key is missing or wrong.
+    #[error("{0}")]
+    Locked(String),
     #[error("interrupted")]
     Interrupted,
     /// The command already printed its errors.
@@ -145,6 +161,7 @@ impl CommandError {
     fn name(&self) -> &'static str {
         match self {
             Self::HomeAssistant(failure) => failure.code(),
+            Self::Locked(_) => "wrong_key",
             _ if self.code() == 2 => "configuration",
             _ => "io",
         }
@@ -171,7 +188,7 @@ impl CommandError {
             Self::ReportedAway => 4,
             Self::ReportedDamaged => 5,
             Self::HomeAssistant(failure) if failure.is_usage() => 2,
-            Self::HomeAssistant(_) | Self::Io(_) | Self::Interrupted | Self::Reported => 1,
+            Self::HomeAssistant(_) | Self::Io(_) | Self::Locked(_) | Self::Interrupted | Self::Reported => 1,
         }
     }
 }
@@ -199,7 +216,14 @@ impl Command {
 
     /// Whether the command opens a file on this machine, and no location.
     fn is_about_a_file(&self) -> bool {
-        matches!(self, Self::Key(args) if args.location() == THIS_MACHINE)
+        let location = match self {
+            Self::Key(args) => args.location(),
+            Self::Ls(args) => args.location(),
+            Self::Cat(args) => args.location(),
+            Self::Extract(args) => args.location(),
+            _ => return false,
+        };
+        location == THIS_MACHINE
     }
 
     /// Whether the command reports on all locations.
@@ -276,6 +300,9 @@ async fn ask(agent: &Arc<Agent>, command: &Command, output: Output) -> Result<()
         Command::Recover(args) => recover::recover(agent, args, output).await,
         Command::Restore(args) => restore::restore(agent, args, output).await,
         Command::Key(args) => key::key(agent, args, output).await,
+        Command::Ls(args) => ls::ls(agent, args, output).await,
+        Command::Cat(args) => cat::cat(agent, args).await,
+        Command::Extract(args) => extract::extract(agent, args, output).await,
         Command::Serve | Command::Healthcheck => Ok(()),
     }
 }

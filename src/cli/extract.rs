@@ -1,0 +1,76 @@
+//! `extract`.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::CommandError;
+use super::opened::{Opened, Tar, TarArgs, password_for};
+use super::output::{Output, size};
+use crate::agent::Agent;
+use crate::archive::{self, Extracted};
+
+#[derive(Debug, Args)]
+pub(super) struct ExtractArgs {
+    #[command(flatten)]
+    tar: TarArgs,
+    /// Archive in the backup, such as `homeassistant` or `core_ssh`
+    #[arg(value_name = "MEMBER")]
+    member: String,
+    /// Folder to write into, new or empty
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+}
+
+impl ExtractArgs {
+    pub(super) fn location(&self) -> &str {
+        &self.tar.location
+    }
+}
+
+/// Extracts one archive of a backup.
+pub(super) async fn extract(
+    agent: &Agent,
+    args: &ExtractArgs,
+    output: Output,
+) -> Result<(), CommandError> {
+    let tar = Tar::find(agent, &args.tar).await?;
+    let archive = tar.archive(&args.member).await?;
+    let all = std::slice::from_ref(&archive);
+    let password = password_for(all, &args.tar.password).await?;
+    let bar = output.progress(archive.size);
+    let folder = args.output.clone();
+    let work = move |opened: &mut Opened| archive::extract(opened, &folder);
+    let extracted = tar.open(&archive, false, password, &bar, work).await?;
+    bar.finish_and_clear();
+    let Extracted {
+        files,
+        bytes,
+        left_out,
+        left_out_paths,
+    } = extracted;
+    let folder = args.output.display().to_string();
+    let mut line = format!(
+        "Extracted {files} files ({}) of {} to \"{folder}\".",
+        size(bytes),
+        archive.name
+    );
+    if left_out > 0 {
+        let _ = write!(
+            line,
+            "\n{left_out} entries left out, which are links, devices or outside the folder:"
+        );
+        for path in &left_out_paths {
+            let _ = write!(line, "\n  {}", path.replace('\n', "\u{fffd}"));
+        }
+    }
+    output.result(
+        &line,
+        &json!({
+            "member": archive.name, "folder": folder, "files": files, "size": bytes, "left_out": left_out,
+            "left_out_paths": left_out_paths,
+        }),
+    )
+}
