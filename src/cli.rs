@@ -6,9 +6,11 @@
 mod cat;
 mod check;
 mod copy;
+mod decrypt;
 mod delete;
 mod download;
 mod extract;
+mod file;
 mod healthcheck;
 mod import;
 mod key;
@@ -41,6 +43,7 @@ use crate::home_assistant::Failure;
 use crate::logging::{self, Level};
 use cat::CatArgs;
 use copy::CopyArgs;
+use decrypt::DecryptArgs;
 use delete::DeleteArgs;
 use download::DownloadArgs;
 use extract::ExtractArgs;
@@ -115,6 +118,8 @@ enum Command {
     Cat(CatArgs),
     /// Extract one archive of a backup into a folder
     Extract(ExtractArgs),
+    /// Write a backup without its encryption
+    Decrypt(DecryptArgs),
     /// Ask the running agent whether it is healthy
     Healthcheck,
 }
@@ -188,7 +193,11 @@ impl CommandError {
             Self::ReportedAway => 4,
             Self::ReportedDamaged => 5,
             Self::HomeAssistant(failure) if failure.is_usage() => 2,
-            Self::HomeAssistant(_) | Self::Io(_) | Self::Locked(_) | Self::Interrupted | Self::Reported => 1,
+            Self::HomeAssistant(_)
+            | Self::Io(_)
+            | Self::Locked(_)
+            | Self::Interrupted
+            | Self::Reported => 1,
         }
     }
 }
@@ -221,6 +230,7 @@ impl Command {
             Self::Ls(args) => args.location(),
             Self::Cat(args) => args.location(),
             Self::Extract(args) => args.location(),
+            Self::Decrypt(args) => args.location(),
             _ => return false,
         };
         location == THIS_MACHINE
@@ -303,6 +313,7 @@ async fn ask(agent: &Arc<Agent>, command: &Command, output: Output) -> Result<()
         Command::Ls(args) => ls::ls(agent, args, output).await,
         Command::Cat(args) => cat::cat(agent, args).await,
         Command::Extract(args) => extract::extract(agent, args, output).await,
+        Command::Decrypt(args) => decrypt::decrypt(agent, args, output).await,
         Command::Serve | Command::Healthcheck => Ok(()),
     }
 }

@@ -1,6 +1,5 @@
 //! `download`.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 
@@ -12,6 +11,7 @@ use tokio::fs::{self, OpenOptions};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::CommandError;
+use super::file::{Partial, cannot_write, is_special, refuse_taken};
 use super::output::{Output, size};
 use crate::agent::Agent;
 use crate::agent::catalog::Entry;
@@ -57,18 +57,8 @@ pub(super) async fn download(
         write_all(download, tokio::io::stdout(), &ProgressBar::hidden()).await?;
         return Ok(());
     }
-    if file.is_dir() {
-        let folder = format!("\"{}\" is a folder: name a file with -o", file.display());
-        return Err(io::Error::new(io::ErrorKind::IsADirectory, folder).into());
-    }
+    refuse_taken(&file, *force).await?;
     let is_special = is_special(&file).await;
-    if !force && !is_special && fs::try_exists(&file).await? {
-        let taken = format!(
-            "\"{}\" already exists: replace it with --force, or choose another name with -o",
-            file.display()
-        );
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, taken).into());
-    }
     let download = Download::open(agent.location(location)?, &entry, None).await?;
     let bytes = download.size;
     let bar = output.progress(bytes);
@@ -95,12 +85,6 @@ pub(super) async fn download(
     )
 }
 
-/// Whether something is there that is no regular file, such as a device or a pipe: it is written into and never replaced.
-async fn is_special(file: &Path) -> bool {
-    let found = fs::metadata(file).await;
-    found.is_ok_and(|found| !found.is_file() && !found.is_dir())
-}
-
 async fn write_into(
     download: Download,
     file: &Path,
@@ -113,28 +97,10 @@ async fn write_into(
 
 /// Writes beside the file, and renames when all is there.
 async fn replace(download: Download, file: &Path, bar: &ProgressBar) -> Result<(), CommandError> {
-    let partial = Partial(partial_of(file));
+    let partial = Partial::beside(file);
     write_file(download, &partial.0, bar).await?;
     let renamed = fs::rename(&partial.0, file).await;
     renamed.map_err(|error| cannot_write(file, &error).into())
-}
-
-/// An incomplete file of one download, removed on drop.
-struct Partial(PathBuf);
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        // A completed file was renamed, so there is none to remove.
-        drop(std::fs::remove_file(&self.0));
-    }
-}
-
-fn cannot_write(file: &Path, error: &io::Error) -> io::Error {
-    let why = format!(
-        "\"{}\" could not be written: {error}. Choose another file with -o.",
-        file.display()
-    );
-    io::Error::new(error.kind(), why)
 }
 
 async fn write_file(
@@ -179,9 +145,4 @@ fn suggested_file(entry: &Entry, backup_id: &str) -> PathBuf {
     let mut stem = stem.replace('/', "_");
     stem.truncate(stem.floor_char_boundary(MAX_STEM_BYTES));
     PathBuf::from(format!("{stem}.tar"))
-}
-
-/// A name of its own beside the file, and no longer: that of the file may be as long as a file system allows.
-fn partial_of(file: &Path) -> PathBuf {
-    file.with_file_name(format!(".{}.partial", uuid::Uuid::new_v4().simple()))
 }

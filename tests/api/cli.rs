@@ -2,6 +2,7 @@
 
 mod documents;
 mod exit_codes;
+mod opened;
 mod restore;
 mod special_files;
 

@@ -115,9 +115,10 @@ impl Reader {
 
     /// Makes what the documents speak of: files, a tar without metadata, backups of another integration.
     async fn fill(&self) {
-        for (name, id) in [("LISTED.tar", "a1"), ("FILE.tar", "b2")] {
-            fs::write(self.folder.path().join(name), Sample::small(id).tar).unwrap();
-        }
+        let encrypted = root().join("tests/fixtures/securetar-v3.tar");
+        fs::copy(encrypted, self.folder.path().join("LISTED.tar")).unwrap();
+        fs::write(self.folder.path().join("key.txt"), "ABCD-efgh-1234\n").unwrap();
+        fs::write(self.folder.path().join("FILE.tar"), Sample::small("b2").tar).unwrap();
         let orphan = "homeassistant/backups/My backup.tar";
         self.buckets[0].put(orphan, Sample::small("c3").tar).await;
         for (id, stem) in [("d4", "Nightly"), ("e5", "homeassistant/Nightly")] {
@@ -166,7 +167,7 @@ impl Reader {
         // A restore needs a new Home Assistant, and is run by tests/e2e.
         let commands = commands.iter().filter(|it| !it.contains(" restore "));
         let script = commands.map(|command| {
-            let command = command.replace("BACKUP_ID", "a1");
+            let command = command.replace("BACKUP_ID", "5ec12e7a");
             if command.ends_with(" serve") {
                 format!(
                     "{command} & agent=$!\n\
