@@ -4,11 +4,13 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a panic reports a bug")]
 
-use std::io::Cursor;
+use std::io::{Cursor, Read, copy, sink};
 use std::path::Path;
 
 use crate::api::range;
-use crate::archive::{self, Contents, Manifest, Walker};
+use crate::archive::entries::Entries;
+use crate::archive::securetar::{Content, HEAD_BYTES, Plain};
+use crate::archive::{self, Contents, Error, Manifest, Walker, inner, inside};
 use crate::backup::{Damage, FORMAT, StoredBackup};
 use crate::config::{Config, Environment, Location};
 pub use crate::store::fuzzing::{answer, key, listing, parts, uploads};
@@ -66,6 +68,55 @@ fn with_checksums(tar: &[u8]) -> Vec<u8> {
         block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     }
     tar
+}
+
+/// Reads the start of an archive, and all of it if it is not encrypted.
+pub fn securetar(archive: &[u8]) {
+    let size = archive.len() as u64;
+    let head = &archive[..archive.len().min(HEAD_BYTES)];
+    if let Ok(Content::Encrypted(header)) = Content::of(head) {
+        let is_possible = |all: u64| all > header.plain_size() && all > header.length() as u64;
+        assert!(header.archive_size().is_none_or(is_possible));
+    }
+    let read = Plain::open(archive, size, None).map(|mut plain| copy(&mut plain, &mut sink()));
+    if let Ok(read) = read {
+        assert_eq!(read.ok(), Some(size), "a plain archive is changed");
+    }
+}
+
+/// Reads the entries of an archive in a backup. If the first byte is odd, every block gets a valid header checksum.
+pub fn inner(data: &[u8]) {
+    let Some((mend, archive)) = data.split_first() else {
+        return;
+    };
+    let archive = if mend % 2 == 1 {
+        with_checksums(archive)
+    } else {
+        archive.to_vec()
+    };
+    let (skipped, read) = (entries(&archive, false), entries(&archive, true));
+    assert_eq!(skipped, read, "the result depends on how content is read");
+}
+
+/// Paths and sizes of all entries, or an error.
+fn entries(archive: &[u8], is_read: bool) -> Result<Vec<(String, u64)>, String> {
+    let read = |mut entries: Entries<inner::Inner<&[u8]>>| {
+        let mut all = Vec::new();
+        while let Some(entry) = entries.next_entry()? {
+            let path = inside(&entry.path).unwrap_or_default();
+            assert!(path.is_relative() && !path.iter().any(|name| name == ".."));
+            if is_read {
+                let read = copy(&mut entries.by_ref(), &mut sink())?;
+                assert_eq!(read, entry.size);
+            }
+            all.push((path.display().to_string(), entry.size));
+        }
+        Ok(all)
+    };
+    let opened = inner::open(archive, archive.len() as u64, None);
+    opened
+        .and_then(read)
+        .map_err(|error: Error| error.to_string())
 }
 
 /// Parses a `backup.json`; the metadata made of it round-trips.
@@ -173,8 +224,9 @@ mod tests {
 
     type Target = (&'static str, fn(&[u8]));
 
-    const TARGETS: [Target; 11] = [
+    const TARGETS: [Target; 13] = [
         ("answer", answer),
+        ("inner", inner),
         ("key", key),
         ("listing", listing),
         ("manifest", manifest),
@@ -182,6 +234,7 @@ mod tests {
         ("options", options),
         ("parts", parts),
         ("range", range),
+        ("securetar", securetar),
         ("settings", settings),
         ("tar", tar),
         ("uploads", uploads),
