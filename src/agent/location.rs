@@ -215,7 +215,7 @@ impl Location {
         });
         self.change_health("", |health| match failed {
             Some((purpose, failure)) => health.failed_check(purpose, failure),
-            None => health.succeeded(Purpose::Write),
+            None => health.succeeded_check(),
         });
         self.history().checked(report);
     }

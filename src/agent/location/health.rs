@@ -99,6 +99,12 @@ impl Health {
         self.ask_at.is_none_or(|at| at <= Instant::now())
     }
 
+    /// Notes that a check succeeded.
+    pub(super) fn succeeded_check(&mut self) -> Change {
+        let change = self.succeeded(Purpose::Write);
+        self.asked_now(change)
+    }
+
     /// Notes that a request for this purpose succeeded.
     pub(super) fn succeeded(&mut self, purpose: Purpose) -> Change {
         self.change(|health| {
@@ -116,12 +122,22 @@ impl Health {
 
     /// Notes why a check failed. One that fails at a write has listed before.
     pub(super) fn failed_check(&mut self, purpose: Purpose, failure: Failure) -> Change {
-        self.change(|health| {
+        let change = self.change(|health| {
             if !is_of_reading(purpose, &failure) {
                 health.error = None;
             }
             health.hold(purpose, failure);
-        })
+        });
+        self.asked_now(change)
+    }
+
+    /// Tells the time of a request that the user waits for, also when it changes nothing.
+    fn asked_now(&mut self, change: Change) -> Change {
+        self.asked_at = Some(Utc::now());
+        match change {
+            Change::None => Change::Asked,
+            change => change,
+        }
     }
 
     fn hold(&mut self, purpose: Purpose, failure: Failure) {
@@ -134,7 +150,7 @@ impl Health {
             .as_ref()
             .filter(|held| is_same_outage(held, &failure))
             .and_then(|held| held.since.clone());
-        if held.as_ref().is_none_or(|held| held.code != failure.code) {
+        if held.as_ref().is_none_or(|held| !is_same(held, &failure)) {
             *held = Some(Failure {
                 since: Some(since.unwrap_or_else(|| rfc3339(Utc::now()))),
                 ..failure
@@ -184,7 +200,7 @@ impl Health {
                     .take()
                     .map_or(Duration::ZERO, |since| now - since),
             },
-            (Some(before), Some(error)) if before.code == error.code => Change::None,
+            (Some(before), Some(error)) if is_same(&before, error) => Change::None,
             (Some(before), Some(error)) if is_same_outage(&before, error) => Change::StillAway,
             (_, Some(_)) => {
                 self.failing_since = Some(now);
@@ -200,6 +216,11 @@ fn is_of_reading(purpose: Purpose, failure: &Failure) -> bool {
         || DISPROVED_BY_READING
             .iter()
             .any(|kind| kind.code() == failure.code)
+}
+
+/// Whether both need the same remedy.
+fn is_same(one: &Failure, other: &Failure) -> bool {
+    (one.code, one.reason) == (other.code, other.reason)
 }
 
 /// Whether the storage does not answer, for whichever reason.
@@ -267,6 +288,32 @@ mod tests {
         let refused = failure(Kind::StorageForbidden);
         assert_eq!(health.failed_check(Purpose::Write, refused), Change::Fails);
         assert_eq!(code(&health), Some("storage_forbidden"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_reason_replaces_the_remedy_and_begins_no_outage() {
+        let for_reason = |reason| Failure {
+            reason,
+            ..failure(Kind::StorageCertificate)
+        };
+        let mut health = Health::default();
+        let unknown = health.failed(Purpose::Read, for_reason("certificate_unknown"));
+        assert_eq!(unknown, Change::Fails);
+        let since = health.error().unwrap().since.clone();
+        health.has_new_settings();
+        let other_name = health.failed(Purpose::Read, for_reason("certificate_other_name"));
+        assert_eq!(other_name, Change::StillAway);
+        let error = health.error().unwrap();
+        assert_eq!(error.reason, "certificate_other_name");
+        assert_eq!(error.since, since);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_check_tells_its_time() {
+        let mut health = Health::default();
+        assert_eq!(health.succeeded_check(), Change::Works);
+        assert_eq!(health.succeeded(Purpose::Read), Change::None);
+        assert_eq!(health.succeeded_check(), Change::Asked);
     }
 
     #[tokio::test(start_paused = true)]
