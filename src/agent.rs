@@ -38,7 +38,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 
 use crate::backup::{AgentBackup, StoredBackup};
-use crate::config;
+use crate::config::{self, Origin};
 use crate::error::Result;
 use catalog::{Entry, View};
 use cleanup::Sweeper;
@@ -250,12 +250,15 @@ impl Agent {
     /// same backup is still being committed after 12 seconds. Deletions of other backups never wait for a commit.
     pub async fn delete(&self, location: &str, backup_id: &str) -> Result<()> {
         let location = self.location(location)?;
+        let is_embedded = location.settings.origin == Origin::Embedded;
         let (backup_id, context) = (backup_id.to_owned(), self.context.clone());
         to_end(&self.context.tasks, async move {
             cleanup::delete(&location, &backup_id, &context.journals, &context.tasks).await
         })
         .await??;
-        self.retire_embedded().await;
+        if is_embedded {
+            self.retire_embedded().await;
+        }
         Ok(())
     }
 
