@@ -34,6 +34,7 @@ pub(super) struct BackupsView<'p> {
     pub(super) count: usize,
     pub(super) total_bytes: u64,
     pub(super) damaged: usize,
+    pub(super) incomplete: usize,
 }
 
 /// A backup.
@@ -86,6 +87,10 @@ impl<'p> BackupsView<'p> {
             .values()
             .filter(|copies| copies.iter().any(|(source, row)| is_damaged(*source, row)))
             .count();
+        let incomplete = backups
+            .values()
+            .filter(|copies| copies.iter().any(|(_, row)| row.faults.is_some()))
+            .count();
         let count = backups.len();
         let mut backups: Vec<_> = backups.into_values().collect();
         backups.sort_by_cached_key(|copies| {
@@ -107,6 +112,7 @@ impl<'p> BackupsView<'p> {
             count,
             total_bytes,
             damaged,
+            incomplete,
         }
     }
 

@@ -15,6 +15,8 @@ const CONNECTED_WITHIN: TimeDelta = TimeDelta::minutes(2);
 #[derive(Debug)]
 pub(super) struct Summary {
     pub(super) problems: Vec<Problem>,
+    /// How a location stands that no request has told of: all may be well, or not.
+    pub(super) unknown: Option<Own>,
     /// Time and name of the newest backup.
     pub(super) last: Option<(String, String)>,
     pub(super) next: NextBackup,
@@ -46,8 +48,11 @@ impl Summary {
         backups: &BackupsView<'_>,
     ) -> Self {
         let newest = backups.rows.first();
+        let is_unknown = |location: &&LocationView<'_>| location.status.status == "unknown";
+        let unknown = locations.iter().find(is_unknown);
         Self {
             problems: problems(words, state, locations, backups),
+            unknown: unknown.map(|location| location.status_words.clone()),
             last: newest.map(|backup| (backup.row.date.clone(), backup.row.name.clone())),
             next: NextBackup::of(state.home_assistant.schedule(), Utc::now()),
         }
@@ -104,6 +109,12 @@ fn problems(
         found.push(Problem {
             text,
             anchor: Own::new(anchor),
+        });
+    }
+    if backups.incomplete > 0 {
+        found.push(Problem {
+            text: words.summary.incomplete.with("count", backups.incomplete),
+            anchor: Own::new("backups"),
         });
     }
     let home_assistant = &state.home_assistant;

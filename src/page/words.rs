@@ -69,6 +69,7 @@ pub(super) struct SummaryWords {
     pub(super) stored: Own,
     pub(super) count: Own,
     pub(super) damaged: Own,
+    pub(super) incomplete: Own,
     pub(super) away: Own,
 }
 

@@ -12,7 +12,7 @@ const SECURE: &[u8] = b"SecureTar\x03rest";
 const OLD: &[u8] = b"16 random bytes.";
 
 /// Name of a kind, whether the backup is encrypted, its archives, and what it lacks.
-type Kind = (
+pub(super) type Kind = (
     &'static str,
     bool,
     &'static [(&'static str, &'static [u8])],
@@ -21,7 +21,7 @@ type Kind = (
 
 /// Backups of Home Assistant, the add-on `core_ssh` and the folders `addons/local` and `share`.
 #[rustfmt::skip]
-fn kinds() -> Vec<Kind> {
+pub(super) fn kinds() -> Vec<Kind> {
     vec![
         ("whole", false, &[("homeassistant.tar.gz", GZIP), ("core_ssh.tar.gz", GZIP), ("addons_local.tar.gz", GZIP), ("share.tar.gz", GZIP)], json!({})),
         ("whole, encrypted", true, &[("homeassistant.tar.gz", SECURE), ("core_ssh.tar.gz", SECURE), ("addons_local.tar.gz", SECURE), ("share.tar.gz", SECURE)], json!({})),
@@ -48,7 +48,7 @@ fn kinds() -> Vec<Kind> {
     ]
 }
 
-fn backup(id: &str, (name, protected, archives, _): &Kind) -> Sample {
+pub(super) fn backup(id: &str, (name, protected, archives, _): &Kind) -> Sample {
     let manifest = json!({
         "slug": id, "name": name, "date": crate::lab::sample::DATE, "protected": protected,
         "homeassistant": {"version": "2026.11.0"}, "addons": [{"slug": "core_ssh", "name": "SSH", "version": "9"}],

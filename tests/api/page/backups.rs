@@ -4,6 +4,7 @@ use http::Method;
 use serde_json::json;
 
 use super::{Visitor, agent_and_page, text, with_page};
+use crate::api::inventory::{backup, kinds};
 use crate::lab::{Agent, Bucket, Location, MIB, Sample, Setup, eventually, garage};
 
 /// An agent with two folders of one bucket.
@@ -63,6 +64,22 @@ async fn backup_in_two_locations_is_one_row() {
     );
     for part in ["160.0 KiB", "Backups: 2", "All is well"] {
         assert!(page.contains(part), "{part} is missing: {page}");
+    }
+}
+
+#[tokio::test]
+async fn incomplete_backups_are_counted_at_the_top() {
+    let (agent, _bucket) = agent_and_page().await;
+    for (index, kind) in kinds().iter().take(5).enumerate() {
+        let sample = backup(&format!("k{index}"), kind);
+        agent.upload("garage", &sample).await;
+    }
+    let page = Visitor::of(&agent.setup).open().await;
+    assert!(page.contains("Incomplete backups: 2"), "{page}");
+    assert!(!page.contains("All is well"), "{page}");
+    for (id, is_incomplete) in [("k0", false), ("k4", true)] {
+        let row = row(&page, id);
+        assert_eq!(row.contains(">Incomplete</span>"), is_incomplete, "{row}");
     }
 }
 
