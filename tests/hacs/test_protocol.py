@@ -226,6 +226,8 @@ async def test_successful_answers_match_document(call: Checked) -> None:
     assert await call("GET", f"{path}/content", 200) == tar
     result = await call("POST", f"{path}/verify", 200, json={"mode": "quick"})
     assert (result["type"], result["ok"]) == ("result", True)
+    key = await call("POST", f"{path}/key", 200, json={"password": "its-key"})
+    assert key == {"result": "not_encrypted"}
     async with call.session.post(
         f"http://agent{path}/verify", json={"mode": "full"}
     ) as answer:

@@ -18,6 +18,10 @@ def pack(content: dict[str, bytes], tar_format: int = tarfile.DEFAULT_FORMAT) ->
     return packed.getvalue()
 
 
+# By its first bytes, an archive is not encrypted.
+GZIP = b"\x1f\x8b\x08"
+
+
 def make_sample(
     backup_id: str, size: int, name: str, date: str
 ) -> tuple[dict[str, Any], bytes]:
@@ -38,8 +42,8 @@ def make_sample(
     }
     tar = pack(
         {
-            "./homeassistant.tar.gz": random.Random(backup_id).randbytes(size),
-            "./media.tar.gz": b"media",
+            "./homeassistant.tar.gz": GZIP + random.Random(backup_id).randbytes(size),
+            "./media.tar.gz": GZIP + b"media",
             "./backup.json": json.dumps(about).encode(),
         }
     )
