@@ -222,3 +222,39 @@ async def test_works_through_ingress(
         assert all(
             url == ingress.panel or url.startswith(ingress.url) for url in page.requests
         )
+
+
+async def test_upload_says_that_it_waits_in_a_known_outage(browser: Browser) -> None:
+    """The card shows the wait, and its end, although the outage changes nothing about the location."""
+    async with Garage() as garage:
+        await garage.create_bucket(BUCKET)
+        location = {
+            "id": "cellar",
+            "name": "Cellar",
+            "provider": "garage",
+            "endpoint": garage.endpoint,
+            "region": garage.region,
+            "bucket": BUCKET,
+            "access_key_id": garage.key_id,
+            "secret_access_key": garage.secret_key,
+            "upload_limit": "3 MiB",
+        }
+        options = {"locations": [location]}
+        async with (
+            App(options, page_from=["127.0.0.1"]) as app,
+            opened(browser) as page,
+        ):
+            await garage.kill()
+            listed = "/v1/locations/cellar/backups?refresh=true"
+            async with app.client() as client, client.get(listed):
+                pass
+            await page.show(app.page_url)
+            known = page.card("Cellar").locator(".trouble")
+            await expect(known).to_contain_text("reach the storage provider")
+            async with Upload(app, "patient", "Patient"):
+                waits = page.card("Patient").locator(".trouble")
+                await expect(waits).to_contain_text("reach the storage provider")
+                await page.shot("page-waiting")
+                await garage.start()
+                await expect(page.card("Patient")).to_be_visible()
+                await expect(waits).to_have_count(0)

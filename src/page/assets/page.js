@@ -219,6 +219,8 @@ function showUpload(upload) {
     return refreshSoon();
   }
   if (!card) return refreshSoon();
+  // Only the agent has the words for why an upload waits.
+  if (Boolean(upload.waiting) !== Boolean(card.querySelector(".trouble"))) refreshSoon();
   card.querySelector("progress").value = upload.total_bytes ? Math.min(100, Math.floor((upload.stored_bytes * 100) / upload.total_bytes)) : 0;
   card.querySelector(".stored").value = upload.stored_bytes;
   card.querySelector(".storing").hidden = upload.state !== "storing";
