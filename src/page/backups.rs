@@ -126,15 +126,18 @@ impl BackupView {
         let row = copies[0].1.clone();
         let copies = copies.iter().map(|(source, row)| {
             let status = &source.location.status;
-            let run = verifying.state(&status.id, &row.backup_id, &row.version);
+            let verified = source.folder.last_verified(&row.backup_id, &row.version);
+            let run = verifying
+                .state(&status.id, &row.backup_id, &row.version)
+                .filter(|run| !run.is_outdated(verified.as_ref()));
             let error = match &run {
-                Some(RunState::Failed(error)) => Some(ErrorView::of(words, error)),
+                Some(RunState::Failed { failure, .. }) => Some(ErrorView::of(words, failure)),
                 _ => None,
             };
             CopyView {
                 location_id: source.location.id.clone(),
                 location_name: status.name.clone(),
-                verified: source.folder.last_verified(&row.backup_id, &row.version),
+                verified,
                 row: (*row).clone(),
                 run,
                 error,
@@ -199,7 +202,7 @@ impl CopyView {
     /// What the last verification on the page found.
     fn findings(&self) -> &[Finding] {
         match &self.run {
-            Some(RunState::Ended(report)) => &report.problems,
+            Some(RunState::Ended { report, .. }) => &report.problems,
             _ => &[],
         }
     }

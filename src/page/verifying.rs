@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -10,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::agent::Agent;
 use crate::agent::catalog::Entry;
-use crate::agent::model::{Failure, VerifyMode, VerifyReport, VerifyStep};
+use crate::agent::model::{Failure, LastVerified, VerifyMode, VerifyReport, VerifyStep};
 use crate::error::Result;
 
 /// Verifications at a time: each reads a whole backup, and uploads need the line, too.
@@ -39,9 +40,17 @@ struct Run {
 #[derive(Debug, Clone)]
 pub(super) enum RunState {
     Waiting,
-    Running { percent: u64 },
-    Ended(VerifyReport),
-    Failed(Failure),
+    Running {
+        percent: u64,
+    },
+    Ended {
+        report: VerifyReport,
+        at: DateTime<Utc>,
+    },
+    Failed {
+        failure: Failure,
+        at: DateTime<Utc>,
+    },
 }
 
 impl Default for Verifying {
@@ -68,13 +77,7 @@ impl Verifying {
                 return;
             };
             let ended = verifying.run(&agent, &key, mode).await;
-            verifying.set(
-                &key,
-                match ended {
-                    Ok(report) => RunState::Ended(report),
-                    Err(error) => RunState::Failed(Failure::from(&error)),
-                },
-            );
+            verifying.set(&key, RunState::of(ended));
         });
         runs.insert(
             id,
@@ -127,7 +130,7 @@ impl Verifying {
 
     fn set(&self, id: &(String, String), state: RunState) {
         if let Some(run) = self.runs.lock().get_mut(id) {
-            if let RunState::Ended(report) = &state {
+            if let RunState::Ended { report, .. } = &state {
                 // The tar may have been replaced since the list.
                 run.version.clone_from(&report.version);
             }
@@ -149,6 +152,27 @@ fn forget_oldest(runs: &mut HashMap<(String, String), Run>) {
 }
 
 impl RunState {
+    /// A verification that ends now.
+    fn of(ended: Result<VerifyReport>) -> Self {
+        let at = Utc::now();
+        match ended {
+            Ok(report) => Self::Ended { report, at },
+            Err(error) => Self::Failed {
+                failure: Failure::from(&error),
+                at,
+            },
+        }
+    }
+
+    /// Whether a later verification, which Home Assistant or the schedule started, says more.
+    pub(super) fn is_outdated(&self, last: Option<&LastVerified>) -> bool {
+        let (Self::Ended { at, .. } | Self::Failed { at, .. }) = self else {
+            return false;
+        };
+        let last = last.and_then(|last| DateTime::parse_from_rfc3339(&last.at).ok());
+        last.is_some_and(|last| last > *at)
+    }
+
     const fn is_running(&self) -> bool {
         matches!(self, Self::Waiting | Self::Running { .. })
     }
@@ -170,8 +194,8 @@ mod tests {
         let mut runs = HashMap::from([(id(0), run(RunState::Waiting))]);
         for number in 1..MAX_KEPT + 3 {
             forget_oldest(&mut runs);
-            let failure = Failure::from(&crate::agent::shutting_down());
-            runs.insert(id(number), run(RunState::Failed(failure)));
+            let failed = RunState::of(Err(crate::agent::shutting_down()));
+            runs.insert(id(number), run(failed));
         }
         assert_eq!(runs.len(), MAX_KEPT + 1);
         assert!(runs.contains_key(&id(0)), "a running one stays");

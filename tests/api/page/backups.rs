@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{Visitor, agent_and_page, text, with_page};
 use crate::api::inventory::{backup, kinds};
-use crate::lab::{Agent, Bucket, Location, MIB, Sample, Setup, eventually, garage};
+use crate::lab::{Agent, Bucket, Fault, Location, MIB, Proxy, Sample, Setup, eventually, garage};
 
 /// An agent with two folders of one bucket.
 async fn two_locations() -> (Agent, Bucket) {
@@ -172,6 +172,43 @@ async fn result_belongs_to_the_archive_that_was_verified() {
         !repaired.contains("SHA-256") && !repaired.contains("tag bad"),
         "{repaired}"
     );
+}
+
+#[tokio::test]
+async fn later_verification_replaces_what_the_page_found() {
+    let bucket = garage::shared().bucket().await;
+    let proxy = Proxy::before(&bucket.endpoint).await;
+    let location = Location {
+        endpoint: proxy.endpoint(),
+        ..Location::of(&bucket)
+    };
+    let agent = with_page(Setup::of(location)).serve().await;
+    let visitor = Visitor::of(&agent.setup);
+    let sample = Sample::new("a1", "Out of reach", 40_960);
+    agent.upload("garage", &sample).await;
+    let denied = "<Error><Code>AccessDenied</Code><Message>Denied.</Message></Error>";
+    proxy.fault(
+        |request| request.reads(".tar"),
+        Fault::Answer("403 Forbidden", denied),
+    );
+    let path = "/locations/garage/backups/a1/verify?mode=full";
+    assert_eq!(visitor.press(path).await.status, 303);
+    let failed = "AccessDenied";
+    eventually("it fails", async || {
+        row(&visitor.open().await, "a1").contains(failed)
+    })
+    .await;
+    // The record of verifications has whole seconds.
+    let by_home_assistant = "/v1/locations/garage/backups/a1/verify";
+    eventually("a later one counts", async || {
+        let ended = agent
+            .post(by_home_assistant, &json!({"mode": "full"}))
+            .await;
+        assert_eq!(ended.status, 200);
+        let page = visitor.open().await;
+        !row(&page, "a1").contains(failed) && row(&page, "a1").contains("outcome good")
+    })
+    .await;
 }
 
 #[tokio::test]
