@@ -1,4 +1,4 @@
-//! Three steps for a new user, until a bucket works and Home Assistant is connected.
+//! Three steps for a new user, until there is a bucket and Home Assistant is connected.
 
 use super::location::LocationView;
 use crate::api;
@@ -9,6 +9,7 @@ pub(super) struct Guide {
     /// The integration is installed: it was connected, or has registered a location.
     pub(super) is_installed: bool,
     pub(super) is_connected: bool,
+    /// A bucket was added. Whether it works is in the summary.
     pub(super) has_bucket: bool,
 }
 
@@ -21,18 +22,20 @@ impl Guide {
         Self {
             is_installed: is_connected || has_registered || state.home_assistant.was_connected(),
             is_connected,
-            has_bucket: locations
-                .iter()
-                .any(|location| !location.is_embedded && location.status.status == "ok"),
+            has_bucket: buckets(locations).next().is_some(),
         }
     }
 
-    /// Whether a new user needs it: with backups in a bucket, the summary says what is wrong.
+    /// Whether a new user needs it: with backups in a bucket, the summary says what is wrong. A bucket that has not answered
+    /// since the start may have backups.
     pub(super) fn is_needed(self, locations: &[LocationView<'_>]) -> bool {
         let is_complete = self.is_connected && self.has_bucket;
-        let has_backups = locations
-            .iter()
-            .any(|location| !location.is_embedded && location.backups.count() > 0);
-        !is_complete && !has_backups
+        let may_have_backups = buckets(locations)
+            .any(|bucket| bucket.status.status == "unknown" || bucket.backups.count() > 0);
+        !is_complete && !may_have_backups
     }
+}
+
+fn buckets<'l>(locations: &'l [LocationView<'l>]) -> impl Iterator<Item = &'l LocationView<'l>> {
+    locations.iter().filter(|location| !location.is_embedded)
 }

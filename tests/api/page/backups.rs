@@ -5,7 +5,9 @@ use serde_json::json;
 
 use super::{Visitor, agent_and_page, text, with_page};
 use crate::api::inventory::{backup, kinds};
-use crate::lab::{Agent, Bucket, Fault, Location, MIB, Proxy, Sample, Setup, eventually, garage};
+use crate::lab::{
+    Agent, Bucket, Fault, Location, MIB, Proxy, Request, Sample, Setup, eventually, garage,
+};
 
 /// An agent with two folders of one bucket.
 async fn two_locations() -> (Agent, Bucket) {
@@ -311,18 +313,20 @@ async fn summary_shows_the_next_backup_that_home_assistant_told() {
     empty.is_problem(400, "invalid_request", &["next_backup"]);
 }
 
+/// The ticks of the guide; none while it is hidden.
+fn ticks_of(page: &str) -> Option<usize> {
+    let start = page.find("<section id=\"guide\"").unwrap();
+    let guide = &page[start..start + page[start..].find("</section>").unwrap()];
+    let is_hidden = guide.lines().next().unwrap().contains("hidden");
+    (!is_hidden).then(|| guide.matches("<li class=\"good\">").count())
+}
+
 #[tokio::test]
-async fn guide_ticks_what_is_done_until_a_bucket_works() {
+async fn guide_ticks_what_is_done_until_there_is_a_bucket() {
     let bucket = garage::shared().bucket().await;
     let agent = with_page(Setup::with([])).serve().await;
     let visitor = Visitor::of(&agent.setup);
-    let ticks = async || {
-        let page = visitor.open().await;
-        let start = page.find("<section id=\"guide\"").unwrap();
-        let guide = &page[start..start + page[start..].find("</section>").unwrap()];
-        let is_hidden = guide.lines().next().unwrap().contains("hidden");
-        (!is_hidden).then(|| guide.matches("<li class=\"good\">").count())
-    };
+    let ticks = async || ticks_of(&visitor.open().await);
     assert_eq!(ticks().await, Some(0));
     // The page itself is not Home Assistant.
     let page_events = visitor.0.page_events().await;
@@ -347,4 +351,31 @@ async fn guide_ticks_what_is_done_until_a_bucket_works() {
     })
     .await;
     assert_eq!(ticks().await, None);
+}
+
+#[tokio::test]
+async fn guide_asks_for_no_bucket_beside_one_that_is_slow_or_fails() {
+    let bucket = garage::shared().bucket().await;
+    let proxy = Proxy::before(&bucket.endpoint).await;
+    let location = Location {
+        endpoint: proxy.endpoint(),
+        ..Location::of(&bucket)
+    };
+    let agent = with_page(Setup::of(location)).serve().await;
+    let gate = proxy.hold(Request::is_list);
+    let visitor = Visitor::of(&agent.setup);
+    let page = visitor.open().await;
+    assert!(page.contains("Loading the list"), "{page}");
+    assert_eq!(ticks_of(&page), None, "nothing is known: {page}");
+    proxy.set_away(true);
+    gate.add_permits(1);
+    let listed = agent.get("/v1/locations/garage/backups?refresh=true").await;
+    assert_eq!(listed.status, 503);
+    let page = visitor.open().await;
+    assert!(page.contains("badge error"), "{page}");
+    assert_eq!(ticks_of(&page), Some(1), "{page}");
+    assert!(
+        !page.contains("S3 Backup Agent &#62; Add a bucket"),
+        "{page}"
+    );
 }
