@@ -66,7 +66,12 @@ impl<'w> LocationView<'w> {
             _ => None,
         };
         let backups = ListView::of(location, listed.ok());
-        let (status, last_check) = (location.status(), location.last_check());
+        let (mut status, last_check) = (location.status(), location.last_check());
+        let is_embedded = status.source == "embedded";
+        if is_embedded {
+            // Nobody chose its name.
+            words.locations.local.as_str().clone_into(&mut status.name);
+        }
         let found = last_check.as_ref().and_then(|last| last.report.error());
         // An error that the check found is shown with its step.
         let error = status
@@ -81,7 +86,7 @@ impl<'w> LocationView<'w> {
         };
         Self {
             id: Own::quoting(&status.id),
-            is_embedded: status.source == "embedded",
+            is_embedded,
             is_only: agent.locations().len() == 1,
             badge,
             status_words: words.status(badge, status.error.as_ref()),

@@ -114,6 +114,7 @@ pub(super) struct UploadWords {
 pub(super) struct LocationWords {
     pub(super) title: Own,
     pub(super) none: Own,
+    pub(super) local: Own,
     pub(super) embedded: Own,
     pub(super) left_over: Own,
     pub(super) add: Own,

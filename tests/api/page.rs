@@ -370,14 +370,19 @@ async fn page_uses_the_browser_language() {
 #[tokio::test]
 async fn page_without_locations_explains_how_to_add_a_bucket() {
     let agent = with_page(Setup::with([])).serve().await;
-    let html = Visitor::of(&agent.setup).open().await;
+    let visitor = Visitor::of(&agent.setup);
+    let html = visitor.open().await;
     for part in [
+        ">Local directory</h3>",
         "in a directory on this machine",
         "S3 Backup Agent &#62; Add a bucket",
         "[[locations]]",
     ] {
         assert!(html.contains(part), "{part} is missing: {html}");
     }
+    let german = [("accept-language", "de")];
+    let html = text(&visitor.with(Method::GET, "/", &german).await);
+    assert!(html.contains(">Lokales Verzeichnis</h3>"), "{html}");
 }
 
 #[tokio::test]
