@@ -3,6 +3,9 @@
 use super::location::LocationView;
 use crate::api;
 
+/// Where Home Assistant installs the integration from.
+pub(super) const REPOSITORY: &str = env!("CARGO_PKG_REPOSITORY");
+
 /// The steps, and which are done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Guide {

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::backups::{BackupsView, Source};
 use super::escape::Own;
-use super::guide::Guide;
+use super::guide::{Guide, REPOSITORY};
 use super::human;
 use super::location::LocationView;
 use super::summary::{NextBackup, Summary};

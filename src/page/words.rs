@@ -249,6 +249,18 @@ impl Languages {
     }
 }
 
+impl GuideWords {
+    /// How to install the integration, before and after the link.
+    pub(super) fn around_link(&self) -> (Own, Own) {
+        let (before, after) = self
+            .install_how
+            .as_str()
+            .split_once("{link}")
+            .unwrap_or_default();
+        (Own::new(before), Own::new(after))
+    }
+}
+
 impl Words {
     /// Whether these words match the language `tag`.
     fn speak(&self, tag: &str) -> bool {

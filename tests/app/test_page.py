@@ -154,6 +154,11 @@ async def test_empty_page_guides_to_a_first_backup(browser: Browser) -> None:
         await page.show(app.page_url)
         guide = page.region("Set up in three steps")
         await expect(guide).to_contain_text("Install the integration: to do")
+        # As in the README: a repository that neither lists by itself.
+        await expect(guide).to_contain_text("Settings > Marketplace > Add from link")
+        await expect(guide).to_contain_text("⋮ > Custom repositories")
+        url = "https://github.com/s3-backup-agent/s3-backup-agent"
+        await expect(guide.locator("code")).to_have_text(url)
         async with app.client() as client, client.get("/v1/events"):
             await page.page.reload()
             await expect(guide).to_contain_text("Install the integration: done")
