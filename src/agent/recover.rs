@@ -188,7 +188,7 @@ async fn named(location: &Location, listing: &Listing, key: &str) -> Result<Obje
         return if location.folder.is_orphan(tar) {
             Ok(tar.clone())
         } else {
-            Err(Refusal::under_way(key))
+            Err(Refusal::under_way(tar))
         };
     }
     if listing

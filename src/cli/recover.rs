@@ -69,6 +69,26 @@ fn code(failed: &FailedRecovery) -> WorstFailure {
     }
 }
 
+/// Whether nothing is wrong: the tar is no candidate, or not yet.
+fn is_skipped(failed: &FailedRecovery) -> bool {
+    ["duplicate", "under_way", "has_metadata"].contains(&failed.code)
+}
+
+fn line_of(failed: &FailedRecovery) -> String {
+    let FailedRecovery { key, detail, .. } = failed;
+    let verb = if is_skipped(failed) {
+        "skipped"
+    } else {
+        "failed"
+    };
+    // Most details name the tar.
+    if detail.contains(key) {
+        format!("{verb}: {detail}")
+    } else {
+        format!("{verb} \"{key}\": {detail}")
+    }
+}
+
 fn show(
     location: &str,
     recovery: &Recovery,
@@ -93,12 +113,18 @@ fn show(
         )?;
     }
     for failed in &recovery.failed {
-        let line = format!("failed: \"{}\", {}", failed.key, failed.detail);
-        output.result(&line, &json!({"location": location, "failed": failed}))?;
+        output.result(
+            &line_of(failed),
+            &json!({"location": location, "failed": failed}),
+        )?;
     }
     let recovered = recovery.recovered.len();
     let failed = recovery.failed.len();
-    let mut line = format!("{location}: {recovered} {verb}, {failed} failed.");
+    let skipped = recovery.failed.iter().filter(|it| is_skipped(it)).count();
+    let mut line = format!(
+        "{location}: {recovered} {verb}, {skipped} skipped, {} failed.",
+        failed - skipped
+    );
     let young = recovery.too_young;
     if young > 0 {
         let (s, they) = if young == 1 {

@@ -275,6 +275,20 @@ async fn recovery_by_name_reports_by_name() {
         "{}",
         ran.text()
     );
+    for (key, printed) in [
+        (
+            "backups/young.tar",
+            "skipped \"backups/young.tar\": It is younger than an hour, so it may belong to an upload in progress.\n\
+             garage: 0 metadata restored, 1 skipped, 0 failed.\n",
+        ),
+        (
+            "nowhere.tar",
+            "garage: 0 metadata restored, 0 skipped, 1 failed.\n",
+        ),
+    ] {
+        let ran = agent.setup.run(&["recover", "garage", key]).await;
+        assert!(ran.text().ends_with(printed), "{}", ran.text());
+    }
     agent
         .post("/v1/locations/attic/recover", &json!({}))
         .await

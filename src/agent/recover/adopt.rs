@@ -53,7 +53,7 @@ pub(super) async fn adopt(
     // The scan is older than the reads of the tars before this one.
     let claim = is_settled(tar).then(|| location.folder.try_claim(&tar.key, ClaimKind::Adoption));
     let Some(_claim) = claim.flatten() else {
-        return Err(Refusal::under_way(tar.key.as_str()));
+        return Err(Refusal::under_way(tar));
     };
     if size(location, &tar.key).await? != Some(tar.size) {
         return Err(gone(tar));

@@ -1,7 +1,9 @@
 //! Reasons not to adopt a tar.
 
+use crate::agent::folder::is_settled;
 use crate::agent::model::FailedRecovery;
 use crate::error::{Error, Kind};
+use crate::store::Object;
 
 /// Why one tar is not adopted.
 #[derive(Debug)]
@@ -36,10 +38,13 @@ impl Refusal {
         }
     }
 
-    pub(super) fn under_way(key: &str) -> Self {
-        Self::UnderWay(format!(
-            "\"{key}\" may be of an upload that has not ended: one is under way here, or the tar is younger than an hour."
-        ))
+    pub(super) fn under_way(tar: &Object) -> Self {
+        let detail = if is_settled(tar) {
+            "It is in use by an upload or a deletion."
+        } else {
+            "It is younger than an hour, so it may belong to an upload in progress."
+        };
+        Self::UnderWay(detail.to_owned())
     }
 }
 
