@@ -7,7 +7,7 @@ use super::settings::TABLES;
 use crate::error::{Kind, Placeholders, Reason};
 
 /// Every [kind](Problem::kind) of problem, for translations.
-pub const KINDS: [&str; 30] = [
+pub const KINDS: [&str; 32] = [
     "bad_folder",
     "bad_id",
     "bad_port",
@@ -19,6 +19,8 @@ pub const KINDS: [&str; 30] = [
     "key_from_environment",
     "key_without_encryption",
     "missing",
+    "misspelt_provider",
+    "misspelt_setting",
     "needed_for_endpoint",
     "no_directory",
     "not_a_bucket",

@@ -85,10 +85,12 @@ impl<'e> Reader<'e> {
             // A key that may mean the encryption or the folder is no detail.
             let is_detail = |meant: &String| self.setting(meant).has_fallback;
             let has_fallback = meant.as_ref().is_some_and(is_detail);
-            let question = meant.map_or_else(String::new, |meant| format!("{meant}?"));
-            self.problem(key, message)
-                .of_kind("unknown_setting", [("meant", question)])
-                .has_fallback = has_fallback;
+            let problem = self.problem(key, message);
+            let problem = match meant {
+                Some(meant) => problem.of_kind("misspelt_setting", [("meant", meant)]),
+                None => problem.of_kind("unknown_setting", []),
+            };
+            problem.has_fallback = has_fallback;
         }
         (self.problems, self.notes)
     }

@@ -187,13 +187,12 @@ fn read_provider(section: &mut Reader<'_>) -> Option<&'static Provider> {
         let message = format!(
             "\"{id}\" is not a known provider: {question}\"other\" works with any endpoint"
         );
-        let meant = nearest
-            .as_ref()
-            .map_or_else(String::new, |id| format!("{id}?"));
-        section
-            .problem("provider", message)
-            .of_kind("unknown_provider", [("meant", meant)])
-            .suggestion = nearest;
+        let problem = section.problem("provider", message);
+        let problem = match nearest.clone() {
+            Some(meant) => problem.of_kind("misspelt_provider", [("meant", meant)]),
+            None => problem.of_kind("unknown_provider", []),
+        };
+        problem.suggestion = nearest;
         provider::other()
     })
 }

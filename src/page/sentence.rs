@@ -255,6 +255,20 @@ mod tests {
     }
 
     #[test]
+    fn misspelt_option_is_asked_about_in_a_sentence() {
+        let languages = Languages::read().unwrap();
+        let german = HeaderMap::from_iter([(ACCEPT_LANGUAGE, "de".parse().unwrap())]);
+        let mut problem = Problem::new("locations[0].part_sice", "is not a known key");
+        problem.kind = Some("misspelt_setting");
+        problem.placeholders = Placeholders::from([("meant", "part_size".to_owned())]);
+        let told = languages.of(&german).problem(&problem).render().unwrap();
+        assert_eq!(
+            told,
+            "Unbekannte Option. Meintest du <code>part_size</code>? Der Speicherort fehlt, bis das korrigiert ist."
+        );
+    }
+
+    #[test]
     fn placeholders_are_escaped_and_a_missing_one_leaves_the_agents_words() {
         let region = Placeholders::from([("region", "<eu>".to_owned())]);
         let named = failure(Reason::RegionOrKey, region);

@@ -226,6 +226,8 @@ async fn invalid_settings_are_reported_one_by_one() {
     wrong["endpoint"] = json!("s3.example.com");
     wrong["part_size"] = json!("1 MiB");
     wrong["bukket"] = json!("x");
+    wrong["provider"] = json!("garag");
+    wrong["colour"] = json!("blue");
     let answer = put(&agent, "home", &wrong).await;
     answer.is_problem(400, "invalid_request", &["endpoint", "part_size", "bukket"]);
     let problems = answer.json()["problems"].as_array().unwrap().clone();
@@ -239,6 +241,17 @@ async fn invalid_settings_are_reported_one_by_one() {
     assert_eq!(of("endpoint")["reason"], "endpoint_without_scheme");
     assert_eq!(of("endpoint")["suggestion"], "https://s3.example.com");
     assert_eq!(of("part_size")["suggestion"], Value::Null);
+    for (key, reason, meant) in [
+        ("bukket", "misspelt_setting", json!("bucket")),
+        ("provider", "misspelt_provider", json!("garage")),
+        ("colour", "unknown_setting", Value::Null),
+    ] {
+        let found = of(key);
+        assert_eq!(
+            (&found["reason"], &found["placeholders"]["meant"]),
+            (&json!(reason), &meant)
+        );
+    }
     agent
         .get("/v1/locations/home")
         .await
