@@ -41,6 +41,7 @@ _SENTENCES = {
     "problems": "problem",
     "notes": "note",
     "findings": "finding",
+    "refusals": "refusal",
     "effects": "effect",
     "providers": "provider",
 }

@@ -12,7 +12,7 @@ from .issues import SCHEDULE_MOVED, TARS_WITHOUT_METADATA, WRONG_REGION, shorten
 from .issues.gone import Gone, find_gone, replace
 from .location import subentry_of
 from .location.outcome import Outcome
-from .texts import details_of, labelled
+from .texts import details_of, labelled, refusal_text
 
 if TYPE_CHECKING:
     import probatio as vol
@@ -154,7 +154,7 @@ class AdoptTars(_LocationFix):
         if not found["recovered"]:
             return self._report(found)
         backups = [f"- {tar['name']} (`{tar['key']}`)" for tar in found["recovered"]]
-        return self._ask(backups=shortened(backups), rest=_failures(found))
+        return self._ask(backups=shortened(backups), rest=self._failures(found))
 
     async def async_step_confirm(
         self, user_input: dict[str, str] | None = None
@@ -174,10 +174,19 @@ class AdoptTars(_LocationFix):
             return self.async_create_entry(data={})
         placeholders: dict[str, Any] = {
             "count": str(len(found["recovered"])),
-            "rest": _failures(found),
+            "rest": self._failures(found),
         }
         return self.async_abort(
             reason="not_adopted", description_placeholders=placeholders
+        )
+
+    def _failures(self, found: Recovery) -> str:
+        """Return the tars that cannot be adopted as a Markdown list."""
+        return shortened(
+            [
+                f"- `{tar['key']}`: {refusal_text(self.hass, tar)}"
+                for tar in found["failed"]
+            ]
         )
 
 
@@ -225,8 +234,3 @@ class ReplaceScheduled(RepairsFlow):
         if found.replacement is None:
             return self.async_abort(reason="no_replacement")
         return found
-
-
-def _failures(found: Recovery) -> str:
-    """Return the tars that cannot be adopted as a Markdown list."""
-    return shortened([f"- `{tar['key']}`: {tar['detail']}" for tar in found["failed"]])

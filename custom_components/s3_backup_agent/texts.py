@@ -14,7 +14,7 @@ from homeassistant.helpers.translation import async_get_cached_translations
 from .const import DOMAIN, OTHER, SUBENTRY_LOCATION
 
 if TYPE_CHECKING:
-    from .client import AgentError, Note, OptionProblem, Problem, Settings
+    from .client import AgentError, FailedTar, Note, OptionProblem, Problem, Settings
 
 _EXCEPTIONS: Final = f"component.{DOMAIN}.exceptions"
 _UNENDED: Final = re.compile(r"(?<=[^.!?:)\s])\n\n")
@@ -107,6 +107,14 @@ def finding_text(hass: HomeAssistant, finding: Problem) -> str:
     """Return what a verification found; in English with the agent's own details."""
     text = sentence(hass, "finding", finding["code"], {})
     return finding["detail"] if text is None or _is_english(hass) else text
+
+
+@callback
+def refusal_text(hass: HomeAssistant, tar: FailedTar) -> str:
+    """Return why a tar cannot be adopted; in English with the agent's own details."""
+    code = tar["code"]
+    text = sentence(hass, "refusal", code, {}) or sentence(hass, "hint", code, {})
+    return tar["detail"] if text is None or _is_english(hass) else text
 
 
 @callback

@@ -24,7 +24,7 @@ INTEGRATION = REPOSITORY / "custom_components" / "s3_backup_agent"
 LANGUAGES = sorted(path.stem for path in INTEGRATION.glob("translations/*.json"))
 
 # Keys of sentences that location and error codes complete.
-SENTENCE = re.compile("(hint|problem|note|finding|effect|provider)_")
+SENTENCE = re.compile("(hint|problem|note|finding|refusal|effect|provider)_")
 
 # Integrations that are always loaded need no declaration.
 ALWAYS_THERE = {"backup", "homeassistant", "websocket_api"}

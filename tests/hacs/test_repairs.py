@@ -12,9 +12,11 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.s3_backup_agent.client import AgentClient, AgentError, Recovery
+from custom_components.s3_backup_agent.const import DOMAIN
 from custom_components.s3_backup_agent.repairs import async_create_fix_flow
 from homeassistant.components.repairs import ConfirmRepairFlow
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers.translation import async_load_integrations
 
 from .agent import Agent
 from .backups import make_backup
@@ -253,6 +255,34 @@ async def test_tars_are_adopted(
     os.utime(broken, (time.time() - 7200,) * 2)
     await ask(forgotten, "local")
     await until(lambda: "tars_without_metadata" in shown(hass))
+
+
+async def test_refused_tars_are_explained_in_german(
+    hass: HomeAssistant,
+    forgotten: MockConfigEntry,
+    agent: Agent,
+    fix: Fix,
+    confirm: Confirm,
+) -> None:
+    """A German dialog says in German why tars are no backups, before and after the fix."""
+    folder = agent.folder / "state" / "local" / "backups"
+    (folder / "Copy.tar").write_bytes((folder / "Forgotten.tar").read_bytes())
+    os.utime(folder / "Copy.tar", (time.time() - 9000,) * 2)
+    await ask(forgotten, "local")
+    await hass.config.async_update(language="de")
+    await async_load_integrations(hass, {DOMAIN})
+    form = await fix("tars_without_metadata")
+    rest = form["description_placeholders"]["rest"]
+    broken = "Broken.tar`: Das ist kein vollständiges Backup von Home Assistant."
+    assert broken in rest
+    assert "Copy.tar`: Weitere Kopie eines aufgelisteten Backups." in rest
+    # Found since the form was shown.
+    (folder / "Late.tar").write_bytes(b"y" * 10_240)
+    os.utime(folder / "Late.tar", (time.time() - 7200,) * 2)
+    result = await confirm(form)
+    assert result["reason"] == "not_adopted"
+    rest = result["description_placeholders"]["rest"]
+    assert "Late.tar`: Das ist kein vollständiges Backup von Home Assistant." in rest
 
 
 async def test_foreign_tars_are_named_and_forgotten(
