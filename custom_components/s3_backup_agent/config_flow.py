@@ -1,8 +1,9 @@
 """Config flow for the S3 Backup Agent integration."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, override
 
+from homeassistant.components.backup.const import DATA_MANAGER
 from homeassistant.config_entries import (
     SOURCE_USER,
     ConfigEntry,
@@ -27,6 +28,7 @@ from .client import (
     UNSUPPORTED_PROTOCOL,
     AgentError,
     InvalidAddressError,
+    Location,
     normalize_address,
 )
 from .const import (
@@ -40,7 +42,7 @@ from .const import (
 from .coordinator import create_client
 from .discovery import FoundAgent, announced, find_agents
 from .identity import entry_of, known_data, unique_id_of
-from .links import OWN_PAGE
+from .links import BACKUP_OVERVIEW, BACKUP_SETTINGS, OWN_PAGE
 from .location.flow import LocationFlow
 from .location.reauth import LocationReauth
 from .texts import details_of, plain
@@ -76,6 +78,11 @@ _FIELD_ERRORS = {
     UNSUPPORTED_PROTOCOL: ("base", "unsupported_protocol"),
     "invalid_response": ("base", "not_an_agent"),
 }
+
+
+def _has_bucket(locations: Iterable[Location]) -> bool:
+    """Return whether there is a location besides the directory of an agent without one."""
+    return any(it["source"] != "embedded" for it in locations)
 
 
 class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
@@ -268,17 +275,36 @@ class S3BackupAgentConfigFlow(LocationReauth, domain=DOMAIN):
         # Aborts the discovery flow of the same app.
         await self.async_set_unique_id(unique_id_of(data), raise_on_progress=False)
         self._abort_if_unique_id_configured()
+        if await self._finds_bucket(data):
+            backups = self.hass.data[DATA_MANAGER].config.data
+            return self.async_create_entry(
+                title=title,
+                data=data,
+                description="with_bucket",
+                description_placeholders={
+                    "backups": BACKUP_SETTINGS
+                    if backups.automatic_backups_configured
+                    else BACKUP_OVERVIEW
+                },
+            )
         return self.async_create_entry(
             title=title, data=data, description_placeholders={"page": _PAGE}
         )
+
+    async def _finds_bucket(self, data: Mapping[str, Any]) -> bool:
+        """Return whether the agent has a bucket already; Home Assistant 2026.3 loads the entry only later."""
+        try:
+            async with create_client(self.hass, data) as client:
+                return _has_bucket(await client.locations())
+        except AgentError:
+            return False
 
     @override
     async def async_on_create_entry(self, result: ConfigFlowResult) -> ConfigFlowResult:
         """Go on with a bucket, unless the agent has one already; Home Assistant 2026.3 does not call this."""
         entry: S3BackupAgentConfigEntry = result["result"]
-        if entry.state is not ConfigEntryState.LOADED or any(
-            location["source"] != "embedded"
-            for location in entry.runtime_data.locations.values()
+        if entry.state is not ConfigEntryState.LOADED or _has_bucket(
+            entry.runtime_data.locations.values()
         ):
             return result
         flow = await self.hass.config_entries.subentries.async_init(

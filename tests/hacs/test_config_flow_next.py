@@ -66,6 +66,10 @@ async def test_agent_with_buckets_needs_no_other(
     async with Agent(more=toml_of(settings)) as agent:
         result = await submit(hass, await start(hass), address=agent.address)
         assert result["type"] is FlowResultType.CREATE_ENTRY
+        # Its schedule comes next: here Home Assistant has none yet.
+        assert result["description"] == "with_bucket"
+        overview = "/config/backup/overview"
+        assert result["description_placeholders"] == {"backups": overview}
         assert "next_flow" not in result
         assert not hass.config_entries.subentries.async_progress()
         assert await hass.config_entries.async_unload(result["result"].entry_id)
