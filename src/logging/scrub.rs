@@ -1,12 +1,13 @@
 //! The one scrubber of secrets: for log records, panics, errors, events, diagnostics and the page.
 //!
-//! Every [`Secret`](crate::config::Secret) registers itself here when it is created, and is forgotten after its last copy
+//! Every [`Secret`](crate::config::Secret) registers itself here when it is created, and is forgotten when its last copy
 //! is dropped. The scrubber searches for the secret itself and for its forms in URLs, JSON and Rust's `Debug`.
 //!
 //! A weak secret, such as `wrong`, is also one of the agent's own words, and replacing those would reveal it. So it is replaced
 //! in values from outside, by [`scrub_value`], and in the agent's own texts only where they quote such a value, by [`scrub`].
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::{Arc, Weak};
 
 use base64::Engine;
@@ -41,10 +42,46 @@ static KNOWN: RwLock<Vec<Form>> = RwLock::new(Vec::new());
 struct Form {
     text: Zeroizing<String>,
     is_weak: bool,
-    secret: Weak<Zeroizing<String>>,
+    secret: Weak<Hidden>,
+}
+
+/// The text of a secret, which registers its forms as long as it exists.
+#[derive(PartialEq, Eq)]
+pub struct Hidden(Zeroizing<String>);
+
+impl Hidden {
+    /// Registers a secret until its last copy is dropped.
+    pub fn new(text: impl Into<String>) -> Arc<Self> {
+        let secret = Arc::new(Self(Zeroizing::new(text.into())));
+        hide(&secret);
+        secret
+    }
+
+    /// The text itself.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HIDDEN)
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        // Its forms are copies, and would replace words of later texts.
+        KNOWN.write().retain(Form::is_alive);
+    }
 }
 
 impl Form {
+    fn is_alive(&self) -> bool {
+        self.secret.strong_count() > 0
+    }
+
     /// Whether it is replaced between these characters of a text.
     fn is_hidden(&self, is_value: bool, before: &str, after: &str) -> bool {
         let (last, next) = (before.chars().next_back(), after.chars().next());
@@ -74,17 +111,15 @@ impl Form {
     }
 }
 
-/// Registers a secret until its last copy is dropped.
-pub fn hide(secret: &Arc<Zeroizing<String>>) {
-    let forms = forms(secret);
+fn hide(secret: &Arc<Hidden>) {
+    let forms = forms(secret.text());
     if forms.is_empty() {
         return;
     }
     let mut known = KNOWN.write();
-    known.retain(|form| form.secret.strong_count() > 0);
     known.extend(forms.into_iter().map(|text| Form {
         is_weak: is_weak(&text),
-        text: Zeroizing::new(text),
+        text,
         secret: Arc::downgrade(secret),
     }));
     known.sort_by_key(|form| std::cmp::Reverse(form.text.len()));
@@ -104,7 +139,8 @@ pub fn scrub_value(text: &str) -> Cow<'_, str> {
 
 fn replace(text: &str, is_value: bool) -> Cow<'_, str> {
     let mut scrubbed = Cow::Borrowed(text);
-    for form in KNOWN.read().iter() {
+    // A dropped secret waits for the lock to remove its forms.
+    for form in KNOWN.read().iter().filter(|form| form.is_alive()) {
         if let Some(hidden) = form.hide(&scrubbed, is_value) {
             scrubbed = Cow::Owned(hidden);
         }
@@ -167,27 +203,27 @@ fn scrub_field(name: &str, value: &mut serde_json::Value) {
 }
 
 /// Returns all forms a secret may have in a text.
-fn forms(secret: &str) -> Vec<String> {
+fn forms(secret: &str) -> Vec<Zeroizing<String>> {
     let schemes = ["http://", "https://", "socks5://", "socks5h://"];
     let is_address = schemes.iter().any(|scheme| secret.starts_with(scheme));
     let plain = match Url::parse(secret).ok().filter(|_| is_address) {
         Some(url) => credentials(&url),
-        None => vec![secret.to_owned()],
+        None => vec![Zeroizing::new(secret.to_owned())],
     };
-    let mut forms: Vec<String> = plain
+    let mut forms: Vec<_> = plain
         .iter()
         .filter(|text| text.len() >= MIN_BYTES)
         .flat_map(|text| written(text))
         .collect();
-    forms.sort();
+    forms.sort_by(|one, other| one.as_str().cmp(other));
     forms.dedup();
     forms
 }
 
 /// Returns the credentials in a URL. The URL itself stays: error messages need it.
-fn credentials(url: &Url) -> Vec<String> {
+fn credentials(url: &Url) -> Vec<Zeroizing<String>> {
     let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    match (url.username(), url.password()) {
+    let forms = match (url.username(), url.password()) {
         ("", None) => Vec::new(),
         // Some services accept a token as the user name.
         (name, None) => vec![name.to_owned(), decoded(name)],
@@ -201,28 +237,30 @@ fn credentials(url: &Url) -> Vec<String> {
                 pair,
             ]
         }
-    }
+    };
+    forms.into_iter().map(Zeroizing::new).collect()
 }
 
-fn written(text: &str) -> [String; 4] {
-    let json = serde_json::Value::from(text).to_string();
-    let json = json.get(1..json.len() - 1).unwrap_or_default().to_owned();
+fn written(text: &str) -> [Zeroizing<String>; 4] {
+    let json = Zeroizing::new(serde_json::to_string(text).unwrap_or_default());
+    let json = json
+        .strip_prefix('"')
+        .and_then(|json| json.strip_suffix('"'));
     [
         text.to_owned(),
         utf8_percent_encode(text, ENCODED).to_string(),
         text.escape_debug().to_string(),
-        json,
+        json.unwrap_or_default().to_owned(),
     ]
+    .map(Zeroizing::new)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn hidden(secret: &str) -> Arc<Zeroizing<String>> {
-        let secret = Arc::new(Zeroizing::new(secret.to_owned()));
-        hide(&secret);
-        secret
+    fn hidden(secret: &str) -> Arc<Hidden> {
+        Hidden::new(secret)
     }
 
     #[test]
@@ -268,10 +306,15 @@ mod tests {
     }
 
     #[test]
-    fn dropped_secret_is_forgotten_when_the_next_one_registers() {
-        drop(hidden("gone-with-the-wind"));
-        let _next = hidden("here-to-stay");
-        assert_eq!(scrub("gone-with-the-wind"), "gone-with-the-wind");
+    fn secret_is_forgotten_when_its_last_copy_is_dropped() {
+        let is_known = |text: &str| KNOWN.read().iter().any(|form| *form.text == text);
+        let secret = hidden("2031-07-");
+        let copy = Arc::clone(&secret);
+        drop(secret);
+        assert_eq!(scrub("on 2031-07-30"), "on ***30");
+        drop(copy);
+        assert_eq!(scrub("on 2031-07-30"), "on 2031-07-30");
+        assert!(!is_known("2031-07-"), "a copy stays in memory");
         let _short = hidden("abc");
         assert_eq!(scrub("abc"), "abc");
     }
