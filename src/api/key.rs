@@ -8,7 +8,7 @@ use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::body::read_json;
+use super::body::read_secret_json;
 use super::openapi::{Problems, StorageProblems};
 use super::{BackupPath, Problem};
 use crate::agent::model::KeyCheck;
@@ -17,11 +17,17 @@ use crate::config::Secret;
 use crate::error::{Error, Kind};
 use crate::server::auth::Confidential;
 
+/// Limit for a key in bytes: Home Assistant's has 34.
+const MAX_KEY_BYTES: usize = 4096;
+
+/// What the body must be.
+const EXPECTED: &str = "JSON with a text of at most 4096 bytes as \"password\", and nothing else";
+
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct KeyRequest {
     /// What Home Assistant calls the encryption key.
-    #[schema(value_type = String, min_length = 1)]
+    #[schema(value_type = String, min_length = 1, max_length = 4096)]
     password: KeyText,
 }
 
@@ -36,7 +42,10 @@ impl<'de> Deserialize<'de> for KeyText {
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a text")
             }
-            fn visit_str<E>(self, text: &str) -> Result<KeyText, E> {
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<KeyText, E> {
+                if text.len() > MAX_KEY_BYTES {
+                    return Err(E::custom("too long"));
+                }
                 Ok(KeyText(Secret::new(text)))
             }
         }
@@ -52,8 +61,8 @@ pub(super) struct KeyChecked {
 
 /// Check whether a key opens a backup
 ///
-/// Reads the headers in the tar up to its first archive, and at most 512 bytes of that: two small requests. The agent checks one key at
-/// a time, and keeps none. Refused over TCP without TLS.
+/// Reads the headers in the tar up to its first archive that is not plain, and at most 512 bytes of that: two small
+/// requests. The agent checks one key at a time, and keeps none. Refused over TCP without TLS.
 #[utoipa::path(
     post, path = "/v1/locations/{loc}/backups/{backup_id}/key", operation_id = "checkKey", tag = "backups",
     params(BackupPath),
@@ -76,7 +85,7 @@ pub(super) async fn check(
             .with_hint(hint)
             .into());
     }
-    let KeyRequest { password } = read_json(body).await?;
+    let KeyRequest { password } = read_secret_json(body, EXPECTED).await?;
     let check = |location, entry| check_key(location, entry, password.0.clone());
     let result = state.agent.open(&loc, &backup_id, check).await?;
     Ok(Json(KeyChecked { result }))

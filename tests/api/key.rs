@@ -44,15 +44,24 @@ async fn key_is_checked() {
         let missing = PATH.replace("5ec12e7a", "a1");
         let answer = agent.post(&missing, &json!({"password": KEY})).await;
         answer.is_problem(404, "backup_not_found", &["a1"]);
+        let digits = "739182645512";
         for wrong in [
             json!({}),
-            json!({"password": 5}),
+            json!({"password": digits.parse::<u64>().unwrap()}),
+            json!({"password": -739_182_645_512_i64}),
+            json!({"password": [digits]}),
+            json!(digits),
+            json!({ digits: 1 }),
             json!({"password": KEY, "more": 1}),
+            json!({"password": digits.repeat(400)}),
         ] {
             let answer = agent.post(PATH, &wrong).await;
-            answer.is_problem(400, "invalid_request", &["body"]);
+            answer.is_problem(400, "invalid_request", &["body", "at most 4096 bytes"]);
+            assert!(!answer.json().to_string().contains(digits));
         }
-        agent.setup.assert_no_secret(&agent.printed());
+        let printed = agent.printed();
+        assert!(!printed.contains(digits), "{printed}");
+        agent.setup.assert_no_secret(&printed);
     }
 }
 
