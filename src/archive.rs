@@ -14,9 +14,9 @@ mod walker;
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-pub use decrypt::decrypt;
+pub use decrypt::{Decrypted, decrypt};
 pub use extract::{Extracted, extract, inside};
-pub use inventory::{Archive, archive_name};
+pub use inventory::{Archive, FoundArchives, archive_name};
 pub use manifest::Manifest;
 pub use walker::{Contents, Walker};
 
@@ -37,6 +37,9 @@ pub enum Error {
     /// No manifest.
     #[error("the tar is not a Home Assistant backup: it holds no backup.json")]
     NoManifest,
+    /// No archive with content.
+    #[error("it holds no archive")]
+    NoArchive,
     /// The manifest names Home Assistant's archive, but the tar has none.
     #[error(
         "the tar is incomplete: its backup.json says that it holds Home Assistant, but homeassistant.tar.gz is missing"
@@ -72,9 +75,35 @@ pub enum Error {
     /// The path of an archive, and why it cannot be opened.
     #[error("the archive \"{0}\" cannot be opened: {1}")]
     Within(String, #[source] Box<Self>),
+    /// A folder on this machine, and why it holds a part of an archive only.
+    #[error("{1}")]
+    Incomplete(String, #[source] Box<Self>),
     /// A path on this machine, and why it was not written.
     #[error("\"{0}\" could not be written: {1}")]
     Write(String, #[source] io::Error),
+}
+
+impl Error {
+    /// Adds the path of the archive that cannot be opened. A failed write is not its fault.
+    #[must_use]
+    pub fn within(self, path: &str) -> Self {
+        match self {
+            Self::Incomplete(folder, error) => {
+                Self::Incomplete(folder, Box::new(error.within(path)))
+            }
+            error @ Self::Write(..) => error,
+            error => Self::Within(path.to_owned(), Box::new(error)),
+        }
+    }
+
+    /// The error inside.
+    #[must_use]
+    pub fn root(self) -> Self {
+        match self {
+            Self::Within(_, error) | Self::Incomplete(_, error) => error.root(),
+            error => error,
+        }
+    }
 }
 
 impl From<io::Error> for Error {
@@ -101,22 +130,25 @@ const COPY_BYTES: usize = 64 * 1024;
 /// # Errors
 /// When the file is not a complete backup, or cannot be read.
 pub fn read_contents<R: Read + Seek>(file: R) -> Result<Contents, Error> {
-    walk(file)?.finish()
+    walk(file, |_| false)?.finish()
 }
 
-/// Returns the archives in a tar file, which may be incomplete; seeks over their data.
+/// Returns the archives in a tar file, which may be incomplete, until `is_enough`; seeks over their data.
 ///
 /// # Errors
 /// When the headers are damaged, or the file cannot be read.
-pub fn read_archives<R: Read + Seek>(file: R) -> Result<Vec<Archive>, Error> {
-    Ok(walk(file)?.archives()?.to_vec())
+pub fn read_archives<R: Read + Seek>(
+    file: R,
+    is_enough: impl Fn(&[Archive]) -> bool,
+) -> Result<FoundArchives, Error> {
+    walk(file, |walker| walker.archives().map_or(true, &is_enough))?.found()
 }
 
-/// Walks the headers to their end, or to the end of the file.
-fn walk<R: Read + Seek>(mut file: R) -> Result<Walker, Error> {
+/// Walks the headers until `is_enough`, to their end, or to the end of the file.
+fn walk<R: Read + Seek>(mut file: R, is_enough: impl Fn(&Walker) -> bool) -> Result<Walker, Error> {
     let mut walker = Walker::default();
     let mut buffer = vec![0; READ_BYTES];
-    while !walker.is_at_end() {
+    while !walker.is_at_end() && !is_enough(&walker) {
         let read = file.read(&mut buffer)?;
         if read == 0 {
             break;

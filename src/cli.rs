@@ -37,6 +37,7 @@ use tracing::warn;
 
 use crate::agent::Agent;
 use crate::agent::location::ids;
+use crate::agent::opened::is_unsupported;
 use crate::config::{Config, Origin, Problems};
 use crate::error::{Error, Kind};
 use crate::home_assistant::Failure;
@@ -185,6 +186,7 @@ impl CommandError {
             Self::Configuration(_) => 2,
             Self::Agent(error) => match error.kind() {
                 Kind::BackupNotFound | Kind::LocationNotFound => 3,
+                Kind::InvalidMetadata if is_unsupported(error) => 1,
                 Kind::ChecksumMismatch | Kind::SizeMismatch | Kind::InvalidMetadata => 5,
                 kind if kind.facts().retryable => 4,
                 _ => 1,

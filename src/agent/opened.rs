@@ -16,7 +16,7 @@ use super::catalog::Entry;
 use super::download::Download;
 use super::location::Location;
 use super::peek::peek_archives;
-use crate::archive::{self, Archive};
+use crate::archive::{self, Archive, FoundArchives, securetar};
 use crate::error::{Error, Kind, Result};
 use crate::units::MIB;
 
@@ -38,32 +38,56 @@ pub enum Reading {
     Windows(Range<u64>),
 }
 
-/// Returns the archives in a backup's tar, by ranged reads of its headers.
+/// Returns the archives in a backup's tar, by ranged reads of its headers until `is_enough`; also the `ETag` of the tar.
 ///
 /// # Errors
 /// Those of a ranged read; [`Kind::InvalidMetadata`] when the tar is damaged.
-pub async fn archives(location: Arc<Location>, entry: Entry) -> Result<Vec<Archive>> {
+pub async fn archives(
+    location: Arc<Location>,
+    entry: Entry,
+    is_enough: impl Fn(&[Archive]) -> bool,
+) -> Result<(FoundArchives, Option<String>)> {
     let tar = &entry.tar;
-    let found = peek_archives(&location, &tar.key, tar.size, |_| false).await?;
-    found.map_err(|error| damaged(&entry, &error))
+    let (found, e_tag) = peek_archives(&location, &tar.key, tar.size, is_enough).await?;
+    let found = found.map_err(|error| damaged(&entry, error))?;
+    Ok((found, e_tag))
 }
 
-/// Error of a tar that cannot be read.
-fn damaged(entry: &Entry, error: &archive::Error) -> Error {
-    let detail = format!("\"{}\" cannot be opened: {error}.", entry.tar.key);
-    Error::new(Kind::InvalidMetadata, detail)
+/// Error of a tar that cannot be opened. Its source says whether another version of SecureTar is the reason.
+#[must_use]
+pub fn cannot_open(name: &str, why: &str, source: archive::Error) -> Error {
+    let detail = format!("\"{name}\" cannot be opened: {why}.");
+    Error::new(Kind::InvalidMetadata, detail).with_source(source)
 }
 
-/// Opens a backup's tar. The reader blocks, so it must not run on the runtime's own thread; it ends when the handle is
-/// dropped. Its errors are those of a download.
+fn damaged(entry: &Entry, error: archive::Error) -> Error {
+    cannot_open(entry.tar.key.as_str(), &error.to_string(), error.root())
+}
+
+/// Whether the agent cannot read a backup that may be undamaged.
+#[must_use]
+pub fn is_unsupported(error: &Error) -> bool {
+    let source = std::error::Error::source(error);
+    matches!(
+        source.and_then(|source| source.downcast_ref::<archive::Error>()),
+        Some(archive::Error::SecureTar(
+            securetar::Error::Unknown | securetar::Error::UnknownVersion(_)
+        ))
+    )
+}
+
+/// Opens a backup's tar, of the version with this `ETag` if there is one. The reader blocks, so it must not run on the
+/// runtime's own thread; it ends when the handle is dropped. Its errors are those of a download.
 pub fn reader(
     location: Arc<Location>,
     entry: Entry,
     reading: Reading,
+    e_tag: Option<String>,
 ) -> (RemoteReader, AbortOnDropHandle<()>) {
     let (sender, pieces) = mpsc::channel(PIECES);
     let task = tokio::spawn(async move {
-        let sent = send(&sender, location, &entry, reading).await;
+        let mut version = Version(e_tag);
+        let sent = send(&sender, location, &entry, reading, &mut version).await;
         // Fails only after the reader was dropped.
         drop(sender.send(sent.map(|()| None)).await);
     });
@@ -83,29 +107,43 @@ async fn send(
     location: Arc<Location>,
     entry: &Entry,
     reading: Reading,
+    version: &mut Version,
 ) -> Result<()> {
     let (mut range, mut window) = match reading {
         Reading::Whole => {
             let download = Download::open(location, entry, None).await?;
+            version.check(entry, &download)?;
             return forward(sender, download.into_stream()).await;
         }
         Reading::Range(range) => (range, u64::MAX),
         Reading::Windows(range) => (range, FIRST_WINDOW),
     };
-    let mut e_tag = None;
     while !range.is_empty() && !sender.is_closed() {
         let end = range.end.min(range.start.saturating_add(window));
         let download = Download::open(Arc::clone(&location), entry, Some(range.start..end));
         let download = download.await?;
-        if e_tag.get_or_insert_with(|| download.e_tag.clone()) != &download.e_tag {
-            let detail = format!("\"{}\" was replaced while it was read.", entry.tar.key);
-            return Err(Error::new(Kind::StorageError, detail).with_hint("Try again."));
-        }
+        version.check(entry, &download)?;
         forward(sender, download.into_stream()).await?;
         range.start = end;
         window = window.saturating_mul(2).min(LAST_WINDOW.max(window));
     }
     Ok(())
+}
+
+/// `ETag` of the version that is read, once it is known.
+struct Version(Option<String>);
+
+impl Version {
+    fn check(&mut self, entry: &Entry, download: &Download) -> Result<()> {
+        if self.0.is_none() {
+            self.0.clone_from(&download.e_tag);
+        }
+        if self.0 == download.e_tag {
+            return Ok(());
+        }
+        let detail = format!("\"{}\" was replaced while it was read.", entry.tar.key);
+        Err(Error::new(Kind::StorageError, detail).with_hint("Try again."))
+    }
 }
 
 async fn forward(sender: &Sender, pieces: impl Stream<Item = Result<Bytes>>) -> Result<()> {

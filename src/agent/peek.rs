@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::location::Location;
-use crate::archive::{self, Archive, Contents, Walker};
+use crate::archive::{self, Archive, Contents, FoundArchives, Walker};
 use crate::error::{Error, Kind, Result};
 use crate::store::{Error as StoreError, Key, Outcome, Patience};
 
@@ -29,14 +29,17 @@ pub(super) struct Peek {
 /// # Errors
 /// Those of a ranged read; [`Kind::BackupNotFound`] if the tar is missing.
 pub(super) async fn peek_contents(location: &Location, key: &Key, size: u64) -> Result<Peek> {
-    let (walked, read_bytes) = walk(location, key, size, Walker::is_at_end).await?;
+    let Walked {
+        walked, read_bytes, ..
+    } = walk(location, key, size, Walker::is_at_end).await?;
     Ok(Peek {
         read_bytes,
         contents: walked.and_then(Walker::finish),
     })
 }
 
-/// Walks the headers until `is_enough`, or to the tar's end, and returns the archives, or what is wrong with the tar.
+/// Walks the headers until `is_enough`, or to the tar's end, and returns the archives, or what is wrong with the tar; also
+/// the `ETag` of the version that was read.
 ///
 /// # Errors
 /// As [`peek_contents`].
@@ -45,26 +48,39 @@ pub(super) async fn peek_archives(
     key: &Key,
     size: u64,
     is_enough: impl Fn(&[Archive]) -> bool,
-) -> Result<std::result::Result<Vec<Archive>, archive::Error>> {
+) -> Result<(
+    std::result::Result<FoundArchives, archive::Error>,
+    Option<String>,
+)> {
     let is_enough =
         |walker: &Walker| walker.is_at_end() || walker.archives().map_or(true, &is_enough);
-    let (walked, _) = walk(location, key, size, is_enough).await?;
-    Ok(walked.and_then(|walker| walker.archives().map(<[Archive]>::to_vec)))
+    let Walked { walked, e_tag, .. } = walk(location, key, size, is_enough).await?;
+    Ok((walked.and_then(|walker| walker.found()), e_tag))
 }
 
-/// Walks the headers until `is_enough`; also returns the bytes that were read.
+/// Result of a walk.
+struct Walked {
+    walked: std::result::Result<Walker, archive::Error>,
+    /// Bytes that were read.
+    read_bytes: u64,
+    e_tag: Option<String>,
+}
+
+/// Walks the headers until `is_enough`.
 async fn walk(
     location: &Location,
     key: &Key,
     size: u64,
     is_enough: impl Fn(&Walker) -> bool,
-) -> Result<(std::result::Result<Walker, archive::Error>, u64)> {
+) -> Result<Walked> {
     let mut walker = Walker::default();
     let (mut at, mut read_bytes) = (0, 0);
     let mut e_tag = None;
+    let mut walked = Err(archive::Error::TooManyEntries(MAX_READS));
     for _ in 0..MAX_READS {
         if is_enough(&walker) || at >= size {
-            return Ok((Ok(walker), read_bytes));
+            walked = Ok(walker);
+            break;
         }
         let range = at..size.min(at + READ_BYTES);
         at = range.end;
@@ -75,10 +91,15 @@ async fn walk(
             walker.skip()
         });
         if let Err(error) = result {
-            return Ok((Err(error), read_bytes));
+            walked = Err(error);
+            break;
         }
     }
-    Ok((Err(archive::Error::TooManyEntries(MAX_READS)), read_bytes))
+    Ok(Walked {
+        walked,
+        read_bytes,
+        e_tag,
+    })
 }
 
 /// Reads one range, of the same version of the tar as the first one.

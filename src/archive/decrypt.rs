@@ -3,16 +3,19 @@
 //! Source: `_decrypt_backup` in `homeassistant/components/backup/util.py`. That leaves an archive encrypted whose name it does
 //! not expect, such as `addons_local.tar.gz`; here each encrypted archive is decrypted.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Cursor, Read, Write};
 
 use serde_json::{Map, Value};
 use tar::EntryType;
 
 use super::entries::{Entries, Entry, EntryKind, padding};
 use super::header::{BLOCK, Role};
-use super::securetar::{Password, Plain};
+use super::securetar::{self, Content, HEAD_BYTES, Password, Plain};
 use super::walker::MAX_MANIFEST_BYTES;
 use super::{Error, archive_name};
+
+/// Limit for the names in a result.
+const MAX_LISTED: usize = 100;
 
 /// Largest size that a header's own field can hold.
 const MAX_OCTAL: u64 = 0o777_7777_7777;
@@ -20,7 +23,16 @@ const MAX_OCTAL: u64 = 0o777_7777_7777;
 /// Bytes to whose multiple tools pad a tar.
 const RECORD: u64 = 10_240;
 
-/// Copies a backup, and decrypts its archives. Returns how many were encrypted.
+/// Result of a decryption.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Decrypted {
+    /// Archives that were encrypted.
+    pub count: u64,
+    /// Names of those that are neither a tar nor encrypted, and were copied as they are.
+    pub copied: Vec<String>,
+}
+
+/// Copies a backup, and decrypts its archives. It gets its end-of-archive mark only once the source ended without an error.
 ///
 /// # Errors
 /// Those of the source and of `to`; [`Error::Within`] names the archive that cannot be opened.
@@ -28,10 +40,10 @@ pub fn decrypt<R: Read, W: Write>(
     source: R,
     to: &mut W,
     password: &mut Password,
-) -> Result<u64, Error> {
+) -> Result<Decrypted, Error> {
     let mut entries = Entries::new(source);
     let mut to = Written { to, count: 0 };
-    let mut decrypted = 0;
+    let mut decrypted = Decrypted::default();
     while let Some(entry) = entries.next_entry()? {
         let is_file = entry.kind == EntryKind::File;
         if is_file && Role::of(&entry.path) == Role::Manifest {
@@ -41,22 +53,20 @@ pub fn decrypt<R: Read, W: Write>(
             let json = serde_json::to_vec(&manifest)?;
             to.add(&entry, json.len() as u64, &mut json.as_slice())?;
         } else if is_file && entry.size > 0 && archive_name(&entry.path).is_some() {
-            let within = |error| {
-                let path = String::from_utf8_lossy(&entry.path).into_owned();
-                Error::Within(path, Box::new(error))
-            };
-            let mut plain = Plain::open(&mut entries, entry.size, Some(password))
-                .map_err(|error| within(error.into()))?;
-            decrypted += u64::from(plain.is_encrypted());
-            let size = plain.size();
-            to.add(&entry, size, &mut plain).map_err(within)?;
+            let path = String::from_utf8_lossy(&entry.path).into_owned();
+            let added = to.add_archive(&entry, &mut entries, password);
+            match added.map_err(|error| error.within(&path))? {
+                Some(is_encrypted) => decrypted.count += u64::from(is_encrypted),
+                None if decrypted.copied.len() < MAX_LISTED => decrypted.copied.push(path),
+                None => {}
+            }
         } else {
             to.add(&entry, entry.size, &mut entries)?;
         }
     }
-    to.end()?;
     // A download compares its SHA-256 at its end.
-    io::copy(&mut entries.into_source(), &mut io::sink())?;
+    entries.finish()?;
+    to.end()?;
     Ok(decrypted)
 }
 
@@ -66,6 +76,30 @@ struct Written<'w, W> {
 }
 
 impl<W: Write> Written<'_, W> {
+    /// Adds an archive, decrypted. Returns whether it was encrypted; `None` when it is neither that nor a tar.
+    fn add_archive<R: Read>(
+        &mut self,
+        entry: &Entry,
+        content: &mut R,
+        password: &mut Password,
+    ) -> Result<Option<bool>, Error> {
+        let mut head = Vec::with_capacity(HEAD_BYTES);
+        content
+            .by_ref()
+            .take(HEAD_BYTES as u64)
+            .read_to_end(&mut head)?;
+        let is_unknown = matches!(Content::of(&head), Err(securetar::Error::Unknown));
+        let mut all = Cursor::new(head).chain(content);
+        if is_unknown {
+            self.add(entry, entry.size, &mut all)?;
+            return Ok(None);
+        }
+        let mut plain = Plain::open(all, entry.size, Some(password))?;
+        let size = plain.size();
+        self.add(entry, size, &mut plain)?;
+        Ok(Some(plain.is_encrypted()))
+    }
+
     /// Adds an entry with another content.
     fn add(&mut self, entry: &Entry, size: u64, content: &mut impl Read) -> Result<(), Error> {
         let mut records = Vec::new();
@@ -139,3 +173,6 @@ fn record(key: &str, value: &[u8]) -> Vec<u8> {
     ]
     .concat()
 }
+
+#[cfg(test)]
+mod tests;

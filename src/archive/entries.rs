@@ -10,6 +10,9 @@ use super::walker::MAX_PAX_BYTES;
 /// Limit for entries, which no backup has: each may take a file's place on a disk.
 const MAX_ENTRIES: u64 = 1_000_000;
 
+/// Limit for the headers that extend one entry: its name, its link and its pax records.
+const MAX_EXTENSIONS: u32 = 16;
+
 /// Limit for a path in bytes. Source: `PATH_MAX` in `linux/limits.h`.
 const MAX_PATH_BYTES: u64 = 4096;
 
@@ -26,6 +29,8 @@ pub struct Entry {
     pub mode: u32,
     /// Seconds since 1970.
     pub modified: u64,
+    /// The path of the file that a hard link leads to.
+    pub hard_link: Option<Vec<u8>>,
     /// The header block, and whether the path is longer than it can hold.
     pub(super) block: [u8; BLOCK],
     pub(super) is_long: bool,
@@ -59,6 +64,7 @@ impl EntryKind {
 
 impl Entry {
     fn new(block: &[u8; BLOCK], path: Vec<u8>, is_long: bool, size: u64) -> Self {
+        let is_hard_link = block[156] == b'1';
         let kind = match block[156] {
             b'1' | b'2' => EntryKind::Link,
             b'3' | b'4' | b'6' => EntryKind::Special,
@@ -72,6 +78,7 @@ impl Entry {
             size,
             mode: number(&block[100..108]).map_or(0, |mode| (mode & 0o777) as u32),
             modified: number(&block[136..148]).unwrap_or_default(),
+            hard_link: is_hard_link.then(|| text(&block[157..257]).to_vec()),
             block: *block,
             is_long,
         }
@@ -87,25 +94,44 @@ pub struct Entries<R> {
     left: u64,
     padding: u64,
     count: u64,
+    limit: u64,
     is_at_end: bool,
+}
+
+/// What the headers before an entry say of it.
+#[derive(Debug, Default)]
+struct Extensions {
+    pax: Option<Pax>,
+    name: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
 }
 
 impl<R: Read> Entries<R> {
     /// Reads a tar from its start.
     pub const fn new(source: R) -> Self {
+        Self::limited(source, MAX_ENTRIES)
+    }
+
+    pub(super) const fn limited(source: R, limit: u64) -> Self {
         Self {
             source,
             offset: 0,
             left: 0,
             padding: 0,
             count: 0,
+            limit,
             is_at_end: false,
         }
     }
 
-    /// The source, behind what was read.
-    pub fn into_source(self) -> R {
-        self.source
+    /// Reads the source to its end, behind the end-of-archive mark: the checksum of gzip is there, and the last piece of an
+    /// encrypted archive.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub fn finish(&mut self) -> Result<(), Error> {
+        io::copy(&mut self.source, &mut io::sink())?;
+        Ok(())
     }
 
     /// Skips what is left of the last entry, and returns the next one; `None` at the end-of-archive mark.
@@ -117,58 +143,67 @@ impl<R: Read> Entries<R> {
             return Ok(None);
         }
         self.skip()?;
-        let (mut pax, mut named) = (None, None);
-        loop {
+        let mut before = Extensions::default();
+        for _ in 0..=MAX_EXTENSIONS {
             let block = self.block()?;
             if block.iter().all(|&byte| byte == 0) {
                 self.is_at_end = true;
                 return Ok(None);
             }
-            self.count += 1;
-            if self.count > MAX_ENTRIES {
-                return Err(Error::TooManyFiles(MAX_ENTRIES));
-            }
             let header =
                 Header::read(&block).ok_or(Error::BadHeader(self.offset - BLOCK as u64))?;
             match header.kind {
-                Kind::Pax | Kind::LongName if pax.is_some() || named.is_some() => {
+                Kind::Pax | Kind::LongName if before.pax.is_some() || before.name.is_some() => {
                     return Err(self.unusual());
                 }
-                Kind::Pax => pax = Some(self.pax(header.size, |pax| !pax.is_sparse)?),
+                Kind::Pax => before.pax = Some(self.pax(header.size, |pax| !pax.is_sparse)?),
                 Kind::GlobalPax => drop(self.pax(header.size, Pax::is_harmless)?),
                 Kind::LongName => {
                     let name = self.small("path", header.size, MAX_PATH_BYTES)?;
-                    named = Some(text(&name).to_vec());
+                    before.name = Some(text(&name).to_vec());
                 }
-                Kind::LongLink => drop(self.small("link", header.size, MAX_PATH_BYTES)?),
+                Kind::LongLink => {
+                    let link = self.small("link", header.size, MAX_PATH_BYTES)?;
+                    before.link = Some(text(&link).to_vec());
+                }
                 Kind::Sparse => return Err(self.unusual()),
                 Kind::File | Kind::Empty => {
-                    return self.entry(&block, header, pax.unwrap_or_default(), named);
+                    return self.entry(&block, header, before).map(Some);
                 }
             }
         }
+        Err(self.unusual())
     }
 
     fn entry(
         &mut self,
         block: &[u8; BLOCK],
         header: Header,
-        pax: Pax,
-        named: Option<Vec<u8>>,
-    ) -> Result<Option<Entry>, Error> {
+        before: Extensions,
+    ) -> Result<Entry, Error> {
+        self.count += 1;
+        if self.count > self.limit {
+            return Err(Error::TooManyFiles(self.limit));
+        }
+        let Extensions { pax, name, link } = before;
+        let pax = pax.unwrap_or_default();
         let size = pax.size.unwrap_or(header.size);
         if header.kind == Kind::Empty && size > 0 {
             return Err(self.unusual());
         }
         self.left = size;
         self.padding = padding(size);
-        let long = named.or(pax.name);
+        let long = name.or(pax.name);
         let is_long = long.is_some();
         let path = long.unwrap_or(header.name);
         if path.len() as u64 > MAX_PATH_BYTES {
             return Err(Error::TooLarge("path", path.len() as u64, MAX_PATH_BYTES));
         }
-        Ok(Some(Entry::new(block, path, is_long, size)))
+        let mut entry = Entry::new(block, path, is_long, size);
+        if entry.hard_link.is_some() {
+            entry.hard_link = link.or(pax.link).or(entry.hard_link);
+        }
+        Ok(entry)
     }
 
     fn pax(&mut self, size: u64, is_usual: impl Fn(&Pax) -> bool) -> Result<Pax, Error> {

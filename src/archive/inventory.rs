@@ -57,6 +57,36 @@ impl Archive {
             Content::Unknown => None,
         }
     }
+
+    /// Whether it has content that is not plain.
+    #[must_use]
+    pub fn may_be_locked(&self) -> bool {
+        self.size > 0 && self.is_encrypted() != Some(false)
+    }
+}
+
+/// The archives in a tar, up to where it was read.
+#[derive(Debug)]
+pub struct FoundArchives {
+    /// In the order of the tar.
+    pub all: Vec<Archive>,
+    /// Whether the tar was read to its end-of-archive mark.
+    pub is_complete: bool,
+}
+
+impl FoundArchives {
+    /// Returns the archive that tells whether a key is right: the first one that is not plain. `None` when all are.
+    ///
+    /// # Errors
+    /// [`Error::Truncated`] and [`Error::NoArchive`].
+    pub fn locked(&self) -> Result<Option<&Archive>, Error> {
+        let locked = self.all.iter().find(|archive| archive.may_be_locked());
+        match locked {
+            None if !self.is_complete => Err(Error::Truncated),
+            None if self.all.iter().all(|archive| archive.size == 0) => Err(Error::NoArchive),
+            locked => Ok(locked),
+        }
+    }
 }
 
 /// What an archive's first bytes are.

@@ -10,6 +10,8 @@ pub(super) struct Pax {
     pub(super) size: Option<u64>,
     /// The entry's name.
     pub(super) name: Option<Vec<u8>>,
+    /// The path that the entry links to.
+    pub(super) link: Option<Vec<u8>>,
     /// Whether the entry is a sparse file.
     pub(super) is_sparse: bool,
 }
@@ -32,6 +34,7 @@ impl Pax {
         match key {
             b"size" => self.size = Some(u64::try_from(decimal(value)?).ok()?),
             b"path" => self.name = Some(value.to_vec()),
+            b"linkpath" => self.link = Some(value.to_vec()),
             _ => self.is_sparse |= key.starts_with(b"GNU.sparse."),
         }
         Some(())

@@ -30,7 +30,7 @@ pub enum Error {
     BadHeader,
     /// Neither a tar nor SecureTar 2 or 3. Version 1 has no mark.
     #[error(
-        "it is no tar, and not encrypted with SecureTar 2 or 3. If it is of a Home Assistant before 2025.1, it has version 1, \
+        "it is no tar, and not encrypted with SecureTar 2 or 3. If it is of a Home Assistant before 2025.2, it has version 1, \
          which the agent does not read: restore it with Home Assistant"
     )]
     Unknown,

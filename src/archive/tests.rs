@@ -87,7 +87,9 @@ fn encrypted_backups_have_the_content_of_the_plain_one() {
 fn decrypted_backup_is_a_plain_one() {
     for name in ["securetar-v2.tar", "securetar-v3.tar"] {
         let mut plain = Vec::new();
-        let count = decrypt(&*fixture(name), &mut plain, &mut password()).unwrap();
+        let Decrypted { count, copied } =
+            decrypt(&*fixture(name), &mut plain, &mut password()).unwrap();
+        assert!(copied.is_empty());
         assert_eq!((count, plain.len() % 10_240), (3, 0));
         let outer = list(Entries::new(&*plain)).unwrap();
         let before = list(Entries::new(&*fixture(name))).unwrap();
@@ -97,9 +99,9 @@ fn decrypted_backup_is_a_plain_one() {
         assert_eq!(manifest["protected"], false);
         assert_eq!(manifest["slug"], "5ec12e7a");
         let mut again = Vec::new();
-        let count = decrypt(&*plain, &mut again, &mut password()).unwrap();
+        let decrypted = decrypt(&*plain, &mut again, &mut password()).unwrap();
         assert!(
-            count == 0 && again == plain,
+            decrypted == Decrypted::default() && again == plain,
             "a plain backup stays the same"
         );
         let expected = list_all(&fixture("securetar-plain.tar"), &mut password());
@@ -121,7 +123,7 @@ fn wrong_password_is_reported_before_anything_is_written() {
     }
 }
 
-fn header(path: &str, kind: EntryType, size: u64) -> Header {
+pub(super) fn header(path: &str, kind: EntryType, size: u64) -> Header {
     let mut header = Header::new_gnu();
     header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
     header.set_entry_type(kind);
@@ -134,11 +136,18 @@ fn header(path: &str, kind: EntryType, size: u64) -> Header {
 
 /// A tar of entries whose content is their path.
 fn tar_of(entries: &[(&str, EntryType)]) -> Vec<u8> {
-    let mut tar = Vec::new();
-    for (path, kind) in entries {
+    let contents = entries.iter().map(|(path, kind)| {
         let is_file = *kind == EntryType::Regular;
         let content = if is_file { path.as_bytes() } else { b"" };
-        tar.extend(header(path, *kind, content.len() as u64).as_bytes());
+        (header(path, *kind, content.len() as u64), content.to_vec())
+    });
+    tar_with(contents)
+}
+
+pub(super) fn tar_with(entries: impl IntoIterator<Item = (Header, Vec<u8>)>) -> Vec<u8> {
+    let mut tar = Vec::new();
+    for (header, content) in entries {
+        tar.extend(header.as_bytes());
         tar.extend(content);
         tar.resize(tar.len().next_multiple_of(512), 0);
     }
@@ -168,6 +177,7 @@ fn nothing_is_written_outside_the_folder() {
     ]);
     let extracted = extract(&mut Entries::new(&*tar), &folder).unwrap();
     assert_eq!((extracted.files, extracted.left_out), (4, 8));
+    assert_eq!(extracted.left_out_files, 4, "three outside, and a link");
     assert_eq!(extracted.left_out_paths[2], "/tmp/s3-backup-agent-evil");
     assert!(!Path::new("/tmp/s3-backup-agent-evil").exists());
     let names = |folder: &Path| {
@@ -206,13 +216,13 @@ fn paths_stay_inside() {
     }
 }
 
-fn gzip(plain: impl Read, level: Compression) -> Vec<u8> {
+pub(super) fn gzip(plain: impl Read, level: Compression) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), level);
     std::io::copy(&mut { plain }, &mut encoder).unwrap();
     encoder.finish().unwrap()
 }
 
-fn open_and_list(archive: &[u8]) -> Result<u64, Error> {
+pub(super) fn open_and_list(archive: &[u8]) -> Result<u64, Error> {
     let mut entries = inner::open(archive, archive.len() as u64, None)?;
     let mut count = 0;
     while entries.next_entry()?.is_some() {
@@ -257,11 +267,27 @@ impl Read for Repeated {
 #[test]
 fn entries_are_limited() {
     let many = Repeated(header("a", EntryType::Regular, 0), 0);
-    let mut entries = Entries::new(many);
-    for _ in 0..1_000_000 {
+    let mut entries = Entries::limited(many, 1000);
+    for _ in 0..1000 {
         entries.next_entry().unwrap();
     }
-    assert!(matches!(entries.next_entry(), Err(Error::TooManyFiles(_))));
+    assert!(matches!(
+        entries.next_entry(),
+        Err(Error::TooManyFiles(1000))
+    ));
+    // A long name takes a header of its own, and is no entry.
+    let named = || {
+        [
+            (header("n", EntryType::GNULongName, 4), b"long".to_vec()),
+            (header("a", EntryType::Regular, 0), Vec::new()),
+        ]
+    };
+    let tar = tar_with((0..1000).flat_map(|_| named()));
+    let mut entries = Entries::limited(&*tar, 1000);
+    while entries.next_entry().unwrap().is_some() {}
+    let links = Repeated(header("l", EntryType::GNULongLink, 0), 0);
+    let mut entries = Entries::new(links);
+    assert!(matches!(entries.next_entry(), Err(Error::Unusual(_))));
 }
 
 #[test]

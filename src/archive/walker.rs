@@ -1,7 +1,7 @@
 //! Walks the headers of a tar that arrives in pieces of any size, and keeps only the manifest.
 
 use super::header::{BLOCK, Header, Kind, Role, text};
-use super::inventory::{Archive, Archives, HEAD_BYTES, archive_name};
+use super::inventory::{Archive, Archives, FoundArchives, HEAD_BYTES, archive_name};
 use super::pax::Pax;
 use super::{Error, Manifest};
 use crate::backup::Inventory;
@@ -146,6 +146,17 @@ impl Walker {
     /// [`Error::TooManyFiles`].
     pub fn archives(&self) -> Result<&[Archive], Error> {
         self.archives.all()
+    }
+
+    /// Returns the archives up to here, and whether they are all.
+    ///
+    /// # Errors
+    /// As [`Self::archives`].
+    pub fn found(&self) -> Result<FoundArchives, Error> {
+        Ok(FoundArchives {
+            all: self.archives()?.to_vec(),
+            is_complete: self.is_at_end(),
+        })
     }
 
     /// Whether the end-of-archive mark was read.

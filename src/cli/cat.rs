@@ -32,11 +32,19 @@ impl CatArgs {
 
 /// Prints one file of a backup, and reads no further than to its end.
 pub(super) async fn cat(agent: &Agent, args: &CatArgs) -> Result<(), CommandError> {
-    let tar = Tar::find(agent, &args.tar).await?;
+    let mut tar = Tar::find(agent, &args.tar).await?;
     let archive = tar.archive(&args.member).await?;
+    let missing = || {
+        let (member, path) = (&args.member, &args.path);
+        let detail = format!("The archive \"{member}\" holds no file \"{path}\".");
+        let hint = format!("List its files: `ls … {member}`.");
+        Error::new(Kind::BackupNotFound, detail).with_hint(hint)
+    };
+    // As `None`, a path that leads outside would match every other such path.
+    let wanted = inside(args.path.as_bytes()).filter(|path| !path.as_os_str().is_empty());
+    let wanted = Some(wanted.ok_or_else(missing)?);
     let all = std::slice::from_ref(&archive);
     let password = password_for(all, &args.tar.password).await?;
-    let wanted = inside(args.path.as_bytes());
     let print = move |opened: &mut Opened| {
         while let Some(entry) = opened.next_entry()? {
             if entry.kind == EntryKind::File && inside(&entry.path) == wanted {
@@ -51,9 +59,5 @@ pub(super) async fn cat(agent: &Agent, args: &CatArgs) -> Result<(), CommandErro
     if tar.open(&archive, true, password, &bar, print).await? {
         return Ok(());
     }
-    let (member, path) = (&args.member, &args.path);
-    let detail = format!("The archive \"{member}\" holds no file \"{path}\".");
-    Err(Error::new(Kind::BackupNotFound, detail)
-        .with_hint(format!("List its files: `ls … {member}`."))
-        .into())
+    Err(missing().into())
 }

@@ -11,7 +11,7 @@ use tokio::fs::{self, OpenOptions};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::CommandError;
-use super::file::{Partial, cannot_write, is_special, refuse_taken};
+use super::file::{NOT_VERIFIED, Partial, cannot_write, is_special, refuse_taken};
 use super::output::{Output, size};
 use crate::agent::Agent;
 use crate::agent::catalog::Entry;
@@ -69,11 +69,7 @@ pub(super) async fn download(
     }
     bar.finish_and_clear();
     let verified = entry.metadata.sha256().is_some();
-    let note = if verified {
-        ""
-    } else {
-        "; not verified, because another tool uploaded it and there is no SHA-256"
-    };
+    let note = if verified { "" } else { NOT_VERIFIED };
     let line = format!(
         "Downloaded {backup_id} ({}) to \"{}\"{note}.",
         size(bytes),

@@ -30,13 +30,13 @@ impl ExtractArgs {
     }
 }
 
-/// Extracts one archive of a backup.
+/// Extracts one archive of a backup; fails when the content of a file is missing.
 pub(super) async fn extract(
     agent: &Agent,
     args: &ExtractArgs,
     output: Output,
 ) -> Result<(), CommandError> {
-    let tar = Tar::find(agent, &args.tar).await?;
+    let mut tar = Tar::find(agent, &args.tar).await?;
     let archive = tar.archive(&args.member).await?;
     let all = std::slice::from_ref(&archive);
     let password = password_for(all, &args.tar.password).await?;
@@ -49,6 +49,7 @@ pub(super) async fn extract(
         files,
         bytes,
         left_out,
+        left_out_files,
         left_out_paths,
     } = extracted;
     let folder = args.output.display().to_string();
@@ -60,7 +61,7 @@ pub(super) async fn extract(
     if left_out > 0 {
         let _ = write!(
             line,
-            "\n{left_out} entries left out, which are links, devices or outside the folder:"
+            "\n{left_out} entries left out, which are links, devices, too deep or outside the folder:"
         );
         for path in &left_out_paths {
             let _ = write!(line, "\n  {}", path.replace('\n', "\u{fffd}"));
@@ -70,7 +71,12 @@ pub(super) async fn extract(
         &line,
         &json!({
             "member": archive.name, "folder": folder, "files": files, "size": bytes, "left_out": left_out,
-            "left_out_paths": left_out_paths,
+            "left_out_files": left_out_files, "left_out_paths": left_out_paths,
         }),
-    )
+    )?;
+    if left_out_files == 0 {
+        Ok(())
+    } else {
+        Err(CommandError::Reported)
+    }
 }

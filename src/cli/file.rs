@@ -7,6 +7,10 @@ use tokio::fs;
 
 use super::CommandError;
 
+/// What a result says of bytes that no SHA-256 was compared with.
+pub(super) const NOT_VERIFIED: &str =
+    "; not verified, because another tool uploaded it and there is no SHA-256";
+
 /// Refuses a folder, and an existing file unless `force` is set.
 pub(super) async fn refuse_taken(file: &Path, force: bool) -> Result<(), CommandError> {
     if file.is_dir() {

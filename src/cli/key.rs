@@ -12,11 +12,11 @@ use super::password::PasswordArgs;
 use super::{CommandError, THIS_MACHINE};
 use crate::agent::Agent;
 use crate::agent::model::{Failure, KeyCheck};
+use crate::agent::opened::cannot_open;
 use crate::agent::opened::key::{check_head, check_key};
-use crate::archive;
 use crate::archive::securetar::HEAD_BYTES;
+use crate::archive::{self, Archive};
 use crate::config::Secret;
-use crate::error::{Error, Kind};
 
 #[derive(Debug, Args)]
 pub(super) struct KeyArgs {
@@ -114,17 +114,17 @@ fn check_file(path: &str, password: Secret) -> Result<KeyCheck, CommandError> {
         )
         .into()
     };
-    let damaged = |why: &dyn std::fmt::Display| -> CommandError {
-        let detail = format!("\"{path}\" cannot be opened: {why}.");
-        Error::new(Kind::InvalidMetadata, detail).into()
+    let damaged = |error: archive::Error| -> CommandError {
+        match error {
+            archive::Error::Io(error) => unreadable(&error),
+            error => cannot_open(path, &error.to_string(), error.root()).into(),
+        }
     };
     let open = || File::open(path).map_err(|error| unreadable(&error));
-    let archives = archive::read_archives(open()?).map_err(|error| match error {
-        archive::Error::Io(error) => unreadable(&error),
-        error => damaged(&error),
-    })?;
-    let Some(first) = archives.iter().find(|archive| archive.size > 0) else {
-        return Err(damaged(&"it holds no archive"));
+    let is_enough = |found: &[Archive]| found.iter().any(Archive::may_be_locked);
+    let found = archive::read_archives(open()?, is_enough).map_err(damaged)?;
+    let Some(first) = found.locked().map_err(damaged)? else {
+        return Ok(KeyCheck::NotEncrypted);
     };
     let mut file = open()?;
     let mut head = Vec::new();
@@ -134,5 +134,6 @@ fn check_file(path: &str, password: Secret) -> Result<KeyCheck, CommandError> {
                 .read_to_end(&mut head)
         })
         .map_err(|error| unreadable(&error))?;
-    check_head(&head, password).map_err(|error| damaged(&error))
+    check_head(&head, password)
+        .map_err(|error| damaged(archive::Error::from(error).within(&first.name)))
 }

@@ -31,7 +31,7 @@ impl LsArgs {
 
 /// Lists the archives in a backup, or the files in one of them.
 pub(super) async fn ls(agent: &Agent, args: &LsArgs, output: Output) -> Result<(), CommandError> {
-    let tar = Tar::find(agent, &args.tar).await?;
+    let mut tar = Tar::find(agent, &args.tar).await?;
     let Some(member) = &args.member else {
         return tar
             .archives()
@@ -46,7 +46,7 @@ pub(super) async fn ls(agent: &Agent, args: &LsArgs, output: Output) -> Result<(
         while let Some(entry) = opened.next_entry()? {
             show_entry(&entry, output).map_err(cannot_print)?;
         }
-        Ok(())
+        opened.finish()
     };
     let bar = ProgressBar::hidden();
     tar.open(&archive, false, password, &bar, list).await

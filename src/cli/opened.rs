@@ -36,7 +36,12 @@ pub(super) struct TarArgs {
 
 /// A backup's tar.
 pub(super) enum Tar {
-    Stored(Arc<Location>, Box<Entry>),
+    Stored {
+        location: Arc<Location>,
+        entry: Box<Entry>,
+        /// `ETag` of the version whose headers were read.
+        e_tag: Option<String>,
+    },
     File(PathBuf),
 }
 
@@ -49,23 +54,24 @@ impl Tar {
             return Ok(Self::File(PathBuf::from(&args.backup_id)));
         }
         let entry = agent.find(&args.location, &args.backup_id).await?;
-        Ok(Self::Stored(
-            agent.location(&args.location)?,
-            Box::new(entry),
-        ))
+        Ok(Self::Stored {
+            location: agent.location(&args.location)?,
+            entry: Box::new(entry),
+            e_tag: None,
+        })
     }
 
     /// What messages call it.
     fn name(&self) -> String {
         match self {
-            Self::Stored(_, entry) => entry.tar.key.to_string(),
+            Self::Stored { entry, .. } => entry.tar.key.to_string(),
             Self::File(file) => file.display().to_string(),
         }
     }
 
     pub(super) fn size(&self) -> Result<u64, CommandError> {
         match self {
-            Self::Stored(_, entry) => Ok(entry.tar.size),
+            Self::Stored { entry, .. } => Ok(entry.tar.size),
             Self::File(file) => {
                 let metadata = std::fs::metadata(file).map_err(|error| self.unreadable(&error))?;
                 Ok(metadata.len())
@@ -73,28 +79,52 @@ impl Tar {
         }
     }
 
+    /// Whether a SHA-256 tells that all bytes are those of the upload.
+    pub(super) fn is_verified(&self) -> bool {
+        match self {
+            Self::Stored { entry, .. } => entry.metadata.sha256().is_some(),
+            Self::File(_) => false,
+        }
+    }
+
     /// Its archives, by the headers.
-    pub(super) async fn archives(&self) -> Result<Vec<Archive>, CommandError> {
+    pub(super) async fn archives(&mut self) -> Result<Vec<Archive>, CommandError> {
+        self.archives_until(|_| false).await
+    }
+
+    /// Its archives, by the headers until `is_enough`.
+    async fn archives_until(
+        &mut self,
+        is_enough: impl Fn(&[Archive]) -> bool + Send + 'static,
+    ) -> Result<Vec<Archive>, CommandError> {
         let file = match self {
-            Self::Stored(location, entry) => {
-                let found = opened::archives(Arc::clone(location), (**entry).clone());
-                return Ok(found.await?);
+            Self::Stored {
+                location,
+                entry,
+                e_tag,
+            } => {
+                let found = opened::archives(Arc::clone(location), (**entry).clone(), is_enough);
+                let (found, version) = found.await?;
+                *e_tag = version;
+                return Ok(found.all);
             }
             Self::File(file) => file.clone(),
         };
-        let found = spawn_blocking(move || archive::read_archives(File::open(file)?));
+        let found = spawn_blocking(move || archive::read_archives(File::open(file)?, is_enough));
         let found = found.await.map_err(io::Error::other)?;
-        found.map_err(|error| self.failed(error))
+        let found = found.map_err(|error| self.failed(error))?;
+        Ok(found.all)
     }
 
-    /// Finds an archive by its name, with or without its ending.
-    pub(super) async fn archive(&self, name: &str) -> Result<Archive, CommandError> {
+    /// Finds an archive by its name, with or without its ending. Reads no header behind it.
+    pub(super) async fn archive(&mut self, name: &str) -> Result<Archive, CommandError> {
         let stem = archive_name(name.as_bytes()).unwrap_or(name.as_bytes());
-        let all = self.archives().await?;
+        let stem = String::from_utf8_lossy(stem).into_owned();
+        let wanted = stem.clone();
+        let is_there = move |all: &[Archive]| all.iter().any(|archive| archive.name == wanted);
+        let all = self.archives_until(is_there).await?;
         let names: Vec<_> = all.iter().map(|archive| archive.name.clone()).collect();
-        let found = all
-            .into_iter()
-            .find(|archive| archive.name.as_bytes() == stem);
+        let found = all.into_iter().find(|archive| archive.name == stem);
         found.ok_or_else(|| {
             let detail = format!("\"{}\" holds no archive \"{name}\".", self.name());
             let hint = format!("It holds: {}.", names.join(", "));
@@ -112,9 +142,13 @@ impl Tar {
         work: impl FnOnce(Box<dyn Read + Send>) -> Result<T, archive::Error> + Send + 'static,
     ) -> Result<T, CommandError> {
         let (source, _task): (Box<dyn Read + Send>, _) = match self {
-            Self::Stored(location, entry) => {
-                let (reader, task) =
-                    opened::reader(Arc::clone(location), (**entry).clone(), reading);
+            Self::Stored {
+                location,
+                entry,
+                e_tag,
+            } => {
+                let (location, entry) = (Arc::clone(location), (**entry).clone());
+                let (reader, task) = opened::reader(location, entry, reading, e_tag.clone());
                 (Box::new(reader), Some(task))
             }
             Self::File(file) => {
@@ -147,10 +181,7 @@ impl Tar {
         let opened = self.read(reading, bar, move |source| {
             let mut password = password.map(Password::new);
             let work = || work(&mut inner::open(source, size, password.as_mut())?);
-            work().map_err(|error| match error {
-                error @ archive::Error::Write(..) => error,
-                error => archive::Error::Within(name, Box::new(error)),
-            })
+            work().map_err(|error| error.within(&name))
         });
         opened.await
     }
@@ -161,10 +192,13 @@ impl Tar {
     }
 
     /// The error of a command, which tells the storage, the key and the tar apart.
-    fn failed(&self, error: archive::Error) -> CommandError {
+    pub(super) fn failed(&self, error: archive::Error) -> CommandError {
+        if let archive::Error::Incomplete(folder, error) = error {
+            return incomplete(&folder, self.failed(*error));
+        }
         let name = self.name();
         let text = error.to_string();
-        match root(error) {
+        match error.root() {
             archive::Error::Io(error) => match error.downcast::<Error>() {
                 Ok(error) => error.into(),
                 Err(error) => self.unreadable(&error),
@@ -173,19 +207,23 @@ impl Tar {
             archive::Error::SecureTar(
                 securetar::Error::WrongPassword | securetar::Error::NoPassword,
             ) => CommandError::Locked(format!("\"{name}\": {text}")),
-            _ => {
-                let detail = format!("\"{name}\" cannot be opened: {text}.");
-                Error::new(Kind::InvalidMetadata, detail).into()
-            }
+            root => opened::cannot_open(&name, &text, root).into(),
         }
     }
 }
 
-/// The error inside.
-fn root(error: archive::Error) -> archive::Error {
+/// Adds to an error that a folder holds a part of an archive only.
+fn incomplete(folder: &str, error: CommandError) -> CommandError {
+    let advice = format!("The files in \"{folder}\" are incomplete or damaged: remove them.");
     match error {
-        archive::Error::Within(_, error) => root(*error),
-        error => error,
+        CommandError::Agent(error) => {
+            let hint = format!("{} {advice}", error.hint());
+            error.with_hint(hint.trim_start()).into()
+        }
+        CommandError::Io(error) => {
+            io::Error::new(error.kind(), format!("{error}. {advice}")).into()
+        }
+        other => other,
     }
 }
 

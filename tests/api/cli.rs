@@ -3,6 +3,7 @@
 mod documents;
 mod exit_codes;
 mod opened;
+mod opened_unusual;
 mod restore;
 mod special_files;
 

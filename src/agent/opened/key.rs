@@ -18,7 +18,7 @@ use crate::error::{Error, Kind, Result};
 /// One check at a time: Argon2 takes 16 MiB, and all of a core for a tenth of a second.
 static ONE: Semaphore = Semaphore::const_new(1);
 
-/// Checks a password with the first archive of a backup.
+/// Checks a password with the first archive of a backup that is not plain: a backup may hold others before it.
 ///
 /// # Errors
 /// Those of a ranged read; [`Kind::InvalidMetadata`] when the tar has no archive, or one that cannot be opened.
@@ -28,20 +28,17 @@ pub async fn check_key(
     password: Secret,
 ) -> Result<KeyCheck> {
     let tar = &entry.tar;
-    let is_first = |archive: &Archive| archive.size > 0;
+    let damaged = |error| damaged(&entry, error);
     let found = peek_archives(&location, &tar.key, tar.size, |found| {
-        found.iter().any(is_first)
+        found.iter().any(Archive::may_be_locked)
     });
-    let found = found.await?.map_err(|error| damaged(&entry, &error))?;
-    let Some(archive) = found.into_iter().find(is_first) else {
-        let detail = format!("\"{}\" holds no archive.", tar.key);
-        return Err(Error::new(Kind::InvalidMetadata, detail));
-    };
-    if archive.is_encrypted() == Some(false) {
+    let (found, mut e_tag) = found.await?;
+    let found = found.map_err(damaged)?;
+    let Some(archive) = found.locked().map_err(damaged)?.cloned() else {
         return Ok(KeyCheck::NotEncrypted);
-    }
+    };
     let end = archive.start + archive.size.min(HEAD_BYTES as u64);
-    let head = read(&location, &tar.key, archive.start..end, &mut None).await?;
+    let head = read(&location, &tar.key, archive.start..end, &mut e_tag).await?;
     let permit = ONE.acquire().await;
     let checked = spawn_blocking(move || {
         let _permit = permit;
@@ -51,10 +48,7 @@ pub async fn check_key(
         let detail = format!("The check of the key ended early: {error}");
         Error::new(Kind::Internal, detail)
     })?;
-    checked.map_err(|error| {
-        let within = archive::Error::Within(archive.name, Box::new(error.into()));
-        damaged(&entry, &within)
-    })
+    checked.map_err(|error| damaged(archive::Error::from(error).within(&archive.name)))
 }
 
 /// Checks a password with the first bytes of an archive.

@@ -10,17 +10,17 @@ use super::setup;
 use crate::lab::setup::Ran;
 use crate::lab::{Bucket, Sample, Setup};
 
-const ID: &str = "5ec12e7a";
-const KEY: &str = "ABCD-efgh-1234";
+pub(super) const ID: &str = "5ec12e7a";
+pub(super) const KEY: &str = "ABCD-efgh-1234";
 const ENTRIES: &str = "data/.storage/core.config_entries";
 
-fn fixture(name: &str) -> PathBuf {
+pub(super) fn fixture(name: &str) -> PathBuf {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     fixtures.join(format!("securetar-{name}.tar"))
 }
 
 /// A location with one of the backups, and files with the right and a wrong key.
-async fn with_backup(name: &str) -> (Setup, Bucket) {
+pub(super) async fn with_backup(name: &str) -> (Setup, Bucket) {
     let (setup, bucket) = setup().await;
     let setup = setup.keeping_secret(KEY);
     fs::write(setup.path("key"), format!("{KEY}\n")).unwrap();
@@ -31,7 +31,7 @@ async fn with_backup(name: &str) -> (Setup, Bucket) {
     (setup, bucket)
 }
 
-async fn run(setup: &Setup, arguments: &[&str], key: &str) -> Ran {
+pub(super) async fn run(setup: &Setup, arguments: &[&str], key: &str) -> Ran {
     let with_key = [arguments, &["--password-file", key]].concat();
     setup.run(&with_key).await
 }
@@ -94,11 +94,11 @@ async fn key_of_a_plain_backup_is_not_needed() {
     run(&setup, &["key", "garage", "missing"], "key")
         .await
         .ended_with(3);
-    // Its archive is noise.
+    // Its archive is noise, as one of version 1 seems to be.
     bucket.put_backup("", "one", &Sample::small("a1")).await;
     let ran = run(&setup, &["--json", "key", "garage"], "key")
         .await
-        .ended_with(5);
+        .ended_with(1);
     let lines = lines(&ran);
     let of = |id: &str| {
         lines
