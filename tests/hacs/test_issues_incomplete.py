@@ -19,7 +19,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.setup import async_setup_component
 
-from .agent import Agent, toml_of
+from .agent import LOCATION, Agent, toml_of
 from .backups import DATE, streaming
 from .home import Settings, Tell, settings_of, shown, until
 from .test_issues_damaged import as_shown
@@ -107,8 +107,15 @@ async def test_ignored_issue_comes_back_for_another_loss(
     ir.async_ignore_issue(hass, DOMAIN, issue.issue_id, True)
     assert (await found(a=folder, b=folder)).dismissed_version
     assert (await found(b=folder)).dismissed_version
+    tell(incomplete=["d"])
+    assert shown(hass)[KIND].dismissed_version, "the listing does not name it yet"
+    assert (await found(d=folder)).dismissed_version
     other = await found(b=folder, c={"missing": ["core_ssh"]})
     assert other.dismissed_version is None
+
+    del loaded.runtime_data.locations[LOCATION]["incomplete"]
+    tell()
+    assert shown(hass) == {}, "an earlier agent names none"
 
 
 @pytest.fixture

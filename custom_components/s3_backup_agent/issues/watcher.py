@@ -321,8 +321,14 @@ class IssueWatcher:
             return False
         _, listing = self._lists.get(location["id"], (None, None))
         if kind == BACKUP_INCOMPLETE:
-            incomplete = location.get("incomplete")
-            return incomplete is None or (bool(incomplete) and listing is None)
+            if "incomplete" not in location:
+                # An earlier agent, which never names any.
+                return False
+            incomplete = location["incomplete"]
+            if incomplete is None:
+                return True
+            listed = listing["backups"] if listing else []
+            return not {it["backup_id"] for it in listed}.issuperset(incomplete)
         counts = location.get("skipped")
         return listing is None and (counts is None or bool(counts.get(_ORPHANS[kind])))
 
