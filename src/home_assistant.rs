@@ -30,7 +30,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// Deadline for the answer to a restore. Supervisor's comes at the restore's end, if Home Assistant still runs then.
 const RESTORE_WITHIN: Duration = Duration::from_hours(1);
 
-/// How long a connection may exist without a sign of the other side's machine.
+/// How long a connection is silent before the other side's machine is asked for a sign.
 const GONE_AFTER: Duration = Duration::from_secs(30);
 
 /// Limit for an answer in bytes.
@@ -177,7 +177,8 @@ impl HomeAssistant {
             // It restarts, and its connections end with it.
             .pool_max_idle_per_host(0)
             .tcp_keepalive(GONE_AFTER)
-            .tcp_user_timeout(GONE_AFTER)
+            // A slow disk closes its window for as long.
+            .tcp_user_timeout(upload::TAKES_WITHIN)
             .tls_certs_merge(certificates);
         let client = client.build().map_err(invalid)?;
         Ok(Self { url, client })
@@ -295,8 +296,21 @@ impl HomeAssistant {
             .send();
         let answer = sending.await.map_err(|error| self.failure(&error))?;
         let status = answer.status();
+        if let Some(to) = self.leads_to(&answer) {
+            let url = self.url().to_owned();
+            return Err(Failure::Elsewhere { url, to });
+        }
         let body = body_of(answer).await;
         Ok((status, body.map_err(|error| self.failure(&error))?))
+    }
+
+    /// The other server that an answer leads to, such as the same one with HTTPS.
+    fn leads_to(&self, answer: &Response) -> Option<String> {
+        let location = answer.headers().get(http::header::LOCATION);
+        let location = location.filter(|_| answer.status().is_redirection())?;
+        // Its path may hold a secret.
+        let to = self.url.join(location.to_str().ok()?).ok()?.origin();
+        (to != self.url.origin()).then(|| to.ascii_serialization())
     }
 
     fn path(&self, path: &str) -> Result<Url, Failure> {

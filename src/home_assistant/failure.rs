@@ -37,9 +37,22 @@ pub enum Failure {
         /// Status of the answer.
         status: StatusCode,
     },
+    /// It leads to another server.
+    #[error("{url} leads to {to}.")]
+    Elsewhere {
+        /// Its URL.
+        url: String,
+        /// The other server's URL, without a path.
+        to: String,
+    },
     /// It is set up already.
     #[error("Home Assistant at {0} is set up already: it takes a backup only on its first page.")]
     Onboarded(String),
+    /// The backup has only apps or folders.
+    #[error(
+        "The backup {0} does not contain Home Assistant itself, so it cannot set up a new system."
+    )]
+    WithoutHomeAssistant(String),
     /// The backup is of a later version.
     #[error(
         "The backup is of Home Assistant {needed}, and the new one has {has}: it restores only backups of its own or of \
@@ -110,7 +123,9 @@ impl Failure {
             Self::NoAnswer { .. } => "home_assistant_unreachable",
             Self::Certificate { .. } => "home_assistant_certificate",
             Self::NotHomeAssistant { .. } => "not_home_assistant",
+            Self::Elsewhere { .. } => "home_assistant_elsewhere",
             Self::Onboarded(_) => "home_assistant_onboarded",
+            Self::WithoutHomeAssistant(_) => "without_home_assistant",
             Self::TooOld { .. } => "home_assistant_too_old",
             Self::Busy => "home_assistant_busy",
             Self::Cut(_) => "upload_cut",
@@ -143,6 +158,12 @@ impl Failure {
             }
             Self::NotHomeAssistant { .. } => {
                 "A new Home Assistant prepares itself for up to 20 minutes. Wait until the browser shows Welcome!, then run this again."
+            }
+            Self::Elsewhere { .. } => {
+                "If that is your Home Assistant, name its URL with --to: with https:// and its port, if it needs them."
+            }
+            Self::WithoutHomeAssistant(_) => {
+                "Name another backup. Once the new system is set up, it can restore apps and folders of this one."
             }
             Self::Onboarded(_) => {
                 "Install Home Assistant anew, or restore in it: add the bucket there, and choose Restore in Settings > System > Backups."

@@ -13,14 +13,18 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::{Failure, HomeAssistant, Installation, body_of, words_of};
+use super::{ANSWER_WITHIN, Failure, HomeAssistant, Installation, body_of, words_of};
 use crate::error::innermost;
 
 /// How long Home Assistant may take no byte: its disk may be slow.
-const TAKES_WITHIN: Duration = Duration::from_mins(5);
+pub(super) const TAKES_WITHIN: Duration = Duration::from_mins(5);
 
 /// How long it may take to answer after the last byte: it reads the backup, and Supervisor may copy it.
 const ANSWERS_WITHIN: Duration = Duration::from_mins(30);
+
+/// Name of the file that Home Assistant receives into. Always the same: 2026.3 keeps what it has of an upload that was cut,
+/// and the next one replaces it. Source: `_async_receive_backup` in `homeassistant/components/backup/manager.py`.
+const FILE_NAME: &str = "s3-backup-agent.tar";
 
 /// Why an upload failed: by its source, or by Home Assistant.
 #[derive(Debug)]
@@ -44,7 +48,7 @@ enum Turn {
 
 impl HomeAssistant {
     /// Uploads a backup of `size` bytes, and returns its id. A source that fails leaves the form incomplete, so that Home
-    /// Assistant discards what it has.
+    /// Assistant takes no backup.
     ///
     /// # Errors
     /// [`UploadError`]: the source's error; [`Failure::Cut`], [`Failure::Silent`], [`Failure::Refused`],
@@ -59,9 +63,8 @@ impl HomeAssistant {
         E: Display + Send + 'static,
     {
         let boundary = uuid::Uuid::new_v4().simple().to_string();
-        // A name of its own: Home Assistant receives into a file with this name.
         let head = format!(
-            "--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{boundary}.tar\"\r\n\
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{FILE_NAME}\"\r\n\
              Content-Type: application/x-tar\r\n\r\n"
         );
         let tail = format!("\r\n--{boundary}--\r\n");
@@ -108,7 +111,9 @@ impl HomeAssistant {
 
     async fn received(&self, answer: reqwest::Response) -> Result<String, Failure> {
         let status = answer.status();
-        let body = body_of(answer).await;
+        let body = timeout(ANSWER_WITHIN, body_of(answer)).await;
+        let body =
+            body.map_err(|_| Failure::Cut("the rest of its answer is missing".to_owned()))?;
         let body = body.map_err(|error| self.broken(&error))?;
         let said: Value = serde_json::from_slice(&body).unwrap_or_default();
         match (status, said["backup_id"].as_str()) {
