@@ -143,6 +143,9 @@ enum CommandError {
     HomeAssistant(#[from] Failure),
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    /// An option, or what it names, is to be corrected.
+    #[error("{0}")]
+    Usage(String),
     /// The encryption key is missing or wrong.
     #[error("{0}")]
     Locked(String),
@@ -183,7 +186,7 @@ impl CommandError {
 
     fn code(&self) -> u8 {
         match self {
-            Self::Configuration(_) => 2,
+            Self::Configuration(_) | Self::Usage(_) => 2,
             Self::Agent(error) => match error.kind() {
                 Kind::BackupNotFound | Kind::LocationNotFound => 3,
                 Kind::InvalidMetadata if is_unsupported(error) => 1,

@@ -35,6 +35,11 @@ impl Output {
         Ok(())
     }
 
+    /// Prints how far a command is. A closed standard output does not end what has begun elsewhere.
+    pub(super) fn tell(self, line: &str, value: &Value) {
+        drop(self.result(line, value));
+    }
+
     /// Prints the failure of a location.
     pub(super) fn location_failure(self, id: &str, failure: &Failure) -> Result<(), CommandError> {
         self.result(

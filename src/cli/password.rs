@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 
@@ -39,13 +39,14 @@ impl PasswordArgs {
     pub(super) async fn read(&self) -> Result<Password, CommandError> {
         let given = match &self.password_file {
             Some(file) => Some(read_file(file).await?),
-            None => env::var(VARIABLE).ok().filter(|key| !key.is_empty()),
+            None => match env::var(VARIABLE).ok().filter(|key| !key.is_empty()) {
+                Some(key) => Some(usable(&key, VARIABLE)?),
+                None => None,
+            },
         };
-        if let Some(key) = given {
-            return Ok(Password {
-                secret: key.into(),
-                is_typed: false,
-            });
+        if let Some(secret) = given {
+            let is_typed = false;
+            return Ok(Password { secret, is_typed });
         }
         Password::ask("Encryption key of this backup:").await
     }
@@ -54,34 +55,54 @@ impl PasswordArgs {
 impl Password {
     /// Asks for a key.
     pub(super) async fn ask(question: &str) -> Result<Self, CommandError> {
-        let secret = ask_secretly(question).await.map_err(|error| {
-            let why = format!(
-                "The backup is encrypted, and there is no terminal to ask for its key ({error}): name a file with \
-                 --password-file, or set {VARIABLE}."
-            );
-            io::Error::new(error.kind(), why)
-        })?;
-        let is_typed = true;
-        Ok(Self { secret, is_typed })
+        match ask_secretly(question).await {
+            Ok(secret) if !secret.expose_secret().is_empty() => {
+                let is_typed = true;
+                Ok(Self { secret, is_typed })
+            }
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
+                let why = format!(
+                    "The backup is encrypted, and there is no terminal to ask for its key ({error}): name a file with \
+                     --password-file, or set {VARIABLE}."
+                );
+                Err(io::Error::new(error.kind(), why).into())
+            }
+            // Enter alone, or Ctrl-D.
+            Ok(_) | Err(_) => Err(CommandError::Locked("No key was typed.".to_owned())),
+        }
     }
 }
 
-async fn read_file(file: &Path) -> io::Result<String> {
-    let unusable = |why: String| {
-        let why = format!(
-            "The key in \"{}\" could not be read: {why}.",
-            file.display()
-        );
-        io::Error::new(io::ErrorKind::InvalidInput, why)
-    };
-    let opened = File::open(file).await;
-    let opened = opened.map_err(|error| unusable(error.to_string()))?;
-    let mut key = String::new();
-    let read = opened.take(MAX_BYTES).read_to_string(&mut key).await;
-    read.map_err(|error| unusable(error.to_string()))?;
-    let key = key.trim_end_matches(['\r', '\n']);
-    if key.is_empty() {
-        return Err(unusable("the file is empty".to_owned()));
+async fn read_file(file: &Path) -> Result<SecretString, CommandError> {
+    let source = format!("\"{}\"", file.display());
+    let unreadable = |error: io::Error| unusable(&source, &error.to_string());
+    let opened = File::open(file).await.map_err(unreadable)?;
+    let mut text = String::new();
+    let mut limited = opened.take(MAX_BYTES + 1);
+    limited
+        .read_to_string(&mut text)
+        .await
+        .map_err(unreadable)?;
+    if text.len() as u64 > MAX_BYTES {
+        let why = format!("the file has more than {MAX_BYTES} bytes, and should hold only the key");
+        return Err(unusable(&source, &why));
     }
-    Ok(key.to_owned())
+    usable(&text, &source)
+}
+
+/// The key in a text, which may end with a newline. An emergency kit has more lines.
+fn usable(text: &str, source: &str) -> Result<SecretString, CommandError> {
+    let key = text.trim_end_matches(['\r', '\n']);
+    if key.is_empty() {
+        return Err(unusable(source, "it is empty"));
+    }
+    if key.contains(['\r', '\n']) {
+        let why = "it has several lines, and should hold only the key";
+        return Err(unusable(source, why));
+    }
+    Ok(key.into())
+}
+
+fn unusable(source: &str, why: &str) -> CommandError {
+    CommandError::Usage(format!("The key in {source} could not be read: {why}."))
 }

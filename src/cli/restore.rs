@@ -2,6 +2,7 @@
 
 mod choice;
 mod follow;
+mod key;
 mod plan;
 
 use std::fs;
@@ -12,25 +13,24 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::StreamExt;
+use secrecy::SecretString;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::CommandError;
 use super::output::Output;
-use super::password::{Password, PasswordArgs};
+use super::password::PasswordArgs;
 use super::terminal::ask;
 use crate::agent::Agent;
 use crate::agent::download::Download;
 use crate::home_assistant::{Failure, FirstPage, HomeAssistant, RestoreRequest, UploadError};
 use choice::choose;
 use follow::{ASKED_EVERY, follow};
+use key::key_for;
 use plan::{Plan, Target};
 
 /// How long a Home Assistant that starts or ends another job is awaited.
 const IDLE_WITHIN: Duration = Duration::from_mins(10);
-
-/// How often a wrong key may be typed.
-const MAX_ATTEMPTS: usize = 3;
 
 #[derive(Debug, Args)]
 pub(super) struct RestoreArgs {
@@ -65,19 +65,19 @@ pub(super) async fn restore(
     output.result(&plan.to_string(), &plan.json())?;
     let mut password = None;
     if plan.is_encrypted {
-        // Home Assistant itself checks the key, once it has all of the backup.
-        password = Some(args.password.read().await?);
+        password = Some(key_for(agent, args, &choice.entry).await?);
     }
-    if !args.yes {
-        confirm().await?;
+    if !args.yes && !is_wanted().await? {
+        output.result("Nothing was changed.", &json!({"changed": false}))?;
+        return Err(CommandError::Reported);
     }
-    wait_until_idle(&home).await?;
+    wait_until_idle(&home, output).await?;
     let download = Download::open(agent.location(&args.location)?, &choice.entry, None).await?;
     let backup_id = send(&home, &plan, download, output).await?;
     let line =
         "Home Assistant has the backup, and begins to restore it. It restarts once or twice.";
-    output.result(line, &json!({"sent": plan.backup_id}))?;
-    begin(&home, &plan, &backup_id, password).await?;
+    output.tell(line, &json!({"sent": plan.backup_id}));
+    begin(&home, &plan, &backup_id, password.as_ref()).await?;
     let start = Instant::now();
     follow(&home, output).await?;
     let seconds = start.elapsed().as_secs();
@@ -86,16 +86,19 @@ pub(super) async fn restore(
         home.url(),
         plan.next_steps()
     );
-    let done = json!({"restored": plan.backup_id, "url": home.url(), "seconds": seconds});
-    output.result(&line, &done)
+    let done = json!({"back": home.url(), "backup_id": plan.backup_id, "seconds": seconds});
+    output.tell(&line, &done);
+    Ok(())
 }
 
 fn open(args: &RestoreArgs) -> Result<HomeAssistant, CommandError> {
     let mut certificate = None;
     if let Some(file) = &args.ca_certificate {
         let read = fs::read(file).map_err(|error| {
-            let why = format!("\"{}\" could not be read: {error}", file.display());
-            io::Error::new(error.kind(), why)
+            CommandError::Usage(format!(
+                "\"{}\" could not be read: {error}.",
+                file.display()
+            ))
         })?;
         certificate = Some(read);
     }
@@ -113,30 +116,42 @@ async fn target(home: &HomeAssistant) -> Result<Target, Failure> {
     })
 }
 
-async fn confirm() -> Result<(), CommandError> {
+/// Asks whether to begin.
+async fn is_wanted() -> Result<bool, CommandError> {
     let question = "This replaces everything in that Home Assistant. Restore? [y/N]";
-    let answer = ask(question).await.map_err(|error| {
-        let why = format!("There is no terminal to ask on ({error}): confirm with --yes.");
-        io::Error::new(error.kind(), why)
-    })?;
-    if matches!(&*answer.trim().to_lowercase(), "y" | "yes") {
-        Ok(())
-    } else {
-        Err(CommandError::Interrupted)
+    match ask(question).await {
+        Ok(answer) => Ok(matches!(&*answer.trim().to_lowercase(), "y" | "yes")),
+        // Ctrl-D.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => {
+            let why = format!("There is no terminal to ask on ({error}): confirm with --yes.");
+            Err(io::Error::new(error.kind(), why).into())
+        }
     }
 }
 
-async fn wait_until_idle(home: &HomeAssistant) -> Result<(), Failure> {
+/// Waits until Home Assistant takes a backup.
+async fn wait_until_idle(home: &HomeAssistant, output: Output) -> Result<(), CommandError> {
     let start = Instant::now();
+    let mut is_told = false;
     loop {
-        match home.manager_state().await {
+        let failure = match home.manager_state().await {
             Ok(state) if state.is_idle() => return Ok(()),
+            Ok(_) => Failure::Busy,
             // One that just started does not have this yet.
-            Ok(_) | Err(Failure::NotHomeAssistant { .. }) => {}
-            Err(failure) => return Err(failure),
-        }
+            Err(failure @ Failure::NotHomeAssistant { .. }) => failure,
+            Err(failure) => return Err(failure.into()),
+        };
         if start.elapsed() > IDLE_WITHIN {
-            return Err(Failure::Busy);
+            return Err(failure.into());
+        }
+        if !is_told {
+            is_told = true;
+            let minutes = IDLE_WITHIN.as_secs() / 60;
+            let line = format!(
+                "Home Assistant still starts, or is busy: waiting for it, {minutes} minutes at most."
+            );
+            output.result(&line, &json!({"waiting_for": failure.code()}))?;
         }
         sleep(ASKED_EVERY).await;
     }
@@ -166,30 +181,20 @@ async fn send(
     })
 }
 
-/// Starts the restore; a wrong key may be typed again.
+/// Starts the restore.
 async fn begin(
     home: &HomeAssistant,
     plan: &Plan,
     backup_id: &str,
-    mut password: Option<Password>,
-) -> Result<(), CommandError> {
-    let mut attempts = 1;
-    loop {
-        let request = RestoreRequest {
-            backup_id,
-            password: password.as_ref().map(|password| &password.secret),
-            installation: plan.target.installation,
-            has_database: plan.has_database,
-            apps: plan.apps.clone(),
-            folders: plan.folders.clone(),
-        };
-        let is_typed = password.as_ref().is_some_and(|password| password.is_typed);
-        match home.restore(&request).await {
-            Err(failure @ Failure::WrongKey) if is_typed && attempts < MAX_ATTEMPTS => {
-                attempts += 1;
-                password = Some(Password::ask(&format!("{failure} Another key:")).await?);
-            }
-            ended => return Ok(ended?),
-        }
-    }
+    password: Option<&SecretString>,
+) -> Result<(), Failure> {
+    let request = RestoreRequest {
+        backup_id,
+        password,
+        installation: plan.target.installation,
+        has_database: plan.has_database,
+        apps: plan.apps.clone(),
+        folders: plan.folders.clone(),
+    };
+    home.restore(&request).await
 }

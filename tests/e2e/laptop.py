@@ -71,8 +71,10 @@ class Laptop:
         line = " ".join([command.strip().replace(NEW_URL, url), *more])
         return await self._run(f"ln -sf {NAME} s3-backup-agent; {line}", changed)
 
-    async def restore_at_terminal(self, url: str, *answers: tuple[str, str]) -> str:
-        """Run the same on a terminal, and answer each question; return what the terminal shows."""
+    async def restore_at_terminal(
+        self, url: str, *answers: tuple[str, str], exit_code: int = 0
+    ) -> str:
+        """Run the same on a terminal, answer each question, and assert its exit code; return what the terminal shows."""
         (command,) = code(section(DOCUMENT, ONE_COMMAND), "sh")
         command = command.strip().replace(NEW_URL, url)
         command = command.replace("./s3-backup-agent", f"./{NAME}")
@@ -94,7 +96,7 @@ class Laptop:
                 shown += data
             child.stdin.write(f"{answer}\n".encode())
         shown += await child.stdout.read()
-        assert await child.wait() == 0, shown.decode()
+        assert await child.wait() == exit_code, shown.decode()
         return shown.decode()
 
     async def _run(self, commands: str, changed: dict[str, str]) -> Ran:

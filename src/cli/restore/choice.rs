@@ -1,14 +1,15 @@
 //! Which backup is restored: the named one, or the newest that is complete.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::agent::Agent;
-use crate::agent::catalog::Entry;
+use crate::agent::catalog::{Entry, Listing};
 use crate::agent::model::{FindingCode, VerifyMode, VerifyReport};
 use crate::cli::CommandError;
-use crate::cli::output::Output;
+use crate::cli::output::{Output, left_out};
 use crate::cli::verify::verified;
 use crate::error::{Error, Kind};
 
@@ -39,17 +40,37 @@ pub(super) async fn choose(
         }
         return choice(agent, location, backup_id, &report).await;
     }
+    newest(agent, location, output).await
+}
+
+/// The newest complete backup that restores a system.
+async fn newest(
+    agent: &Arc<Agent>,
+    location: &str,
+    output: Output,
+) -> Result<Choice, CommandError> {
     let view = agent.list(location, true).await?;
     if let Some(unread) = &view.listing.unread {
         // The newest may be among those that cannot be read.
         return Err(unread.clone().into());
     }
+    of_one_home(&view.listing, location)?;
+    for skipped in &view.listing.skipped {
+        // It may be newer.
+        let value = json!({"location": location, "skipped": skipped});
+        output.result(&left_out(skipped), &value)?;
+    }
     for row in view.listing.rows().iter() {
-        let report = verified(agent, location, &row.backup_id, VerifyMode::Quick).await?;
-        let Some(why) = flaw(&report) else {
-            return choice(agent, location, &row.backup_id, &report).await;
-        };
         let backup_id = &row.backup_id;
+        let why = if has_home_assistant(&view.listing, backup_id) {
+            let report = verified(agent, location, backup_id, VerifyMode::Quick).await?;
+            match flaw(&report) {
+                None => return choice(agent, location, backup_id, &report).await,
+                Some(why) => why.to_owned(),
+            }
+        } else {
+            "it does not contain Home Assistant itself.".to_owned()
+        };
         let line = format!("Passed over {backup_id}, {}: {why}", row.name);
         output.result(&line, &json!({"passed_over": backup_id, "reason": why}))?;
     }
@@ -57,6 +78,42 @@ pub(super) async fn choose(
     let error = Error::new(Kind::BackupNotFound, detail)
         .with_hint("Name one to restore what it has: `list` shows all.");
     Err(error.into())
+}
+
+/// Refuses to choose among backups of several homes, which may share a folder.
+fn of_one_home(listing: &Listing, location: &str) -> Result<(), Error> {
+    let mut homes = BTreeMap::new();
+    for row in listing.rows().iter() {
+        let fields = fields_of(listing, &row.backup_id);
+        if let Some(home) = fields["extra_metadata"]["instance_id"].as_str() {
+            let date = row.date.get(..10).unwrap_or(&row.date);
+            let newest = format!("{} ({}, {date})", row.backup_id, row.name);
+            homes.entry(home.to_owned()).or_insert(newest);
+        }
+    }
+    if homes.len() < 2 {
+        return Ok(());
+    }
+    let newest: Vec<_> = homes.into_values().collect();
+    let detail = format!(
+        "\"{location}\" has backups of {} homes. The newest of each: {}.",
+        newest.len(),
+        newest.join(", ")
+    );
+    let error = Error::new(Kind::InvalidRequest, detail);
+    Err(error.with_hint("Name the backup to restore by its ID: `list` shows all."))
+}
+
+/// Whether a backup restores a system, and not only apps or folders.
+fn has_home_assistant(listing: &Listing, backup_id: &str) -> bool {
+    let fields = fields_of(listing, backup_id);
+    fields["homeassistant_included"] == true && fields["homeassistant_version"].is_string()
+}
+
+fn fields_of(listing: &Listing, backup_id: &str) -> Value {
+    let entry = listing.find(backup_id);
+    let fields = entry.and_then(|entry| serde_json::from_str(entry.metadata.json.get()).ok());
+    fields.unwrap_or_default()
 }
 
 /// Why a backup is not restored unless it is named.

@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use crate::cli::CommandError;
 use crate::cli::output::Output;
 use crate::home_assistant::{Failure, FirstPage, HomeAssistant};
 
@@ -22,8 +21,12 @@ const TOLD_AFTER: Duration = Duration::from_mins(3);
 const IDLE_FOR: Duration = Duration::from_mins(1);
 
 /// Waits until Home Assistant has restored the backup and serves its pages.
-pub(super) async fn follow(home: &HomeAssistant, output: Output) -> Result<(), CommandError> {
+pub(super) async fn follow(home: &HomeAssistant, output: Output) -> Result<(), Failure> {
     let start = Instant::now();
+    let not_back = Failure::NotBack {
+        url: home.url().to_owned(),
+        minutes: BACK_WITHIN.as_secs() / 60,
+    };
     let mut idle_since = None;
     let mut is_told = false;
     while start.elapsed() < BACK_WITHIN {
@@ -34,17 +37,17 @@ pub(super) async fn follow(home: &HomeAssistant, output: Output) -> Result<(), C
         }
         if !is_told && start.elapsed() > TOLD_AFTER {
             is_told = true;
-            let line =
-                "Home Assistant is not back yet. Stopping this command does not stop the restore.";
-            output.result(line, &json!({"waiting_seconds": start.elapsed().as_secs()}))?;
+            let line = format!(
+                "Home Assistant is not back yet. {} Stopping this command does not stop the restore.",
+                not_back.hint()
+            );
+            let value =
+                json!({"waiting_seconds": start.elapsed().as_secs(), "hint": not_back.hint()});
+            output.tell(&line, &value);
         }
         sleep(ASKED_EVERY).await;
     }
-    let failure = Failure::NotBack {
-        url: home.url().to_owned(),
-        minutes: BACK_WITHIN.as_secs() / 60,
-    };
-    Err(failure.into())
+    Err(not_back)
 }
 
 /// Looks at a Home Assistant that shows its first page: it has not restarted yet, or could not restore. Returns since when

@@ -66,7 +66,7 @@ impl Plan {
     /// Plans a restore.
     ///
     /// # Errors
-    /// [`Failure::TooOld`]; [`Kind::InvalidMetadata`] for a backup that no new Home Assistant restores.
+    /// [`Failure::TooOld`], [`Failure::WithoutHomeAssistant`]; [`Kind::InvalidMetadata`] for a backup in another form.
     pub(super) fn of(choice: &Choice, target: Target, url: &str) -> Result<Self, PlanError> {
         let metadata = &choice.entry.metadata;
         let invalid = |detail: String| PlanError::Backup(Error::new(Kind::InvalidMetadata, detail));
@@ -80,10 +80,8 @@ impl Plan {
             .homeassistant_version
             .filter(|_| fields.homeassistant_included)
         else {
-            let id = &fields.backup_id;
-            return Err(invalid(format!(
-                "The backup {id} does not contain Home Assistant itself."
-            )));
+            let failure = Failure::WithoutHomeAssistant(fields.backup_id);
+            return Err(PlanError::Target(failure));
         };
         let plan = Self {
             backup_id: fields.backup_id,
@@ -136,7 +134,8 @@ impl Plan {
                 "Supervisor may still restore apps. Then look into Settings > System > Repairs, and save the encryption key again."
             }
             Installation::Alone => {
-                "Start the agent as before: buckets that you added in Home Assistant are in the backup, an agent.toml is not. \
+                "Settings > System > Backups and its log show whether all was restored: without a login, this command \
+                 sees only that it is back. Start the agent as before: buckets that you added in Home Assistant are in the backup, an agent.toml is not. \
                  Then look into Settings > System > Repairs."
             }
         }
@@ -160,7 +159,7 @@ impl Plan {
 pub(super) enum PlanError {
     /// By the backup.
     Backup(Error),
-    /// By the new Home Assistant.
+    /// By the new Home Assistant, and what it could restore.
     Target(Failure),
 }
 

@@ -78,10 +78,17 @@ async fn key_comes_from_a_file_or_the_environment() {
         .env("S3_BACKUP_AGENT_PASSWORD", KEY);
     setup.finish(command).await.ended_with(0);
     let ran = run(&setup, &["key", "garage", ID], "missing").await;
-    assert!(ran.ended_with(1).stderr.contains("\"missing\""));
+    assert!(ran.ended_with(2).stderr.contains("\"missing\""));
     fs::write(setup.path("empty"), "\n").unwrap();
     let ran = run(&setup, &["key", "garage", ID], "empty").await;
-    assert!(ran.ended_with(1).stderr.contains("empty"));
+    assert!(ran.ended_with(2).stderr.contains("empty"));
+    let kit = format!("Home Assistant emergency kit\n\n{KEY}\n");
+    for (text, why) in [(kit, "several lines"), ("x".repeat(4097), "4096 bytes")] {
+        fs::write(setup.path("other"), text).unwrap();
+        let ran = run(&setup, &["key", "garage", ID], "other").await;
+        let said = ran.ended_with(2).stderr;
+        assert!(said.contains(why), "{said}");
+    }
 }
 
 #[tokio::test]
