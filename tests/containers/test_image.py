@@ -19,8 +19,8 @@ import pytest
 
 MB = 1_000_000
 MIB = 1 << 20
-# The released image has at most 20 MB; the `release` profile for tests adds a quarter.
-IMAGE_LIMIT = {"dist": 20 * MB, "release": 25 * MB}
+# The released image has at most 20 MB; the `release` profile for tests keeps symbols, and optimises no whole program.
+IMAGE_LIMIT = {"dist": 20 * MB, "release": 27 * MB}
 IDLE_LIMIT = 20 * MIB
 START_LIMIT_S = 1.0
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
