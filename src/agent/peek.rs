@@ -30,11 +30,13 @@ pub(super) struct Peek {
 /// Those of a ranged read; [`Kind::BackupNotFound`] if the tar is missing.
 pub(super) async fn peek_contents(location: &Location, key: &Key, size: u64) -> Result<Peek> {
     let Walked {
-        walked, read_bytes, ..
+        outcome,
+        read_bytes,
+        ..
     } = walk(location, key, size, Walker::is_at_end).await?;
     Ok(Peek {
         read_bytes,
-        contents: walked.and_then(Walker::finish),
+        contents: outcome.and_then(Walker::finish),
     })
 }
 
@@ -54,13 +56,13 @@ pub(super) async fn peek_archives(
 )> {
     let is_enough =
         |walker: &Walker| walker.is_at_end() || walker.archives().map_or(true, &is_enough);
-    let Walked { walked, e_tag, .. } = walk(location, key, size, is_enough).await?;
-    Ok((walked.and_then(|walker| walker.found()), e_tag))
+    let Walked { outcome, e_tag, .. } = walk(location, key, size, is_enough).await?;
+    Ok((outcome.and_then(|walker| walker.found()), e_tag))
 }
 
 /// Result of a walk.
 struct Walked {
-    walked: std::result::Result<Walker, archive::Error>,
+    outcome: std::result::Result<Walker, archive::Error>,
     /// Bytes that were read.
     read_bytes: u64,
     e_tag: Option<String>,
@@ -76,10 +78,10 @@ async fn walk(
     let mut walker = Walker::default();
     let (mut at, mut read_bytes) = (0, 0);
     let mut e_tag = None;
-    let mut walked = Err(archive::Error::TooManyEntries(MAX_READS));
+    let mut outcome = Err(archive::Error::TooManyEntries(MAX_READS));
     for _ in 0..MAX_READS {
         if is_enough(&walker) || at >= size {
-            walked = Ok(walker);
+            outcome = Ok(walker);
             break;
         }
         let range = at..size.min(at + READ_BYTES);
@@ -91,12 +93,12 @@ async fn walk(
             walker.skip()
         });
         if let Err(error) = result {
-            walked = Err(error);
+            outcome = Err(error);
             break;
         }
     }
     Ok(Walked {
-        walked,
+        outcome,
         read_bytes,
         e_tag,
     })

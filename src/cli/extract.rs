@@ -1,7 +1,7 @@
 //! `extract`.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
@@ -45,6 +45,19 @@ pub(super) async fn extract(
     let work = move |opened: &mut Opened| archive::extract(opened, &folder);
     let extracted = tar.open(&archive, false, password, &bar, work).await?;
     bar.finish_and_clear();
+    report(output, &archive.name, &args.output, &extracted)
+}
+
+/// Tells what was extracted, and what was left out.
+///
+/// # Errors
+/// `CommandError::Reported` if files were left out.
+fn report(
+    output: Output,
+    member: &str,
+    folder: &Path,
+    extracted: &Extracted,
+) -> Result<(), CommandError> {
     let Extracted {
         files,
         bytes,
@@ -52,29 +65,28 @@ pub(super) async fn extract(
         left_out_files,
         left_out_paths,
     } = extracted;
-    let folder = args.output.display().to_string();
+    let folder = folder.display().to_string();
     let mut line = format!(
-        "Extracted {files} files ({}) of {} to \"{folder}\".",
-        size(bytes),
-        archive.name
+        "Extracted {files} files ({}) of {member} to \"{folder}\".",
+        size(*bytes)
     );
-    if left_out > 0 {
+    if *left_out > 0 {
         let _ = write!(
             line,
             "\n{left_out} entries left out, which are links, devices, too deep or outside the folder:"
         );
-        for path in &left_out_paths {
+        for path in left_out_paths {
             let _ = write!(line, "\n  {}", path.replace('\n', "\u{fffd}"));
         }
     }
     output.result(
         &line,
         &json!({
-            "member": archive.name, "folder": folder, "files": files, "size": bytes, "left_out": left_out,
+            "member": member, "folder": folder, "files": files, "size": bytes, "left_out": left_out,
             "left_out_files": left_out_files, "left_out_paths": left_out_paths,
         }),
     )?;
-    if left_out_files == 0 {
+    if *left_out_files == 0 {
         Ok(())
     } else {
         Err(CommandError::Reported)
