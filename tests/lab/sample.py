@@ -40,9 +40,10 @@ def make_sample(
         "homeassistant": {"version": "2026.11.0", "exclude_database": False},
         "protected": False,
     }
+    content = GZIP + random.Random(backup_id).randbytes(size)
     tar = pack(
         {
-            "./homeassistant.tar.gz": GZIP + random.Random(backup_id).randbytes(size),
+            "./homeassistant.tar.gz": content[:size],
             "./media.tar.gz": GZIP + b"media",
             "./backup.json": json.dumps(about).encode(),
         }
