@@ -87,14 +87,20 @@ pub(crate) async fn agent_and_bucket() -> (Agent, Bucket) {
 pub(crate) async fn agent_behind_proxy(
     change: impl FnOnce(&mut Location),
 ) -> (Agent, Proxy, Bucket) {
+    let (proxy, bucket, mut location) = bucket_behind_proxy().await;
+    change(&mut location);
+    (Setup::of(location).serve().await, proxy, bucket)
+}
+
+/// Returns a bucket of the shared server, a proxy before it, and a location behind that.
+pub(crate) async fn bucket_behind_proxy() -> (Proxy, Bucket, Location) {
     let bucket = garage::shared().bucket().await;
     let proxy = Proxy::before(&bucket.endpoint).await;
-    let mut location = Location {
+    let location = Location {
         endpoint: proxy.endpoint(),
         ..Location::of(&bucket)
     };
-    change(&mut location);
-    (Setup::of(location).serve().await, proxy, bucket)
+    (proxy, bucket, location)
 }
 
 /// Like [`agent_behind_proxy`], on a real server with the location `home`.

@@ -12,7 +12,8 @@ use reqwest::redirect::Policy;
 use crate::api::access::free_address;
 use crate::lab::call::{Answer, Client, http};
 use crate::lab::{
-    Agent, Bucket, HalfSent, Location, MIB, Proxy, Request, Sample, Setup, eventually, garage,
+    Agent, Bucket, HalfSent, Location, MIB, Request, Sample, Setup, bucket_behind_proxy,
+    eventually, garage,
 };
 
 const TOKEN: &str = "correct-horse-battery-staple";
@@ -96,9 +97,7 @@ fn with_page(setup: Setup) -> Setup {
 }
 
 async fn agent() -> Agent {
-    with_page(Setup::of(Location::of(&garage::shared().bucket().await)))
-        .serve()
-        .await
+    agent_and_page().await.0
 }
 
 #[tokio::test]
@@ -250,12 +249,7 @@ async fn failed_check_shows_the_hint() {
 
 #[tokio::test]
 async fn backups_stay_listed_while_the_bucket_is_unreachable() {
-    let bucket = garage::shared().bucket().await;
-    let proxy = Proxy::before(&bucket.endpoint).await;
-    let location = Location {
-        endpoint: proxy.endpoint(),
-        ..Location::of(&bucket)
-    };
+    let (proxy, _bucket, location) = bucket_behind_proxy().await;
     let agent = with_page(Setup::of(location)).serve().await;
     agent
         .upload("garage", &Sample::new("a1", "Still here", 40_960))
@@ -276,12 +270,7 @@ async fn backups_stay_listed_while_the_bucket_is_unreachable() {
 
 #[tokio::test]
 async fn slow_listing_does_not_block_the_page() {
-    let bucket = garage::shared().bucket().await;
-    let proxy = Proxy::before(&bucket.endpoint).await;
-    let location = Location {
-        endpoint: proxy.endpoint(),
-        ..Location::of(&bucket)
-    };
+    let (proxy, _bucket, location) = bucket_behind_proxy().await;
     let agent = with_page(Setup::of(location)).serve().await;
     let gate = proxy.hold(Request::is_list);
     let visitor = Visitor::of(&agent.setup);

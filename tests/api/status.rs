@@ -6,8 +6,7 @@ use s3_backup_agent::{agent, config};
 use serde_json::{Value, json};
 
 use crate::lab::{
-    Agent, Fault, Location, Proxy, Request, Sample, agent_behind_proxy, eventually, garage,
-    time_passes,
+    Agent, Fault, Request, Sample, agent_behind_proxy, bucket_behind_proxy, eventually, time_passes,
 };
 
 const DENIED: Fault = Fault::Answer(
@@ -114,12 +113,7 @@ async fn deletion_elsewhere_is_no_news() {
 
 #[tokio::test]
 async fn idle_location_is_polled() {
-    let bucket = garage::shared().bucket().await;
-    let proxy = Proxy::before(&bucket.endpoint).await;
-    let location = Location {
-        endpoint: proxy.endpoint(),
-        ..Location::of(&bucket)
-    };
+    let (proxy, _bucket, location) = bucket_behind_proxy().await;
     let (location, _) = config::Location::from_json(&location.json()).unwrap();
     let state = tempfile::tempdir().unwrap();
     let agent = agent::Agent::new(vec![location], state.path());

@@ -6,7 +6,8 @@ use serde_json::json;
 use super::{Visitor, agent_and_page, text, with_page};
 use crate::api::inventory::{backup, kinds};
 use crate::lab::{
-    Agent, Bucket, Fault, Location, MIB, Proxy, Request, Sample, Setup, eventually, garage,
+    Agent, Bucket, Fault, Location, MIB, Request, Sample, Setup, bucket_behind_proxy, eventually,
+    garage,
 };
 
 /// An agent with two folders of one bucket.
@@ -178,12 +179,7 @@ async fn result_belongs_to_the_archive_that_was_verified() {
 
 #[tokio::test]
 async fn later_verification_replaces_what_the_page_found() {
-    let bucket = garage::shared().bucket().await;
-    let proxy = Proxy::before(&bucket.endpoint).await;
-    let location = Location {
-        endpoint: proxy.endpoint(),
-        ..Location::of(&bucket)
-    };
+    let (proxy, _bucket, location) = bucket_behind_proxy().await;
     let agent = with_page(Setup::of(location)).serve().await;
     let visitor = Visitor::of(&agent.setup);
     let sample = Sample::new("a1", "Out of reach", 40_960);
@@ -355,12 +351,7 @@ async fn guide_ticks_what_is_done_until_there_is_a_bucket() {
 
 #[tokio::test]
 async fn guide_asks_for_no_bucket_beside_one_that_is_slow_or_fails() {
-    let bucket = garage::shared().bucket().await;
-    let proxy = Proxy::before(&bucket.endpoint).await;
-    let location = Location {
-        endpoint: proxy.endpoint(),
-        ..Location::of(&bucket)
-    };
+    let (proxy, _bucket, location) = bucket_behind_proxy().await;
     let agent = with_page(Setup::of(location)).serve().await;
     let gate = proxy.hold(Request::is_list);
     let visitor = Visitor::of(&agent.setup);
