@@ -177,8 +177,7 @@ impl Agent {
         backup_id: &str,
         open: impl Fn(Arc<Location>, Entry) -> F,
     ) -> Result<T> {
-        let location = self.location(location)?;
-        location.open_backup(backup_id, open).await
+        self.location(location)?.open_backup(backup_id, open).await
     }
 
     /// Starts to verify a backup.
@@ -238,8 +237,7 @@ impl Agent {
     /// Figures of all locations.
     #[must_use]
     pub fn figures(&self) -> Vec<Figures> {
-        let locations = self.locations.all();
-        locations.iter().map(Into::into).collect()
+        self.locations.all().iter().map(Into::into).collect()
     }
 
     /// Deletes a backup: its metadata first, so that it is invisible before its tar is gone. Once the metadata is

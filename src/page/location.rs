@@ -69,7 +69,7 @@ impl<'w> LocationView<'w> {
         let (mut status, last_check) = (location.status(), location.last_check());
         let is_embedded = status.source == "embedded";
         if is_embedded {
-            // Nobody chose its name.
+            // The agent chose its name, not a user.
             words.locations.local.as_str().clone_into(&mut status.name);
         }
         let found = last_check.as_ref().and_then(|last| last.report.error());

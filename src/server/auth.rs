@@ -29,7 +29,7 @@ pub struct Peer(
     pub Option<IpAddr>,
 );
 
-/// Whether nobody can listen to the connection: a Unix socket, or TLS. The server adds it to the extensions of each request.
+/// Whether the connection is confidential, so a Unix socket or TLS. The server adds it to the extensions of each request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Confidential(pub bool);
 

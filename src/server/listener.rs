@@ -104,7 +104,7 @@ impl Stream {
         })
     }
 
-    /// Whether nobody can listen to the connection.
+    /// Whether the connection is confidential.
     #[must_use]
     pub fn confidential(&self) -> Confidential {
         Confidential(matches!(self, Self::Unix(_) | Self::Tcp(_, Some(_))))
